@@ -1,0 +1,34 @@
+import { DerError } from "./errors.ts";
+
+const BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----([A-Za-z0-9+/=\s]*)-----END \1-----/g;
+const MAX_PEM_CHARS = 1024 * 1024;
+const MAX_BLOCKS = 16;
+
+/**
+ * The DER of every PEM block (RFC 7468) with this label, in order. Text around the blocks is
+ * ignored, as the format allows; a block of another label, broken base64 or no block is refused.
+ * @throws DerError
+ */
+export function readPem(text: string, label: string, what = "PEM"): Uint8Array[] {
+  if (text.length > MAX_PEM_CHARS) throw new DerError("too-large", `${what}: ${text.length} characters, limit ${MAX_PEM_CHARS}`);
+  const blocks: Uint8Array[] = [];
+  for (const [, found, body] of text.matchAll(BLOCK)) {
+    if (found !== label) throw new DerError("value-invalid", `${what}: expected ${label}, got ${found}`);
+    if (blocks.length === MAX_BLOCKS) throw new DerError("too-large", `${what}: over ${MAX_BLOCKS} blocks`);
+    blocks.push(strictBase64((body ?? "").replaceAll(/\s/g, ""), what));
+  }
+  if (blocks.length === 0) throw new DerError("value-invalid", `${what}: no ${label} block`);
+  return blocks;
+}
+
+/** One PEM block with 64 characters a line and a final newline. */
+export function writePem(der: Uint8Array, label: string): string {
+  const lines = Buffer.from(der).toString("base64").match(/.{1,64}/g) ?? [];
+  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
+}
+
+function strictBase64(text: string, what: string): Uint8Array {
+  const bytes = Buffer.from(text, "base64");
+  if (text === "" || bytes.toString("base64") !== text) throw new DerError("value-invalid", `${what}: not canonical base64`);
+  return new Uint8Array(bytes);
+}
