@@ -1,0 +1,39 @@
+import { pino, type DestinationStream, type Logger as PinoLogger } from "pino";
+
+export type Logger = PinoLogger;
+
+export interface LoggerOptions {
+  /** The part that speaks, e.g. `kms`. */
+  readonly name: string;
+  /** `error`, `warn`, `info` or `debug`; `info` unless given. */
+  readonly level?: string;
+  /** Where lines go; standard error unless given, since standard output is for data. */
+  readonly stream?: { write(text: string): unknown; readonly isTTY?: boolean };
+}
+
+/** Members that never reach a log, whatever object they hang on. */
+const REDACTED = ["token", "*.token", "password", "*.password", "authorization", "*.authorization", "key", "*.key", "private_key", "*.private_key", "disk_crypt_key", "*.disk_crypt_key", "env_crypt_key", "*.env_crypt_key", "k256_key", "*.k256_key"];
+
+/** A logger for one process. Child loggers carry more fields: `log.child({vm: id})`. */
+export function createLogger(options: LoggerOptions): Logger {
+  const stream = options.stream ?? process.stderr;
+  const destination: DestinationStream = stream.isTTY === true ? { write: (line) => void stream.write(humanLine(line)) } : { write: (line) => void stream.write(line) };
+  return pino(
+    {
+      level: options.level ?? "info",
+      base: { name: options.name },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: REDACTED, censor: "[redacted]" },
+    },
+    destination,
+  );
+}
+
+function humanLine(line: string): string {
+  const { time, level, name, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;
+  const fields = Object.entries(rest)
+    .map(([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`)
+    .join("");
+  return `${String(time).slice(11, 19)} ${String(level).padEnd(5)} ${String(name)}: ${String(msg ?? "")}${fields}\n`;
+}
