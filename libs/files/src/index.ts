@@ -1,0 +1,6 @@
+/** State files that survive a crash: written whole, flushed, renamed into place. */
+export { removeIfExists, writeFileAtomic, writeJsonAtomic, writeSecret } from "./write-atomic.ts";
+export { readIfExists, readTextIfExists } from "./read.ts";
+export { FileLockedError, lockFile } from "./lock-file.ts";
+export type { FileLock } from "./lock-file.ts";
+export { cacheDirectory, stateDirectory } from "./xdg.ts";

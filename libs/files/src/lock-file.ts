@@ -1,0 +1,61 @@
+import { link, readFile, unlink, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+
+export interface FileLock {
+  release(): Promise<void>;
+}
+
+/** Somebody who is alive holds the lock. */
+export class FileLockedError extends Error {
+  readonly code = "locked";
+  readonly pid: number;
+  constructor(path: string, pid: number) {
+    super(`${path} is held by process ${pid}`);
+    this.name = "FileLockedError";
+    this.pid = pid;
+  }
+}
+
+/**
+ * Takes a lock file that names its holder by process id and start time, so that a killed
+ * holder's lock, or one whose process id was used again, is taken over.
+ * @throws FileLockedError while the holder lives
+ */
+export async function lockFile(path: string): Promise<FileLock> {
+  const own = `${process.pid} ${startTime(process.pid) ?? "0"}\n`;
+  const temporary = `${path}.${randomBytes(6).toString("hex")}`;
+  await writeFile(temporary, own, { mode: 0o600 });
+  try {
+    for (let attempt = 0; attempt < 8; attempt++) {
+      try {
+        // link() fails when the target exists, and the content is there from the first moment.
+        await link(temporary, path);
+        return { release: () => release(path, own) };
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      }
+      const holder = await readFile(path, "utf8").catch(() => "");
+      const [pid, started] = holder.trim().split(" ");
+      if (pid !== undefined && pid !== "" && startTime(Number(pid)) === started) throw new FileLockedError(path, Number(pid));
+      await unlink(path).catch(() => undefined);
+    }
+    throw new FileLockedError(path, 0);
+  } finally {
+    await unlink(temporary).catch(() => undefined);
+  }
+}
+
+async function release(path: string, own: string): Promise<void> {
+  if ((await readFile(path, "utf8").catch(() => "")) === own) await unlink(path).catch(() => undefined);
+}
+
+/** Start of a process in clock ticks since boot, field 22 of /proc/PID/stat; undefined when it is gone. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}
