@@ -1,0 +1,47 @@
+import assert from "node:assert/strict";
+import { mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { z } from "zod";
+import { createLogger } from "@dstack/log";
+import { ConfigError, loadConfig, mergeDeep, parseDuration, parseSize } from "@dstack/config";
+
+const schema = z.object({ address: z.string().default("127.0.0.1"), cvm: z.object({ qemu_path: z.string().default("") }).prefault({}) });
+
+async function load(toml: string): Promise<{ value: z.output<typeof schema>; log: string }> {
+  const dir = await mkdtemp(join(tmpdir(), "dstack-config-"));
+  const file = join(dir, "x.toml");
+  await writeFile(file, toml);
+  let log = "";
+  const value = await loadConfig({ name: "dstack-no-such", file, schema, cwd: dir, log: createLogger({ name: "t", stream: { write: (text: string) => (log += text) } }) });
+  return { value, log };
+}
+
+test("defaults fill what the file leaves out", async () => {
+  assert.deepEqual((await load("")).value, { address: "127.0.0.1", cvm: { qemu_path: "" } });
+});
+
+test("an unknown key is ignored with a warning that names the nearest one (DS #830)", async () => {
+  const { value, log } = await load('[cvm]\nqemu_paht = "/x"\n');
+  assert.equal(value.cvm.qemu_path, "");
+  assert.match(log, /"setting":"cvm.qemu_paht","suggestion":"qemu_path"/);
+});
+
+test("a wrong type and a missing file are refused by name", async () => {
+  await assert.rejects(load("address = 3"), (error: unknown) => error instanceof ConfigError && error.code === "invalid" && error.message.includes("address"));
+  await assert.rejects(loadConfig({ name: "n", file: "/nonexistent/x.toml", schema, log: createLogger({ name: "t" }) }), (error: unknown) => error instanceof ConfigError && error.code === "unreadable");
+  await assert.rejects(load("a = = b"), (error: unknown) => error instanceof ConfigError && error.code === "syntax");
+});
+
+test("tables merge key by key and arrays are replaced", () => {
+  assert.deepEqual(mergeDeep({ a: { x: 1, y: [1, 2] } }, { a: { y: [3] } }), { a: { x: 1, y: [3] } });
+});
+
+test("sizes and durations take only the documented forms", () => {
+  assert.equal(parseSize("4M"), 4_194_304n);
+  assert.equal(parseSize("0x10"), 16n);
+  for (const text of ["", "1KB", "1.5G", "1KK", "-1", "0x10K", "99999999999T"]) assert.throws(() => parseSize(text), ConfigError);
+  assert.equal(parseDuration("2m"), 120_000);
+  for (const text of ["", "2", "2w", "-1s"]) assert.throws(() => parseDuration(text), ConfigError);
+});
