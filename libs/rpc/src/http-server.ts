@@ -1,0 +1,212 @@
+import { randomUUID } from "node:crypto";
+import { createServer as createPlainServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import { chmod, unlink } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
+import { Server as TlsServer, TLSSocket, type SecureContextOptions } from "node:tls";
+import type { Logger } from "@dstack/log";
+import { dispatch, errorResponse, isJsonCall, stripPrefixes, type RpcRequest, type RpcResponse, type RpcService } from "./dispatch.ts";
+import { errorChain, RpcError } from "./errors.ts";
+import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
+
+/** A TCP address or a Unix socket; a stale socket file is removed before binding. */
+export type Listen = { readonly host: string; readonly port: number } | { readonly path: string; readonly mode?: number };
+
+export interface HttpExchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly url: URL;
+  readonly requestId: string;
+}
+
+/** A plain HTTP route beside the RPC mounts: exact path, or a prefix ending in `/`. */
+export interface HttpRoute {
+  readonly verbs: readonly string[];
+  readonly path: string;
+  readonly handle: (exchange: HttpExchange) => Promise<void>;
+}
+
+export interface RpcMount {
+  /** Path prefix ending in `/`, e.g. `/prpc/`. */
+  readonly path: string;
+  // The caller type stays inside the service; the listener only carries bytes.
+  readonly service: RpcService<never, never>;
+}
+
+/** Hides the caller type of a service so that mounts of several services share one listener. */
+export function mount<Caller, Auth extends string>(path: string, service: RpcService<Caller, Auth>): RpcMount {
+  return { path, service: service as unknown as RpcService<never, never> };
+}
+
+export interface HttpServerOptions {
+  readonly listen: Listen;
+  /** TLS with an optional, unverified client certificate: evidence, not the issuer, authenticates. */
+  readonly tls?: SecureContextOptions & { readonly requestClientCertificate?: boolean };
+  readonly mounts?: readonly RpcMount[];
+  readonly routes?: readonly HttpRoute[];
+  /** Runs before everything; returning false means it answered already. */
+  readonly guard?: (exchange: HttpExchange) => Promise<boolean>;
+  /** Response headers on every answer, e.g. X-App-Version and Server. */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly log: Logger;
+  readonly requestTimeoutMs?: number;
+  readonly maxConnections?: number;
+}
+
+export interface HttpServer {
+  /** Where it listens: `127.0.0.1:9301` or the socket's path. */
+  readonly address: string;
+  readonly port: number;
+  readonly server: Server;
+  /** Replaces the TLS key and certificate for new connections. */
+  setSecureContext(context: SecureContextOptions): void;
+  close(): Promise<void>;
+}
+
+/** Binds and serves. @throws Error with the system's code (EADDRINUSE, EACCES) when binding fails */
+export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const listener = (request: IncomingMessage, response: ServerResponse): void => {
+    serve(options, request, response).catch((error: unknown) => {
+      options.log.error({ error: errorChain(error) }, "request failed outside its handler");
+      if (response.headersSent) response.destroy();
+      else response.writeHead(500, { "content-length": 0 }).end();
+    });
+  };
+  const limits = { requestTimeout: options.requestTimeoutMs ?? 120_000, headersTimeout: 20_000, maxHeaderSize: 64 * 1024 };
+  const server =
+    options.tls === undefined
+      ? createPlainServer(limits, listener)
+      : createTlsServer(
+          { ...limits, minVersion: "TLSv1.2", ...options.tls, requestCert: options.tls.requestClientCertificate ?? false, rejectUnauthorized: false },
+          listener,
+        );
+  server.maxConnections = options.maxConnections ?? 12_000;
+  server.on("tlsClientError", (error) => options.log.debug({ error: error.message }, "TLS handshake failed"));
+  if ("path" in options.listen) await unlink(options.listen.path).catch(ignoreMissing);
+  await listening(server, options.listen);
+  if ("path" in options.listen && options.listen.mode !== undefined) await chmod(options.listen.path, options.listen.mode);
+  const bound = server.address() as AddressInfo | string;
+  return {
+    address: typeof bound === "string" ? bound : `${bound.family === "IPv6" ? `[${bound.address}]` : bound.address}:${bound.port}`,
+    port: typeof bound === "string" ? 0 : bound.port,
+    server,
+    setSecureContext: (context) => {
+      if (server instanceof TlsServer) server.setSecureContext({ minVersion: "TLSv1.2", ...context });
+    },
+    close: () => closeServer(server),
+  };
+}
+
+/**
+ * The whole body, at most `limitBytes`.
+ * @throws RpcError `payload-too-large`
+ */
+export async function readBody(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request) {
+    const bytes = chunk as Buffer;
+    length += bytes.length;
+    if (length > limitBytes) throw new RpcError("payload-too-large", "failed to read data: payload too large");
+    chunks.push(bytes);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+async function serve(options: HttpServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  for (const [name, value] of Object.entries(options.headers ?? {})) response.setHeader(name, value);
+  const url = parseTarget(request.url ?? "/");
+  if (url === undefined) {
+    response.writeHead(400, { "content-type": "text/plain" }).end("bad request target\n");
+    return;
+  }
+  const exchange: HttpExchange = { request, response, url, requestId: randomUUID() };
+  response.setHeader("x-request-id", exchange.requestId);
+  if (options.guard !== undefined && !(await options.guard(exchange))) return;
+  const mounted = (options.mounts ?? []).find((candidate) => url.pathname.startsWith(candidate.path) && !url.pathname.slice(candidate.path.length).includes("/"));
+  if (mounted !== undefined) {
+    await serveRpc(mounted, exchange);
+    return;
+  }
+  const routed = (options.routes ?? []).find(
+    (candidate) => candidate.verbs.includes(request.method ?? "GET") && (url.pathname === candidate.path || (candidate.path.endsWith("/") && candidate.path !== "/" && url.pathname.startsWith(candidate.path))),
+  );
+  if (routed !== undefined) {
+    await routed.handle(exchange);
+    return;
+  }
+  response.writeHead(404, { "content-type": "text/plain; charset=utf-8" }).end("Not found\n");
+}
+
+function parseTarget(target: string): URL | undefined {
+  return target.startsWith("/") && URL.canParse(target, "http://host") ? new URL(`http://host${target}`) : undefined;
+}
+
+async function serveRpc(mounted: RpcMount, { request, response, url, requestId }: HttpExchange): Promise<void> {
+  const { service } = mounted;
+  const name = decodeURIComponent(url.pathname.slice(mounted.path.length));
+  const verb = request.method === "GET" ? "GET" : request.method === "POST" ? "POST" : undefined;
+  if (verb === undefined) {
+    response.writeHead(405, { allow: "GET, POST" }).end();
+    return;
+  }
+  const aborted = new AbortController();
+  response.once("close", () => {
+    if (!response.writableFinished) aborted.abort(new Error("the caller went away"));
+  });
+  const call: RpcCall = {
+    method: stripPrefixes(name, service.prefixes),
+    requestId,
+    peerCertificate: request.socket instanceof TLSSocket ? peerCertificate(request.socket) : undefined,
+    remoteAddress: request.socket.remoteAddress,
+    headers: request.headers,
+    query: url.searchParams,
+    signal: aborted.signal,
+  };
+  const limit = service.routes.find((row) => row.method === call.method)?.bodyLimitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
+  const head = { name, verb, query: url.searchParams, contentType: request.headers["content-type"] } as const;
+  let body: Uint8Array;
+  try {
+    body = verb === "GET" ? new Uint8Array() : await readBody(request, limit);
+  } catch (error) {
+    if (!(error instanceof RpcError)) throw error;
+    response.setHeader("connection", "close");
+    send(response, errorResponse(error.status, error.message, isJsonCall({ ...head, body: new Uint8Array() })));
+    return;
+  }
+  const rpc: RpcRequest = { ...head, body };
+  send(response, await dispatch(service, rpc, call));
+}
+
+function peerCertificate(socket: TLSSocket): Uint8Array | undefined {
+  const raw = socket.getPeerX509Certificate()?.raw;
+  return raw === undefined ? undefined : new Uint8Array(raw);
+}
+
+function send(response: ServerResponse, answer: RpcResponse): void {
+  response
+    .writeHead(answer.status, { ...answer.headers, "content-type": answer.contentType, "content-length": answer.body.length, "x-accel-buffering": "no" })
+    .end(answer.body);
+}
+
+function listening(server: Server, listen: Listen): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(listen, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeIdleConnections();
+    setTimeout(() => server.closeAllConnections(), 2_000).unref();
+  });
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== "ENOENT") throw error;
+}

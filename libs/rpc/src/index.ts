@@ -1,0 +1,13 @@
+/** pRPC: one route table per service, JSON and protobuf on the wire, server and client. */
+export { errorChain, RpcError } from "./errors.ts";
+export type { RpcErrorCode } from "./errors.ts";
+export { messageFromJson, messageFromQuery, messageToJson, parseJson } from "./json.ts";
+export type { JsonObject, JsonOptions } from "./json.ts";
+export { DEFAULT_BODY_LIMIT_BYTES, route } from "./route.ts";
+export type { Route, RpcCall } from "./route.ts";
+export { dispatch, errorResponse, isJsonCall, stripPrefixes } from "./dispatch.ts";
+export type { RpcRequest, RpcResponse, RpcService } from "./dispatch.ts";
+export { mount, readBody, startHttpServer } from "./http-server.ts";
+export type { HttpExchange, HttpRoute, HttpServer, HttpServerOptions, Listen, RpcMount } from "./http-server.ts";
+export { callRpc, httpTransport } from "./client.ts";
+export type { CallOptions, HttpTransportOptions, RpcAnswer, RpcTransport } from "./client.ts";

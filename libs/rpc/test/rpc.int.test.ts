@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { createLogger } from "@dstack/log";
+import { prpc, vmm } from "@dstack/proto";
+import { callRpc, httpTransport, mount, route, RpcError, startHttpServer, type HttpServer } from "@dstack/rpc";
+
+const log = createLogger({ name: "test", level: "silent" });
+let server: HttpServer;
+let base: string;
+
+before(async () => {
+  server = await startHttpServer({
+    listen: { host: "127.0.0.1", port: 0 },
+    log,
+    mounts: [
+      mount("/prpc/", {
+        prefixes: ["Teepod.", "Vmm."],
+        log,
+        authenticate: async (auth: "anyone" | "nobody") => {
+          if (auth === "nobody") throw new RpcError("unauthenticated", "nobody may", { status: 401 });
+          return {};
+        },
+        routes: [
+          route(vmm.Vmm.method.getInfo, { auth: "anyone", handle: async ({ id }) => ({ found: false, info: { id, events: [{ event: "e", body: "b", timestamp: 2n ** 63n + 1n }] } }) }),
+          route(vmm.Vmm.method.getComposeHash, { auth: "anyone", bodyLimitBytes: 1024, handle: async ({ composeFile }) => ({ hash: composeFile }) }),
+          route(vmm.Vmm.method.stopVm, { auth: "anyone", handle: async () => { throw new Error("outer", { cause: new Error("inner") }); } }),
+          route(vmm.Vmm.method.removeVm, { auth: "nobody", handle: async () => ({}) }),
+          route(vmm.Vmm.method.startVm, { auth: "anyone", handle: async () => ({}) }),
+          route(vmm.Vmm.method.getAppEnvEncryptPubKey, { auth: "anyone", handle: async ({ appId }) => ({ publicKey: appId, timestamp: 1n }) }),
+        ],
+      }),
+    ],
+  });
+  base = `http://${server.address}/prpc`;
+});
+after(() => server.close());
+
+const post = (path: string, body: string | Uint8Array, headers: Record<string, string> = {}): Promise<Response> => fetch(`${base}/${path}`, { method: "POST", body: typeof body === "string" ? body : Buffer.from(body), headers });
+
+test("answers JSON with proto names, hex bytes, plain 64-bit numbers, nulls and defaults", async () => {
+  const answer = await post("Vmm.GetInfo?json", '{"id":"x","unknown":1}');
+  const text = await answer.text();
+  assert.equal(answer.headers.get("content-type"), "application/json");
+  assert.ok(text.includes('"timestamp":9223372036854775809'), text);
+  const info = (JSON.parse(text) as { info: Record<string, unknown> }).info;
+  assert.equal(info["app_url"], null);
+  assert.equal(info["configuration"], null);
+  assert.equal(info["boot_error"], "");
+});
+
+test("answers protobuf with protobuf", async () => {
+  const answer = await post("Teepod.Vmm.GetInfo", toBinary(vmm.IdSchema, create(vmm.IdSchema, { id: "y" })));
+  assert.equal(fromBinary(vmm.GetInfoResponseSchema, new Uint8Array(await answer.arrayBuffer())).info?.id, "y");
+});
+
+test("takes GET with a query, an empty body as defaults, and answers an empty message with null", async () => {
+  assert.equal(((await (await fetch(`${base}/GetInfo?id=q`)).json()) as { info: { id: string } }).info.id, "q");
+  assert.equal((await post("GetInfo?json", "")).status, 200);
+  assert.equal(await (await post("StartVm?json", '{"id":"1"}')).text(), "null");
+});
+
+test("hex takes any number of 0x and refuses odd digits", async () => {
+  const ok = (await (await post("GetAppEnvEncryptPubKey?json", '{"app_id":"0x0xAB"}')).json()) as { public_key: string };
+  assert.equal(ok.public_key, "ab");
+  assert.equal((await post("GetAppEnvEncryptPubKey?json", '{"app_id":"abc"}')).status, 400);
+});
+
+test("failures are 400 with the whole cause chain, in the caller's form", async () => {
+  const json = await post("StopVm?json", "{}");
+  assert.equal(json.status, 400);
+  assert.equal(await json.text(), '{\n  "error": "outer: inner"\n}');
+  const binary = await post("StopVm", new Uint8Array());
+  assert.equal(fromBinary(prpc.PrpcErrorSchema, new Uint8Array(await binary.arrayBuffer())).message, "outer: inner");
+});
+
+test("an unknown method, a wrong type, a null scalar, bad JSON and bad protobuf are refused by name", async () => {
+  for (const [path, body, text] of [
+    ["Vmm.Nope?json", "{}", "Service not found: Nope"],
+    ["GetInfo?json", '{"id":1}', "invalid id: expected string"],
+    ["GetInfo?json", '{"id":null}', "invalid id"],
+    ["GetInfo?json", "{", "not valid JSON"],
+    ["GetInfo?json", "[]", "expected an object"],
+  ] as const) {
+    const answer = await post(path, body);
+    assert.equal(answer.status, 400);
+    assert.match(((await answer.json()) as { error: string }).error, new RegExp(text.replace(/[()[\]]/g, "\\$&")));
+  }
+  assert.equal((await post("GetInfo", Uint8Array.of(0x0a, 0x7f))).status, 400);
+});
+
+test("a body over the route's limit is refused", async () => {
+  const answer = await post("GetComposeHash?json", JSON.stringify({ compose_file: "x".repeat(2_000) }));
+  assert.deepEqual([answer.status, await answer.json()], [400, { error: "failed to read data: payload too large" }]);
+});
+
+test("a route whose rule is not met never runs its handler", async () => {
+  assert.equal((await post("RemoveVm?json", "{}")).status, 401);
+});
+
+test("the client types answers and carries the peer's error text", async () => {
+  const transport = httpTransport({ baseUrl: base });
+  assert.equal((await callRpc(transport, vmm.Vmm.method.getInfo, { id: "c" })).info?.id, "c");
+  await assert.rejects(callRpc(transport, vmm.Vmm.method.stopVm, {}), (error: unknown) => error instanceof RpcError && error.code === "remote-error" && error.message === "outer: inner");
+  await assert.rejects(callRpc(httpTransport({ baseUrl: "http://127.0.0.1:1/prpc" }), vmm.Vmm.method.stopVm, {}), (error: unknown) => error instanceof RpcError && error.code === "transport-failed");
+});
