@@ -1,0 +1,11 @@
+export type ChannelErrorCode = "not-connected" | "timed-out" | "aborted" | "closed" | "frame-too-long" | "queue-full" | "port-missing";
+
+/** A request that got no answer over the channel. Match on `code`. */
+export class ChannelError extends Error {
+  readonly code: ChannelErrorCode;
+  constructor(code: ChannelErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "ChannelError";
+    this.code = code;
+  }
+}
