@@ -1,0 +1,16 @@
+export type MeasureErrorCode =
+  | "firmware-invalid"
+  | "kernel-invalid"
+  | "vm-config-invalid"
+  | "unsupported"
+  | "measurement-document-invalid";
+
+/** Every refusal of this package. Match on `code`, never on the text. */
+export class MeasureError extends Error {
+  readonly code: MeasureErrorCode;
+  constructor(code: MeasureErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "MeasureError";
+    this.code = code;
+  }
+}
