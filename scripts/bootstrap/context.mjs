@@ -12,7 +12,7 @@ import { Failure } from "./failure.mjs";
  * @property {string} stateDir $XDG_STATE_HOME/dstack
  * @property {NodeJS.ProcessEnv} env for children; PATH grows as tools arrive
  * @property {(line: string) => void} say one line of talk for the user (stderr)
- * @property {Set<import("node:child_process").ChildProcess>} children running ones, to pass signals to
+ * @property {Map<import("node:child_process").ChildProcess, {mustFinish: boolean}>} children running ones, to pass signals to
  * @property {number[]} lockFds handed to children, so that a lock lives as long as the work under it
  */
 
@@ -27,7 +27,7 @@ export function createContext({ root, env, say }) {
     stateDir: join(baseFolder(env.XDG_STATE_HOME, join(".local", "state"), env), "dstack"),
     env: { ...env },
     say,
-    children: new Set(),
+    children: new Map(),
     lockFds: [],
   };
 }

@@ -40,7 +40,7 @@ export async function withLock(context, path, work) {
 function flock(context, fd, args) {
   return new Promise((resolve, reject) => {
     const child = spawn("flock", ["-x", ...args, "3"], { stdio: ["ignore", "ignore", "ignore", fd], env: context.env });
-    context.children.add(child);
+    context.children.set(child, { mustFinish: false });
     child.on("error", (error) => {
       context.children.delete(child);
       reject(new Failure(`flock(1) cannot be started (${error.message})`, "apt-get install util-linux", error));

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { aptGet, debianMirror, unpackClosure } from "./apt-folder.mjs";
+import { installPackages } from "./debian.mjs";
 import { Failure } from "./failure.mjs";
 import { publishFolder, publishLink } from "./publish.mjs";
 import { findProgram, run, tail } from "./run.mjs";
@@ -22,27 +23,18 @@ export function qemuInPlace(/** @type {import("./context.mjs").Context} */ conte
 }
 
 /**
- * Debian packages to install for QEMU where the host's own release has a new enough one.
- *
- * @param {import("./context.mjs").Context} context
- * @returns {Promise<string[]>}
- */
-export async function qemuPackagesOfHost(context) {
-  if ((await hostQemu(context)) !== undefined || findProgram(context, "apt-cache") === undefined) return [];
-  const { stdout } = await run(context, "apt-cache", ["policy", PACKAGES[0]], { env: { ...context.env, LC_ALL: "C" } });
-  const candidate = /^ {2}Candidate: (?:\d+:)?(\d+)\./m.exec(stdout)?.[1];
-  return candidate !== undefined && Number(candidate) >= OLDEST_MAJOR ? PACKAGES : [];
-}
-
-/**
- * Puts QEMU in place: the host's own where it is new enough, else bookworm-backports' packages
- * with all libraries but libc, unpacked into the cache. The caller holds the lock.
+ * Puts QEMU in place: the host's own where it is new enough (installed where its release has it),
+ * else bookworm-backports' packages with all libraries but libc, unpacked into the cache. The
+ * caller holds the lock.
  *
  * @param {import("./context.mjs").Context} context
  */
 export async function installQemu(context) {
   const folder = join(context.cacheDir, "qemu");
   mkdirSync(folder, { recursive: true });
+  if ((await hostQemu(context)) === undefined && (await releaseHasQemu(context))) {
+    await installPackages(context, PACKAGES.map((name) => ({ package: name, why: "runs the virtual machines" })));
+  }
   const own = await hostQemu(context);
   if (own !== undefined) {
     const name = await publishFolder(folder, async (fresh) => {
@@ -83,6 +75,13 @@ export async function installQemu(context) {
   });
   publishLink(name, join(folder, "current"));
   context.say(`QEMU ${name.split("-")[0]} unpacked`);
+}
+
+async function releaseHasQemu(context) {
+  if (findProgram(context, "apt-cache") === undefined) return false;
+  const { stdout } = await run(context, "apt-cache", ["policy", PACKAGES[0]], { env: { ...context.env, LC_ALL: "C" } });
+  const candidate = /^ {2}Candidate: (?:\d+:)?(\d+)\./m.exec(stdout)?.[1];
+  return candidate !== undefined && Number(candidate) >= OLDEST_MAJOR;
 }
 
 async function hostQemu(context) {

@@ -12,20 +12,23 @@ const HEARTBEAT_MS = 15_000;
  * @param {import("./context.mjs").Context} context
  * @param {string} command
  * @param {string[]} args
- * @param {{cwd?: string, env?: NodeJS.ProcessEnv, timeoutMs?: number, label?: string, keepsLock?: boolean}} [options]
+ * @param {{cwd?: string, env?: NodeJS.ProcessEnv, timeoutMs?: number, label?: string, keepsLock?: boolean,
+ *   mustFinish?: boolean, onLine?: (line: string) => void}} [options]
  *   `label` turns on a sign of life for long work; `keepsLock` hands the bootstrap's locks to the
- *   child, so that a second bootstrap waits for it even when this one was killed
+ *   child, so that a second bootstrap waits for it even when this one was killed; `mustFinish`
+ *   keeps Ctrl-C away from the child; `onLine` sees each line of its stdout as it comes
  * @returns {Promise<{code: number, stdout: string, stderr: string}>}
  */
 export function run(context, command, args, options = {}) {
-  const { cwd = context.root, env = context.env, timeoutMs = 60_000, label, keepsLock = false } = options;
+  const { cwd = context.root, env = context.env, timeoutMs = 60_000, label, keepsLock = false, mustFinish = false, onLine } = options;
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd,
       env,
+      detached: mustFinish,
       stdio: ["ignore", "pipe", "pipe", ...(keepsLock ? context.lockFds : [])],
     });
-    context.children.add(child);
+    context.children.set(child, { mustFinish });
     const out = { stdout: "", stderr: "" };
     for (const name of ["stdout", "stderr"]) {
       child[name].setEncoding("utf8");
@@ -33,6 +36,13 @@ export function run(context, command, args, options = {}) {
         out[name] = (out[name] + text).slice(-OUTPUT_CAP);
       });
     }
+    let partLine = "";
+    child.stdout.on("data", (text) => {
+      if (onLine === undefined) return;
+      const lines = (partLine + text).slice(-OUTPUT_CAP).split("\n");
+      partLine = lines.pop() ?? "";
+      lines.forEach(onLine);
+    });
     const started = Date.now();
     const heartbeat = label === undefined ? undefined : setInterval(() => {
       context.say(`  ... ${label}, ${Math.round((Date.now() - started) / 1000)} s`);

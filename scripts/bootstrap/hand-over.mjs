@@ -1,0 +1,38 @@
+import { spawn } from "node:child_process";
+import { constants } from "node:os";
+import { readFileSync } from "node:fs";
+
+const PASSED_ON = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"];
+
+/**
+ * Runs the program this was all for, passes signals to it and gives its exit code (128 + n where
+ * a signal ended it).
+ *
+ * @param {import("./context.mjs").Context} context
+ * @param {string} node
+ * @param {string[]} args
+ * @returns {Promise<number>}
+ */
+export function handOver(context, node, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(node, args, { stdio: "inherit", env: context.env });
+    const pass = (signal) => {
+      // Ctrl-C already reached every process of the terminal; a second copy would look like impatience.
+      if (signal === "SIGINT" && inForeground()) return;
+      child.kill(signal);
+    };
+    for (const signal of PASSED_ON) process.on(signal, pass);
+    child.on("error", reject);
+    child.on("exit", (code, signal) => {
+      for (const name of PASSED_ON) process.off(name, pass);
+      resolve(code ?? 128 + constants.signals[signal]);
+    });
+  });
+}
+
+// Fields 5 and 8 of /proc/self/stat: our process group and the terminal's foreground one.
+function inForeground() {
+  const stat = readFileSync("/proc/self/stat", "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields[2] === fields[5];
+}

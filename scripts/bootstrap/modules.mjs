@@ -1,0 +1,49 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { npm } from "./npm.mjs";
+
+/**
+ * Do the installed modules match the lockfile? npm writes node_modules/.package-lock.json as its
+ * last act, so a killed installation leaves none or an older one.
+ *
+ * @param {import("./context.mjs").Context} context
+ */
+export function modulesInPlace(context) {
+  const installed = readPackages(join(context.root, "node_modules", ".package-lock.json"));
+  const wanted = readPackages(join(context.root, "package-lock.json"));
+  if (installed === undefined || wanted === undefined) return false;
+  for (const path of new Set([...Object.keys(wanted), ...Object.keys(installed)])) {
+    // The hidden lockfile has neither the root nor the workspaces' own manifests, only links to them.
+    if (!path.startsWith("node_modules/") && !path.includes("/node_modules/")) continue;
+    const want = wanted[path];
+    const have = installed[path];
+    if (want === undefined) return false;
+    if (have === undefined) {
+      if (want.optional && !fitsThisMachine(want)) continue;
+      return false;
+    }
+    if (want.version !== have.version || want.integrity !== have.integrity || want.link !== have.link) return false;
+  }
+  return true;
+}
+
+/** Runs `npm ci` under the pinned Node. The caller holds the lock. */
+export async function installModules(/** @type {import("./context.mjs").Context} */ context, /** @type {string} */ node) {
+  context.say("installing the npm packages of package-lock.json");
+  await npm(context, node, ["ci"], { label: "npm ci", timeoutMs: 900_000, what: "installing the npm packages" });
+}
+
+function readPackages(path) {
+  if (!existsSync(path)) return undefined;
+  try {
+    return JSON.parse(readFileSync(path, "utf8")).packages;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function fitsThisMachine({ os, cpu, libc }) {
+  const fits = (list, name) => list === undefined || [list].flat().includes(name);
+  return fits(os, "linux") && fits(cpu, "x64") && fits(libc, "glibc");
+}
