@@ -77,7 +77,7 @@ export function run(context, command, args, options = {}) {
  * @param {string} name
  */
 export function findProgram(context, name) {
-  const folders = (context.env.PATH ?? "").split(delimiter).concat("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin");
+  const folders = (context.env.PATH ?? "").split(delimiter).concat("/usr/local/sbin", "/usr/sbin", "/sbin");
   for (const folder of folders) {
     if (folder === "") continue;
     const path = join(folder, name);
