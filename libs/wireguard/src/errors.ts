@@ -1,0 +1,11 @@
+export type WireGuardErrorCode = "key-invalid" | "address-invalid" | "endpoint-invalid" | "interface-invalid" | "interface-failed" | "device-refused";
+
+/** Every refusal and failure of this package. Match on `code`, never on the text. */
+export class WireGuardError extends Error {
+  readonly code: WireGuardErrorCode;
+  constructor(code: WireGuardErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "WireGuardError";
+    this.code = code;
+  }
+}
