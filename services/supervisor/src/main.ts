@@ -1,0 +1,77 @@
+import { spawn } from "node:child_process";
+import { mkdirSync, openSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { FileLockedError, lockFile, removeIfExists, writeFileAtomic } from "@dstack/files";
+import { createLogger } from "@dstack/log";
+import { startHttpServer } from "@dstack/rpc";
+import { readOptions, type SupervisorOptions } from "./options.ts";
+import { createProcessTable } from "./process-table.ts";
+import { recordStore } from "./records.ts";
+import { supervisorRoutes } from "./routes.ts";
+
+const VERSION = "v0.6.0";
+
+async function main(): Promise<void> {
+  // Sockets, logs and records are for our own user alone, from their first moment.
+  process.umask(0o077);
+  const args = process.argv.slice(2);
+  const options = await readOptions(args, createLogger({ name: "supervisor" }));
+  if (options.detach) {
+    const own = args.filter((arg) => arg !== "--detach" && arg !== "-d");
+    spawn(process.execPath, [...process.execArgv, import.meta.filename, ...own], { detached: true, stdio: "ignore" }).unref();
+    return;
+  }
+  await serve(options);
+}
+
+async function serve(options: SupervisorOptions): Promise<void> {
+  for (const path of [options.socketPath, options.pidFile, options.logFile]) {
+    if (path !== undefined) mkdirSync(dirname(path), { recursive: true });
+  }
+  const log = createLogger({ name: "supervisor", ...(options.logFile === undefined ? {} : { stream: appendTo(options.logFile) }) });
+  const lock = await lockFile(`${options.socketPath}.lock`);
+  const table = await createProcessTable({ store: recordStore(`${options.socketPath}.processes`, log), log, clock: Date });
+
+  let ending = false;
+  const end = async (): Promise<void> => {
+    if (ending) return;
+    ending = true;
+    await server.close();
+    await removeIfExists(options.socketPath);
+    if (options.pidFile !== undefined) await removeIfExists(options.pidFile);
+    await lock.release();
+    log.info("supervisor ended");
+    process.exit(0);
+  };
+  const server = await startHttpServer({
+    listen: { path: options.socketPath, mode: 0o600 },
+    routes: supervisorRoutes(table, log, () => void end()),
+    headers: { "x-app-version": VERSION },
+    log,
+  });
+  if (options.pidFile !== undefined) await writeFileAtomic(options.pidFile, String(process.pid), { mode: 0o644 });
+  log.info({ socket: options.socketPath, processes: table.list().length }, "supervisor ready");
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => {
+      log.info({ signal }, "stopping all processes");
+      void table
+        .shutdown()
+        .catch((error: unknown) => log.error({ error: (error as Error).message }, "not all processes could be stopped"))
+        .then(end);
+    });
+  }
+  // A terminal that goes away must not take VMs along.
+  process.on("SIGHUP", () => undefined);
+}
+
+function appendTo(path: string): { write(text: string): void } {
+  const file = openSync(path, "a", 0o600);
+  return { write: (text) => void writeSync(file, text) };
+}
+
+main().catch((error: unknown) => {
+  const text = error instanceof FileLockedError ? `another supervisor serves this socket already: ${error.message}` : error instanceof Error ? error.message : String(error);
+  process.stderr.write(`supervisor: ${text}\n`);
+  process.exit(1);
+});

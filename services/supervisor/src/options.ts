@@ -1,0 +1,58 @@
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { z } from "zod";
+import { loadConfig } from "@dstack/config";
+import type { Logger } from "@dstack/log";
+import { SupervisorError } from "./errors.ts";
+
+export interface SupervisorOptions {
+  readonly socketPath: string;
+  readonly pidFile: string | undefined;
+  readonly logFile: string | undefined;
+  readonly detach: boolean;
+}
+
+const schema = z.object({ default: z.object({ address: z.string().default("unix:/var/run/supervisor.sock") }).prefault({}) });
+const SILENT = ["reuse", "workers", "ident", "log_level", "port", "shutdown"].map((key) => `default.${key}`);
+
+export const USAGE = `Usage: supervisor [options]
+  -u, --uds PATH          Unix socket to serve on
+  -a, --address ADDRESS   the same as unix:PATH
+      --pid-file PATH     where to write our process id
+      --log-file PATH     where to append our log instead of standard error
+  -d, --detach            go on in the background
+  -c, --config FILE       configuration, tables below [default]
+      --remove-existing-uds  accepted; a stale socket is always replaced, a served one never
+`;
+
+/** @throws SupervisorError `unusable-option`, ConfigError */
+export async function readOptions(args: readonly string[], log: Logger): Promise<SupervisorOptions> {
+  const { values } = parse(args);
+  const config = await loadConfig({ name: "supervisor", file: values.config, schema, silentKeys: SILENT, log });
+  const address = values.uds === undefined ? (values.address ?? config.default.address) : `unix:${values.uds}`;
+  if (!address.startsWith("unix:") || values.port !== undefined) {
+    throw new SupervisorError("unusable-option", `address ${address}: whoever can call us can run programs, so only a Unix socket is served; use --uds PATH`);
+  }
+  const path = (value: string | undefined): string | undefined => (value === undefined ? undefined : resolve(value));
+  return { socketPath: resolve(address.slice("unix:".length)), pidFile: path(values["pid-file"]), logFile: path(values["log-file"]), detach: values.detach ?? false };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        config: { type: "string", short: "c" },
+        address: { type: "string", short: "a" },
+        port: { type: "string", short: "p" },
+        uds: { type: "string", short: "u" },
+        "remove-existing-uds": { type: "boolean" },
+        detach: { type: "boolean", short: "d" },
+        "pid-file": { type: "string" },
+        "log-file": { type: "string" },
+      },
+    });
+  } catch (cause) {
+    throw new SupervisorError("unusable-option", `${(cause as Error).message}\n${USAGE}`, { cause });
+  }
+}
