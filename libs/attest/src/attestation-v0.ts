@@ -1,0 +1,69 @@
+/**
+ * Attestation version 0, SCALE:
+ * 00, platform index, platform body, runtime events list{event text, payload bytes},
+ * report data 64, config text. Nothing may follow.
+ * TDX body (index 0): quote bytes, list{imr u32, type u32, digest bytes, event text, payload bytes}.
+ */
+import { concatBytes, reportData, u32le } from "@dstack/bytes";
+import type { Attestation } from "./attestation.ts";
+import { AttestError } from "./errors.ts";
+import type { EventLogEntry } from "./event-log.ts";
+import { scaleBytes, scaleList, ScaleReader, scaleText } from "./scale.ts";
+
+const PLATFORMS: readonly string[] = ["dstack-tdx", "dstack-gcp-tdx", "dstack-nitro-enclave", "dstack-amd-sev-snp", "dstack-aws-nitro-tpm"];
+
+export function decodeV0(bytes: Uint8Array): Attestation {
+  const reader = new ScaleReader(bytes, "attestation", "attestation-malformed");
+  if (reader.u8("version") !== 0) throw reader.fail("not version 0");
+  const index = reader.u8("platform");
+  if (index !== 0) {
+    const name = PLATFORMS[index];
+    if (name === undefined) throw reader.fail(`unknown platform index ${index}`);
+    throw new AttestError("platform-unsupported", `attestation: platform ${name} is not supported; expected dstack-tdx`);
+  }
+  const attestation: Attestation = {
+    platform: {
+      kind: "tdx",
+      quote: reader.bytes("quote"),
+      eventLog: reader.list("event log", 11, () => readEntry(reader)),
+    },
+    runtimeEvents: reader.list("runtime events", 2, () => ({
+      event: reader.text("event name"),
+      payload: reader.bytes("event payload"),
+    })),
+    reportData: reportData(reader.take(64, "report data")),
+    config: reader.text("config"),
+  };
+  reader.end();
+  return attestation;
+}
+
+export function encodeV0(attestation: Attestation): Uint8Array {
+  const { platform, runtimeEvents } = attestation;
+  if (attestation.reportDataPayload !== undefined || runtimeEvents.some((event) => event.version === 2)) {
+    throw new AttestError("attestation-unencodable", "attestation: version 0 carries no V2 events and no report data payload; use version 1");
+  }
+  return concatBytes(
+    Uint8Array.of(0, 0),
+    scaleBytes(platform.quote),
+    scaleList(platform.eventLog, encodeEntry),
+    scaleList(runtimeEvents, (event) => concatBytes(scaleText(event.event), scaleBytes(event.payload))),
+    attestation.reportData,
+    scaleText(attestation.config),
+  );
+}
+
+function readEntry(reader: ScaleReader): EventLogEntry {
+  const imr = reader.u32("imr");
+  if (imr > 3) throw reader.fail(`imr ${imr}, expected 0 to 3`);
+  const eventType = reader.u32("event type");
+  const digest = reader.bytes("digest");
+  if (digest.length !== 48 && !(digest.length === 0 && imr === 3)) throw reader.fail(`digest of ${digest.length} bytes, expected 48`);
+  return { imr, eventType, digest, event: reader.text("event"), eventPayload: reader.bytes("event payload") };
+}
+
+function encodeEntry(entry: EventLogEntry): Uint8Array {
+  return concatBytes(
+    u32le(entry.imr), u32le(entry.eventType), scaleBytes(entry.digest), scaleText(entry.event), scaleBytes(entry.eventPayload),
+  );
+}

@@ -1,0 +1,70 @@
+import { appId, hash32, instanceId, utf8Decode } from "@dstack/bytes";
+import type { AppId, Hash32, InstanceId } from "@dstack/bytes";
+import { AttestError } from "./errors.ts";
+import type { RuntimeEvent } from "./runtime-event.ts";
+
+/** What the boot events say about the app. Optional ones are absent where boot had not come so far. */
+export interface BootClaims {
+  readonly appId: AppId;
+  readonly composeHash: Hash32;
+  /** No bytes where the app asked for no instance id. */
+  readonly instanceId: InstanceId;
+  /** JSON text {"name","id"} as bytes; none before the keys are there. */
+  readonly keyProviderInfo: Uint8Array;
+  readonly initScriptHashes: readonly Hash32[];
+  readonly gpuPolicyHash?: Hash32;
+  readonly osImageHash?: Hash32;
+  readonly storageFs?: string;
+}
+
+/** May come more than once: one per script, and one per key server tried (the first counts). */
+const REPEATABLE: ReadonlySet<string> = new Set(["init-script-hash", "os-image-hash", "mr-kms"]);
+
+/**
+ * The claims of a log. Only events before `system-ready` count: later ones are the application's,
+ * under any name it likes.
+ * @throws AttestError `event-missing`, `event-duplicate`, `event-invalid` for a payload of the wrong length
+ */
+export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
+  const end = events.findIndex((event) => event.event === "system-ready");
+  const boot = end < 0 ? events : events.slice(0, end);
+  const first = new Map<string, Uint8Array>();
+  for (const { event, payload } of boot) {
+    if (first.has(event) && !REPEATABLE.has(event)) {
+      throw new AttestError("event-duplicate", `event log: "${event}" comes twice before system-ready`);
+    }
+    if (!first.has(event)) first.set(event, payload);
+  }
+  const required = (name: string): Uint8Array => {
+    const payload = first.get(name);
+    if (payload === undefined) throw new AttestError("event-missing", `event log: no "${name}" event before system-ready`);
+    return payload;
+  };
+  const optional = (name: string): Hash32 | undefined => {
+    const payload = first.get(name);
+    return payload === undefined ? undefined : checked(name, () => hash32(payload, name));
+  };
+  const gpuPolicyHash = optional("gpu-policy-hash");
+  const osImageHash = optional("os-image-hash");
+  const storageFs = first.get("storage-fs");
+  return {
+    appId: checked("app-id", () => appId(required("app-id"))),
+    composeHash: checked("compose-hash", () => hash32(required("compose-hash"), "compose hash")),
+    instanceId: checked("instance-id", () => instanceId(required("instance-id"))),
+    keyProviderInfo: first.get("key-provider") ?? new Uint8Array(0),
+    initScriptHashes: boot.filter(({ event }) => event === "init-script-hash")
+      .map(({ payload }) => checked("init-script-hash", () => hash32(payload, "init script hash"))),
+    ...(gpuPolicyHash === undefined ? {} : { gpuPolicyHash }),
+    ...(osImageHash === undefined ? {} : { osImageHash }),
+    ...(storageFs === undefined ? {} : { storageFs: checked("storage-fs", () => utf8Decode(storageFs, "storage-fs")) }),
+  };
+}
+
+function checked<T>(name: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof AttestError) throw cause;
+    throw new AttestError("event-invalid", `event log: "${name}": ${cause instanceof Error ? cause.message : "invalid"}`, { cause });
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * The event log in its JSON form (guest agent, certificates, verifier requests): an array of
+ * {imr 0..3, event_type, digest hex, event, event_payload hex [, version 2] [, preimage hex]}.
+ */
+import { BytesError, equalBytes, hash48, parseHex, toHex, utf8 } from "@dstack/bytes";
+import type { Hash48 } from "@dstack/bytes";
+import { AttestError } from "./errors.ts";
+import { eventDigest, eventPreimage, replayDigests, RUNTIME_EVENT_TYPE, RUNTIME_RTMR } from "./runtime-event.ts";
+import type { RuntimeEvent } from "./runtime-event.ts";
+
+export interface EventLogEntry {
+  /** Register, 0 to 3. */
+  readonly imr: number;
+  readonly eventType: number;
+  /** 48 bytes, or none where the log was stripped (only runtime events may be). */
+  readonly digest: Uint8Array;
+  /** Name of a runtime event; "" for firmware events. */
+  readonly event: string;
+  readonly eventPayload: Uint8Array;
+  readonly version?: 1 | 2;
+  readonly preimage?: Uint8Array;
+}
+
+const MAX_LOG_BYTES = 10 * 1024 * 1024;
+export const MAX_EVENTS = 65_536;
+const EV_NO_ACTION = 3;
+
+/**
+ * Entries of the JSON form, in order. Digests are not judged here: see `decodeRuntimeEvents`.
+ * @throws AttestError `event-log-malformed`
+ */
+export function parseEventLogJson(text: string): EventLogEntry[] {
+  if (text.length > MAX_LOG_BYTES) throw malformed(`${text.length} characters, limit ${MAX_LOG_BYTES}`);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new AttestError("event-log-malformed", "event log: not valid JSON", { cause });
+  }
+  if (!Array.isArray(value)) throw malformed("expected a JSON array");
+  if (value.length > MAX_EVENTS) throw malformed(`${value.length} events, limit ${MAX_EVENTS}`);
+  return value.map(parseEntry);
+}
+
+/** The JSON form of a log: every entry with the digest that it has. */
+export function encodeEventLogJson(entries: readonly EventLogEntry[]): string {
+  return JSON.stringify(entries.map(entryToJson));
+}
+
+/** One entry as its JSON object, keys in the order of the wire. */
+export function entryToJson(entry: EventLogEntry): Record<string, unknown> {
+  return {
+    imr: entry.imr,
+    event_type: entry.eventType,
+    digest: toHex(entry.digest),
+    event: entry.event,
+    event_payload: toHex(entry.eventPayload),
+    ...(entry.version === 2 ? { version: 2 } : {}),
+    ...(entry.preimage === undefined ? {} : { preimage: toHex(entry.preimage) }),
+  };
+}
+
+/** Runtime events as log entries of RTMR3, each with its digest. */
+export function runtimeEntries(events: readonly RuntimeEvent[]): EventLogEntry[] {
+  return events.map((event) => ({
+    imr: RUNTIME_RTMR,
+    eventType: RUNTIME_EVENT_TYPE,
+    digest: eventDigest(event),
+    event: event.event,
+    eventPayload: event.payload,
+    ...(event.version === 2 ? { version: 2 as const, preimage: eventPreimage(event) } : {}),
+  }));
+}
+
+/**
+ * The runtime events of a log, each checked: only RTMR3 entries count, their type is the runtime
+ * type, and a digest or preimage that the log gives is the one computed from name and payload.
+ * Replay exactly what this returns, so that what was checked is what is measured.
+ * @throws AttestError `event-type-unsupported`, `event-digest-mismatch`
+ */
+export function decodeRuntimeEvents(entries: readonly EventLogEntry[]): RuntimeEvent[] {
+  return entries.filter((entry) => entry.imr === RUNTIME_RTMR).map((entry) => {
+    if (entry.eventType !== RUNTIME_EVENT_TYPE) {
+      throw new AttestError("event-type-unsupported",
+        `event log: RTMR3 event "${entry.event}" has type ${entry.eventType}, expected ${RUNTIME_EVENT_TYPE}`);
+    }
+    const event: RuntimeEvent = entry.version === 2
+      ? { event: entry.event, payload: entry.eventPayload, version: 2 }
+      : { event: entry.event, payload: entry.eventPayload };
+    const digest = eventDigest(event);
+    if (entry.digest.length > 0 && !equalBytes(entry.digest, digest)) {
+      throw mismatch(entry.event, "digest", toHex(digest), toHex(entry.digest));
+    }
+    if (entry.preimage !== undefined && !equalBytes(entry.preimage, eventPreimage(event))) {
+      throw mismatch(entry.event, "preimage", toHex(eventPreimage(event)), toHex(entry.preimage));
+    }
+    return event;
+  });
+}
+
+/**
+ * The value of RTMR0, 1 or 2 by the digests of the log.
+ * @returns undefined where the log carries no digest for one of its events, or no event at all
+ */
+export function replayFirmwareRegister(entries: readonly EventLogEntry[], imr: 0 | 1 | 2): Hash48 | undefined {
+  const extended = entries.filter((entry) => entry.imr === imr && entry.eventType !== EV_NO_ACTION);
+  if (extended.length === 0 || extended.some((entry) => entry.digest.length !== 48)) return undefined;
+  return replayDigests(extended.map((entry) => hash48(entry.digest)));
+}
+
+const EV_PLATFORM_CONFIG_FLAGS = 10;
+const ACPI_PAYLOAD = utf8("ACPI DATA");
+const ACPI_NAMES: readonly string[] = ["acpi-loader", "acpi-rsdp", "acpi-tables"];
+
+/**
+ * The log without firmware payloads: certificates and answers carry digests, which is all that
+ * replay needs. The three ACPI events of RTMR0 keep their payload and get their names.
+ */
+export function stripFirmwarePayloads(entries: readonly EventLogEntry[]): EventLogEntry[] {
+  let acpi = 0;
+  return entries.map((entry) => {
+    if (entry.imr === RUNTIME_RTMR) return entry;
+    const name = isAcpi(entry) ? ACPI_NAMES[acpi++] : undefined;
+    return name === undefined
+      ? { ...entry, eventPayload: new Uint8Array(0) }
+      : { ...entry, event: name };
+  });
+}
+
+function isAcpi(entry: EventLogEntry): boolean {
+  return entry.imr === 0 && entry.eventType === EV_PLATFORM_CONFIG_FLAGS && equalBytes(entry.eventPayload, ACPI_PAYLOAD);
+}
+
+function parseEntry(value: unknown, index: number): EventLogEntry {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed(`event ${index} is not an object`);
+  const entry = value as Record<string, unknown>;
+  const imr = entry["imr"];
+  const eventType = entry["event_type"];
+  if (typeof imr !== "number" || !Number.isInteger(imr) || imr < 0 || imr > 3) throw malformed(`event ${index}: imr is not 0 to 3`);
+  if (typeof eventType !== "number" || !Number.isInteger(eventType) || eventType < 0 || eventType > 0xffff_ffff) {
+    throw malformed(`event ${index}: event_type is not an unsigned 32-bit number`);
+  }
+  const event = entry["event"] ?? "";
+  if (typeof event !== "string") throw malformed(`event ${index}: event is not a string`);
+  const digest = hexField(entry["digest"] ?? "", index, "digest");
+  if (digest.length !== 48 && !(digest.length === 0 && imr === RUNTIME_RTMR)) {
+    throw malformed(`event ${index}: digest of ${digest.length} bytes, expected 48`);
+  }
+  const version = entry["version"] ?? 1;
+  if (version !== 1 && version !== 2) throw malformed(`event ${index}: unknown event log version`);
+  const preimage = entry["preimage"];
+  return {
+    imr,
+    eventType,
+    digest,
+    event,
+    eventPayload: hexField(entry["event_payload"] ?? "", index, "event_payload"),
+    ...(version === 2 ? { version } : {}),
+    ...(preimage === undefined || preimage === null ? {} : { preimage: hexField(preimage, index, "preimage") }),
+  };
+}
+
+function hexField(value: unknown, index: number, name: string): Uint8Array {
+  if (typeof value !== "string") throw malformed(`event ${index}: ${name} is not a string`);
+  try {
+    return parseHex(value, name);
+  } catch (cause) {
+    if (!(cause instanceof BytesError)) throw cause;
+    throw new AttestError("event-log-malformed", `event log: event ${index}: ${cause.message}`, { cause });
+  }
+}
+
+const malformed = (text: string): AttestError => new AttestError("event-log-malformed", `event log: ${text}`);
+
+const mismatch = (event: string, what: string, expected: string, got: string): AttestError =>
+  new AttestError("event-digest-mismatch", `event log: ${what} of "${event}": expected ${expected}, got ${got}`);

@@ -1,0 +1,56 @@
+/**
+ * Evidence of a confidential VM: quotes, event logs, attestations, app identity. Everything here is
+ * pure; `@dstack/attest/node` checks signatures and fetches collateral.
+ */
+export { AttestError } from "./errors.ts";
+export type { AttestErrorCode } from "./errors.ts";
+
+export { attributesAsNumber, parseQuote, parseTdReport, tdReportOf, uncompressedPoint } from "./quote.ts";
+export type { EnclaveReport, QeCertification, Quote, QuoteHeader, TdReport } from "./quote.ts";
+export { concludeQuote, planQuoteVerification } from "./quote-plan.ts";
+export type { QuoteClaims, QuotePlan, QuoteVerification, VerifyOptions } from "./quote-plan.ts";
+export { fail, firstFailure, notApplicable, notBound, pass } from "./checks.ts";
+export type { Check, CheckResult, Outcome } from "./checks.ts";
+export type { SignatureToCheck } from "./chain.ts";
+export { collateralFromJson } from "./collateral.ts";
+export type { QuoteCollateral } from "./collateral.ts";
+export { mergeTcbStatus } from "./tcb-status.ts";
+export type { TcbStatus } from "./tcb-status.ts";
+export { INTEL_ROOT_SHA256, intelTrustAnchor, trustAnchorFromPem } from "./trust-anchor.ts";
+export type { TrustAnchor } from "./trust-anchor.ts";
+export {
+  basicConstraints, commonName, ecdsaSignature, maySignCertificates, OID, p256Point, parseCertificate, parseCertificateChain,
+  parseRevocationList, refuseCritical,
+} from "./certificate.ts";
+export type { Certificate, CertificateExtension, RevocationList } from "./certificate.ts";
+export { readPckExtension, SGX_EXTENSION } from "./pck-extension.ts";
+export type { PckExtension } from "./pck-extension.ts";
+
+export { customReportData, padReportData, reportDataFor, RESERVED_TAGS, sameReportData } from "./report-data.ts";
+
+export {
+  eventDigest, eventDigestV1, eventDigestV2, eventPreimage, eventsUntilBootDone, extendRegister, newRuntimeEvent, replayDigests,
+  replayRtmr3, RUNTIME_EVENT_TYPE, RUNTIME_RTMR,
+} from "./runtime-event.ts";
+export type { RuntimeEvent } from "./runtime-event.ts";
+export {
+  decodeRuntimeEvents, encodeEventLogJson, entryToJson, parseEventLogJson, replayFirmwareRegister, runtimeEntries,
+  stripFirmwarePayloads,
+} from "./event-log.ts";
+export type { EventLogEntry } from "./event-log.ts";
+export { formatRuntimeLogLine, parseRuntimeLog } from "./runtime-log.ts";
+export { parseCcel } from "./ccel.ts";
+
+export {
+  attestationFromQuote, decodeAttestation, encodeAttestation, encodeAttestationV0, encodeAttestationV1, fullEventLog,
+  MAX_ATTESTATION_BYTES, stripAttestation,
+} from "./attestation.ts";
+export type { Attestation } from "./attestation.ts";
+export { readBootClaims } from "./boot-events.ts";
+export type { BootClaims } from "./boot-events.ts";
+export { appInfo, mrAggregated, mrSystem, osImageHashOf } from "./app-info.ts";
+export type { AppInfo, AppInfoInput } from "./app-info.ts";
+export { decodeAppInfo, encodeAppInfo } from "./app-info-msgpack.ts";
+export type { AppInfoRecord } from "./app-info-msgpack.ts";
+export { KEY_PROVIDER_KINDS, mrConfigIdV1, mrConfigIdV2, mrConfigIdV3, parseMrConfigV3 } from "./mr-config-id.ts";
+export type { KeyProviderKind, MrConfigV3 } from "./mr-config-id.ts";

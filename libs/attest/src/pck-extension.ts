@@ -1,0 +1,64 @@
+/** The SGX extension of a PCK certificate, 1.2.840.113741.1.13.1: what the platform's key was issued for. */
+import { DerFields, readChildren, readDer, readOctetString, readOid, readUnsigned, TAG } from "@dstack/der";
+import type { DerElement } from "@dstack/der";
+import type { Certificate } from "./certificate.ts";
+import { AttestError } from "./errors.ts";
+
+export interface PckExtension {
+  /** 16 bytes that name the platform. */
+  readonly ppid: Uint8Array;
+  readonly cpuSvn: Uint8Array;
+  readonly pceSvn: number;
+  readonly pceId: Uint8Array;
+  readonly fmspc: Uint8Array;
+}
+
+export const SGX_EXTENSION = "1.2.840.113741.1.13.1";
+
+/** @throws AttestError `certificate-malformed`, DerError */
+export function readPckExtension(certificate: Certificate): PckExtension {
+  const extension = certificate.extensions.get(SGX_EXTENSION);
+  if (extension === undefined) throw malformed("no SGX extension");
+  const fields = pairs(readDer(extension.value, "SGX extension"));
+  const tcb = pairs(required(fields, "2"), ".2");
+  return {
+    ppid: octets(fields, "1", 16),
+    cpuSvn: octets(tcb, "18", 16, ".2"),
+    pceSvn: readUnsigned(required(tcb, "17", ".2"), "PCESVN"),
+    pceId: octets(fields, "3", 2),
+    fmspc: octets(fields, "4", 6),
+  };
+}
+
+type Pairs = ReadonlyMap<string, DerElement>;
+
+/** SEQUENCE OF {OID, value}, by the last arc; other arcs are ignored, repeated ones refused. */
+function pairs(sequence: DerElement, suffix = ""): Pairs {
+  const prefix = `${SGX_EXTENSION}${suffix}.`;
+  const found = new Map<string, DerElement>();
+  for (const element of readChildren(sequence, "SGX extension")) {
+    const fields = new DerFields(element, "SGX extension item");
+    const oid = readOid(fields.take("id", TAG.oid));
+    const value = fields.take("value");
+    fields.end();
+    if (!oid.startsWith(prefix)) continue;
+    const arc = oid.slice(prefix.length);
+    if (found.has(arc)) throw malformed(`${oid} comes twice`);
+    found.set(arc, value);
+  }
+  return found;
+}
+
+function required(fields: Pairs, arc: string, suffix = ""): DerElement {
+  const value = fields.get(arc);
+  if (value === undefined) throw malformed(`${SGX_EXTENSION}${suffix}.${arc} is missing`);
+  return value;
+}
+
+function octets(fields: Pairs, arc: string, length: number, suffix = ""): Uint8Array {
+  const bytes = readOctetString(required(fields, arc, suffix), `SGX extension .${arc}`);
+  if (bytes.length !== length) throw malformed(`${suffix}.${arc} has ${bytes.length} bytes, expected ${length}`);
+  return bytes;
+}
+
+const malformed = (text: string): AttestError => new AttestError("certificate-malformed", `SGX extension: ${text}`);

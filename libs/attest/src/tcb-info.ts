@@ -1,0 +1,224 @@
+/** TCB info and QE identity documents of Intel's provisioning service, API version 4. */
+import { BytesError, parseHexOfLength } from "@dstack/bytes";
+import { AttestError } from "./errors.ts";
+import { tcbStatus } from "./tcb-status.ts";
+import type { TcbStatus } from "./tcb-status.ts";
+
+export interface TcbInfo {
+  readonly id: "TDX" | "SGX";
+  /** Unix seconds. */
+  readonly issueDate: number;
+  readonly nextUpdate: number;
+  readonly fmspc: Uint8Array;
+  readonly pceId: Uint8Array;
+  readonly evaluationDataNumber: number;
+  /** Highest first, whatever the order of the document. */
+  readonly levels: readonly TcbLevel[];
+  readonly module?: ModuleIdentity;
+  readonly moduleIdentities: readonly ModuleIdentity[];
+}
+
+export interface TcbLevel extends LevelStatus {
+  readonly sgx: readonly number[];
+  readonly pceSvn: number;
+  /** Only in TDX documents. */
+  readonly tdx?: readonly number[];
+}
+
+export interface LevelStatus {
+  readonly status: TcbStatus;
+  /** ISO 8601 text. */
+  readonly tcbDate: string;
+  readonly advisoryIds: readonly string[];
+}
+
+export interface ModuleIdentity {
+  /** "TDX_01"; "" for the entry that stands for version 0. */
+  readonly id: string;
+  readonly mrSigner: Uint8Array;
+  readonly attributes: Uint8Array;
+  readonly attributesMask: Uint8Array;
+  /** Highest first. */
+  readonly levels: readonly (LevelStatus & { readonly isvSvn: number })[];
+}
+
+export interface QeIdentity {
+  readonly id: string;
+  readonly version: number;
+  readonly issueDate: number;
+  readonly nextUpdate: number;
+  readonly miscSelect: Uint8Array;
+  readonly miscSelectMask: Uint8Array;
+  readonly attributes: Uint8Array;
+  readonly attributesMask: Uint8Array;
+  readonly mrSigner: Uint8Array;
+  readonly isvProdId: number;
+  /** Highest first. */
+  readonly levels: readonly (LevelStatus & { readonly isvSvn: number })[];
+}
+
+/** @throws AttestError `collateral-malformed` */
+export function parseTcbInfo(text: string): TcbInfo {
+  const json = new Fields(parseJson(text, "TCB info"), "TCB info");
+  const id = json.text("id");
+  const version = json.number("version");
+  if ((id !== "TDX" && id !== "SGX") || version !== 3) throw malformed(`TCB info: id ${id} version ${version}, expected TDX or SGX version 3`);
+  const levels = json.list("tcbLevels").map((level) => parseLevel(level, id));
+  const module = json.optional("tdxModule");
+  return {
+    id,
+    issueDate: json.time("issueDate"),
+    nextUpdate: json.time("nextUpdate"),
+    fmspc: json.hex("fmspc", 6),
+    pceId: json.hex("pceId", 2),
+    evaluationDataNumber: json.number("tcbEvaluationDataNumber"),
+    levels: levels.toSorted(compareLevels),
+    ...(module === undefined ? {} : { module: parseModule(module, "") }),
+    moduleIdentities: json.optionalList("tdxModuleIdentities").map((item) => parseModule(item, item.text("id"))),
+  };
+}
+
+/** @throws AttestError `collateral-malformed` */
+export function parseQeIdentity(text: string): QeIdentity {
+  const json = new Fields(parseJson(text, "QE identity"), "QE identity");
+  return {
+    id: json.text("id"),
+    version: json.number("version"),
+    issueDate: json.time("issueDate"),
+    nextUpdate: json.time("nextUpdate"),
+    miscSelect: json.hex("miscselect", 4),
+    miscSelectMask: json.hex("miscselectMask", 4),
+    attributes: json.hex("attributes", 16),
+    attributesMask: json.hex("attributesMask", 16),
+    mrSigner: json.hex("mrsigner", 32),
+    isvProdId: json.number("isvprodid"),
+    levels: parseIsvLevels(json),
+  };
+}
+
+function parseLevel(level: Fields, id: "TDX" | "SGX"): TcbLevel {
+  const tcb = level.object("tcb");
+  const components = (name: string): number[] => {
+    const svns = tcb.list(name).map((component) => component.number("svn"));
+    if (svns.length !== 16) throw malformed(`TCB level: ${name} holds ${svns.length} components, expected 16`);
+    return svns;
+  };
+  return {
+    sgx: components("sgxtcbcomponents"),
+    pceSvn: tcb.number("pcesvn"),
+    ...(id === "TDX" ? { tdx: components("tdxtcbcomponents") } : {}),
+    ...parseStatus(level),
+  };
+}
+
+function parseModule(module: Fields, id: string): ModuleIdentity {
+  return {
+    id,
+    mrSigner: module.hex("mrsigner", 48),
+    attributes: module.hex("attributes", 8),
+    attributesMask: module.hex("attributesMask", 8),
+    levels: id === "" ? [] : parseIsvLevels(module),
+  };
+}
+
+function parseIsvLevels(json: Fields): (LevelStatus & { isvSvn: number })[] {
+  return json.list("tcbLevels")
+    .map((level) => ({ isvSvn: level.object("tcb").number("isvsvn"), ...parseStatus(level) }))
+    .toSorted((a, b) => b.isvSvn - a.isvSvn);
+}
+
+function parseStatus(level: Fields): LevelStatus {
+  return {
+    status: tcbStatus(level.text("tcbStatus")),
+    tcbDate: level.text("tcbDate"),
+    advisoryIds: level.texts("advisoryIDs"),
+  };
+}
+
+/** SGX components, then PCE SVN, then TDX components, each from high to low. */
+function compareLevels(a: TcbLevel, b: TcbLevel): number {
+  const left = [...a.sgx, a.pceSvn, ...(a.tdx ?? [])];
+  const right = [...b.sgx, b.pceSvn, ...(b.tdx ?? [])];
+  for (const [index, value] of left.entries()) {
+    const difference = (right[index] ?? 0) - value;
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** Typed access to a JSON object; every miss names the document and the member. */
+class Fields {
+  readonly #value: Record<string, unknown>;
+  readonly #what: string;
+
+  constructor(value: unknown, what: string) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed(`${what}: not an object`);
+    this.#value = value as Record<string, unknown>;
+    this.#what = what;
+  }
+
+  text(name: string): string {
+    const value = this.#value[name];
+    if (typeof value !== "string") throw malformed(`${this.#what}: ${name} is not text`);
+    return value;
+  }
+
+  number(name: string): number {
+    const value = this.#value[name];
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw malformed(`${this.#what}: ${name} is not a natural number`);
+    return value;
+  }
+
+  hex(name: string, length: number): Uint8Array {
+    try {
+      return parseHexOfLength(this.text(name), length, name);
+    } catch (cause) {
+      if (!(cause instanceof BytesError)) throw cause;
+      throw new AttestError("collateral-malformed", `${this.#what}: ${cause.message}`, { cause });
+    }
+  }
+
+  /** Unix seconds of an ISO 8601 time with zone. */
+  time(name: string): number {
+    const text = this.text(name);
+    const milliseconds = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
+    if (Number.isNaN(milliseconds)) throw malformed(`${this.#what}: ${name} is not a time`);
+    return Math.floor(milliseconds / 1000);
+  }
+
+  object(name: string): Fields {
+    return new Fields(this.#value[name], `${this.#what} ${name}`);
+  }
+
+  optional(name: string): Fields | undefined {
+    return this.#value[name] === undefined || this.#value[name] === null ? undefined : this.object(name);
+  }
+
+  list(name: string): Fields[] {
+    const value = this.#value[name];
+    if (!Array.isArray(value) || value.length > 1024) throw malformed(`${this.#what}: ${name} is not a list of at most 1024`);
+    return value.map((item: unknown) => new Fields(item, `${this.#what} ${name}`));
+  }
+
+  optionalList(name: string): Fields[] {
+    return this.#value[name] === undefined || this.#value[name] === null ? [] : this.list(name);
+  }
+
+  texts(name: string): string[] {
+    const value = this.#value[name] ?? [];
+    if (!Array.isArray(value) || value.length > 1024 || !value.every((item) => typeof item === "string")) {
+      throw malformed(`${this.#what}: ${name} is not a list of texts`);
+    }
+    return value;
+  }
+}
+
+function parseJson(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new AttestError("collateral-malformed", `${what}: not valid JSON`, { cause });
+  }
+}
+
+const malformed = (text: string): AttestError => new AttestError("collateral-malformed", text);
