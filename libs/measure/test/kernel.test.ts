@@ -1,0 +1,135 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { describe, it } from "node:test";
+import { concatBytes } from "@dstack/bytes";
+import { authenticodeParts } from "../src/authenticode.ts";
+import { MeasureError } from "../src/errors.ts";
+import { patchKernelHeader } from "../src/kernel-header.ts";
+import { kernelFixture } from "./fixtures.ts";
+import type { KernelFixture } from "./fixtures.ts";
+
+const GIB = 2 ** 30;
+const header = (fixture: KernelFixture, initrd = 5000, memory = 2 * GIB) => {
+  const view = new DataView(patchKernelHeader(kernelFixture(fixture), initrd, memory).buffer);
+  return {
+    loader: view.getUint8(0x210),
+    flags: view.getUint8(0x211),
+    heap: view.getUint32(0x224, true),
+    cmdline: view.getUint32(0x228, true),
+    initrd: view.getUint32(0x218, true),
+    initrdBytes: view.getUint32(0x21c, true),
+    oldMagic: view.getUint16(0x20, true),
+  };
+};
+const refuses = (run: () => unknown, code: string) => {
+  assert.throws(run, (error) => error instanceof MeasureError && error.code === code);
+};
+
+describe("patchKernelHeader", () => {
+  it("sets loader, heap, command line and initrd of a modern kernel", () => {
+    assert.deepEqual(header({}), {
+      loader: 0xb0,
+      flags: 0x81,
+      heap: 0xfe00,
+      cmdline: 0x2_0000,
+      // 2 GiB minus QEMU's ACPI data minus one, minus the initrd, on a page
+      initrd: (0x8000_0000 - 0x2_8000 - 1 - 5000) & ~0xfff,
+      initrdBytes: 5000,
+      oldMagic: 0,
+    });
+  });
+  it("leaves the given file alone", () => {
+    const kernel = kernelFixture();
+    patchKernelHeader(kernel, 5000, 2 * GIB);
+    assert.deepEqual(kernel, kernelFixture());
+  });
+  it("changes nothing else in the file", () => {
+    const before = kernelFixture();
+    const after = patchKernelHeader(before, 5000, 2 * GIB);
+    const changed = [...before.keys()].filter((i) => before[i] !== after[i]);
+    for (const i of changed) assert.ok([0x210, 0x211].includes(i) || (i >= 0x218 && i < 0x220) || (i >= 0x224 && i < 0x22c), `${i}`);
+  });
+  it("gives the same digest for 2 GiB and for 2.75 GiB and more, and another in between", () => {
+    const at = (memory: number) => header({}, 5000, memory).initrd;
+    assert.equal(at(0xb000_0000), at(2 * GIB));
+    assert.equal(at(64 * GIB), at(2 * GIB));
+    assert.notEqual(at(2.5 * GIB), at(2 * GIB));
+    assert.notEqual(at(1 * GIB), at(2 * GIB));
+  });
+  it("keeps the initrd below 0x38000000 for kernels that cannot be loaded high", () => {
+    assert.equal(header({ extraLoadFlags: 0 }).initrd, (0x37ff_ffff - 5000) & ~0xfff);
+  });
+  it("takes the limit of the header where the protocol has one", () => {
+    assert.equal(header({ protocol: 0x203, initrdMax: 0x1000_0000 }).initrd, (0x1000_0000 - 5000) & ~0xfff);
+    assert.equal(header({ protocol: 0x203, initrdMax: 0 }).initrd, (0x37ff_ffff - 5000) & ~0xfff);
+  });
+  it("uses the low addresses and the old command line fields for old kernels", () => {
+    assert.equal(header({ loadFlags: 0 }).cmdline, 0x9_a000);
+    assert.equal(header({ protocol: 0x201 }).oldMagic, 0xa33f);
+  });
+  it("leaves the initrd fields when there is no initrd", () => assert.equal(header({}, 0).initrd, 0));
+  it("refuses files that are no bzImage", () => {
+    refuses(() => patchKernelHeader(new Uint8Array(4095), 1, GIB), "kernel-invalid");
+    refuses(() => patchKernelHeader(new Uint8Array(8192), 1, GIB), "kernel-invalid");
+  });
+  it("refuses an initrd that does not fit, and memory below any kernel's", () => {
+    refuses(() => patchKernelHeader(kernelFixture(), GIB, GIB), "unsupported");
+    refuses(() => patchKernelHeader(kernelFixture(), 5000, 0x2_0000), "unsupported");
+  });
+});
+
+const digest = (parts: readonly Uint8Array[]) => createHash("sha384").update(concatBytes(...parts)).digest("hex");
+
+describe("authenticodeParts", () => {
+  it("covers the file but for checksum and certificate entry, sections in file order", () => {
+    const kernel = kernelFixture();
+    const expected = [kernel.subarray(0, 0xd8), kernel.subarray(0xdc, 0x98 + 144), kernel.subarray(0x98 + 152)];
+    assert.equal(digest(authenticodeParts(kernel)), digest(expected));
+  });
+  it("does not change with the checksum or the certificate", () => {
+    const signed = kernelFixture({ certificate: 64 });
+    const other = signed.slice();
+    other.fill(0xaa, 0xd8, 0xdc);
+    other.fill(0xbb, other.length - 64);
+    assert.equal(digest(authenticodeParts(other)), digest(authenticodeParts(signed)));
+  });
+  it("changes with every byte of header and sections", () => {
+    const kernel = kernelFixture();
+    for (const at of [0, 0x97, 0x200, 0x3ff, 0x400, 0x1000, 0x2fff]) {
+      const other = kernel.slice();
+      other[at]! ^= 1;
+      assert.notEqual(digest(authenticodeParts(other)), digest(authenticodeParts(kernel)), `${at}`);
+    }
+  });
+  it("covers bytes between the last section and the certificate", () => {
+    const signed = kernelFixture({ trailing: 16, certificate: 64 });
+    const other = signed.slice();
+    other[0x3008]! ^= 1;
+    assert.notEqual(digest(authenticodeParts(other)), digest(authenticodeParts(signed)));
+  });
+  it("fills the file up to a multiple of eight", () => {
+    const odd = kernelFixture({ trailing: 3, certificate: 8 });
+    assert.equal(authenticodeParts(odd).at(-1)?.length, 5);
+  });
+  it("reads the certificate entry of a 32-bit image where that has it", () => {
+    const kernel = kernelFixture({ magic: 0x10b });
+    const other = kernel.slice();
+    other.fill(0xcc, 0x98 + 128, 0x98 + 132);
+    assert.equal(digest(authenticodeParts(other)), digest(authenticodeParts(kernel)));
+  });
+  it("refuses images whose headers lie", () => {
+    const broken = (offset: number, value: number) => {
+      const kernel = kernelFixture();
+      new DataView(kernel.buffer).setUint32(offset, value, true);
+      refuses(() => authenticodeParts(kernel), "kernel-invalid");
+    };
+    broken(0x3c, 0xffff_fff0);
+    broken(0x80, 0);
+    broken(0x98, 0x999);
+    broken(0x98 + 60, 0x7fff_ffff);
+    broken(0x98 + 60, 0x10);
+    broken(0x98 + 148, 0x7fff_ffff);
+    broken(0x84, 0xffff_0000);
+    refuses(() => authenticodeParts(new Uint8Array(10)), "kernel-invalid");
+  });
+});
