@@ -1,0 +1,78 @@
+import { gunzipSync } from "node:zlib";
+import { appId, equalBytes, utf8, utf8Decode } from "@dstack/bytes";
+import type { AppId } from "@dstack/bytes";
+import { attestationFromQuote, decodeAppInfo, decodeAttestation, parseCertificate } from "@dstack/attest";
+import type { AppInfoRecord, Attestation, Certificate } from "@dstack/attest";
+import { readDer, readOctetString } from "@dstack/der";
+import { RatlsError } from "./errors.ts";
+import { DSTACK_OID } from "./oids.ts";
+
+/** What a certificate says about its holder. None of it is verified by reading it. */
+export interface DstackExtensions {
+  readonly certificate: Certificate;
+  readonly usage?: string;
+  readonly appId?: AppId;
+  readonly appInfo?: AppInfoRecord;
+  /** Claimed evidence: verify it, and against the key of this certificate, before believing a word. */
+  readonly attestation?: Attestation;
+}
+
+const COMPRESSED = utf8("ELGZv1");
+const MAX_INFLATED_BYTES = 16_384;
+const MAX_USAGE_BYTES = 256;
+
+/**
+ * Reads the extensions of the dstack arc from a certificate in DER.
+ * @throws RatlsError `extension-malformed`, also for a certificate that cannot be read strictly and
+ *   for one that names an extension twice
+ */
+export function readDstackExtensions(certificateDer: Uint8Array): DstackExtensions {
+  try {
+    const certificate = parseCertificate(certificateDer);
+    const usage = payload(certificate, DSTACK_OID.usage);
+    const app = payload(certificate, DSTACK_OID.appId);
+    const info = payload(certificate, DSTACK_OID.appInfo);
+    const attestation = attestationOf(certificate);
+    return {
+      certificate,
+      ...(usage === undefined ? {} : { usage: usageText(usage) }),
+      ...(app === undefined ? {} : { appId: appId(app) }),
+      ...(info === undefined ? {} : { appInfo: decodeAppInfo(info) }),
+      ...(attestation === undefined ? {} : { attestation }),
+    };
+  } catch (cause) {
+    if (cause instanceof RatlsError) throw cause;
+    throw new RatlsError("extension-malformed", "certificate with dstack extensions cannot be read", { cause });
+  }
+}
+
+/** The newer form where present, else the older pair, else nothing. */
+function attestationOf(certificate: Certificate): Attestation | undefined {
+  const bytes = payload(certificate, DSTACK_OID.attestation);
+  if (bytes !== undefined) return decodeAttestation(bytes);
+  const quote = payload(certificate, DSTACK_OID.quote);
+  if (quote === undefined) return undefined;
+  const log = payload(certificate, DSTACK_OID.eventLog);
+  if (log === undefined) throw new RatlsError("extension-malformed", "TDX event log missing");
+  return attestationFromQuote(quote, utf8Decode(inflated(log), "event log"));
+}
+
+/** X.509's OCTET STRING holds one more DER OCTET STRING, whose content is the payload. */
+function payload(certificate: Certificate, oid: string): Uint8Array | undefined {
+  const extension = certificate.extensions.get(oid);
+  return extension === undefined ? undefined : readOctetString(readDer(extension.value, `extension ${oid}`), `extension ${oid}`);
+}
+
+function inflated(log: Uint8Array): Uint8Array {
+  if (!equalBytes(log.subarray(0, COMPRESSED.length), COMPRESSED)) return log;
+  try {
+    return new Uint8Array(gunzipSync(log.subarray(COMPRESSED.length), { maxOutputLength: MAX_INFLATED_BYTES }));
+  } catch (cause) {
+    throw new RatlsError("extension-malformed", `compressed event log is broken or above ${MAX_INFLATED_BYTES} bytes`, { cause });
+  }
+}
+
+function usageText(bytes: Uint8Array): string {
+  if (bytes.length > MAX_USAGE_BYTES) throw new RatlsError("extension-malformed", `certificate usage: ${bytes.length} bytes, limit ${MAX_USAGE_BYTES}`);
+  return utf8Decode(bytes, "certificate usage");
+}
