@@ -1,0 +1,32 @@
+/** The guest's own programs, each as one file for the pinned runtime. */
+import { access } from "node:fs/promises";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { ImageError } from "../errors.ts";
+
+/** Bundles one entry point to ESM for the guest's Node. Paths in the output are relative, so the checkout's place does not show. */
+export async function bundleProgram(repoRoot: string, entry: string): Promise<Uint8Array> {
+  await access(join(repoRoot, entry)).catch((cause: unknown) => {
+    throw new ImageError("build-failed", `${entry} is missing: the image cannot be built without it`, cause);
+  });
+  const result = await build({
+    absWorkingDir: repoRoot,
+    entryPoints: [entry],
+    bundle: true,
+    platform: "node",
+    target: "node26",
+    format: "esm",
+    write: false,
+    legalComments: "none",
+    minifySyntax: true,
+    minifyWhitespace: true,
+    // CommonJS packages inside an ESM bundle still ask for node: builtins through require.
+    banner: { js: 'import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);' },
+    logLevel: "silent",
+  }).catch((cause: unknown) => {
+    throw new ImageError("build-failed", `bundling ${entry} failed: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+  });
+  const [file] = result.outputFiles;
+  if (file === undefined) throw new ImageError("build-failed", `bundling ${entry} gave no output`);
+  return file.contents;
+}

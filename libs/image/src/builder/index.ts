@@ -1,0 +1,5 @@
+/** Builds guest OS images. */
+export { buildImage, IMAGE_VERSION } from "./build-image.ts";
+export type { BuildImageOptions, BuildProgress, BuiltImage } from "./build-image.ts";
+export { FLAVOURS } from "./recipe.ts";
+export type { Flavour } from "./recipe.ts";

@@ -1,0 +1,24 @@
+/** Every way this package fails, by stable code. */
+export type ImageErrorCode =
+  | "bad-metadata"
+  | "bad-checksums"
+  | "bad-bundle"
+  | "not-an-image"
+  | "bad-recipe"
+  | "bad-lock"
+  | "no-mirror"
+  | "package-unavailable"
+  | "wrong-package"
+  | "no-space"
+  | "build-failed"
+  | "registry";
+
+/** Text says what was checked, what was expected, what came, and what to do next; match on `code`. */
+export class ImageError extends Error {
+  readonly code: ImageErrorCode;
+  constructor(code: ImageErrorCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = "ImageError";
+    this.code = code;
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * Reads mr_*.tar.gz from an untrusted source (an image download is not authenticated until
+ * it is hashed). Only flat regular files with plain names come through; everything else in
+ * a tar is refused before a byte of it is written.
+ */
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createGunzip } from "node:zlib";
+import { extract } from "tar-stream";
+import { ImageError } from "./errors.ts";
+
+export interface MrBundleLimits {
+  /** Compressed bytes taken from the stream; 128 MiB unless given. */
+  readonly maxCompressedBytes?: number;
+  /** Bytes after decompression, all files together; 256 MiB unless given. */
+  readonly maxTotalBytes?: number;
+  /** Files; 32 unless given. */
+  readonly maxFiles?: number;
+  readonly signal?: AbortSignal;
+}
+
+const NAME = /^(?:\.\/)?(?!\.{1,2}$)([A-Za-z0-9._+-]{1,128})$/;
+
+/**
+ * Unpacks into `destDir`, which exists and is empty; files are created exclusively, mode
+ * 0600. On an error what was written so far stays: the caller owns and removes the folder.
+ * The caller then checks it with `verifyImageFiles` against the hash it asked for.
+ * @returns names of the files
+ * @throws ImageError `bad-bundle` for links, devices, folders with content, `..`, slashes, duplicates, excess size
+ */
+export async function extractMrBundle(stream: Readable, destDir: string, limits: MrBundleLimits = {}): Promise<string[]> {
+  const maxCompressed = limits.maxCompressedBytes ?? 128 * 1024 * 1024;
+  const maxTotal = limits.maxTotalBytes ?? 256 * 1024 * 1024;
+  const maxFiles = limits.maxFiles ?? 32;
+  const unpack = extract();
+  const feeding = pipeline(stream, cap(maxCompressed, "compressed"), createGunzip(), cap(maxTotal + maxFiles * 2048 + 65_536, "decompressed"), unpack, limits.signal === undefined ? {} : { signal: limits.signal });
+  const names: string[] = [];
+  let total = 0;
+  const reading = (async () => {
+    for await (const entry of unpack) {
+      const { name: rawName, type, size = 0 } = entry.header;
+      if (type === "directory" && (rawName === "./" || rawName === ".")) {
+        entry.resume();
+        continue;
+      }
+      const name = NAME.exec(rawName)?.[1];
+      if (type !== "file") throw new ImageError("bad-bundle", `image bundle: "${printable(rawName)}" is a ${type ?? "special entry"}, only regular files are allowed`);
+      if (name === undefined) throw new ImageError("bad-bundle", `image bundle: "${printable(rawName)}" is not a plain file name`);
+      if (names.includes(name)) throw new ImageError("bad-bundle", `image bundle: ${name} occurs twice`);
+      if (names.length >= maxFiles) throw new ImageError("bad-bundle", `image bundle: more than ${maxFiles} files`);
+      total += size;
+      if (total > maxTotal) throw new ImageError("bad-bundle", `image bundle: more than ${maxTotal} bytes unpacked`);
+      const file = await open(join(destDir, name), "wx", 0o600);
+      await pipeline(entry, file.createWriteStream());
+      names.push(name);
+    }
+  })();
+  try {
+    await Promise.all([feeding, reading]);
+  } catch (error) {
+    unpack.destroy();
+    await Promise.allSettled([feeding, reading]);
+    if (error instanceof ImageError || limits.signal?.aborted === true) throw error;
+    throw new ImageError("bad-bundle", `image bundle cannot be read: ${error instanceof Error ? error.message : String(error)}`, error);
+  }
+  return names;
+}
+
+function cap(maxBytes: number, what: string): (source: AsyncIterable<Uint8Array>) => AsyncGenerator<Uint8Array> {
+  return async function* (source) {
+    let seen = 0;
+    for await (const chunk of source) {
+      seen += chunk.length;
+      if (seen > maxBytes) throw new ImageError("bad-bundle", `image bundle: more than ${maxBytes} bytes ${what}`);
+      yield chunk;
+    }
+  };
+}
+
+const printable = (name: string): string => name.slice(0, 100).replace(/[^\x20-\x7e]/g, "?");
