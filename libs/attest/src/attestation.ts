@@ -69,7 +69,7 @@ export function attestationFromQuote(quote: Uint8Array, eventLogJson: string, co
 export function stripAttestation(attestation: Attestation): Attestation {
   const eventLog = stripFirmwarePayloads(attestation.platform.eventLog)
     .filter((entry) => entry.imr === 3 || entry.event !== "")
-    .map(({ preimage: _, ...entry }) => (entry.imr === 3 ? { ...entry, digest: new Uint8Array(0) } : entry));
+    .map((entry) => (entry.imr === 3 ? withoutDigest(entry) : entry));
   return { ...attestation, platform: { ...attestation.platform, eventLog } };
 }
 
@@ -80,4 +80,9 @@ export function stripAttestation(attestation: Attestation): Attestation {
 export function fullEventLog(attestation: Attestation): EventLogEntry[] {
   const firmware = stripFirmwarePayloads(attestation.platform.eventLog.filter((entry) => entry.imr !== 3));
   return [...firmware, ...runtimeEntries(attestation.runtimeEvents)];
+}
+
+function withoutDigest({ imr, eventType, event, eventPayload, version }: EventLogEntry): EventLogEntry {
+  const digest = new Uint8Array(0);
+  return { imr, eventType, digest, event, eventPayload, ...(version === 2 ? { version } : {}) };
 }

@@ -162,7 +162,7 @@ function judge(quote: Quote, material: Material, collateral: QuoteCollateral, op
     if (!basicConstraints(issuer).ca) return fail(`"${commonName(issuer.subject)}" is no certificate authority`);
     return checkRevocationList("pck-crl", pckCrl, issuer.subject, p256Point(issuer.publicKeyInfo), signatures);
   });
-  run("tcb-info", () => tcbInfo.id === "TDX" !== (td !== undefined)
+  run("tcb-info", () => tcbInfo.id !== quote.header.tee.toUpperCase()
     ? fail(`TCB info is for ${tcbInfo.id}, the quote for ${quote.header.tee.toUpperCase()}`)
     : checkSignedDocument("tcb-info", material.tcbChain, collateral.tcbInfo, collateral.tcbInfoSignature, context));
   run("qe-identity", () => isQeIdentityFor(qeIdentity, td !== undefined)

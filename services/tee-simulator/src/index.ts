@@ -1,0 +1,15 @@
+/**
+ * A simulated TEE and its development root of trust. For tests and the simulator's own processes:
+ * no production code imports this package.
+ */
+export { SimulatorError } from "./errors.ts";
+export type { SimulatorErrorCode } from "./errors.ts";
+export { mockKey, parseSeed } from "./mock-key.ts";
+export type { MockKeyLabel, MockSeed } from "./mock-key.ts";
+export { mockPki } from "./mock-pki.ts";
+export type { MockPki } from "./mock-pki.ts";
+export { signMockQuote } from "./mock-quote.ts";
+export type { TdMeasurements } from "./mock-quote.ts";
+export { mockCollateral } from "./mock-collateral.ts";
+export { startMockPccs } from "./mock-pccs.ts";
+export type { MockPccsOptions } from "./mock-pccs.ts";

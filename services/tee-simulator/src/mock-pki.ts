@@ -1,0 +1,119 @@
+/**
+ * A stand-in for Intel's provisioning PKI, all of it derived from one seed: root, PCK authority, PCK
+ * leaf, signers of TCB info and QE identity. Signatures are deterministic (RFC 6979), so the same
+ * seed gives the same bytes everywhere.
+ */
+import { p256 } from "@noble/curves/nist.js";
+import { concatBytes, utf8 } from "@dstack/bytes";
+import {
+  derBitString, derBoolean, derContext, derElement, derEnumerated, derOctetString, derOid, derSequence, derSet, derTime, derUnsigned,
+  derUtf8, TAG, writePem,
+} from "@dstack/der";
+import { spkiDer } from "@dstack/keys";
+import type { P256Key } from "@dstack/keys";
+import { OID, SGX_EXTENSION } from "@dstack/attest";
+import { mockKey } from "./mock-key.ts";
+import type { MockKeyLabel, MockSeed } from "./mock-key.ts";
+
+export interface MockPki {
+  readonly rootPem: string;
+  /** PEM, leaf first, root last. */
+  readonly pckChainPem: string;
+  readonly pckCaChainPem: string;
+  readonly tcbChainPem: string;
+  readonly qeChainPem: string;
+  /** DER. */
+  readonly rootCrl: Uint8Array;
+  readonly pckCrl: Uint8Array;
+  readonly pckKey: P256Key;
+  /** Signs a TCB info or QE identity document; r and s, 64 bytes. */
+  signDocument(signer: "tdx-tcb" | "tdx-qe", text: string): Uint8Array;
+}
+
+const NAMES: Readonly<Record<MockKeyLabel, string>> = {
+  "tdx-root": "Mock Intel SGX Root CA",
+  "tdx-pck-ca": "Mock Intel SGX PCK Platform CA",
+  "tdx-pck": "Mock Intel SGX PCK Certificate",
+  "tdx-tcb": "Mock Intel SGX TCB Signing",
+  "tdx-qe": "Mock Intel SGX QE Identity Signing",
+};
+const NOT_BEFORE = Date.UTC(2020, 0, 1) / 1000;
+const NOT_AFTER = Date.UTC(2100, 0, 1) / 1000;
+const SERIAL = 42;
+
+/** The PKI of a seed. */
+export function mockPki(seed: MockSeed): MockPki {
+  const certificate = (label: MockKeyLabel, issuer: MockKeyLabel, extra: readonly Uint8Array[]): string =>
+    writePem(signedCertificate(seed, label, issuer, extra), "CERTIFICATE");
+  const rootPem = certificate("tdx-root", "tdx-root", authority());
+  const pckCaPem = certificate("tdx-pck-ca", "tdx-root", authority());
+  const pckPem = certificate("tdx-pck", "tdx-pck-ca", [...leaf(), sgxExtension()]);
+  return {
+    rootPem,
+    pckChainPem: pckPem + pckCaPem + rootPem,
+    pckCaChainPem: pckCaPem + rootPem,
+    tcbChainPem: certificate("tdx-tcb", "tdx-root", leaf()) + rootPem,
+    qeChainPem: certificate("tdx-qe", "tdx-root", leaf()) + rootPem,
+    rootCrl: emptyRevocationList(seed, "tdx-root"),
+    pckCrl: emptyRevocationList(seed, "tdx-pck-ca"),
+    pckKey: mockKey(seed, "tdx-pck"),
+    signDocument: (signer, text) => p256.sign(utf8(text), mockKey(seed, signer).scalar, { lowS: false }),
+  };
+}
+
+function signedCertificate(seed: MockSeed, label: MockKeyLabel, issuer: MockKeyLabel, extensions: readonly Uint8Array[]): Uint8Array {
+  return signed(seed, issuer, derSequence(
+    derContext(0, true, derUnsigned(2)),
+    derUnsigned(SERIAL),
+    algorithm(),
+    name(issuer),
+    derSequence(derTime(NOT_BEFORE), derTime(NOT_AFTER)),
+    name(label),
+    spkiDer(mockKey(seed, label)),
+    derContext(3, true, derSequence(...extensions)),
+  ));
+}
+
+function emptyRevocationList(seed: MockSeed, issuer: MockKeyLabel): Uint8Array {
+  const crlNumber = extension("2.5.29.20", false, derUnsigned(1));
+  return signed(seed, issuer, derSequence(
+    derUnsigned(1), algorithm(), name(issuer), derTime(NOT_BEFORE), derTime(NOT_AFTER), derContext(0, true, derSequence(crlNumber)),
+  ));
+}
+
+function signed(seed: MockSeed, issuer: MockKeyLabel, tbs: Uint8Array): Uint8Array {
+  const signature = p256.sign(tbs, mockKey(seed, issuer).scalar, { lowS: false });
+  const value = derSequence(derUnsigned(signature.subarray(0, 32)), derUnsigned(signature.subarray(32)));
+  return derSequence(tbs, algorithm(), derBitString(value));
+}
+
+const algorithm = (): Uint8Array => derSequence(derOid(OID.ecdsaWithSha256));
+const name = (label: MockKeyLabel): Uint8Array => derSequence(derSet(derSequence(derOid(OID.commonName), derUtf8(NAMES[label]))));
+
+function extension(oid: string, critical: boolean, value: Uint8Array): Uint8Array {
+  return derSequence(derOid(oid), ...(critical ? [derBoolean(true)] : []), derOctetString(value));
+}
+
+const subjectAltName = (): Uint8Array => extension("2.5.29.17", false, derSequence(derContext(2, false, utf8("mock.dstack.invalid"))));
+
+/** digitalSignature, keyCertSign, cRLSign; a CA without path limit. */
+const authority = (): Uint8Array[] => [
+  subjectAltName(),
+  extension(OID.keyUsage, true, derBitString(Uint8Array.of(0x86), 1)),
+  extension(OID.basicConstraints, true, derSequence(derBoolean(true))),
+];
+
+const leaf = (): Uint8Array[] => [
+  subjectAltName(),
+  extension("2.5.29.37", false, derSequence(derOid("1.3.6.1.5.5.7.3.1"))),
+];
+
+/** A platform of zeros; the TCB comes last and has no component entries. */
+function sgxExtension(): Uint8Array {
+  const item = (arc: string, value: Uint8Array): Uint8Array => derSequence(derOid(`${SGX_EXTENSION}.${arc}`), value);
+  const zeros = (length: number): Uint8Array => derOctetString(new Uint8Array(length));
+  const tcb = derElement(TAG.sequence, concatBytes(item("2.17", derUnsigned(0)), item("2.18", zeros(16))));
+  return extension(SGX_EXTENSION, false, derSequence(
+    item("1", zeros(16)), item("3", zeros(2)), item("4", zeros(6)), item("5", derEnumerated(0)), item("2", tcb),
+  ));
+}
