@@ -1,0 +1,24 @@
+export type VmmErrorCode =
+  | "config-invalid"
+  | "request-invalid"
+  | "not-found"
+  | "conflict"
+  | "unsupported"
+  | "image-unusable"
+  | "vm-broken"
+  | "pool-exhausted"
+  | "supervisor-failed"
+  | "qemu-unusable"
+  | "disk-failed"
+  | "guest-unreachable"
+  | "log-unavailable";
+
+/** Every refusal and failure of the VMM. Match on `code`; its text goes to the caller. */
+export class VmmError extends Error {
+  readonly code: VmmErrorCode;
+  constructor(code: VmmErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "VmmError";
+    this.code = code;
+  }
+}
