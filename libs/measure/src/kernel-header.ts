@@ -9,49 +9,42 @@ import { lowMemoryBytes } from "./machine.ts";
 
 const MIN_KERNEL_BYTES = 4096;
 const MAX_KERNEL_BYTES = 256 * 2 ** 20;
+const SIGNATURE = 0x202;
 const PROTOCOL = 0x206;
 const LOAD_FLAGS = 0x211;
 const LOADED_HIGH = 0x01;
 const CAN_USE_HEAP = 0x80;
 const LOADER_TYPE_QEMU = 0xb0;
+/** Where QEMU puts the setup code, which ends at its heap, and the command line. */
+const REAL_MODE_ADDRESS = 0x1_0000;
+const COMMAND_LINE_ADDRESS = 0x2_0000;
 /** Space below the end of memory that QEMU keeps for ACPI data. */
 const ACPI_DATA_BYTES = 0x2_8000;
 const OLD_INITRD_MAX = 0x37ff_ffff;
-const XLF_CAN_BE_LOADED_ABOVE_4G_MASK = 0x40;
+const CAN_BE_LOADED_ABOVE_4G = 0x02;
 
 /**
  * A copy of the kernel with the header fields that QEMU sets. The kernel's command line is
  * not among them; the initrd's size is.
  *
- * @param kernel a bzImage
+ * @param kernel a bzImage of boot protocol 2.02 or newer, as every kernel with an EFI stub is
  * @throws MeasureError `kernel-invalid`, or `unsupported` when kernel and initrd do not fit into memory
  */
 export function patchKernelHeader(kernel: Uint8Array, initrdBytes: number, memoryBytes: number): Uint8Array {
-  if (kernel.length < MIN_KERNEL_BYTES || kernel.length > MAX_KERNEL_BYTES) {
-    throw new MeasureError("kernel-invalid", `kernel: expected ${MIN_KERNEL_BYTES} to ${MAX_KERNEL_BYTES} bytes, got ${kernel.length}`);
-  }
-  if (!equalBytes(kernel.subarray(0x202, 0x206), utf8("HdrS"))) {
-    throw new MeasureError("kernel-invalid", "kernel: expected a bzImage with the setup header signature HdrS at 0x202");
-  }
+  check(kernel.length >= MIN_KERNEL_BYTES && kernel.length <= MAX_KERNEL_BYTES, `${MIN_KERNEL_BYTES} to ${MAX_KERNEL_BYTES} bytes`, `${kernel.length}`);
+  check(equalBytes(kernel.subarray(SIGNATURE, SIGNATURE + 4), utf8("HdrS")), "a bzImage with the signature HdrS at 0x202", "other bytes");
+  const protocol = readU16LE(kernel, PROTOCOL);
+  check(protocol >= 0x202, "boot protocol 0x202 or newer", `0x${protocol.toString(16)}`);
   const patched = kernel.slice();
   const view = new DataView(patched.buffer);
-  const protocol = readU16LE(kernel, PROTOCOL);
   const loadFlags = view.getUint8(LOAD_FLAGS);
-  const loadedLow = protocol < 0x200 || (loadFlags & LOADED_HIGH) === 0;
-  const [real, commandLine] = loadedLow ? [0x9_0000, 0x9_a000] : [0x1_0000, 0x2_0000];
+  check((loadFlags & LOADED_HIGH) !== 0, "a bzImage, loaded at 1 MiB", "a zImage");
 
-  if (protocol >= 0x200) view.setUint8(0x210, LOADER_TYPE_QEMU);
-  if (protocol >= 0x201) {
-    view.setUint8(LOAD_FLAGS, loadFlags | CAN_USE_HEAP);
-    view.setUint32(0x224, commandLine - real - 0x200, true);
-  }
-  if (protocol >= 0x202) {
-    view.setUint32(0x228, commandLine, true);
-  } else {
-    view.setUint16(0x20, 0xa33f, true);
-    view.setUint16(0x22, commandLine - real, true);
-  }
-  if (initrdBytes > 0 && protocol >= 0x200) {
+  view.setUint8(0x210, LOADER_TYPE_QEMU);
+  view.setUint8(LOAD_FLAGS, loadFlags | CAN_USE_HEAP);
+  view.setUint32(0x224, COMMAND_LINE_ADDRESS - REAL_MODE_ADDRESS - 0x200, true);
+  view.setUint32(0x228, COMMAND_LINE_ADDRESS, true);
+  if (initrdBytes > 0) {
     view.setUint32(0x218, initrdAddress(kernel, protocol, initrdBytes, memoryBytes), true);
     view.setUint32(0x21c, initrdBytes, true);
   }
@@ -71,9 +64,15 @@ function initrdAddress(kernel: Uint8Array, protocol: number, initrdBytes: number
   return address - (address % 4096);
 }
 
+/**
+ * As QEMU reads the header. Some verifiers test bit 6 instead; kernels since 4.14 that set
+ * either set both.
+ */
 function initrdLimit(kernel: Uint8Array, protocol: number): number {
-  if (protocol >= 0x20c) {
-    return (readU16LE(kernel, 0x236) & XLF_CAN_BE_LOADED_ABOVE_4G_MASK) !== 0 ? 0xffff_ffff : OLD_INITRD_MAX;
-  }
-  return protocol >= 0x203 ? readU32LE(kernel, 0x22c) || OLD_INITRD_MAX : OLD_INITRD_MAX;
+  if (protocol >= 0x20c && (readU16LE(kernel, 0x236) & CAN_BE_LOADED_ABOVE_4G) !== 0) return 0xffff_ffff;
+  return protocol >= 0x203 ? readU32LE(kernel, 0x22c) : OLD_INITRD_MAX;
+}
+
+function check(holds: boolean, expected: string, got: string): asserts holds {
+  if (!holds) throw new MeasureError("kernel-invalid", `kernel: expected ${expected}, got ${got}`);
 }

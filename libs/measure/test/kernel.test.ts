@@ -18,7 +18,6 @@ const header = (fixture: KernelFixture, initrd = 5000, memory = 2 * GIB) => {
     cmdline: view.getUint32(0x228, true),
     initrd: view.getUint32(0x218, true),
     initrdBytes: view.getUint32(0x21c, true),
-    oldMagic: view.getUint16(0x20, true),
   };
 };
 const refuses = (run: () => unknown, code: string) => {
@@ -35,7 +34,6 @@ describe("patchKernelHeader", () => {
       // 2 GiB minus QEMU's ACPI data minus one, minus the initrd, on a page
       initrd: (0x8000_0000 - 0x2_8000 - 1 - 5000) & ~0xfff,
       initrdBytes: 5000,
-      oldMagic: 0,
     });
   });
   it("leaves the given file alone", () => {
@@ -56,21 +54,22 @@ describe("patchKernelHeader", () => {
     assert.notEqual(at(2.5 * GIB), at(2 * GIB));
     assert.notEqual(at(1 * GIB), at(2 * GIB));
   });
-  it("keeps the initrd below 0x38000000 for kernels that cannot be loaded high", () => {
-    assert.equal(header({ extraLoadFlags: 0 }).initrd, (0x37ff_ffff - 5000) & ~0xfff);
+  it("takes the limit of the header from kernels that cannot be loaded above 4 GiB", () => {
+    const limit = { initrdMax: 0x1000_0000 };
+    for (const fixture of [{ ...limit, extraLoadFlags: 0x7d }, { ...limit, protocol: 0x203 }]) {
+      assert.equal(header(fixture).initrd, (0x1000_0000 - 5000) & ~0xfff);
+    }
+    refuses(() => header({ protocol: 0x203, initrdMax: 0 }), "unsupported");
   });
-  it("takes the limit of the header where the protocol has one", () => {
-    assert.equal(header({ protocol: 0x203, initrdMax: 0x1000_0000 }).initrd, (0x1000_0000 - 5000) & ~0xfff);
-    assert.equal(header({ protocol: 0x203, initrdMax: 0 }).initrd, (0x37ff_ffff - 5000) & ~0xfff);
-  });
-  it("uses the low addresses and the old command line fields for old kernels", () => {
-    assert.equal(header({ loadFlags: 0 }).cmdline, 0x9_a000);
-    assert.equal(header({ protocol: 0x201 }).oldMagic, 0xa33f);
+  it("keeps the initrd below 0x38000000 for kernels whose header has no limit", () => {
+    assert.equal(header({ protocol: 0x202 }).initrd, (0x37ff_ffff - 5000) & ~0xfff);
   });
   it("leaves the initrd fields when there is no initrd", () => assert.equal(header({}, 0).initrd, 0));
   it("refuses files that are no bzImage", () => {
     refuses(() => patchKernelHeader(new Uint8Array(4095), 1, GIB), "kernel-invalid");
     refuses(() => patchKernelHeader(new Uint8Array(8192), 1, GIB), "kernel-invalid");
+    refuses(() => header({ loadFlags: 0 }), "kernel-invalid");
+    refuses(() => header({ protocol: 0x201 }), "kernel-invalid");
   });
   it("refuses an initrd that does not fit, and memory below any kernel's", () => {
     refuses(() => patchKernelHeader(kernelFixture(), GIB, GIB), "unsupported");

@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { MeasureError } from "../src/errors.ts";
+import { encodeVmConfig, parseVmConfig } from "../src/vm-config.ts";
+import { vectorJson, vectorsMissing } from "./vectors.ts";
+
+const refuses = (text: string, about: RegExp) => {
+  assert.throws(
+    () => parseVmConfig(text),
+    (error) => error instanceof MeasureError && error.code === "vm-config-invalid" && about.test(error.message),
+  );
+};
+
+describe("parseVmConfig", () => {
+  it("takes every key as optional", () => {
+    assert.deepEqual(parseVmConfig("{}"), {
+      cpuCount: 0,
+      memoryBytes: 0,
+      pciHole64Bytes: 0,
+      hugepages: false,
+      numGpus: 0,
+      numNvswitches: 0,
+      numNics: 1,
+      numVerityVolumes: 0,
+      swtpm: false,
+      hotplugOff: false,
+      attestationVariant: "legacy",
+    });
+  });
+  it("ignores keys that it does not know, and inherited ones", () => {
+    assert.deepEqual(parseVmConfig('{"aws_pcr_replay":[1],"__proto__":{"cpu_count":7}}'), parseVmConfig("{}"));
+  });
+  it("reads the configuration of a real GPU machine", { skip: vectorsMissing }, () => {
+    const config = parseVmConfig(vectorJson<{ vm_config: string }>("verifier/quote-report.json").vm_config);
+    assert.equal(config.cpuCount, 16);
+    assert.equal(config.memoryBytes, 68_719_476_736);
+    assert.equal(config.pciHole64Bytes, 17_592_186_044_416);
+    assert.equal(config.twoPassAddPages, false);
+    assert.equal(config.qemuVersion, "9.2.1");
+  });
+  it("reads measurement material as an object and as a string that holds it", () => {
+    const inner = { checksum_file: "YWI=", measurement: "AAE=" };
+    const expected = { checksumFile: Uint8Array.of(0x61, 0x62), measurement: Uint8Array.of(0, 1) };
+    for (const value of [inner, JSON.stringify(inner)]) {
+      assert.deepEqual(parseVmConfig(JSON.stringify({ tdx_measurement: value })).tdxMeasurement, expected);
+    }
+  });
+  it("takes null for an absent optional value", () => {
+    assert.deepEqual(parseVmConfig('{"pic":null,"qemu_version":null,"tdx_measurement":null}'), parseVmConfig("{}"));
+  });
+  it("refuses what is not a JSON object", () => {
+    for (const text of ["", "{", "[]", "1", "null", "{}{}"]) refuses(text, /vm_config text/);
+  });
+  it("refuses numbers that are negative, broken, too large or text", () => {
+    for (const value of ["-1", "1.5", "1e400", "4294967296", '"2"', "null"]) refuses(`{"cpu_count":${value}}`, /cpu_count/);
+    refuses('{"memory_size":9007199254740993}', /memory_size/);
+  });
+  it("refuses an image hash of another length", () => {
+    refuses('{"os_image_hash":"abcd"}', /os_image_hash/);
+    assert.equal(parseVmConfig('{"os_image_hash":""}').osImageHash, undefined);
+  });
+  it("refuses an attestation variant that it does not know", () =>
+    refuses('{"tdx_attestation_variant":"none"}', /tdx_attestation_variant/));
+  it("refuses base64 that is not canonical", () => {
+    for (const value of ["YWI", "YW I=", "YWJ=", "*"]) {
+      refuses(JSON.stringify({ tdx_measurement: { checksum_file: value, measurement: "" } }), /checksum_file/);
+    }
+  });
+  it("refuses a text of more than 256 KiB", () => refuses(`{"image":"${"x".repeat(262_144)}"}`, /262144/));
+});
+
+describe("encodeVmConfig", () => {
+  it("always names version, hash, CPUs, memory, window and devices, and leaves defaults out", () => {
+    assert.deepEqual(JSON.parse(encodeVmConfig(parseVmConfig('{"cpu_count":2,"memory_size":2147483648}'))), {
+      os_image_hash: "",
+      cpu_count: 2,
+      memory_size: 2_147_483_648,
+      pci_hole64_size: 0,
+      hugepages: false,
+      num_gpus: 0,
+      num_nvswitches: 0,
+      hotplug_off: false,
+      spec_version: 1,
+    });
+  });
+});
