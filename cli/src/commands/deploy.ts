@@ -1,0 +1,68 @@
+import { print, printJson, say, visible, type OutputFormat } from "../output.ts";
+import { createProgress } from "../progress.ts";
+import { appUrl, publishedPorts } from "../deploy/app-url.ts";
+import { deployApp } from "../deploy/deploy-app.ts";
+import { readEnvironment } from "../deploy/environment.ts";
+import { parseAmount, parsePort } from "../deploy/ports.ts";
+import { waitForAnswer, waitForBoot } from "../deploy/wait-for-app.ts";
+import { CliError } from "../errors.ts";
+import type { StackLayout } from "../stack/layout.ts";
+import { vmmClient } from "../vmm-client.ts";
+
+export interface DeployOptions {
+  readonly compose: string;
+  readonly name: string;
+  readonly env: readonly string[];
+  readonly envFile?: string;
+  readonly port: readonly string[];
+  readonly image: string;
+  readonly vcpu: string;
+  readonly memory: string;
+  readonly disk: string;
+  readonly secureTime?: boolean;
+  readonly storageFs: string;
+  readonly publicLogs?: boolean;
+  readonly allowMutable?: boolean;
+  readonly wait: boolean;
+  readonly output: OutputFormat;
+}
+
+const BOOT_TIMEOUT_MS = 10 * 60_000;
+const ANSWER_TIMEOUT_MS = 90_000;
+
+/** `dstack deploy` */
+export async function deployCommand(layout: StackLayout, env: NodeJS.ProcessEnv, options: DeployOptions): Promise<void> {
+  if (!/^\d{1,4}$/.test(options.vcpu) || options.vcpu === "0") throw new CliError("usage", `--vcpu ${options.vcpu}: expected a number from 1`);
+  const request = {
+    composeFile: options.compose,
+    name: options.name,
+    environment: await readEnvironment(options.env, options.envFile),
+    ports: options.port.map(parsePort),
+    image: options.image,
+    vcpu: Number(options.vcpu),
+    memoryMib: parseAmount(options.memory, "M", "--memory"),
+    diskGib: parseAmount(options.disk, "G", "--disk"),
+    secureTime: options.secureTime ?? false,
+    storageFs: options.storageFs,
+    publicLogs: options.publicLogs ?? false,
+    allowMutable: options.allowMutable ?? false,
+  };
+  const client = await vmmClient(layout, env);
+  const progress = createProgress(process.stderr);
+  const deployment = await progress.phase("deploy", () => deployApp(client, layout, request));
+  for (const { from, to } of deployment.resolved) say(`      ${visible(from)} is pinned to ${to}`);
+  for (const warning of deployment.warnings) say(`      warning: ${visible(warning)}`);
+  const ports = publishedPorts(deployment.yamlText);
+  const port = ports.includes(80) ? 80 : ports[0];
+  const url = port === undefined ? undefined : appUrl(layout, deployment.appId, port);
+  if (options.wait) {
+    await progress.phase("boot", (note) => waitForBoot(client, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note }));
+    if (url !== undefined) await progress.phase("answer", (note) => waitForAnswer(url, `${layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note }));
+  }
+  const summary = { vm_id: deployment.vmId, app_id: deployment.appId, compose_hash: deployment.composeHash, url: url ?? null, updated: deployment.updated, phases_ms: progress.phasesMs };
+  if (options.output === "json") {
+    printJson(summary);
+  } else {
+    print(`app id        ${deployment.appId}\ncompose hash  ${deployment.composeHash}\nvm id         ${deployment.vmId}${url === undefined ? "\nno TCP port is published, so the gateway has nothing to forward to" : `\nurl           ${url}`}`);
+  }
+}

@@ -1,0 +1,151 @@
+import { readFile, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { toHex } from "@dstack/bytes";
+import { appIdFromComposeHash, buildAppCompose, ComposeError, lintDockerCompose, type AppComposeOptions, type ParsedAppCompose } from "@dstack/compose";
+import { ImageError, readImageDirectory } from "@dstack/image";
+import type { EnvPair } from "@dstack/keys";
+import type { vmm } from "@dstack/proto";
+import { CliError } from "../errors.ts";
+import type { StackLayout } from "../stack/layout.ts";
+import { digestLookup } from "../stack/registry-client.ts";
+import { stopVm } from "../commands/lifecycle.ts";
+import { vmmMethods, type VmmClient } from "../vmm-client.ts";
+import { allow, readAuthConfig, writeAuthConfig } from "./auth-config.ts";
+import { DEVELOPMENT_DEVICE_ID } from "./development-device.ts";
+import { encryptEnvironment } from "./environment.ts";
+import { pinImages, type ResolvedReference } from "./image-references.ts";
+import type { PortArgument } from "./ports.ts";
+
+export interface DeployRequest {
+  readonly composeFile: string;
+  readonly name: string;
+  readonly environment: readonly EnvPair[];
+  readonly ports: readonly PortArgument[];
+  readonly image: string;
+  readonly vcpu: number;
+  readonly memoryMib: number;
+  readonly diskGib: number;
+  readonly secureTime: boolean;
+  readonly storageFs: string;
+  readonly publicLogs: boolean;
+  readonly allowMutable: boolean;
+}
+
+export interface Deployment {
+  readonly vmId: string;
+  readonly appId: string;
+  readonly composeHash: string;
+  readonly yamlText: string;
+  readonly resolved: readonly ResolvedReference[];
+  readonly warnings: readonly string[];
+  /** Whether an app of that name was there already and keeps its id, keys and disk. */
+  readonly updated: boolean;
+}
+
+const COMPOSE_FILE_LIMIT_BYTES = 8 * 1024 * 1024;
+
+/**
+ * The manifest's bytes, their hash on the allow-list, the environment encrypted to the app, and
+ * the VM created or updated and started. Nothing is changed before everything that can be
+ * checked here has been.
+ * @throws CliError, RpcError
+ */
+export async function deployApp(client: VmmClient, layout: StackLayout, request: DeployRequest): Promise<Deployment> {
+  const image = await readImage(layout, request.image);
+  const source = await readComposeFile(request.composeFile);
+  const findings = lintDockerCompose(source);
+  const errors = findings.filter(({ severity }) => severity === "error");
+  if (errors.length > 0) {
+    throw new CliError("failed", `${basename(request.composeFile)} cannot run as a confidential app:\n${errors.map(({ message, line }) => `  ${line === undefined ? "" : `line ${line}: `}${message}`).join("\n")}`, { hint: "nothing was deployed" });
+  }
+  const { text: yamlText, resolved } = await pinImages(source, digestLookup(`http://127.0.0.1:${layout.ports.registry}`), request.allowMutable);
+  const manifest = manifestOf(request, yamlText);
+  const composeHash = toHex(manifest.composeHash);
+  const existing = (await client.list()).find((vm) => vm.name === request.name);
+  const appId = existing?.appId ?? toHex(appIdFromComposeHash(manifest.composeHash));
+  const encryptedEnv = request.environment.length === 0 ? new Uint8Array() : await encryptEnvironment(client, layout, appId, request.environment);
+  const auth = await readAuthConfig(layout.authConfig);
+  await writeAuthConfig(layout.authConfig, allow(auth, { osImageHash: image, deviceId: DEVELOPMENT_DEVICE_ID, appId, composeHash }));
+  const composeText = new TextDecoder().decode(manifest.bytes);
+  const vmId = existing === undefined ? await create(client, request, composeText, appId, encryptedEnv) : await update(client, existing, request, composeText, encryptedEnv);
+  return {
+    vmId,
+    appId,
+    composeHash,
+    yamlText,
+    resolved,
+    updated: existing !== undefined,
+    warnings: lintDockerCompose(yamlText).map(({ message, line }) => `${line === undefined ? "" : `line ${line}: `}${message}`),
+  };
+}
+
+/** The text of a compose file of sensible size. @throws CliError */
+export async function readComposeFile(path: string): Promise<string> {
+  try {
+    const { size } = await stat(path);
+    if (size > COMPOSE_FILE_LIMIT_BYTES) throw new CliError("failed", `${path} has ${size} bytes, at most ${COMPOSE_FILE_LIMIT_BYTES} are accepted`, { hint: "put data into an image or a volume" });
+    return new TextDecoder("utf-8", { fatal: true }).decode(await readFile(path));
+  } catch (cause) {
+    if (cause instanceof CliError) throw cause;
+    throw new CliError("failed", `${path} cannot be read: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** The hash of a guest OS image on this host, as the KMS will see it. @throws CliError */
+async function readImage(layout: StackLayout, name: string): Promise<string> {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) throw new CliError("usage", `image name "${name}": expected letters, digits, dots, dashes and underscores`);
+  try {
+    const { osImageHash } = await readImageDirectory(join(layout.images, name));
+    if (osImageHash === undefined) throw new CliError("failed", `image ${name} has no sha256sum.txt and so no hash`);
+    return toHex(osImageHash);
+  } catch (cause) {
+    if (cause instanceof ImageError) throw new CliError("not-found", `image ${name} cannot be used: ${cause.message}`, { cause, hint: "`dstack image list` shows what is there, `dstack image build` makes one" });
+    throw cause;
+  }
+}
+
+function manifestOf(request: DeployRequest, yamlText: string): ParsedAppCompose {
+  try {
+    return buildAppCompose({
+      name: request.name,
+      dockerComposeFile: yamlText,
+      allowedEnvs: request.environment.map(({ key }) => key),
+      publicLogs: request.publicLogs,
+      secureTime: request.secureTime,
+      storageFs: request.storageFs as NonNullable<AppComposeOptions["storageFs"]>,
+    });
+  } catch (cause) {
+    if (cause instanceof ComposeError) throw new CliError("usage", cause.message, { cause });
+    throw cause;
+  }
+}
+
+async function create(client: VmmClient, request: DeployRequest, composeText: string, appId: string, encryptedEnv: Uint8Array): Promise<string> {
+  const { id } = await client.call(vmmMethods.createVm, {
+    name: request.name,
+    image: request.image,
+    composeFile: composeText,
+    vcpu: request.vcpu,
+    memory: request.memoryMib,
+    diskSize: request.diskGib,
+    ports: request.ports.map((port) => ({ ...port })),
+    encryptedEnv,
+    appId,
+    simulatedTee: "dstack-tdx",
+  });
+  return id;
+}
+
+/** An update keeps app id, instance id and disk: the app's keys and data stay the same. */
+async function update(client: VmmClient, existing: vmm.VmInfo, request: DeployRequest, composeText: string, encryptedEnv: Uint8Array): Promise<string> {
+  await stopVm(client, existing.id, false);
+  await client.call(vmmMethods.updateVm, {
+    id: existing.id,
+    composeFile: composeText,
+    encryptedEnv,
+    updatePorts: true,
+    ports: request.ports.map((port) => ({ ...port })),
+  });
+  await client.call(vmmMethods.startVm, { id: existing.id });
+  return existing.id;
+}

@@ -1,0 +1,29 @@
+import { readFile } from "node:fs/promises";
+import { say } from "../output.ts";
+import { isRunning, processStartTime, stopProcess } from "./managed-process.ts";
+import { purge, stopEverything } from "./cleanup.ts";
+import type { StackLayout } from "./layout.ts";
+
+const UP_STOPS_WITHIN_MS = 120_000;
+
+/** `dstack down`: asks a running `dstack up` to end, then stops whatever is left; `--purge` deletes the data. */
+export async function down(layout: StackLayout, purgeData: boolean): Promise<void> {
+  const holder = await lockHolder(layout.lockFile);
+  if (holder !== undefined) {
+    say(`stopping the local deployment (process ${holder.pid}) …`);
+    await stopProcess(holder, UP_STOPS_WITHIN_MS);
+  }
+  await stopEverything(layout, process.env);
+  if (purgeData) {
+    await purge(layout);
+    say("stopped; all state and cached images are deleted");
+  } else {
+    say(`stopped; data is kept in ${layout.state}`);
+  }
+}
+
+async function lockHolder(path: string): Promise<{ pid: number; startTime: string } | undefined> {
+  const [pid, startTime] = (await readFile(path, "utf8").catch(() => "")).trim().split(" ");
+  const record = { pid: Number(pid), startTime: startTime ?? "" };
+  return Number.isInteger(record.pid) && record.pid > 1 && processStartTime(record.pid) === record.startTime && isRunning(record) ? record : undefined;
+}

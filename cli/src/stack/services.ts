@@ -1,0 +1,139 @@
+import { createPublicKey } from "node:crypto";
+import { mkdir, readFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { readTextIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
+import { generateP256, pkcs8Pem } from "@dstack/keys";
+import { run } from "@dstack/process";
+import { generateWireGuardKeys, publicKeyOf, parseWireGuardKey } from "@dstack/wireguard";
+import { REPOSITORY_ROOT } from "../commands/image.ts";
+import { readAuthConfig, writeAuthConfig } from "../deploy/auth-config.ts";
+import { CliError } from "../errors.ts";
+import { gatewayToml, kmsToml, registryYaml, vmmToml } from "./configs.ts";
+import { keptSecret } from "./development-keys.ts";
+import { HOST_AS_SEEN_BY_GUEST, type StackLayout } from "./layout.ts";
+import { startProcess, waitReady, type ManagedProcess } from "./managed-process.ts";
+import { recordProcesses } from "./stack-file.ts";
+
+const READY_TIMEOUT_MS = 60_000;
+
+/** The services of the local deployment, started in order and recorded before the next one starts. */
+export interface Services {
+  readonly processes: readonly ManagedProcess[];
+  startCollateral(): Promise<void>;
+  startRegistry(): Promise<void>;
+  startAuth(): Promise<void>;
+  startKms(): Promise<void>;
+  startGateway(): Promise<void>;
+  startVmm(): Promise<void>;
+}
+
+export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, signal: AbortSignal): Services {
+  const processes: ManagedProcess[] = [];
+  const { ports } = layout;
+
+  const start = async (name: string, program: string, args: readonly string[], port: number, extraEnv: NodeJS.ProcessEnv = {}): Promise<void> => {
+    signal.throwIfAborted();
+    const child = await startProcess({ name, program, args, cwd: layout.state, logFile: join(layout.logs, `${name}.log`), env: { ...env, ...extraEnv } });
+    processes.push(child);
+    await recordProcesses(layout.stackFile, processes);
+    await waitReady(child, () => accepts(port), READY_TIMEOUT_MS, signal);
+  };
+  const startNode = (name: string, entry: string, args: readonly string[], port: number, extraEnv?: NodeJS.ProcessEnv): Promise<void> => start(name, process.execPath, [join(REPOSITORY_ROOT, "services", entry), ...args], port, extraEnv);
+
+  return {
+    processes,
+    startCollateral: async () => {
+      await keptSecret(layout.teeSeed, 32);
+      await startNode("mock-pccs", "tee-simulator/src/pccs-main.ts", ["--seed-file", layout.teeSeed, "--listen", `127.0.0.1:${ports.pccs}`, "--root-out", layout.teeRoot], ports.pccs);
+    },
+    startRegistry: async () => {
+      await mkdir(layout.registryFolder, { recursive: true, mode: 0o700 });
+      const config = join(layout.state, "registry.yml");
+      await writeFileAtomic(config, registryYaml(layout));
+      await start("registry", registryProgram(layout), ["serve", config], ports.registry, { OTEL_TRACES_EXPORTER: "none" });
+    },
+    startAuth: async () => {
+      await mkdir(join(layout.authConfig, ".."), { recursive: true, mode: 0o700 });
+      const gatewayAppId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
+      const config = await readAuthConfig(layout.authConfig);
+      if (config.gatewayAppId !== `0x${gatewayAppId}`) await writeAuthConfig(layout.authConfig, { ...config, gatewayAppId: `0x${gatewayAppId}` });
+      await startNode("auth-simple", "auth-simple/src/main.ts", [], ports.auth, { PORT: String(ports.auth), HOST: "127.0.0.1", AUTH_CONFIG_PATH: layout.authConfig });
+    },
+    startKms: async () => {
+      await mkdir(layout.kmsFolder, { recursive: true, mode: 0o700 });
+      await writeSecret(layout.kmsConfig, kmsToml(layout));
+      await startNode("kms", "kms/src/main.ts", ["-c", layout.kmsConfig], ports.kms);
+    },
+    startGateway: async () => {
+      const folder = join(layout.gatewayFolder, "certs");
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await issueGatewayCertificate(layout, folder);
+      const privateKey = await wireguardKey(join(layout.gatewayFolder, "wireguard.key"));
+      await writeSecret(layout.gatewayConfig, gatewayToml(layout, { wireguardPrivateKey: privateKey, wireguardPublicKey: publicKeyOf(parseWireGuardKey(privateKey)), adminToken: await keptSecret(join(layout.gatewayFolder, "admin-token"), 32) }));
+      await startNode("gateway", "gateway/src/main.ts", ["-c", layout.gatewayConfig], ports.proxy);
+    },
+    startVmm: async () => {
+      await mkdir(layout.vmmFolder, { recursive: true, mode: 0o700 });
+      const token = await keptSecret(layout.vmmToken, 24);
+      const teeSeedHex = (await readFile(layout.teeSeed, "utf8")).trim();
+      await writeSecret(layout.vmmConfig, vmmToml(layout, { qemuPath: join(qemuFolder(layout, env), "qemu-system-x86_64"), supervisorProgram: join(REPOSITORY_ROOT, "services/supervisor/src/main.ts"), teeSeedHex, token }));
+      await startNode("vmm", "vmm/src/main.ts", ["-c", layout.vmmConfig], ports.vmm);
+    },
+  };
+}
+
+/** The folder of the QEMU that the bootstrap chose. */
+export function qemuFolder(layout: StackLayout, env: NodeJS.ProcessEnv): string {
+  return env["DSTACK_QEMU_DIR"] ?? join(layout.cache, "qemu", "current", "bin");
+}
+
+const registryProgram = (layout: StackLayout): string => join(layout.cache, "tools", "bin", "docker-registry");
+
+/** Whether something listens on a loopback TCP port. */
+export function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port, timeout: 1_000 });
+    const answer = (value: boolean): void => {
+      socket.destroy();
+      resolve(value);
+    };
+    socket.once("connect", () => answer(true));
+    socket.once("error", () => answer(false));
+    socket.once("timeout", () => answer(false));
+  });
+}
+
+/** Waits until nothing listens on the ports any more. @throws CliError naming the port that stays taken */
+export async function waitPortsFree(ports: readonly number[], timeoutMs: number): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  for (const port of ports) {
+    while (await accepts(port)) {
+      if (Date.now() > deadline) throw new CliError("failed", `port ${port} is taken by another program`, { hint: `see who has it: ss -ltnp 'sport = :${port}'; or move all ports: DSTACK_PORT_BASE=20000` });
+      await sleep(100);
+    }
+  }
+}
+
+async function wireguardKey(path: string): Promise<string> {
+  const kept = (await readTextIfExists(path))?.trim();
+  if (kept !== undefined) return kept;
+  const { privateKey } = generateWireGuardKeys();
+  await writeSecret(path, `${privateKey}\n`);
+  return privateKey;
+}
+
+/** The gateway's RPC certificate, signed by the KMS's development root with the gateway's own app id. */
+async function issueGatewayCertificate(layout: StackLayout, folder: string): Promise<void> {
+  const key = generateP256();
+  const appId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
+  const publicKeyFile = join(folder, "rpc.pub");
+  await writeFileAtomic(publicKeyFile, createPublicKey(pkcs8Pem(key)).export({ type: "spki", format: "pem" }).toString());
+  await run(
+    process.execPath,
+    [join(REPOSITORY_ROOT, "services/kms/src/main.ts"), "issue-development-certificate", "-c", layout.kmsConfig, "--app-id", appId, "--domain", `${HOST_AS_SEEN_BY_GUEST},127.0.0.1,localhost`, "--public-key-file", publicKeyFile, "--out", join(folder, "rpc.crt")],
+    { timeoutMs: 30_000 },
+  );
+  await writeSecret(join(folder, "rpc.key"), pkcs8Pem(key));
+}

@@ -1,0 +1,145 @@
+import { mkdir } from "node:fs/promises";
+import { FileLockedError, lockFile, type FileLock } from "@dstack/files";
+import { buildFlavour, REPOSITORY_ROOT } from "../commands/image.ts";
+import { verifyApp, type VerifyResult } from "../verify/verify-app.ts";
+import { reportText } from "../verify/report.ts";
+import { appUrl } from "../deploy/app-url.ts";
+import { waitForAnswer, waitForBoot } from "../deploy/wait-for-app.ts";
+import { CliError } from "../errors.ts";
+import { print, say } from "../output.ts";
+import { createProgress, type Progress } from "../progress.ts";
+import { vmmClient } from "../vmm-client.ts";
+import { cleanUp, stopEverything } from "./cleanup.ts";
+import { ensureWildcardCertificate } from "./development-keys.ts";
+import { deployHello, HELLO_PORT } from "./hello.ts";
+import type { StackLayout } from "./layout.ts";
+import { createServices } from "./services.ts";
+import { publishHelloImage } from "./hello-image.ts";
+
+export interface UpOptions {
+  readonly once: boolean;
+  readonly hello: boolean;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+const BOOT_TIMEOUT_MS = 10 * 60_000;
+const ANSWER_TIMEOUT_MS = 120_000;
+
+interface HelloOutcome {
+  readonly url: string;
+  readonly appId: string;
+  readonly composeHash: string;
+  readonly verification: VerifyResult;
+}
+
+/**
+ * `dstack up`: everything on this host, in order, each phase said. Stays until Ctrl-C, or with
+ * `once` prints a JSON summary as the last line of standard output; then stops all of it.
+ * @throws CliError; what was started is stopped again
+ */
+export async function up(layout: StackLayout, options: UpOptions): Promise<void> {
+  await mkdir(layout.logs, { recursive: true, mode: 0o700 });
+  const lock = await takeLock(layout);
+  const stop = new AbortController();
+  const onSignal = (): void => stop.abort(new CliError("failed", "interrupted"));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
+  const progress = createProgress(process.stderr);
+  try {
+    let outcome: HelloOutcome | undefined;
+    try {
+      outcome = await start(layout, options, progress, stop.signal);
+    } catch (error) {
+      if (!stop.signal.aborted) throw error;
+    }
+    if (!options.once && !stop.signal.aborted) {
+      await announce(layout, outcome);
+      await aborted(stop.signal);
+    }
+    await progress.phase("take down", () => stopEverything(layout, options.env));
+    if (options.once) {
+      if (outcome === undefined && options.hello) throw new CliError("failed", "interrupted before the app answered");
+      print(summary(outcome, progress));
+      if (outcome !== undefined && !outcome.verification.ok) process.exitCode = 3;
+    }
+  } catch (error) {
+    if (error instanceof CliError && options.once) print(JSON.stringify({ ok: false, error: error.message, phases_ms: progress.phasesMs }));
+    await stopEverything(layout, options.env);
+    throw error;
+  } finally {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.off(signal, onSignal);
+    await lock.release();
+  }
+}
+
+async function start(layout: StackLayout, options: UpOptions, progress: Progress, signal: AbortSignal): Promise<HelloOutcome | undefined> {
+  await progress.phase("clean up", (note) => cleanUp(layout, note));
+  const built = await progress.phase("guest image", (note) => buildFlavour(layout, "sim", note));
+  const services = createServices(layout, options.env, signal);
+  await progress.phase("collateral of the simulated TEE", () => services.startCollateral());
+  await progress.phase("container registry", () => services.startRegistry());
+  if (options.hello) await progress.phase("demo app's image", () => publishHelloImage(layout));
+  await progress.phase("authorization", () => services.startAuth());
+  await progress.phase("KMS", () => services.startKms());
+  await progress.phase("gateway", async () => {
+    await ensureWildcardCertificate(layout, Math.floor(Date.now() / 1000));
+    await services.startGateway();
+  });
+  await progress.phase("VMM", () => services.startVmm());
+  if (!options.hello) return undefined;
+  const client = await vmmClient(layout, options.env);
+  const deployment = await progress.phase("deploy", () => deployHello(client, layout, built.image.name));
+  const url = appUrl(layout, deployment.appId, HELLO_PORT);
+  await progress.phase("boot", (note) => waitForBoot(client, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note, signal }));
+  await progress.phase("answer", (note) => waitForAnswer(url, `${layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }));
+  const verification = await progress.phase("verify", () => verifyApp(layout, options.env, { url, now: new Date() }));
+  say(`\n${reportText(verification)}`);
+  return { url, appId: deployment.appId, composeHash: deployment.composeHash, verification };
+}
+
+async function announce(layout: StackLayout, outcome: HelloOutcome | undefined): Promise<void> {
+  const { token, url } = await vmmClient(layout, {});
+  const lines = [`\nConsole   ${url}/?token=${token ?? ""}`];
+  if (outcome !== undefined) {
+    const { hostname } = new URL(outcome.url);
+    lines.unshift(
+      `\nApp       ${outcome.url}`,
+      `          curl --cacert ${layout.caFolder}/ca.crt --resolve ${hostname}:${layout.ports.proxy}:127.0.0.1 ${outcome.url}`,
+      `          from another desk: ssh -L ${layout.ports.proxy}:127.0.0.1:${layout.ports.proxy} -L ${layout.ports.vmm}:127.0.0.1:${layout.ports.vmm} <this machine>`,
+    );
+  }
+  lines.push(`\nIn another terminal: ${REPOSITORY_ROOT}/dstack apps | logs -f hello | verify hello | deploy -c docker-compose.yaml -n NAME`, "\nCtrl-C stops everything; data is kept.");
+  print(lines.join("\n"));
+}
+
+function summary(outcome: HelloOutcome | undefined, progress: Progress): string {
+  return JSON.stringify({
+    ok: outcome?.verification.ok ?? true,
+    url: outcome?.url ?? null,
+    app_id: outcome?.appId ?? null,
+    compose_hash: outcome?.composeHash ?? null,
+    checks: outcome?.verification.checks.map(({ name, result, reason }) => ({ name, result, reason })) ?? [],
+    phases_ms: progress.phasesMs,
+  });
+}
+
+async function takeLock(layout: StackLayout): Promise<FileLock> {
+  try {
+    return await lockFile(layout.lockFile);
+  } catch (error) {
+    if (!(error instanceof FileLockedError)) throw error;
+    throw new CliError("failed", `the local deployment is already running (process ${error.pid})`, { cause: error, hint: "use it with `dstack apps`, or stop it with `dstack down`" });
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    // A pending promise alone does not keep the process alive.
+    const alive = setInterval(() => undefined, 60_000);
+    const done = (): void => {
+      clearInterval(alive);
+      resolve();
+    };
+    if (signal.aborted) done();
+    else signal.addEventListener("abort", done, { once: true });
+  });
+}

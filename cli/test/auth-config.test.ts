@@ -1,0 +1,26 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { allow, readAuthConfig, writeAuthConfig } from "../src/deploy/auth-config.ts";
+
+const allowance = { osImageHash: "11".repeat(32), deviceId: "22".repeat(32), appId: "33".repeat(20), composeHash: "44".repeat(32) };
+
+test("allows exactly one image, device, app and compose hash, and nothing twice", async () => {
+  const once = allow(await readAuthConfig("/nonexistent/auth-config.json"), allowance);
+  assert.deepEqual(once.osImages, [`0x${allowance.osImageHash}`]);
+  assert.deepEqual(once.apps[`0x${allowance.appId}`], { composeHashes: [`0x${allowance.composeHash}`], devices: [`0x${allowance.deviceId}`], allowAnyDevice: false });
+  assert.deepEqual(allow(once, { ...allowance, appId: `0x${allowance.appId.toUpperCase()}` }), once);
+});
+
+test("keeps what it does not know and refuses a broken file without touching it", async () => {
+  const path = join(await mkdtemp(join(tmpdir(), "dstack-auth-")), "auth-config.json");
+  await writeFile(path, JSON.stringify({ kms: { mrAggregated: ["0xab"] }, extra: 1 }));
+  await writeAuthConfig(path, allow(await readAuthConfig(path), allowance));
+  const written = JSON.parse(await readFile(path, "utf8")) as Record<string, unknown>;
+  assert.deepEqual([written["kms"], written["extra"]], [{ mrAggregated: ["0xab"] }, 1]);
+  await writeFile(path, "{");
+  await assert.rejects(readAuthConfig(path), /not a valid authorization file/);
+  assert.equal(await readFile(path, "utf8"), "{");
+});
