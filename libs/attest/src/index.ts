@@ -52,5 +52,7 @@ export { appInfo, mrAggregated, mrSystem, osImageHashOf } from "./app-info.ts";
 export type { AppInfo, AppInfoInput } from "./app-info.ts";
 export { decodeAppInfo, encodeAppInfo } from "./app-info-msgpack.ts";
 export type { AppInfoRecord } from "./app-info-msgpack.ts";
+export { encodeKeyProviderInfo, parseKeyProviderInfo } from "./key-provider-info.ts";
+export type { KeyProviderInfo } from "./key-provider-info.ts";
 export { KEY_PROVIDER_KINDS, mrConfigIdV1, mrConfigIdV2, mrConfigIdV3, parseMrConfigV3 } from "./mr-config-id.ts";
 export type { KeyProviderKind, MrConfigV3 } from "./mr-config-id.ts";

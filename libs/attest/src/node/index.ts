@@ -1,2 +1,6 @@
 /** Verification of evidence: signatures on node:crypto, collateral over HTTP. */
 export { signatureHolds, verifyQuote } from "./verify-quote.ts";
+export { CollateralFetcher, fixedCollateral } from "./collateral-source.ts";
+export type { CollateralFetcherOptions, CollateralSource } from "./collateral-source.ts";
+export { verifyAttestation } from "./verify-attestation.ts";
+export type { AttestationVerification, VerifyAttestationOptions } from "./verify-attestation.ts";
