@@ -1,4 +1,4 @@
-import type { TLSSocket } from "node:tls";
+import { checkServerIdentity, type TLSSocket } from "node:tls";
 import { kms } from "@dstack/proto";
 import { callRpc, httpTransport, type RpcTransport } from "@dstack/rpc";
 import { loadCa, type SigningCa } from "./certificate-builder.ts";
@@ -11,6 +11,8 @@ export interface AttestedTransportOptions {
   /** PEM; the only roots that count. System roots never do. */
   readonly trustedRoots: readonly [string, ...string[]];
   readonly peer: PeerRule;
+  /** The name or address that the certificate must be for, where another one is dialled; the URL's host unless given. */
+  readonly expectedHost?: string;
   /** Own certificate (chain, leaf first) and key in PEM, where the peer wants to know who calls. */
   readonly identity?: { readonly certificatePem: string; readonly keyPem: string };
   /** Verifies the evidence that a peer's certificate carries. Absence of evidence is the role's matter, not this one's. */
@@ -24,12 +26,14 @@ export interface AttestedTransportOptions {
  */
 export function attestedTransport(options: AttestedTransportOptions): RpcTransport {
   requireHttps(options.baseUrl);
+  const { expectedHost } = options;
   return httpTransport({
     baseUrl: options.baseUrl,
     tls: {
       ca: [...options.trustedRoots],
       minVersion: "TLSv1.2",
       rejectUnauthorized: true,
+      ...(expectedHost === undefined ? {} : { checkServerIdentity: (_host, certificate) => checkServerIdentity(expectedHost, certificate) }),
       ...(options.identity === undefined ? {} : { cert: options.identity.certificatePem, key: options.identity.keyPem }),
     },
     checkPeer: (socket) => checkPeer(socket, options),

@@ -85,6 +85,14 @@ test("refuses a certificate without usage, of another root, or for another host 
   for (const server of [plain, foreign, elsewhere]) assert.equal(server.requests(), 0);
 });
 
+test("a dialled address may differ from the name that the certificate must be for", async () => {
+  const server = await peer({ usage: "kms:rpc", altNames: ["10.0.2.2"] });
+  const ask = (expectedHost: string): Promise<unknown> => callRpc(attestedTransport({ baseUrl: server.url, trustedRoots: [root.pem], peer: { kind: "kms" }, expectedHost }), kms.KMS.method.getMeta, {}, { timeoutMs: 5_000 });
+  await ask("10.0.2.2");
+  await assert.rejects(ask("10.0.2.3"), /altnames/);
+  assert.equal(server.requests(), 1);
+});
+
 test("evidence in the certificate is verified before the request leaves", async () => {
   const server = await peer({ usage: "kms:rpc", evidence: true });
   assert.match(await call(server.url, { kind: "kms" }, () => Promise.reject(new Error("quote is forged"))), /quote is forged/);
