@@ -28,7 +28,9 @@ export function authenticodeParts(image: Uint8Array): readonly Uint8Array[] {
   const magic = readU16LE(image, optional);
   if (magic !== PE32 && magic !== PE32_PLUS) throw invalid("a PE32 or PE32+ image", `magic ${magic}`);
   const certificateEntry = optional + (magic === PE32_PLUS ? 144 : 128);
-  if (certificateEntry + 8 > optional + optionalBytes) throw invalid("an optional header with a certificate entry", `${optionalBytes} bytes`);
+  if (certificateEntry + 8 > optional + optionalBytes) {
+    throw invalid("an optional header with a certificate entry", `${optionalBytes} bytes`);
+  }
   const headerBytes = readU32LE(image, optional + 60);
   inside(0, headerBytes, "headers");
   if (headerBytes < certificateEntry + 8) throw invalid("headers that cover the certificate entry", `${headerBytes} bytes`);

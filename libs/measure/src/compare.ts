@@ -78,7 +78,8 @@ function hintFor(
   });
   const event = events[at];
   if (event === undefined) {
-    return `${covers}; the log ${logged.length > events.length ? "has more events than expected" : "agrees with the expected events, so it does not belong to this quote"}`;
+    if (logged.length > events.length) return `${covers}; the log has more events than expected`;
+    return `${covers}; the log agrees with the expected events, so it does not belong to this quote`;
   }
   const fit = logged[at] && cpuCountHint(event, logged[at], config);
   return `${register} differs first at event ${at + 1} of ${events.length} (${event.label})${fit ?? ""}; ${covers}`;

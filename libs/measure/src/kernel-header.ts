@@ -31,8 +31,13 @@ const CAN_BE_LOADED_ABOVE_4G = 0x02;
  * @throws MeasureError `kernel-invalid`, or `unsupported` when kernel and initrd do not fit into memory
  */
 export function patchKernelHeader(kernel: Uint8Array, initrdBytes: number, memoryBytes: number): Uint8Array {
-  check(kernel.length >= MIN_KERNEL_BYTES && kernel.length <= MAX_KERNEL_BYTES, `${MIN_KERNEL_BYTES} to ${MAX_KERNEL_BYTES} bytes`, `${kernel.length}`);
-  check(equalBytes(kernel.subarray(SIGNATURE, SIGNATURE + 4), utf8("HdrS")), "a bzImage with the signature HdrS at 0x202", "other bytes");
+  check(
+    kernel.length >= MIN_KERNEL_BYTES && kernel.length <= MAX_KERNEL_BYTES,
+    `${MIN_KERNEL_BYTES} to ${MAX_KERNEL_BYTES} bytes`,
+    `${kernel.length}`,
+  );
+  const signature = kernel.subarray(SIGNATURE, SIGNATURE + 4);
+  check(equalBytes(signature, utf8("HdrS")), "a bzImage with the signature HdrS at 0x202", "other bytes");
   const protocol = readU16LE(kernel, PROTOCOL);
   check(protocol >= 0x202, "boot protocol 0x202 or newer", `0x${protocol.toString(16)}`);
   const patched = kernel.slice();

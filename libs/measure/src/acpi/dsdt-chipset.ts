@@ -15,7 +15,7 @@ import {
   scope,
 } from "./aml.ts";
 import type { Term } from "./aml.ts";
-import { pciFunction } from "./dsdt-pci.ts";
+import { pciFunction } from "./pci-function.ts";
 
 const SLOT = 0x1f;
 /** Level, active high, shared. */

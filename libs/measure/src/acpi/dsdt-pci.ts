@@ -51,6 +51,7 @@ import {
 import type { Term } from "./aml.ts";
 import { chipsetDevices } from "./dsdt-chipset.ts";
 import { routeTable } from "./dsdt-interrupts.ts";
+import { hexByte, pciFunction } from "./pci-function.ts";
 
 /** PCI firmware specification: what the OS may control on a host bridge. */
 const OSC_UUID = "33db4d5b-1ff7-401c-9657-7441c03dd766";
@@ -272,10 +273,3 @@ export function pciDevices(machine: Machine): Term {
     ),
   );
 }
-
-/** A function on the root bus; its name is its device and function number in hex. */
-export function pciFunction(slot: number, fn: number, ...body: readonly Term[]): Term {
-  return device(`S${hexByte(slot * 8 + fn)}`, name("_ADR", slot * 0x1_0000 + fn), ...body);
-}
-
-const hexByte = (value: number): string => value.toString(16).toUpperCase().padStart(2, "0");
