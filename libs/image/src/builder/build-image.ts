@@ -188,7 +188,7 @@ async function assemble(options: BuildImageOptions & { recipe: Recipe; pins: rea
     is_dev: recipe.flavours[options.flavour].isDev,
   };
   await writeFile(join(image, "metadata.json"), `${JSON.stringify(metadata, null, 2)}\n`);
-  await writeMeasurement(image);
+  await writeMeasurement(image, metadata.cmdline);
   await writeChecksums(image);
   await writeFile(join(image, STAMP), `${options.key}\n`);
 }

@@ -51,7 +51,7 @@ export async function unpackBase(cacheDir: string, recipe: Recipe, pins: readonl
 }
 
 /** Changes when `configureBase` does, so that an old unpacked folder is not taken for a new one. */
-const BASE_FORM = "1";
+const BASE_FORM = "2";
 
 /** Fills `into` (which must not exist) with the root file system of one flavour. */
 export async function stageRootfs(options: StageOptions, into: string): Promise<void> {
@@ -102,6 +102,8 @@ async function configureBase(root: string): Promise<void> {
   await place(root, "etc/group", await readFile(join(root, "usr/share/base-passwd/group.master")), 0o644);
   await place(root, "etc/resolv.conf", new Uint8Array(), 0o644);
   await link(root, "etc/mtab", "../proc/self/mounts");
+  await link(root, "var/run", "/run");
+  await link(root, "var/lock", "/run/lock");
   for (const name of IPTABLES_LINKS) await link(root, `usr/sbin/${name}`, "xtables-nft-multi");
   for (const name of BUSYBOX_LINKS) if (!(await exists(join(root, "usr/bin", name))) && !(await exists(join(root, "usr/sbin", name)))) await link(root, `usr/bin/${name}`, "busybox");
 }
@@ -137,7 +139,7 @@ async function place(root: string, path: string, bytes: Uint8Array, mode: number
 }
 
 async function link(root: string, path: string, target: string): Promise<void> {
-  await rm(join(root, path), { force: true });
+  await rm(join(root, path), { recursive: true, force: true });
   await symlink(target, join(root, path));
 }
 
