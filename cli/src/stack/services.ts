@@ -27,15 +27,22 @@ export interface Services {
   startKms(): Promise<void>;
   startGateway(): Promise<void>;
   startVmm(): Promise<void>;
+  /** Starts a service again that ends by itself, at most `MAX_RESTARTS` times each; returns when the signal aborts. */
+  keepAlive(say: (text: string) => void): Promise<void>;
 }
+
+const MAX_RESTARTS = 5;
 
 export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, signal: AbortSignal): Services {
   const processes: ManagedProcess[] = [];
+  const starters = new Map<string, () => Promise<ManagedProcess>>();
   const { ports } = layout;
 
   const start = async (name: string, program: string, args: readonly string[], port: number, extraEnv: NodeJS.ProcessEnv = {}): Promise<void> => {
     signal.throwIfAborted();
-    const child = await startProcess({ name, program, args, cwd: layout.state, logFile: join(layout.logs, `${name}.log`), env: { ...env, ...extraEnv } });
+    const starter = (): Promise<ManagedProcess> => startProcess({ name, program, args, cwd: layout.state, logFile: join(layout.logs, `${name}.log`), env: { ...env, ...extraEnv } });
+    starters.set(name, starter);
+    const child = await starter();
     processes.push(child);
     await recordProcesses(layout.stackFile, processes);
     await waitReady(child, () => accepts(port), READY_TIMEOUT_MS, signal);
@@ -80,6 +87,22 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
       const teeSeedHex = (await readFile(layout.teeSeed, "utf8")).trim();
       await writeSecret(layout.vmmConfig, vmmToml(layout, { qemuPath: join(qemuFolder(layout, env), "qemu-system-x86_64"), supervisorProgram: join(REPOSITORY_ROOT, "services/supervisor/src/main.ts"), teeSeedHex, token }));
       await startNode("vmm", "vmm/src/main.ts", ["-c", layout.vmmConfig], ports.vmm);
+    },
+    keepAlive: async (say) => {
+      const restarts = new Map<string, number>();
+      while (!signal.aborted) {
+        for (const [index, child] of processes.entries()) {
+          const end = child.ended();
+          const count = restarts.get(child.name) ?? 0;
+          const starter = starters.get(child.name);
+          if (end === undefined || starter === undefined || count >= MAX_RESTARTS || signal.aborted) continue;
+          restarts.set(child.name, count + 1);
+          say(`${child.name} ended with ${end}; ${count + 1 === MAX_RESTARTS ? "last restart" : "starting it again"} (its log: ${child.logFile})`);
+          processes[index] = await starter();
+          await recordProcesses(layout.stackFile, processes);
+        }
+        await sleep(1_000, undefined, { signal }).catch(() => undefined);
+      }
     },
   };
 }

@@ -13,7 +13,7 @@ import { cleanUp, stopEverything } from "./cleanup.ts";
 import { ensureWildcardCertificate } from "./development-keys.ts";
 import { deployHello, HELLO_PORT } from "./hello.ts";
 import type { StackLayout } from "./layout.ts";
-import { createServices } from "./services.ts";
+import { createServices, type Services } from "./services.ts";
 import { publishHelloImage } from "./hello-image.ts";
 
 export interface UpOptions {
@@ -44,16 +44,17 @@ export async function up(layout: StackLayout, options: UpOptions): Promise<void>
   const onSignal = (): void => stop.abort(new CliError("failed", "interrupted"));
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
   const progress = createProgress(process.stderr);
+  const services = createServices(layout, options.env, stop.signal);
   try {
     let outcome: HelloOutcome | undefined;
     try {
-      outcome = await start(layout, options, progress, stop.signal);
+      outcome = await start(layout, options, progress, services, stop.signal);
     } catch (error) {
       if (!stop.signal.aborted) throw error;
     }
     if (!options.once && !stop.signal.aborted) {
       await announce(layout, outcome);
-      await aborted(stop.signal);
+      await services.keepAlive(say);
     }
     await progress.phase("take down", () => stopEverything(layout, options.env));
     if (options.once) {
@@ -71,10 +72,9 @@ export async function up(layout: StackLayout, options: UpOptions): Promise<void>
   }
 }
 
-async function start(layout: StackLayout, options: UpOptions, progress: Progress, signal: AbortSignal): Promise<HelloOutcome | undefined> {
+async function start(layout: StackLayout, options: UpOptions, progress: Progress, services: Services, signal: AbortSignal): Promise<HelloOutcome | undefined> {
   await progress.phase("clean up", (note) => cleanUp(layout, note));
   const built = await progress.phase("guest image", (note) => buildFlavour(layout, "sim", note));
-  const services = createServices(layout, options.env, signal);
   await progress.phase("collateral of the simulated TEE", () => services.startCollateral());
   await progress.phase("container registry", () => services.startRegistry());
   if (options.hello) await progress.phase("demo app's image", () => publishHelloImage(layout));
@@ -129,17 +129,4 @@ async function takeLock(layout: StackLayout): Promise<FileLock> {
     if (!(error instanceof FileLockedError)) throw error;
     throw new CliError("failed", `the local deployment is already running (process ${error.pid})`, { cause: error, hint: "use it with `dstack apps`, or stop it with `dstack down`" });
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    // A pending promise alone does not keep the process alive.
-    const alive = setInterval(() => undefined, 60_000);
-    const done = (): void => {
-      clearInterval(alive);
-      resolve();
-    };
-    if (signal.aborted) done();
-    else signal.addEventListener("abort", done, { once: true });
-  });
 }
