@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { cp, link, mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { cp, link, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cleanUp, stopEverything } from "../../cli/src/stack/cleanup.ts";
@@ -48,6 +48,7 @@ export async function createDeployment(portBase: number): Promise<Deployment> {
   await copyImage(join(cacheOfUser, "images"), join(cache, "images"));
   const env = { ...process.env, XDG_STATE_HOME: state, XDG_CACHE_HOME: join(state, "cache"), DSTACK_PORT_BASE: String(portBase), DSTACK_QEMU_DIR: process.env["DSTACK_QEMU_DIR"] ?? join(cacheOfUser, "qemu", "current", "bin") };
   await cp(join(cacheOfUser, "tools"), join(cache, "tools"), { recursive: true, verbatimSymlinks: true });
+  await symlink(join(cacheOfUser, "image-build"), join(cache, "image-build"));
   const layout = stackLayout(env);
   const stopped = new AbortController();
   const services = createServices(layout, env, stopped.signal);

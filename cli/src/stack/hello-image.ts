@@ -1,6 +1,18 @@
+import { join } from "node:path";
+import { readBusybox } from "@dstack/image/builder";
+import { buildBusyboxImage, pushImage } from "@dstack/image/oci";
+import { REPOSITORY_ROOT } from "../commands/image.ts";
 import type { StackLayout } from "./layout.ts";
 
-/** Builds the demo app's image from Debian's busybox and puts it into the loopback registry. */
-export async function publishHelloImage(layout: StackLayout): Promise<void> {
-  throw new Error(`not yet: ${layout.ports.registry}`);
+/** Builds the demo app's image from Debian's busybox and puts it into the loopback registry. Returns its digest. */
+export async function publishHelloImage(layout: StackLayout): Promise<string> {
+  const image = await buildBusyboxImage({
+    busybox: await readBusybox({ repoRoot: REPOSITORY_ROOT, cacheDir: join(layout.cache, "image-build") }),
+    contextDir: join(REPOSITORY_ROOT, "examples/hello/image"),
+    command: ["httpd", "-f", "-p", "8080", "-h", "/www"],
+    exposedPorts: [8080],
+    volumes: ["/data"],
+  });
+  const { digest } = await pushImage({ registryUrl: `http://127.0.0.1:${layout.ports.registry}`, repository: "dstack/hello", tag: "latest", image });
+  return digest;
 }
