@@ -1,0 +1,71 @@
+import { parseArgs } from "node:util";
+import { createLogger } from "@dstack/log";
+import { loadGatewayConfig } from "./config/gateway-config.ts";
+import { startGateway, type Gateway } from "./gateway.ts";
+import { VERSION_LINE } from "./version.ts";
+
+const HELP = `The gateway: brings TLS connections to CVMs by their name, over WireGuard.
+
+  node services/gateway/src/main.ts -c gateway.toml
+
+  -c, --config FILE   configuration; later than /etc/gateway/gateway.toml and ./gateway.toml
+  -h, --help          this text
+  -V, --version       version
+
+Signals: SIGTERM and SIGINT stop it, SIGHUP reads certificates again.
+`;
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(args: string[]): Promise<number> {
+  let options: { config?: string | undefined; help?: boolean | undefined; version?: boolean | undefined };
+  try {
+    options = parseArgs({ args, options: { config: { type: "string", short: "c" }, help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "V" } } }).values;
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${HELP}`);
+    return 2;
+  }
+  if (options.help === true) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  if (options.version === true) {
+    process.stdout.write(`dstack-gateway ${VERSION_LINE}\n`);
+    return 0;
+  }
+  const bootLog = createLogger({ name: "gateway", level: "info" });
+  try {
+    const config = await loadGatewayConfig(options.config, process.env, bootLog);
+    const log = createLogger({ name: "gateway", level: logLevel(process.env["RUST_LOG"] ?? config.raw.log_level) });
+    // Evidence needs collateral; without a verifier a certificate that carries evidence is refused.
+    const gateway = await startGateway(config, { log, now: Date.now, random: Math.random, verifyEvidence: undefined });
+    await untilStopped(gateway);
+    log.info("gateway is stopped");
+    return 0;
+  } catch (error) {
+    bootLog.error({ code: (error as { code?: string }).code, error: (error as Error).message }, `gateway cannot start: ${(error as Error).message}`);
+    return 1;
+  }
+}
+
+function untilStopped(gateway: Gateway): Promise<void> {
+  process.on("SIGHUP", () => void gateway.reload());
+  return new Promise((resolve, reject) => {
+    let stopping = false;
+    const stop = (): void => {
+      if (stopping) return;
+      stopping = true;
+      gateway.stop().then(resolve, reject);
+    };
+    process.once("SIGTERM", stop);
+    process.once("SIGINT", stop);
+    // A repeated signal must not cut the clean-up short: the interface would stay.
+    process.on("SIGTERM", () => undefined).on("SIGINT", () => undefined);
+  });
+}
+
+/** `debug`, and the reference's `info,certbot=debug`: the part without a target counts. */
+function logLevel(text: string): string {
+  const level = text.split(",").find((part) => !part.includes("="))?.trim().toLowerCase() ?? "info";
+  return ["error", "warn", "info", "debug", "trace"].includes(level) ? level : "info";
+}

@@ -1,0 +1,77 @@
+/** HTTP that the gateway itself answers on proxy connections: explanations, and the reserved name `gateway`. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
+
+export interface Explanation {
+  readonly status: number;
+  /** One line for a person. */
+  readonly text: string;
+}
+
+export interface HttpAnswers {
+  /** Answers the first HTTP request on the connection with the explanation; other protocols are closed. */
+  explain(socket: Duplex, explanation: Explanation): void;
+  /** Serves the reserved name `gateway`. */
+  own(socket: Duplex): void;
+  close(): void;
+}
+
+export interface OwnPages {
+  readonly acmeInfo: () => unknown;
+}
+
+const LIMITS = { requestTimeout: 10_000, headersTimeout: 10_000, keepAliveTimeout: 5_000, maxHeaderSize: 32 * 1024 };
+
+export function httpAnswers(pages: OwnPages): HttpAnswers {
+  const explanations = new WeakMap<object, Explanation>();
+  const explaining = createServer(LIMITS, (request, response) => {
+    const { status, text } = explanations.get(request.socket) ?? { status: 500, text: "internal error" };
+    response.writeHead(status, { "content-type": "text/plain; charset=utf-8", connection: "close", "cache-control": "no-store" }).end(`dstack gateway: ${text}\n`);
+  });
+  const owning = createServer(LIMITS, (request, response) => answerOwn(pages, request, response));
+  for (const server of [explaining, owning]) closeOnNonsense(server);
+  return {
+    explain: (socket, explanation) => {
+      explanations.set(socket, explanation);
+      explaining.emit("connection", socket);
+    },
+    own: (socket) => void owning.emit("connection", socket),
+    close: () => {
+      explaining.closeAllConnections();
+      owning.closeAllConnections();
+    },
+  };
+}
+
+function closeOnNonsense(server: Server): void {
+  server.on("clientError", (_error, socket) => socket.destroy());
+}
+
+const PATHS = ["/index", "/app-info", "/acme-info"];
+
+function answerOwn(pages: OwnPages, request: IncomingMessage, response: ServerResponse): void {
+  if (request.method !== "GET") {
+    response.writeHead(405, { allow: "GET", "content-length": 0 }).end();
+    return;
+  }
+  let path = (request.url ?? "/").split("?", 1)[0] ?? "/";
+  while (path.startsWith("/.dstack")) path = path.slice("/.dstack".length);
+  switch (path) {
+    case "/health":
+      response.writeHead(200, { "content-length": 0 }).end();
+      return;
+    case "/index":
+      sendJson(response, { type: "dstack gateway", paths: PATHS });
+      return;
+    case "/acme-info":
+      sendJson(response, pages.acmeInfo());
+      return;
+    default:
+      response.writeHead(404, { "content-type": "text/plain; charset=utf-8" }).end("Not found\n");
+  }
+}
+
+function sendJson(response: ServerResponse, value: unknown): void {
+  const body = Buffer.from(JSON.stringify(value));
+  response.writeHead(200, { "content-type": "application/json", "content-length": body.length }).end(body);
+}

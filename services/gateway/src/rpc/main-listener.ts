@@ -1,0 +1,110 @@
+import { constants, createPrivateKey, X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { SecureContextOptions } from "node:tls";
+import type { Logger } from "@dstack/log";
+import { parseCertificates, readDstackExtensions } from "@dstack/ratls";
+import { mount, startHttpServer, type HttpServer, type RpcCall } from "@dstack/rpc";
+import type { GatewayConfig } from "../config/gateway-config.ts";
+import { GatewayError } from "../errors.ts";
+import { peerChainOf } from "../identity/peer-chain.ts";
+import { acmeInfo, acmeInfoJson } from "../node-info.ts";
+import { VERSION_LINE } from "../version.ts";
+import { gatewayService, type GatewayServiceOptions } from "./gateway-service.ts";
+
+export type MainListenerOptions = Omit<GatewayServiceOptions, "roots" | "ownAppId" | "peerChain"> & { readonly log: Logger };
+
+export interface MainListener {
+  readonly address: string;
+  readonly port: number;
+  /** Reads key and certificate again. @throws GatewayError with the old pair still in service */
+  reload(): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface Identity {
+  readonly tls: SecureContextOptions;
+  /** App id in the certificate, where the KMS issued it. */
+  readonly appId: Uint8Array | undefined;
+}
+
+/** The RPC listener: TLS, with client certificates asked for and judged by this process, not by the TLS library. */
+export async function startMainListener(options: MainListenerOptions): Promise<MainListener> {
+  const { config } = options;
+  let identity = await readIdentity(config);
+  const roots = await readRoots(config.raw.tls.mutual.ca_certs);
+  const requests = new WeakMap<IncomingHttpHeaders | RpcCall["headers"], IncomingMessage>();
+  const service = gatewayService({
+    ...options,
+    roots,
+    ownAppId: () => identity.appId,
+    peerChain: (call) => {
+      const request = requests.get(call.headers);
+      return request === undefined ? [] : peerChainOf(request);
+    },
+  });
+  const server: HttpServer = await startHttpServer({
+    listen: config.main,
+    tls: { ...identity.tls, requestClientCertificate: true },
+    mounts: [mount("/prpc/", service)],
+    routes: [
+      { verbs: ["GET"], path: "/health", handle: async ({ response }) => void response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end("OK") },
+      {
+        verbs: ["GET"],
+        path: "/acme-info",
+        handle: async ({ response }) => {
+          const body = JSON.stringify(acmeInfoJson(acmeInfo(config.staticCertificate?.baseDomain ?? "", options.certificates.current)));
+          response.writeHead(200, { "content-type": "application/json" }).end(body);
+        },
+      },
+    ],
+    // The call that a handler sees has the request's headers but not its connection.
+    guard: async ({ request }) => {
+      requests.set(request.headers, request);
+      return true;
+    },
+    headers: { "x-app-version": VERSION_LINE, server: config.raw.ident },
+    log: options.log,
+  });
+  return {
+    address: server.address,
+    port: server.port,
+    reload: async () => {
+      identity = await readIdentity(config);
+      server.setSecureContext(identity.tls);
+    },
+    close: () => server.close(),
+  };
+}
+
+async function readIdentity(config: GatewayConfig): Promise<Identity> {
+  const { key: keyPath, certs: certPath } = config.raw.tls;
+  try {
+    const [key, cert] = await Promise.all([readFile(keyPath, "utf8"), readFile(certPath, "utf8")]);
+    const leaf = new X509Certificate(cert);
+    if (!leaf.checkPrivateKey(createPrivateKey(key))) throw new Error("the key is not the certificate's");
+    // A resumed session would have the leaf alone, without the chain that proves it.
+    return { tls: { key, cert, secureOptions: constants.SSL_OP_NO_TICKET }, appId: appIdOf(leaf) };
+  } catch (cause) {
+    throw new GatewayError("certificate-unusable", `RPC certificate tls.certs ${certPath} with tls.key ${keyPath}: ${(cause as Error).message}. A KMS for development makes one: issue-development-certificate`, { cause });
+  }
+}
+
+/** Certificates that no KMS made (openssl's, say) serve as well; they just name no app. */
+function appIdOf(leaf: X509Certificate): Uint8Array | undefined {
+  try {
+    return readDstackExtensions(new Uint8Array(leaf.raw)).appId;
+  } catch {
+    return undefined;
+  }
+}
+
+async function readRoots(path: string): Promise<ReturnType<typeof parseCertificates>> {
+  try {
+    const roots = parseCertificates(await readFile(path, "utf8"));
+    if (roots.length === 0) throw new Error("it holds no certificate");
+    return roots;
+  } catch (cause) {
+    throw new GatewayError("certificate-unusable", `tls.mutual.ca_certs ${path}: ${(cause as Error).message}. Put the KMS's root CA certificate there`, { cause });
+  }
+}
