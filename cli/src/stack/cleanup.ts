@@ -4,7 +4,7 @@ import { run } from "@dstack/process";
 import { say } from "../output.ts";
 import { vmmClient } from "../vmm-client.ts";
 import { stopVm } from "../commands/lifecycle.ts";
-import { WIREGUARD_INTERFACE } from "./configs.ts";
+import { tunnelOf } from "./configs.ts";
 import type { StackLayout } from "./layout.ts";
 import { isRunning, processStartTime, stopProcess } from "./managed-process.ts";
 import { accepts, waitPortsFree } from "./services.ts";
@@ -17,7 +17,7 @@ const GUEST_SHUTDOWN_MS = 60_000;
 export async function cleanUp(layout: StackLayout, note: (text: string) => void): Promise<void> {
   const left = [...(await stopRecorded(layout.stackFile)), ...(await stopStrays(layout))];
   if (left.length > 0) note(`stopped what an earlier run left: ${left.join(", ")}`);
-  await removeInterface();
+  await removeInterface(layout);
   const { wireguard: _udp, ...tcp } = layout.ports;
   await waitPortsFree(Object.values(tcp), PORTS_FREE_WITHIN_MS);
 }
@@ -27,7 +27,7 @@ export async function stopEverything(layout: StackLayout, env: NodeJS.ProcessEnv
   await stopGuests(layout, env);
   await stopRecorded(layout.stackFile);
   await stopStrays(layout);
-  await removeInterface();
+  await removeInterface(layout);
 }
 
 async function stopGuests(layout: StackLayout, env: NodeJS.ProcessEnv): Promise<void> {
@@ -79,9 +79,10 @@ function isService(args: readonly string[]): boolean {
 
 const nameOf = (args: readonly string[]): string => /services\/([a-z-]+)\/src/.exec(args.join(" "))?.[1] ?? /qemu-system/.exec(args.join(" "))?.[0] ?? args[0] ?? "?";
 
-async function removeInterface(): Promise<void> {
-  const { code } = await run("ip", ["link", "show", WIREGUARD_INTERFACE], { okCodes: [0, 1], timeoutMs: 10_000 });
-  if (code === 0) await run("ip", ["link", "delete", WIREGUARD_INTERFACE], { okCodes: [0, 1], timeoutMs: 10_000 });
+async function removeInterface(layout: StackLayout): Promise<void> {
+  const { device } = tunnelOf(layout);
+  const { code } = await run("ip", ["link", "show", device], { okCodes: [0, 1], timeoutMs: 10_000 });
+  if (code === 0) await run("ip", ["link", "delete", device], { okCodes: [0, 1], timeoutMs: 10_000 });
 }
 
 /** Deletes all state and the cached images. */

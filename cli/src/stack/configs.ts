@@ -65,10 +65,15 @@ export interface GatewaySecrets {
   readonly adminToken: string;
 }
 
-export const WIREGUARD_INTERFACE = "dstack-gw0";
+/** Name and network follow the port, so that two local deployments on one host do not meet. */
+export function tunnelOf(layout: StackLayout): { readonly device: string; readonly network: string } {
+  const { wireguard } = layout.ports;
+  return { device: `dstack-gw${wireguard}`, network: `10.${wireguard === 9305 ? 44 : 45 + (Math.floor(wireguard / 100) % 200)}` };
+}
 
 export function gatewayToml(layout: StackLayout, secrets: GatewaySecrets): string {
   const { ports, gatewayFolder, caFolder } = layout;
+  const { device, network } = tunnelOf(layout);
   return `# Written by \`dstack up\` at every start.
 address = "127.0.0.1:${ports.gatewayRpc}"
 
@@ -105,10 +110,10 @@ tdx = ${q(layout.teeRoot)}
 private_key = ${q(secrets.wireguardPrivateKey)}
 public_key = ${q(secrets.wireguardPublicKey)}
 listen_port = ${ports.wireguard}
-interface = "${WIREGUARD_INTERFACE}"
-ip = "10.44.0.1/16"
-reserved_net = ["10.44.0.1/32"]
-client_ip_range = "10.44.0.0/18"
+interface = "${device}"
+ip = "${network}.0.1/16"
+reserved_net = ["${network}.0.1/32"]
+client_ip_range = "${network}.0.0/18"
 endpoint = "${HOST_AS_SEEN_BY_GUEST}:${ports.wireguard}"
 config_path = ${q(`${gatewayFolder}/wireguard.conf`)}
 

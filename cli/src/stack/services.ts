@@ -65,7 +65,9 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
       await mkdir(join(layout.authConfig, ".."), { recursive: true, mode: 0o700 });
       const gatewayAppId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
       const config = await readAuthConfig(layout.authConfig);
-      if (config.gatewayAppId !== `0x${gatewayAppId}`) await writeAuthConfig(layout.authConfig, { ...config, gatewayAppId: `0x${gatewayAppId}` });
+      // Present and empty denies: no other KMS may boot on this one's authority.
+      const kms = { mrAggregated: [], devices: [] };
+      if (config.gatewayAppId !== `0x${gatewayAppId}`) await writeAuthConfig(layout.authConfig, { kms, ...config, gatewayAppId: `0x${gatewayAppId}` });
       await startNode("auth-simple", "auth-simple/src/main.ts", [], ports.auth, { PORT: String(ports.auth), HOST: "127.0.0.1", AUTH_CONFIG_PATH: layout.authConfig });
     },
     startKms: async () => {
