@@ -1,0 +1,38 @@
+import { createHash } from "node:crypto";
+import { concatBytes, parseHex, reportData, toHex, utf8, utf8Decode, type ReportData } from "@dstack/bytes";
+import { encodeAttestation, encodeEventLogJson, fullEventLog } from "@dstack/attest";
+import { RpcError } from "@dstack/rpc";
+import type { AgentState } from "./agent-state.ts";
+
+const MAX_NONCE_BYTES = 32;
+
+/** Report data that shows evidence to be newer than the nonce: SHA-512("dstack-evidence:" nonce). */
+export const evidenceReportData = (nonce: Uint8Array): ReportData => reportData(new Uint8Array(createHash("sha512").update(concatBytes(utf8("dstack-evidence:"), nonce)).digest()));
+
+/**
+ * All that a verifier needs, made for its nonce.
+ * @throws RpcError `bad-request`
+ */
+export async function buildEvidence(state: AgentState, nonceHex: string): Promise<string> {
+  const nonce = parseNonce(nonceHex);
+  const { manifest, systemConfig, tee } = state;
+  const attestation = await tee.attest(evidenceReportData(nonce), systemConfig.vmConfig);
+  return JSON.stringify({
+    quote: toHex(attestation.platform.quote),
+    event_log: encodeEventLogJson(fullEventLog(attestation)),
+    report_data: toHex(attestation.reportData),
+    vm_config: systemConfig.vmConfig,
+    attestation: toHex(encodeAttestation(attestation)),
+    app_compose: utf8Decode(manifest.bytes),
+  });
+}
+
+function parseNonce(hex: string): Uint8Array {
+  try {
+    const nonce = parseHex(hex, "nonce");
+    if (nonce.length === 0 || nonce.length > MAX_NONCE_BYTES) throw new Error(`expected 1 to ${MAX_NONCE_BYTES} bytes, got ${nonce.length}`);
+    return nonce;
+  } catch (cause) {
+    throw new RpcError("bad-request", `nonce: expected 1 to ${MAX_NONCE_BYTES} bytes in hex`, { cause });
+  }
+}

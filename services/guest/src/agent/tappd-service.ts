@@ -1,0 +1,68 @@
+import { randomBytes } from "node:crypto";
+import { utf8 } from "@dstack/bytes";
+import { customReportData, encodeEventLogJson, fullEventLog } from "@dstack/attest";
+import { kdf, p256FromScalar, pkcs8Pem } from "@dstack/keys";
+import { agent } from "@dstack/proto";
+import { route, type RpcService } from "@dstack/rpc";
+import { AGENT_VERSION, type AgentState } from "./agent-state.ts";
+import { buildAppInfo } from "./app-info-message.ts";
+import { deriveAppKey, parseKeyAlgorithm } from "./app-keys-derivation.ts";
+import type { DemoCertificate } from "./demo-certificate.ts";
+
+/** The older interface of the agent, which containers built for it still call. */
+export function tappdService(state: AgentState, demo: DemoCertificate): RpcService<null, "app"> {
+  const { keys, issuer } = state;
+  const methods = agent.Tappd.method;
+  const auth = "app";
+  return {
+    prefixes: ["Tappd."],
+    authenticate: async () => null,
+    log: state.log,
+    routes: [
+      route(methods.info, { auth, handle: () => buildAppInfo(state, demo, "internal") }),
+      route(methods.version, { auth, handle: async () => AGENT_VERSION }),
+      route(methods.deriveKey, {
+        auth,
+        handle: async (request) => {
+          const key = p256FromScalar(kdf(request.randomSeed ? randomBytes(32) : keys.k256Key, [utf8(request.path)]));
+          const certificateChain = await issuer.issue(key, {
+            subject: request.subject,
+            altNames: request.altNames,
+            serverAuth: request.usageServerAuth,
+            clientAuth: request.usageClientAuth,
+            withEvidence: request.usageRaTls,
+            withAppInfo: false,
+          });
+          return { key: pkcs8Pem(key), certificateChain: [...certificateChain] };
+        },
+      }),
+      route(methods.deriveK256Key, {
+        auth,
+        handle: async ({ path, purpose, algorithm }) => {
+          const { key, signatureChain } = deriveAppKey(keys, path, purpose, parseKeyAlgorithm(algorithm));
+          return { k256Key: key, k256SignatureChain: [...signatureChain] };
+        },
+      }),
+      route(methods.tdxQuote, { auth, handle: (request) => tdxQuote(state, request.reportData, request.hashAlgorithm, request.prefix) }),
+      route(methods.rawQuote, { auth, handle: (request) => tdxQuote(state, request.reportData, "raw", "") }),
+    ],
+  };
+}
+
+interface TdxQuoteAnswer {
+  readonly quote: Uint8Array;
+  readonly eventLog: string;
+  readonly hashAlgorithm: string;
+  readonly prefix: string;
+}
+
+async function tdxQuote({ tee, systemConfig }: AgentState, content: Uint8Array, hash: string, prefix: string): Promise<TdxQuoteAnswer> {
+  const tag = prefix === "" ? "app-data" : prefix;
+  const attestation = await tee.attest(customReportData(tag, content, hash), systemConfig.vmConfig);
+  return {
+    quote: attestation.platform.quote,
+    eventLog: encodeEventLogJson(fullEventLog(attestation)),
+    hashAlgorithm: hash === "" ? "sha512" : hash,
+    prefix: hash === "raw" ? "" : tag,
+  };
+}

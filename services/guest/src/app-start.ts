@@ -1,0 +1,117 @@
+import { chmod, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { AppCompose } from "@dstack/compose";
+import type { Logger } from "@dstack/log";
+import { ProcessError } from "@dstack/process";
+import { errorChain } from "@dstack/rpc";
+import type { DockerApi } from "./docker-api.ts";
+import { GuestError } from "./errors.ts";
+import type { RunProgram } from "./run-program.ts";
+
+export interface AppStartOptions {
+  readonly compose: AppCompose;
+  /** Where docker-compose.yaml lies; also the project's name. */
+  readonly folder: string;
+  readonly variables: ReadonlyMap<string, string>;
+  readonly pccsUrl: string | undefined;
+  readonly run: RunProgram;
+  readonly onProgress: (text: string) => void;
+}
+
+export const COMPOSE_FILE = "docker-compose.yaml";
+const START_TIMEOUT_MS = 3_600_000;
+const STOP_TIMEOUT_MS = 60_000;
+
+/** The runners that this guest has. */
+export const isSupportedRunner = (runner: string): boolean => runner === "docker-compose" || runner === "bash";
+
+/** Puts the manifest's compose file where Docker looks for it. */
+export async function writeComposeFile(compose: AppCompose, folder: string): Promise<void> {
+  if (compose.runner === "docker-compose") await writeFile(join(folder, COMPOSE_FILE), compose.dockerComposeFile ?? "", { mode: 0o600 });
+}
+
+/**
+ * Starts the app: its pre-launch script in the shell that then starts the containers, so that
+ * the script can set variables for them.
+ * @throws GuestError `app-failed`
+ */
+export async function startApp(options: AppStartOptions): Promise<void> {
+  const { compose, folder } = options;
+  const script: string[] = ["set -euo pipefail"];
+  if (compose.preLaunchScript !== undefined) {
+    const file = join(folder, ".pre-launch.sh");
+    await writeFile(file, compose.preLaunchScript, { mode: 0o600 });
+    await chmod(file, 0o700);
+    options.onProgress("pre-launch");
+    script.push(`source ${file}`);
+  }
+  if (compose.runner === "docker-compose") {
+    options.onProgress("starting containers");
+    script.push(`exec docker compose -f ${COMPOSE_FILE} up --remove-orphans --detach`);
+    await runScript(options, script, "failed to start containers");
+  } else {
+    options.onProgress("running main script");
+    const file = join(folder, ".main.sh");
+    await writeFile(file, compose.bashScript ?? "", { mode: 0o600 });
+    script.push(`exec bash < ${file}`);
+    await runScript(options, script, "the app's script failed");
+  }
+}
+
+/** Runs the manifest's init scripts in one shell, in order, before Docker and the agent are there. */
+export async function runInitScripts(compose: AppCompose, options: { readonly folder: string; readonly mountPoint: string; readonly run: RunProgram }): Promise<void> {
+  const script = ["set -e"];
+  for (const [i, text] of compose.initScripts.entries()) {
+    const file = join(options.folder, `.init-${i}.sh`);
+    await writeFile(file, text, { mode: 0o600 });
+    script.push(`source ${file}`);
+  }
+  try {
+    await options.run("bash", ["-c", script.join("\n")], { cwd: options.folder, env: { ...baseEnvironment(), WORK_DIR: options.folder, DATA_MNT: options.mountPoint }, timeoutMs: START_TIMEOUT_MS });
+  } catch (cause) {
+    throw new GuestError("app-failed", "an init script of the app failed", { cause });
+  }
+}
+
+/** Stops the containers; they and their volumes stay. */
+export async function stopApp(compose: AppCompose, folder: string, run: RunProgram, log: Logger): Promise<void> {
+  if (compose.runner !== "docker-compose") return;
+  try {
+    await run("docker", ["compose", "-f", COMPOSE_FILE, "stop", "--timeout", "10"], { cwd: folder, env: baseEnvironment(), timeoutMs: STOP_TIMEOUT_MS });
+  } catch (error) {
+    log.warn({ error: errorChain(error) }, "the containers did not stop in order");
+  }
+}
+
+/** Frees what nothing uses: images of earlier versions, anonymous volumes of removed containers. */
+export async function pruneDocker(docker: DockerApi, log: Logger): Promise<void> {
+  for (const path of [`/images/prune?filters=${encodeURIComponent('{"dangling":["false"]}')}`, "/volumes/prune"]) {
+    try {
+      await docker.call("POST", path, 600_000);
+    } catch (error) {
+      log.warn({ error: errorChain(error) }, "unused images or volumes were not removed");
+    }
+  }
+}
+
+async function runScript(options: AppStartOptions, script: readonly string[], failure: string): Promise<void> {
+  const env = { ...baseEnvironment(), ...(options.pccsUrl === undefined ? {} : { PCCS_URL: options.pccsUrl }), ...Object.fromEntries(options.variables) };
+  try {
+    await options.run("bash", ["-c", script.join("\n")], { cwd: options.folder, env, timeoutMs: START_TIMEOUT_MS });
+  } catch (cause) {
+    const output = cause instanceof ProcessError ? lastWords(cause.stderr) : "";
+    throw new GuestError("app-failed", output === "" ? failure : `${failure}: ${output}`, { cause: output === "" ? cause : undefined });
+  }
+}
+
+/** The end of what a program said, without colours and progress bars. */
+export function lastWords(stderr: string, maxLength = 1_500): string {
+  const lines = stderr
+    .replaceAll(/\u001b\[[0-9;?]*[A-Za-z]/g, "")
+    .split(/[\r\n]+/)
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !/^(?:[0-9a-f]{12} )?(?:Pulling|Waiting|Downloading|Extracting|Verifying|Download complete|Pull complete)/.test(line));
+  return lines.slice(-12).join("; ").slice(-maxLength);
+}
+
+const baseEnvironment = (): NodeJS.ProcessEnv => ({ PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8" });

@@ -1,0 +1,41 @@
+import { errorChain } from "@dstack/rpc";
+import { runGatewayChecker } from "./gateway-checker.ts";
+import { gatewayClient, type GatewayClient, type GatewayClientOptions } from "./gateway-registration.ts";
+import type { HostLink } from "./host-link.ts";
+
+/**
+ * Registers at the gateway beside the rest of the boot and keeps the tunnel alive afterwards.
+ * An app without its gateway runs, reachable from its host alone; the host is told, and told
+ * again once it is over.
+ */
+export function startGateway(options: GatewayClientOptions, host: HostLink, stopping: AbortSignal, cleanups: (() => Promise<void>)[]): void {
+  const degraded = (error: unknown): void => {
+    const text = `dstack-gateway registration failed, the app has no ingress route: ${errorChain(error)}`;
+    options.log.warn(text);
+    host.notify("boot.error", text);
+  };
+  let client: GatewayClient;
+  try {
+    client = gatewayClient(options);
+  } catch (error) {
+    degraded(error); // Misconfigured: asking again would change nothing.
+    return;
+  }
+  cleanups.push(() => client.close());
+  const keepRegistered = async (): Promise<void> => {
+    let registered = true;
+    try {
+      await client.register({ force: true });
+      options.log.info("registered at the gateway");
+    } catch (error) {
+      registered = false;
+      degraded(error);
+    }
+    const onRecovered = (): void => {
+      options.log.info("registered at the gateway after all");
+      host.notify("boot.error", "");
+    };
+    await runGatewayChecker({ client, registered, onRecovered, log: options.log, signal: stopping });
+  };
+  keepRegistered().catch((error: unknown) => options.log.error({ error: errorChain(error) }, "the gateway checker ended"));
+}

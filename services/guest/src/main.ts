@@ -1,0 +1,73 @@
+/** The guest: one process from the first boot hook to power-off. */
+import { createLogger } from "@dstack/log";
+import { run } from "@dstack/process";
+import { errorChain } from "@dstack/rpc";
+import { GuestTee as Tee, teePaths } from "@dstack/tee";
+import type { AgentState } from "./agent/agent-state.ts";
+import type { DemoCertificate } from "./agent/demo-certificate.ts";
+import { guestApiService } from "./agent/guest-api-service.ts";
+import { bootGuest } from "./boot.ts";
+import { openHostLink } from "./host-link.ts";
+import { readImageInfo } from "./image-info.ts";
+import { GUEST_PATHS } from "./paths.ts";
+import { stopGuest } from "./shutdown.ts";
+import type { GuestTee } from "./tee.ts";
+
+const FLUSH_MS = 5_000;
+
+const log = createLogger({ name: "guest" });
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+const stopping = new AbortController();
+const cleanups: (() => Promise<void>)[] = [];
+let agent: { readonly state: AgentState; readonly demo: DemoCertificate } | undefined;
+let ending: Promise<void> | undefined;
+
+const host = await openHostLink({ service: guestApiService({ agent: () => agent, shutdown: () => end(0, "powering off"), run, log }), log });
+
+/** Ends the guest once: everything started is stopped in reverse order, then the machine powers off. */
+function end(status: number, progress: string | undefined): void {
+  ending ??= (async () => {
+    if (progress !== undefined) host.notify("shutdown.progress", progress);
+    stopping.abort();
+    await stopGuest(cleanups, log);
+    await host.flush(FLUSH_MS);
+    process.exit(status);
+  })();
+}
+
+/** A boot that failed says why, to the host and on the console, and powers off: it never loops. */
+function fail(error: unknown): void {
+  if (stopping.signal.aborted) return;
+  const text = errorChain(error);
+  log.error({ code: (error as { code?: unknown }).code }, `boot failed: ${text}`);
+  say("[FAILED] Failed to start the app.");
+  host.notify("boot.error", text);
+  end(1, undefined);
+}
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => end(0, "powering off"));
+// Nothing that a request does may end the process that holds the app's keys and disk.
+process.on("unhandledRejection", (error) => log.error({ error: errorChain(error) }, "a failure nobody waited for"));
+
+try {
+  const image = await readImageInfo(GUEST_PATHS);
+  await bootGuest({
+    paths: GUEST_PATHS,
+    image,
+    host,
+    openTee: async (version): Promise<GuestTee> => {
+      const tee = await Tee.open(teePaths(process.env, image.isDev));
+      return { emit: (event, payload) => tee.emit(event, payload, version), events: () => tee.events, attest: (reportData, config) => tee.attest(reportData, config) };
+    },
+    run,
+    log,
+    cleanups,
+    stopping: stopping.signal,
+    onAgent: (ready) => {
+      agent = ready;
+    },
+    console: say,
+  });
+} catch (error) {
+  fail(error);
+}

@@ -1,0 +1,29 @@
+import { createHash } from "node:crypto";
+import { hash32, utf8, type Hash32 } from "@dstack/bytes";
+import type { ParsedAppCompose } from "@dstack/compose";
+import type { Identity } from "./identity.ts";
+import type { GuestTee } from "./tee.ts";
+
+/** Event names that boot uses: nobody may emit them later. */
+export const BOOT_EVENTS: ReadonlySet<string> = new Set([
+  "system-preparing", "app-id", "compose-hash", "init-script-hash", "gpu-policy-hash", "gpu-attestation", "instance-id", "boot-mr-done", "mr-kms", "os-image-hash", "key-provider", "storage-fs", "system-ready", "upgraded-app-id", "rootfs-hash", "root-fs-hash",
+]);
+
+/**
+ * Measures what will run, before anything of it runs. The order is part of the format: key
+ * servers evaluate the log up to `boot-mr-done`.
+ */
+export async function measureApp(manifest: ParsedAppCompose, identity: Identity, tee: GuestTee): Promise<void> {
+  const none = new Uint8Array();
+  await tee.emit("system-preparing", none);
+  await tee.emit("app-id", identity.appId);
+  await tee.emit("compose-hash", manifest.composeHash);
+  for (const hash of initScriptHashes(manifest)) await tee.emit("init-script-hash", hash);
+  await tee.emit("gpu-policy-hash", manifest.compose.gpuPolicyHash);
+  await tee.emit("instance-id", identity.instanceId);
+  await tee.emit("boot-mr-done", none);
+}
+
+/** SHA-256 of each init script's text, in order. */
+export const initScriptHashes = (manifest: ParsedAppCompose): readonly Hash32[] =>
+  manifest.compose.initScripts.map((script) => hash32(new Uint8Array(createHash("sha256").update(utf8(script)).digest())));

@@ -1,0 +1,34 @@
+/** Where everything lies in the guest's file system; tests point it at a folder of their own. */
+export interface GuestPaths {
+  /** RAM-backed work folder; also visible as /dstack. */
+  readonly work: string;
+  /** Private copy of the host share, and the secrets of this boot. */
+  readonly hostShared: string;
+  /** Where the data disk is mounted. */
+  readonly persistent: string;
+  readonly shareMount: string;
+  /** The name that apps and scripts know the work folder by. */
+  readonly dstack: string;
+  readonly run: string;
+  readonly imageInfo: string;
+  readonly osRelease: readonly string[];
+  readonly kernelCommandLine: string;
+  readonly dockerSocket: string;
+  readonly dockerConfig: string;
+  readonly wireguardConfig: string;
+}
+
+export const GUEST_PATHS: GuestPaths = {
+  work: "/var/volatile/dstack",
+  hostShared: "/var/volatile/dstack/.host-shared",
+  persistent: "/var/volatile/dstack/persistent",
+  shareMount: "/tmp/.host-shared",
+  dstack: "/dstack",
+  run: "/run/dstack",
+  imageInfo: "/etc/dstack-image.json",
+  osRelease: ["/etc/os-release", "/usr/lib/os-release"],
+  kernelCommandLine: "/proc/cmdline",
+  dockerSocket: "/run/docker.sock",
+  dockerConfig: "/etc/docker/daemon.json",
+  wireguardConfig: "/etc/wireguard/dstack-wg0.conf",
+};
