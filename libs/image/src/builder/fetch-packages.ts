@@ -7,9 +7,11 @@ import { createReadStream } from "node:fs";
 import { access, mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { readTextIfExists, writeFileAtomic } from "@dstack/files";
 import { ImageError } from "../errors.ts";
 import { hasLists, type Apt } from "./apt.ts";
-import { describeLockChanges, type PinnedPackage } from "./package-lock.ts";
+import { hashOf } from "./inputs.ts";
+import { describeLockChanges, formatPackageLock, parsePackageLock, type PinnedPackage } from "./package-lock.ts";
 import { resolvePackages } from "./resolve-packages.ts";
 import type { PackagesIndex } from "./packages-index.ts";
 import type { Recipe } from "./recipe.ts";
@@ -40,6 +42,8 @@ export async function fetchPackages(options: {
   if (!options.updateLock && locked !== undefined) {
     const missing = await notCached(cacheDir, locked);
     if (missing.length === 0) return { pins: locked, changes: [] };
+    const repaired = await readRepair(cacheDir, locked);
+    if (repaired !== undefined && (await notCached(cacheDir, repaired)).length === 0) return { pins: repaired, changes: describeLockChanges(locked, repaired) };
   }
   const apt = await options.apt();
   const aptDir = join(cacheDir, "apt");
@@ -47,6 +51,7 @@ export async function fetchPackages(options: {
   const index = await apt.update();
   const pins = options.updateLock || locked === undefined ? await resolvePackages(apt, index, recipe) : await repair(locked, index, apt, recipe, cacheDir, onProgress);
   await download(apt, cacheDir, await notCached(cacheDir, pins), onProgress);
+  if (locked !== undefined && !options.updateLock && pins !== locked) await writeFileAtomic(repairPath(cacheDir, locked), formatPackageLock(pins));
   return { pins, changes: locked === undefined ? [] : describeLockChanges(locked, pins) };
 }
 
@@ -64,6 +69,16 @@ async function repair(locked: readonly PinnedPackage[], index: PackagesIndex, ap
     const was = locked.find((old) => old.group === pin.group && old.name === pin.name);
     return was === undefined || goneNames.has(pin.name) ? pin : was;
   });
+}
+
+/** Where the repaired form of a lock is kept, so that the next build needs neither the network nor another answer. */
+function repairPath(cacheDir: string, locked: readonly PinnedPackage[]): string {
+  return join(cacheDir, `repaired-${hashOf(formatPackageLock(locked)).slice(0, 16)}.lock`);
+}
+
+async function readRepair(cacheDir: string, locked: readonly PinnedPackage[]): Promise<readonly PinnedPackage[] | undefined> {
+  const text = await readTextIfExists(repairPath(cacheDir, locked));
+  return text === undefined ? undefined : parsePackageLock(text);
 }
 
 async function download(apt: Apt, cacheDir: string, missing: readonly PinnedPackage[], onProgress: (text: string) => void): Promise<void> {

@@ -1,6 +1,8 @@
 /** Builds guest OS images. */
-export { buildImage, IMAGE_VERSION } from "./build-image.ts";
-export type { BuildImageOptions, BuildProgress, BuiltImage } from "./build-image.ts";
+export { IMAGE_VERSION } from "./assemble-image.ts";
+export { buildImage } from "./build-image.ts";
+export type { BuildImageOptions, BuiltImage } from "./build-image.ts";
+export type { BuildProgress } from "./progress.ts";
 export { FLAVOURS } from "./recipe.ts";
 export type { Flavour } from "./recipe.ts";
 export { readBusybox } from "./read-busybox.ts";
