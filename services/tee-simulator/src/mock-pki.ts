@@ -15,17 +15,21 @@ import { OID, SGX_EXTENSION } from "@dstack/attest";
 import { mockKey } from "./mock-key.ts";
 import type { MockKeyLabel, MockSeed } from "./mock-key.ts";
 
-export interface MockPki {
+/** The part of the PKI that a simulated platform carries: enough to sign quotes. */
+export interface MockPlatform {
   readonly rootPem: string;
   /** PEM, leaf first, root last. */
   readonly pckChainPem: string;
+  readonly pckKey: P256Key;
+}
+
+export interface MockPki extends MockPlatform {
   readonly pckCaChainPem: string;
   readonly tcbChainPem: string;
   readonly qeChainPem: string;
   /** DER. */
   readonly rootCrl: Uint8Array;
   readonly pckCrl: Uint8Array;
-  readonly pckKey: P256Key;
   /** Signs a TCB info or QE identity document; r and s, 64 bytes. */
   signDocument(signer: "tdx-tcb" | "tdx-qe", text: string): Uint8Array;
 }
@@ -41,24 +45,32 @@ const NOT_BEFORE = Date.UTC(2020, 0, 1) / 1000;
 const NOT_AFTER = Date.UTC(2100, 0, 1) / 1000;
 const SERIAL = 42;
 
-/** The PKI of a seed. */
+/** The platform of a seed. */
+export function mockPlatform(seed: MockSeed): MockPlatform {
+  const rootPem = certificate(seed, "tdx-root", "tdx-root", authority());
+  const pckChainPem = certificate(seed, "tdx-pck", "tdx-pck-ca", [...leaf(), sgxExtension()]) + pckAuthority(seed) + rootPem;
+  return { rootPem, pckChainPem, pckKey: mockKey(seed, "tdx-pck") };
+}
+
+/** The whole PKI of a seed. */
 export function mockPki(seed: MockSeed): MockPki {
-  const certificate = (label: MockKeyLabel, issuer: MockKeyLabel, extra: readonly Uint8Array[]): string =>
-    writePem(signedCertificate(seed, label, issuer, extra), "CERTIFICATE");
-  const rootPem = certificate("tdx-root", "tdx-root", authority());
-  const pckCaPem = certificate("tdx-pck-ca", "tdx-root", authority());
-  const pckPem = certificate("tdx-pck", "tdx-pck-ca", [...leaf(), sgxExtension()]);
+  const platform = mockPlatform(seed);
+  const { rootPem } = platform;
   return {
-    rootPem,
-    pckChainPem: pckPem + pckCaPem + rootPem,
-    pckCaChainPem: pckCaPem + rootPem,
-    tcbChainPem: certificate("tdx-tcb", "tdx-root", leaf()) + rootPem,
-    qeChainPem: certificate("tdx-qe", "tdx-root", leaf()) + rootPem,
+    ...platform,
+    pckCaChainPem: pckAuthority(seed) + rootPem,
+    tcbChainPem: certificate(seed, "tdx-tcb", "tdx-root", leaf()) + rootPem,
+    qeChainPem: certificate(seed, "tdx-qe", "tdx-root", leaf()) + rootPem,
     rootCrl: emptyRevocationList(seed, "tdx-root"),
     pckCrl: emptyRevocationList(seed, "tdx-pck-ca"),
-    pckKey: mockKey(seed, "tdx-pck"),
     signDocument: (signer, text) => p256.sign(utf8(text), mockKey(seed, signer).scalar, { lowS: false }),
   };
+}
+
+const pckAuthority = (seed: MockSeed): string => certificate(seed, "tdx-pck-ca", "tdx-root", authority());
+
+function certificate(seed: MockSeed, label: MockKeyLabel, issuer: MockKeyLabel, extensions: readonly Uint8Array[]): string {
+  return writePem(signedCertificate(seed, label, issuer, extensions), "CERTIFICATE");
 }
 
 function signedCertificate(seed: MockSeed, label: MockKeyLabel, issuer: MockKeyLabel, extensions: readonly Uint8Array[]): Uint8Array {

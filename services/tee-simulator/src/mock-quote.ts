@@ -3,7 +3,7 @@ import { concatBytes, parseHex, u16le, u32le, utf8 } from "@dstack/bytes";
 import type { Hash48, ReportData } from "@dstack/bytes";
 import { generateP256, privateKeyObject } from "@dstack/keys";
 import type { P256Key } from "@dstack/keys";
-import type { MockPki } from "./mock-pki.ts";
+import type { MockPlatform } from "./mock-pki.ts";
 
 /** What a simulated trust domain was measured to be. */
 export interface TdMeasurements {
@@ -20,16 +20,16 @@ const TD_ATTRIBUTES = parseHex("0000001000000000");
  * A version 4 TDX quote in the layout of the real thing, signed by a fresh attestation key that the
  * mock platform vouches for. It verifies only under the mock root.
  */
-export function signMockQuote(pki: MockPki, td: TdMeasurements, reportData: ReportData): Uint8Array {
+export function signMockQuote(platform: MockPlatform, td: TdMeasurements, reportData: ReportData): Uint8Array {
   const attestationKey = generateP256();
   const attestationPoint = attestationKey.publicPoint.subarray(1);
   const signedPart = concatBytes(header(), tdReport(td, reportData));
   const qeAuthData = new Uint8Array(32);
   const qeReport = quotingEnclaveReport(sha256(concatBytes(attestationPoint, qeAuthData)));
-  const chain = utf8(pki.pckChainPem);
+  const chain = utf8(platform.pckChainPem);
   const certification = concatBytes(
     qeReport,
-    ecdsa(pki.pckKey, qeReport),
+    ecdsa(platform.pckKey, qeReport),
     u16le(qeAuthData.length), qeAuthData,
     u16le(5), u32le(chain.length), chain,
   );
