@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { DEFAULT_PORTS } from "../cli/src/stack/layout.ts";
 import { ROOT, workspaces } from "./workspaces.ts";
 
 interface LockedPackage {
@@ -41,6 +42,11 @@ describe("the lockfile", () => {
     const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { dependencies: Record<string, string> };
     assert.equal(manifest.dependencies[pin.package], pin.version);
   });
+});
+
+test("the bootstrap checks the very ports that the local deployment uses", () => {
+  const checked = JSON.parse(readFileSync(join(ROOT, "scripts", "demo-ports.json"), "utf8")) as { port: number }[];
+  assert.deepEqual(checked.map(({ port }) => port), Object.values(DEFAULT_PORTS));
 });
 
 describe("npm's settings", () => {

@@ -74,7 +74,7 @@ export async function unpackClosure(context, { folder, mirror, suites, packages,
     { args: ["-q", "-y", "--no-install-recommends", "--download-only", "install", ...packages], timeoutMs: 900_000 },
   ];
   for (const { args, timeoutMs } of steps) {
-    const { code, stdout, stderr } = await run(context, aptGet(context), [...flags, ...args], { timeoutMs, label, keepsLock: true });
+    const { code, stdout, stderr } = await run(context, aptGet(context), [...flags, ...args], { timeoutMs, label });
     if (code !== 0) {
       throw new Failure(
         `${packages.join(" and ")} could not be taken from ${new URL(mirror).host} (${suites.join(", ")}):\n${tail(stderr || stdout)}`,
@@ -86,7 +86,7 @@ export async function unpackClosure(context, { folder, mirror, suites, packages,
     .filter((name) => name.endsWith(".deb") && !leaveOut.includes(name.slice(0, name.indexOf("_"))))
     .sort();
   for (const deb of debs) {
-    const { code, stderr } = await run(context, "dpkg-deb", ["-x", join(archives, deb), folder], { keepsLock: true });
+    const { code, stderr } = await run(context, "dpkg-deb", ["-x", join(archives, deb), folder]);
     if (code !== 0) throw new Failure(`${deb} could not be unpacked into ${folder}:\n${tail(stderr)}`, "df -h   # is the disk full? make room and run the same command again");
   }
   return debs;

@@ -47,19 +47,21 @@ export function checkMemory(meminfo = readFileSync("/proc/meminfo", "utf8")) {
 
 /**
  * Refuses when a port of scripts/demo-ports.json is taken by somebody else; ports of an instance
- * of ours that still runs are left to `dstack up`.
+ * of ours that still runs are left to `dstack up`. DSTACK_PORT_BASE moves them all.
  *
  * @param {import("./context.mjs").Context} context
  */
 export async function checkPorts(context) {
   const ports = JSON.parse(readFileSync(join(context.root, "scripts", "demo-ports.json"), "utf8"));
-  for (const { port, protocol, what } of ports) {
+  const base = Number(context.env.DSTACK_PORT_BASE || undefined);
+  for (const [index, { port: usual, protocol, what }] of ports.entries()) {
+    const port = Number.isNaN(base) ? usual : base + index;
     if (await isFree(port, protocol)) continue;
     const owner = ownerOf(port, protocol);
     if (owner !== undefined && isOurs(context, owner.pid)) continue;
     throw new Failure(
       `port 127.0.0.1:${port}/${protocol} (${what}) is taken${owner ? ` by process ${owner.pid} (${owner.name})` : ""}`,
-      owner ? `kill ${owner.pid}   # or stop it the way it was started, then run the same command again` : `ss -lnp sport = :${port}   # shows who has it; stop it and run the same command again`,
+      owner ? `kill ${owner.pid}   # or stop it the way it was started (or DSTACK_PORT_BASE=19000 moves ours), then run the same command again` : `ss -lnp sport = :${port}   # shows who has it; stop it and run the same command again`,
     );
   }
 }

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { aptGet } from "./apt-folder.mjs";
@@ -30,7 +30,7 @@ export async function missingPackages(context, jobs) {
     missing: needed.filter(({ package: name, program }) => (installed.get(name) ?? "absent") === "absent"
       ? findProgram(context, program) === undefined
       : installed.get(name) !== "installed"),
-    unpack: list.unpacked.filter(({ program }) => findProgram({ ...context, env: { PATH: `${toolsFolder(context)}:${context.env.PATH}` } }, program) === undefined),
+    unpack: list.unpacked.filter(({ program }) => !existsSync(join(toolsFolder(context), program))),
   };
 }
 
@@ -78,6 +78,7 @@ export async function unpackPackages(context, wanted) {
       }
       if (result.code !== 0) throw aptFailure(`apt-get download ${name}`, result, updateLog);
       const deb = readdirSync(fresh).find((file) => file.endsWith(".deb"));
+      if (deb === undefined) throw new Failure(`apt-get download ${name} left no package`, `apt-get download ${name}   # what does it say?`);
       const { code, stderr } = await run(context, "dpkg-deb", ["-x", join(fresh, deb), join(fresh, "root")]);
       if (code !== 0) throw new Failure(`${deb} could not be unpacked:\n${tail(stderr)}`, "df -h   # is the disk full? make room and run the same command again");
       rmSync(join(fresh, deb));
@@ -94,7 +95,7 @@ async function aptUpdate(context, apt) {
   context.say("apt-get update");
   const deadline = Date.now() + LOCK_WAIT_SECONDS * 1000;
   for (let said = false; ; said = true) {
-    const result = await run(context, apt, ["-q", "update"], { timeoutMs: 600_000, label: "apt-get update", keepsLock: true });
+    const result = await run(context, apt, ["-q", "update"], { timeoutMs: 600_000, label: "apt-get update" });
     const log = result.stdout + result.stderr;
     const locked = /Could not get lock \S+(?:\. It is held by process \d+ \([^)]*\))?/.exec(log);
     // A source of the user's that we don't need may be broken; what we do need shows at install time.
@@ -114,7 +115,7 @@ async function aptRun(context, apt, args, updateLog, options) {
     said = true;
     context.say(`  ${line}`);
   };
-  const result = await run(context, apt, [...flags, ...args], { ...options, env, onLine, keepsLock: true });
+  const result = await run(context, apt, [...flags, ...args], { ...options, env, onLine });
   if (result.code !== 0) throw aptFailure(`apt-get ${args.find((arg) => !arg.startsWith("-"))}`, result, updateLog);
 }
 

@@ -96,9 +96,9 @@ async function debianInPlace(context, { debian }) {
 async function installDebian(context, { debian }) {
   const { missing, unpack } = await missingPackages(context, debian);
   if (missing.length > 0) await installPackages(context, missing);
-  if (unpack.length > 0) await unpackPackages(context, unpack);
   const still = (await missingPackages(context, debian)).missing.map((entry) => entry.package);
   if (still.length > 0) throw new Failure(`apt-get said it was done, yet these are missing: ${still.join(", ")}`, `apt-get install ${still.join(" ")}`);
+  if (unpack.length > 0) await unpackPackages(context, unpack);
 }
 
 /**

@@ -18,7 +18,6 @@ export async function npm(context, node, args, { label, timeoutMs, what }) {
   const { code, stdout, stderr } = await run(context, node, [npmCli(context), ...args, ...always, ...patience], {
     label,
     timeoutMs,
-    keepsLock: true,
   });
   if (code === 0) return stdout;
   throw new Failure(`${what} failed (npm ${args[0]}, exit code ${code}):\n${tail(stderr || stdout)}`, mendFor(stderr));

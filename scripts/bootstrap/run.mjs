@@ -7,26 +7,26 @@ const HEARTBEAT_MS = 15_000;
 
 /**
  * Runs a program to its end and keeps what it printed (the last 4 MiB of each stream).
- * Not an error: any exit code. Rejects when it cannot be started or passes its deadline.
+ * The child shares the bootstrap's locks: a second bootstrap waits for it even when this one was
+ * killed. Not an error: any exit code. Rejects when it cannot be started or passes its deadline.
  *
  * @param {import("./context.mjs").Context} context
  * @param {string} command
  * @param {string[]} args
- * @param {{cwd?: string, env?: NodeJS.ProcessEnv, timeoutMs?: number, label?: string, keepsLock?: boolean,
+ * @param {{cwd?: string, env?: NodeJS.ProcessEnv, timeoutMs?: number, label?: string,
  *   mustFinish?: boolean, onLine?: (line: string) => void}} [options]
- *   `label` turns on a sign of life for long work; `keepsLock` hands the bootstrap's locks to the
- *   child, so that a second bootstrap waits for it even when this one was killed; `mustFinish`
- *   keeps Ctrl-C away from the child; `onLine` sees each line of its stdout as it comes
+ *   `label` turns on a sign of life for long work; `mustFinish` keeps Ctrl-C away from the child;
+ *   `onLine` sees each line of its stdout as it comes
  * @returns {Promise<{code: number, stdout: string, stderr: string}>}
  */
 export function run(context, command, args, options = {}) {
-  const { cwd = context.root, env = context.env, timeoutMs = 60_000, label, keepsLock = false, mustFinish = false, onLine } = options;
+  const { cwd = context.root, env = context.env, timeoutMs = 60_000, label, mustFinish = false, onLine } = options;
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       cwd,
       env,
       detached: mustFinish,
-      stdio: ["ignore", "pipe", "pipe", ...(keepsLock ? context.lockFds : [])],
+      stdio: ["ignore", "pipe", "pipe", ...context.lockFds],
     });
     context.children.set(child, { mustFinish });
     const out = { stdout: "", stderr: "" };

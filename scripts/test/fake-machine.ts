@@ -104,7 +104,7 @@ export class FakeMachine {
     // Knows as installed what apt-get "installed" before: one file per package.
     this.program("dpkg-query", 'mkdir -p $DIR/dpkg; shift 3; for p in "$@"; do [ -e "$DIR/dpkg/$p" ] && echo "$p $(cat $DIR/dpkg/$p)"; done; exit 0');
     this.program("apt-get", APT_GET);
-    this.program("docker-registry", "exit 0");
+    this.program("dpkg-deb", 'mkdir -p "$3/usr/bin"; cp "$2" "$3/usr/bin/docker-registry"');
   }
 
   private link(name: string, target: string): void {
@@ -138,21 +138,22 @@ export function ended(child: ChildProcess): Promise<Ended> {
 
 const APT_GET = `
 case "$*" in
+  *download*) echo "#!/bin/sh" > docker-registry_2.8_amd64.deb ;;
   *install*) for p in "$@"; do case "$p" in -*|install|*=*) ;; *) mkdir -p $DIR/dpkg; sleep \${FAKE_DELAY_S:-0}; echo installed > "$DIR/dpkg/$p" ;; esac; done ;;
 esac`;
 
-// Writes in pieces with pauses, so that a kill falls into the middle; notes when two run at once.
+// Writes in pieces with pauses, so that a kill falls into the middle; notes when another one began
+// before it was done.
 const FAKE_NPM = `
 const fs = require("node:fs"), path = require("node:path");
 const dir = __dirname, log = path.join(dir, "log"), args = process.argv.slice(2);
 fs.appendFileSync(log, "npm " + args.join(" ") + (process.env.FAKE_PINNED ? " [pinned]" : "") + "\\n");
-const busy = path.join(dir, "npm-busy");
-try { fs.mkdirSync(busy); } catch {
-  const pid = fs.readFileSync(path.join(busy, "pid"), "utf8");
-  if (fs.existsSync("/proc/" + pid)) fs.appendFileSync(log, "OVERLAP\\n");
-}
-fs.writeFileSync(path.join(busy, "pid"), String(process.pid));
-const pause = () => new Promise((done) => setTimeout(done, Number(process.env.FAKE_PAUSE_MS ?? 0)));
+const newest = path.join(dir, "newest-npm");
+fs.writeFileSync(newest, String(process.pid));
+const pause = async () => {
+  await new Promise((done) => setTimeout(done, Number(process.env.FAKE_PAUSE_MS ?? 0)));
+  if (fs.readFileSync(newest, "utf8") !== String(process.pid)) fs.appendFileSync(log, "OVERLAP\\n");
+};
 (async () => {
   if (args[0] === "pack") {
     const bytes = fs.readFileSync(path.join(dir, "node.tgz"));
@@ -169,6 +170,5 @@ const pause = () => new Promise((done) => setTimeout(done, Number(process.env.FA
     delete packages[""];
     fs.writeFileSync("node_modules/.package-lock.json", JSON.stringify({ packages }));
   }
-  fs.rmSync(busy, { recursive: true, force: true });
 })();
 `;
