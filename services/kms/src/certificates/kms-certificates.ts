@@ -1,0 +1,21 @@
+import { createCa, createLeaf, USAGE, type IssuedCertificate, type SigningCa } from "@dstack/ratls";
+import type { P256Key } from "@dstack/keys";
+
+/** The CA whose key everybody may have: it signs the certificates that carry evidence on first contact. */
+export const createTempCa = (key: P256Key, now: number): SigningCa =>
+  createCa({ organization: "Dstack", commonName: "Dstack Client Temp CA", key, pathLength: 0, now });
+
+/** The root of everything this KMS issues; its key is also the root of the derived keys. */
+export const createRootCa = (key: P256Key, now: number): SigningCa =>
+  createCa({ organization: "Dstack", commonName: "Dstack KMS CA", key, pathLength: 1, now });
+
+/** The certificate of the RPC listener. Its usage is what tells it from an app's certificate. */
+export function createRpcCertificate(options: { readonly rootCa: SigningCa; readonly rpcKey: P256Key; readonly domain: string; readonly now: number }): IssuedCertificate {
+  const { rootCa: issuer, rpcKey, domain, now } = options;
+  return createLeaf({ commonName: domain, issuer, publicPoint: rpcKey.publicPoint, altNames: [domain], usage: USAGE.kmsRpc, now });
+}
+
+const RENEW_BEFORE_SECONDS = 365 * 24 * 3600;
+
+/** CA certificates are kept as they are (peers store their text) until their last year. */
+export const needsRenewal = (ca: SigningCa, now: number): boolean => ca.certificate.notAfter - now <= RENEW_BEFORE_SECONDS;

@@ -1,0 +1,206 @@
+import { dirname, join, resolve } from "node:path";
+import { z } from "zod";
+import { loadConfig, parseDuration } from "@dstack/config";
+import type { Logger } from "@dstack/log";
+import { KmsError } from "./errors.ts";
+
+const METHODS = ["GetAppKey", "GetKmsKey", "GetAppEnvEncryptPubKey", "GetMeta", "GetTempCaCert", "SignCert", "ClearImageCache"] as const;
+const port = z.number().int().min(0).max(65_535);
+const duration = z.string().transform((text, context) => {
+  try {
+    return parseDuration(text);
+  } catch (error) {
+    context.addIssue({ code: "custom", message: error instanceof Error ? error.message : "not a duration" });
+    return z.NEVER;
+  }
+});
+const httpUrl = z.string().refine(isPlainHttpUrl, "expected an http or https URL without user name, query or fragment");
+
+const schema = z.object({
+  rpc: z
+    .object({
+      address: z.string().default("0.0.0.0"),
+      port: port.default(8000),
+      tls: z.object({ key: z.string().optional(), certs: z.string().optional() }).default({}),
+    })
+    .prefault({}),
+  limits: z.partialRecord(z.enum(METHODS), z.union([z.number().int().positive(), z.string()]).transform(bodyLimit)).default({}),
+  core: z
+    .object({
+      cert_dir: z.string().default("/etc/kms/certs"),
+      pccs_url: httpUrl.optional(),
+      admin_token_hash: z.string().default(""),
+      enforce_self_authorization: z.boolean().optional(),
+      attest_rpc_cert: z.boolean().optional(),
+      audit_log: z.string().optional(),
+      attestation: z
+        .object({
+          insecure_allow_external_trust_anchors: z.boolean().default(false),
+          urls: z.object({ pccs: httpUrl.optional(), amd_kds: z.string().optional() }).default({}),
+          root_ca: z
+            .strictObject({
+              tdx: z.string().optional(),
+              gcp_tpm: z.string().optional(),
+              aws_nitro_enclave: z.string().optional(),
+              aws_nitro_tpm: z.string().optional(),
+              sev_snp_milan: z.string().optional(),
+              sev_snp_genoa: z.string().optional(),
+              sev_snp_turin: z.string().optional(),
+            })
+            .default({}),
+        })
+        .prefault({}),
+      image: z
+        .object({
+          verify: z.boolean().default(true),
+          cache_dir: z.string().default("/usr/share/dstack/images"),
+          download_url: z.string().default("http://localhost:8000/{OS_IMAGE_HASH}.tar.gz"),
+          download_timeout: duration.prefault("2m"),
+        })
+        .prefault({}),
+      auth_api: z
+        .object({
+          type: z.enum(["webhook", "dev"]).default("webhook"),
+          webhook: z.object({ url: httpUrl.default("http://auth-api:8000"), timeout: duration.prefault("10s") }).prefault({}),
+          dev: z.object({ gateway_app_id: z.string().default("any") }).prefault({}),
+        })
+        .prefault({}),
+      onboard: z
+        .object({ enabled: z.boolean().default(true), auto_bootstrap_domain: z.string().default(""), quote_enabled: z.boolean().optional() })
+        .prefault({}),
+      metrics: z.object({ enabled: z.boolean().default(true) }).prefault({}),
+      admin: z
+        .object({
+          enabled: z.boolean().default(false),
+          address: z.string().default("127.0.0.1"),
+          port: port.default(8001),
+          auth_token: z.string().default(""),
+          htpasswd_file: z.string().default(""),
+          insecure_no_auth: z.boolean().default(false),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+});
+
+/** Keys of released configuration files that change nothing here. */
+const SILENT = [
+  "log_level", "default", "rpc.tls.mutual", "core.subject_postfix", "core.site_name", "core.gpu", "core.sev_snp_key_release",
+  "core.aws_nitro_tpm_key_release", "core.onboard.address", "core.onboard.port",
+];
+
+export interface KmsConfig {
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Body limits in bytes where they differ from the default. */
+  readonly limits: Readonly<Partial<Record<(typeof METHODS)[number], number>>>;
+  readonly keyFolder: string;
+  readonly auditLog: string;
+  readonly adminTokenHash: string;
+  readonly selfAttestation: { readonly authorizeSelf: boolean; readonly attestCertificate: boolean };
+  readonly pccsUrl: string;
+  /** Path of the root that replaces Intel's; only with `allowExternalTrustAnchors`. */
+  readonly tdxRootPath: string | undefined;
+  readonly allowExternalTrustAnchors: boolean;
+  readonly image: { readonly verify: boolean; readonly cacheDir: string; readonly downloadUrl: string; readonly downloadTimeoutMs: number };
+  readonly auth: { readonly kind: "webhook"; readonly url: string; readonly timeoutMs: number } | { readonly kind: "dev"; readonly gatewayAppId: string };
+  readonly onboardEnabled: boolean;
+  /** Empty where the domain stands in the key folder. */
+  readonly autoBootstrapDomain: string;
+  readonly metricsEnabled: boolean;
+  readonly admin: { readonly host: string; readonly port: number; readonly token: string } | { readonly host: string; readonly port: number; readonly token: undefined } | undefined;
+}
+
+/**
+ * Reads `kms.toml` in the forms of 0.5.5 to 0.6.0; paths are resolved against the working directory.
+ * @throws ConfigError, KmsError `config-invalid`
+ */
+export async function loadKmsConfig(options: { readonly file: string | undefined; readonly log: Logger; readonly env: Readonly<Record<string, string | undefined>>; readonly cwd?: string }): Promise<KmsConfig> {
+  const { file, log, env, cwd = process.cwd() } = options;
+  const raw = await loadConfig({ name: "kms", file, schema, log, cwd, silentKeys: SILENT });
+  const { core, rpc } = raw;
+  const keyFolder = resolve(cwd, core.cert_dir);
+  for (const path of [rpc.tls.key, rpc.tls.certs]) {
+    if (path !== undefined && dirname(resolve(cwd, path)) !== keyFolder) {
+      throw invalid(`rpc.tls: ${path} is not in core.cert_dir (${keyFolder}); the KMS makes its own certificate there`);
+    }
+  }
+  const roots = Object.keys(core.attestation.root_ca);
+  if (roots.length > 0 && !core.attestation.insecure_allow_external_trust_anchors) {
+    throw invalid("external attestation trust anchors are configured but insecure_allow_external_trust_anchors is false");
+  }
+  // The switch of 0.5.5 to 0.5.8 turned all attestation of the KMS itself off.
+  const selfDefault = core.onboard.quote_enabled ?? true;
+  return {
+    listen: { host: rpc.address, port: rpc.port },
+    limits: raw.limits,
+    keyFolder,
+    auditLog: core.audit_log === undefined ? join(keyFolder, "audit.jsonl") : resolve(cwd, core.audit_log),
+    adminTokenHash: core.admin_token_hash,
+    selfAttestation: { authorizeSelf: core.enforce_self_authorization ?? selfDefault, attestCertificate: core.attest_rpc_cert ?? selfDefault },
+    pccsUrl: core.attestation.urls.pccs ?? core.pccs_url ?? env["PCCS_URL"] ?? "https://pccs.phala.network",
+    tdxRootPath: core.attestation.root_ca.tdx === undefined ? undefined : resolve(cwd, core.attestation.root_ca.tdx),
+    allowExternalTrustAnchors: core.attestation.insecure_allow_external_trust_anchors,
+    image: {
+      verify: core.image.verify,
+      cacheDir: resolve(cwd, core.image.cache_dir),
+      downloadUrl: imageTemplate(core.image.download_url),
+      downloadTimeoutMs: core.image.download_timeout,
+    },
+    auth: core.auth_api.type === "dev"
+      ? { kind: "dev", gatewayAppId: core.auth_api.dev.gateway_app_id }
+      : { kind: "webhook", url: core.auth_api.webhook.url, timeoutMs: core.auth_api.webhook.timeout },
+    onboardEnabled: core.onboard.enabled,
+    autoBootstrapDomain: core.onboard.auto_bootstrap_domain.trim(),
+    metricsEnabled: core.metrics.enabled,
+    admin: core.admin.enabled ? adminOf(core.admin, env) : undefined,
+  };
+}
+
+/**
+ * The insecure settings in force, as an operator would write them. Any of them makes a new key
+ * folder a development one, and a production folder refuses them.
+ */
+export function insecureSettings(config: KmsConfig): string[] {
+  return [
+    ...(config.allowExternalTrustAnchors ? ["core.attestation.insecure_allow_external_trust_anchors = true"] : []),
+    ...(config.auth.kind === "dev" ? ['core.auth_api.type = "dev"'] : []),
+    ...(config.image.verify ? [] : ["core.image.verify = false"]),
+    ...(config.selfAttestation.attestCertificate ? [] : ["core.attest_rpc_cert = false"]),
+    ...(config.selfAttestation.authorizeSelf ? [] : ["core.enforce_self_authorization = false"]),
+    ...(config.admin !== undefined && config.admin.token === undefined ? ["core.admin.insecure_no_auth = true"] : []),
+  ];
+}
+
+function adminOf(admin: z.output<typeof schema>["core"]["admin"], env: Readonly<Record<string, string | undefined>>): KmsConfig["admin"] {
+  const listen = { host: admin.address, port: admin.port };
+  if (admin.htpasswd_file !== "") throw invalid("core.admin.htpasswd_file is not supported in this version; set core.admin.auth_token or DSTACK_KMS_ADMIN_TOKEN");
+  const token = [admin.auth_token, env["DSTACK_KMS_ADMIN_TOKEN"], env["ADMIN_API_TOKEN"]].map((text) => text?.trim() ?? "").find((text) => text !== "");
+  if (token !== undefined) return { ...listen, token };
+  if (!admin.insecure_no_auth) throw invalid("core.admin is enabled without a token; set core.admin.auth_token or DSTACK_KMS_ADMIN_TOKEN");
+  return { ...listen, token: undefined };
+}
+
+function imageTemplate(url: string): string {
+  if (!url.includes("{OS_IMAGE_HASH}") || !isPlainHttpUrl(url.replaceAll("{OS_IMAGE_HASH}", "0"))) {
+    throw invalid("core.image.download_url: expected an http or https URL with {OS_IMAGE_HASH} in it");
+  }
+  return url;
+}
+
+function isPlainHttpUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const url = new URL(text);
+  return /^https?:$/.test(url.protocol) && url.username === "" && url.password === "" && url.search === "" && url.hash === "";
+}
+
+const UNITS: Readonly<Record<string, number>> = { "": 1, b: 1, kb: 1e3, kib: 1024, mb: 1e6, mib: 1024 ** 2 };
+
+function bodyLimit(value: number | string, context: z.RefinementCtx): number {
+  const match = /^(\d{1,9})\s*([a-zA-Z]*)$/.exec(String(value).trim());
+  const bytes = match === null ? Number.NaN : Number(match[1]) * (UNITS[(match[2] ?? "").toLowerCase()] ?? Number.NaN);
+  if (bytes > 0 && bytes <= 64 * 1024 ** 2) return bytes;
+  context.addIssue({ code: "custom", message: 'expected a size such as "1 MiB", at most 64 MiB' });
+  return z.NEVER;
+}
+
+const invalid = (text: string): KmsError => new KmsError("config-invalid", text);

@@ -1,0 +1,24 @@
+export type KmsErrorCode =
+  | "config-invalid"
+  | "not-bootstrapped"
+  | "key-folder-partial"
+  | "key-folder-invalid"
+  | "auth-unreachable"
+  | "auth-answer-invalid"
+  | "image-unavailable"
+  | "image-mismatch"
+  | "measurement-mismatch"
+  | "audit-broken"
+  | "audit-unwritable"
+  | "not-development"
+  | "usage";
+
+/** Every refusal of this service that is not an RPC answer by itself. Match on `code`, never on the text. */
+export class KmsError extends Error {
+  readonly code: KmsErrorCode;
+  constructor(code: KmsErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "KmsError";
+    this.code = code;
+  }
+}

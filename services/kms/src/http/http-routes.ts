@@ -1,0 +1,60 @@
+import type { ServerResponse } from "node:http";
+import type { HttpRoute } from "@dstack/rpc";
+import type { AuditLog } from "../audit/audit-log.ts";
+import { KmsError } from "../errors.ts";
+import type { Metrics } from "../metrics.ts";
+import type { AuthApi } from "../release/auth-api.ts";
+import type { Status } from "../status.ts";
+
+export interface HttpRoutesOptions {
+  readonly status: Status;
+  readonly metrics: Metrics | undefined;
+  readonly audit: AuditLog;
+  readonly auth: AuthApi;
+}
+
+/** Routes beside the RPC mount; none of them needs or tells a secret. */
+export function httpRoutes({ status, metrics, audit, auth }: HttpRoutesOptions): HttpRoute[] {
+  const ok = ({ response }: { readonly response: ServerResponse }): Promise<void> => Promise.resolve(send(response, 200, "text/plain; charset=utf-8", "OK"));
+  return [
+    { verbs: ["GET"], path: "/health", handle: ok },
+    { verbs: ["GET"], path: "/healthz", handle: ok },
+    {
+      verbs: ["GET"],
+      path: "/readyz",
+      handle: async ({ response }) => {
+        const problems = await notReady(audit, auth);
+        send(response, problems.length === 0 ? 200 : 503, "application/json", JSON.stringify({ ready: problems.length === 0, problems }));
+      },
+    },
+    {
+      verbs: ["GET"],
+      path: "/",
+      handle: ({ response }) =>
+        Promise.resolve(send(response, 200, "application/json", `${JSON.stringify({ name: "dstack-kms", version: status.version, domain: status.domain, ...status.report() }, null, 2)}\n`)),
+    },
+    ...(metrics === undefined ? [] : [metricsRoute(metrics)]),
+  ];
+}
+
+const metricsRoute = (metrics: Metrics): HttpRoute => ({
+  verbs: ["GET"],
+  path: "/metrics",
+  handle: async ({ response }) => send(response, 200, "text/plain; version=0.0.4; charset=utf-8", await metrics.text()),
+});
+
+/** Why no key could be released right now. */
+async function notReady(audit: AuditLog, auth: AuthApi): Promise<string[]> {
+  const problems = audit.failure === undefined ? [] : [`audit log: ${audit.failure}`];
+  try {
+    await auth.info();
+  } catch (error) {
+    if (!(error instanceof KmsError)) throw error;
+    problems.push(error.message);
+  }
+  return problems;
+}
+
+function send(response: ServerResponse, status: number, type: string, body: string): void {
+  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body) }).end(body);
+}

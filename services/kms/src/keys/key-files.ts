@@ -1,0 +1,29 @@
+import { readdir } from "node:fs/promises";
+
+/** The seven files without which a KMS cannot serve, in the order in which they are put in place: roots last. */
+export const KEY_FILES = ["tmp-ca.crt", "root-ca.crt", "rpc.crt", "rpc.key", "tmp-ca.key", "root-ca.key", "root-k256.key"] as const;
+/** Written with them; they can be made again from the others. */
+export const SIDE_FILES = ["bootstrap-info.json", "rpc-domain"] as const;
+/** A complete set of new files that is being put in place: once this folder exists, its keys are the keys. */
+export const COMMITTED = ".bootstrap-ready";
+/** A set that is still being written; it counts for nothing. */
+export const STAGING = ".bootstrap-new";
+
+export type KeyFolderState =
+  | { readonly kind: "empty" }
+  | { readonly kind: "committed" }
+  | { readonly kind: "complete" }
+  | { readonly kind: "partial"; readonly present: readonly string[]; readonly missing: readonly string[] };
+
+/** What the folder holds. The one definition of "there are keys" (DS #1309, #1305). */
+export async function keyFolderState(folder: string): Promise<KeyFolderState> {
+  const names = new Set(await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  }));
+  if (names.has(COMMITTED)) return { kind: "committed" };
+  const present = [...KEY_FILES, "bootstrap-info.json"].filter((name) => names.has(name));
+  const missing = KEY_FILES.filter((name) => !names.has(name));
+  if (missing.length === 0) return { kind: "complete" };
+  return present.length === 0 ? { kind: "empty" } : { kind: "partial", present, missing };
+}

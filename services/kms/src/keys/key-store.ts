@@ -1,0 +1,156 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseHex } from "@dstack/bytes";
+import { readTextIfExists, writeSecret } from "@dstack/files";
+import { KeysError, p256FromPem, secp256k1PublicKey, type P256Key } from "@dstack/keys";
+import type { Logger } from "@dstack/log";
+import { loadCa, RatlsError, type SigningCa } from "@dstack/ratls";
+import { createRootCa, createRpcCertificate, createTempCa, needsRenewal } from "../certificates/kms-certificates.ts";
+import { KmsError } from "../errors.ts";
+import { bootstrap, finishBootstrap } from "./bootstrap.ts";
+import { checkDomain } from "./domain.ts";
+import { keyFolderState } from "./key-files.ts";
+
+export interface BootstrapInfo {
+  readonly caPubkey: Uint8Array;
+  readonly k256Pubkey: Uint8Array;
+  readonly attestation: Uint8Array;
+}
+
+/** The keys of this KMS. Nothing of it is ever logged. */
+export interface KeyStore {
+  readonly rootCa: SigningCa;
+  readonly tempCa: SigningCa;
+  readonly tempCaKeyPem: string;
+  /** 32 bytes. */
+  readonly rootK256: Uint8Array;
+  /** 33 bytes. */
+  readonly rootK256PublicKey: Uint8Array;
+  readonly rpcKey: P256Key;
+  readonly rpcKeyPem: string;
+  readonly rpcCertificatePem: string;
+  readonly domain: string;
+  readonly bootstrapInfo: BootstrapInfo | undefined;
+}
+
+export interface OpenOptions {
+  readonly folder: string;
+  /** Bootstraps an empty folder, and replaces the stored domain; empty for neither. */
+  readonly autoBootstrapDomain: string;
+  readonly onboardEnabled: boolean;
+  /** Unix seconds. */
+  readonly now: number;
+  readonly log: Logger;
+}
+
+/**
+ * The key folder made ready to serve: bootstrapped where empty, an interrupted bootstrap finished,
+ * the RPC certificate issued anew. A folder with some of its files missing is left alone.
+ * @throws KmsError `not-bootstrapped`, `key-folder-partial`, `key-folder-invalid`
+ */
+export async function openKeyStore(options: OpenOptions): Promise<KeyStore> {
+  const { folder, autoBootstrapDomain, onboardEnabled, now, log } = options;
+  const state = await keyFolderState(folder);
+  switch (state.kind) {
+    case "empty":
+      if (!onboardEnabled) throw new KmsError("not-bootstrapped", `${folder} has no keys and core.onboard.enabled is false`);
+      if (autoBootstrapDomain === "") {
+        throw new KmsError("not-bootstrapped", `${folder} has no keys; set core.onboard.auto_bootstrap_domain to the DNS name or IP address that guests will reach this KMS at`);
+      }
+      await bootstrap({ folder, domain: autoBootstrapDomain, now });
+      log.info({ folder, domain: autoBootstrapDomain }, "bootstrapped: new root keys");
+      break;
+    case "committed":
+      await finishBootstrap(folder);
+      log.warn({ folder }, "finished a bootstrap that was interrupted");
+      break;
+    case "partial":
+      throw new KmsError(
+        "key-folder-partial",
+        `${folder} holds ${state.present.join(", ")} but lacks ${state.missing.join(", ")}. Nothing is generated beside existing keys: `
+          + "restore the missing files from a backup, or, if no app ever used these keys, move the whole folder away and start again",
+      );
+    case "complete":
+      break;
+  }
+  const { kind } = await keyFolderState(folder);
+  if (kind !== "complete") throw new KmsError("key-folder-partial", `${folder} is still ${kind} after bootstrap; files vanish from it`);
+  return loadKeyStore({ folder, domain: autoBootstrapDomain, now });
+}
+
+/**
+ * The keys of a complete folder. The RPC certificate is issued anew, CA certificates in their last year too.
+ * @throws KmsError `key-folder-invalid`
+ */
+async function loadKeyStore(options: { readonly folder: string; readonly domain: string; readonly now: number }): Promise<KeyStore> {
+  const { folder, now } = options;
+  const domain = checkDomain(options.domain === "" ? ((await readTextIfExists(join(folder, "rpc-domain"))) ?? "").trim() : options.domain);
+  const rootCa = await renewed(folder, "root-ca", createRootCa, now);
+  const tempCa = await renewed(folder, "tmp-ca", createTempCa, now);
+  const rootK256 = new Uint8Array(await readFile(join(folder, "root-k256.key")));
+  const rpcKey = await readKey(folder, "rpc");
+  const certificate = createRpcCertificate({ rootCa, rpcKey: rpcKey.key, domain, now });
+  await writeSecret(join(folder, "rpc.crt"), certificate.pem);
+  await writeSecret(join(folder, "rpc-domain"), domain);
+  return {
+    rootCa,
+    tempCa,
+    tempCaKeyPem: (await readKey(folder, "tmp-ca")).pem,
+    rootK256,
+    rootK256PublicKey: invalidUnless("root-k256.key", () => secp256k1PublicKey(rootK256)),
+    rpcKey: rpcKey.key,
+    rpcKeyPem: rpcKey.pem,
+    rpcCertificatePem: certificate.pem,
+    domain,
+    bootstrapInfo: readBootstrapInfo(await readTextIfExists(join(folder, "bootstrap-info.json"))),
+  };
+}
+
+/** For commands beside a running KMS: reads the root CA and changes nothing. @throws KmsError */
+export async function readRootCa(folder: string): Promise<SigningCa> {
+  const state = await keyFolderState(folder);
+  if (state.kind !== "complete") throw new KmsError("not-bootstrapped", `${folder} has no complete set of keys; start the KMS once`);
+  return readCa(folder, "root-ca");
+}
+
+async function renewed(folder: string, name: string, create: (key: P256Key, now: number) => SigningCa, now: number): Promise<SigningCa> {
+  const ca = await readCa(folder, name);
+  if (!needsRenewal(ca, now)) return ca;
+  const fresh = create(ca.key, now);
+  await writeSecret(join(folder, `${name}.crt`), fresh.pem);
+  return fresh;
+}
+
+async function readCa(folder: string, name: string): Promise<SigningCa> {
+  const certificate = await readFile(join(folder, `${name}.crt`), "utf8");
+  const { pem } = await readKey(folder, name);
+  return invalidUnless(`${name}.crt`, () => loadCa(certificate, pem, name));
+}
+
+async function readKey(folder: string, name: string): Promise<{ readonly key: P256Key; readonly pem: string }> {
+  const pem = await readFile(join(folder, `${name}.key`), "utf8");
+  return { key: invalidUnless(`${name}.key`, () => p256FromPem(pem)), pem };
+}
+
+function invalidUnless<T>(name: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof KeysError || cause instanceof RatlsError || (cause instanceof Error && cause.name === "DerError")) {
+      throw new KmsError("key-folder-invalid", `${name} in the key folder cannot be used; restore it from a backup`, { cause });
+    }
+    throw cause;
+  }
+}
+
+function readBootstrapInfo(text: string | undefined): BootstrapInfo | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const json = JSON.parse(text) as Record<string, unknown>;
+    const hex = (key: string): Uint8Array => parseHex(typeof json[key] === "string" ? json[key] : "");
+    return { caPubkey: hex("ca_pubkey"), k256Pubkey: hex("k256_pubkey"), attestation: hex("attestation") };
+  } catch {
+    // Public information only, and absent in folders of older releases: the answer then says null.
+    return undefined;
+  }
+}

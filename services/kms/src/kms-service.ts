@@ -1,0 +1,177 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import { appId, parseHex, publicKey32, utf8, type AppId } from "@dstack/bytes";
+import { AttestError, reportDataFor } from "@dstack/attest";
+import { envCryptKey, envPublicKeySignature, x25519PublicKey } from "@dstack/keys";
+import type { Logger } from "@dstack/log";
+import { kms } from "@dstack/proto";
+import { decodeCsr, RatlsError, verifyCsr } from "@dstack/ratls";
+import { errorChain, route, RpcError, type JsonObject, type Route, type RpcService } from "@dstack/rpc";
+import { signCertificate } from "./certificates/sign-certificate.ts";
+import type { KmsConfig } from "./config.ts";
+import type { ImageStore } from "./image/image-store.ts";
+import type { KeyStore } from "./keys/key-store.ts";
+import { deriveAppKeys } from "./release/app-keys.ts";
+import type { AuthApi } from "./release/auth-api.ts";
+import { callerReader, verifyEvidence, type Caller, type CallerRule, type EvidenceRule } from "./release/caller.ts";
+import type { ReleaseGate } from "./release/release-gate.ts";
+import type { Status } from "./status.ts";
+
+export interface KmsServiceOptions {
+  readonly keys: KeyStore;
+  readonly auth: AuthApi;
+  readonly gate: ReleaseGate;
+  readonly evidence: EvidenceRule;
+  readonly images: ImageStore;
+  readonly limits: KmsConfig["limits"];
+  readonly adminTokenHash: string;
+  readonly status: Status;
+  readonly clock: { now(): number };
+  readonly log: Logger;
+}
+
+/**
+ * The RPC service of the main listener. GetKmsKey and the set-up service are not built in this
+ * version, so they answer as any unknown method does.
+ */
+export function kmsService(options: KmsServiceOptions): RpcService<Caller, CallerRule> {
+  const { gate, evidence, log } = options;
+  return {
+    prefixes: ["KMS."],
+    authenticate: callerReader({
+      ...evidence,
+      onRefusal: ({ method, requestId, remoteAddress }, reason) => {
+        log.warn({ method, requestId, reason, rule: "evidence", field: "quote" }, "refused");
+        return gate.recordRefusal({ action: method, reason, rule: "evidence", field: "quote", requestId, remoteAddress });
+      },
+    }),
+    routes: routes(options),
+    log,
+  };
+}
+
+/** The route table; `auth` of each row is enforced before its handler runs. */
+function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
+  const { keys, auth, gate, evidence, images, limits, status, clock } = options;
+  const methods = kms.KMS.method;
+  const bodyLimit = (method: keyof KmsConfig["limits"]): { readonly bodyLimitBytes?: number } => (limits[method] === undefined ? {} : { bodyLimitBytes: limits[method] });
+  const now = (): number => Math.floor(clock.now() / 1000);
+  return [
+    route(methods.getAppKey, {
+      auth: "attested",
+      ...bodyLimit("GetAppKey"),
+      handle: async (request, caller: Caller, call) => {
+        if (request.apiVersion > 1) throw new RpcError("bad-request", `Unsupported API version: ${request.apiVersion}`);
+        if (caller.kind !== "attested") throw new RpcError("unauthenticated", "App not allowed", { cause: new Error("No attestation provided") });
+        const decision = await withContext("App not allowed", () => gate.decide({
+          action: "app-key", attestation: caller.attestation, verified: caller.verified, vmConfig: request.vmConfig, boottime: false,
+          requestId: call.requestId, remoteAddress: call.remoteAddress, signal: call.signal,
+        }));
+        if (decision.kind === "refused") throw new RpcError("handler-failed", "App not allowed", { cause: new Error(decision.reason) });
+        const { info, gatewayAppId } = decision;
+        return { caCert: keys.rootCa.pem, ...deriveAppKeys(keys, info), tproxyAppId: gatewayAppId, gatewayAppId, osImageHash: info.osImageHash };
+      },
+    }),
+    route(methods.getAppEnvEncryptPubKey, {
+      auth: "none",
+      ...bodyLimit("GetAppEnvEncryptPubKey"),
+      handle: (request) => Promise.resolve(envPublicKey(keys, request.appId, BigInt(now()))),
+    }),
+    route(methods.getMeta, {
+      auth: "none",
+      ...bodyLimit("GetMeta"),
+      handle: async () => {
+        const info = await auth.info();
+        const own = { gatewayAppId: info.gatewayAppId };
+        const chain = { kmsContractAddress: info.kmsContractAddr, chainId: info.chainId, appAuthImplementation: info.appImplementation };
+        return {
+          caCert: keys.rootCa.pem,
+          allowAnyUpgrade: auth.isDev,
+          isDev: auth.isDev,
+          k256Pubkey: keys.rootK256PublicKey,
+          ...(keys.bootstrapInfo === undefined ? {} : { bootstrapInfo: keys.bootstrapInfo }),
+          ...own,
+          ...(auth.isDev ? {} : chain),
+        };
+      },
+      extendJson: (json): JsonObject => ({ ...json, ...status.report() }),
+    }),
+    route(methods.getTempCaCert, {
+      auth: "none",
+      ...bodyLimit("GetTempCaCert"),
+      handle: () => Promise.resolve({ tempCaCert: keys.tempCa.pem, tempCaKey: keys.tempCaKeyPem, caCert: keys.rootCa.pem }),
+    }),
+    route(methods.signCert, {
+      // The evidence is in the request: it is bound to the key that the certificate is for.
+      auth: "none",
+      ...bodyLimit("SignCert"),
+      handle: async (request, _caller, call) => {
+        if (request.apiVersion > 2) throw new RpcError("bad-request", `Unsupported API version: ${request.apiVersion}`);
+        const csr = await withContext("Failed to parse csr", () => decodeCsr(request.apiVersion, request.csr));
+        const publicPoint = await withContext("Failed to verify csr signature", () => verifyCsr(csr, request.signature));
+        const attestation = await withContext("Quote verification failed", () => csr.attestation());
+        const verified = await verifyEvidence(evidence, attestation, reportDataFor("ratls-cert", csr.publicKeyInfo), call.signal);
+        if (!verified.ok) {
+          await gate.recordRefusal({ action: "sign-cert", reason: verified.reason, rule: "evidence", field: "quote", requestId: call.requestId, remoteAddress: call.remoteAddress });
+          throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(verified.reason) });
+        }
+        const decision = await gate.decide({
+          action: "sign-cert", attestation, verified, vmConfig: request.vmConfig, boottime: true,
+          requestId: call.requestId, remoteAddress: call.remoteAddress, signal: call.signal,
+        });
+        if (decision.kind === "refused") throw new RpcError("handler-failed", decision.reason);
+        const vmConfig = request.vmConfig === "" ? attestation.config : request.vmConfig;
+        const certificateChain = await withContext("Failed to sign certificate", () =>
+          signCertificate({ rootCa: keys.rootCa, domain: keys.domain, config: csr.config, publicPoint, info: decision.info, attestation, verified, vmConfig, now: now() }));
+        return { certificateChain };
+      },
+    }),
+    route(methods.clearImageCache, {
+      // The token in the request is the authentication, as clients up to 0.5.11 send it.
+      auth: "none",
+      ...bodyLimit("ClearImageCache"),
+      handle: async (request) => {
+        if (!isToken(request.token, options.adminTokenHash)) throw new RpcError("unauthenticated", "Invalid token");
+        await clearImageCache(images, request.imageHash, request.configHash);
+        return {};
+      },
+    }),
+  ];
+}
+
+/** Both caches by name. @throws RpcError with the context that clients know */
+export async function clearImageCache(images: ImageStore, imageHash: string, configHash: string): Promise<void> {
+  await withContext("failed to clear image cache", () => images.clear("images", imageHash));
+  await withContext("failed to clear measurement cache", () => images.clear("measurements", configHash));
+}
+
+function envPublicKey(keys: KeyStore, rawAppId: Uint8Array, timestamp: bigint): { publicKey: Uint8Array; signature: Uint8Array; timestamp: bigint; signatureV1: Uint8Array } {
+  if (rawAppId.length !== 20) throw new RpcError("bad-request", "app_id must be 20 bytes");
+  const app: AppId = appId(rawAppId);
+  const publicKey = publicKey32(x25519PublicKey(envCryptKey(keys.rootCa.key.scalar, app)));
+  return {
+    publicKey,
+    signature: envPublicKeySignature(keys.rootK256, app, publicKey),
+    timestamp,
+    signatureV1: envPublicKeySignature(keys.rootK256, app, publicKey, timestamp),
+  };
+}
+
+/** An empty or malformed hash matches nothing. */
+function isToken(token: string, expectedHash: string): boolean {
+  if (!/^(0x)?[0-9a-fA-F]{64}$/.test(expectedHash)) return false;
+  return timingSafeEqual(createHash("sha256").update(utf8(token)).digest(), parseHex(expectedHash));
+}
+
+/** Runs a step; its refusal comes out as an RPC error whose text begins with the context. */
+async function withContext<T>(context: string, run: () => T | Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (cause) {
+    const isRefusal = cause instanceof RatlsError || cause instanceof AttestError || (cause instanceof Error && /^(Der|Bytes|Kms|Keys)Error$/.test(cause.name));
+    if (!isRefusal) throw cause;
+    // The innermost text may repeat the context: it is said once.
+    if (errorChain(cause).startsWith(context)) throw new RpcError("handler-failed", errorChain(cause), { cause: undefined });
+    throw new RpcError("handler-failed", context, { cause });
+  }
+}
+

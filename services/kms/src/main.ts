@@ -1,0 +1,77 @@
+import { parseArgs } from "node:util";
+import { createLogger, type Logger } from "@dstack/log";
+import { errorChain } from "@dstack/rpc";
+import { loadKmsConfig } from "./config.ts";
+import { KmsError } from "./errors.ts";
+import { issueDevelopmentCertificate } from "./issue-development-certificate.ts";
+import { startKms } from "./kms.ts";
+
+const VERSION = "0.6.0";
+const HELP = `Usage:
+  dstack-kms [-c FILE]
+  dstack-kms issue-development-certificate -c FILE --app-id HEX --domain NAME[,NAME] --public-key-file FILE --out FILE
+
+Options:
+  -c, --config FILE   configuration (TOML, or JSON)
+  -h, --help          this text
+  -V, --version       version
+`;
+
+// Filters of the reference may name modules; the first plain level among them counts.
+const level = (process.env["RUST_LOG"] ?? "").split(",").find((part) => /^(error|warn|info|debug)$/.test(part));
+const log = createLogger({ name: "kms", level: level ?? "info" });
+
+try {
+  await main(log);
+} catch (error) {
+  log.error(errorChain(error));
+  process.exitCode = error instanceof KmsError && error.code === "usage" ? 2 : 1;
+}
+
+async function main(logger: Logger): Promise<void> {
+  const { values, positionals } = readArguments();
+  if (values.help === true) return void process.stdout.write(HELP);
+  if (values.version === true) return void process.stdout.write(`${VERSION}\n`);
+  const config = await loadKmsConfig({ file: values.config, log: logger, env: process.env });
+  const [command, ...more] = positionals;
+  if (command === "issue-development-certificate" && more.length === 0) {
+    return issueDevelopmentCertificate({
+      keyFolder: config.keyFolder,
+      appId: required(values["app-id"], "--app-id"),
+      domains: required(values.domain, "--domain").split(","),
+      publicKeyFile: required(values["public-key-file"], "--public-key-file"),
+      outFile: required(values.out, "--out"),
+      now: Math.floor(Date.now() / 1000),
+    });
+  }
+  if (command !== undefined) throw new KmsError("usage", `unknown command "${command}"; see --help`);
+  const kms = await startKms({ config, version: VERSION, clock: Date, log: logger });
+  const stop = (signal: string): void => {
+    logger.info({ signal }, "stopping");
+    kms.close().catch((error: unknown) => {
+      logger.error(errorChain(error));
+      process.exitCode = 1;
+    });
+  };
+  process.once("SIGTERM", stop).once("SIGINT", stop);
+}
+
+function readArguments() {
+  const text = { type: "string" } as const;
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        config: { ...text, short: "c" }, help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "V" },
+        "app-id": text, domain: text, "public-key-file": text, out: text,
+      },
+    });
+  } catch (cause) {
+    throw new KmsError("usage", `${cause instanceof Error ? cause.message : "bad arguments"}; see --help`);
+  }
+}
+
+function required(value: string | undefined, name: string): string {
+  if (value === undefined || value === "") throw new KmsError("usage", `${name} is missing; see --help`);
+  return value;
+}

@@ -1,0 +1,33 @@
+import { Counter, Gauge, Registry } from "prom-client";
+import type { Status } from "./status.ts";
+
+/** Methods whose finished requests count as attestation requests, by released dashboards. */
+const ATTESTED_METHODS: ReadonlySet<string> = new Set(["GetAppKey", "GetKmsKey", "SignCert"]);
+
+/** Counters of one KMS. */
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #requests = new Counter({ name: "dstack_kms_attestation_requests_total", help: "Finished requests that need attestation", registers: [this.#registry] });
+  readonly #failures = new Counter({ name: "dstack_kms_attestation_failures_total", help: "Requests that need attestation and failed", registers: [this.#registry] });
+
+  constructor(status: Status) {
+    new Gauge({ name: "dstack_kms_environment_info", help: "1 for the environment that the key folder is marked with", labelNames: ["environment"], registers: [this.#registry] })
+      .set({ environment: status.environment }, 1);
+    const insecure = new Gauge({ name: "dstack_kms_insecure_setting_info", help: "1 for each insecure setting in force", labelNames: ["setting"], registers: [this.#registry] });
+    for (const setting of status.insecureSettings) insecure.set({ setting }, 1);
+  }
+
+  /** A finished HTTP request, also one that was refused before dispatch. */
+  observe(path: string, httpStatus: number): void {
+    if (!path.startsWith("/prpc/")) return;
+    let method = path.slice("/prpc/".length);
+    while (method.startsWith("KMS.")) method = method.slice(4);
+    if (!ATTESTED_METHODS.has(method)) return;
+    this.#requests.inc();
+    if (httpStatus >= 400) this.#failures.inc();
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+}

@@ -1,0 +1,157 @@
+import { KmsError } from "../errors.ts";
+
+/** Identity and measurements as the webhook takes them: hex without prefix. */
+export type BootInfoJson = Readonly<Record<string, string | readonly string[]>>;
+
+export type AuthDecision =
+  | { readonly kind: "allowed"; readonly gatewayAppId: string }
+  /** `rule` and `field` where the server says what decided. */
+  | { readonly kind: "denied"; readonly reason: string; readonly rule: string | undefined; readonly field: string | undefined };
+
+export interface AuthInfo {
+  readonly kmsContractAddr: string;
+  readonly gatewayAppId: string;
+  readonly chainId: bigint;
+  readonly appImplementation: string;
+}
+
+/** Who may have keys. Decisions are never kept: a withdrawn permission counts at the next request. */
+export interface AuthApi {
+  readonly isDev: boolean;
+  /** @throws KmsError `auth-unreachable`, `auth-answer-invalid`: neither is a denial */
+  bootAuth(kind: "app" | "kms", bootInfo: BootInfoJson, signal: AbortSignal): Promise<AuthDecision>;
+  /** @throws KmsError as `bootAuth` */
+  info(): Promise<AuthInfo>;
+}
+
+/** Allows everything; only for folders marked development. */
+export function devAuthApi(gatewayAppId: string): AuthApi {
+  return {
+    isDev: true,
+    bootAuth: () => Promise.resolve({ kind: "allowed", gatewayAppId }),
+    info: () => Promise.resolve({ kmsContractAddr: "", gatewayAppId, chainId: 0n, appImplementation: "" }),
+  };
+}
+
+export interface WebhookOptions {
+  readonly url: string;
+  readonly timeoutMs: number;
+  readonly userAgent: string;
+  readonly clock: { now(): number };
+  readonly fetch?: typeof globalThis.fetch;
+}
+
+const MAX_ANSWER_BYTES = 64 * 1024;
+const MAX_REASON_CHARS = 1_000;
+/** Anonymous calls ask for the information; they must not become calls to a chain one by one (DS #1311). */
+const INFO_AGE_MS = 1_000;
+
+/** Asks a webhook. One attempt, one deadline, a bounded answer. */
+export function webhookAuthApi(options: WebhookOptions): AuthApi {
+  const base = options.url.replace(/\/+$/, "");
+  let known: { readonly at: number; readonly info: AuthInfo } | undefined;
+  let asking: Promise<AuthInfo> | undefined;
+  const askInfo = async (): Promise<AuthInfo> => {
+    const info = readInfo(await ask(options, `${base}/`, undefined), base);
+    known = { at: options.clock.now(), info };
+    return info;
+  };
+  return {
+    isDev: false,
+    bootAuth: async (kind, bootInfo, signal) => {
+      const url = `${base}/bootAuth/${kind}`;
+      return readDecision(await ask(options, url, JSON.stringify(bootInfo), signal), url);
+    },
+    info: () => {
+      if (known !== undefined && options.clock.now() - known.at < INFO_AGE_MS) return Promise.resolve(known.info);
+      asking ??= askInfo().finally(() => {
+        asking = undefined;
+      });
+      return asking;
+    },
+  };
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+async function ask({ fetch = globalThis.fetch, timeoutMs, userAgent }: WebhookOptions, url: string, body: string | undefined, signal?: AbortSignal): Promise<Answer> {
+  const deadline = AbortSignal.timeout(timeoutMs);
+  try {
+    const response = await fetch(url, {
+      method: body === undefined ? "GET" : "POST",
+      headers: { "user-agent": userAgent, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+      ...(body === undefined ? {} : { body }),
+      redirect: "error",
+      signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]),
+    });
+    return { status: response.status, text: await boundedText(response) };
+  } catch (cause) {
+    const why = deadline.aborted ? `no answer within ${timeoutMs} ms` : causeText(cause);
+    throw new KmsError("auth-unreachable", `auth api ${url} could not be asked (${why}); this is no denial, try again`, { cause });
+  }
+}
+
+async function boundedText(response: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  let length = 0;
+  for await (const chunk of response.body ?? []) {
+    length += (chunk as Uint8Array).length;
+    if (length > MAX_ANSWER_BYTES) throw new Error(`answer exceeds ${MAX_ANSWER_BYTES} bytes`);
+    text += decoder.decode(chunk as Uint8Array, { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+function readDecision(answer: Answer, url: string): AuthDecision {
+  const json = readJson(answer, url);
+  const { isAllowed, gatewayAppId, reason, rule, field } = json;
+  if (typeof isAllowed !== "boolean" || typeof gatewayAppId !== "string" || typeof reason !== "string") throw undecodable(answer, url);
+  if (isAllowed) return { kind: "allowed", gatewayAppId };
+  return { kind: "denied", reason: printable(reason), rule: typeof rule === "string" ? printable(rule) : undefined, field: typeof field === "string" ? printable(field) : undefined };
+}
+
+function readInfo(answer: Answer, url: string): AuthInfo {
+  const { status, kmsContractAddr, gatewayAppId, chainId, appImplementation } = readJson(answer, url);
+  const isComplete = typeof status === "string" && typeof kmsContractAddr === "string" && typeof gatewayAppId === "string" && typeof appImplementation === "string";
+  if (!isComplete || typeof chainId !== "number" || !Number.isSafeInteger(chainId) || chainId < 0) throw undecodable(answer, url);
+  return { kmsContractAddr, gatewayAppId, chainId: BigInt(chainId), appImplementation };
+}
+
+function readJson(answer: Answer, url: string): Record<string, unknown> {
+  if (answer.status < 200 || answer.status >= 300) throw new KmsError("auth-answer-invalid", `auth api ${url} returned ${answer.status}: ${excerpt(answer.text)}`);
+  try {
+    const json: unknown = JSON.parse(answer.text);
+    if (typeof json === "object" && json !== null) return json as Record<string, unknown>;
+  } catch (cause) {
+    throw undecodable(answer, url, cause);
+  }
+  throw undecodable(answer, url);
+}
+
+const undecodable = ({ status, text }: Answer, url: string, cause?: unknown): KmsError =>
+  new KmsError("auth-answer-invalid", `failed to decode response from ${url}, status=${status}, body=${excerpt(text)}`, { cause });
+
+/** At most 512 bytes of a text, never cut inside a character (DS #1278). */
+export function excerpt(text: string): string {
+  let out = "";
+  let bytes = 0;
+  for (const character of text) {
+    bytes += Buffer.byteLength(character);
+    if (bytes > 512) break;
+    out += character;
+  }
+  return printable(out);
+}
+
+// Reasons of other people's servers reach logs and terminals.
+// oxlint-disable-next-line no-control-regex
+const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ").slice(0, MAX_REASON_CHARS);
+
+function causeText(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  return cause.cause instanceof Error ? cause.cause.message || cause.cause.name : cause.message;
+}

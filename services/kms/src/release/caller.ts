@@ -1,0 +1,70 @@
+import type { Attestation, TrustAnchor } from "@dstack/attest";
+import { verifyAttestation, type AttestationVerification, type CollateralSource } from "@dstack/attest/node";
+import type { ReportData } from "@dstack/bytes";
+import { expectedReportData, RatlsError, readDstackExtensions } from "@dstack/ratls";
+import { errorChain, RpcError, type RpcCall } from "@dstack/rpc";
+import type { VerifiedEvidence } from "./boot-info.ts";
+
+/** Who calls. A certificate proves possession of its key; who that is, only its evidence says. */
+export type Caller =
+  | { readonly kind: "anonymous" }
+  | { readonly kind: "attested"; readonly attestation: Attestation; readonly verified: VerifiedEvidence };
+
+export type CallerRule = "none" | "attested";
+
+export interface EvidenceRule {
+  readonly collateral: CollateralSource;
+  readonly trustAnchor: TrustAnchor;
+  readonly clock: { now(): number };
+}
+
+/** Verifies evidence now; an expected outcome either way. */
+export function verifyEvidence(rule: EvidenceRule, attestation: Attestation, expected: ReportData, signal: AbortSignal): Promise<AttestationVerification> {
+  return verifyAttestation(attestation, {
+    collateralSource: rule.collateral,
+    trustAnchor: rule.trustAnchor,
+    now: Math.floor(rule.clock.now() / 1000),
+    expectedReportData: expected,
+    signal,
+  });
+}
+
+export interface CallerReaderOptions extends EvidenceRule {
+  /** Told of evidence that did not hold, for the record. */
+  readonly onRefusal: (call: RpcCall, reason: string) => Promise<void>;
+}
+
+/**
+ * Reads the caller off the TLS peer's certificate. Issuer and dates of that certificate prove
+ * nothing (the temporary CA's key is public), so they are not looked at; evidence that does not
+ * verify is refused whatever the method.
+ */
+export function callerReader(options: CallerReaderOptions): (rule: CallerRule, call: RpcCall) => Promise<Caller> {
+  return async (rule, call) => {
+    const caller = await readCaller(options, call);
+    if (rule === "attested" && caller.kind === "anonymous") {
+      throw new RpcError("unauthenticated", "App not allowed", { cause: new Error("No attestation provided") });
+    }
+    return caller;
+  };
+}
+
+async function readCaller(options: CallerReaderOptions, call: RpcCall): Promise<Caller> {
+  if (call.peerCertificate === undefined) return { kind: "anonymous" };
+  const refuse = async (reason: string, cause: unknown): Promise<never> => {
+    await options.onRefusal(call, reason);
+    throw new RpcError("unauthenticated", "invalid quote", { cause });
+  };
+  let extensions;
+  try {
+    extensions = readDstackExtensions(call.peerCertificate);
+  } catch (error) {
+    if (!(error instanceof RatlsError)) throw error;
+    return refuse(errorChain(error), error);
+  }
+  const { attestation } = extensions;
+  if (attestation === undefined) return { kind: "anonymous" };
+  const verification = await verifyEvidence(options, attestation, expectedReportData(extensions), call.signal);
+  if (!verification.ok) return refuse(verification.reason, new Error(verification.reason));
+  return { kind: "attested", attestation, verified: verification };
+}

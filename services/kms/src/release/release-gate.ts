@@ -1,0 +1,153 @@
+import { toHex } from "@dstack/bytes";
+import { appInfo, AttestError, type AppInfo, type Attestation } from "@dstack/attest";
+import type { Logger } from "@dstack/log";
+import { errorChain } from "@dstack/rpc";
+import type { AuditLog } from "../audit/audit-log.ts";
+import { KmsError } from "../errors.ts";
+import type { OsImageVerifier } from "../image/os-image-verifier.ts";
+import type { AuthApi } from "./auth-api.ts";
+import { bootInfoJson, type VerifiedEvidence } from "./boot-info.ts";
+
+export interface ReleaseRequest {
+  readonly action: "app-key" | "sign-cert";
+  readonly attestation: Attestation;
+  readonly verified: VerifiedEvidence;
+  /** vm_config of the request; the attestation's own where empty. */
+  readonly vmConfig: string;
+  /** Look at the events up to `boot-mr-done` only. */
+  readonly boottime: boolean;
+  readonly requestId: string;
+  readonly remoteAddress: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+export type ReleaseDecision =
+  | { readonly kind: "released"; readonly info: AppInfo; readonly gatewayAppId: string }
+  /** `reason` is what the caller is told; rule and field are in it where they are known. */
+  | { readonly kind: "refused"; readonly reason: string; readonly rule: string; readonly field: string };
+
+export interface ReleaseGateOptions {
+  readonly auth: AuthApi;
+  readonly images: OsImageVerifier;
+  readonly audit: AuditLog;
+  /** A production folder takes no wildcard for the gateway (#607). */
+  readonly refuseAnyGateway: boolean;
+  readonly clock: { now(): number };
+  readonly log: Logger;
+}
+
+const MAX_VM_CONFIG_CHARS = 256 * 1024;
+/** Refusals that are recorded in a minute; the rest is counted, so that nobody can fill the disk with them. */
+const MAX_REFUSALS_A_MINUTE = 120;
+
+/**
+ * The one way to keys: verified evidence, then the auth server, then the image's measurements,
+ * then a line in the audit log. The webhook comes before the image, so that images are downloaded
+ * for allowed callers only.
+ */
+export class ReleaseGate {
+  readonly #options: ReleaseGateOptions;
+  #minute = 0;
+  #recorded = 0;
+  #suppressed = 0;
+
+  constructor(options: ReleaseGateOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Decides, and has the decision on disk before it returns.
+   * @throws KmsError `auth-unreachable`, `auth-answer-invalid`, `image-unavailable` where nothing
+   *   could be decided, `audit-unwritable` where the decision could not be recorded
+   */
+  async decide(request: ReleaseRequest): Promise<ReleaseDecision> {
+    const { auth, images, audit, refuseAnyGateway } = this.#options;
+    const { attestation, verified } = request;
+    const identified = this.#identify(request);
+    if (identified.kind === "refused") return this.#refuse(request, undefined, identified);
+    const { info, vmConfig } = identified;
+
+    const decision = await auth.bootAuth("app", bootInfoJson(verified, info), request.signal);
+    if (decision.kind === "denied") {
+      const { reason, rule = "auth api", field = "" } = decision;
+      const origin = decision.rule === undefined ? "" : ` (rule ${rule}${field === "" ? "" : `, field ${field}`})`;
+      return this.#refuse(request, info, refusal(`Boot denied: ${reason}${origin}`, rule, field));
+    }
+    if (refuseAnyGateway && decision.gatewayAppId.trim().toLowerCase() === "any") {
+      return this.#refuse(request, info, refusal('gatewayAppId "any" is refused in a production key folder; name the gateway\'s app id', "gatewayAppId", "gatewayAppId"));
+    }
+    try {
+      await images.verify(vmConfig, verified.report, attestation.platform.eventLog);
+    } catch (error) {
+      if (!(error instanceof KmsError) || error.code === "image-unavailable") throw error;
+      const register = /\b(MRTD|RTMR[0-2]) does not match/.exec(error.message)?.[1];
+      return this.#refuse(request, info, refusal(`Failed to verify os image hash: ${errorChain(error)}`, "os-image", register ?? "osImageHash"));
+    }
+    await audit.append({ action: request.action, outcome: "released", ...identity(request, info), gatewayAppId: decision.gatewayAppId });
+    return { kind: "released", info, gatewayAppId: decision.gatewayAppId };
+  }
+
+  /** Records a refusal that happened before anything was known of the caller. */
+  async recordRefusal(entry: { readonly action: string; readonly reason: string; readonly rule: string; readonly field: string; readonly requestId: string; readonly remoteAddress: string | undefined }): Promise<void> {
+    const { log, audit, clock } = this.#options;
+    const minute = Math.floor(clock.now() / 60_000);
+    if (minute !== this.#minute) {
+      this.#minute = minute;
+      this.#recorded = 0;
+    }
+    if (this.#recorded >= MAX_REFUSALS_A_MINUTE) {
+      this.#suppressed++;
+      return;
+    }
+    this.#recorded++;
+    const suppressed = this.#suppressed;
+    try {
+      await audit.append({ outcome: "refused", ...entry, ...(suppressed === 0 ? {} : { suppressed }) });
+      this.#suppressed -= suppressed;
+    } catch (error) {
+      // The caller gets nothing either way; a full disk must not turn a refusal into another error.
+      log.error({ error: errorChain(error) }, "refusal could not be recorded");
+    }
+  }
+
+  #identify({ attestation, verified, vmConfig: sent, boottime }: ReleaseRequest): { readonly kind: "identified"; readonly info: AppInfo; readonly vmConfig: string } | Refusal {
+    if (sent.length > MAX_VM_CONFIG_CHARS) return refusal(`vm_config: at most ${MAX_VM_CONFIG_CHARS} characters, got ${sent.length}`, "vm-config", "vm_config");
+    const vmConfig = sent === "" ? attestation.config : sent;
+    try {
+      return { kind: "identified", info: appInfo({ attestation, verified: verified.quote, vmConfig, boottime }), vmConfig };
+    } catch (error) {
+      if (!(error instanceof AttestError)) throw error;
+      return refusal(error.message, error.code, "vm_config");
+    }
+  }
+
+  async #refuse(request: ReleaseRequest, info: AppInfo | undefined, refused: Refusal): Promise<Refusal> {
+    const { reason, rule, field } = refused;
+    const known = info === undefined ? {} : identity(request, info);
+    this.#options.log.warn({ action: request.action, requestId: request.requestId, reason, rule, field, ...known }, "refused");
+    await this.recordRefusal({ action: request.action, reason, rule, field, requestId: request.requestId, remoteAddress: request.remoteAddress, ...known });
+    return refused;
+  }
+}
+
+type Refusal = Extract<ReleaseDecision, { readonly kind: "refused" }>;
+
+const refusal = (reason: string, rule: string, field: string): Refusal => ({ kind: "refused", reason: reason.slice(0, 4_000), rule, field });
+
+/** What the audit line says of the caller. */
+function identity(request: ReleaseRequest, info: AppInfo): Readonly<Record<string, unknown>> {
+  const { quote } = request.verified;
+  return {
+    requestId: request.requestId,
+    remoteAddress: request.remoteAddress,
+    appId: toHex(info.appId),
+    composeHash: toHex(info.composeHash),
+    instanceId: toHex(info.instanceId),
+    deviceId: toHex(info.deviceId),
+    osImageHash: toHex(info.osImageHash),
+    mrAggregated: toHex(info.mrAggregated),
+    tcbStatus: quote.status,
+    advisoryIds: quote.advisoryIds,
+    trustAnchor: quote.trustAnchor,
+  };
+}
