@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { createLogger } from "@dstack/log";
+import type { HttpServer } from "@dstack/rpc";
+import { startAdminServer } from "../src/http/admin.ts";
+import { ImageStore } from "../src/image/image-store.ts";
+
+const log = createLogger({ name: "test", stream: { write: () => true } });
+const HASH = "ab".repeat(32);
+const OTHER = "cd".repeat(32);
+let folder: string;
+let server: HttpServer;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "kms-admin-"));
+  const images = new ImageStore({ cacheDir: folder, downloadUrl: "http://127.0.0.1:1/{OS_IMAGE_HASH}", timeoutMs: 1_000, log });
+  server = await startAdminServer({ listen: { host: "127.0.0.1", port: 0 }, token: "s3cret", images, log });
+});
+after(async () => {
+  await server.close();
+  await rm(folder, { recursive: true });
+});
+
+async function clear(body: object, headers: Record<string, string> = { "x-admin-token": "s3cret" }): Promise<{ readonly status: number; readonly text: string }> {
+  const answer = await fetch(`http://${server.address}/prpc/Admin.ClearImageCache?json`, { method: "POST", headers, body: JSON.stringify(body) });
+  return { status: answer.status, text: await answer.text() };
+}
+
+test("wants the token, and takes it in each form that clients use", async () => {
+  const basic = (text: string): Record<string, string> => ({ authorization: `Basic ${Buffer.from(text).toString("base64")}` });
+  for (const headers of [{ "x-admin-token": "s3cret" }, { authorization: "Bearer s3cret" }, basic("any:s3cret"), basic("s3cret:")]) assert.deepEqual(await clear({}, headers), { status: 200, text: "null" });
+  for (const headers of [{}, { "x-admin-token": "S3cret" }, { "x-admin-token": "" }, basic("s3cret:x"), basic(":"), { authorization: "Bearer x", "x-admin-token": "s3cret" }] as Record<string, string>[]) {
+    assert.deepEqual(await clear({}, headers), { status: 401, text: "" }, JSON.stringify(headers));
+  }
+  assert.equal((await fetch(`http://${server.address}/prpc/Admin.ClearImageCache?token=s3cret`)).status, 401);
+});
+
+test("removes what is named and nothing else (#558)", async () => {
+  for (const name of [HASH, OTHER]) await mkdir(join(folder, "images", name), { recursive: true });
+  await mkdir(join(folder, "outside"));
+  assert.equal((await clear({ image_hash: HASH })).status, 200);
+  assert.deepEqual(await readdir(join(folder, "images")), [OTHER]);
+  for (const name of ["../outside", "..", ".", "/", "AB", HASH.slice(2), `${HASH}/..`, "tmp"]) {
+    const { status, text } = await clear({ image_hash: name });
+    assert.equal(status, 400, name);
+    assert.match(text, /failed to clear image cache: invalid cache key/);
+    assert.match((await clear({ config_hash: name })).text, /failed to clear measurement cache/);
+  }
+  assert.ok((await readdir(folder)).includes("outside"));
+  assert.equal((await clear({ image_hash: "all" })).status, 200);
+  assert.ok(!(await readdir(folder)).includes("images"));
+  assert.equal((await clear({ image_hash: HASH })).status, 200);
+});

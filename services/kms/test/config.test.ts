@@ -1,0 +1,114 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { createLogger } from "@dstack/log";
+import { insecureSettings, loadKmsConfig, type KmsConfig } from "../src/config.ts";
+
+let folder: string;
+let said = "";
+const log = createLogger({ name: "test", stream: { write: (text: string) => (said += text) } });
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "kms-config-"));
+});
+after(() => rm(folder, { recursive: true }));
+
+async function load(toml: string, env: Record<string, string> = {}): Promise<KmsConfig> {
+  const file = join(folder, "test.toml");
+  await writeFile(file, toml);
+  said = "";
+  return loadKmsConfig({ file, log, env, cwd: folder });
+}
+
+test("loads the file that 0.5.5's host set-up writes, and says what is insecure in it", async () => {
+  const config = await load(`log_level = "info"
+[rpc]
+address = "127.0.0.1"
+port = 9043
+[rpc.tls]
+key = "${folder}/certs/rpc.key"
+certs = "${folder}/certs/rpc.crt"
+[rpc.tls.mutual]
+ca_certs = "${folder}/certs/tmp-ca.crt"
+[core]
+cert_dir = "${folder}/certs"
+[core.gpu]
+enabled = false
+[core.auth_api]
+type = "dev"
+[core.onboard]
+quote_enabled = false
+address = "127.0.0.1"
+port = 9043
+auto_bootstrap_domain = "kms.example.com"
+[core.image]
+verify = false
+`);
+  assert.deepEqual(config.listen, { host: "127.0.0.1", port: 9043 });
+  assert.deepEqual(config.auth, { kind: "dev", gatewayAppId: "any" });
+  assert.deepEqual(config.selfAttestation, { authorizeSelf: false, attestCertificate: false });
+  assert.deepEqual(insecureSettings(config), ['core.auth_api.type = "dev"', "core.image.verify = false", "core.attest_rpc_cert = false", "core.enforce_self_authorization = false"]);
+  assert.equal(said, "", "no key of that file is unknown");
+});
+
+test("loads the file of the 0.6.0 installer and the defaults of an empty one", async () => {
+  const config = await load(`[core]
+enforce_self_authorization = false
+[core.auth_api]
+type = "webhook"
+[core.auth_api.webhook]
+url = "http://10.0.2.2:8001"
+[core.onboard]
+auto_bootstrap_domain = "10.0.2.2"
+[core.metrics]
+enabled = false
+[core.image]
+download_url = "https://download.dstack.org/os-images/mr_{OS_IMAGE_HASH}.tar.gz"
+download_timeout = "2m"
+[limits]
+SignCert = "1 MiB"
+`);
+  assert.deepEqual([config.autoBootstrapDomain, config.metricsEnabled, config.image.downloadTimeoutMs, config.limits.SignCert], ["10.0.2.2", false, 120_000, 1_048_576]);
+  assert.deepEqual(config.selfAttestation, { authorizeSelf: false, attestCertificate: true });
+  const empty = await load("");
+  assert.deepEqual([empty.listen.port, empty.keyFolder, empty.pccsUrl, empty.image.cacheDir], [8000, "/etc/kms/certs", "https://pccs.phala.network", "/usr/share/dstack/images"]);
+  assert.deepEqual(insecureSettings(empty), []);
+});
+
+test("an older pccs_url and the environment name the collateral server, the newest key first", async () => {
+  assert.equal((await load("", { PCCS_URL: "http://a" })).pccsUrl, "http://a");
+  assert.equal((await load('core.pccs_url = "http://b"', { PCCS_URL: "http://a" })).pccsUrl, "http://b");
+  assert.equal((await load('core.pccs_url = "http://b"\n[core.attestation.urls]\npccs = "http://c"')).pccsUrl, "http://c");
+});
+
+test("external roots need the switch that admits them, and unknown root names are errors", async () => {
+  await assert.rejects(load('[core.attestation.root_ca]\ntdx = "/x.pem"'), /external attestation trust anchors are configured but insecure_allow_external_trust_anchors is false/);
+  await assert.rejects(load('[core.attestation.root_ca]\ntdx2 = "/x.pem"'), /tdx2/);
+  const config = await load('[core.attestation]\ninsecure_allow_external_trust_anchors = true\nroot_ca.tdx = "root.pem"');
+  assert.equal(config.tdxRootPath, join(folder, "root.pem"));
+  assert.deepEqual(insecureSettings(config), ["core.attestation.insecure_allow_external_trust_anchors = true"]);
+});
+
+test("misspelt keys are named with a suggestion (DS #830)", async () => {
+  await load("[core]\nenforce_self_authorisation = false");
+  assert.match(said, /core\.enforce_self_authorisation.*enforce_self_authorization/);
+});
+
+test("refuses wrong values in one line that names the key", async () => {
+  for (const [toml, part] of [
+    ["rpc.port = 70000", "rpc.port"], ['core.image.download_timeout = "2 weeks"', "download_timeout"], ['core.image.download_url = "http://x/y"', "OS_IMAGE_HASH"],
+    ['core.image.download_url = "file:///{OS_IMAGE_HASH}"', "download_url"], ['core.auth_api.type = "none"', "auth_api.type"], ['core.auth_api.webhook.url = "http://user:pw@h"', "webhook.url"],
+    ['limits.SignCert = "1 GiB"', "limits.SignCert"], ['rpc.tls.key = "/elsewhere/rpc.key"', "rpc.tls"], ["core.admin.enabled = true", "core.admin"],
+    ['core.admin.enabled = true\ncore.admin.htpasswd_file = "/x"', "htpasswd"],
+  ] as const) {
+    await assert.rejects(load(toml), (error: unknown) => error instanceof Error && error.message.includes(part), toml);
+  }
+});
+
+test("the admin token comes from the file or the environment", async () => {
+  assert.equal((await load("core.admin.enabled = true", { ADMIN_API_TOKEN: " t \n" })).admin?.token, "t");
+  assert.equal((await load('[core.admin]\nenabled = true\nauth_token = "s"', { ADMIN_API_TOKEN: "t" })).admin?.token, "s");
+  const open = await load("[core.admin]\nenabled = true\ninsecure_no_auth = true");
+  assert.deepEqual([open.admin?.token, insecureSettings(open)], [undefined, ["core.admin.insecure_no_auth = true"]]);
+});

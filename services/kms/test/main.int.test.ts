@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { spawn, type ChildProcess } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
+import { once } from "node:events";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { toHex } from "@dstack/bytes";
+import { checkPeerCertificate, fetchTempCaUnverified, parseCertificates, readDstackExtensions, verifyCertificateChain } from "@dstack/ratls";
+
+const MAIN = join(import.meta.dirname, "../src/main.ts");
+const APP_ID = "9a".repeat(20);
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "kms-main-"));
+});
+after(() => rm(folder, { recursive: true }));
+
+const DEV = { "core.auth_api.type": '"dev"', "core.image.verify": "false", "core.onboard.quote_enabled": "false", "core.onboard.auto_bootstrap_domain": '"127.0.0.1"' };
+
+async function config(name: string, values: Readonly<Record<string, string>> = DEV): Promise<string> {
+  const path = join(folder, `${name}.toml`);
+  const all = { "rpc.address": '"127.0.0.1"', "rpc.port": "0", "core.cert_dir": `"${folder}/${name}"`, ...values };
+  await writeFile(path, Object.entries(all).map(([key, value]) => `${key} = ${value}\n`).join(""));
+  return path;
+}
+
+interface Run {
+  readonly child: ChildProcess;
+  readonly text: () => string;
+}
+
+function run(...parameters: readonly string[]): Run {
+  let text = "";
+  const child = spawn(process.execPath, [MAIN, ...parameters], { env: { PATH: process.env["PATH"] }, cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  return { child, text: () => text };
+}
+
+async function finished({ child, text }: Run): Promise<{ readonly status: number | null; readonly text: string }> {
+  const [status] = child.exitCode === null ? ((await once(child, "exit")) as [number | null]) : [child.exitCode];
+  return { status, text: text() };
+}
+
+async function listening(process: Run): Promise<string> {
+  for (let waited = 0; waited < 20_000; waited += 50) {
+    const address = /"address":"([^"]+)"/.exec(process.text())?.[1];
+    if (address !== undefined) return address;
+    if (process.child.exitCode !== null) break;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(process.text());
+}
+
+test("starts from nothing, keeps its roots over a restart, and stops cleanly on SIGTERM", async () => {
+  const path = await config("first");
+  const roots: string[] = [];
+  for (let i = 0; i < 2; i++) {
+    const process = run("-c", path);
+    const address = await listening(process);
+    roots.push((await fetchTempCaUnverified({ baseUrl: `https://${address}/prpc`, timeoutMs: 10_000 })).caCertificatePem);
+    process.child.kill("SIGTERM");
+    assert.equal((await finished(process)).status, 0);
+  }
+  assert.equal(roots[0], roots[1]);
+  assert.equal(await readFile(join(folder, "first/environment"), "utf8"), "development\n");
+});
+
+test("killed at once after its start, it comes up again with the same keys", async () => {
+  const path = await config("killed");
+  const first = run("-c", path);
+  await listening(first);
+  first.child.kill("SIGKILL");
+  await finished(first);
+  const before = await readFile(join(folder, "killed/root-ca.key"), "utf8");
+  const second = run("-c", path);
+  await listening(second);
+  second.child.kill("SIGINT");
+  assert.equal((await finished(second)).status, 0);
+  assert.equal(await readFile(join(folder, "killed/root-ca.key"), "utf8"), before);
+});
+
+test("two KMS never share a key folder", async () => {
+  const path = await config("shared");
+  const first = run("-c", path);
+  await listening(first);
+  const second = await finished(run("-c", path));
+  assert.equal(second.status, 1);
+  assert.match(second.text, /is held by process/);
+  first.child.kill("SIGTERM");
+  await finished(first);
+});
+
+test("a folder marked production refuses every insecure setting (#608, #609)", async () => {
+  const path = await config("marked");
+  const first = run("-c", path);
+  await listening(first);
+  first.child.kill("SIGTERM");
+  await finished(first);
+  await writeFile(join(folder, "marked/environment"), "production\n");
+  const { status, text } = await finished(run("-c", path));
+  assert.equal(status, 1);
+  for (const part of ["core.auth_api.type", "core.image.verify = false", "core.attest_rpc_cert = false", "core.enforce_self_authorization = false"]) assert.ok(text.includes(part), part);
+});
+
+test("told to attest itself, it refuses to run unattested, and leaves no trace", async () => {
+  const { status, text } = await finished(run("-c", await config("attested", { "core.onboard.auto_bootstrap_domain": '"127.0.0.1"' })));
+  assert.equal(status, 1);
+  assert.match(text, /core.attest_rpc_cert and core.enforce_self_authorization: .*not built in this version/);
+  assert.ok(!(await readdir(folder)).includes("attested"));
+});
+
+test("a bad configuration ends the start with one clear line", async () => {
+  for (const [values, part] of [[{ ...DEV, "rpc.port": '"x"' }, "rpc.port"], [{ ...DEV, "core.onboard.auto_bootstrap_domain": '""' }, "auto_bootstrap_domain"]] as const) {
+    const { status, text } = await finished(run("-c", await config(`bad-${part}`, values)));
+    assert.equal(status, 1);
+    assert.ok(text.trim().split("\n").at(-1)!.includes(part), text);
+  }
+  assert.equal((await finished(run("-c", join(folder, "missing.toml")))).status, 1);
+  assert.equal((await finished(run("--nope"))).status, 2);
+  assert.equal((await finished(run("frobnicate", "-c", await config("first")))).status, 2);
+  assert.match((await finished(run("--version"))).text, /^0\.6\.0/);
+});
+
+test("issues the development gateway's certificate, and only in a development folder (DS #1255)", async () => {
+  const path = await config("first");
+  const publicKey = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ format: "pem", type: "spki" });
+  await writeFile(join(folder, "gateway.pub"), publicKey);
+  const out = join(folder, "gateway.crt");
+  const issue = (config: string, appId = APP_ID) => finished(run("issue-development-certificate", "-c", config, "--app-id", appId, "--domain", "gateway.dstack.localhost,10.0.2.2", "--public-key-file", join(folder, "gateway.pub"), "--out", out));
+  assert.deepEqual(await issue(path), { status: 0, text: "" });
+  const chain = parseCertificates(await readFile(out, "utf8"));
+  const root = parseCertificates(await readFile(join(folder, "first/root-ca.crt"), "utf8"));
+  verifyCertificateChain({ chain, roots: root, now: Math.floor(Date.now() / 1000) });
+  assert.equal(chain.length, 3);
+  assert.equal(toHex(readDstackExtensions(chain[0]!.raw).appId!), APP_ID);
+  checkPeerCertificate(chain[0]!.raw, { kind: "app", appId: readDstackExtensions(chain[0]!.raw).appId! });
+  assert.throws(() => checkPeerCertificate(chain[0]!.raw, { kind: "kms" }), /Invalid server cert usage/);
+  assert.match((await issue(path, "12")).text, /expected 20 bytes/);
+  assert.match((await issue(await config("nowhere"))).text, /is marked nothing yet/);
+  await writeFile(join(folder, "first/environment"), "production\n");
+  const refused = await issue(path);
+  assert.equal(refused.status, 1);
+  assert.match(refused.text, /is marked production/);
+});
