@@ -32,6 +32,20 @@ test("shows a folder below /sys and keeps its neighbours reachable", { skip }, a
   }
 });
 
+test("shows a folder over one that is there already", { skip }, async () => {
+  const folder = await mkdtemp(join(tmpdir(), "dstack-place-"));
+  try {
+    const text = await output(`
+      fs.mkdirSync(${JSON.stringify(join(folder, "source"))});
+      fs.writeFileSync(${JSON.stringify(join(folder, "source/CCEL"))}, "log");
+      await place({ source: ${JSON.stringify(join(folder, "source"))}, target: "/sys/firmware", cover: "/sys/firmware" }, ${JSON.stringify(join(folder, "scratch"))});
+      console.log(fs.readdirSync("/sys/firmware").join());`);
+    assert.equal(text, "CCEL");
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
 test("covers nothing above the folder it was told", { skip }, async () => {
   const text = await output(`
     await place({ source: "/tmp", target: "/sys/kernel/nowhere/tsm/report", cover: "/sys/kernel/nowhere" }, "/tmp/unused").catch((error) => console.log(error.code, error.message));`);
