@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { createLogger } from "@dstack/log";
 import { loadGatewayConfig } from "./config/gateway-config.ts";
 import { startGateway, type Gateway } from "./gateway.ts";
+import { evidenceVerifier } from "./identity/evidence.ts";
 import { VERSION_LINE } from "./version.ts";
 
 const HELP = `The gateway: brings TLS connections to CVMs by their name, over WireGuard.
@@ -37,8 +38,8 @@ async function main(args: string[]): Promise<number> {
   try {
     const config = await loadGatewayConfig(options.config, process.env, bootLog);
     const log = createLogger({ name: "gateway", level: logLevel(process.env["RUST_LOG"] ?? config.raw.log_level) });
-    // Evidence needs collateral; without a verifier a certificate that carries evidence is refused.
-    const gateway = await startGateway(config, { log, now: Date.now, random: Math.random, verifyEvidence: undefined });
+    const verifyEvidence = await evidenceVerifier(config, Date.now);
+    const gateway = await startGateway(config, { log, now: Date.now, random: Math.random, verifyEvidence });
     await untilStopped(gateway);
     log.info("gateway is stopped");
     return 0;
