@@ -3,6 +3,7 @@ import { createServer } from "node:net";
 import { createSocket } from "node:dgram";
 import { join } from "node:path";
 import { Failure } from "./failure.mjs";
+import { qemuFolder } from "./qemu.mjs";
 
 const GIB = 2 ** 30;
 const FIRST_DISK_BYTES = 8 * GIB;
@@ -103,11 +104,11 @@ function ownerOf(port, protocol) {
   return undefined;
 }
 
-// Ours: a program out of our cache, or one that got its environment from the bootstrap.
+// Ours: a program out of our cache, or one whose environment (its PATH at least) came from our bootstrap.
 function isOurs(context, pid) {
   const exe = quietly(() => readlinkSync(`/proc/${pid}/exe`)) ?? "";
   const environment = quietly(() => readFileSync(`/proc/${pid}/environ`, "latin1")) ?? "";
-  return exe.startsWith(`${context.cacheDir}/`) || environment.split("\0").some((pair) => pair.startsWith("DSTACK_QEMU_DIR="));
+  return exe.startsWith(`${context.cacheDir}/`) || environment.includes(qemuFolder(context));
 }
 
 // A process may end, or be somebody else's, while /proc is read: then it is not the one we look for.

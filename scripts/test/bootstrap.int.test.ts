@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
+import { once } from "node:events";
 import { createServer } from "node:net";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -192,6 +194,21 @@ describe("the machine", () => {
     assert.equal(result.code, 1);
     assert.match(result.stderr, new RegExp(`port 127\\.0\\.0\\.1:${address.port}/tcp \\(KMS\\) is taken by process ${process.pid} [^]*mend: kill ${process.pid} `));
     assert.equal(noted("npm").length, 0, "before anything is fetched");
+  });
+
+  test("leaves a port that an instance of its own still has to dstack up", { skip: NOT_ROOT }, async () => {
+    const script = "const s = require('net').createServer().listen(0, '127.0.0.1', () => console.log(s.address().port))";
+    const own = spawn(process.execPath, ["-e", script], { env: { PATH: `/usr/bin:${machine.cache}/dstack/qemu/current/bin` }, stdio: ["ignore", "pipe", "ignore"] });
+    try {
+      const [line] = (await once(own.stdout, "data", { signal: AbortSignal.timeout(10_000) })) as [Buffer];
+      writeFileSync(join(machine.checkout, "scripts/demo-ports.json"), JSON.stringify([{ port: Number(line.toString()), protocol: "tcp", what: "KMS" }]));
+      mkdirSync(join(machine.checkout, "cli/src"), { recursive: true });
+      writeFileSync(join(machine.checkout, "cli/src/main.ts"), 'console.log("up:", process.argv.slice(2).join(" "));');
+      const result = await machine.run(["start", "--once"]);
+      assert.equal(result.stdout, "up: up --once\n", result.stderr);
+    } finally {
+      own.kill("SIGKILL");
+    }
   });
 
   test("refuses an old Node by name, and needs no newer syntax to do so", () => {
