@@ -61,6 +61,16 @@ export class ReleaseGate {
    *   could be decided, `audit-unwritable` where the decision could not be recorded
    */
   async decide(request: ReleaseRequest): Promise<ReleaseDecision> {
+    try {
+      return await this.#decide(request);
+    } catch (error) {
+      const { action, requestId, remoteAddress } = request;
+      this.#options.log.error({ action, requestId, remoteAddress, error: errorChain(error) }, "nothing could be decided, so nothing is released");
+      throw error;
+    }
+  }
+
+  async #decide(request: ReleaseRequest): Promise<ReleaseDecision> {
     const { auth, images, audit, refuseAnyGateway } = this.#options;
     const { attestation, verified } = request;
     const identified = this.#identify(request);
