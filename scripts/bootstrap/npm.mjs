@@ -20,7 +20,7 @@ export async function npm(context, node, args, { label, timeoutMs, what }) {
     timeoutMs,
   });
   if (code === 0) return stdout;
-  throw new Failure(`${what} failed (npm ${args[0]}, exit code ${code}):\n${tail(stderr || stdout)}`, mendFor(stderr));
+  throw new Failure(`${what} failed (npm ${args[0]}, exit code ${code}):\n${summary(stderr || stdout)}`, mendFor(stderr));
 }
 
 // The script itself rather than the program `npm`, which may be tied to another Node.
@@ -38,7 +38,15 @@ function npmCli(context) {
   throw new Failure("npm was not found beside this Node", "install Node with its npm (Debian: apt-get install npm), then run the same command again");
 }
 
+// npm's first lines say what happened; stack traces, advice and log files follow.
+function summary(output) {
+  const lines = output.split("\n").map((line) => line.replace(/^npm (?:error|ERR!) ?/, "").trimEnd());
+  const telling = lines.filter((line) => line !== "" && !/^\s+at |^npm warn|A complete log/i.test(line)).slice(0, 4);
+  return tail(telling.join("\n"));
+}
+
 function mendFor(stderr) {
+  if (stderr.includes("EUSAGE")) return "npm install && node scripts/complete-lockfile.mjs   # or take back the change of package.json";
   if (/ENOSPC/.test(stderr)) return "df -h   # the disk is full: make room and run the same command again";
   if (/ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|E40[13]|network/i.test(stderr)) {
     return "npm ping   # does npm reach its registry? mend the network or npm's settings and run the same command again";
