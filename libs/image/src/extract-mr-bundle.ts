@@ -35,7 +35,10 @@ export async function extractMrBundle(stream: Readable, destDir: string, limits:
   const maxTotal = limits.maxTotalBytes ?? 256 * 1024 * 1024;
   const maxFiles = limits.maxFiles ?? 32;
   const unpack = extract();
-  const feeding = pipeline(stream, cap(maxCompressed, "compressed"), createGunzip(), cap(maxTotal + maxFiles * 2048 + 65_536, "decompressed"), unpack, limits.signal === undefined ? {} : { signal: limits.signal });
+  // A stream that breaks off inside a file must not leave that file's writer waiting for more.
+  const stop = new AbortController();
+  const signal = limits.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, limits.signal]);
+  const feeding = pipeline(stream, cap(maxCompressed, "compressed"), createGunzip(), cap(maxTotal + maxFiles * 2048 + 65_536, "decompressed"), unpack, { signal });
   const names: string[] = [];
   let total = 0;
   const reading = (async () => {
@@ -53,13 +56,14 @@ export async function extractMrBundle(stream: Readable, destDir: string, limits:
       total += size;
       if (total > maxTotal) throw new ImageError("bad-bundle", `image bundle: more than ${maxTotal} bytes unpacked`);
       const file = await open(join(destDir, name), "wx", 0o600);
-      await pipeline(entry, file.createWriteStream());
+      await pipeline(entry, file.createWriteStream(), { signal });
       names.push(name);
     }
   })();
   try {
     await Promise.all([feeding, reading]);
   } catch (error) {
+    stop.abort();
     unpack.destroy();
     await Promise.allSettled([feeding, reading]);
     if (error instanceof ImageError || limits.signal?.aborted === true) throw error;
