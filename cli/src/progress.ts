@@ -5,6 +5,8 @@ export interface Progress {
   readonly phasesMs: Readonly<Record<string, number>>;
 }
 
+const LOG_NOTE_EVERY_MS = 2_000;
+
 /** Phases on standard error: one line each, with live notes on a terminal. */
 export function createProgress(stream: NodeJS.WriteStream, now: () => number = () => performance.now()): Progress {
   const phasesMs: Record<string, number> = {};
@@ -14,9 +16,13 @@ export function createProgress(stream: NodeJS.WriteStream, now: () => number = (
     phase: async (name, work) => {
       const started = now();
       let lastNote = "";
+      let lastShown = Number.NEGATIVE_INFINITY;
       const note = (text: string): void => {
         if (text === lastNote) return;
         lastNote = text;
+        // A log file wants the steps, not every percent.
+        if (!live && now() - lastShown < LOG_NOTE_EVERY_MS) return;
+        lastShown = now();
         if (live) stream.write(`\r\u001b[2K  … ${name}: ${text.slice(0, Math.max(20, (stream.columns ?? 80) - name.length - 8))}`);
         else stream.write(`      ${name}: ${text}\n`);
       };

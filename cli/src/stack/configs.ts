@@ -134,7 +134,6 @@ data_dir = ${q(`${gatewayFolder}/data`)}
 
 export interface VmmSettings {
   readonly qemuPath: string;
-  readonly supervisorProgram: string;
   readonly teeSeedHex: string;
   readonly token: string;
 }
@@ -182,7 +181,6 @@ enabled = true
 tokens = [${q(settings.token)}]
 
 [supervisor]
-exe = ${q(settings.supervisorProgram)}
 sock = ${q(`${vmmFolder}/supervisor.sock`)}
 pid_file = ${q(`${vmmFolder}/supervisor.pid`)}
 log_file = ${q(`${layout.logs}/supervisor.log`)}

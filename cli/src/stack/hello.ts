@@ -34,7 +34,8 @@ export async function helloRequest(layout: StackLayout, image: string): Promise<
  */
 export async function deployHello(client: VmmClient, layout: StackLayout, image: string): Promise<Deployment> {
   const existing = (await client.list()).find((vm) => vm.name === HELLO_NAME);
-  if (existing !== undefined) await stopVm(client, existing.id, false);
+  // It can only be one that the VMM started again a moment ago, before this image was allowed.
+  if (existing !== undefined) await stopVm(client, existing.id, true);
   return deployApp(client, layout, await helloRequest(layout, image));
 }
 

@@ -87,7 +87,7 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
       await mkdir(layout.vmmFolder, { recursive: true, mode: 0o700 });
       const token = await keptSecret(layout.vmmToken, 24);
       const teeSeedHex = (await readFile(layout.teeSeed, "utf8")).trim();
-      await writeSecret(layout.vmmConfig, vmmToml(layout, { qemuPath: join(qemuFolder(layout, env), "qemu-system-x86_64"), supervisorProgram: join(REPOSITORY_ROOT, "services/supervisor/src/main.ts"), teeSeedHex, token }));
+      await writeSecret(layout.vmmConfig, vmmToml(layout, { qemuPath: join(qemuFolder(layout, env), "qemu-system-x86_64"), teeSeedHex, token }));
       await startNode("vmm", "vmm/src/main.ts", ["-c", layout.vmmConfig], ports.vmm);
     },
     keepAlive: async (say) => {

@@ -18,8 +18,8 @@ export function kernelDevice(name: string): Device {
   return {
     apply: async (config) => {
       try {
-        // On standard input: the text holds the private key.
-        await run("wg", ["syncconf", name, "/dev/stdin"], { input: renderDeviceConfig(config), timeoutMs: TIMEOUT_MS });
+        // Through a pipe: the text holds the private key. Node's own stdin is a socket, which wg cannot open as a file.
+        await run("sh", ["-c", 'cat | wg syncconf "$0" /dev/stdin', name], { input: renderDeviceConfig(config), timeoutMs: TIMEOUT_MS });
       } catch (cause) {
         throw new WireGuardError("device-refused", `wg could not configure ${name}: ${(cause as Error).message}`, { cause });
       }
