@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { hash48, parseHex, reportData } from "@dstack/bytes";
+import { parseQuote, replayRtmr3, tdReportOf, type Attestation, type QuoteClaims } from "@dstack/attest";
+import { createLogger } from "@dstack/log";
+import { mockPki, parseSeed, signMockQuote } from "@dstack/tee-simulator";
+import { AuditLog } from "../src/audit/audit-log.ts";
+import { KmsError } from "../src/errors.ts";
+import { noImageVerification, type OsImageVerifier } from "../src/image/os-image-verifier.ts";
+import type { AuthApi, AuthDecision, BootInfoJson } from "../src/release/auth-api.ts";
+import { ReleaseGate, type ReleaseRequest } from "../src/release/release-gate.ts";
+
+const log = createLogger({ name: "test", stream: { write: () => true } });
+const clock = { time: 0, now: () => clock.time };
+let folder: string;
+let request: ReleaseRequest;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "kms-gate-"));
+  const runtimeEvents = [["app-id", "a1".repeat(20)], ["compose-hash", "c0".repeat(32)], ["instance-id", ""], ["boot-mr-done", ""], ["key-provider", "7b7d"]].map(([event, payload]) => ({ event: event!, payload: parseHex(payload!) }));
+  const register = (byte: number) => hash48(new Uint8Array(48).fill(byte));
+  const td = { mrTd: register(9), rtmr: [register(0), register(1), register(2), replayRtmr3(runtimeEvents)] as const, mrConfigId: register(0) };
+  const quote = signMockQuote(mockPki(parseSeed("01".repeat(32))), td, reportData(new Uint8Array(64)));
+  const attestation: Attestation = { platform: { kind: "tdx", quote, eventLog: [] }, runtimeEvents, reportData: reportData(new Uint8Array(64)), config: `{"os_image_hash":"${"05".repeat(32)}"}` };
+  const claims: Pick<QuoteClaims, "status" | "advisoryIds" | "ppid" | "trustAnchor"> = { status: "OutOfDate", advisoryIds: ["INTEL-SA-1"], ppid: new Uint8Array(16), trustAnchor: "external" };
+  request = { action: "app-key", attestation, verified: { quote: claims as QuoteClaims, report: tdReportOf(parseQuote(quote)) }, vmConfig: "", boottime: false, requestId: "r", remoteAddress: "1.2.3.4", signal: new AbortController().signal };
+});
+after(() => rm(folder, { recursive: true }));
+
+interface Fixture {
+  readonly gate: ReleaseGate;
+  readonly asked: BootInfoJson[];
+  readonly audit: AuditLog;
+  readonly lines: () => Promise<Record<string, unknown>[]>;
+}
+
+let count = 0;
+async function fixture(decision: AuthDecision, options: { readonly images?: OsImageVerifier; readonly refuseAnyGateway?: boolean } = {}): Promise<Fixture> {
+  const path = join(folder, `${count++}.jsonl`);
+  const audit = await AuditLog.open({ path, clock, log });
+  const asked: BootInfoJson[] = [];
+  const auth: AuthApi = { isDev: false, info: () => Promise.reject(new Error("unused")), bootAuth: (_kind, info) => {
+    asked.push(info);
+    return Promise.resolve(decision);
+  } };
+  const gate = new ReleaseGate({ auth, audit, clock, log, images: options.images ?? noImageVerification, refuseAnyGateway: options.refuseAnyGateway ?? false });
+  return { gate, asked, audit, lines: async () => (await readFile(path, "utf8")).split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as Record<string, unknown>) };
+}
+
+const ALLOW: AuthDecision = { kind: "allowed", gatewayAppId: "gw" };
+const DENY: AuthDecision = { kind: "denied", reason: "no", rule: undefined, field: undefined };
+
+test("tells the webhook the union of all released forms, from verified evidence", async () => {
+  const { gate, asked, audit } = await fixture(ALLOW);
+  assert.equal((await gate.decide(request)).kind, "released");
+  const [info] = asked;
+  assert.deepEqual(Object.keys(info!), ["teeVariant", "attestationMode", "mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrAggregated", "osImageHash", "mrSystem", "appId", "composeHash", "instanceId", "deviceId", "keyProviderInfo", "tcbStatus", "advisoryIds"]);
+  assert.deepEqual([info!["appId"], info!["instanceId"], info!["osImageHash"], info!["keyProviderInfo"], info!["tcbStatus"], info!["advisoryIds"]], ["a1".repeat(20), "", "05".repeat(32), "7b7d", "OutOfDate", ["INTEL-SA-1"]]);
+  assert.equal(info!["deviceId"], "374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb");
+  await audit.close();
+});
+
+test("boot-time mode shows the registers of boot and no key provider", async () => {
+  const { gate, asked, audit } = await fixture(ALLOW);
+  await gate.decide(request);
+  await gate.decide({ ...request, boottime: true });
+  assert.notEqual(asked[0]!["mrAggregated"], asked[1]!["mrAggregated"]);
+  assert.equal(asked[1]!["keyProviderInfo"], "");
+  await audit.close();
+});
+
+test("the configuration of the request counts before the one in the evidence", async () => {
+  const { gate, asked, audit } = await fixture(ALLOW);
+  await gate.decide({ ...request, vmConfig: `{"os_image_hash":"${"06".repeat(32)}"}` });
+  assert.equal(asked[0]!["osImageHash"], "06".repeat(32));
+  await audit.close();
+});
+
+test("a production folder takes no wildcard for the gateway (#607)", async () => {
+  for (const gatewayAppId of ["any", "ANY", " any "]) {
+    const { gate, audit } = await fixture({ kind: "allowed", gatewayAppId }, { refuseAnyGateway: true });
+    const decision = await gate.decide(request);
+    assert.deepEqual([decision.kind, decision.kind === "refused" && decision.rule], ["refused", "gatewayAppId"]);
+    await audit.close();
+  }
+  const { gate, audit } = await fixture({ kind: "allowed", gatewayAppId: "any" });
+  assert.equal((await gate.decide(request)).kind, "released");
+  await audit.close();
+});
+
+test("an allow is recorded before it is returned, and without the record there is none", async () => {
+  const { gate, audit, lines } = await fixture(ALLOW);
+  await gate.decide(request);
+  assert.deepEqual((await lines()).map((line) => [line["outcome"], line["appId"]]), [["released", "a1".repeat(20)]]);
+  await audit.close();
+  await assert.rejects(gate.decide(request), (error: unknown) => error instanceof KmsError && error.code === "audit-unwritable");
+});
+
+test("an image that does not measure is refused after the webhook allowed it, with the register", async () => {
+  const images: OsImageVerifier = { verify: () => Promise.reject(new KmsError("measurement-mismatch", "MRs do not match: RTMR1 does not match (...)")) };
+  const { gate, audit, lines } = await fixture(ALLOW, { images });
+  const decision = await gate.decide(request);
+  assert.deepEqual([decision.kind, decision.kind === "refused" && decision.field], ["refused", "RTMR1"]);
+  assert.deepEqual((await lines()).map((line) => line["outcome"]), ["refused"]);
+  await audit.close();
+});
+
+test("a flood of refusals is counted, not written, so that nobody fills the disk", async () => {
+  const { gate, audit, lines } = await fixture(DENY);
+  for (let i = 0; i < 150; i++) assert.equal((await gate.decide(request)).kind, "refused");
+  assert.equal((await lines()).length, 120);
+  clock.time += 60_000;
+  await gate.decide(request);
+  const last = (await lines()).at(-1)!;
+  assert.deepEqual([(await lines()).length, last["suppressed"]], [121, 30]);
+  clock.time += 60_000;
+  await gate.decide(request);
+  assert.ok(!("suppressed" in (await lines()).at(-1)!));
+  await audit.close();
+});
+
+test("a refusal that cannot be recorded is still that refusal", async () => {
+  const { gate, audit } = await fixture(DENY);
+  await audit.close();
+  assert.deepEqual(await gate.decide(request), { kind: "refused", reason: "Boot denied: no", rule: "auth api", field: "" });
+});
