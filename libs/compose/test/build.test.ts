@@ -75,8 +75,8 @@ describe("images", () => {
     assert.throws(() => replaceImages(yaml, new Map([["dstack/hello:latest", "a\nprivileged: true"]])), { code: "yaml-invalid" });
   });
 
-  it("project and service names come from the file", () => {
-    assert.deepEqual(composeProject(yaml, "dstack"), { name: "dstack", services: ["web", "side"] });
-    assert.equal(composeProject(`name: mine\n${yaml}`, "dstack").name, "mine");
+  it("project and service names come from the file", async () => {
+    assert.deepEqual(await composeProject(yaml, "dstack"), { name: "dstack", services: ["web", "side"], images: new Map([["web", "dstack/hello:latest"], ["side", `other@${digest}`]]) });
+    assert.equal((await composeProject(`name: mine\n${yaml}`, "dstack")).name, "mine");
   });
 });

@@ -1,6 +1,6 @@
 import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { AppCompose } from "@dstack/compose";
+import { composeProject, type AppCompose } from "@dstack/compose";
 import type { Logger } from "@dstack/log";
 import { ProcessError } from "@dstack/process";
 import { errorChain } from "@dstack/rpc";
@@ -99,19 +99,33 @@ async function runScript(options: AppStartOptions, script: readonly string[], fa
   try {
     await options.run("bash", ["-c", script.join("\n")], { cwd: options.folder, env, timeoutMs: START_TIMEOUT_MS });
   } catch (cause) {
-    const output = cause instanceof ProcessError ? lastWords(cause.stderr) : "";
-    throw new GuestError("app-failed", output === "" ? failure : `${failure}: ${output}`, { cause: output === "" ? cause : undefined });
+    const stderr = cause instanceof ProcessError ? cause.stderr : "";
+    const output = lastWords(stderr);
+    if (output === "") throw new GuestError("app-failed", failure, { cause });
+    throw new GuestError("app-failed", [failure, ...(await failedPulls(options.compose, stderr)), output].join(": "));
   }
 }
 
-/** The end of what a program said, without colours and progress bars. */
+/** Docker names the service whose image it could not get, and not always the image: operators know the image. */
+async function failedPulls(compose: AppCompose, stderr: string): Promise<readonly string[]> {
+  if (compose.runner !== "docker-compose") return [];
+  const { images } = await composeProject(compose.dockerComposeFile ?? "", "").catch(() => ({ images: new Map<string, string>() }));
+  const words = plainLines(stderr);
+  return [...images].filter(([service]) => words.some((line) => line.includes(`${service} Error `))).map(([, image]) => `image ${image} cannot be pulled`);
+}
+
+/** The end of what a program said, without colours and progress. */
 export function lastWords(stderr: string, maxLength = 1_500): string {
-  const lines = stderr
+  const progress = /(?:^|\s)(?:Pulling|Pulling fs layer|Waiting|Downloading|Extracting|Verifying Checksum|Download complete|Pull complete|Interrupted|Already exists)\b[^:]*$/;
+  const lines = plainLines(stderr).filter((line) => !progress.test(line));
+  return [...new Set(lines)].slice(-12).join("; ").slice(-maxLength);
+}
+
+const plainLines = (text: string): readonly string[] =>
+  text
     .replaceAll(/\u001b\[[0-9;?]*[A-Za-z]/g, "")
     .split(/[\r\n]+/)
     .map((line) => line.trim())
-    .filter((line) => line !== "" && !/^(?:[0-9a-f]{12} )?(?:Pulling|Waiting|Downloading|Extracting|Verifying|Download complete|Pull complete)/.test(line));
-  return lines.slice(-12).join("; ").slice(-maxLength);
-}
+    .filter((line) => line !== "");
 
 const baseEnvironment = (): NodeJS.ProcessEnv => ({ PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8" });

@@ -56,10 +56,13 @@ export interface BootOptions {
 export async function bootGuest(options: BootOptions): Promise<void> {
   const { paths, host, log, run, cleanups, image } = options;
   const now = (): number => Math.floor(Date.now() / 1000);
+  // Seconds since this process began; benchmarks read them off the console.
+  const step = (phase: string, message: string): void => log.info({ phase, uptime_s: Math.round(process.uptime() * 10) / 10 }, message);
   const progress = (text: string): void => {
-    log.info({ phase: text, uptime_s: Math.round(process.uptime() * 10) / 10 }, "boot progress");
+    step(text, "boot progress");
     host.notify("boot.progress", text);
   };
+  step("started", "boot step");
 
   // Holds nothing of the app, so it can start before anything is known.
   const containerd = await startContainerd(paths.run, log);
@@ -69,10 +72,12 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   const { manifest, systemConfig } = inputs;
   const { compose } = manifest;
   await checkBootInputs(inputs, image);
+  step("host share read", "boot step");
   const firstContacts = compose.keyProvider === "kms" ? beginFirstContacts(systemConfig.kmsUrls) : new Map();
   if (compose.secureTime) await syncTime(run);
 
   const tee = await options.openTee(compose.eventLogVersion);
+  step("TEE open", "boot step");
   const identity = resolveIdentity(manifest, inputs.instanceInfo, (size) => new Uint8Array(randomBytes(size)));
   await measureApp(manifest, identity, tee);
 
@@ -82,6 +87,7 @@ export async function bootGuest(options: BootOptions): Promise<void> {
     compose.keyProvider === "kms"
       ? await requestKmsKeys({ urls: systemConfig.kmsUrls, appId: identity.appId, vmConfig: systemConfig.vmConfig, tee, pinnedProviderId: compose.keyProviderId, firstContacts, verifyEvidence, log, onWaiting: (why) => progress(why), now })
       : { keys: keysWithoutProvider(new Uint8Array(randomBytes(32)), now()), osImageHash: new Uint8Array() };
+  step("keys received", "boot step");
   await bindKeys(inputs, identity, keys, tee, log);
   if (osImageHash.length > 0) await tee.emit("os-image-hash", osImageHash);
   await tee.emit("key-provider", keyProviderEvent(compose.keyProvider, providerId(keys.provider)));
@@ -93,6 +99,7 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   const { initialized } = await openDataDisk({ device, mountPoint: paths.persistent, key: keys.diskCryptKey, run, log, onProgress: progress });
   log.info({ device, initialized }, "data disk open");
   await setUpSwap(compose.swapSizeBytes, paths.persistent, run);
+  if (compose.swapSizeBytes > 0n) cleanups.push(async () => void (await run("swapoff", ["-a"])));
   host.notify("instance.info", instanceInfoJson(identity));
   await tee.emit("system-ready", new Uint8Array());
   progress("data disk ready");
@@ -101,6 +108,7 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   await prepareWorkFolder(paths);
   await mkdir(paths.dstack, { recursive: true });
   await run("mount", ["--rbind", paths.work, paths.dstack]);
+  cleanups.push(async () => void (await run("umount", ["-R", paths.dstack], { okCodes: [0, 32] })));
   await writeComposeFile(compose, paths.work);
   if (compose.initScripts.length > 0) {
     progress("init-script");
@@ -155,7 +163,7 @@ async function bringUpDocker({ paths, run, log, cleanups }: BootOptions, inputs:
   if (compose.runner === "docker-compose") {
     // Not fatal here: Docker itself names what is wrong with the file.
     try {
-      await removeOrphans(dataFolder, composeProject(compose.dockerComposeFile ?? "", "dstack"), log);
+      await removeOrphans(dataFolder, await composeProject(compose.dockerComposeFile ?? "", "dstack"), log);
     } catch (error) {
       log.warn({ error: errorChain(error), file: COMPOSE_FILE }, "containers of removed services were not looked for");
     }
