@@ -10,15 +10,14 @@ import { place } from "./place.ts";
 import { parseSimulatorConfig } from "./simulator-config.ts";
 import { simulatedTdx } from "./simulated-tdx.ts";
 
-const USAGE = "usage: tee-simulator --config FILE [--run-dir /run/dstack] [--ready-file FILE] [--no-place]";
+const USAGE = "usage: tee-simulator --config FILE [--run-dir /run/dstack] [--no-place]";
 
-/** Serves the simulated TEE at the production paths; ready when the ready file (RUN-DIR/attestation/ready) exists. */
+/** Serves the simulated TEE at the production paths; ready when RUN-DIR/attestation/ready exists. */
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       config: { type: "string" },
       "run-dir": { type: "string", default: "/run/dstack" },
-      "ready-file": { type: "string" },
       // The tree is mounted at RUN-DIR/tee/mnt only and the kernel's own paths are left alone.
       "no-place": { type: "boolean", default: false },
     },
@@ -43,7 +42,7 @@ async function main(): Promise<void> {
     await place({ source: tables, target: "/sys/firmware/acpi/tables/data", cover: "/sys/firmware/acpi/tables" }, scratch);
   }
   await writeSecret(join(published, "roots.json"), `${JSON.stringify({ tdx: platform.rootPem })}\n`);
-  await writeSecret(values["ready-file"] ?? join(published, "ready"), "");
+  await writeSecret(join(published, "ready"), "");
   log.warn("simulated TEE ready: its evidence proves nothing outside development");
   await mounted.done;
 }

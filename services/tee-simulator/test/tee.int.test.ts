@@ -44,11 +44,10 @@ before(async () => {
     },
   }));
   const run = join(folder, "run");
-  const ready = join(folder, "ready");
-  simulator = inNamespace([resolve(import.meta.dirname, "../src/guest-main.ts"), "--config", config, "--run-dir", run, "--ready-file", ready, "--no-place"]);
+  simulator = inNamespace([resolve(import.meta.dirname, "../src/guest-main.ts"), "--config", config, "--run-dir", run, "--no-place"]);
   let output = "";
   simulator.stderr?.setEncoding("utf8").on("data", (text: string) => { output += text; });
-  for (let waited = 0; !existsSync(ready); waited += 20) {
+  for (let waited = 0; !existsSync(join(run, "attestation/ready")); waited += 20) {
     assert.ok(waited < 20_000 && simulator.exitCode === null, `simulator is not ready: ${output}`);
     await sleep(20);
   }
