@@ -1,27 +1,28 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { appId, parseHex, publicKey32, utf8, type AppId } from "@dstack/bytes";
-import { AttestError, reportDataFor } from "@dstack/attest";
+import { reportDataFor } from "@dstack/attest";
 import { envCryptKey, envPublicKeySignature, x25519PublicKey } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
-import { decodeCsr, RatlsError, verifyCsr } from "@dstack/ratls";
-import { errorChain, route, RpcError, type JsonObject, type Route, type RpcService } from "@dstack/rpc";
+import { decodeCsr, verifyCsr } from "@dstack/ratls";
+import { route, RpcError, type JsonObject, type Route, type RpcService } from "@dstack/rpc";
 import { signCertificate } from "./certificates/sign-certificate.ts";
 import type { KmsConfig } from "./config.ts";
-import type { ImageStore } from "./image/image-store.ts";
+import { clearImageCache, type ImageCaches } from "./image/clear-image-cache.ts";
 import type { KeyStore } from "./keys/key-store.ts";
 import { deriveAppKeys } from "./release/app-keys.ts";
 import type { AuthApi } from "./release/auth-api.ts";
-import { callerReader, verifyEvidence, type Caller, type CallerRule, type EvidenceRule } from "./release/caller.ts";
+import { callerReader, requireAttested, verifyEvidence, type Caller, type CallerRule, type EvidenceRule } from "./release/caller.ts";
 import type { ReleaseGate } from "./release/release-gate.ts";
 import type { Status } from "./status.ts";
+import { withContext } from "./with-context.ts";
 
 export interface KmsServiceOptions {
   readonly keys: KeyStore;
   readonly auth: AuthApi;
   readonly gate: ReleaseGate;
   readonly evidence: EvidenceRule;
-  readonly images: ImageStore;
+  readonly caches: ImageCaches;
   readonly limits: KmsConfig["limits"];
   readonly adminTokenHash: string;
   readonly status: Status;
@@ -49,9 +50,9 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
   };
 }
 
-/** The route table; `auth` of each row is enforced before its handler runs. */
+/** The route table. A version that is not known is told before anything else, as peers expect. */
 function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
-  const { keys, auth, gate, evidence, images, limits, status, clock } = options;
+  const { keys, auth, gate, evidence, caches, limits, status, clock } = options;
   const methods = kms.KMS.method;
   const bodyLimit = (method: keyof KmsConfig["limits"]): { readonly bodyLimitBytes?: number } => (limits[method] === undefined ? {} : { bodyLimitBytes: limits[method] });
   const now = (): number => Math.floor(clock.now() / 1000);
@@ -61,9 +62,9 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
       ...bodyLimit("GetAppKey"),
       handle: async (request, caller: Caller, call) => {
         if (request.apiVersion > 1) throw new RpcError("bad-request", `Unsupported API version: ${request.apiVersion}`);
-        if (caller.kind !== "attested") throw new RpcError("unauthenticated", "App not allowed", { cause: new Error("No attestation provided") });
+        const { attestation, verified } = requireAttested(caller);
         const decision = await withContext("App not allowed", () => gate.decide({
-          action: "app-key", attestation: caller.attestation, verified: caller.verified, vmConfig: request.vmConfig, boottime: false,
+          action: "app-key", attestation, verified, vmConfig: request.vmConfig, boottime: false,
           requestId: call.requestId, remoteAddress: call.remoteAddress, signal: call.signal,
         }));
         if (decision.kind === "refused") throw new RpcError("handler-failed", "App not allowed", { cause: new Error(decision.reason) });
@@ -131,17 +132,11 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
       ...bodyLimit("ClearImageCache"),
       handle: async (request) => {
         if (!isToken(request.token, options.adminTokenHash)) throw new RpcError("unauthenticated", "Invalid token");
-        await clearImageCache(images, request.imageHash, request.configHash);
+        await clearImageCache(caches, request.imageHash, request.configHash);
         return {};
       },
     }),
   ];
-}
-
-/** Both caches by name. @throws RpcError with the context that clients know */
-export async function clearImageCache(images: ImageStore, imageHash: string, configHash: string): Promise<void> {
-  await withContext("failed to clear image cache", () => images.clear("images", imageHash));
-  await withContext("failed to clear measurement cache", () => images.clear("measurements", configHash));
 }
 
 function envPublicKey(keys: KeyStore, rawAppId: Uint8Array, timestamp: bigint): { publicKey: Uint8Array; signature: Uint8Array; timestamp: bigint; signatureV1: Uint8Array } {
@@ -161,17 +156,3 @@ function isToken(token: string, expectedHash: string): boolean {
   if (!/^(0x)?[0-9a-fA-F]{64}$/.test(expectedHash)) return false;
   return timingSafeEqual(createHash("sha256").update(utf8(token)).digest(), parseHex(expectedHash));
 }
-
-/** Runs a step; its refusal comes out as an RPC error whose text begins with the context. */
-async function withContext<T>(context: string, run: () => T | Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (cause) {
-    const isRefusal = cause instanceof RatlsError || cause instanceof AttestError || (cause instanceof Error && /^(Der|Bytes|Kms|Keys)Error$/.test(cause.name));
-    if (!isRefusal) throw cause;
-    // The innermost text may repeat the context: it is said once.
-    if (errorChain(cause).startsWith(context)) throw new RpcError("handler-failed", errorChain(cause), { cause: undefined });
-    throw new RpcError("handler-failed", context, { cause });
-  }
-}
-

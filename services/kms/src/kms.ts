@@ -53,14 +53,15 @@ export async function startKms({ config, version, clock, log }: KmsOptions): Pro
     const status = new Status({ environment, insecureSettings: insecure, version, domain: keys.domain });
     const metrics = new Metrics(status);
     const images = new ImageStore({ ...config.image, timeoutMs: config.image.downloadTimeoutMs, log });
+    const caches = { images, verifier: config.image.verify ? osImageVerifier(images) : noImageVerification };
     const auth = authApi(config, version, clock);
     const gate = new ReleaseGate({
       auth, audit, clock, log,
-      images: config.image.verify ? osImageVerifier(images) : noImageVerification,
+      images: caches.verifier,
       refuseAnyGateway: environment === "production",
     });
     const evidence = { collateral: new CollateralFetcher({ pccsUrl: config.pccsUrl, clock }), trustAnchor: await trustAnchor(config), clock };
-    const service = kmsService({ keys, auth, gate, evidence, images, limits: config.limits, adminTokenHash: config.adminTokenHash, status, clock, log });
+    const service = kmsService({ keys, auth, gate, evidence, caches, limits: config.limits, adminTokenHash: config.adminTokenHash, status, clock, log });
     const server = await startHttpServer({
       listen: config.listen,
       // The leaf alone: peers get the root from GetTempCaCert and trust nothing that comes with the connection.
@@ -75,7 +76,7 @@ export async function startKms({ config, version, clock, log }: KmsOptions): Pro
       log,
     });
     closers.push(() => server.close());
-    const admin = config.admin === undefined ? undefined : await startAdminServer({ listen: config.admin, token: config.admin.token, images, log });
+    const admin = config.admin === undefined ? undefined : await startAdminServer({ listen: config.admin, token: config.admin.token, caches, log });
     if (admin !== undefined) closers.push(() => admin.close());
     log.info({ address: server.address, admin: admin?.address, domain: keys.domain, environment, methods: service.routes.map(({ method }) => `/prpc/${method}`) }, "listening");
     return { server, admin, close };

@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { createLogger } from "@dstack/log";
 import type { HttpServer } from "@dstack/rpc";
 import { startAdminServer } from "../src/http/admin.ts";
+import { noImageVerification } from "../src/image/os-image-verifier.ts";
 import { ImageStore } from "../src/image/image-store.ts";
 
 const log = createLogger({ name: "test", stream: { write: () => true } });
@@ -16,7 +17,7 @@ let server: HttpServer;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "kms-admin-"));
   const images = new ImageStore({ cacheDir: folder, downloadUrl: "http://127.0.0.1:1/{OS_IMAGE_HASH}", timeoutMs: 1_000, log });
-  server = await startAdminServer({ listen: { host: "127.0.0.1", port: 0 }, token: "s3cret", images, log });
+  server = await startAdminServer({ listen: { host: "127.0.0.1", port: 0 }, token: "s3cret", caches: { images, verifier: noImageVerification }, log });
 });
 after(async () => {
   await server.close();

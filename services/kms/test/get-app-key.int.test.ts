@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { Agent, request } from "node:https";
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -149,7 +150,33 @@ test("every route but the open ones refuses a caller without evidence, and those
   }
   assert.match(String((await post("ClearImageCache", '{"token":"","image_hash":"all"}')).json["error"]), /Invalid token/);
   assert.match(String((await post("SignCert", '{"api_version":2}')).json["error"]), /^Failed to parse csr/);
-  assert.match(String((await post("GetAppKey", '{"api_version":2}')).json["error"]), /^App not allowed: No attestation provided/);
+  assert.equal((await post("GetAppKey", '{"api_version":1}')).json["error"], "App not allowed: No attestation provided");
+});
+
+interface HttpVector {
+  readonly id: string;
+  readonly request: { readonly method: string; readonly path: string; readonly body?: string; readonly json?: unknown };
+  readonly expect: { readonly status: number; readonly content_type?: string; readonly json?: unknown; readonly json_key?: string; readonly json_keys?: readonly string[]; readonly body_hex?: string };
+}
+const vectorFile = join(import.meta.dirname, "../../../../shared/vectors/kms/prpc-vectors.json");
+test("answers the reference's requests byte for byte", { skip: existsSync(vectorFile) ? false : `no vectors at ${vectorFile}` }, async () => {
+  const { http } = JSON.parse(await readFile(vectorFile, "utf8")) as { readonly http: readonly HttpVector[] };
+  for (const { id, request: wanted, expect } of http) {
+    const { status, type, body } = await new Promise<{ status: number | undefined; type: string | undefined; body: Buffer }>((resolve, reject) => {
+      const outgoing = request(`https://127.0.0.1:${harness.kms.server.port}${wanted.path}`, { method: wanted.method, rejectUnauthorized: false }, (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("end", () => resolve({ status: response.statusCode, type: response.headers["content-type"], body: Buffer.concat(chunks) }));
+      });
+      outgoing.on("error", reject);
+      outgoing.end(wanted.body ?? (wanted.json === undefined ? "" : JSON.stringify(wanted.json)));
+    });
+    assert.equal(status, expect.status, id);
+    if (expect.content_type !== undefined) assert.equal(type, expect.content_type, id);
+    if (expect.body_hex !== undefined) assert.equal(body.toString("hex"), expect.body_hex, id);
+    if (expect.json !== undefined) assert.equal(body.toString(), JSON.stringify(expect.json, null, 2), id);
+    for (const key of [...(expect.json_keys ?? []), ...(expect.json_key === undefined ? [] : [expect.json_key])]) assert.ok(key in (JSON.parse(body.toString()) as object), `${id} ${key}`);
+  }
 });
 
 test("bodies above 10 MB and absurd vm_config texts are refused, and the service goes on", async () => {

@@ -99,7 +99,7 @@ test("an allow is recorded before it is returned, and without the record there i
 });
 
 test("an image that does not measure is refused after the webhook allowed it, with the register", async () => {
-  const images: OsImageVerifier = { verify: () => Promise.reject(new KmsError("measurement-mismatch", "MRs do not match: RTMR1 does not match (...)")) };
+  const images: OsImageVerifier = { forget: () => undefined, verify: () => Promise.reject(new KmsError("measurement-mismatch", "MRs do not match: RTMR1 does not match (...)")) };
   const { gate, audit, lines } = await fixture(ALLOW, { images });
   const decision = await gate.decide(request);
   assert.deepEqual([decision.kind, decision.kind === "refused" && decision.field], ["refused", "RTMR1"]);

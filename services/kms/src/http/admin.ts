@@ -3,19 +3,18 @@ import type { IncomingMessage } from "node:http";
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
 import { mount, route, startHttpServer, type HttpServer } from "@dstack/rpc";
-import type { ImageStore } from "../image/image-store.ts";
-import { clearImageCache } from "../kms-service.ts";
+import { clearImageCache, type ImageCaches } from "../image/clear-image-cache.ts";
 
 export interface AdminOptions {
   readonly listen: { readonly host: string; readonly port: number };
   /** Undefined only with `core.admin.insecure_no_auth`. */
   readonly token: string | undefined;
-  readonly images: ImageStore;
+  readonly caches: ImageCaches;
   readonly log: Logger;
 }
 
 /** The administration listener: plain HTTP, one shared token, its own address. */
-export function startAdminServer({ listen, token, images, log }: AdminOptions): Promise<HttpServer> {
+export function startAdminServer({ listen, token, caches, log }: AdminOptions): Promise<HttpServer> {
   return startHttpServer({
     listen,
     log,
@@ -32,7 +31,7 @@ export function startAdminServer({ listen, token, images, log }: AdminOptions): 
           route(kms.Admin.method.clearImageCache, {
             auth: "token",
             handle: async (request) => {
-              await clearImageCache(images, request.imageHash, request.configHash);
+              await clearImageCache(caches, request.imageHash, request.configHash);
               return {};
             },
           }),

@@ -9,10 +9,12 @@ import type { ImageSource } from "./image-store.ts";
 export interface OsImageVerifier {
   /** @throws KmsError `measurement-mismatch` naming the register, `image-mismatch`, `image-unavailable` */
   verify(vmConfig: string, report: TdReport, log: readonly EventLogEntry[]): Promise<void>;
+  /** Forgets what was computed before. */
+  forget(): void;
 }
 
 /** For folders marked development with `core.image.verify = false`. */
-export const noImageVerification: OsImageVerifier = { verify: () => Promise.resolve() };
+export const noImageVerification: OsImageVerifier = { verify: () => Promise.resolve(), forget: () => undefined };
 
 const MAX_KEPT = 32;
 
@@ -20,6 +22,7 @@ const MAX_KEPT = 32;
 export function osImageVerifier(images: ImageSource): OsImageVerifier {
   const kept = new Map<string, VmMeasurement>();
   return {
+    forget: () => kept.clear(),
     verify: async (vmConfig, report, log) => {
       const config = measured(() => parseVmConfig(vmConfig));
       if (config.osImageHash === undefined) throw new KmsError("image-mismatch", "vm_config: os_image_hash is missing");

@@ -10,7 +10,16 @@ export type Caller =
   | { readonly kind: "anonymous" }
   | { readonly kind: "attested"; readonly attestation: Attestation; readonly verified: VerifiedEvidence };
 
+/** Routes of rule `attested` pass their caller through `requireAttested` before they do anything for it. */
 export type CallerRule = "none" | "attested";
+
+export type AttestedCaller = Extract<Caller, { readonly kind: "attested" }>;
+
+/** @throws RpcError `unauthenticated` with the text that guests know */
+export function requireAttested(caller: Caller): AttestedCaller {
+  if (caller.kind === "attested") return caller;
+  throw new RpcError("unauthenticated", "App not allowed", { cause: new Error("No attestation provided") });
+}
 
 export interface EvidenceRule {
   readonly collateral: CollateralSource;
@@ -40,13 +49,7 @@ export interface CallerReaderOptions extends EvidenceRule {
  * verify is refused whatever the method.
  */
 export function callerReader(options: CallerReaderOptions): (rule: CallerRule, call: RpcCall) => Promise<Caller> {
-  return async (rule, call) => {
-    const caller = await readCaller(options, call);
-    if (rule === "attested" && caller.kind === "anonymous") {
-      throw new RpcError("unauthenticated", "App not allowed", { cause: new Error("No attestation provided") });
-    }
-    return caller;
-  };
+  return (_rule, call) => readCaller(options, call);
 }
 
 async function readCaller(options: CallerReaderOptions, call: RpcCall): Promise<Caller> {
