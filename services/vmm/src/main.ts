@@ -1,0 +1,161 @@
+import { once } from "node:events";
+import { join, dirname } from "node:path";
+import { mkdir } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { utf8 } from "@dstack/bytes";
+import { ConfigError } from "@dstack/config";
+import { lockFile, type FileLock } from "@dstack/files";
+import { createLogger, type Logger } from "@dstack/log";
+import { dispatch, errorResponse, mount, startHttpServer, stripPrefixes, type HttpExchange, type HttpServer } from "@dstack/rpc";
+import { chooseAccelerator, type Accelerator } from "./accelerator.ts";
+import { refuseForeignSite } from "./browser-guard.ts";
+import { VmmError } from "./errors.ts";
+import { createFleet } from "./fleet.ts";
+import { guestProxy } from "./guest-proxy.ts";
+import { hostApiHandler } from "./host-api.ts";
+import { httpRoutes, OS_IMAGES_PATH } from "./http-routes.ts";
+import { CHALLENGE, managementAuth } from "./management-auth.ts";
+import { findQemu } from "./qemu-binary.ts";
+import { connectSupervisor, ensureSupervisor } from "./supervisor-start.ts";
+import { readVmmConfig, type VmmConfig } from "./vmm-config.ts";
+import { READING_METHODS, REVISION, VERSION, vmmService } from "./vmm-service.ts";
+import { startWatch } from "./watch.ts";
+
+const USAGE = `Usage: vmm [-c FILE] [serve | check-config]
+  -c, --config FILE   configuration, on top of /etc/vmm/vmm.toml and ./vmm.toml
+      --version       print the version
+`;
+
+async function main(): Promise<void> {
+  // Work directories, sockets and logs are for our own user alone, from their first moment.
+  process.umask(0o077);
+  const { values, positionals } = parse(process.argv.slice(2));
+  if (values.help === true) return void process.stdout.write(USAGE);
+  if (values.version === true) return void process.stdout.write(`v${VERSION} (${REVISION})\n`);
+  const log = createLogger({ name: "vmm", level: process.env["DSTACK_LOG_LEVEL"] ?? "info" });
+  const config = await readVmmConfig(values.config, log);
+  if (positionals[0] === "check-config") return void process.stdout.write("configuration is valid\n");
+  await serve(config, log);
+}
+
+async function serve(config: VmmConfig, log: Logger): Promise<void> {
+  const clock = Date;
+  await mkdir(config.runPath, { recursive: true, mode: 0o700 });
+  // Two VMMs on one folder would start the same VMs twice.
+  const lock = await lockFile(join(config.runPath, ".vmm.lock"));
+  const qemu = await findQemu({ configured: config.cvm.qemu_path, version: config.cvm.qemu_version, env: process.env, log });
+  const supervisor = await connectSupervisor(config.supervisor, log);
+  let accelerator: Promise<Accelerator> | undefined;
+  let known: Accelerator | undefined;
+  let ensuring: Promise<unknown> | undefined;
+  const fleet = createFleet({
+    config,
+    qemu,
+    clock,
+    log,
+    supervisor,
+    // One at a time: two would race for the socket, and the loser reports a failure that is none.
+    ensureSupervisor: () =>
+      (ensuring ??= ensureSupervisor(supervisor, config.supervisor, log).finally(() => {
+        ensuring = undefined;
+      })),
+    hostApi: (vm) => hostApiHandler(vm, { config, log, clock, setState: (target, change) => fleet.setState(target, change) }),
+    accelerator: async (kernel) => {
+      accelerator ??= chooseAccelerator({ wanted: config.cvm.accelerator, qemu, cacheFile: join(config.runPath, ".accelerator.json"), log }, kernel).catch((error: unknown) => {
+        accelerator = undefined;
+        throw error;
+      });
+      return (known = await accelerator);
+    },
+  });
+  const service = vmmService({ fleet, supervisor, config, log, clock, node: () => ({ accelerator: known, qemuPath: qemu.path, qemuVersion: qemu.version }) });
+  if ("path" in config.listen) await mkdir(dirname(config.listen.path), { recursive: true });
+  await fleet.load();
+  const server = await startHttpServer({
+    listen: config.listen,
+    mounts: [mount("/prpc/", service), mount("/guest/", guestProxy(fleet, log))],
+    routes: httpRoutes({ fleet, config, consoleFolder: join(import.meta.dirname, "../console"), statusJson: () => statusJson(service) }),
+    guard: guardOf(config),
+    headers: { "x-app-version": `v${VERSION} (${REVISION})`, server: "dstack VMM" },
+    // A followed log stays open for as long as somebody reads it.
+    requestTimeoutMs: 120_000,
+    log,
+  });
+  const watch = startWatch({ fleet, config, log, clock });
+  if ("host" in config.listen && !config.auth.enabled && !isLoopback(config.listen.host)) {
+    log.warn({ address: server.address }, "the management API is open to the network without authentication; set auth.enabled");
+  }
+  log.info({ address: server.address, vms: fleet.all().length, qemu: qemu.path, qemuVersion: qemu.version }, "VMM ready");
+  await untilAsked(log);
+  watch.stop();
+  fleet.close();
+  await end(server, lock);
+  log.info("VMM ended; its VMs go on");
+}
+
+/** Authentication and the defence against other web sites, before anything else sees a request. */
+function guardOf(config: VmmConfig): (exchange: HttpExchange) => Promise<boolean> {
+  const allowed = managementAuth(config.auth);
+  return async ({ request, response, url }) => {
+    const method = request.method ?? "GET";
+    // Verifiers on this host fetch image bundles; they are no secret and carry their own hash.
+    if (url.pathname.startsWith(OS_IMAGES_PATH) && isLoopback(request.socket.remoteAddress ?? "127.0.0.1")) return true;
+    const foreign = refuseForeignSite({ method, headers: request.headers }, "host" in config.listen && !config.auth.enabled);
+    if (foreign !== undefined) {
+      response.writeHead(403, { "content-type": "text/plain; charset=utf-8" }).end(`${foreign}\n`);
+      return false;
+    }
+    if (!allowed({ method, headers: request.headers, query: url.searchParams })) {
+      response.writeHead(401, { "www-authenticate": CHALLENGE, "content-length": 0 }).end();
+      return false;
+    }
+    url.searchParams.delete("token");
+    const rpc = /^\/prpc\/([^/]+)$/.exec(url.pathname)?.[1];
+    const changes = rpc === undefined ? url.pathname.startsWith("/guest/") && url.pathname.endsWith("Shutdown") : !READING_METHODS.has(stripPrefixes(rpc, ["Vmm.", "Teepod."]));
+    if (method === "GET" && changes) {
+      const refusal = errorResponse(400, `${rpc ?? "Shutdown"} changes something and must be sent as POST`, true);
+      response.writeHead(refusal.status, { "content-type": refusal.contentType }).end(refusal.body);
+      return false;
+    }
+    return true;
+  };
+}
+
+async function statusJson(service: ReturnType<typeof vmmService>): Promise<Uint8Array> {
+  const query = new URLSearchParams();
+  const answer = await dispatch(
+    service,
+    { name: "Status", verb: "POST", query, contentType: "application/json", body: utf8("{}") },
+    { method: "Status", requestId: "vm", peerCertificate: undefined, remoteAddress: undefined, headers: {}, query, signal: AbortSignal.timeout(60_000) },
+  );
+  return answer.body;
+}
+
+const isLoopback = (address: string): boolean => /^(?:::ffff:)?127\./.test(address) || address === "::1";
+
+async function untilAsked(log: Logger): Promise<void> {
+  const signal = await Promise.race((["SIGTERM", "SIGINT"] as const).map((name) => once(process, name).then(() => name)));
+  log.info({ signal }, "ending");
+}
+
+async function end(server: HttpServer, lock: FileLock): Promise<void> {
+  await server.close();
+  await lock.release();
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, allowPositionals: true, options: { config: { type: "string", short: "c" }, version: { type: "boolean" }, help: { type: "boolean", short: "h" } } });
+  } catch (cause) {
+    throw new VmmError("config-invalid", `${(cause as Error).message}\n${USAGE}`, { cause });
+  }
+}
+
+main().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    const text = error instanceof ConfigError || error instanceof VmmError || error instanceof Error ? error.message : String(error);
+    process.stderr.write(`vmm: ${text}\n`);
+    process.exit(1);
+  },
+);

@@ -1,0 +1,175 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { toHex } from "@dstack/bytes";
+import { listImages, type ImageDirectory } from "@dstack/image";
+import type { Logger } from "@dstack/log";
+import { guestApi, kms, vmm } from "@dstack/proto";
+import { callRpc, DEFAULT_BODY_LIMIT_BYTES, httpTransport, route, type RpcService } from "@dstack/rpc";
+import { channelTransport, type VmChannel } from "@dstack/vm-channel";
+import type { Accelerator } from "./accelerator.ts";
+import { VmmError } from "./errors.ts";
+import type { Fleet } from "./fleet.ts";
+import { isBridge } from "./networks.ts";
+import type { SupervisedProcess, SupervisorClient } from "./supervisor-client.ts";
+import { NO_UPDATE } from "./update-vm.ts";
+import { vmInfo } from "./vm-info.ts";
+import { checkName, readCompose } from "./vm-request.ts";
+import type { Vm } from "./vm.ts";
+import type { VmmConfig } from "./vmm-config.ts";
+
+export interface VmmServiceOptions {
+  readonly fleet: Fleet;
+  readonly supervisor: SupervisorClient;
+  readonly config: VmmConfig;
+  readonly log: Logger;
+  readonly clock: { now(): number };
+  /** What the node runs VMs with, as far as it is known yet. */
+  readonly node: () => NodeFacts;
+}
+
+export interface NodeFacts {
+  readonly accelerator: Accelerator | undefined;
+  readonly qemuPath: string;
+  readonly qemuVersion: string | undefined;
+}
+
+export const VERSION = "0.6.0";
+export const REVISION = "git:00000000000000000000";
+
+export const GUEST_TIMEOUT_MS = 10_000;
+const KMS_TIMEOUT_MS = 15_000;
+
+/** Calls that only look. The rest must come as POST: a link or a picture on another site is a GET. */
+export const READING_METHODS: ReadonlySet<string> = new Set([
+  "GetComposeHash", "Status", "ListImages", "GetAppEnvEncryptPubKey", "GetInfo", "Version", "GetMeta", "ListGpus", "SvList", "ListRegistryImages",
+]);
+
+/** The `Vmm` service. The listener has authenticated the caller before a request gets here. */
+export function vmmService(options: VmmServiceOptions): RpcService<null, "management"> {
+  const { fleet, supervisor, config } = options;
+  const m = vmm.Vmm.method;
+  const row = (method: { readonly name: string }) => ({ auth: "management", bodyLimitBytes: config.limits[method.name] ?? DEFAULT_BODY_LIMIT_BYTES }) as const;
+  const noRegistry = async (): Promise<never> => {
+    throw new VmmError("unsupported", "image registry is not configured");
+  };
+  return {
+    prefixes: ["Vmm.", "Teepod."],
+    authenticate: async () => null,
+    log: options.log,
+    routes: [
+      route(m.createVm, { ...row(m.createVm), handle: async (request) => ({ id: await fleet.create(request) }) }),
+      route(m.startVm, { ...row(m.startVm), handle: ({ id }) => nothing(fleet.start(id)) }),
+      route(m.stopVm, { ...row(m.stopVm), handle: ({ id }) => nothing(fleet.stop(id)) }),
+      route(m.shutdownVm, { ...row(m.shutdownVm), handle: ({ id }) => nothing(shutdownGuest(fleet.get(id))) }),
+      route(m.removeVm, { ...row(m.removeVm), handle: ({ id }) => nothing(fleet.remove(id)) }),
+      route(m.updateVm, { ...row(m.updateVm), handle: async (request) => ({ id: await fleet.update(request) }) }),
+      route(m.upgradeApp, { ...row(m.upgradeApp), handle: async (request) => ({ id: await fleet.update(request) }) }),
+      route(m.resizeVm, {
+        ...row(m.resizeVm),
+        handle: async ({ id, vcpu, memory, diskSize, image }) => {
+          if ([vcpu, memory, diskSize, image].every((value) => value === undefined)) throw new VmmError("request-invalid", "resize request contains no updates");
+          return nothing(fleet.update({ ...NO_UPDATE, id, vcpu, memory, diskSize, image }));
+        },
+      }),
+      route(m.getComposeHash, {
+        ...row(m.getComposeHash),
+        handle: async ({ name, composeFile }) => {
+          checkName(name);
+          return { hash: toHex(readCompose(composeFile).composeHash) };
+        },
+      }),
+      route(m.status, { ...row(m.status), handle: (request) => status(request, options), extendJson: (json) => ({ ...json, node: nodeJson(options.node()) }) }),
+      route(m.getInfo, {
+        ...row(m.getInfo),
+        handle: async ({ id }) => {
+          await fleet.refresh();
+          const vm = fleet.find(id);
+          return vm === undefined ? { found: false } : { found: true, info: await vmInfo(vm, config, options.clock.now(), false) };
+        },
+      }),
+      route(m.listImages, { ...row(m.listImages), handle: async () => ({ images: (await listImages(config.imagePath, (image, reason) => options.log.warn({ image, reason }, "not an image"))).map(imageInfo) }) }),
+      route(m.getAppEnvEncryptPubKey, { ...row(m.getAppEnvEncryptPubKey), handle: ({ appId }) => askKms(config.kms_url, appId) }),
+      route(m.version, { ...row(m.version), handle: async () => ({ version: VERSION, rev: REVISION }) }),
+      route(m.getMeta, { ...row(m.getMeta), handle: async () => meta(config), extendJson: (json) => ({ ...json, node: nodeJson(options.node()) }) }),
+      route(m.listGpus, { ...row(m.listGpus), handle: async () => ({ gpus: [], allowAttachAll: config.cvm.gpu.allow_attach_all }) }),
+      route(m.reloadVms, { ...row(m.reloadVms), handle: () => fleet.load() }),
+      route(m.svList, { ...row(m.svList), handle: async () => ({ processes: (await supervisor.list()).map(processInfo) }) }),
+      route(m.svStop, {
+        ...row(m.svStop),
+        handle: async ({ id }) => {
+          if ((await supervisor.info(id)) === undefined) throw new VmmError("not-found", "Supervisor process not found");
+          return nothing(fleet.find(id) === undefined ? supervisor.stop(id) : fleet.stop(id));
+        },
+      }),
+      route(m.svRemove, { ...row(m.svRemove), handle: ({ id }) => nothing(supervisor.remove(id)) }),
+      route(m.listRegistryImages, { ...row(m.listRegistryImages), handle: async () => ({ images: [] }) }),
+      route(m.pullRegistryImage, { ...row(m.pullRegistryImage), handle: noRegistry }),
+      route(m.deleteImage, {
+        ...row(m.deleteImage),
+        handle: async () => {
+          throw new VmmError("unsupported", `images are not deleted through this API; remove the folder below ${config.imagePath} instead`);
+        },
+      }),
+    ],
+  };
+}
+
+/** The VM's channel. @throws VmmError `guest-unreachable` */
+export function guestChannel(vm: Vm): VmChannel {
+  if (vm.channel === undefined) throw new VmmError("guest-unreachable", `VM ${vm.id} is not running`);
+  return vm.channel;
+}
+
+const shutdownGuest = (vm: Vm): Promise<unknown> => callRpc(channelTransport(guestChannel(vm), "/api"), guestApi.GuestApi.method.shutdown, {}, { timeoutMs: GUEST_TIMEOUT_MS });
+
+async function status(request: vmm.StatusRequest, { fleet, config, clock }: VmmServiceOptions): Promise<MessageInitShape<typeof vmm.StatusResponseSchema>> {
+  await fleet.refresh();
+  const { ids, keyword, page, pageSize, brief } = request;
+  const matching = fleet.all().filter(({ id, manifest }) => {
+    if (ids.length > 0 && !ids.includes(id)) return false;
+    return keyword === "" || [manifest.name, id, manifest.app_id, manifest.image].some((text) => text.includes(keyword));
+  });
+  const shown = page >= 1 && pageSize >= 1 ? matching.slice((page - 1) * pageSize, page * pageSize) : matching;
+  const now = clock.now();
+  return { vms: await Promise.all(shown.map((vm) => vmInfo(vm, config, now, brief))), portMappingEnabled: config.cvm.port_mapping.enabled, total: matching.length };
+}
+
+function imageInfo(image: ImageDirectory): MessageInitShape<typeof vmm.ImageInfoSchema> {
+  return { name: image.name, description: JSON.stringify(image.metadata), version: image.version, isDev: image.metadata.is_dev };
+}
+
+function meta(config: VmmConfig): MessageInitShape<typeof vmm.GetMetaResponseSchema> {
+  const { cvm, gateway } = config;
+  const { networking } = cvm;
+  return {
+    kms: { url: cvm.kms_urls[0] ?? "", urls: cvm.kms_urls },
+    gateway: { url: config.gatewayUrls[0] ?? "", baseDomain: gateway.base_domain, port: gateway.port, agentPort: gateway.agent_port, urls: [...config.gatewayUrls] },
+    resources: { maxCvmNumber: cvm.cid_pool_size, maxAllocableVcpu: cvm.max_allocable_vcpu, maxAllocableMemoryInMb: cvm.max_allocable_memory_in_mb },
+    networking: {
+      supportedModes: ["user", ...(networking.bridge !== "" && isBridge(networking.bridge) ? ["bridge"] : [])],
+      defaultMode: networking.mode === "custom" ? "" : networking.mode,
+      defaultBridge: networking.bridge,
+    },
+  };
+}
+
+function nodeJson({ accelerator, qemuPath, qemuVersion }: NodeFacts): object {
+  return { accelerator: accelerator?.kind ?? "not tried yet", accelerator_reason: accelerator?.reason ?? "the first start of a VM tries it", qemu_path: qemuPath, qemu_version: qemuVersion ?? "" };
+}
+
+function processInfo({ config, state }: SupervisedProcess): MessageInitShape<typeof vmm.SvProcessInfoSchema> {
+  const status = typeof state.status === "string" ? state.status : "exited" in state.status ? `exited(${state.status.exited})` : `error(${state.status.error})`;
+  return { id: config.id, name: config.name, status, ...(state.pid == null ? {} : { pid: state.pid }), command: [config.command, ...config.args].join(" "), note: config.note };
+}
+
+/** The KMS's certificate is not checked: whoever encrypts checks the key's signature, and the VMM is no party to that. */
+async function askKms(kmsUrl: string, appId: Uint8Array): Promise<MessageInitShape<typeof vmm.PublicKeyResponseSchema>> {
+  if (kmsUrl === "") throw new VmmError("unsupported", "KMS is not configured");
+  const transport = httpTransport({ baseUrl: `${kmsUrl.replace(/\/$/, "")}/prpc`, tls: { rejectUnauthorized: false } });
+  const { publicKey, signature, timestamp, signatureV1 } = await callRpc(transport, kms.KMS.method.getAppEnvEncryptPubKey, { appId }, { timeoutMs: KMS_TIMEOUT_MS });
+  return { publicKey, signature, timestamp, signatureV1 };
+}
+
+async function nothing(work: Promise<unknown>): Promise<Record<never, never>> {
+  await work;
+  return {};
+}

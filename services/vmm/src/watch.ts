@@ -1,0 +1,109 @@
+import type { Logger } from "@dstack/log";
+import { errorChain } from "@dstack/rpc";
+import { onExited, onRunning } from "./auto-restart.ts";
+import type { Fleet } from "./fleet.ts";
+import { rotateLog } from "./log-rotation.ts";
+import { stat } from "node:fs/promises";
+import { addEvent, isRunning, type Vm } from "./vm.ts";
+import type { VmmConfig } from "./vmm-config.ts";
+
+export interface WatchOptions {
+  readonly fleet: Fleet;
+  readonly config: VmmConfig;
+  readonly log: Logger;
+  readonly clock: { now(): number };
+  readonly periodMs?: number;
+}
+
+const PERIOD_MS = 1_000;
+
+/** Looks after the VMs until stopped: notices ends, restarts by the policy, rotates logs. */
+export function startWatch(options: WatchOptions): { stop(): void } {
+  let lastRestartMs = Number.NEGATIVE_INFINITY;
+  let lastRotationMs = Number.NEGATIVE_INFINITY;
+  let stopped = false;
+  let timer: NodeJS.Timeout | undefined;
+  const look = async (): Promise<void> => {
+    const now = options.clock.now();
+    await options.fleet.refresh();
+    const { auto_restart: policy, log: rotation } = options.config.cvm;
+    if (policy.enabled && now - lastRestartMs >= policy.interval * 1_000) {
+      lastRestartMs = now;
+      for (const vm of options.fleet.all()) await considerRestart(vm, options, now);
+    }
+    if (rotation.max_bytes > 0 && now - lastRotationMs >= Math.max(1, rotation.check_interval_secs) * 1_000) {
+      lastRotationMs = now;
+      for (const vm of options.fleet.all().filter(isRunning)) await rotateLarge(vm, options.config, now);
+    }
+  };
+  const round = async (): Promise<void> => {
+    try {
+      await look();
+    } catch (error) {
+      options.log.error({ error: errorChain(error) }, "looking after the VMs failed; trying again");
+    }
+    if (!stopped) timer = setTimeout(round, options.periodMs ?? PERIOD_MS);
+  };
+  void round();
+  return {
+    stop: () => {
+      stopped = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** A VM whose guest refused to boot is not restarted: the same files would be refused again, for ever. */
+async function considerRestart(vm: Vm, { fleet, config, log }: WatchOptions, nowMs: number): Promise<void> {
+  const policy = config.cvm.auto_restart;
+  const now = nowMs / 1_000;
+  if (isRunning(vm)) {
+    vm.restart = onRunning(vm.restart, policy, now).state;
+    return;
+  }
+  if (!vm.state.started || vm.removing || vm.broken !== undefined || vm.state.bootError !== "") return;
+  const { state, decision } = onExited(vm.restart, policy, now);
+  vm.restart = state;
+  switch (decision.kind) {
+    case "wait":
+      return;
+    case "scheduled":
+      log.warn({ vm: vm.id, delay: decision.delay, reason: vm.exitReason }, "VM ended and will be started again");
+      return;
+    case "exhausted": {
+      const text = `Automatic restart stopped after ${decision.attempts} failed attempts`;
+      addEvent(vm, "vmm.auto_restart.exhausted", text, nowMs, config.event_buffer_size);
+      vm.exitReason = vm.exitReason === "" ? text : `${text}: ${vm.exitReason}`;
+      log.error({ vm: vm.id, reason: vm.exitReason }, "automatic restart given up");
+      return;
+    }
+    case "restart":
+      log.info({ vm: vm.id, attempt: decision.attempt }, "starting VM again");
+      await fleet.restart(vm.id).catch((error: unknown) => {
+        vm.exitReason = errorChain(error);
+        addEvent(vm, "vmm.auto_restart.failed", vm.exitReason, nowMs, config.event_buffer_size);
+        log.error({ vm: vm.id, attempt: decision.attempt, error: vm.exitReason }, "VM could not be started again");
+      });
+      // A failed start must leave the VM marked as one that should run, or nothing tries again.
+      await fleet.setState(vm, { started: true });
+      return;
+  }
+}
+
+async function rotateLarge(vm: Vm, { cvm }: VmmConfig, nowMs: number): Promise<void> {
+  const { file } = vm.folder;
+  const logs = [file.stdoutLog, file.stderrLog, ...(appendsSerial(vm) ? [file.serialLog] : [])];
+  for (const log of logs) {
+    const size = (await stat(log).catch(() => undefined))?.size ?? 0;
+    if (size > cvm.log.max_bytes) await rotateLog(log, cvm.log, new Date(nowMs));
+  }
+}
+
+/** Only a QEMU that appends to its serial log survives that the file is cut. */
+function appendsSerial(vm: Vm): boolean {
+  try {
+    return (JSON.parse(vm.process?.config.note ?? "") as { serial_logappend?: unknown }).serial_logappend === true;
+  } catch {
+    return false; // A note of an older VMM.
+  }
+}
