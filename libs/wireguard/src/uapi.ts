@@ -3,6 +3,7 @@
  * lines of `key=value`, an empty line, an answer that ends with `errno=N` and an empty line.
  */
 import { connect } from "node:net";
+import { getSystemErrorMap } from "node:util";
 import { WireGuardError } from "./errors.ts";
 import { formatEndpoint, parseEndpoint } from "./endpoint.ts";
 import { formatNetwork } from "./ipv4.ts";
@@ -41,9 +42,14 @@ export function uapiExchange(socketPath: string, request: string, timeoutMs = 5_
       clearTimeout(timer);
       socket.destroy();
       if (end[1] === "0") resolve(Buffer.concat(chunks).toString("latin1"));
-      else reject(new WireGuardError("device-refused", `WireGuard device at ${socketPath} refused its configuration: errno ${end[1]}`));
+      else reject(new WireGuardError("device-refused", `WireGuard device at ${socketPath} refused its configuration: ${refusal(Number(end[1]))}`));
     });
   });
+}
+
+function refusal(errno: number): string {
+  const name = getSystemErrorMap().get(errno)?.[0] ?? `errno ${errno}`;
+  return name === "EADDRINUSE" ? "EADDRINUSE, its UDP port is in use" : name;
 }
 
 /** Lines that add a peer or bring it to exactly this state; its session stays. */

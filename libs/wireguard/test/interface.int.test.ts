@@ -1,6 +1,7 @@
 import { test, type TestContext } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -72,6 +73,23 @@ test("an owner is told when wireguard-go ends by itself", { timeout: 60_000 }, a
   await terminate(Number(pid));
   assert.equal((await lost.promise).code, "interface-failed");
   await device.close();
+});
+
+test("a UDP port that is taken is said to be", { timeout: 60_000 }, async (t) => {
+  if (impossible(t)) return;
+  const holder = createSocket("udp4");
+  holder.bind(0);
+  await once(holder, "listening");
+  const device = await openWireGuard({ name: NAME, address: parseNetwork("10.213.0.1/24") });
+  try {
+    const { privateKey } = generateWireGuardKeys();
+    await assert.rejects(device.apply({ privateKey, listenPort: holder.address().port, peers: [] }), (error) => error instanceof WireGuardError && error.code === "device-refused" && /in use/i.test(error.message));
+    await device.apply({ privateKey, listenPort: 0, peers: [peer(2)] });
+    assert.equal((await device.peers()).length, 1, "it works again once the port is another");
+  } finally {
+    await device.close();
+    holder.close();
+  }
 });
 
 test("names that are no device names are refused before any program runs", async () => {

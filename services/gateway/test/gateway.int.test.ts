@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { connect as connectH2 } from "node:http2";
 import { get as getHttps, type RequestOptions } from "node:https";
-import { connect as tcp } from "node:net";
+import { connect as tcp, createServer } from "node:net";
 import { join } from "node:path";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -225,6 +225,16 @@ it("when wireguard-go dies the tunnel comes back by itself", async () => {
   process.kill(Number(found.stdout.trim()), "SIGKILL");
   await eventually(async () => gateway.lines.some((line) => line.includes("the WireGuard device is gone")));
   await eventually(async () => (await fetchThrough(appHex).catch(() => ({ status: 0 }))).status === 200, 20_000);
+});
+
+it("a start that fails half-way undoes what it did", async () => {
+  await gateway.stop("SIGTERM");
+  const squatter = createServer().listen(lab.proxyPort, "127.0.0.1");
+  await once(squatter, "listening");
+  await assert.rejects(lab.startGateway(), /gateway ended with 1[\s\S]*EADDRINUSE/);
+  assert.equal(await interfaceExists(lab.interface), false);
+  squatter.close();
+  gateway = await lab.startGateway();
 });
 
 it("no private key or token shows in the log", async () => {

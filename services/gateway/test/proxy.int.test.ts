@@ -19,7 +19,7 @@ const DOMAIN = "apps.test";
 const certificate = serverCertificate(`*.${DOMAIN}`);
 const { log, lines } = memoryLog();
 const counters = new ProxyCounters();
-const answers = httpAnswers({ acmeInfo: () => ({}) });
+const answers = httpAnswers({ acmeInfo: () => ({}) }, 1_500);
 const watchdog = new Watchdog({ idleMs: 1_000, totalMs: 60_000, now: Date.now });
 let folder: string;
 let listener: ProxyListener;
@@ -166,6 +166,26 @@ test("refused names get an HTTP answer, HEAD and broken requests too, and the co
   await quiet();
 });
 
+test("a refused client that sends nothing, or not enough, is not kept", async () => {
+  const [silent, drip, h2] = [await dial("none"), await dial("none"), await dial("none-80g")];
+  const started = Date.now();
+  drip.write("GET / HT");
+  for (const socket of [silent, drip, h2]) socket.resume();
+  await Promise.all([once(silent, "close"), once(drip, "close"), once(h2, "close")]);
+  assert.ok(Date.now() - started < 4_000);
+  await quiet();
+});
+
+test("the name health answers its one path", async () => {
+  for (const [path, status] of [["/", 200], ["/x", 404]] as const) {
+    const client = await dial("health");
+    client.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    let text = "";
+    for await (const chunk of client) text += String(chunk);
+    assert.ok(text.startsWith(`HTTP/1.1 ${status} `), text);
+  }
+});
+
 test("connections over the limit are turned away and counted", async () => {
   const sockets = await Promise.all(
     Array.from({ length: 160 }, async () => {
@@ -182,7 +202,7 @@ test("connections over the limit are turned away and counted", async () => {
   await quiet();
 });
 
-test("a ClientHello that drips in is read, one that takes too long is not waited for", async () => {
+test("a ClientHello that never comes whole is not waited for", async () => {
   onBackend = (socket) => socket.end("ok");
   const slow = connect(listener.ports[0] ?? 0, "127.0.0.1");
   slow.on("error", () => undefined);

@@ -129,7 +129,7 @@ export const gatewaySchema = z.object({
     certbot: z.record(z.string(), z.unknown()).default({}),
     recycle: recycle.prefault({}),
     sync: sync.prefault({}),
-  }),
+  }).prefault({}),
 });
 
 export type RawGatewayConfig = z.output<typeof gatewaySchema>;

@@ -11,8 +11,8 @@ export interface Explanation {
 export interface HttpAnswers {
   /** Answers the first HTTP request on the connection with the explanation; other protocols are closed. */
   explain(socket: Duplex, explanation: Explanation): void;
-  /** Serves the reserved name `gateway`. */
-  own(socket: Duplex): void;
+  /** Serves the reserved names `gateway` and `health`. */
+  own(socket: Duplex, name: string): void;
   close(): void;
 }
 
@@ -20,22 +20,33 @@ export interface OwnPages {
   readonly acmeInfo: () => unknown;
 }
 
-const LIMITS = { requestTimeout: 10_000, headersTimeout: 10_000, keepAliveTimeout: 5_000, maxHeaderSize: 32 * 1024 };
+const LIMITS = { keepAliveTimeout: 5_000, maxHeaderSize: 32 * 1024 };
+const DEADLINE_MS = 10_000;
 
-export function httpAnswers(pages: OwnPages): HttpAnswers {
+/** `deadlineMs` bounds how long any of these connections lasts: a server that does not listen enforces no timeouts of its own. */
+export function httpAnswers(pages: OwnPages, deadlineMs = DEADLINE_MS): HttpAnswers {
   const explanations = new WeakMap<object, Explanation>();
   const explaining = createServer(LIMITS, (request, response) => {
     const { status, text } = explanations.get(request.socket) ?? { status: 500, text: "internal error" };
     response.writeHead(status, { "content-type": "text/plain; charset=utf-8", connection: "close", "cache-control": "no-store" }).end(`dstack gateway: ${text}\n`);
   });
-  const owning = createServer(LIMITS, (request, response) => answerOwn(pages, request, response));
+  const healthSockets = new WeakSet<object>();
+  const owning = createServer(LIMITS, (request, response) => {
+    if (healthSockets.has(request.socket)) answerHealth(request, response);
+    else answerOwn(pages, request, response);
+  });
   for (const server of [explaining, owning]) closeOnNonsense(server);
   return {
     explain: (socket, explanation) => {
       explanations.set(socket, explanation);
+      endBy(socket, deadlineMs);
       explaining.emit("connection", socket);
     },
-    own: (socket) => void owning.emit("connection", socket),
+    own: (socket, name) => {
+      if (name === "health") healthSockets.add(socket);
+      endBy(socket, deadlineMs);
+      owning.emit("connection", socket);
+    },
     close: () => {
       explaining.closeAllConnections();
       owning.closeAllConnections();
@@ -45,6 +56,17 @@ export function httpAnswers(pages: OwnPages): HttpAnswers {
 
 function closeOnNonsense(server: Server): void {
   server.on("clientError", (_error, socket) => socket.destroy());
+}
+
+function endBy(socket: Duplex, deadlineMs: number): void {
+  const timer = setTimeout(() => socket.destroy(), deadlineMs);
+  timer.unref();
+  socket.once("close", () => clearTimeout(timer));
+}
+
+/** What load balancers were told to ask at first. */
+function answerHealth(request: IncomingMessage, response: ServerResponse): void {
+  response.writeHead(request.method === "GET" && request.url === "/" ? 200 : 404, { "content-length": 0 }).end();
 }
 
 const PATHS = ["/index", "/app-info", "/acme-info"];

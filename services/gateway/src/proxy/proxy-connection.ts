@@ -137,14 +137,14 @@ export class ProxyConnection {
   #own(client: Duplex, address: AppAddress, name: string): void {
     if (address.port !== 80 || address.mode !== "terminate") return this.#explain(client, address, "invalid-name", name, { status: 404, text: `"${address.id}" answers on its default port only` });
     this.#options.counters.outcomes.own += 1;
-    this.#options.answers.own(client);
+    this.#options.answers.own(client, address.id);
   }
 
   #explain(client: Duplex, address: AppAddress, outcome: Outcome, name: string, explanation: Explanation): void {
     this.#options.counters.outcomes[outcome] += 1;
     this.#options.log.info({ sni: name, outcome, reason: explanation.text }, "connection refused");
     // A client that negotiated h2 would take HTTP/1.1 for a broken peer.
-    if (address.mode === "h2") client.end();
+    if (address.mode === "h2") client.end(() => client.destroy());
     else this.#options.answers.explain(client, { status: explanation.status, text: `${explanation.text} (asked for ${name})` });
   }
 
