@@ -19,8 +19,6 @@ export async function doctor(layout: StackLayout, env: NodeJS.ProcessEnv, format
     program("qemu", `${qemuFolder(layout, env)}/qemu-system-x86_64`, ["--version"], "boots the guests; the bootstrap fetches it"),
     program("wg", "wg", ["--version"], "apt-get install wireguard-tools"),
     program("ip", "ip", ["-V"], "apt-get install iproute2"),
-    program("mksquashfs", "mksquashfs", ["-version"], "apt-get install squashfs-tools"),
-    program("veritysetup", "veritysetup", ["--version"], "apt-get install cryptsetup-bin"),
     device("/dev/kvm", "hardware virtualisation; without it guests are emulated (slower, works)"),
     device("/dev/net/tun", "carries the gateway's tunnel where the kernel has no WireGuard"),
     device("/dev/vhost-vsock", "host-guest sockets; without it a virtio-serial port does the same"),
