@@ -20,6 +20,8 @@ export interface DataDiskOptions {
   readonly key: Uint8Array;
   readonly run: RunProgram;
   readonly log: Logger;
+  /** Where a RAM file system for the header is mounted; for tests. */
+  readonly headerFolder?: string;
   /** Told which way it goes, before the long part. */
   readonly onProgress: (what: "initializing data disk" | "mounting data disk") => void;
 }
@@ -33,19 +35,19 @@ export interface DataDiskOptions {
  * @throws GuestError `disk-invalid`, `disk-key-wrong`
  */
 export async function openDataDisk(options: DataDiskOptions): Promise<{ readonly initialized: boolean }> {
-  const { device, run } = options;
+  const { device, run, headerFolder = HEADER_FOLDER } = options;
   const start = await readStart(device, PROBE_BYTES);
   const content = diskContent(start);
   if (content === "damaged-luks") throw new GuestError("disk-invalid", `data disk ${device}: its first LUKS header copy is gone, its second is there; restore the header from a backup of the disk, or give the VM a new disk`);
   if (content === "other") throw new GuestError("disk-invalid", `data disk ${device} holds something that is not ours; give the VM a blank disk`);
-  await run("mount", ["-t", "tmpfs", "-o", "size=64M,mode=0700,nosuid,nodev,noexec", "tmpfs", await folder(HEADER_FOLDER)]);
-  const header = join(HEADER_FOLDER, "luks-header");
+  await run("mount", ["-t", "tmpfs", "-o", "size=64M,mode=0700,nosuid,nodev,noexec", "tmpfs", await folder(headerFolder)]);
+  const header = join(headerFolder, "luks-header");
   try {
     if (content === "blank") await makeDisk(options, header);
     else await openDisk(options, header);
   } finally {
     await rm(header, { force: true });
-    await run("umount", [HEADER_FOLDER]);
+    await run("umount", [headerFolder]);
   }
   return { initialized: content === "blank" };
 }
