@@ -16,6 +16,7 @@ import { certificateIssuer } from "./certificates.ts";
 import type { AgentState } from "./agent/agent-state.ts";
 import { demoCertificate, type DemoCertificate } from "./agent/demo-certificate.ts";
 import { startListeners } from "./agent/listeners.ts";
+import { cpuSeconds } from "./cpu-seconds.ts";
 import { closeDataDisk, findDataDevice, openDataDisk } from "./data-disk.ts";
 import { startContainerd, startDocker, type Docker } from "./docker.ts";
 import { dockerApi } from "./docker-api.ts";
@@ -134,6 +135,7 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   cleanups.push(() => stopApp(compose, paths.dstack, run, log));
   options.console("[  OK  ] Finished App Compose Service.");
   progress("done");
+  log.info(await cpuSeconds(), "CPU time of the boot");
   demo.current();
   void pruneDocker(docker.api, log);
 }

@@ -6,3 +6,5 @@ export type { BuildProgress } from "./progress.ts";
 export { FLAVOURS } from "./recipe.ts";
 export type { Flavour } from "./recipe.ts";
 export { readBusybox } from "./read-busybox.ts";
+export { makeCpio } from "./cpio.ts";
+export type { CpioEntry } from "./cpio.ts";
