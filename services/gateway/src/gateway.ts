@@ -43,6 +43,8 @@ export interface Gateway {
 
 const CERTIFICATE_POLL_MS = 30_000;
 const DRAIN_MS = 1_000;
+/** How long after it registered, or after our start, a CVM's first handshake is worth waiting for. */
+const SETTLING_MS = 30_000;
 /** An idle CVM shakes hands every two minutes: anything less would call it dead in between. */
 const MIN_HANDSHAKE_STALE_MS = 180_000;
 
@@ -152,6 +154,8 @@ async function start(config: GatewayConfig, deps: GatewayDeps, onStop: (step: ()
         chooser: choices,
         policies,
         refreshHandshakes: () => tunnel.refresh(),
+        isSettling: (instance) => now() - Math.max(instance.registeredAt * 1_000, startedAtMs) < SETTLING_MS,
+        now,
         counters,
         maxConnectionsPerApp: proxy.max_connections_per_app,
         connectTimeoutMs: proxy.timeouts.connect,

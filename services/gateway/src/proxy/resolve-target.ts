@@ -1,9 +1,10 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { formatIpv4 } from "@dstack/wireguard";
 import type { Instance } from "../registration/instance.ts";
 import { allowsPort } from "../registration/port-policy.ts";
 import type { Registry } from "../registration/registry.ts";
 import type { AppAddress } from "./app-address.ts";
-import type { InstanceChooser } from "./instance-chooser.ts";
+import type { Choice, InstanceChooser } from "./instance-chooser.ts";
 import type { PolicySource } from "./policy-source.ts";
 import type { ProxyCounters, Outcome } from "./proxy-counters.ts";
 import type { Explanation } from "./http-answers.ts";
@@ -21,11 +22,15 @@ export type Resolution =
   | { readonly kind: "refused"; readonly outcome: Outcome; readonly explanation: Explanation };
 
 export interface ResolverOptions {
-  readonly registry: Pick<Registry, "get">;
+  readonly registry: Pick<Registry, "get" | "ofApp">;
   readonly chooser: InstanceChooser;
   readonly policies: Pick<PolicySource, "fetch">;
   /** Reads handshakes again: a CVM that registered a moment ago is not in the last reading. */
   readonly refreshHandshakes: () => Promise<void>;
+  /** Whether an instance's first handshake is still to be expected: it, or this gateway, is that new. */
+  readonly isSettling: (instance: Instance) => boolean;
+  /** Milliseconds. */
+  readonly now: () => number;
   readonly counters: ProxyCounters;
   readonly maxConnectionsPerApp: number;
   readonly connectTimeoutMs: number;
@@ -37,11 +42,7 @@ export interface ResolverOptions {
 export async function resolveTarget(address: AppAddress, options: ResolverOptions): Promise<Resolution> {
   const { id, port } = address;
   if (options.localhostBackend && id === "localhost") return { kind: "backends", backends: [{ host: "127.0.0.1", port, instanceId: id, proxyHeader: false }] };
-  let choice = options.chooser.choose(id);
-  if (choice.kind === "unhealthy") {
-    await options.refreshHandshakes();
-    choice = options.chooser.choose(id);
-  }
+  const choice = await chooseOrWait(id, options);
   if (choice.kind === "unknown") return refused("unknown-app", 404, `no app or instance "${id}" is registered here`);
   if (choice.kind === "unhealthy") return refused("no-healthy-instance", 503, `no healthy instance for ${id}: none of its CVMs was heard of lately`);
   const known = await withPolicies(choice.instances, options);
@@ -58,6 +59,22 @@ export async function resolveTarget(address: AppAddress, options: ResolverOption
     kind: "backends",
     backends: allowed.map((instance) => ({ host: formatIpv4(instance.address), port, instanceId: instance.instanceId, proxyHeader: instance.portPolicy?.ports.get(port) ?? false })),
   };
+}
+
+const POLL_MS = 100;
+
+/** The choice; where nobody was heard of, after another look, and for newcomers after waiting up to the time for connecting. */
+async function chooseOrWait(id: string, options: ResolverOptions): Promise<Choice> {
+  const { chooser, registry, now } = options;
+  const deadline = now() + options.connectTimeoutMs;
+  let choice = chooser.choose(id);
+  while (choice.kind === "unhealthy") {
+    await options.refreshHandshakes();
+    choice = chooser.choose(id);
+    if (choice.kind !== "unhealthy" || now() >= deadline || !registry.ofApp(id).some(options.isSettling)) break;
+    await sleep(POLL_MS);
+  }
+  return choice;
 }
 
 /** Waits, within the time for connecting, for policies that are being asked for. */
