@@ -86,6 +86,7 @@ test("passthrough brings the bytes to the app untouched", { skip }, async () => 
       }
     });
     socket.on("error", reject);
+    socket.on("close", () => reject(new Error(`closed after ${received.length} of ${hello.length} bytes`)));
     socket.setTimeout(20_000, () => socket.destroy(new Error("no echo")));
   });
   assert.deepEqual(echoed, hello);

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { cp, link, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+import { cp, link, mkdir, readdir, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cleanUp, stopEverything } from "../../cli/src/stack/cleanup.ts";
@@ -40,16 +40,19 @@ export function cannotBoot(): string | undefined {
 }
 
 export async function createDeployment(portBase: number): Promise<Deployment> {
-  const state = await mkdtemp(join(tmpdir(), "dstack-e2e-"));
+  // Named by its ports, so that what a killed run left behind is found and stopped by the next.
+  const state = join(tmpdir(), `dstack-e2e-${portBase}`);
   const cacheOfUser = stackLayout(process.env).cache;
   // Own images and KMS cache, so that a test may damage them; tools and QEMU are the user's.
   const cache = join(state, "cache", "dstack");
+  const env: NodeJS.ProcessEnv = { ...process.env, XDG_STATE_HOME: state, XDG_CACHE_HOME: join(state, "cache"), DSTACK_PORT_BASE: String(portBase), DSTACK_QEMU_DIR: process.env["DSTACK_QEMU_DIR"] ?? join(cacheOfUser, "qemu", "current", "bin") };
+  const layout = stackLayout(env);
+  await stopEverything(layout, env);
+  await rm(state, { recursive: true, force: true });
   await mkdir(join(cache, "images", IMAGE), { recursive: true });
   await copyImage(join(cacheOfUser, "images"), join(cache, "images"));
-  const env = { ...process.env, XDG_STATE_HOME: state, XDG_CACHE_HOME: join(state, "cache"), DSTACK_PORT_BASE: String(portBase), DSTACK_QEMU_DIR: process.env["DSTACK_QEMU_DIR"] ?? join(cacheOfUser, "qemu", "current", "bin") };
   await cp(join(cacheOfUser, "tools"), join(cache, "tools"), { recursive: true, verbatimSymlinks: true });
   await symlink(join(cacheOfUser, "image-build"), join(cache, "image-build"));
-  const layout = stackLayout(env);
   const stopped = new AbortController();
   const services = createServices(layout, env, stopped.signal);
   return {
