@@ -68,7 +68,7 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
       return (known = await accelerator);
     },
   });
-  const service = vmmService({ fleet, supervisor, config, log, clock, node: () => ({ accelerator: known, qemuPath: qemu.path, qemuVersion: qemu.version }) });
+  const service = vmmService({ fleet, supervisor, config, log, clock, node: () => ({ accelerator: known, qemuPath: qemu.path, qemuVersion: qemu.version, teeSimulator: config.cvm.tee_simulator !== undefined }) });
   if ("path" in config.listen) await mkdir(dirname(config.listen.path), { recursive: true });
   await fleet.load();
   const server = await startHttpServer({

@@ -74,7 +74,10 @@ export function vmStatus(vm: Vm): VmStatus {
   return vm.state.started ? "exited" : "stopped";
 }
 
+/** Keeps an event; one that only repeats the last is left out, so that waiting does not push out what came before. */
 export function addEvent(vm: Vm, event: string, body: string, timestampMs: number, capacity: number): void {
+  const last = vm.events.at(-1);
+  if (last?.event === event && last.body === body) return;
   vm.events.push({ event, body, timestampMs });
   if (vm.events.length > capacity) vm.events.splice(0, vm.events.length - capacity);
 }

@@ -30,6 +30,8 @@ export interface NodeFacts {
   readonly accelerator: Accelerator | undefined;
   readonly qemuPath: string;
   readonly qemuVersion: string | undefined;
+  /** Whether VMs with a simulated TEE may be created. */
+  readonly teeSimulator: boolean;
 }
 
 export const VERSION = "0.6.0";
@@ -152,8 +154,8 @@ function meta(config: VmmConfig): MessageInitShape<typeof vmm.GetMetaResponseSch
   };
 }
 
-function nodeJson({ accelerator, qemuPath, qemuVersion }: NodeFacts): object {
-  return { accelerator: accelerator?.kind ?? "not tried yet", accelerator_reason: accelerator?.reason ?? "the first start of a VM tries it", qemu_path: qemuPath, qemu_version: qemuVersion ?? "" };
+function nodeJson({ accelerator, qemuPath, qemuVersion, teeSimulator }: NodeFacts): object {
+  return { accelerator: accelerator?.kind ?? "not tried yet", accelerator_reason: accelerator?.reason ?? "the first start of a VM tries it", qemu_path: qemuPath, qemu_version: qemuVersion ?? "", tee_simulator: teeSimulator };
 }
 
 function processInfo({ config, state }: SupervisedProcess): MessageInitShape<typeof vmm.SvProcessInfoSchema> {
