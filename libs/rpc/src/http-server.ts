@@ -3,11 +3,14 @@ import { createServer as createPlainServer, type IncomingMessage, type Server, t
 import { createServer as createTlsServer } from "node:https";
 import { chmod, unlink } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
-import { Server as TlsServer, TLSSocket, type SecureContextOptions } from "node:tls";
+import { Server as TlsServer, TLSSocket, type DetailedPeerCertificate, type SecureContextOptions } from "node:tls";
 import type { Logger } from "@dstack/log";
 import { dispatch, errorResponse, isJsonCall, stripPrefixes, type RpcRequest, type RpcResponse, type RpcService } from "./dispatch.ts";
 import { errorChain, RpcError } from "./errors.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
+
+/** More than any chain that could be accepted; what a peer sends beyond it is not looked at. */
+const MAX_PEER_CERTIFICATES = 6;
 
 /** A TCP address or a Unix socket; a stale socket file is removed before binding. */
 export type Listen = { readonly host: string; readonly port: number } | { readonly path: string; readonly mode?: number };
@@ -157,7 +160,7 @@ async function serveRpc(mounted: RpcMount, { request, response, url, requestId }
   const call: RpcCall = {
     method: stripPrefixes(name, service.prefixes),
     requestId,
-    peerCertificate: request.socket instanceof TLSSocket ? peerCertificate(request.socket) : undefined,
+    peerCertificates: request.socket instanceof TLSSocket ? peerCertificates(request.socket) : [],
     remoteAddress: request.socket.remoteAddress,
     headers: request.headers,
     query: url.searchParams,
@@ -178,9 +181,17 @@ async function serveRpc(mounted: RpcMount, { request, response, url, requestId }
   send(response, await dispatch(service, rpc, call));
 }
 
-function peerCertificate(socket: TLSSocket): Uint8Array | undefined {
-  const raw = socket.getPeerX509Certificate()?.raw;
-  return raw === undefined ? undefined : new Uint8Array(raw);
+function peerCertificates(socket: TLSSocket): readonly Uint8Array[] {
+  const chain: Uint8Array[] = [];
+  // Node's types say this is always a certificate; without one it is an empty object.
+  let next: Partial<DetailedPeerCertificate> | undefined = socket.getPeerCertificate(true);
+  while (next?.raw !== undefined && chain.length < MAX_PEER_CERTIFICATES) {
+    chain.push(new Uint8Array(next.raw));
+    // A root is its own issuer.
+    if (next.issuerCertificate === undefined || next.issuerCertificate.raw.equals(next.raw)) break;
+    next = next.issuerCertificate;
+  }
+  return chain;
 }
 
 function send(response: ServerResponse, answer: RpcResponse): void {

@@ -6,8 +6,11 @@ export interface RpcCall {
   /** Method name without the service prefix. */
   readonly method: string;
   readonly requestId: string;
-  /** DER of the certificate that the peer proved to own, where the transport is mutual TLS. */
-  readonly peerCertificate: Uint8Array | undefined;
+  /**
+   * DER of the certificates that the peer showed, leaf first, where the transport is mutual TLS.
+   * Only possession of the leaf's key is proven; the chain is for the rule to verify.
+   */
+  readonly peerCertificates: readonly Uint8Array[];
   readonly remoteAddress: string | undefined;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly query: URLSearchParams;

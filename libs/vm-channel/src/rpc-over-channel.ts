@@ -36,7 +36,7 @@ export function channelHandler<Caller, Auth extends string>(service: RpcService<
     const answer = await dispatch(
       service,
       { name, verb: "POST", query, contentType: "application/json", body: utf8(JSON.stringify(json)) },
-      { method: stripPrefixes(name, service.prefixes), requestId: "channel", peerCertificate: undefined, remoteAddress: undefined, headers: {}, query, signal },
+      { method: stripPrefixes(name, service.prefixes), requestId: "channel", peerCertificates: [], remoteAddress: undefined, headers: {}, query, signal },
     );
     return { status: answer.status, json: JSON.parse(utf8Decode(answer.body, "answer")) as unknown };
   };

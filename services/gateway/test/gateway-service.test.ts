@@ -53,7 +53,6 @@ function service(over: Partial<GatewayServiceOptions> = {}) {
       ownAppId: () => undefined,
       verifyEvidence: undefined,
       certificates: new Certificates({ source: settings.staticCertificate, tlsVersions: ["1.2"], log, now: () => NOW_MS }),
-      peerChain: () => chain,
       register: async (request) => registry.register(request, NOW_MS / 1_000),
       countRegistration: () => undefined,
       now: () => NOW_MS,
@@ -63,10 +62,10 @@ function service(over: Partial<GatewayServiceOptions> = {}) {
   };
 }
 
-const call = (method: string): RpcCall => ({ method, requestId: "r", peerCertificate: undefined, remoteAddress: "127.0.0.1", headers: {}, query: new URLSearchParams(), signal: AbortSignal.timeout(10_000) });
+const call = (method: string, peerCertificates: readonly Uint8Array[]): RpcCall => ({ method, requestId: "r", peerCertificates, remoteAddress: "127.0.0.1", headers: {}, query: new URLSearchParams(), signal: AbortSignal.timeout(10_000) });
 
-function ask(target: ReturnType<typeof service>["service"], method: string, body: Uint8Array, json: boolean): Promise<RpcResponse> {
-  return dispatch(target, { name: method, verb: "POST", query: new URLSearchParams(json ? "json" : ""), contentType: undefined, body }, call(method));
+function ask(target: ReturnType<typeof service>["service"], method: string, body: Uint8Array, json: boolean, peerCertificates: readonly Uint8Array[] = chain): Promise<RpcResponse> {
+  return dispatch(target, { name: method, verb: "POST", query: new URLSearchParams(json ? "json" : ""), contentType: undefined, body }, call(method, peerCertificates));
 }
 
 function sample(t: TestContext, prefix: string): Samples["samples"][number] | undefined {
@@ -81,7 +80,7 @@ test("answers Info and RegisterCvm with the recorded bytes and JSON", async (t) 
   if (info === undefined || request === undefined || answer === undefined) return;
   // The recorded answer is of this second.
   const recordedMs = 1_700_000_000_000;
-  const { service: target, registry } = service({ peerChain: () => chain });
+  const { service: target, registry } = service();
   assert.equal(toHex((await ask(target, "Info", new Uint8Array(), false)).body), info.proto_hex);
   assert.deepEqual(JSON.parse(utf8Decode((await ask(target, "Info", new Uint8Array(), true)).body)), info.json);
   const timed = service({ now: () => recordedMs });
@@ -93,10 +92,10 @@ test("answers Info and RegisterCvm with the recorded bytes and JSON", async (t) 
 });
 
 test("the table says who may call: without a certificate only what anybody may ask is answered", async () => {
-  const { service: target } = service({ peerChain: () => [] });
+  const { service: target } = service();
   const open = ["Info", "AcmeInfo"];
   for (const row of target.routes) {
-    const answer = await ask(target, row.method, utf8("{}"), true);
+    const answer = await ask(target, row.method, utf8("{}"), true, []);
     assert.equal(answer.status, open.includes(row.method) ? 200 : 400, row.method);
   }
   assert.deepEqual(target.routes.map((row) => row.method).toSorted(), ["AcmeInfo", "GetPeers", "Info", "RegisterCvm"]);

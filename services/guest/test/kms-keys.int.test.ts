@@ -4,7 +4,7 @@ import { appId, toHex, utf8 } from "@dstack/bytes";
 import { appKeySignature, generateP256, pkcs8Pem, secp256k1PublicKey } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import { createCa, createLeaf, decodeCsr, readDstackExtensions, USAGE, verifyCsr } from "@dstack/ratls";
-import { mount, route, RpcError, startHttpServer, type HttpServer } from "@dstack/rpc";
+import { errorChain, mount, route, RpcError, startHttpServer, type HttpServer } from "@dstack/rpc";
 import { certificateIssuer } from "../src/certificates.ts";
 import { beginFirstContacts, requestKmsKeys, type KmsKeysOptions } from "../src/kms-keys.ts";
 import { quietLog, recordedTee } from "./fixture.ts";
@@ -52,7 +52,8 @@ describe("keys from a KMS", { skip: skipVectors }, () => {
               auth: "any",
               handle: async (_request, _caller, call) => {
                 calls.push("GetAppKey");
-                if (call.peerCertificate !== undefined) evidence.push(toHex(readDstackExtensions(call.peerCertificate).attestation?.reportData ?? new Uint8Array()));
+                const [leaf] = call.peerCertificates;
+                if (leaf !== undefined) evidence.push(toHex(readDstackExtensions(leaf).attestation?.reportData ?? new Uint8Array()));
                 if (options.refuse !== undefined) throw new RpcError("handler-failed", options.refuse);
                 return { caCert: root.pem, gatewayAppId: "ab".repeat(20), ...good, ...options.keys };
               },
@@ -111,7 +112,7 @@ describe("keys from a KMS", { skip: skipVectors }, () => {
   it("are refused once: a refusal is final and its reason is kept", async () => {
     const kms = await fakeKms({ refuse: "Boot denied: compose hash is not allowed" });
     const error = await requestKmsKeys(options([kms.url])).then(() => undefined, (caught: Error) => caught);
-    assert.match(String((error?.cause as Error).message), /compose hash is not allowed/);
+    assert.match(errorChain(error), /compose hash is not allowed/);
     assert.equal(kms.calls.filter((call) => call === "GetAppKey").length, 1);
   });
 

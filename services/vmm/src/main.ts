@@ -126,7 +126,7 @@ async function statusJson(service: ReturnType<typeof vmmService>): Promise<Uint8
   const answer = await dispatch(
     service,
     { name: "Status", verb: "POST", query, contentType: "application/json", body: utf8("{}") },
-    { method: "Status", requestId: "vm", peerCertificate: undefined, remoteAddress: undefined, headers: {}, query, signal: AbortSignal.timeout(60_000) },
+    { method: "Status", requestId: "vm", peerCertificates: [], remoteAddress: undefined, headers: {}, query, signal: AbortSignal.timeout(60_000) },
   );
   return answer.body;
 }

@@ -3,7 +3,6 @@ import { parseCertificate, type AppInfo, type AppInfoRecord, type Attestation, t
 import { readOid, readChildren, readDer } from "@dstack/der";
 import { expectedReportData, readDstackExtensions, USAGE, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
 import { GatewayError } from "../errors.ts";
-import type { PeerChain } from "./peer-chain.ts";
 
 /** Who calls, in lower-case hex as the registry keeps it. */
 export interface ClientIdentity {
@@ -33,7 +32,7 @@ const ID_BYTES = 20;
  * from its extension or from its verified evidence.
  * @throws GatewayError `identity-missing`, `identity-invalid`
  */
-export async function identifyClient(chain: PeerChain, options: IdentityOptions): Promise<ClientIdentity> {
+export async function identifyClient(chain: readonly Uint8Array[], options: IdentityOptions): Promise<ClientIdentity> {
   const extensions = verifiedLeaf(chain, options);
   const claimed = extensions.attestation === undefined ? undefined : await evidenceOf(extensions, extensions.attestation, options.verifyEvidence);
   const info = extensions.appInfo ?? claimed;
@@ -48,7 +47,7 @@ export async function identifyClient(chain: PeerChain, options: IdentityOptions)
  * Whether the caller's certificate is one of the given app, as peers of a gateway must be.
  * @throws GatewayError `identity-missing`, `identity-invalid`
  */
-export function requireApp(chain: PeerChain, appId: Uint8Array | undefined, options: Pick<IdentityOptions, "roots" | "now">): void {
+export function requireApp(chain: readonly Uint8Array[], appId: Uint8Array | undefined, options: Pick<IdentityOptions, "roots" | "now">): void {
   if (chain.length === 0) throw new GatewayError("identity-missing", "Client authentication is required");
   const extensions = verifiedLeaf(chain, options);
   if (appId === undefined || extensions.appId === undefined || !equalBytes(extensions.appId, appId)) {
@@ -56,7 +55,7 @@ export function requireApp(chain: PeerChain, appId: Uint8Array | undefined, opti
   }
 }
 
-function verifiedLeaf(chain: PeerChain, options: Pick<IdentityOptions, "roots" | "now">): DstackExtensions {
+function verifiedLeaf(chain: readonly Uint8Array[], options: Pick<IdentityOptions, "roots" | "now">): DstackExtensions {
   const [leaf] = chain;
   if (leaf === undefined) throw new GatewayError("identity-missing", "client certificate required: neither app-info nor attestation provided");
   try {

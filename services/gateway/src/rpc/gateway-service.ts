@@ -6,7 +6,6 @@ import { formatIpv4, formatNetwork } from "@dstack/wireguard";
 import type { GatewayConfig } from "../config/gateway-config.ts";
 import { GatewayError } from "../errors.ts";
 import { identifyClient, requireApp, type ClientIdentity, type EvidenceVerifier } from "../identity/client-identity.ts";
-import type { PeerChain } from "../identity/peer-chain.ts";
 import { acmeInfo, nodeInfo } from "../node-info.ts";
 import type { Certificates } from "../proxy/certificates.ts";
 import type { Instance } from "../registration/instance.ts";
@@ -22,7 +21,6 @@ export interface GatewayServiceOptions {
   readonly ownAppId: () => Uint8Array | undefined;
   readonly verifyEvidence: EvidenceVerifier | undefined;
   readonly certificates: Certificates;
-  readonly peerChain: (call: RpcCall) => PeerChain;
   /** Registers, and returns once the registration is on disk and WireGuard was told. */
   readonly register: (request: RegistrationRequest) => Promise<Instance>;
   readonly countRegistration: (outcome: "accepted" | "refused") => void;
@@ -53,9 +51,9 @@ async function authenticate(options: GatewayServiceOptions, auth: Auth, call: Rp
       case "anybody":
         return undefined;
       case "registrant":
-        return await identifyClient(options.peerChain(call), { roots: options.roots, now, verifyEvidence: options.verifyEvidence });
+        return await identifyClient(call.peerCertificates, { roots: options.roots, now, verifyEvidence: options.verifyEvidence });
       case "peer":
-        if (!options.config.skipAttestation) requireApp(options.peerChain(call), options.ownAppId(), { roots: options.roots, now });
+        if (!options.config.skipAttestation) requireApp(call.peerCertificates, options.ownAppId(), { roots: options.roots, now });
         return undefined;
       default:
         return assertNever(auth);

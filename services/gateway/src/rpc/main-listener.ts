@@ -1,18 +1,16 @@
 import { constants, createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { SecureContextOptions } from "node:tls";
 import type { Logger } from "@dstack/log";
 import { parseCertificates, readDstackExtensions } from "@dstack/ratls";
-import { mount, startHttpServer, type HttpServer, type RpcCall } from "@dstack/rpc";
+import { mount, startHttpServer, type HttpServer } from "@dstack/rpc";
 import type { GatewayConfig } from "../config/gateway-config.ts";
 import { GatewayError } from "../errors.ts";
-import { peerChainOf } from "../identity/peer-chain.ts";
 import { acmeInfo, acmeInfoJson } from "../node-info.ts";
 import { VERSION_LINE } from "../version.ts";
 import { gatewayService, type GatewayServiceOptions } from "./gateway-service.ts";
 
-export type MainListenerOptions = Omit<GatewayServiceOptions, "roots" | "ownAppId" | "peerChain"> & { readonly log: Logger };
+export type MainListenerOptions = Omit<GatewayServiceOptions, "roots" | "ownAppId"> & { readonly log: Logger };
 
 export interface MainListener {
   readonly address: string;
@@ -33,15 +31,10 @@ export async function startMainListener(options: MainListenerOptions): Promise<M
   const { config } = options;
   let identity = await readIdentity(config);
   const roots = await readRoots(config.raw.tls.mutual.ca_certs);
-  const requests = new WeakMap<IncomingHttpHeaders | RpcCall["headers"], IncomingMessage>();
   const service = gatewayService({
     ...options,
     roots,
     ownAppId: () => identity.appId,
-    peerChain: (call) => {
-      const request = requests.get(call.headers);
-      return request === undefined ? [] : peerChainOf(request);
-    },
   });
   const server: HttpServer = await startHttpServer({
     listen: config.main,
@@ -58,11 +51,6 @@ export async function startMainListener(options: MainListenerOptions): Promise<M
         },
       },
     ],
-    // The call that a handler sees has the request's headers but not its connection.
-    guard: async ({ request }) => {
-      requests.set(request.headers, request);
-      return true;
-    },
     headers: { "x-app-version": VERSION_LINE, server: config.raw.ident },
     log: options.log,
   });

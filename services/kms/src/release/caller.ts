@@ -53,14 +53,15 @@ export function callerReader(options: CallerReaderOptions): (rule: CallerRule, c
 }
 
 async function readCaller(options: CallerReaderOptions, call: RpcCall): Promise<Caller> {
-  if (call.peerCertificate === undefined) return { kind: "anonymous" };
+  const [peerCertificate] = call.peerCertificates;
+  if (peerCertificate === undefined) return { kind: "anonymous" };
   const refuse = async (reason: string, cause: unknown): Promise<never> => {
     await options.onRefusal(call, reason);
     throw new RpcError("unauthenticated", "invalid quote", { cause });
   };
   let extensions;
   try {
-    extensions = readDstackExtensions(call.peerCertificate);
+    extensions = readDstackExtensions(peerCertificate);
   } catch (error) {
     if (!(error instanceof RatlsError)) throw error;
     return refuse(errorChain(error), error);
