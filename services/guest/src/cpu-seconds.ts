@@ -17,7 +17,8 @@ export async function cpuSeconds(proc = "/proc"): Promise<CpuSeconds> {
     if (!/^\d+$/.test(entry)) continue;
     const stat = await readFile(`${proc}/${entry}/stat`, "utf8").catch(() => ""); // It may have ended since.
     const name = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
-    if (name !== "node" && name !== "MainThread") continue;
+    // Node names its first thread, and so its process, MainThread or node-MainThread.
+    if (name !== "node" && !name.endsWith("MainThread")) continue;
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     own += Number(fields[11]) + Number(fields[12]);
   }

@@ -47,7 +47,13 @@ function fail(error: unknown): void {
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => end(0, "powering off"));
 // Nothing that a request does may end the process that holds the app's keys and disk.
-process.on("unhandledRejection", (error) => log.error({ error: errorChain(error) }, "a failure nobody waited for"));
+let booted = false;
+for (const event of ["unhandledRejection", "uncaughtException"] as const) {
+  process.on(event, (error: unknown) => {
+    log.error({ error: errorChain(error), stack: error instanceof Error ? error.stack : undefined }, "a failure that nobody handled");
+    if (!booted && event === "uncaughtException") fail(error);
+  });
+}
 
 try {
   const image = await readImageInfo(GUEST_PATHS);
@@ -68,6 +74,7 @@ try {
     },
     console: say,
   });
+  booted = true;
 } catch (error) {
   fail(error);
 }
