@@ -3,12 +3,12 @@
  * set of pins) and hard-linked into each build; maintainer scripts never run, what they
  * would have done and the guest needs is done here, in the same order every time.
  */
-import { chmod, copyFile, cp, lstat, mkdir, readFile, readdir, readlink, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, copyFile, cp, lstat, mkdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { run } from "@dstack/process";
 import { ImageError } from "../errors.ts";
 import { neededLibraries } from "./elf.ts";
-import { filesBelow, hashOf } from "./inputs.ts";
+import { filesBelow, hashOf, walk } from "./inputs.ts";
 import type { KernelModule } from "./kernel-modules.ts";
 import type { PinnedPackage } from "./package-lock.ts";
 import { pruneTree } from "./prune.ts";
@@ -51,7 +51,7 @@ export async function unpackBase(cacheDir: string, recipe: Recipe, pins: readonl
 }
 
 /** Changes when `configureBase` does, so that an old unpacked folder is not taken for a new one. */
-const BASE_FORM = "2";
+const BASE_FORM = "4";
 
 /** Fills `into` (which must not exist) with the root file system of one flavour. */
 export async function stageRootfs(options: StageOptions, into: string): Promise<void> {
@@ -96,14 +96,16 @@ async function writeCaBundle(root: string): Promise<void> {
 
 async function configureBase(root: string): Promise<void> {
   for (const path of DIRECTORIES) await directory(root, path);
+  // Everything in the guest runs as root or in a container; no program may lend root to another.
+  for (const { path, kind } of await walk(root)) if (kind === "file") await chmod(path, (await lstat(path)).mode & 0o1777);
   await chmod(join(root, "tmp"), 0o1777);
   await chmod(join(root, "root"), 0o700);
   await place(root, "etc/passwd", await readFile(join(root, "usr/share/base-passwd/passwd.master")), 0o644);
   await place(root, "etc/group", await readFile(join(root, "usr/share/base-passwd/group.master")), 0o644);
   await place(root, "etc/resolv.conf", new Uint8Array(), 0o644);
   await link(root, "etc/mtab", "../proc/self/mounts");
-  await link(root, "var/run", "/run");
-  await link(root, "var/lock", "/run/lock");
+  await link(root, "var/run", "../run");
+  await link(root, "var/lock", "../run/lock");
   for (const name of IPTABLES_LINKS) await link(root, `usr/sbin/${name}`, "xtables-nft-multi");
   for (const name of BUSYBOX_LINKS) if (!(await exists(join(root, "usr/bin", name))) && !(await exists(join(root, "usr/sbin", name)))) await link(root, `usr/bin/${name}`, "busybox");
 }
@@ -150,13 +152,12 @@ async function exists(path: string): Promise<boolean> {
 /** One line per entry of a tree: type, permission bits, SHA-256 or link target, path. Sorted. */
 export async function treeManifest(root: string): Promise<string[]> {
   const lines: string[] = [];
-  for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
-    const path = join(entry.parentPath, entry.name);
+  for (const { path, kind } of await walk(root)) {
     const mode = ((await lstat(path)).mode & 0o7777).toString(8).padStart(4, "0");
     const name = path.slice(root.length + 1);
-    if (entry.isSymbolicLink()) lines.push(`${name} link ${await readlink(path)}`);
-    else if (entry.isDirectory()) lines.push(`${name} directory ${mode}`);
-    else lines.push(`${name} file ${mode} ${hashOf(await readFile(path))}`);
+    if (kind === "link") lines.push(`${name} link ${await readlink(path)}`);
+    else if (kind === "file") lines.push(`${name} file ${mode} ${hashOf(await readFile(path))}`);
+    else lines.push(`${name} ${kind} ${mode}`);
   }
   return lines.sort();
 }
