@@ -21,9 +21,9 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
   const disk = number("disk", 10, 1);
   const tee = element("select", { name: "tee" }, [...(node?.tee_simulator ? [["dstack-tdx", "Simulated Intel TDX (development)"]] : []), ["tdx", "Intel TDX"], ["none", "None"]].map(([value, label]) => element("option", { value }, label)));
   const keys = element("select", { name: "keys" }, [["kms", "KMS"], ["none", "None: a new disk at every boot"]].map(([value, label]) => element("option", { value }, label)));
-  const compose = element("textarea", { name: "compose", rows: "11", required: true, spellcheck: "false", class: "code", placeholder: EXAMPLE });
+  const compose = element("textarea", { name: "compose", rows: "9", required: true, spellcheck: "false", class: "code", placeholder: EXAMPLE });
   const gateway = checkbox("gateway", true, "Reachable through the gateway");
-  const publicLogs = checkbox("publicLogs", true, "Anybody may read container logs");
+  const publicLogs = checkbox("publicLogs", false, "Anybody may read container logs");
   const ports = element("div", { class: "ports" });
   const preview = element("output", { class: "faint preview" }, "The compose hash shows here.");
   const problem = element("p", { class: "banner danger", role: "alert", hidden: true });

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { access, mkdir } from "node:fs/promises";
+import { access, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "@dstack/log";
@@ -17,7 +17,7 @@ import { checkPortsFree } from "./port-mapping.ts";
 import { prepareLaunch, writeHostShare, type Launcher } from "./start-vm.ts";
 import { isVmNote, type SupervisedProcess, type SupervisorClient } from "./supervisor-client.ts";
 import { applyUpdate, planUpdate, type UpdateRequest } from "./update-vm.ts";
-import { listVmFolders, vmFolder, type VmFolder } from "./vm-folder.ts";
+import { listVmFolders, vmFolder } from "./vm-folder.ts";
 import { checkCapacity, checkImageFits, checkPortsAgainst, manifestOf, readCompose, type VmConfiguration } from "./vm-request.ts";
 import { addEvent, emptyManifest, isRunning, newVm, type Vm } from "./vm.ts";
 
@@ -56,6 +56,7 @@ export interface Fleet {
 }
 
 const PARALLEL_STARTS = 2;
+const DRAFT_PREFIX = ".new-";
 
 export function createFleet(options: FleetOptions): Fleet {
   const { config, log, supervisor, clock } = options;
@@ -251,6 +252,7 @@ export function createFleet(options: FleetOptions): Fleet {
 
   const load = async (): Promise<{ loaded: number; updated: number; removed: number }> => {
     await mkdir(config.runPath, { recursive: true, mode: 0o700 });
+    await removeDrafts();
     const processes = new Map((await supervised(() => supervisor.list())).map((process) => [process.config.id, process]));
     const names = (await listVmFolders(config.runPath)).filter(isVmId);
     const counts = { loaded: 0, updated: 0, removed: 0 };
@@ -276,14 +278,29 @@ export function createFleet(options: FleetOptions): Fleet {
     return counts;
   };
 
-  const writeNew = async (folder: VmFolder, vm: Vm, request: VmConfiguration, compose: Uint8Array): Promise<void> => {
-    await folder.create();
-    await folder.writeManifest(vm.manifest);
-    await folder.writeCompose(compose);
-    if (request.encryptedEnv.length > 0) await folder.writeEncryptedEnv(request.encryptedEnv);
-    if (request.userConfig !== "") await folder.writeUserConfig(request.userConfig);
-    if (vm.manifest.app_id !== "") await folder.writeInstanceInfo({ appId: vm.manifest.app_id });
-    await folder.writeState(vm.state);
+  /** Made under a hidden name and renamed when whole: a VMM killed in between leaves no half VM. */
+  const writeNew = async (vm: Vm, request: VmConfiguration, compose: Uint8Array): Promise<void> => {
+    await mkdir(config.runPath, { recursive: true, mode: 0o700 });
+    const draft = vmFolder(join(config.runPath, `${DRAFT_PREFIX}${vm.id}`));
+    try {
+      await draft.create();
+      await draft.writeManifest(vm.manifest);
+      await draft.writeCompose(compose);
+      if (request.encryptedEnv.length > 0) await draft.writeEncryptedEnv(request.encryptedEnv);
+      if (request.userConfig !== "") await draft.writeUserConfig(request.userConfig);
+      if (vm.manifest.app_id !== "") await draft.writeInstanceInfo({ appId: vm.manifest.app_id });
+      await draft.writeState(vm.state);
+      await rename(draft.path, vm.folder.path);
+    } catch (error) {
+      await draft.remove();
+      throw error;
+    }
+  };
+
+  const removeDrafts = async (): Promise<void> => {
+    for (const name of await readdir(config.runPath)) {
+      if (name.startsWith(DRAFT_PREFIX)) await rm(join(config.runPath, name), { recursive: true, force: true });
+    }
   };
 
   const undoCreate = async (vm: Vm): Promise<void> => {
@@ -305,13 +322,11 @@ export function createFleet(options: FleetOptions): Fleet {
     if (!request.stopped) checkCapacity(manifest, others(id), config.cvm);
     const cid = pool.allocate();
     if (cid === undefined) throw new VmmError("pool-exhausted", `CID pool exhausted: ${config.cvm.cid_pool_size} VMs exist (cvm.cid_pool_size)`);
-    const folder = vmFolder(join(config.runPath, id));
-    const vm = newVm(id, folder, manifest, { started: false, bootError: "" });
+    const vm = newVm(id, vmFolder(join(config.runPath, id)), manifest, { started: false, bootError: "" });
     vm.cid = cid;
     vms.set(id, vm);
     try {
-      await mkdir(config.runPath, { recursive: true, mode: 0o700 });
-      await writeNew(folder, vm, request, compose.bytes);
+      await writeNew(vm, request, compose.bytes);
       log.info({ vm: id, name: manifest.name, app: manifest.app_id }, "VM created");
       if (!request.stopped) await queue(id, () => startNow(vm));
     } catch (error) {

@@ -63,7 +63,6 @@ export function freePort(): Promise<number> {
 /** A folder with an image whose files are stand-ins and a QEMU that is one. */
 export function makeHost(): { dir: string; imageHash: string } {
   const dir = mkdtempSync(join(tmpdir(), "dstack-vmm-"));
-  hosts.push(dir);
   const image = join(dir, "images/dstack-0.6.0");
   mkdirSync(image, { recursive: true });
   const files: Record<string, string> = {
@@ -86,8 +85,9 @@ export function makeHost(): { dir: string; imageHash: string } {
   return { dir, imageHash };
 }
 
-export async function startVmm(host: { dir: string; imageHash: string }, config: { toml?: string; cvm?: string } = {}): Promise<TestVmm> {
+export async function startVmm(host: { dir: string; imageHash: string }, config: { toml?: string; cvm?: string; imagePath?: string; qemuPath?: string } = {}): Promise<TestVmm> {
   const { dir, imageHash } = host;
+  hosts.push(dir);
   const port = await freePort();
   const file = join(dir, "vmm.toml");
   writeFileSync(
@@ -97,9 +97,9 @@ run_path = "${dir}/vm"
 kms_url = ""
 ${config.toml ?? ""}
 [image]
-path = "${dir}/images"
+path = "${config.imagePath ?? join(dir, "images")}"
 [cvm]
-qemu_path = "${dir}/bin/qemu-system-x86_64"
+qemu_path = "${config.qemuPath ?? join(dir, "bin/qemu-system-x86_64")}"
 accelerator = "tcg"
 ${config.cvm ?? ""}
 [cvm.port_mapping]
@@ -222,11 +222,15 @@ export async function info(vmm: TestVmm, id: string): Promise<VmInfoJson> {
   return (await vmm.rpc<{ info: VmInfoJson }>("GetInfo", { id })).info;
 }
 
-export const untilInfo = (vmm: TestVmm, id: string, holds: (vm: VmInfoJson) => boolean, what: string): Promise<VmInfoJson> =>
-  until(what, async () => {
-    const vm = await info(vmm, id);
-    return holds(vm) ? vm : undefined;
-  });
+export const untilInfo = (vmm: TestVmm, id: string, holds: (vm: VmInfoJson) => boolean, what: string, timeoutMs?: number): Promise<VmInfoJson> =>
+  until(
+    what,
+    async () => {
+      const vm = await info(vmm, id);
+      return holds(vm) ? vm : undefined;
+    },
+    timeoutMs,
+  );
 
 function script(path: string, text: string): void {
   writeFileSync(path, `#!/bin/sh\n${text}\n`);
