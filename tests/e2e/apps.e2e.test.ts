@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { createHash, randomBytes, X509Certificate } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
@@ -203,12 +203,15 @@ test("bad input is refused by name, and nothing is deployed", { skip }, async (t
   assert.ok(!(await deployment.cli("apps")).stdout.includes("bad"));
 });
 
-/** The app's own key as the guest shows it: the same before and after a restart. */
+/** The app's own derived key as the guest attests it, with the instance id. */
 async function appKey(): Promise<string> {
-  const { body, status } = await get(`https://${appId}-8090.dstack.localhost:${deployment.layout.ports.proxy}/prpc/Worker.Info?json`);
-  assert.equal(status, 200, body);
-  const { instance_id: instance, app_cert: certificate } = JSON.parse(body) as { instance_id: string; app_cert: string };
-  return `${instance} ${new X509Certificate(certificate).publicKey.export({ type: "spki", format: "der" }).toString("hex")}`;
+  const agent = `https://${appId}-8090.dstack.localhost:${deployment.layout.ports.proxy}/prpc`;
+  const attested = await get(`${agent}/Worker.GetAttestationForAppKey?algorithm=ed25519`);
+  assert.equal(attested.status, 200, attested.body);
+  const reportData = Buffer.from((JSON.parse(attested.body) as { report_data: string }).report_data, "hex").toString("latin1");
+  assert.match(reportData, /^dip1::ed25519-pk:[\w-]{43}/);
+  const { instance_id: instance } = JSON.parse((await get(`${agent}/Worker.Info?json`)).body) as { instance_id: string };
+  return `${instance} ${reportData}`;
 }
 
 function listen(): Promise<Server> {
