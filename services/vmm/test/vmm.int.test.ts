@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -305,4 +306,27 @@ test("with auth on, every route asks for a token, image bundles for this host ex
 
 test("a bad configuration ends the VMM with one line that names the key", async () => {
   await assert.rejects(startVmm(makeHost(), { cvm: 'host_share_mode = "vhd"' }), /cvm\.host_share_mode: expected 9p or vvfat/);
+});
+
+test("a full disk is said, and nothing half made stays", { skip: process.getuid?.() === 0 ? false : "needs root to mount a small file system" }, async (t) => {
+  const host = makeHost();
+  const folder = join(host.dir, "vm");
+  mkdirSync(folder);
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], { stdio: "ignore" });
+  } catch {
+    t.skip("no file system can be mounted here");
+    return;
+  }
+  try {
+    const vmm = await startVmm(host);
+    const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ stopped: true }));
+    assert.match(await vmm.refusal("CreateVm", vmRequest({ stopped: true, user_config: "x".repeat(300_000) })), /the disk that holds .* is full; free some space and try again/);
+    assert.deepEqual(readdirSync(folder).filter((name) => !name.startsWith(".vmm") && name !== ".accelerator.json"), [id]);
+    assert.match(await vmm.refusal("UpdateVm", { id, user_config: "x".repeat(300_000) }), /is full/);
+    assert.equal((await info(vmm, id)).status, "stopped");
+    await vmm.endAll();
+  } finally {
+    execFileSync("umount", ["-l", folder]);
+  }
 });
