@@ -14,7 +14,7 @@ import { createFleet } from "./fleet.ts";
 import { guestProxy } from "./guest-proxy.ts";
 import { hostApiHandler } from "./host-api.ts";
 import { httpRoutes, OS_IMAGES_PATH } from "./http-routes.ts";
-import { CHALLENGE, managementAuth } from "./management-auth.ts";
+import { CHALLENGE, managementAuth, SESSION_COOKIE, sessionOf } from "./management-auth.ts";
 import { findQemu } from "./qemu-binary.ts";
 import { connectSupervisor, ensureSupervisor } from "./supervisor-start.ts";
 import { readVmmConfig, type VmmConfig } from "./vmm-config.ts";
@@ -109,7 +109,13 @@ function guardOf(config: VmmConfig): (exchange: HttpExchange) => Promise<boolean
       response.writeHead(401, { "www-authenticate": CHALLENGE, "content-length": 0 }).end();
       return false;
     }
+    const token = url.searchParams.get("token");
     url.searchParams.delete("token");
+    // A browser opened with a token keeps a session instead, and the token leaves its address bar.
+    if (config.auth.enabled && token !== null && method === "GET" && url.pathname === "/" && (request.headers.accept ?? "").includes("text/html")) {
+      response.writeHead(303, { location: "/", "set-cookie": `${SESSION_COOKIE}=${sessionOf(token)}; Path=/; HttpOnly; SameSite=Strict`, "referrer-policy": "no-referrer", "cache-control": "no-store" }).end();
+      return false;
+    }
     const rpc = /^\/prpc\/([^/]+)$/.exec(url.pathname)?.[1];
     const changes = rpc === undefined ? url.pathname.startsWith("/guest/") && url.pathname.endsWith("Shutdown") : !READING_METHODS.has(stripPrefixes(rpc, ["Vmm.", "Teepod."]));
     if (method === "GET" && changes) {

@@ -301,6 +301,19 @@ test("with auth on, every route asks for a token, image bundles for this host ex
   assert.equal((await vmm.http("GET", "/prpc/Status?token=secret")).status, 200);
   assert.equal((await vmm.http("POST", "/prpc/Status?json", { body: "{}", headers: { authorization: "Bearer secret" } })).status, 200);
   assert.equal((await vmm.http("GET", `/os-images/mr_${host.imageHash}.tar.gz`)).status, 200);
+
+  // A browser that is opened with the token gets a session, which works for the console's calls alone on this site.
+  const opened = await vmm.http("GET", "/?token=secret", { headers: { accept: "text/html" } });
+  assert.deepEqual([opened.status, opened.headers["location"]], [303, "/"]);
+  const [session = ""] = opened.headers["set-cookie"] as string[];
+  assert.match(session, /; HttpOnly; SameSite=Strict$/);
+  assert.equal(session.includes("secret"), false);
+  const cookie = session.split(";")[0] ?? "";
+  const status = (headers: Record<string, string>): Promise<{ status: number }> => vmm.http("POST", "/prpc/Status?json", { body: "{}", headers });
+  assert.equal((await status({ cookie: `other=1; ${cookie}` })).status, 200);
+  assert.equal((await status({ cookie, origin: "http://evil.example" })).status, 403);
+  assert.equal((await status({ cookie: cookie.replace(/.$/, (last) => (last === "0" ? "1" : "0")) })).status, 401);
+  assert.equal((await vmm.http("GET", "/?token=wrong", { headers: { accept: "text/html" } })).status, 401);
   await vmm.endAll();
 });
 
