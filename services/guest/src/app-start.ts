@@ -47,7 +47,8 @@ export async function startApp(options: AppStartOptions): Promise<void> {
   }
   if (compose.runner === "docker-compose") {
     options.onProgress("starting containers");
-    script.push(`exec docker compose -f ${COMPOSE_FILE} up --remove-orphans --detach`);
+    // Compose itself: by way of the docker command it would be loaded twice.
+    script.push(`exec docker-compose -f ${COMPOSE_FILE} up --remove-orphans --detach`);
     await runScript(options, script, "failed to start containers");
   } else {
     options.onProgress("running main script");
@@ -77,7 +78,7 @@ export async function runInitScripts(compose: AppCompose, options: { readonly fo
 export async function stopApp(compose: AppCompose, folder: string, run: RunProgram, log: Logger): Promise<void> {
   if (compose.runner !== "docker-compose") return;
   try {
-    await run("docker", ["compose", "-f", COMPOSE_FILE, "stop", "--timeout", "10"], { cwd: folder, env: baseEnvironment(), timeoutMs: STOP_TIMEOUT_MS });
+    await run("docker-compose", ["-f", COMPOSE_FILE, "stop", "--timeout", "10"], { cwd: folder, env: baseEnvironment(), timeoutMs: STOP_TIMEOUT_MS });
   } catch (error) {
     log.warn({ error: errorChain(error) }, "the containers did not stop in order");
   }

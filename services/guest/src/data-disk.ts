@@ -44,7 +44,7 @@ export async function openDataDisk(options: DataDiskOptions): Promise<{ readonly
   const header = join(headerFolder, "luks-header");
   try {
     if (content === "blank") await makeDisk(options, header);
-    else await openDisk(options, header);
+    else await openDisk(options, header, start);
   } finally {
     await rm(header, { force: true });
     await run("umount", [headerFolder]);
@@ -75,7 +75,7 @@ export async function findDataDevice(override: string | undefined, log: Logger, 
 
 /** Unmounts the disk and forgets its key. */
 export async function closeDataDisk(mountPoint: string, run: RunProgram): Promise<void> {
-  await run("umount", ["-R", mountPoint], { okCodes: [0, 32] });
+  await run("umount", ["-R", mountPoint], { okCodes: [0, 1, 32] });
   await run("cryptsetup", ["close", MAPPER_NAME], { okCodes: [0, 4] });
 }
 
@@ -93,13 +93,16 @@ async function makeDisk(options: DataDiskOptions, header: string): Promise<void>
   await mountDisk(options);
 }
 
-async function openDisk(options: DataDiskOptions, header: string): Promise<void> {
+async function openDisk(options: DataDiskOptions, header: string, start: Uint8Array): Promise<void> {
   options.onProgress("mounting data disk");
-  const area = await readStart(options.device, LUKS_DATA_OFFSET);
-  validateLuksHeader(area);
+  const usedBytes = validateLuksHeader(start);
+  // Read again only where the key slot lies further in; what decides was checked in these very bytes.
+  const area = usedBytes <= start.length ? start : await readStart(options.device, usedBytes);
+  if (area !== start) validateLuksHeader(area);
   const copy = await open(header, "wx", 0o600);
   try {
-    await copy.writeFile(area);
+    await copy.writeFile(area.subarray(0, usedBytes));
+    await copy.truncate(LUKS_DATA_OFFSET);
   } finally {
     await copy.close();
   }

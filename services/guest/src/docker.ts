@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { access, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readTextIfExists } from "@dstack/files";
@@ -59,7 +59,7 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   await writeDockerConfig(options.configPath, options.registryMirror);
   const daemon = startDaemon("dockerd", ["--config-file", options.configPath, "--containerd", CONTAINERD_SOCKET, "-H", `unix://${options.socketPath}`, "--log-level", "warn"], options.log);
   const api = dockerApi(options.socketPath);
-  return { daemon, api, ready: () => waitUntilReady(api, daemon) };
+  return { daemon, api, ready: () => waitUntilReady(options.socketPath, api, daemon) };
 }
 
 /**
@@ -75,7 +75,8 @@ export function mergeDockerConfig(text: string | undefined, mirror: string | und
     throw new GuestError("config-invalid", "Invalid daemon.json", { cause });
   }
   if (typeof config !== "object" || config === null || Array.isArray(config)) throw new GuestError("config-invalid", "Invalid daemon.json: expected an object");
-  const merged: Record<string, unknown> = { ...config, ipv6: false, ip6tables: false };
+  // Packet filter rules alone publish ports: a proxy process for each would do nothing but start slowly.
+  const merged: Record<string, unknown> = { "userland-proxy": false, ...config, ipv6: false, ip6tables: false };
   if (mirror !== undefined) {
     const url = parseMirror(mirror);
     merged["registry-mirrors"] = [mirror];
@@ -96,11 +97,13 @@ function parseMirror(text: string): URL {
   return url;
 }
 
-async function waitUntilReady(api: DockerApi, daemon: Daemon): Promise<void> {
+/** The socket is there long before Docker answers on it: one question waits for that. */
+async function waitUntilReady(socketPath: string, api: DockerApi, daemon: Daemon): Promise<void> {
   const deadline = Date.now() + READY_TIMEOUT_MS;
   for (;;) {
     try {
-      await api.call("GET", "/_ping", 5_000);
+      await access(socketPath);
+      await api.call("GET", "/_ping", 30_000);
       return;
     } catch (cause) {
       if (Date.now() > deadline) throw new GuestError("docker-failed", `Docker did not come up within ${READY_TIMEOUT_MS / 1000} s: ${daemon.tail()}`, { cause });

@@ -37,16 +37,18 @@ export function diskContent(start: Uint8Array): DiskContent {
 }
 
 /**
- * Accepts a LUKS2 header area only in the form that we write.
- * @param area both header copies and, where the whole area is given, the key slots after them
+ * Accepts a LUKS2 header area only in the form that we write. Returns how many of its bytes mean
+ * anything: both header copies and the key slot.
+ * @param area the beginning of the disk, at least both header copies
  * @throws GuestError `disk-invalid` naming the field
  */
-export function validateLuksHeader(area: Uint8Array): void {
-  const headerBytes = validateCopy(area, 0, 0);
-  validateCopy(area, 1, headerBytes);
+export function validateLuksHeader(area: Uint8Array): number {
+  const first = validateCopy(area, 0, 0);
+  const second = validateCopy(area, 1, first.headerBytes);
+  return Math.max(first.usedBytes, second.usedBytes);
 }
 
-function validateCopy(area: Uint8Array, index: 0 | 1, offset: number): number {
+function validateCopy(area: Uint8Array, index: 0 | 1, offset: number): { readonly headerBytes: number; readonly usedBytes: number } {
   const where = index === 0 ? "first" : "second";
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength);
   if (area.length < offset + BINARY_BYTES) throw invalid(`${where} copy is cut off`);
@@ -66,8 +68,8 @@ function validateCopy(area: Uint8Array, index: 0 | 1, offset: number): number {
   whole.fill(0, CHECKSUM_OFFSET, CHECKSUM_OFFSET + 64);
   const digest = new Uint8Array(createHash("sha256").update(whole).digest());
   if (!equalBytes(stored.subarray(0, 32), digest)) throw invalid("checksum", where);
-  validateMetadata(parseMetadata(area.subarray(offset + BINARY_BYTES, offset + headerBytes), where), headerBytes, where);
-  return headerBytes;
+  const usedBytes = validateMetadata(parseMetadata(area.subarray(offset + BINARY_BYTES, offset + headerBytes), where), headerBytes, where);
+  return { headerBytes, usedBytes };
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -82,20 +84,22 @@ function parseMetadata(bytes: Uint8Array, where: string): Json {
   }
 }
 
-function validateMetadata(metadata: Json, headerBytes: number, where: string): void {
+/** Returns where the key slot's area ends. */
+function validateMetadata(metadata: Json, headerBytes: number, where: string): number {
   only(metadata, ["keyslots", "tokens", "segments", "digests", "config"], "metadata", where);
   const keyslot = single(metadata, "keyslots", where);
   const segment = single(metadata, "segments", where);
   const digest = single(metadata, "digests", where);
   if (Object.keys(objectAt(metadata["tokens"] ?? {}, "tokens", where)).length > 0) throw invalid("tokens", where);
   validateConfig(objectAt(metadata["config"], "config", where), where);
-  validateKeyslot(keyslot, headerBytes, where);
+  const usedBytes = validateKeyslot(keyslot, headerBytes, where);
   validateSegment(segment, where);
   only(digest, ["type", "keyslots", "segments", "hash", "iterations", "salt", "digest"], "digest", where);
   expect(digest["type"] === "pbkdf2", "digest type", where);
   expect(digest["hash"] === "sha256", "digest hash", where);
   expect(isListOf(digest["keyslots"], "0"), "digest keyslots", where);
   expect(isListOf(digest["segments"], "0"), "digest segments", where);
+  return usedBytes;
 }
 
 function validateConfig(config: Json, where: string): void {
@@ -104,7 +108,7 @@ function validateConfig(config: Json, where: string): void {
   only(config, ["json_size", "keyslots_size"], "config", where);
 }
 
-function validateKeyslot(keyslot: Json, headerBytes: number, where: string): void {
+function validateKeyslot(keyslot: Json, headerBytes: number, where: string): number {
   only(keyslot, ["type", "key_size", "af", "area", "kdf"], "keyslot", where);
   expect(keyslot["type"] === "luks2", "keyslot type", where);
   expect(keyslot["key_size"] === LUKS_KEY_BYTES, "keyslot key size", where);
@@ -122,6 +126,7 @@ function validateKeyslot(keyslot: Json, headerBytes: number, where: string): voi
   const begin = size(area["offset"], "keyslot area", where);
   const length = size(area["size"], "keyslot area", where);
   expect(begin >= 2 * headerBytes && begin + length <= LUKS_DATA_OFFSET, "keyslot area", where);
+  return begin + length;
 }
 
 function validateSegment(segment: Json, where: string): void {

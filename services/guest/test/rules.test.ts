@@ -162,7 +162,7 @@ describe("gateway", () => {
 
 describe("Docker", () => {
   it("configuration keeps what the image sets and gets the mirror", () => {
-    assert.deepEqual(JSON.parse(mergeDockerConfig('{"storage-driver":"overlay2"}', "http://10.0.2.2:9307")), { "storage-driver": "overlay2", ipv6: false, ip6tables: false, "registry-mirrors": ["http://10.0.2.2:9307"], "insecure-registries": ["10.0.2.2:9307"] });
+    assert.deepEqual(JSON.parse(mergeDockerConfig('{"storage-driver":"overlay2"}', "http://10.0.2.2:9307")), { "userland-proxy": false, "storage-driver": "overlay2", ipv6: false, ip6tables: false, "registry-mirrors": ["http://10.0.2.2:9307"], "insecure-registries": ["10.0.2.2:9307"] });
     assert.equal((JSON.parse(mergeDockerConfig(undefined, "https://mirror.example")) as Record<string, unknown>)["insecure-registries"], undefined);
     for (const mirror of ["ftp://x", "nonsense", "http://user:pass@x"]) assert.throws(() => mergeDockerConfig("{}", mirror), { code: "config-invalid" });
     assert.throws(() => mergeDockerConfig("[]", undefined), /Invalid daemon.json/);
