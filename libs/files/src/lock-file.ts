@@ -50,11 +50,12 @@ async function release(path: string, own: string): Promise<void> {
   if ((await readFile(path, "utf8").catch(() => "")) === own) await unlink(path).catch(() => undefined);
 }
 
-/** Start of a process in clock ticks since boot, field 22 of /proc/PID/stat; undefined when it is gone. */
+/** Start of a process in clock ticks since boot, field 22 of /proc/PID/stat; undefined when it is gone or only waits to be reaped. */
 function startTime(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" ? undefined : fields[19];
   } catch {
     return undefined;
   }
