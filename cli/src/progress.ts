@@ -5,7 +5,7 @@ export interface Progress {
   readonly phasesMs: Readonly<Record<string, number>>;
 }
 
-const LOG_NOTE_EVERY_MS = 2_000;
+const LOG_NOTE_EVERY_MS = 5_000;
 
 /** Phases on standard error: one line each, with live notes on a terminal. */
 export function createProgress(stream: NodeJS.WriteStream, now: () => number = () => performance.now()): Progress {
