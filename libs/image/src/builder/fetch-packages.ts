@@ -49,13 +49,18 @@ export async function fetchPackages(options: {
   const aptDir = join(cacheDir, "apt");
   onProgress(await hasLists(aptDir) ? "refreshing Debian's package lists" : "fetching Debian's package lists");
   const index = await apt.update();
-  const pins = options.updateLock || locked === undefined ? await resolvePackages(apt, index, recipe) : await repair(locked, index, apt, recipe, cacheDir, onProgress);
+  const resolved = options.updateLock || locked === undefined ? await resolvePackages(apt, index, recipe) : await repair(locked, index, apt, recipe, cacheDir, onProgress);
+  // In the order of the lock file, so that everything derived from the pins is the same next time.
+  const pins = resolved === locked ? locked : parsePackageLock(formatPackageLock(resolved));
   await download(apt, cacheDir, await notCached(cacheDir, pins), onProgress);
   if (locked !== undefined && !options.updateLock && pins !== locked) await writeFileAtomic(repairPath(cacheDir, locked), formatPackageLock(pins));
   return { pins, changes: locked === undefined ? [] : describeLockChanges(locked, pins) };
 }
 
-/** Keeps every pin that is cached or still offered; takes what the mirror has now for the rest and for their new dependencies. */
+/**
+ * Resolves each group again that lost a pin, and keeps the others: packages of one group
+ * depend on each other, so mixing old and new ones would break what apt has checked.
+ */
 async function repair(locked: readonly PinnedPackage[], index: PackagesIndex, apt: Apt, recipe: Recipe, cacheDir: string, onProgress: (text: string) => void): Promise<readonly PinnedPackage[]> {
   const gone: PinnedPackage[] = [];
   for (const pin of await notCached(cacheDir, locked)) {
@@ -63,12 +68,9 @@ async function repair(locked: readonly PinnedPackage[], index: PackagesIndex, ap
   }
   if (gone.length === 0) return locked;
   for (const pin of gone) onProgress(`the mirror no longer has ${pin.name} ${pin.version} (${pin.sha256.slice(0, 12)}…): resolving again`);
-  const goneNames = new Set(gone.map((pin) => pin.name));
+  const groups = new Set(gone.map((pin) => pin.group));
   const fresh = await resolvePackages(apt, index, recipe);
-  return fresh.map((pin) => {
-    const was = locked.find((old) => old.group === pin.group && old.name === pin.name);
-    return was === undefined || goneNames.has(pin.name) ? pin : was;
-  });
+  return [...locked.filter((pin) => !groups.has(pin.group)), ...fresh.filter((pin) => groups.has(pin.group))];
 }
 
 /** Where the repaired form of a lock is kept, so that the next build needs neither the network nor another answer. */
