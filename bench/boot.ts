@@ -8,6 +8,7 @@ import { REPOSITORY_ROOT } from "../cli/src/commands/image.ts";
 import { appUrl } from "../cli/src/deploy/app-url.ts";
 import { waitForAnswer, waitForBoot } from "../cli/src/deploy/wait-for-app.ts";
 import { deployHello, HELLO_PORT } from "../cli/src/stack/hello.ts";
+import { qemuFolder } from "../cli/src/stack/services.ts";
 import { vmmClient } from "../cli/src/vmm-client.ts";
 import { cannotBoot, createDeployment, IMAGE } from "../tests/e2e/deployment.ts";
 import { cpuTimes } from "./cpu-time.ts";
@@ -48,7 +49,7 @@ export async function boot(): Promise<void> {
     const cpuAfter = await cpuTimes(layout.state);
     const guestCpu = guestShare(await readFile(join(folder, "serial.log"), "utf8"));
     const argv = await qemuArguments(folder);
-    const bare = await bareBoot(argv, layout.cache);
+    const bare = await bareBoot(join(qemuFolder(layout, env), "qemu-system-x86_64"), argv, layout.cache);
     report(seen, total, bare, { services: cpuAfter.services - cpuBefore.services, qemu: cpuAfter.qemu - cpuBefore.qemu }, guestCpu);
   } finally {
     await deployment.stop();
@@ -116,7 +117,7 @@ interface BareBoot {
 }
 
 /** The same QEMU, accelerator, firmware, kernel, CPUs and memory; an initramfs that says one word; no devices. */
-async function bareBoot(argv: readonly string[], cache: string): Promise<BareBoot> {
+async function bareBoot(qemu: string, argv: readonly string[], cache: string): Promise<BareBoot> {
   const folder = await mkdtemp(join(tmpdir(), "dstack-bare-"));
   try {
     const busybox = await readBusybox({ repoRoot: REPOSITORY_ROOT, cacheDir: join(cache, "image-build") });
@@ -132,9 +133,8 @@ async function bareBoot(argv: readonly string[], cache: string): Promise<BareBoo
     );
     const value = (name: string): string => argv[argv.indexOf(name) + 1] ?? "";
     const keep = ["-accel", "-cpu", "-bios", "-kernel", "-machine", "-smp", "-m"].flatMap((name) => (argv.includes(name) ? [name, value(name)] : []));
-    const program = argv.slice(0, argv.indexOf("-accel"));
     const begun = performance.now();
-    const child = spawn(program[0] ?? "", [...program.slice(1), ...keep, "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot", "-initrd", initrd, "-append", "console=ttyS0 panic=-1"], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(qemu, [...keep, "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot", "-initrd", initrd, "-append", "console=ttyS0 panic=-1"], { stdio: ["ignore", "pipe", "inherit"] });
     let text = "";
     let kernel = 0;
     let userspace = 0;
