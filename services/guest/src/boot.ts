@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { utf8 } from "@dstack/bytes";
-import { padReportData, parseQuote, tdReportOf } from "@dstack/attest";
+import { padReportData, parseQuote, tdReportOf, type Attestation } from "@dstack/attest";
 import { composeProject } from "@dstack/compose";
 import { writeSecret } from "@dstack/files";
 import type { Logger } from "@dstack/log";
@@ -87,12 +87,12 @@ export async function bootGuest(options: BootOptions): Promise<void> {
 
   progress("requesting app keys");
   const verifyEvidence = evidenceVerifier({ pccsUrl: systemConfig.pccsUrl, isDev: image.isDev, rootsFile: join(paths.run, "attestation/roots.json"), now });
-  const { keys, osImageHash } =
+  const { keys, osImageHash, attestation } =
     compose.keyProvider === "kms"
       ? await requestKmsKeys({ urls: systemConfig.kmsUrls, appId: identity.appId, vmConfig: systemConfig.vmConfig, tee, pinnedProviderId: compose.keyProviderId, firstContacts, verifyEvidence, log, onWaiting: (why) => progress(why), now })
-      : { keys: keysWithoutProvider(new Uint8Array(randomBytes(32)), now()), osImageHash: new Uint8Array() };
+      : { keys: keysWithoutProvider(new Uint8Array(randomBytes(32)), now()), osImageHash: new Uint8Array(), attestation: await tee.attest(padReportData(new Uint8Array()), systemConfig.vmConfig) };
   step("keys received", "boot step");
-  await bindKeys(inputs, identity, keys, tee, log);
+  bindKeys(inputs, identity, keys, attestation, log);
   if (osImageHash.length > 0) await tee.emit("os-image-hash", osImageHash);
   await tee.emit("key-provider", keyProviderEvent(compose.keyProvider, providerId(keys.provider)));
   await writeSecret(join(paths.hostShared, ".appkeys.json"), appKeysJson(keys));
@@ -143,12 +143,14 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   void pruneDocker(docker.api, log);
 }
 
-/** What the host bound at launch must be what runs, and a pin in the manifest must be met. */
-async function bindKeys(inputs: BootInputs, identity: Identity, keys: AppKeys, tee: GuestTee, log: Logger): Promise<void> {
+/**
+ * What the host bound at launch must be what runs, and a pin in the manifest must be met. Any
+ * quote of this boot will do: MRCONFIGID never changes while the machine lives.
+ */
+function bindKeys(inputs: BootInputs, identity: Identity, keys: AppKeys, { platform }: Attestation, log: Logger): void {
   const { manifest, systemConfig } = inputs;
   const { compose } = manifest;
   if (keys.provider.kind === "none" && compose.keyProviderId.length > 0) throw new GuestError("keys-refused", "Unexpected key provider id: none, but the manifest pins one");
-  const { platform } = await tee.attest(padReportData(new Uint8Array()), systemConfig.vmConfig);
   const { mrConfigId } = tdReportOf(parseQuote(platform.quote));
   const binding = checkLaunchBinding(mrConfigId, {
     composeHash: manifest.composeHash,

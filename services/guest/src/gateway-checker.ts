@@ -68,11 +68,14 @@ export interface CheckerOptions {
   readonly onRecovered: () => void;
   readonly log: Logger;
   readonly signal: AbortSignal;
+  /** Unix seconds, as handshakes are dated; for tests. */
+  readonly now?: () => number;
+  /** Waits until the next look; for tests. */
+  readonly pause?: (signal: AbortSignal) => Promise<void>;
 }
 
 /** Keeps the tunnel alive until stopped. */
-export async function runGatewayChecker({ client, registered, onRecovered, log, signal }: CheckerOptions): Promise<void> {
-  const now = (): number => Date.now() / 1000;
+export async function runGatewayChecker({ client, registered, onRecovered, log, signal, now = unixSeconds, pause = pollPause }: CheckerOptions): Promise<void> {
   const schedule = new GatewaySchedule(registered, now());
   if (!registered) schedule.done("missing-config", false, now());
   let degraded = !registered;
@@ -90,6 +93,9 @@ export async function runGatewayChecker({ client, registered, onRecovered, log, 
         log.warn({ action, error: errorChain(error) }, "gateway registration failed");
       }
     }
-    await sleep(CHECKER.poll * 1000, undefined, { signal, ref: false }).catch(() => undefined);
+    await pause(signal);
   }
 }
+
+const unixSeconds = (): number => Date.now() / 1000;
+const pollPause = (signal: AbortSignal): Promise<void> => sleep(CHECKER.poll * 1000, undefined, { signal, ref: false }).catch(() => undefined);

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { appId, parseHexOfLength, type AppId } from "@dstack/bytes";
 import type { PortPolicy } from "@dstack/compose";
-import { removeIfExists, writeSecret } from "@dstack/files";
+import { writeSecret } from "@dstack/files";
 import { generateP256, type P256Key } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { gateway } from "@dstack/proto";
@@ -71,7 +71,7 @@ export function gatewayClient(options: GatewayClientOptions): GatewayClient {
       await mkdir(dirname(options.configPath), { recursive: true, mode: 0o700 });
       await writeSecret(options.configPath, text);
       await setUpFirewall(network, options.run);
-      tunnel = await openTunnel(network, text, options);
+      tunnel = await openTunnel(network);
       current = text;
     },
     latestHandshake: async () => {
@@ -158,19 +158,13 @@ async function ask(options: GatewayClientOptions, url: string, id: AppId, public
   return { clientIp: answer.wg.clientIp, servers: answer.wg.servers };
 }
 
-/** The device, told its keys and peers by a file: `wg` cannot open the socket that a child's standard input is. */
-async function openTunnel(network: GuestNetwork, text: string, { configPath, run }: GatewayClientOptions): Promise<WireGuardInterface> {
+async function openTunnel(network: GuestNetwork): Promise<WireGuardInterface> {
   const tunnel = await openWireGuard({ name: GATEWAY_INTERFACE, address: { address: network.address, prefix: 32 }, routes: network.routes, backend: "kernel" });
-  const deviceFile = `${configPath}.device`;
   try {
-    // `wg` knows every line of the form but the address, which is the interface's.
-    await writeSecret(deviceFile, text.replace(/^Address = .*\n/m, ""));
-    await run("wg", ["syncconf", GATEWAY_INTERFACE, deviceFile]);
+    await tunnel.apply(network.device);
   } catch (error) {
     await tunnel.close();
     throw error;
-  } finally {
-    await removeIfExists(deviceFile);
   }
   return tunnel;
 }

@@ -1,3 +1,4 @@
+import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/rpc";
 import { runGatewayChecker } from "./gateway-checker.ts";
 import { gatewayClient, type GatewayClient, type GatewayClientOptions } from "./gateway-registration.ts";
@@ -22,20 +23,35 @@ export function startGateway(options: GatewayClientOptions, host: HostLink, stop
     return;
   }
   cleanups.push(() => client.close());
-  const keepRegistered = async (): Promise<void> => {
-    let registered = true;
-    try {
-      await client.register({ force: true });
-      options.log.info("registered at the gateway");
-    } catch (error) {
-      registered = false;
-      degraded(error);
-    }
-    const onRecovered = (): void => {
-      options.log.info("registered at the gateway after all");
-      host.notify("boot.error", "");
-    };
-    await runGatewayChecker({ client, registered, onRecovered, log: options.log, signal: stopping });
+  const onRecovered = (): void => {
+    options.log.info("registered at the gateway after all");
+    host.notify("boot.error", "");
   };
-  keepRegistered().catch((error: unknown) => options.log.error({ error: errorChain(error) }, "the gateway checker ended"));
+  keepRegistered({ client, degraded, onRecovered, log: options.log, signal: stopping }).catch((error: unknown) => options.log.error({ error: errorChain(error) }, "the gateway checker ended"));
+}
+
+export interface KeepRegisteredOptions {
+  readonly client: GatewayClient;
+  /** Told once when the first registration fails. */
+  readonly degraded: (error: unknown) => void;
+  /** Told once when a later one succeeds. */
+  readonly onRecovered: () => void;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  /** Seconds; for tests. */
+  readonly now?: () => number;
+  readonly pause?: (signal: AbortSignal) => Promise<void>;
+}
+
+/** Registers, and goes on keeping the tunnel alive until stopped, however the first attempt went. */
+export async function keepRegistered(options: KeepRegisteredOptions): Promise<void> {
+  let registered = true;
+  try {
+    await options.client.register({ force: true });
+    options.log.info("registered at the gateway");
+  } catch (error) {
+    registered = false;
+    options.degraded(error);
+  }
+  await runGatewayChecker({ ...options, registered });
 }

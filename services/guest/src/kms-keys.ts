@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { equalBytes, hash32, type AppId, type Hash32 } from "@dstack/bytes";
-import { reportDataFor } from "@dstack/attest";
+import { reportDataFor, type Attestation } from "@dstack/attest";
 import { appKeySigner, generateP256, secp256k1PublicKey, spkiDer, pkcs8Pem } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
@@ -34,6 +34,8 @@ export interface KmsKeysOptions {
 export interface KmsKeys {
   readonly keys: AppKeys;
   readonly osImageHash: Uint8Array;
+  /** What the KMS was shown. */
+  readonly attestation: Attestation;
 }
 
 const CALL_TIMEOUT_MS = 60_000;
@@ -94,6 +96,7 @@ async function requestFrom(url: string, options: KmsKeysOptions, begun: Promise<
   });
   const answer = await callRpc(transport, kms.KMS.method.getAppKey, { apiVersion: 1, vmConfig: options.vmConfig }, { timeoutMs: CALL_TIMEOUT_MS });
   return {
+    attestation,
     osImageHash: checkImageHash(answer.osImageHash),
     keys: {
       ...checkKeys(answer, options.appId),
