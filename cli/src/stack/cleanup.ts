@@ -1,12 +1,12 @@
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { run } from "@dstack/process";
+import { processStartTime, run } from "@dstack/process";
 import { say } from "../output.ts";
 import { vmmClient } from "../vmm-client.ts";
 import { stopVm } from "../commands/lifecycle.ts";
 import { tunnelOf } from "./configs.ts";
 import type { StackLayout } from "./layout.ts";
-import { isRunning, processStartTime, stopProcess } from "./managed-process.ts";
+import { stopProcess } from "./managed-process.ts";
 import { accepts, waitPortsFree } from "./services.ts";
 import { stopRecorded } from "./stack-file.ts";
 
@@ -67,7 +67,7 @@ async function findStrays(layout: StackLayout): Promise<{ name: string; pid: num
     const args = (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).split("\0");
     const belongs = args.slice(1).some((arg) => arg.includes(`${layout.state}/`)) && isService(args);
     const startTime = processStartTime(pid);
-    if (belongs && startTime !== undefined && isRunning({ pid, startTime })) found.push({ name: nameOf(args), pid, startTime });
+    if (belongs && startTime !== undefined) found.push({ name: nameOf(args), pid, startTime });
   }
   return found;
 }

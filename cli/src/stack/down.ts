@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
+import { processStartTime } from "@dstack/process";
 import { say } from "../output.ts";
-import { isRunning, processStartTime, stopProcess } from "./managed-process.ts";
+import { stopProcess } from "./managed-process.ts";
 import { purge, stopEverything } from "./cleanup.ts";
 import type { StackLayout } from "./layout.ts";
 
@@ -25,5 +26,5 @@ export async function down(layout: StackLayout, purgeData: boolean): Promise<voi
 async function lockHolder(path: string): Promise<{ pid: number; startTime: string } | undefined> {
   const [pid, startTime] = (await readFile(path, "utf8").catch(() => "")).trim().split(" ");
   const record = { pid: Number(pid), startTime: startTime ?? "" };
-  return Number.isInteger(record.pid) && record.pid > 1 && processStartTime(record.pid) === record.startTime && isRunning(record) ? record : undefined;
+  return Number.isInteger(record.pid) && record.pid > 1 && processStartTime(record.pid) === record.startTime ? record : undefined;
 }

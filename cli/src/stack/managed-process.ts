@@ -1,7 +1,8 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { processStartTime } from "@dstack/process";
 import { CliError } from "../errors.ts";
 
 export interface ProcessSpec {
@@ -69,20 +70,9 @@ export async function waitReady(child: ManagedProcess, ready: () => Promise<bool
   }
 }
 
-/** Field 22 of /proc/PID/stat; undefined when there is no such process. */
-export function processStartTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  } catch {
-    return undefined;
-  }
-}
-
 /** Whether the recorded process still runs, and is not another one that got its number. */
 export function isRunning(record: { readonly pid: number; readonly startTime: string }): boolean {
-  const state = processState(record.pid);
-  return state !== undefined && state !== "Z" && processStartTime(record.pid) === record.startTime;
+  return processStartTime(record.pid) === record.startTime;
 }
 
 /** SIGTERM, then SIGKILL to the whole group after `graceMs`; returns once it is gone. */
@@ -96,15 +86,6 @@ export async function stopProcess(record: { readonly pid: number; readonly start
     }
     const deadline = Date.now() + waitMs;
     while (isRunning(record) && Date.now() < deadline) await sleep(50);
-  }
-}
-
-function processState(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3);
-  } catch {
-    return undefined;
   }
 }
 

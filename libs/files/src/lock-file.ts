@@ -1,6 +1,6 @@
 import { link, readFile, unlink, writeFile } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { processStartTime } from "@dstack/process";
 
 export interface FileLock {
   release(): Promise<void>;
@@ -23,7 +23,7 @@ export class FileLockedError extends Error {
  * @throws FileLockedError while the holder lives
  */
 export async function lockFile(path: string): Promise<FileLock> {
-  const own = `${process.pid} ${startTime(process.pid) ?? "0"}\n`;
+  const own = `${process.pid} ${processStartTime(process.pid) ?? "0"}\n`;
   const temporary = `${path}.${randomBytes(6).toString("hex")}`;
   await writeFile(temporary, own, { mode: 0o600 });
   try {
@@ -37,7 +37,7 @@ export async function lockFile(path: string): Promise<FileLock> {
       }
       const holder = await readFile(path, "utf8").catch(() => "");
       const [pid, started] = holder.trim().split(" ");
-      if (pid !== undefined && pid !== "" && startTime(Number(pid)) === started) throw new FileLockedError(path, Number(pid));
+      if (pid !== undefined && pid !== "" && processStartTime(Number(pid)) === started) throw new FileLockedError(path, Number(pid));
       await unlink(path).catch(() => undefined);
     }
     throw new FileLockedError(path, 0);
@@ -48,15 +48,4 @@ export async function lockFile(path: string): Promise<FileLock> {
 
 async function release(path: string, own: string): Promise<void> {
   if ((await readFile(path, "utf8").catch(() => "")) === own) await unlink(path).catch(() => undefined);
-}
-
-/** Start of a process in clock ticks since boot, field 22 of /proc/PID/stat; undefined when it is gone or only waits to be reaped. */
-function startTime(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return fields[0] === "Z" ? undefined : fields[19];
-  } catch {
-    return undefined;
-  }
 }

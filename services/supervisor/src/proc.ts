@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { processStartTime } from "@dstack/process";
 
 /**
  * What tells one process from a later one with the same id: the boot it lives in, its id, and
@@ -12,17 +13,8 @@ export interface ProcessIdentity {
 
 /** The identity of a process that lives now; undefined when it is gone or only waits to be reaped. */
 export function identityOf(pid: number): ProcessIdentity | undefined {
-  let stat: string;
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  } catch {
-    return undefined; // No such process.
-  }
-  // The second field, the command, may itself hold spaces and parentheses.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const [state] = fields;
-  const startTicks = fields[19];
-  if (startTicks === undefined || state === "Z" || state === "X") return undefined;
+  const startTicks = processStartTime(pid);
+  if (startTicks === undefined) return undefined;
   return { bootId: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim(), pid, startTicks };
 }
 
