@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
-import { globSync } from "node:fs";
+import { globSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { run } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -27,6 +28,9 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => stop.abort(new Error(`stopped by ${signal}`)));
 }
 
+// What tests leave in the temporary folder goes with them. Its name is short: Unix sockets lie in it.
+process.env.TMPDIR = mkdtempSync(join(tmpdir(), "dt-"));
+
 const started = performance.now();
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 for (const kind of chosenKinds(process.env.DSTACK_TEST_ONLY)) {
@@ -37,6 +41,7 @@ if (stop.signal.aborted) {
   say("stopped before the end");
   total.failed += 1;
 }
+rmSync(process.env.TMPDIR, { recursive: true, force: true });
 say(`the whole took ${seconds(started)} s`);
 say(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);

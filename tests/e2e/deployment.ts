@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { cp, link, mkdir, readdir, rm, symlink } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cleanUp, stopEverything } from "../../cli/src/stack/cleanup.ts";
 import { ensureWildcardCertificate } from "../../cli/src/stack/development-keys.ts";
@@ -41,7 +40,7 @@ export function cannotBoot(): string | undefined {
 
 export async function createDeployment(portBase: number): Promise<Deployment> {
   // Named by its ports, so that what a killed run left behind is found and stopped by the next.
-  const state = join(tmpdir(), `dstack-e2e-${portBase}`);
+  const state = `/tmp/dstack-e2e-${portBase}`;
   const cacheOfUser = stackLayout(process.env).cache;
   // Own images and KMS cache, so that a test may damage them; tools and QEMU are the user's.
   const cache = join(state, "cache", "dstack");
