@@ -107,7 +107,7 @@ async function announce(layout: StackLayout, outcome: HelloOutcome | undefined):
       `          from another desk: ssh -L ${layout.ports.proxy}:127.0.0.1:${layout.ports.proxy} -L ${layout.ports.vmm}:127.0.0.1:${layout.ports.vmm} <this machine>`,
     );
   }
-  lines.push(`\nIn another terminal: ${REPOSITORY_ROOT}/dstack apps | logs -f hello | verify hello | deploy -c docker-compose.yaml -n NAME`, "\nCtrl-C stops everything; data is kept.");
+  lines.push(`\nIn another terminal, in ${REPOSITORY_ROOT}:\n          ./dstack apps | logs -f hello | verify hello | deploy -c docker-compose.yaml -n NAME`, "\nCtrl-C stops everything; data is kept.");
   print(lines.join("\n"));
 }
 
