@@ -37,15 +37,23 @@ export async function writeAuthConfig(path: string, config: AuthConfig): Promise
   await writeFileAtomic(path, `${JSON.stringify(config, null, 2)}\n`);
 }
 
-/** The configuration with exactly these four hashes allowed in addition; pure. */
+/**
+ * The configuration with this image and device allowed for the app, and exactly this compose
+ * hash: an earlier version of the app may not be brought back by whoever runs the host. Pure.
+ */
 export function allow(config: AuthConfig, allowance: Allowance): AuthConfig {
   const appKey = keyOf(config.apps, allowance.appId);
   const app = config.apps[appKey] ?? { composeHashes: [], devices: [], allowAnyDevice: false };
   return {
     ...config,
     osImages: withHash(config.osImages, allowance.osImageHash),
-    apps: { ...config.apps, [appKey]: { ...app, composeHashes: withHash(app.composeHashes, allowance.composeHash), devices: withHash(app.devices, allowance.deviceId) } },
+    apps: { ...config.apps, [appKey]: { ...app, composeHashes: [fold(allowance.composeHash)], devices: withHash(app.devices, allowance.deviceId) } },
   };
+}
+
+/** The configuration without OS images that are none of `present`: what is gone from this host may not boot. Pure. */
+export function keepImages(config: AuthConfig, present: readonly string[]): AuthConfig {
+  return { ...config, osImages: config.osImages.filter((hash) => present.some((kept) => fold(kept) === fold(hash))) };
 }
 
 const fold = (hex: string): string => (hex.toLowerCase().startsWith("0x") ? hex.toLowerCase() : `0x${hex.toLowerCase()}`);

@@ -3,12 +3,14 @@ import { mkdir, readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { toHex } from "@dstack/bytes";
 import { readTextIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
+import { listImages } from "@dstack/image";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { run } from "@dstack/process";
 import { generateWireGuardKeys, publicKeyOf, parseWireGuardKey } from "@dstack/wireguard";
 import { REPOSITORY_ROOT } from "../commands/image.ts";
-import { readAuthConfig, writeAuthConfig } from "../deploy/auth-config.ts";
+import { keepImages, readAuthConfig, writeAuthConfig } from "../deploy/auth-config.ts";
 import { CliError } from "../errors.ts";
 import { gatewayToml, kmsToml, registryYaml, vmmToml } from "./configs.ts";
 import { keptSecret } from "./development-keys.ts";
@@ -64,10 +66,11 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
     startAuth: async () => {
       await mkdir(join(layout.authConfig, ".."), { recursive: true, mode: 0o700 });
       const gatewayAppId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
-      const config = await readAuthConfig(layout.authConfig);
+      const images = (await listImages(layout.images)).flatMap(({ osImageHash }) => (osImageHash === undefined ? [] : [toHex(osImageHash)]));
+      const config = keepImages(await readAuthConfig(layout.authConfig), images);
       // Present and empty denies: no other KMS may boot on this one's authority.
       const kms = { mrAggregated: [], devices: [] };
-      if (config.gatewayAppId !== `0x${gatewayAppId}`) await writeAuthConfig(layout.authConfig, { kms, ...config, gatewayAppId: `0x${gatewayAppId}` });
+      await writeAuthConfig(layout.authConfig, { kms, ...config, gatewayAppId: `0x${gatewayAppId}` });
       await startNode("auth-simple", "auth-simple/src/main.ts", [], ports.auth, { PORT: String(ports.auth), HOST: "127.0.0.1", AUTH_CONFIG_PATH: layout.authConfig });
     },
     startKms: async () => {
