@@ -164,6 +164,18 @@ test("one changed byte of the compose file is refused once, and the reason is ev
   await writeFile(path, original);
 });
 
+test("an image that cannot be pulled is named, and the VM stops", { skip }, async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "dstack-pull-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const image = `dstack/none@sha256:${"0".repeat(64)}`;
+  const path = join(folder, "docker-compose.yaml");
+  await writeFile(path, `services:\n  web:\n    image: ${image}\n`);
+  const { code, stderr } = await deployment.cli("deploy", "-c", path, "-n", "app");
+  assert.equal(code, 3, stderr);
+  assert.ok(stderr.includes(image), stderr);
+  assert.notEqual((await info("app")).status, "running");
+});
+
 test("a swapped initrd is refused by its measurement", { skip }, async () => {
   await appendFile(join(deployment.layout.images, IMAGE, "initramfs.cpio.gz"), Buffer.alloc(4096));
   await deployment.cli("start", "app");
