@@ -6,9 +6,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { toHex } from "@dstack/bytes";
+import { buildAppCompose } from "@dstack/compose";
+import { readImageDirectory } from "@dstack/image";
 import { run } from "@dstack/process";
+import { allow, readAuthConfig, writeAuthConfig } from "../../cli/src/deploy/auth-config.ts";
+import { DEVELOPMENT_DEVICE_ID } from "../../cli/src/deploy/development-device.ts";
 import { getThroughGateway } from "../../cli/src/gateway-client.ts";
-import { waitForAnswer } from "../../cli/src/deploy/wait-for-app.ts";
+import { waitForAnswer, waitForBoot } from "../../cli/src/deploy/wait-for-app.ts";
+import { vmmClient, vmmMethods } from "../../cli/src/vmm-client.ts";
 import { cannotBoot, createDeployment, IMAGE, type Deployment } from "./deployment.ts";
 
 const skip = cannotBoot() ?? false;
@@ -139,6 +145,53 @@ test("after stop and start data and keys are the same; KMS and gateway may come 
   const answer = await waitForAnswer(url, caFile(), { timeoutMs: 180_000, note: () => undefined });
   assert.ok(visits(answer.body) > before, `${before} visits before, now: ${answer.body}`);
   assert.equal(await appKey(), keyBefore);
+});
+
+test("inside a guest the agent's socket answers every call, and keeps boot events to itself (DS #1266, V2 event log)", { skip }, async () => {
+  const calls = [
+    ["Version", {}],
+    ["Info", {}],
+    ["GetKey", { path: "a", purpose: "b" }],
+    ["GetTlsKey", { subject: "s", usage_ra_tls: true, usage_server_auth: true }],
+    ["GetQuote", { report_data: "00" }],
+    ["Attest", { report_data: "00" }],
+    ["EmitEvent", { event: "mine", payload: "00" }],
+    ["EmitEvent", { event: "app-id", payload: "00" }],
+  ] as const;
+  const program = `
+    const { request } = require("node:http");
+    const ask = (method, body) => new Promise((resolve, reject) => {
+      const outgoing = request({ socketPath: "/var/run/dstack.sock", path: "/" + method, method: "POST", headers: { "content-type": "application/json" } }, (answer) => {
+        let text = "";
+        answer.on("data", (chunk) => (text += chunk)).on("end", () => resolve(answer.statusCode + " " + text.length));
+      });
+      outgoing.on("error", reject).end(JSON.stringify(body));
+    });
+    (async () => {
+      for (const [method, body] of ${JSON.stringify(calls)}) console.log("agent-socket", method, body.event ?? "", await ask(method, body));
+    })();`;
+  const manifest = buildAppCompose({
+    name: "agent",
+    dockerComposeFile: "services:\n  idle:\n    image: dstack/hello:latest\n    stop_grace_period: 1s\n",
+    preLaunchScript: `node -e '${program}' > /dev/console`,
+    gatewayEnabled: false,
+    secureTime: false,
+    storageFs: "ext4",
+  });
+  const { layout, env } = deployment;
+  const client = await vmmClient(layout, env);
+  const composeHash = toHex(manifest.composeHash);
+  const osImageHash = toHex((await readImageDirectory(join(layout.images, IMAGE))).osImageHash ?? new Uint8Array());
+  await writeAuthConfig(layout.authConfig, allow(await readAuthConfig(layout.authConfig), { osImageHash, deviceId: DEVELOPMENT_DEVICE_ID, appId: composeHash.slice(0, 40), composeHash }));
+  const { id } = await client.call(vmmMethods.createVm, { name: "agent", image: IMAGE, composeFile: new TextDecoder().decode(manifest.bytes), vcpu: 2, memory: 2048, diskSize: 5, simulatedTee: "dstack-tdx" });
+  await waitForBoot(client, id, { timeoutMs: 240_000, note: () => undefined });
+  const { stdout } = await deployment.cli("logs", "agent", "--lines", "5000");
+  const answers = [...stdout.matchAll(/agent-socket (\w+) (\S*) ?(\d+) (\d+)/g)].map(([, method, event, status, length]) => ({ method, event, status, length: Number(length) }));
+  assert.deepEqual(answers.map(({ method, event, status }) => `${method} ${event} ${status}`), [
+    "Version  200", "Info  200", "GetKey  200", "GetTlsKey  200", "GetQuote  200", "Attest  200", "EmitEvent mine 200", "EmitEvent app-id 400",
+  ]);
+  for (const { method, length } of answers.filter(({ method }) => method === "GetQuote" || method === "Attest")) assert.ok(length > 2_000, `${method}: ${length}`);
+  assert.equal((await deployment.cli("rm", "agent")).code, 0);
 });
 
 test("one changed byte of the compose file is refused once, and the reason is everywhere", { skip }, async () => {
