@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { alive, cleanUp, composeFile, info, startVmm, until, untilInfo, vmRequest } from "./vmm-process.ts";
+import { alive, cleanUp, composeFile, startVmm, untilInfo, vmRequest } from "./vmm-process.ts";
 
 after(cleanUp);
 
@@ -26,7 +26,7 @@ test("a real guest boots, reports over its channel, logs to its console and is s
   assert.match((await vmm.http("GET", `/logs?id=${id}`)).text, /Linux version/);
   const pid = Number(readFileSync(join(dir, `vm/${id}/qemu.pid`), "utf8"));
   await vmm.rpc("ShutdownVm", { id });
-  await until("power off", () => (alive(pid) ? undefined : true), 60_000);
-  assert.equal((await info(vmm, id)).status, "stopped");
+  await untilInfo(vmm, id, (vm) => vm.status === "stopped", "power off", 60_000);
+  assert.equal(alive(pid), false);
   await vmm.endAll();
 });
