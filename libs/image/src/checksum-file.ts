@@ -24,14 +24,15 @@ export const CHECKSUM_ORDER = [
   "measurement.aws.replay.json",
 ] as const;
 
-const MAX_BYTES = 16_384;
+/** Most bytes of a sha256sum.txt that is read. */
+export const MAX_CHECKSUM_BYTES = 16_384;
 
 /**
  * Reads sha256sum.txt.
  * @throws ImageError `bad-checksums` for a malformed line, a name with a slash or `..`, or a duplicate
  */
 export function parseChecksumFile(bytes: Uint8Array): FileChecksum[] {
-  if (bytes.length > MAX_BYTES) throw new ImageError("bad-checksums", `sha256sum.txt has ${bytes.length} bytes, at most ${MAX_BYTES} are allowed`);
+  if (bytes.length > MAX_CHECKSUM_BYTES) throw new ImageError("bad-checksums", `sha256sum.txt has ${bytes.length} bytes, at most ${MAX_CHECKSUM_BYTES} are allowed`);
   const text = Buffer.from(bytes).toString("latin1");
   const lines = text.split("\n");
   if (lines.pop() !== "") throw new ImageError("bad-checksums", "sha256sum.txt does not end with a newline");

@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { lstat, open, readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { equalBytes, type Hash32 } from "@dstack/bytes";
-import { osImageHash, parseChecksumFile } from "./checksum-file.ts";
+import { MAX_CHECKSUM_BYTES, osImageHash, parseChecksumFile } from "./checksum-file.ts";
 import { ImageError } from "./errors.ts";
 import { MAX_METADATA_BYTES, parseImageMetadata, type ImageMetadata } from "./metadata.ts";
 
@@ -71,7 +71,7 @@ export async function listImages(root: string, onSkip: (name: string, reason: st
 }
 
 async function readDigest(dir: string): Promise<Hash32 | undefined> {
-  const sums = await readSmall(dir, "sha256sum.txt", 16_384);
+  const sums = await readSmall(dir, "sha256sum.txt", MAX_CHECKSUM_BYTES);
   if (sums === undefined) return undefined;
   parseChecksumFile(sums);
   const hash = osImageHash(sums);

@@ -5,7 +5,7 @@ import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Hash32 } from "@dstack/bytes";
-import { osImageHash, parseChecksumFile } from "./checksum-file.ts";
+import { MAX_CHECKSUM_BYTES, osImageHash, parseChecksumFile } from "./checksum-file.ts";
 import { readSmall } from "./read-image-directory.ts";
 
 export type ImageVerification =
@@ -18,7 +18,7 @@ export type ImageVerification =
  * @throws ImageError `bad-checksums` when sha256sum.txt itself is malformed
  */
 export async function verifyImageFiles(dir: string): Promise<ImageVerification> {
-  const sums = await readSmall(dir, "sha256sum.txt", 16_384);
+  const sums = await readSmall(dir, "sha256sum.txt", MAX_CHECKSUM_BYTES);
   if (sums === undefined) return { ok: false, reason: `${dir} has no sha256sum.txt` };
   const listed = parseChecksumFile(sums);
   for (const required of ["bzImage", "initramfs.cpio.gz", "metadata.json", "ovmf.fd"]) {

@@ -21,7 +21,7 @@ async function tar(entries: readonly (Partial<Header> & { name: string } & { bod
 
 async function unpack(bytes: Uint8Array, limits: MrBundleLimits = {}): Promise<{ dir: string; names: string[] }> {
   const dir = await mkdtemp(join(root, "x-"));
-  return { dir, names: await extractMrBundle(Readable.from([Buffer.from(bytes)]), dir, limits) };
+  return { dir, names: (await extractMrBundle(Readable.from([Buffer.from(bytes)]), dir, limits)).map(({ name }) => name) };
 }
 
 async function refused(entries: readonly (Partial<Header> & { name: string } & { body?: string })[], pattern: RegExp, limits: MrBundleLimits = {}): Promise<void> {

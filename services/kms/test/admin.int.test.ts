@@ -3,11 +3,11 @@ import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { ImageStore } from "@dstack/image/store";
 import { createLogger } from "@dstack/log";
 import type { HttpServer } from "@dstack/rpc";
 import { startAdminServer } from "../src/http/admin.ts";
 import { noImageVerification } from "../src/image/os-image-verifier.ts";
-import { ImageStore } from "../src/image/image-store.ts";
 
 const log = createLogger({ name: "test", stream: { write: () => true } });
 const HASH = "ab".repeat(32);

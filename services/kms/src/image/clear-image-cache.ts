@@ -1,5 +1,7 @@
+import { ImageError } from "@dstack/image";
+import type { ImageStore } from "@dstack/image/store";
+import { KmsError } from "../errors.ts";
 import { withContext } from "../with-context.ts";
-import type { ImageStore } from "./image-store.ts";
 import type { OsImageVerifier } from "./os-image-verifier.ts";
 
 export interface ImageCaches {
@@ -8,11 +10,20 @@ export interface ImageCaches {
 }
 
 /**
- * Removes an image by hash, and measurements: those are kept in memory, so any name but "" forgets all.
+ * Removes an image by hash, and measurements: those are kept in memory too, so any name but "" forgets all.
  * @throws RpcError with the context that clients know
  */
 export async function clearImageCache({ images, verifier }: ImageCaches, imageHash: string, configHash: string): Promise<void> {
-  await withContext("failed to clear image cache", () => images.clear("images", imageHash));
-  await withContext("failed to clear measurement cache", () => images.clear("measurements", configHash));
+  await withContext("failed to clear image cache", () => cleared(images, "images", imageHash));
+  await withContext("failed to clear measurement cache", () => cleared(images, "measurements", configHash));
   if (imageHash !== "" || configHash !== "") verifier.forget();
+}
+
+async function cleared(images: ImageStore, kind: "images" | "measurements", name: string): Promise<void> {
+  try {
+    await images.clear(kind, name);
+  } catch (error) {
+    if (error instanceof ImageError) throw new KmsError("image-mismatch", error.message);
+    throw error;
+  }
 }

@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
-import { toHex } from "@dstack/bytes";
+import { toHex, type Hash32 } from "@dstack/bytes";
 import type { EventLogEntry, TdReport } from "@dstack/attest";
-import { compareMeasurements, MeasureError, measureVm, parseVmConfig, type VmMeasurement } from "@dstack/measure";
+import { ImageError } from "@dstack/image";
+import type { ImageSource } from "@dstack/image/store";
+import { compareMeasurements, MeasureError, measureVm, parseVmConfig, type VmConfig, type VmFiles, type VmMeasurement } from "@dstack/measure";
 import { KmsError } from "../errors.ts";
-import type { ImageSource } from "./image-store.ts";
 
 /** Whether a quote's registers are those of the image that its VM configuration names. */
 export interface OsImageVerifier {
@@ -18,33 +19,62 @@ export const noImageVerification: OsImageVerifier = { verify: () => Promise.reso
 
 const MAX_KEPT = 32;
 
-/** Measures the image's own files with the VM configuration and compares register by register. */
+interface Expected {
+  readonly config: VmConfig;
+  readonly hash: Hash32;
+  readonly measurement: VmMeasurement;
+}
+
+/**
+ * Measures the image's own files with the VM configuration and compares register by register.
+ * What a configuration measures to is computed once and kept, also for callers that come meanwhile.
+ */
 export function osImageVerifier(images: ImageSource): OsImageVerifier {
-  const kept = new Map<string, VmMeasurement>();
+  const kept = new Map<string, Promise<Expected>>();
+  const expectedOf = (vmConfig: string): Promise<Expected> => {
+    const key = createHash("sha256").update(vmConfig).digest("hex");
+    const known = kept.get(key);
+    kept.delete(key);
+    const expected = known ?? compute(images, vmConfig);
+    kept.set(key, expected);
+    const oldest = kept.keys().next();
+    if (kept.size > MAX_KEPT && oldest.done === false) kept.delete(oldest.value);
+    expected.catch(() => {
+      if (kept.get(key) === expected) kept.delete(key);
+    });
+    return expected;
+  };
   return {
     forget: () => kept.clear(),
     verify: async (vmConfig, report, log) => {
-      const config = measured(() => parseVmConfig(vmConfig));
-      if (config.osImageHash === undefined) throw new KmsError("image-mismatch", "vm_config: os_image_hash is missing");
-      if (config.attestationVariant !== "legacy") {
-        throw new KmsError("image-mismatch", `vm_config: tdx_attestation_variant ${config.attestationVariant} is not built in this version; expected legacy`);
-      }
-      const key = createHash("sha256").update(vmConfig).digest("hex");
-      let expected = kept.get(key);
-      if (expected === undefined) {
-        const files = await images.filesOf(config.osImageHash);
-        expected = measured(() => measureVm(files, config));
-        const oldest = kept.keys().next();
-        if (kept.size >= MAX_KEPT && oldest.done === false) kept.delete(oldest.value);
-        kept.set(key, expected);
-      }
+      const { config, hash, measurement } = await expectedOf(vmConfig);
       const [rtmr0, rtmr1, rtmr2] = report.rtmr;
-      const differences = compareMeasurements(expected, { mrtd: report.mrTd, rtmr0, rtmr1, rtmr2 }, log, config);
+      const differences = compareMeasurements(measurement, { mrtd: report.mrTd, rtmr0, rtmr1, rtmr2 }, log, config);
       if (differences.length === 0) return;
-      const texts = differences.map(({ register, expected: want, got, hint }) => `${register} does not match (image ${toHex(config.osImageHash!)} gives ${want}, the quote has ${got}; ${hint})`);
+      const texts = differences.map(({ register, expected, got, hint }) => `${register} does not match (image ${toHex(hash)} gives ${expected}, the quote has ${got}; ${hint})`);
       throw new KmsError("measurement-mismatch", `MRs do not match: ${texts.join("; ")}`);
     },
   };
+}
+
+async function compute(images: ImageSource, vmConfig: string): Promise<Expected> {
+  const config = measured(() => parseVmConfig(vmConfig));
+  const hash = config.osImageHash;
+  if (hash === undefined) throw new KmsError("image-mismatch", "vm_config: os_image_hash is missing");
+  if (config.attestationVariant !== "legacy") {
+    throw new KmsError("image-mismatch", `vm_config: tdx_attestation_variant ${config.attestationVariant} is not built in this version; expected legacy`);
+  }
+  const files = await filesOf(images, hash);
+  return { config, hash, measurement: measured(() => measureVm(files, config)) };
+}
+
+async function filesOf(images: ImageSource, hash: Hash32): Promise<VmFiles> {
+  try {
+    return await images.filesOf(hash);
+  } catch (cause) {
+    if (!(cause instanceof ImageError)) throw cause;
+    throw new KmsError(cause.code === "image-unavailable" ? "image-unavailable" : "image-mismatch", cause.message, { cause: cause.cause });
+  }
 }
 
 function measured<T>(compute: () => T): T {

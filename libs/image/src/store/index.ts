@@ -1,0 +1,3 @@
+/** A cache of what measures OS images: downloaded once by hash, checked whenever it is read. */
+export { ImageStore } from "./image-store.ts";
+export type { ImageSource, ImageStoreOptions } from "./image-store.ts";
