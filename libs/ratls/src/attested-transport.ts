@@ -3,36 +3,50 @@ import { kms } from "@dstack/proto";
 import { callRpc, httpTransport, type RpcTransport } from "@dstack/rpc";
 import { loadCa, type SigningCa } from "./certificate-builder.ts";
 import { RatlsError } from "./errors.ts";
-import { checkPeerCertificate, expectedReportData, type EvidenceVerifier, type PeerRule } from "./peer-rule.ts";
+import { checkPeerCertificate, type AttestedPeer, type EvidenceVerifier, type KmsPeer, type PeerRule } from "./peer-rule.ts";
+import { checkEvidence, requirePeerRule } from "./verify-peer.ts";
 
-export interface AttestedTransportOptions {
+interface CommonOptions {
   /** e.g. `https://10.0.2.2:9301/prpc`. */
   readonly baseUrl: string;
-  /** PEM; the only roots that count. System roots never do. */
-  readonly trustedRoots: readonly [string, ...string[]];
-  readonly peer: PeerRule;
   /** The name or address that the certificate must be for, where another one is dialled; the URL's host unless given. */
   readonly expectedHost?: string;
   /** Own certificate (chain, leaf first) and key in PEM, where the peer wants to know who calls. */
   readonly identity?: { readonly certificatePem: string; readonly keyPem: string };
-  /** Verifies the evidence that a peer's certificate carries. Absence of evidence is the role's matter, not this one's. */
-  readonly verifyEvidence?: EvidenceVerifier;
   readonly maxAnswerBytes?: number;
 }
 
+interface ByRoots extends CommonOptions {
+  /** PEM; the only roots that count. System roots never do. */
+  readonly trustedRoots: readonly [string, ...string[]];
+  readonly peer: PeerRule;
+  /** Verifies the evidence that a peer's certificate carries. Absence of evidence is the role's matter, not this one's. */
+  readonly verifyEvidence?: EvidenceVerifier;
+}
+
+/** No root is known yet: the certificate may be anybody's, but its evidence must hold and be bound to its key. */
+interface ByEvidence extends CommonOptions {
+  readonly trustedRoots: "evidence-only";
+  readonly peer: KmsPeer | AttestedPeer;
+  readonly verifyEvidence: EvidenceVerifier;
+}
+
+export type AttestedTransportOptions = ByRoots | ByEvidence;
+
 /**
- * RPC over TLS to a peer of a known role. Chain, host name and role are checked in the handshake;
- * nothing of the request leaves before they hold.
+ * RPC over TLS to a peer of a known role. Chain, host name and role, or the evidence where there
+ * is no chain to check, are checked in the handshake; nothing of the request leaves before they hold.
+ * @throws RatlsError `rule-missing`, `peer-refused` for a URL without TLS
  */
 export function attestedTransport(options: AttestedTransportOptions): RpcTransport {
   requireHttps(options.baseUrl);
-  const { expectedHost } = options;
+  requirePeerRule(options.peer, options.trustedRoots, options.verifyEvidence);
+  const { expectedHost, trustedRoots } = options;
   return httpTransport({
     baseUrl: options.baseUrl,
     tls: {
-      ca: [...options.trustedRoots],
       minVersion: "TLSv1.2",
-      rejectUnauthorized: true,
+      ...(trustedRoots === "evidence-only" ? { rejectUnauthorized: false } : { ca: [...trustedRoots], rejectUnauthorized: true }),
       ...(expectedHost === undefined ? {} : { checkServerIdentity: (_host, certificate) => checkServerIdentity(expectedHost, certificate) }),
       ...(options.identity === undefined ? {} : { cert: options.identity.certificatePem, key: options.identity.keyPem }),
     },
@@ -68,9 +82,7 @@ async function checkPeer(socket: TLSSocket, options: AttestedTransportOptions): 
   const raw = socket.getPeerX509Certificate()?.raw;
   if (raw === undefined) throw new RatlsError("peer-refused", "peer presented no certificate");
   const extensions = checkPeerCertificate(new Uint8Array(raw), options.peer);
-  if (extensions.attestation !== undefined && options.verifyEvidence !== undefined) {
-    await options.verifyEvidence(extensions.attestation, expectedReportData(extensions));
-  }
+  await checkEvidence(extensions, options.trustedRoots, options.verifyEvidence);
 }
 
 function requireHttps(url: string): void {

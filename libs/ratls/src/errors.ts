@@ -3,10 +3,12 @@ export type RatlsErrorCode =
   | "validity-invalid"
   | "key-mismatch"
   | "extension-malformed"
+  | "evidence-unsupported"
   | "csr-malformed"
   | "csr-refused"
   | "chain-refused"
-  | "peer-refused";
+  | "peer-refused"
+  | "rule-missing";
 
 /** Every refusal of this package. Match on `code`, never on the text. */
 export class RatlsError extends Error {

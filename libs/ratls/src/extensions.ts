@@ -1,9 +1,9 @@
 import { gunzipSync } from "node:zlib";
-import { appId, equalBytes, utf8, utf8Decode } from "@dstack/bytes";
+import { appId, BytesError, equalBytes, readU32LE, utf8, utf8Decode } from "@dstack/bytes";
 import type { AppId } from "@dstack/bytes";
-import { attestationFromQuote, decodeAppInfo, decodeAttestation, parseCertificate } from "@dstack/attest";
+import { AttestError, attestationFromQuote, decodeAppInfo, decodeAttestation, parseCertificate } from "@dstack/attest";
 import type { AppInfoRecord, Attestation, Certificate } from "@dstack/attest";
-import { readDer, readOctetString } from "@dstack/der";
+import { DerError, readDer, readOctetString } from "@dstack/der";
 import { RatlsError } from "./errors.ts";
 import { DSTACK_OID } from "./oids.ts";
 
@@ -20,14 +20,19 @@ export interface DstackExtensions {
 const COMPRESSED = utf8("ELGZv1");
 const MAX_INFLATED_BYTES = 16_384;
 const MAX_USAGE_BYTES = 256;
+/** Twice an attestation of the largest size that is read, and a little. */
+const MAX_CERTIFICATE_BYTES = 16 * 1024 * 1024;
 
 /**
  * Reads the extensions of the dstack arc from a certificate in DER.
- * @throws RatlsError `extension-malformed`, also for a certificate that cannot be read strictly and
- *   for one that names an extension twice
+ * @throws RatlsError `evidence-unsupported` for evidence of another platform, else `extension-malformed`, also for a
+ *   certificate that cannot be read strictly and for one that names an extension twice
  */
 export function readDstackExtensions(certificateDer: Uint8Array): DstackExtensions {
-  try {
+  return readingRefused(() => {
+    if (certificateDer.length > MAX_CERTIFICATE_BYTES) {
+      throw new RatlsError("extension-malformed", `certificate of ${certificateDer.length} bytes, limit ${MAX_CERTIFICATE_BYTES}`);
+    }
     const certificate = parseCertificate(certificateDer);
     const usage = payload(certificate, DSTACK_OID.usage);
     const app = payload(certificate, DSTACK_OID.appId);
@@ -40,8 +45,19 @@ export function readDstackExtensions(certificateDer: Uint8Array): DstackExtensio
       ...(info === undefined ? {} : { appInfo: decodeAppInfo(info) }),
       ...(attestation === undefined ? {} : { attestation }),
     };
+  });
+}
+
+/**
+ * Runs a reader of certificates; what it refuses comes as this package's error, anything else goes on.
+ * @throws RatlsError
+ */
+export function readingRefused<T>(read: () => T): T {
+  try {
+    return read();
   } catch (cause) {
-    if (cause instanceof RatlsError) throw cause;
+    if (cause instanceof AttestError && cause.code === "platform-unsupported") throw new RatlsError("evidence-unsupported", cause.message, { cause });
+    if (!(cause instanceof AttestError || cause instanceof DerError || cause instanceof BytesError)) throw cause;
     throw new RatlsError("extension-malformed", "certificate with dstack extensions cannot be read", { cause });
   }
 }
@@ -65,11 +81,21 @@ function payload(certificate: Certificate, oid: string): Uint8Array | undefined 
 
 function inflated(log: Uint8Array): Uint8Array {
   if (!equalBytes(log.subarray(0, COMPRESSED.length), COMPRESSED)) return log;
+  const stream = log.subarray(COMPRESSED.length);
+  let out: Uint8Array;
+  let consumed: number;
   try {
-    return new Uint8Array(gunzipSync(log.subarray(COMPRESSED.length), { maxOutputLength: MAX_INFLATED_BYTES }));
+    const { buffer, engine } = gunzipSync(stream, { maxOutputLength: MAX_INFLATED_BYTES, info: true }) as unknown as { buffer: Uint8Array; engine: { bytesWritten: number } };
+    out = new Uint8Array(buffer);
+    consumed = engine.bytesWritten;
   } catch (cause) {
     throw new RatlsError("extension-malformed", `compressed event log is broken or above ${MAX_INFLATED_BYTES} bytes`, { cause });
   }
+  // zlib passes over bytes behind the stream and joins several streams; other readers see the first alone.
+  if (consumed !== stream.length || readU32LE(stream, stream.length - 4) !== out.length) {
+    throw new RatlsError("extension-malformed", "compressed event log: bytes after the gzip stream");
+  }
+  return out;
 }
 
 function usageText(bytes: Uint8Array): string {

@@ -7,7 +7,7 @@ import { reportDataFor, type Attestation } from "@dstack/attest";
 import { generateP256, pkcs8Pem, spkiDer } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import { callRpc, errorChain } from "@dstack/rpc";
-import { attestedTransport, createAppCa, createCa, createLeaf, fetchTempCaUnverified, type PeerRule, type SigningCa } from "@dstack/ratls";
+import { attestedTransport, createAppCa, createCa, createLeaf, fetchTempCaUnverified, type EvidenceVerifier, type PeerRule, type SigningCa } from "@dstack/ratls";
 
 const NOW = Math.floor(Date.now() / 1000);
 const root = createCa({ organization: "Dstack", commonName: "Dstack KMS CA", key: generateP256(), pathLength: 1, now: NOW });
@@ -98,6 +98,22 @@ test("evidence in the certificate is verified before the request leaves", async 
   assert.match(await call(server.url, { kind: "kms" }, () => Promise.reject(new Error("quote is forged"))), /quote is forged/);
   assert.equal(server.requests(), 0);
   assert.equal(await call(server.url, { kind: "kms" }, () => Promise.resolve()), "answered");
+});
+
+test("where no root is known yet, evidence alone vouches, and no request leaves without it (DS #1237)", async () => {
+  const stranger = createCa({ commonName: "x", key: generateP256(), pathLength: 0, now: NOW });
+  const shown = await peer({ issuer: stranger, usage: "kms:rpc", evidence: true, altNames: ["kms.example"] });
+  const plain = await peer({ issuer: stranger, usage: "kms:rpc" });
+  const app = await peer({ issuer: stranger, usage: "app:custom", evidence: true });
+  const ask = async (url: string, verifyEvidence: EvidenceVerifier): Promise<string> => {
+    const transport = attestedTransport({ baseUrl: url, trustedRoots: "evidence-only", peer: { kind: "kms" }, verifyEvidence });
+    return callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 5_000 }).then(() => "answered", errorChain);
+  };
+  assert.match(await ask(shown.url, () => Promise.reject(new Error("quote is forged"))), /quote is forged/);
+  assert.match(await ask(plain.url, () => Promise.resolve()), /carries no evidence/);
+  assert.match(await ask(app.url, () => Promise.resolve()), /Invalid server cert usage/);
+  for (const server of [shown, plain, app]) assert.equal(server.requests(), 0);
+  assert.equal(await ask(shown.url, () => Promise.resolve()), "answered");
 });
 
 test("refuses to speak without TLS", async () => {

@@ -77,4 +77,5 @@ test("opens a compressed event log of 16 KiB and refuses a larger one (#566)", {
   assert.match(refused(read(log(16_385))), /above 16384/);
   assert.match(refused(read(log(200 * 1024 * 1024))), /above 16384/);
   assert.match(refused(read(utf8("ELGZv1garbage"))), /broken/);
+  for (const tail of [Uint8Array.of(0), Uint8Array.of(0, 0), utf8("x"), log(3).subarray(6)]) assert.match(refused(read(concatBytes(log(2), tail))), /after the gzip stream|broken/);
 });
