@@ -61,7 +61,9 @@ const schema = z.object({
       auth_api: z
         .object({
           type: z.enum(["webhook", "dev"]).default("webhook"),
-          webhook: z.object({ url: httpUrl.default("http://auth-api:8000"), timeout: duration.prefault("10s") }).prefault({}),
+          webhook: z
+            .object({ url: httpUrl.default("http://auth-api:8000"), timeout: duration.prefault("10s"), bearer_token: z.string().default(""), bearer_token_file: z.string().optional(), ca_cert: z.string().optional() })
+            .prefault({}),
           dev: z.object({ gateway_app_id: z.string().default("any") }).prefault({}),
         })
         .prefault({}),
@@ -96,18 +98,42 @@ export interface KmsConfig {
   readonly keyFolder: string;
   readonly auditLog: string;
   readonly adminTokenHash: string;
-  readonly selfAttestation: { readonly authorizeSelf: boolean; readonly attestCertificate: boolean };
+  readonly selfAttestation: {
+    readonly authorizeSelf: boolean;
+    readonly attestCertificate: boolean;
+    /** False where `core.onboard.quote_enabled = false` of 0.5.5 to 0.5.8 stands in the file. */
+    readonly quoteEnabled: boolean;
+    /** `unix:PATH` or an http URL; undefined for the sockets that the guest OS makes. */
+    readonly agentAddress: string | undefined;
+  };
   readonly pccsUrl: string;
   /** Path of the root that replaces Intel's; only with `allowExternalTrustAnchors`. */
   readonly tdxRootPath: string | undefined;
   readonly allowExternalTrustAnchors: boolean;
   readonly image: { readonly verify: boolean; readonly cacheDir: string; readonly downloadUrl: string; readonly downloadTimeoutMs: number };
-  readonly auth: { readonly kind: "webhook"; readonly url: string; readonly timeoutMs: number } | { readonly kind: "dev"; readonly gatewayAppId: string };
+  readonly auth: WebhookConfig | { readonly kind: "dev"; readonly gatewayAppId: string };
   readonly onboardEnabled: boolean;
   /** Empty where the domain stands in the key folder. */
   readonly autoBootstrapDomain: string;
   readonly metricsEnabled: boolean;
-  readonly admin: { readonly host: string; readonly port: number; readonly token: string } | { readonly host: string; readonly port: number; readonly token: undefined } | undefined;
+  readonly admin: AdminConfig | undefined;
+}
+
+export interface WebhookConfig {
+  readonly kind: "webhook";
+  readonly url: string;
+  readonly timeoutMs: number;
+  /** Shown to the auth server; undefined where it asks for none. */
+  readonly bearer: { readonly token: string } | { readonly file: string } | undefined;
+  /** Path of the only root in PEM that the auth server's certificate may lead to; the public ones where undefined. */
+  readonly caFile: string | undefined;
+}
+
+export interface AdminConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly token: string | undefined;
+  readonly htpasswdFile: string | undefined;
 }
 
 /**
@@ -136,7 +162,12 @@ export async function loadKmsConfig(options: { readonly file: string | undefined
     keyFolder,
     auditLog: core.audit_log === undefined ? join(keyFolder, "audit.jsonl") : resolve(cwd, core.audit_log),
     adminTokenHash: core.admin_token_hash,
-    selfAttestation: { authorizeSelf: core.enforce_self_authorization ?? selfDefault, attestCertificate: core.attest_rpc_cert ?? selfDefault },
+    selfAttestation: {
+      authorizeSelf: core.enforce_self_authorization ?? selfDefault,
+      attestCertificate: core.attest_rpc_cert ?? selfDefault,
+      quoteEnabled: selfDefault,
+      agentAddress: env["DSTACK_AGENT_ADDRESS"]?.trim() || undefined,
+    },
     pccsUrl: core.attestation.urls.pccs ?? core.pccs_url ?? env["PCCS_URL"] ?? "https://pccs.phala.network",
     tdxRootPath: core.attestation.root_ca.tdx === undefined ? undefined : resolve(cwd, core.attestation.root_ca.tdx),
     allowExternalTrustAnchors: core.attestation.insecure_allow_external_trust_anchors,
@@ -148,11 +179,11 @@ export async function loadKmsConfig(options: { readonly file: string | undefined
     },
     auth: core.auth_api.type === "dev"
       ? { kind: "dev", gatewayAppId: core.auth_api.dev.gateway_app_id }
-      : { kind: "webhook", url: core.auth_api.webhook.url, timeoutMs: core.auth_api.webhook.timeout },
+      : webhookOf(core.auth_api.webhook, cwd),
     onboardEnabled: core.onboard.enabled,
     autoBootstrapDomain: core.onboard.auto_bootstrap_domain.trim(),
     metricsEnabled: core.metrics.enabled,
-    admin: core.admin.enabled ? adminOf(core.admin, env) : undefined,
+    admin: core.admin.enabled ? adminOf(core.admin, env, cwd) : undefined,
   };
 }
 
@@ -165,19 +196,43 @@ export function insecureSettings(config: KmsConfig): string[] {
     ...(config.allowExternalTrustAnchors ? ["core.attestation.insecure_allow_external_trust_anchors = true"] : []),
     ...(config.auth.kind === "dev" ? ['core.auth_api.type = "dev"'] : []),
     ...(config.image.verify ? [] : ["core.image.verify = false"]),
+    ...(config.selfAttestation.quoteEnabled ? [] : ["core.onboard.quote_enabled = false"]),
     ...(config.selfAttestation.attestCertificate ? [] : ["core.attest_rpc_cert = false"]),
     ...(config.selfAttestation.authorizeSelf ? [] : ["core.enforce_self_authorization = false"]),
-    ...(config.admin !== undefined && config.admin.token === undefined ? ["core.admin.insecure_no_auth = true"] : []),
+    ...(config.admin !== undefined && isOpen(config.admin) ? ["core.admin.insecure_no_auth = true"] : []),
   ];
 }
 
-function adminOf(admin: z.output<typeof schema>["core"]["admin"], env: Readonly<Record<string, string | undefined>>): KmsConfig["admin"] {
-  const listen = { host: admin.address, port: admin.port };
-  if (admin.htpasswd_file !== "") throw invalid("core.admin.htpasswd_file is not supported in this version; set core.admin.auth_token or DSTACK_KMS_ADMIN_TOKEN");
+/**
+ * The insecure settings with which root keys never leave, whoever asks: callers are then not
+ * checked as another KMS would have to be.
+ */
+export function settingsAgainstHandOver(config: KmsConfig): string[] {
+  return [
+    ...(config.auth.kind === "dev" ? ['core.auth_api.type = "dev"'] : []),
+    ...(config.image.verify ? [] : ["core.image.verify = false"]),
+    ...(config.selfAttestation.quoteEnabled ? [] : ["core.onboard.quote_enabled = false"]),
+  ];
+}
+
+const isOpen = ({ token, htpasswdFile }: AdminConfig): boolean => token === undefined && htpasswdFile === undefined;
+
+function webhookOf(webhook: z.output<typeof schema>["core"]["auth_api"]["webhook"], cwd: string): WebhookConfig {
+  const { url, timeout: timeoutMs, bearer_token: token, bearer_token_file: file, ca_cert: ca } = webhook;
+  if (token !== "" && file !== undefined) throw invalid("core.auth_api.webhook: bearer_token and bearer_token_file are both set; keep one");
+  if (ca !== undefined && !url.startsWith("https:")) throw invalid("core.auth_api.webhook.ca_cert is set, but the url is not https");
+  const bearer = file !== undefined ? { file: resolve(cwd, file) } : token === "" ? undefined : { token };
+  return { kind: "webhook", url, timeoutMs, bearer, caFile: ca === undefined ? undefined : resolve(cwd, ca) };
+}
+
+function adminOf(admin: z.output<typeof schema>["core"]["admin"], env: Readonly<Record<string, string | undefined>>, cwd: string): AdminConfig {
   const token = [admin.auth_token, env["DSTACK_KMS_ADMIN_TOKEN"], env["ADMIN_API_TOKEN"]].map((text) => text?.trim() ?? "").find((text) => text !== "");
-  if (token !== undefined) return { ...listen, token };
-  if (!admin.insecure_no_auth) throw invalid("core.admin is enabled without a token; set core.admin.auth_token or DSTACK_KMS_ADMIN_TOKEN");
-  return { ...listen, token: undefined };
+  const htpasswdFile = admin.htpasswd_file === "" ? undefined : resolve(cwd, admin.htpasswd_file);
+  const config = { host: admin.address, port: admin.port, token, htpasswdFile };
+  if (isOpen(config) && !admin.insecure_no_auth) {
+    throw invalid("core.admin is enabled without credentials; set core.admin.auth_token, core.admin.htpasswd_file or DSTACK_KMS_ADMIN_TOKEN");
+  }
+  return config;
 }
 
 function imageTemplate(url: string): string {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { createLogger } from "@dstack/log";
-import { insecureSettings, loadKmsConfig, type KmsConfig } from "../src/config.ts";
+import { insecureSettings, loadKmsConfig, settingsAgainstHandOver, type KmsConfig } from "../src/config.ts";
 
 let folder: string;
 let said = "";
@@ -47,8 +47,9 @@ verify = false
 `);
   assert.deepEqual(config.listen, { host: "127.0.0.1", port: 9043 });
   assert.deepEqual(config.auth, { kind: "dev", gatewayAppId: "any" });
-  assert.deepEqual(config.selfAttestation, { authorizeSelf: false, attestCertificate: false });
-  assert.deepEqual(insecureSettings(config), ['core.auth_api.type = "dev"', "core.image.verify = false", "core.attest_rpc_cert = false", "core.enforce_self_authorization = false"]);
+  assert.deepEqual(config.selfAttestation, { authorizeSelf: false, attestCertificate: false, quoteEnabled: false, agentAddress: undefined });
+  assert.deepEqual(insecureSettings(config), ['core.auth_api.type = "dev"', "core.image.verify = false", "core.onboard.quote_enabled = false", "core.attest_rpc_cert = false", "core.enforce_self_authorization = false"]);
+  assert.deepEqual(settingsAgainstHandOver(config), ['core.auth_api.type = "dev"', "core.image.verify = false", "core.onboard.quote_enabled = false"]);
   assert.equal(said, "", "no key of that file is unknown");
 });
 
@@ -70,7 +71,7 @@ download_timeout = "2m"
 SignCert = "1 MiB"
 `);
   assert.deepEqual([config.autoBootstrapDomain, config.metricsEnabled, config.image.downloadTimeoutMs, config.limits.SignCert], ["10.0.2.2", false, 120_000, 1_048_576]);
-  assert.deepEqual(config.selfAttestation, { authorizeSelf: false, attestCertificate: true });
+  assert.deepEqual(config.selfAttestation, { authorizeSelf: false, attestCertificate: true, quoteEnabled: true, agentAddress: undefined });
   const empty = await load("");
   assert.deepEqual([empty.listen.port, empty.keyFolder, empty.pccsUrl, empty.image.cacheDir], [8000, "/etc/kms/certs", "https://pccs.phala.network", "/usr/share/dstack/images"]);
   assert.deepEqual(insecureSettings(empty), []);
@@ -100,7 +101,8 @@ test("refuses wrong values in one line that names the key", async () => {
     ["rpc.port = 70000", "rpc.port"], ['core.image.download_timeout = "2 weeks"', "download_timeout"], ['core.image.download_url = "http://x/y"', "OS_IMAGE_HASH"],
     ['core.image.download_url = "file:///{OS_IMAGE_HASH}"', "download_url"], ['core.auth_api.type = "none"', "auth_api.type"], ['core.auth_api.webhook.url = "http://user:pw@h"', "webhook.url"],
     ['limits.SignCert = "1 GiB"', "limits.SignCert"], ['rpc.tls.key = "/elsewhere/rpc.key"', "rpc.tls"], ["core.admin.enabled = true", "core.admin"],
-    ['core.admin.enabled = true\ncore.admin.htpasswd_file = "/x"', "htpasswd"],
+    ['[core.auth_api.webhook]\nbearer_token = "a"\nbearer_token_file = "b"', "bearer_token"],
+    ['core.auth_api.webhook.ca_cert = "/x"', "ca_cert"],
   ] as const) {
     await assert.rejects(load(toml), (error: unknown) => error instanceof Error && error.message.includes(part), toml);
   }
