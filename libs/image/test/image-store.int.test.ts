@@ -79,6 +79,7 @@ test("downloads by digest once, keeps what the list names, and serves it from th
   const { cacheDir, store } = await fresh();
   const all = await Promise.all(Array.from({ length: 20 }, () => store.filesOf(HASH)));
   assert.deepEqual(requests, [`/mr_${NAME}.tar.gz`]);
+  assert.equal((await store.imageOf(HASH)).metadata.kernel, "bzImage");
   for (const files of all) assert.deepEqual(files, { firmware: FILES["ovmf.fd"], kernel: FILES["bzImage"], initrd: FILES["initramfs.cpio.gz"], cmdline: "console=ttyS0" });
   assert.deepEqual((await readdir(join(cacheDir, "images", NAME))).sort(), [...Object.keys(FILES), "sha256sum.txt"].sort());
   await new ImageStore({ cacheDir, downloadUrl: `${origin()}/{OS_IMAGE_HASH}`, timeoutMs: 1_000, log }).filesOf(HASH);

@@ -5,7 +5,7 @@ import type { Logger } from "@dstack/log";
 import type { VmFiles } from "@dstack/measure";
 import { ImageError } from "../errors.ts";
 import { downloadBundle } from "./download-bundle.ts";
-import { readStoredImage } from "./stored-image.ts";
+import { readStoredImage, type MeasuredImage } from "./stored-image.ts";
 
 export interface ImageStoreOptions {
   /** Holds `images/<hash>`; made when first needed. */
@@ -36,15 +36,22 @@ const MEASUREMENT_FOLDERS = ["measurements", "computed"] as const;
  */
 export class ImageStore implements ImageSource {
   readonly #options: ImageStoreOptions;
-  readonly #pending = new Map<string, Promise<VmFiles>>();
+  readonly #pending = new Map<string, Promise<MeasuredImage>>();
   readonly #working = new Set<string>();
 
   constructor(options: ImageStoreOptions) {
     this.#options = options;
   }
 
-  /** Callers that ask for the same hash at the same time share one download. */
-  filesOf(hash: Hash32): Promise<VmFiles> {
+  async filesOf(hash: Hash32): Promise<VmFiles> {
+    return (await this.imageOf(hash)).files;
+  }
+
+  /**
+   * Callers that ask for the same hash at the same time share one download.
+   * @throws ImageError `image-unavailable`, `wrong-image`
+   */
+  imageOf(hash: Hash32): Promise<MeasuredImage> {
     const name = toHex(hash);
     let pending = this.#pending.get(name);
     if (pending === undefined) {
@@ -83,10 +90,10 @@ export class ImageStore implements ImageSource {
     for (const path of [temporary, folder]) await rmdir(path).catch(allow("ENOENT", "ENOTEMPTY"));
   }
 
-  async #load(name: string, hash: Hash32): Promise<VmFiles> {
+  async #load(name: string, hash: Hash32): Promise<MeasuredImage> {
     const folder = join(this.#options.cacheDir, "images", name);
     const stored = await readStoredImage(folder, hash);
-    if (stored.kind === "good") return stored.files;
+    if (stored.kind === "good") return stored;
     if (stored.kind === "bad") {
       this.#options.log.warn({ image: name, reason: stored.reason }, "cached image files are not what their hash says; downloading again");
       await rm(folder, { recursive: true, force: true });
@@ -98,7 +105,7 @@ export class ImageStore implements ImageSource {
     }
   }
 
-  async #download(name: string, hash: Hash32, folder: string): Promise<VmFiles> {
+  async #download(name: string, hash: Hash32, folder: string): Promise<MeasuredImage> {
     const { cacheDir, downloadUrl, timeoutMs, log, fetch = globalThis.fetch } = this.#options;
     const url = downloadUrl.replaceAll("{OS_IMAGE_HASH}", name);
     const temporary = join(cacheDir, "images", TEMPORARY);
@@ -114,7 +121,7 @@ export class ImageStore implements ImageSource {
       // Another process with the same cache may have been faster.
       await rename(work, folder).catch(allow("ENOTEMPTY", "EEXIST"));
       log.info({ image: name, url, ms: Math.round(performance.now() - started) }, "image files downloaded and checked");
-      return stored.files;
+      return stored;
     } finally {
       await rm(work, { recursive: true, force: true });
       this.#working.delete(basename(work));

@@ -4,13 +4,19 @@ import type { VmFiles } from "@dstack/measure";
 import { MAX_CHECKSUM_BYTES, osImageHash, parseChecksumFile } from "../checksum-file.ts";
 import { ImageError } from "../errors.ts";
 import { MAX_UNPACKED_BYTES } from "../extract-mr-bundle.ts";
-import { MAX_METADATA_BYTES, parseImageMetadata } from "../metadata.ts";
+import { MAX_METADATA_BYTES, parseImageMetadata, type ImageMetadata } from "../metadata.ts";
 import { readSmall } from "../read-image-directory.ts";
 
 export type StoredImage =
   | { readonly kind: "absent" }
   | { readonly kind: "bad"; readonly reason: string }
-  | { readonly kind: "good"; readonly files: VmFiles };
+  | ({ readonly kind: "good" } & MeasuredImage);
+
+/** What measures an image, and what its metadata.json says about it; both under the image's hash. */
+export interface MeasuredImage {
+  readonly files: VmFiles;
+  readonly metadata: ImageMetadata;
+}
 
 /**
  * Reads an unpacked image and compares every listed file with the list, and the list with the
@@ -41,9 +47,10 @@ export async function readStoredImage(folder: string, hash: Hash32): Promise<Sto
 function vmFiles(files: ReadonlyMap<string, Uint8Array>): StoredImage {
   const metadataBytes = files.get("metadata.json");
   if (metadataBytes === undefined) return { kind: "bad", reason: "metadata.json not found in the extracted archive" };
-  const { bios, kernel: kernelName, initrd: initrdName, cmdline = "" } = parseImageMetadata(metadataBytes);
+  const metadata = parseImageMetadata(metadataBytes);
+  const { bios, kernel: kernelName, initrd: initrdName, cmdline = "" } = metadata;
   if (bios === undefined) return { kind: "bad", reason: "metadata.json names no bios, so the firmware cannot be measured" };
   const [firmware, kernel, initrd] = [bios, kernelName, initrdName].map((name) => files.get(name));
   if (firmware === undefined || kernel === undefined || initrd === undefined) return { kind: "bad", reason: `sha256sum.txt does not list all of ${bios}, ${kernelName}, ${initrdName}` };
-  return { kind: "good", files: { firmware, kernel, initrd, cmdline } };
+  return { kind: "good", files: { firmware, kernel, initrd, cmdline }, metadata };
 }
