@@ -1,8 +1,13 @@
 export type KmsErrorCode =
   | "config-invalid"
   | "not-bootstrapped"
+  | "already-bootstrapped"
   | "key-folder-partial"
   | "key-folder-invalid"
+  | "agent-unavailable"
+  | "self-evidence-invalid"
+  | "self-unauthorized"
+  | "source-refused"
   | "auth-unreachable"
   | "auth-answer-invalid"
   | "image-unavailable"

@@ -8,16 +8,18 @@ import { markKeyFolder } from "@dstack/key-folder";
 import type { Logger } from "@dstack/log";
 import { mount, startHttpServer, type HttpServer } from "@dstack/rpc";
 import { AuditLog } from "./audit/audit-log.ts";
-import { insecureSettings, type KmsConfig } from "./config.ts";
+import { insecureSettings, type AdminConfig, type KmsConfig } from "./config.ts";
 import { KmsError } from "./errors.ts";
+import { AdminAuth, parseHtpasswd } from "./http/admin-auth.ts";
 import { startAdminServer } from "./http/admin.ts";
 import { httpRoutes } from "./http/http-routes.ts";
 import { noImageVerification, osImageVerifier } from "./image/os-image-verifier.ts";
-import { openKeyStore } from "./keys/key-store.ts";
+import { openKeyStore, settleKeyFolder } from "./keys/key-store.ts";
 import { kmsService } from "./kms-service.ts";
 import { Metrics } from "./metrics.ts";
 import { devAuthApi, webhookAuthApi, type AuthApi } from "./release/auth-api.ts";
 import { ReleaseGate } from "./release/release-gate.ts";
+import { setUp } from "./setup/set-up.ts";
 import { Status } from "./status.ts";
 
 export interface KmsOptions {
@@ -46,7 +48,8 @@ export async function startKms({ config, version, clock, log }: KmsOptions): Pro
   };
   try {
     const now = Math.floor(clock.now() / 1000);
-    const keys = await openKeyStore({ folder: config.keyFolder, autoBootstrapDomain: config.autoBootstrapDomain, onboardEnabled: config.onboardEnabled, now, log });
+    if ((await settleKeyFolder(config.keyFolder, log)) === "empty") await setUp({ config, now, log });
+    const keys = await openKeyStore({ folder: config.keyFolder, domain: config.autoBootstrapDomain, now });
     await mkdir(dirname(config.auditLog), { recursive: true, mode: 0o700 });
     const audit = await AuditLog.open({ path: config.auditLog, clock, log });
     closers.push(() => audit.close());
@@ -76,7 +79,7 @@ export async function startKms({ config, version, clock, log }: KmsOptions): Pro
       log,
     });
     closers.push(() => server.close());
-    const admin = config.admin === undefined ? undefined : await startAdminServer({ listen: config.admin, token: config.admin.token, caches, log });
+    const admin = config.admin === undefined ? undefined : await startAdminServer({ listen: config.admin, auth: await adminAuth(config.admin), caches, log });
     if (admin !== undefined) closers.push(() => admin.close());
     log.info({ address: server.address, admin: admin?.address, domain: keys.domain, environment, methods: service.routes.map(({ method }) => `/prpc/${method}`) }, "listening");
     return { server, admin, close };
@@ -100,13 +103,20 @@ function authApi({ auth }: KmsConfig, version: string, clock: { now(): number })
   return auth.kind === "dev" ? devAuthApi(auth.gatewayAppId) : webhookAuthApi({ url: auth.url, timeoutMs: auth.timeoutMs, userAgent: `dstack-kms/${version}`, clock });
 }
 
+async function adminAuth({ token, htpasswdFile }: AdminConfig): Promise<AdminAuth | undefined> {
+  if (token === undefined && htpasswdFile === undefined) return undefined;
+  return new AdminAuth({ token, users: htpasswdFile === undefined ? new Map() : parseHtpasswd(await readConfigured(htpasswdFile, "core.admin.htpasswd_file")) });
+}
+
+async function readConfigured(path: string, key: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    throw new KmsError("config-invalid", `${key}: ${path} cannot be read`, { cause });
+  }
+}
+
 async function trustAnchor({ tdxRootPath }: KmsConfig): Promise<TrustAnchor> {
   if (tdxRootPath === undefined) return intelTrustAnchor();
-  let pem: string;
-  try {
-    pem = await readFile(tdxRootPath, "utf8");
-  } catch (cause) {
-    throw new KmsError("config-invalid", `core.attestation.root_ca.tdx: ${tdxRootPath} cannot be read`, { cause });
-  }
-  return trustAnchorFromPem(pem);
+  return trustAnchorFromPem(await readConfigured(tdxRootPath, "core.attestation.root_ca.tdx"));
 }

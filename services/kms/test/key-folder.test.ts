@@ -4,11 +4,14 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { decodeAttestation, type Attestation } from "@dstack/attest";
+import { parseHex, toHex, type ReportData } from "@dstack/bytes";
 import { createLogger } from "@dstack/log";
-import { bootstrap } from "../src/keys/bootstrap.ts";
+import { bootstrap, bootstrapReportData } from "../src/keys/bootstrap.ts";
 import { checkDomain } from "../src/keys/domain.ts";
-import { COMMITTED, KEY_FILES } from "../src/keys/key-files.ts";
-import { openKeyStore, type KeyStore } from "../src/keys/key-store.ts";
+import { installRootKeys } from "../src/keys/install-root-keys.ts";
+import { COMMITTED, INFO_FILE, KEY_FILES, OWN_FILES } from "../src/keys/key-files.ts";
+import { openKeyStore, settleKeyFolder, type KeyStore } from "../src/keys/key-store.ts";
 import { KmsError } from "../src/errors.ts";
 
 const NOW = 1_764_000_000;
@@ -26,7 +29,11 @@ async function folder(): Promise<string> {
   return path;
 }
 
-const openFolder = (path: string, domain = "10.0.2.2", now = NOW): Promise<KeyStore> => openKeyStore({ folder: path, autoBootstrapDomain: domain, onboardEnabled: true, now, log });
+/** A start: bootstraps an empty folder. */
+async function openFolder(path: string, domain = "10.0.2.2", now = NOW): Promise<KeyStore> {
+  if ((await settleKeyFolder(path, log)) === "empty") await bootstrap({ folder: path, domain, now, attest: undefined });
+  return openKeyStore({ folder: path, domain, now });
+}
 const code = async (run: Promise<unknown>): Promise<string> => {
   try {
     await run;
@@ -80,31 +87,12 @@ test("a folder with any file missing is left as it is, with instructions (#610, 
     const before = (await readdir(path)).toSorted();
     await assert.rejects(openFolder(path), (error: unknown) => error instanceof KmsError && error.code === "key-folder-partial" && error.message.includes(name) && /restore .* from a backup/.test(error.message));
     assert.deepEqual((await readdir(path)).toSorted(), before, "nothing is generated");
-    assert.equal(await code(bootstrap({ folder: path, domain: "10.0.2.2", now: NOW })), "key-folder-partial");
+    assert.equal(await code(bootstrap({ folder: path, domain: "10.0.2.2", now: NOW, attest: undefined })), "already-bootstrapped");
+    assert.deepEqual((await readdir(path)).toSorted(), before, "nothing is left behind");
   }
   const onlyRoot = await folder();
   await cp(join(whole, "root-k256.key"), join(onlyRoot, "root-k256.key"));
   assert.equal(await code(openFolder(onlyRoot)), "key-folder-partial");
-});
-
-test("a crash before any step of the bootstrap leaves a folder that the next start can use (DS #1268, #1309)", async () => {
-  const steps: string[] = [];
-  await bootstrap({ folder: await folder(), domain: "10.0.2.2", now: NOW, beforeStep: (step) => steps.push(step) });
-  assert.ok(steps.length > 25, String(steps.length));
-  for (const [index, crash] of steps.entries()) {
-    const path = await folder();
-    let done = 0;
-    await assert.rejects(bootstrap({ folder: path, domain: "10.0.2.2", now: NOW, beforeStep: () => {
-      if (done++ === index) throw new Error("crash");
-    } }), /crash/);
-    const committed = await readFile(join(path, COMMITTED, "root-k256.key")).catch(() => readFile(join(path, "root-k256.key"))).catch(() => undefined);
-    const keys = await openFolder(path);
-    // From the commit on the roots are those of the interrupted run: somebody may have seen them.
-    if (index > steps.indexOf("commit")) assert.deepEqual(Buffer.from(keys.rootK256), committed, crash);
-    else assert.equal(committed, undefined, crash);
-    assert.deepEqual((await openFolder(path)).rootK256, keys.rootK256, crash);
-    assert.deepEqual((await readdir(path)).toSorted(), [...KEY_FILES, "bootstrap-info.json", "rpc-domain"].toSorted(), crash);
-  }
 });
 
 test("committed files never replace a key that is already there", async () => {
@@ -137,12 +125,70 @@ test("refuses keys that do not fit together or cannot be read", async () => {
   }
 });
 
-test("without a domain or with onboarding off an empty folder stays empty", async () => {
+test("a bad domain or evidence that cannot be had leave an empty folder empty", async () => {
   const path = await folder();
-  assert.equal(await code(openFolder(path, "")), "not-bootstrapped");
-  assert.equal(await code(openKeyStore({ folder: path, autoBootstrapDomain: "x", onboardEnabled: false, now: NOW, log })), "not-bootstrapped");
+  assert.equal(await code(openFolder(path, "")), "config-invalid");
   assert.equal(await code(openFolder(path, "kms_bad")), "config-invalid");
+  await assert.rejects(bootstrap({ folder: path, domain: "kms", now: NOW, attest: () => Promise.reject(new Error("no agent")) }), /no agent/);
+  assert.equal(await code(openKeyStore({ folder: path, domain: "kms", now: NOW })), "not-bootstrapped");
   assert.deepEqual(await readdir(path), []);
+});
+
+test("foreign files in the folder are nobody's business, and an old domain file is replaced", async () => {
+  const path = await folder();
+  const foreign = { "rpc-domain": "old.example", "README.txt": "hi", "root-ca.key.bak": "not ours", ".root-ca.key.zz.tmp": "nor this" };
+  for (const [name, text] of Object.entries(foreign)) await writeFile(join(path, name), text);
+  await mkdir(join(path, "lost+found"));
+  await writeFile(join(path, ".rpc.crt.0123456789ab.tmp"), "what a kill left of ours");
+  const keys = await openFolder(path, "kms.example.com");
+  assert.equal(keys.domain, "kms.example.com");
+  assert.deepEqual((await readdir(path)).toSorted(), [...OWN_FILES, "README.txt", "root-ca.key.bak", ".root-ca.key.zz.tmp", "lost+found"].toSorted());
+  assert.equal(await readFile(join(path, "root-ca.key.bak"), "utf8"), "not ours");
+});
+
+test("of many bootstraps at once one makes the keys (#610)", async () => {
+  const path = await folder();
+  const runs = await Promise.allSettled(Array.from({ length: 8 }, () => bootstrap({ folder: path, domain: "kms", now: NOW, attest: undefined })));
+  const done = runs.filter((run) => run.status === "fulfilled");
+  assert.equal(done.length, 1);
+  for (const run of runs) if (run.status === "rejected") assert.equal((run.reason as KmsError).code, "already-bootstrapped");
+  assert.deepEqual((await openFolder(path)).rootK256PublicKey, done[0]?.value.k256Pubkey);
+});
+
+test("a replica gets the roots of its source, an RPC key of its own and its own name", async () => {
+  const path = await folder();
+  const source = await openFolder(path);
+  const other = await folder();
+  const roots = { rootCa: source.rootCa.key, tempCa: source.tempCa.key, rootK256: source.rootK256 };
+  await installRootKeys({ folder: other, roots, domain: "replica.example", now: NOW + 5 });
+  const replica = await openKeyStore({ folder: other, domain: "", now: NOW + 5 });
+  assert.deepEqual([replica.rootCa.key, replica.tempCa.key, replica.rootK256], [source.rootCa.key, source.tempCa.key, source.rootK256]);
+  assert.notDeepEqual(replica.rpcKey, source.rpcKey);
+  assert.equal(replica.domain, "replica.example");
+  assert.deepEqual(replica.bootstrapInfo, { ...source.bootstrapInfo, attestation: new Uint8Array() });
+  assert.equal(await code(installRootKeys({ folder: other, roots, domain: "replica.example", now: NOW })), "already-bootstrapped");
+});
+
+test("bootstrap-info.json carries evidence over both root keys, in the form of every release (DS #539)", async () => {
+  const path = await folder();
+  const asked: Uint8Array[] = [];
+  const attest = (reportData: ReportData): Promise<Attestation> => {
+    asked.push(reportData);
+    return Promise.resolve({ platform: { kind: "tdx", quote: Uint8Array.of(9, 9), eventLog: [] }, runtimeEvents: [{ event: "app-id", payload: Uint8Array.of(1) }], reportData, config: "{}" });
+  };
+  const told = await bootstrap({ folder: path, domain: "kms", now: NOW, attest });
+  const info = JSON.parse(await readFile(join(path, INFO_FILE), "utf8")) as Record<string, string>;
+  assert.deepEqual(Object.keys(info), ["ca_pubkey", "k256_pubkey", "attestation", "quote", "eventlog"]);
+  assert.deepEqual(info, { ca_pubkey: toHex(told.caPubkey), k256_pubkey: toHex(told.k256Pubkey), attestation: toHex(told.attestation), quote: "0909", eventlog: toHex(told.eventlog) });
+  assert.deepEqual(asked, [bootstrapReportData(told.caPubkey, told.k256Pubkey)]);
+  assert.deepEqual(decodeAttestation(told.attestation).platform.quote, Uint8Array.of(9, 9));
+  assert.match(Buffer.from(told.eventlog).toString(), /app-id/);
+});
+
+test("the report data of a bootstrap is the released one", () => {
+  const spki = parseHex("3059301306072a8648ce3d020106082a8648ce3d0301070342000491f50522407ce29dce3ed7d31a15d80c1c42f13a23552d2b33a0ce09ee11e47bce95936f3e7f80d195f879e28e1b144ef37ac9ab8e36a690cbf930b775897b27");
+  const k256 = parseHex("0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c");
+  assert.equal(toHex(bootstrapReportData(spki, k256)), `7040375da0310e22aaea37615694d9b3d6700ed24a36655cc3cbc3d99917b766${"00".repeat(32)}`);
 });
 
 test("takes DNS names and addresses as domain, and nothing else", () => {

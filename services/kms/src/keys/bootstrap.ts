@@ -1,101 +1,62 @@
-import { link, mkdir, open, readFile, rename, rm, rmdir, unlink } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
-import { toHex } from "@dstack/bytes";
-import { writeSecret } from "@dstack/files";
-import { generateP256, KeysError, pkcs8Pem, secp256k1PublicKey, spkiDer } from "@dstack/keys";
-import { createRootCa, createRpcCertificate, createTempCa } from "../certificates/kms-certificates.ts";
+import { encodeAttestation, encodeEventLogJson, fullEventLog, padReportData, type Attestation } from "@dstack/attest";
+import { toHex, utf8, type ReportData } from "@dstack/bytes";
+import { generateP256, keccak256, KeysError, secp256k1PublicKey, spkiDer } from "@dstack/keys";
 import { KmsError } from "../errors.ts";
 import { checkDomain } from "./domain.ts";
-import { COMMITTED, KEY_FILES, keyFolderState, SIDE_FILES, STAGING } from "./key-files.ts";
+import { installRootKeys, requireNoKeys, type RootEvidence, type RootKeys } from "./install-root-keys.ts";
+
+/** Evidence of this VM over 64 bytes; undefined where the KMS runs without a TEE. */
+export type Attest = ((reportData: ReportData) => Promise<Attestation>) | undefined;
 
 export interface BootstrapOptions {
   readonly folder: string;
   readonly domain: string;
   /** Unix seconds. */
   readonly now: number;
-  /** Called before each step that changes the disk; the crash test throws from it. */
-  readonly beforeStep?: (step: string) => void;
+  readonly attest: Attest;
+}
+
+/** What a bootstrap tells the world; the same as `bootstrap-info.json`. */
+export interface Bootstrapped extends RootEvidence {
+  /** SubjectPublicKeyInfo, 91 bytes. */
+  readonly caPubkey: Uint8Array;
+  /** Compressed, 33 bytes. */
+  readonly k256Pubkey: Uint8Array;
 }
 
 /**
- * Makes the roots of a new KMS, once. All files are written and flushed in a folder of their own;
- * one rename makes them the keys of this KMS; then they are put in place, roots last, and a start
- * after a crash goes on from there. A folder that holds any key is never written to.
- * @throws KmsError `key-folder-partial`
+ * Makes the roots of a new KMS, once, with evidence that they were made in this VM.
+ * @throws KmsError `already-bootstrapped` where the folder holds any key, `config-invalid` for the
+ *   domain; whatever `attest` throws, before anything is written
  */
-export async function bootstrap(options: BootstrapOptions): Promise<void> {
-  const { folder, now, beforeStep = () => undefined } = options;
+export async function bootstrap({ folder, now, attest, ...options }: BootstrapOptions): Promise<Bootstrapped> {
   const domain = checkDomain(options.domain);
-  const state = await keyFolderState(folder);
-  if (state.kind !== "empty") throw new KmsError("key-folder-partial", "KMS has already been bootstrapped");
-  const staging = join(folder, STAGING);
-  beforeStep("clear staging");
-  await rm(staging, { recursive: true, force: true });
-  beforeStep("make staging");
-  await mkdir(staging, { mode: 0o700 });
-  for (const [name, content] of Object.entries(newKeyFiles(domain, now))) {
-    beforeStep(`write ${name}`);
-    await writeSecret(join(staging, name), content);
-  }
-  beforeStep("commit");
-  await rename(staging, join(folder, COMMITTED));
-  await syncFolder(folder);
-  await finishBootstrap(folder, beforeStep);
+  await requireNoKeys(folder, "KMS has already been bootstrapped");
+  const roots: RootKeys = { rootCa: generateP256(), tempCa: generateP256(), rootK256: newSecp256k1Scalar() };
+  const evidence = await attestRoots(roots, attest);
+  await installRootKeys({ folder, domain, now, roots, evidence });
+  return { ...publicKeys(roots), ...evidence };
 }
 
-/**
- * Puts committed files in place. Safe to repeat after a crash at any point.
- * @throws KmsError `key-folder-partial` where a file of another content stands in the way
- */
-export async function finishBootstrap(folder: string, beforeStep: (step: string) => void = () => undefined): Promise<void> {
-  const committed = join(folder, COMMITTED);
-  for (const name of [...SIDE_FILES, ...KEY_FILES]) {
-    const from = join(committed, name);
-    const to = join(folder, name);
-    beforeStep(`place ${name}`);
-    try {
-      // link() never replaces a file, unlike rename().
-      await link(from, to);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code !== "EEXIST" && code !== "ENOENT") throw error;
-      if (code === "EEXIST" && !(await readFile(from)).equals(await readFile(to))) {
-        throw new KmsError("key-folder-partial", `${to} and ${from} differ: two bootstraps met in one folder. Move ${committed} away to keep the keys in ${folder}, or move the keys away to keep the new ones`);
-      }
-      if (code === "ENOENT") continue;
-    }
-    await syncFolder(folder);
-    beforeStep(`unlink ${name}`);
-    await unlink(from);
-  }
-  beforeStep("remove committed");
-  await rmdir(committed);
-  await syncFolder(folder);
-}
-
-/** All files of a new KMS by name. */
-function newKeyFiles(domain: string, now: number): Record<string, string | Uint8Array> {
-  const tempCa = createTempCa(generateP256(), now);
-  const rootCa = createRootCa(generateP256(), now);
-  const rpcKey = generateP256();
-  const rootK256 = newSecp256k1Scalar();
+/** Evidence over the root public keys, for `bootstrap-info.json`. */
+export async function attestRoots(roots: RootKeys, attest: Attest): Promise<RootEvidence> {
+  if (attest === undefined) return { attestation: new Uint8Array(), quote: new Uint8Array(), eventlog: new Uint8Array() };
+  const { caPubkey, k256Pubkey } = publicKeys(roots);
+  const attestation = await attest(bootstrapReportData(caPubkey, k256Pubkey));
   return {
-    "tmp-ca.crt": tempCa.pem,
-    "root-ca.crt": rootCa.pem,
-    "rpc.crt": createRpcCertificate({ rootCa, rpcKey, domain, now }).pem,
-    "rpc.key": pkcs8Pem(rpcKey),
-    "tmp-ca.key": pkcs8Pem(tempCa.key),
-    "root-ca.key": pkcs8Pem(rootCa.key),
-    "root-k256.key": rootK256,
-    "bootstrap-info.json": bootstrapInfo(spkiDer(rootCa.key), secp256k1PublicKey(rootK256)),
-    "rpc-domain": domain,
+    attestation: encodeAttestation(attestation),
+    quote: attestation.platform.quote,
+    eventlog: utf8(encodeEventLogJson(fullEventLog(attestation))),
   };
 }
 
-/** Compact JSON; registration tools of older releases want `quote` and `eventlog` too (DS #539). */
-const bootstrapInfo = (caPublicKey: Uint8Array, k256PublicKey: Uint8Array): string =>
-  JSON.stringify({ ca_pubkey: toHex(caPublicKey), k256_pubkey: toHex(k256PublicKey), attestation: "", quote: "", eventlog: "" });
+/** Keccak-256 over the two public keys, zeros to the right. The misspelt word is part of the format. */
+export const bootstrapReportData = (caPublicKey: Uint8Array, k256PublicKey: Uint8Array): ReportData =>
+  padReportData(keccak256(utf8(`dstack-kms-genereted-keys-v1:${toHex(caPublicKey)};${toHex(k256PublicKey)};`)));
+
+const publicKeys = (roots: RootKeys): { readonly caPubkey: Uint8Array; readonly k256Pubkey: Uint8Array } =>
+  ({ caPubkey: spkiDer(roots.rootCa), k256Pubkey: secp256k1PublicKey(roots.rootK256) });
 
 function newSecp256k1Scalar(): Uint8Array {
   for (let attempt = 0; attempt < 8; attempt++) {
@@ -108,13 +69,4 @@ function newSecp256k1Scalar(): Uint8Array {
     }
   }
   throw new KmsError("key-folder-invalid", "random source gave no valid secp256k1 scalar in 8 draws");
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }

@@ -2,8 +2,14 @@ import { readdir } from "node:fs/promises";
 
 /** The seven files without which a KMS cannot serve, in the order in which they are put in place: roots last. */
 export const KEY_FILES = ["tmp-ca.crt", "root-ca.crt", "rpc.crt", "rpc.key", "tmp-ca.key", "root-ca.key", "root-k256.key"] as const;
-/** Written with them; they can be made again from the others. */
-export const SIDE_FILES = ["bootstrap-info.json", "rpc-domain"] as const;
+/** Public; put in place before the keys. */
+export const INFO_FILE = "bootstrap-info.json";
+/** The name in the RPC certificate; the one file that is replaced when it is there already. */
+export const DOMAIN_FILE = "rpc-domain";
+/** Every file of a new KMS. Whatever else lies in the folder is somebody else's. */
+export const OWN_FILES = [DOMAIN_FILE, INFO_FILE, ...KEY_FILES] as const;
+export type OwnFile = (typeof OWN_FILES)[number];
+
 /** A complete set of new files that is being put in place: once this folder exists, its keys are the keys. */
 export const COMMITTED = ".bootstrap-ready";
 /** A set that is still being written; it counts for nothing. */
@@ -22,7 +28,7 @@ export async function keyFolderState(folder: string): Promise<KeyFolderState> {
     throw error;
   }));
   if (names.has(COMMITTED)) return { kind: "committed" };
-  const present = [...KEY_FILES, "bootstrap-info.json"].filter((name) => names.has(name));
+  const present = [...KEY_FILES, INFO_FILE].filter((name) => names.has(name));
   const missing = KEY_FILES.filter((name) => !names.has(name));
   if (missing.length === 0) return { kind: "complete" };
   return present.length === 0 ? { kind: "empty" } : { kind: "partial", present, missing };

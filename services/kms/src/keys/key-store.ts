@@ -1,15 +1,15 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseHex } from "@dstack/bytes";
-import { readTextIfExists, writeSecret } from "@dstack/files";
+import { readTextIfExists, removeIfExists, writeSecret } from "@dstack/files";
 import { KeysError, p256FromPem, secp256k1PublicKey, type P256Key } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { loadCa, RatlsError, type SigningCa } from "@dstack/ratls";
 import { createRootCa, createRpcCertificate, createTempCa, needsRenewal } from "../certificates/kms-certificates.ts";
 import { KmsError } from "../errors.ts";
-import { bootstrap, finishBootstrap } from "./bootstrap.ts";
 import { checkDomain } from "./domain.ts";
-import { keyFolderState } from "./key-files.ts";
+import { finishInstall } from "./install-root-keys.ts";
+import { DOMAIN_FILE, INFO_FILE, keyFolderState, OWN_FILES } from "./key-files.ts";
 
 export interface BootstrapInfo {
   readonly caPubkey: Uint8Array;
@@ -33,65 +33,54 @@ export interface KeyStore {
   readonly bootstrapInfo: BootstrapInfo | undefined;
 }
 
-export interface OpenOptions {
-  readonly folder: string;
-  /** Bootstraps an empty folder, and replaces the stored domain; empty for neither. */
-  readonly autoBootstrapDomain: string;
-  readonly onboardEnabled: boolean;
-  /** Unix seconds. */
-  readonly now: number;
-  readonly log: Logger;
-}
-
 /**
- * The key folder made ready to serve: bootstrapped where empty, an interrupted bootstrap finished,
- * the RPC certificate issued anew. A folder with some of its files missing is left alone.
- * @throws KmsError `not-bootstrapped`, `key-folder-partial`, `key-folder-invalid`
+ * Brings a key folder to rest after whatever happened to it, before anything reads it: an interrupted
+ * installation is finished, or removed where it never became valid. Call it under the folder's lock.
+ * @returns `empty` where keys have yet to be made or fetched
+ * @throws KmsError `key-folder-partial` where only some of the files are there: nothing is generated beside them
  */
-export async function openKeyStore(options: OpenOptions): Promise<KeyStore> {
-  const { folder, autoBootstrapDomain, onboardEnabled, now, log } = options;
+export async function settleKeyFolder(folder: string, log: Logger): Promise<"empty" | "complete"> {
+  if (await finishInstall(folder)) log.warn({ folder }, "finished an installation of keys that was interrupted");
+  await removeTemporaryFiles(folder);
   const state = await keyFolderState(folder);
   switch (state.kind) {
     case "empty":
-      if (!onboardEnabled) throw new KmsError("not-bootstrapped", `${folder} has no keys and core.onboard.enabled is false`);
-      if (autoBootstrapDomain === "") {
-        throw new KmsError("not-bootstrapped", `${folder} has no keys; set core.onboard.auto_bootstrap_domain to the DNS name or IP address that guests will reach this KMS at`);
-      }
-      await bootstrap({ folder, domain: autoBootstrapDomain, now });
-      log.info({ folder, domain: autoBootstrapDomain }, "bootstrapped: new root keys");
-      break;
+    case "complete":
+      return state.kind;
     case "committed":
-      await finishBootstrap(folder);
-      log.warn({ folder }, "finished a bootstrap that was interrupted");
-      break;
+      throw new KmsError("key-folder-partial", `${folder}: another process puts keys in place; one KMS at a time may use the folder`);
     case "partial":
       throw new KmsError(
         "key-folder-partial",
         `${folder} holds ${state.present.join(", ")} but lacks ${state.missing.join(", ")}. Nothing is generated beside existing keys: `
           + "restore the missing files from a backup, or, if no app ever used these keys, move the whole folder away and start again",
       );
-    case "complete":
-      break;
   }
-  const { kind } = await keyFolderState(folder);
-  if (kind !== "complete") throw new KmsError("key-folder-partial", `${folder} is still ${kind} after bootstrap; files vanish from it`);
-  return loadKeyStore({ folder, domain: autoBootstrapDomain, now });
+}
+
+export interface OpenOptions {
+  readonly folder: string;
+  /** Replaces the stored domain; empty to keep it. */
+  readonly domain: string;
+  /** Unix seconds. */
+  readonly now: number;
 }
 
 /**
  * The keys of a complete folder. The RPC certificate is issued anew, CA certificates in their last year too.
- * @throws KmsError `key-folder-invalid`
+ * @throws KmsError `not-bootstrapped`, `key-folder-invalid`
  */
-async function loadKeyStore(options: { readonly folder: string; readonly domain: string; readonly now: number }): Promise<KeyStore> {
-  const { folder, now } = options;
-  const domain = checkDomain(options.domain === "" ? ((await readTextIfExists(join(folder, "rpc-domain"))) ?? "").trim() : options.domain);
+export async function openKeyStore({ folder, now, ...options }: OpenOptions): Promise<KeyStore> {
+  const { kind } = await keyFolderState(folder);
+  if (kind !== "complete") throw new KmsError("not-bootstrapped", `${folder} has no complete set of keys (${kind})`);
+  const domain = checkDomain(options.domain === "" ? ((await readTextIfExists(join(folder, DOMAIN_FILE))) ?? "").trim() : options.domain);
   const rootCa = await renewed(folder, "root-ca", createRootCa, now);
   const tempCa = await renewed(folder, "tmp-ca", createTempCa, now);
   const rootK256 = new Uint8Array(await readFile(join(folder, "root-k256.key")));
   const rpcKey = await readKey(folder, "rpc");
   const certificate = createRpcCertificate({ rootCa, rpcKey: rpcKey.key, domain, now });
   await writeSecret(join(folder, "rpc.crt"), certificate.pem);
-  await writeSecret(join(folder, "rpc-domain"), domain);
+  await writeSecret(join(folder, DOMAIN_FILE), domain);
   return {
     rootCa,
     tempCa,
@@ -102,7 +91,7 @@ async function loadKeyStore(options: { readonly folder: string; readonly domain:
     rpcKeyPem: rpcKey.pem,
     rpcCertificatePem: certificate.pem,
     domain,
-    bootstrapInfo: readBootstrapInfo(await readTextIfExists(join(folder, "bootstrap-info.json"))),
+    bootstrapInfo: readBootstrapInfo(await readTextIfExists(join(folder, INFO_FILE))),
   };
 }
 
@@ -111,6 +100,16 @@ export async function readRootCa(folder: string): Promise<SigningCa> {
   const state = await keyFolderState(folder);
   if (state.kind !== "complete") throw new KmsError("not-bootstrapped", `${folder} has no complete set of keys; start the KMS once`);
   return readCa(folder, "root-ca");
+}
+
+/** What a kill left of a file that was being replaced; the names are those that `writeSecret` draws. */
+async function removeTemporaryFiles(folder: string): Promise<void> {
+  const ours = new RegExp(`^\\.(?:${OWN_FILES.map((name) => name.replace(".", "\\.")).join("|")})\\.[0-9a-f]{12}\\.tmp$`);
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+  for (const name of names.filter((candidate) => ours.test(candidate))) await removeIfExists(join(folder, name));
 }
 
 async function renewed(folder: string, name: string, create: (key: P256Key, now: number) => SigningCa, now: number): Promise<SigningCa> {
