@@ -1,8 +1,13 @@
 import { equalBytes, toHex } from "@dstack/bytes";
 import { acpiTables } from "./acpi/acpi-tables.ts";
 import { eventType } from "./event-types.ts";
+import { authenticodeParts } from "./authenticode.ts";
+import { rtmr1Events } from "./boot-events.ts";
 import { machineOf } from "./machine.ts";
-import type { Registers, VmMeasurement } from "./measure-vm.ts";
+import { measureVm } from "./measure-vm.ts";
+import type { Registers, VmFiles, VmMeasurement } from "./measure-vm.ts";
+import { qemuDefaults } from "./qemu-profile.ts";
+import { replayRtmr } from "./rtmr.ts";
 import type { TcgEvent } from "./rtmr.ts";
 import { sha384 } from "./sha.ts";
 import type { VmConfig } from "./vm-config.ts";
@@ -17,11 +22,22 @@ export interface RegisterDifference {
   readonly hint: string;
 }
 
-/** The measured part of a log entry, as a guest reports it. Register 0 to 3. */
+/** A log entry as a guest reports it. Register 0 to 3. */
 export interface LoggedEvent {
   readonly imr: number;
   readonly eventType: number;
   readonly digest: Uint8Array;
+  /** The name that newer agents give, "" for none. */
+  readonly event?: string;
+  readonly eventPayload?: Uint8Array;
+}
+
+export interface VmCheck {
+  readonly expected: VmMeasurement;
+  /** No entry means that all four registers match. */
+  readonly differences: readonly RegisterDifference[];
+  /** Which form of the kernel `expected` holds. */
+  readonly kernelHeader: "patched" | "as in the file";
 }
 
 const COVERS = {
@@ -33,6 +49,28 @@ const COVERS = {
 
 /** Other CPU counts that are tried on an ACPI digest that does not fit. */
 const MAX_TRIED_CPUS = 32;
+
+/**
+ * Registers of a verified quote against those of an image's files. Where the VM's QEMU may leave
+ * the kernel as it is in the file, RTMR1 of that is right too: it is the same kernel.
+ *
+ * @param log the guest's event log, only used for hints: it is not trusted
+ * @throws MeasureError as `measureVm`
+ */
+export function checkVm(files: VmFiles, config: VmConfig, got: Registers, log: readonly LoggedEvent[] = []): VmCheck {
+  const patched = measureVm(files, config);
+  const differences = compareMeasurements(patched, got, log, config);
+  const kernelMayBePlain = qemuDefaults(config.qemuVersion).mayLeaveKernel;
+  if (kernelMayBePlain && differences.some(({ register }) => register === "RTMR1")) {
+    const imr1 = rtmr1Events(sha384(...authenticodeParts(files.kernel)), files.kernel.length);
+    const rtmr1 = replayRtmr(imr1);
+    if (equalBytes(rtmr1, got.rtmr1)) {
+      const expected = { ...patched, rtmr1, events: { ...patched.events, imr1 } };
+      return { expected, differences: differences.filter(({ register }) => register !== "RTMR1"), kernelHeader: "as in the file" };
+    }
+  }
+  return { expected: patched, differences, kernelHeader: "patched" };
+}
 
 /**
  * Registers of a verified quote against the expected ones; no entry means all four match.

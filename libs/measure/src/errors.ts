@@ -3,7 +3,9 @@ export type MeasureErrorCode =
   | "kernel-invalid"
   | "vm-config-invalid"
   | "unsupported"
-  | "measurement-document-invalid";
+  | "measurement-document-invalid"
+  | "material-unbound"
+  | "event-log-unusable";
 
 /** Every refusal of this package. Match on `code`, never on the text. */
 export class MeasureError extends Error {

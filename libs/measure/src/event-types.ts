@@ -8,6 +8,7 @@ export const eventType = {
   efiVariableBoot: 0x8000_0002,
   efiBootServicesApplication: 0x8000_0003,
   efiAction: 0x8000_0007,
+  efiHandoffTables: 0x8000_0009,
   efiFirmwareBlob2: 0x8000_000a,
   efiHandoffTables2: 0x8000_000b,
 } as const;

@@ -11,11 +11,20 @@ export interface PciExpander {
   readonly node: number;
 }
 
+/** What a VM configuration does not say, because no confidential VM of dstack has it otherwise. */
+export interface HardwareOptions {
+  /** The verity disk of the root file system. True unless given. */
+  readonly rootVerity?: boolean;
+  /** System management mode. False unless given: TDX has none. */
+  readonly smm?: boolean;
+}
+
 export interface Machine {
   readonly acpi: AcpiProfile;
   readonly cpuCount: number;
   readonly memoryBytes: number;
   readonly pic: boolean;
+  readonly smm: boolean;
   readonly numaNodes: 0 | 1;
   /** Slots 0 to this minus one hold the host bridge, disks, NICs, vsock and share. */
   readonly deviceSlots: number;
@@ -37,8 +46,8 @@ const EXPANDER = { slot: 0x10, bus: 5, node: 0 } as const;
 const MAX_GPUS_PER_EXPANDER = 32;
 /** Slot 0x1f is the chipset. */
 const FIRST_CHIPSET_SLOT = 0x1f;
-/** Host bridge, root disk, data disk, vsock, host share. */
-const FIXED_SLOTS = 5;
+/** Host bridge, data disk, vsock, host share. */
+const FIXED_SLOTS = 4;
 
 /** Bytes of memory below the PCI window. */
 export const lowMemoryBytes = (memoryBytes: number): number =>
@@ -48,7 +57,7 @@ export const lowMemoryBytes = (memoryBytes: number): number =>
  * @throws MeasureError `vm-config-invalid` on sizes that no machine has, `unsupported` on
  *   machines whose tables are not modelled
  */
-export function machineOf(config: VmConfig): Machine {
+export function machineOf(config: VmConfig, { rootVerity = true, smm = false }: HardwareOptions = {}): Machine {
   between("cpu_count", config.cpuCount, 1, MAX_CPUS);
   between("memory_size", config.memoryBytes, 0x10_0000, MAX_MEMORY_BYTES);
   between("pci_hole64_size", config.pciHole64Bytes, 0, MAX_PCI_HOLE64_BYTES);
@@ -57,7 +66,7 @@ export function machineOf(config: VmConfig): Machine {
 
   const numaNodes = config.hugepages ? 1 : 0;
   const expanders = numaNodes === 1 && config.numGpus > 0 ? [EXPANDER] : [];
-  const deviceSlots = FIXED_SLOTS + config.numNics + config.numVerityVolumes;
+  const deviceSlots = FIXED_SLOTS + (rootVerity ? 1 : 0) + config.numNics + config.numVerityVolumes;
   const rootPorts = config.numNvswitches + (expanders.length > 0 ? 0 : config.numGpus);
   if (expanders.length > 0) {
     between("devices before the PCI expander", deviceSlots, FIXED_SLOTS, EXPANDER.slot);
@@ -75,6 +84,7 @@ export function machineOf(config: VmConfig): Machine {
     cpuCount: config.cpuCount,
     memoryBytes: config.memoryBytes,
     pic: config.pic ?? defaults.pic,
+    smm,
     numaNodes,
     deviceSlots,
     expanders,

@@ -18,6 +18,8 @@ export interface AcpiProfile {
 export interface QemuDefaults {
   readonly pic: boolean;
   readonly mrtdPass: "single" | "two";
+  /** Upstream QEMU of this version hands the kernel of a confidential guest on as it is. */
+  readonly mayLeaveKernel: boolean;
   readonly acpi: AcpiProfile;
 }
 
@@ -52,8 +54,8 @@ export function qemuDefaults(version: string = ASSUMED_VERSION): QemuDefaults {
   if (major < 8) {
     throw new MeasureError("unsupported", `qemu_version: expected 8.0.0 or newer, got ${version}; use a newer QEMU`);
   }
-  if (major === 8) return { pic: true, mrtdPass: "two", acpi: oldest };
-  return { pic: false, mrtdPass: "single", acpi: profileSince9(major, minor) };
+  if (major === 8) return { pic: true, mrtdPass: "two", mayLeaveKernel: false, acpi: oldest };
+  return { pic: false, mrtdPass: "single", mayLeaveKernel: major >= 10, acpi: profileSince9(major, minor) };
 }
 
 function profileSince9(major: number, minor: number): AcpiProfile {

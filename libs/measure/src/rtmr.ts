@@ -1,5 +1,6 @@
 import { concatBytes, hash48 } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
+import { eventType } from "./event-types.ts";
 import { sha384 } from "./sha.ts";
 
 /** One entry of the firmware's event log (TCG PC Client Platform Firmware Profile, 10). */
@@ -19,4 +20,15 @@ export function replayRtmr(events: readonly { readonly digest: Uint8Array }[]): 
   let register = hash48(new Uint8Array(48));
   for (const { digest } of events) register = sha384(concatBytes(register, hash48(digest, "event digest")));
   return register;
+}
+
+/** The event that measures these bytes. */
+export function measuredBytes(imr: number, type: number, label: string, measured: Uint8Array, data: Uint8Array): TcgEvent {
+  return { imr, eventType: type, digest: sha384(measured), data, label };
+}
+
+/** The end of one phase of the boot. */
+export function separator(imr: number): TcgEvent {
+  const zeros = new Uint8Array(4);
+  return measuredBytes(imr, eventType.separator, "separator", zeros, zeros);
 }

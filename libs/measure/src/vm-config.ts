@@ -2,12 +2,14 @@
  * The VM configuration: JSON text that travels from the VMM through the guest to every
  * verifier. Each field changes what a verifier computes, so it must match the real machine.
  *
- * Readers take every key as optional and ignore keys they do not know.
+ * Readers take every key as optional and ignore keys they do not know; a key that comes twice
+ * is refused.
  */
 import { hash32, parseHexOfLength, toHex } from "@dstack/bytes";
 import type { Hash32 } from "@dstack/bytes";
 import { fromBase64, toBase64 } from "./base64.ts";
 import { MeasureError } from "./errors.ts";
+import { repeatedKey } from "./repeated-key.ts";
 
 /** A measurement file and the checksum list that ties it to the image hash. */
 export interface MeasurementMaterial {
@@ -125,6 +127,9 @@ function parseObject(json: string, key: string): Keys {
   } catch (cause) {
     throw invalid(key, "JSON", "text that is not JSON", cause);
   }
+  // Readers differ in which of two values they take, and every reader must measure the same machine.
+  const repeated = repeatedKey(json);
+  if (repeated !== undefined) throw invalid(repeated.slice(0, 40), "one value", "two");
   return asObject(value, key);
 }
 

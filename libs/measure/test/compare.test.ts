@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { toHex } from "@dstack/bytes";
 import { inBootOrder } from "../src/ccel.ts";
-import { compareMeasurements } from "../src/compare.ts";
+import { checkVm, compareMeasurements } from "../src/compare.ts";
 import { measureVm } from "../src/measure-vm.ts";
 import { files, vmConfig } from "./fixtures.ts";
 
@@ -46,5 +46,35 @@ describe("compareMeasurements", () => {
     const got = { ...expected, rtmr0: expected.rtmr1 };
     const [difference] = compareMeasurements(expected, got, [{ imr: 0, eventType: 4, digest: new Uint8Array(0) }], config);
     assert.match(difference?.hint ?? "", /^RTMR0 covers/);
+  });
+});
+
+describe("checkVm", () => {
+  const asInTheFile = measureVm(files(), config, { kernelHeader: "as in the file" });
+  it("finds no difference to the registers of the same image", () => {
+    const { differences, kernelHeader } = checkVm(files(), config, expected, inBootOrder(expected.events));
+    assert.deepEqual([differences, kernelHeader], [[], "patched"]);
+  });
+  it("takes the kernel as it is in the file from QEMU 10 on, and gives the registers that it took", () => {
+    const checked = checkVm(files(), config, asInTheFile, inBootOrder(asInTheFile.events));
+    assert.deepEqual([checked.differences, checked.kernelHeader], [[], "as in the file"]);
+    assert.deepEqual(checked.expected, asInTheFile);
+  });
+  it("takes only QEMU's header from a QEMU before 10", () => {
+    const older = vmConfig({ qemu_version: "9.2.1" });
+    const got = measureVm(files(), older, { kernelHeader: "as in the file" });
+    assert.deepEqual(checkVm(files(), older, got).differences.map(({ register }) => register), ["RTMR1"]);
+  });
+  it("refuses another kernel in either form", () => {
+    const kernel = files().kernel;
+    kernel[0x1800]! ^= 1;
+    for (const kernelHeader of ["patched", "as in the file"] as const) {
+      const got = measureVm({ ...files(), kernel }, config, { kernelHeader });
+      assert.deepEqual(checkVm(files(), config, got).differences.map(({ register }) => register), ["RTMR1"]);
+    }
+  });
+  it("keeps the other differences when it takes the kernel of the file", () => {
+    const got = measureVm({ ...files(), cmdline: "x" }, config, { kernelHeader: "as in the file" });
+    assert.deepEqual(checkVm(files(), config, got).differences.map(({ register }) => register), ["RTMR2"]);
   });
 });

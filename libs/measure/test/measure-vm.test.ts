@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { hash48, parseHex, toHex } from "@dstack/bytes";
+import { toHex } from "@dstack/bytes";
 import { MeasureError } from "../src/errors.ts";
+import { RELEASED_CONFIGURATION } from "../src/firmware-events.ts";
 import { measureVm } from "../src/measure-vm.ts";
 import type { VmFiles } from "../src/measure-vm.ts";
 import { replayRtmr } from "../src/rtmr.ts";
@@ -15,12 +16,9 @@ interface LogEntry {
   event_payload: string;
 }
 
-const KNOWN_CONFIGURATION_VOLUME =
-  "344bc51c980ba621aaa00da3ed7436f7d6e549197dfe699515dfa2c6583d95e6412af21c097d473155875ffd561d6790";
-
 /** The events with the configuration volume of the released firmware, which tests do not have. */
 const withReleasedFirmware = (measured: ReturnType<typeof measureVm>) =>
-  measured.events.imr0.map((event, i) => (i === 1 ? { ...event, digest: hash48(parseHex(KNOWN_CONFIGURATION_VOLUME)) } : event));
+  measured.events.imr0.map((event, i) => (i === 1 ? { ...event, digest: RELEASED_CONFIGURATION.digest } : event));
 
 const changed = (change: Partial<VmFiles>, config: Record<string, unknown> = {}) => {
   const base = measureVm(files(), vmConfig());
@@ -82,7 +80,7 @@ describe("measureVm", () => {
   });
   it("refuses a firmware layout that it does not know", () => {
     assert.throws(
-      () => measureVm(files(), vmConfig({ ovmf_variant: "stable202505" })),
+      () => measureVm(files(), vmConfig({ ovmf_variant: "stable202506" })),
       (error) => error instanceof MeasureError && error.code === "unsupported",
     );
   });

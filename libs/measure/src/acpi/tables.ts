@@ -4,6 +4,8 @@ import type { Machine } from "../machine.ts";
 import { lowMemoryBytes } from "../machine.ts";
 
 const HEADER_LENGTH = 36;
+/** Where the OS asks for ACPI mode (2) and gives it back (3); without SMM there is nothing to ask. */
+const SMI_COMMAND_PORT = 0xb2;
 
 /** A table with its header. The checksum stays 0: firmware fills it in. */
 export function table(signature: string, revision: number, body: Uint8Array): Uint8Array {
@@ -34,6 +36,11 @@ export function fadt(machine: Machine, dsdtOffset: number): Uint8Array {
   view.setUint32(40, dsdtOffset, true);
   view.setUint8(44, 1);
   view.setUint16(46, 9, true);
+  if (machine.smm) {
+    view.setUint32(48, SMI_COMMAND_PORT, true);
+    view.setUint8(52, 2);
+    view.setUint8(53, 3);
+  }
   view.setUint32(56, powerManagement, true);
   view.setUint32(64, powerManagement + 4, true);
   view.setUint32(76, powerManagement + 8, true);
