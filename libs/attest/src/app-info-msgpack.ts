@@ -2,8 +2,8 @@
  * App info as certificates carry it, msgpack: an array of 8 byte strings, of 9 with a list of init
  * script hashes (or nil) last, or a map with the field names. Written as 8: older readers fail on 9.
  */
-import { decode, encode } from "@msgpack/msgpack";
 import { AttestError } from "./errors.ts";
+import { MsgpackReader, packArray, packBin } from "./msgpack.ts";
 
 /** The fields as carried; lengths are the reader's to check, since nothing here is verified. */
 export interface AppInfoRecord {
@@ -22,60 +22,83 @@ const NAMES = [
   "app_id", "compose_hash", "instance_id", "device_id", "mr_system", "mr_aggregated", "os_image_hash", "key_provider_info",
 ] as const;
 const SCRIPTS = "init_script_hashes";
-const LIMITS = { maxArrayLength: 64, maxBinLength: 64 * 1024, maxStrLength: 64, maxMapLength: 16, maxExtLength: 0 };
+const MAX_SCRIPTS = 5;
+const MAX_BYTES = 256 * 1024;
 
 export function encodeAppInfo(info: AppInfoRecord): Uint8Array {
-  return encode([
+  return packArray([
     info.appId, info.composeHash, info.instanceId, info.deviceId,
     info.mrSystem, info.mrAggregated, info.osImageHash, info.keyProviderInfo,
-  ]);
+  ].map(packBin));
 }
 
-/** Any of the three forms. @throws AttestError `app-info-malformed` */
+/**
+ * Any of the three forms. Fields of a map that are not known here are passed over: newer builds may add some.
+ * @throws AttestError `app-info-malformed`
+ */
 export function decodeAppInfo(bytes: Uint8Array): AppInfoRecord {
-  let value: unknown;
-  try {
-    value = decode(bytes, LIMITS);
-  } catch (cause) {
-    throw new AttestError("app-info-malformed", "app info: not a msgpack document", { cause });
-  }
-  const fields = Array.isArray(value) ? positional(value) : named(value);
-  const [appId, composeHash, instanceId, deviceId, mrSystem, mrAggregated, osImageHash, keyProviderInfo] =
-    NAMES.map((name, index) => bytesOf(fields[index], name)) as FixedFields;
-  if (mrSystem.length !== 32 || mrAggregated.length !== 32) throw malformed("mr_system and mr_aggregated are not of 32 bytes");
-  const scripts = scriptHashes(fields[NAMES.length]);
+  if (bytes.length > MAX_BYTES) throw new AttestError("app-info-malformed", `app info: ${bytes.length} bytes, limit ${MAX_BYTES}`);
+  const reader = new MsgpackReader(bytes, "app info", "app-info-malformed");
+  const first = reader.peek() ?? 0;
+  const fields = first >= 0x90 && first <= 0x9f ? readPositional(reader) : readNamed(reader);
+  reader.end();
+  const take = (name: (typeof NAMES)[number]): Uint8Array => {
+    const value = fields.values.get(name);
+    if (value === undefined) throw reader.fail(`${name} is missing`);
+    return value;
+  };
+  const measurement = (name: "mr_system" | "mr_aggregated"): Uint8Array => {
+    const value = take(name);
+    if (value.length !== 32) throw reader.fail(`${name} of ${value.length} bytes, expected 32`);
+    return value;
+  };
   return {
-    appId, composeHash, instanceId, deviceId, mrSystem, mrAggregated, osImageHash, keyProviderInfo,
-    ...(scripts === undefined ? {} : { initScriptHashes: scripts }),
+    appId: take("app_id"),
+    composeHash: take("compose_hash"),
+    instanceId: take("instance_id"),
+    deviceId: take("device_id"),
+    mrSystem: measurement("mr_system"),
+    mrAggregated: measurement("mr_aggregated"),
+    osImageHash: take("os_image_hash"),
+    keyProviderInfo: take("key_provider_info"),
+    ...(fields.scripts === undefined ? {} : { initScriptHashes: fields.scripts }),
   };
 }
 
-type FixedFields = [Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array, Uint8Array];
-
-function positional(value: unknown[]): unknown[] {
-  if (value.length !== NAMES.length && value.length !== NAMES.length + 1) throw malformed(`${value.length} values, expected 8 or 9`);
-  return value;
+interface Fields {
+  readonly values: ReadonlyMap<string, Uint8Array>;
+  readonly scripts: readonly Uint8Array[] | undefined;
 }
 
-function named(value: unknown): unknown[] {
-  if (typeof value !== "object" || value === null || value instanceof Uint8Array) throw malformed("neither an array nor a map");
-  const record = value as Record<string, unknown>;
-  return [...NAMES, SCRIPTS].map((key) => record[key]);
+function readPositional(reader: MsgpackReader): Fields {
+  const count = reader.arrayLength("app info");
+  if (count !== NAMES.length && count !== NAMES.length + 1) throw reader.fail(`${count} values, expected 8 or 9`);
+  const values = new Map(NAMES.map((name) => [name, reader.bytes(name)]));
+  return { values, scripts: count > NAMES.length ? readScripts(reader) : undefined };
 }
 
-function scriptHashes(value: unknown): Uint8Array[] | undefined {
-  if (value === undefined || value === null) return undefined;
-  if (!Array.isArray(value) || value.length > 5) throw malformed(`${SCRIPTS} is not a list of at most 5`);
-  return value.map((item: unknown) => {
-    const hash = bytesOf(item, SCRIPTS);
-    if (hash.length !== 32) throw malformed(`${SCRIPTS}: ${hash.length} bytes, expected 32`);
+function readNamed(reader: MsgpackReader): Fields {
+  const values = new Map<string, Uint8Array>();
+  const seen = new Set<string>();
+  let scripts: readonly Uint8Array[] | undefined;
+  for (let left = reader.mapLength("fields"); left > 0; left--) {
+    const key = reader.text("key");
+    if (seen.has(key)) throw reader.fail(`${JSON.stringify(key.slice(0, 40))} comes twice`);
+    seen.add(key);
+    if (key === SCRIPTS) scripts = readScripts(reader);
+    else if (NAMES.some((name) => name === key)) values.set(key, reader.bytes(key));
+    else reader.skip("unknown field");
+  }
+  return { values, scripts };
+}
+
+function readScripts(reader: MsgpackReader): Uint8Array[] | undefined {
+  if (reader.takeNil()) return undefined;
+  const count = reader.arrayLength(SCRIPTS);
+  if (count > MAX_SCRIPTS) throw reader.fail(`${SCRIPTS}: ${count} items, limit ${MAX_SCRIPTS}`);
+  return Array.from({ length: count }, () => {
+    const hash = reader.bytes(SCRIPTS);
+    if (hash.length !== 32) throw reader.fail(`${SCRIPTS}: ${hash.length} bytes, expected 32`);
     return hash;
   });
 }
-
-function bytesOf(value: unknown, name: string): Uint8Array {
-  if (!(value instanceof Uint8Array)) throw malformed(`${name} is not a byte string`);
-  return value;
-}
-
-const malformed = (text: string): AttestError => new AttestError("app-info-malformed", `app info: ${text}`);

@@ -9,17 +9,17 @@ import type { Attestation } from "./attestation.ts";
 import { AttestError } from "./errors.ts";
 import type { EventLogEntry } from "./event-log.ts";
 import { scaleBytes, scaleList, ScaleReader, scaleText } from "./scale.ts";
+import { unsupportedEvidence } from "./unsupported-evidence.ts";
 
-const PLATFORMS: readonly string[] = ["dstack-tdx", "dstack-gcp-tdx", "dstack-nitro-enclave", "dstack-amd-sev-snp", "dstack-aws-nitro-tpm"];
+const OTHER_PLATFORMS = [undefined, "dstack-gcp-tdx", "dstack-nitro-enclave", "dstack-amd-sev-snp", "dstack-aws-nitro-tpm"] as const;
 
 export function decodeV0(bytes: Uint8Array): Attestation {
   const reader = new ScaleReader(bytes, "attestation", "attestation-malformed");
   if (reader.u8("version") !== 0) throw reader.fail("not version 0");
   const index = reader.u8("platform");
   if (index !== 0) {
-    const name = PLATFORMS[index];
-    if (name === undefined) throw reader.fail(`unknown platform index ${index}`);
-    throw new AttestError("platform-unsupported", `attestation: platform ${name} is not supported; expected dstack-tdx`);
+    const platform = OTHER_PLATFORMS[index];
+    throw platform === undefined ? reader.fail(`platform index ${index}, expected 0 to 4`) : unsupportedEvidence(platform);
   }
   const attestation: Attestation = {
     platform: {
@@ -40,7 +40,7 @@ export function decodeV0(bytes: Uint8Array): Attestation {
 
 export function encodeV0(attestation: Attestation): Uint8Array {
   const { platform, runtimeEvents } = attestation;
-  if (attestation.reportDataPayload !== undefined || runtimeEvents.some((event) => event.version === 2)) {
+  if (needsV1(attestation)) {
     throw new AttestError("attestation-unencodable", "attestation: version 0 carries no V2 events and no report data payload; use version 1");
   }
   return concatBytes(
@@ -52,6 +52,10 @@ export function encodeV0(attestation: Attestation): Uint8Array {
     scaleText(attestation.config),
   );
 }
+
+/** Version 0 has no place for V2 events nor for a report data payload. */
+export const needsV1 = ({ platform, runtimeEvents, reportDataPayload }: Attestation): boolean =>
+  reportDataPayload !== undefined || runtimeEvents.some((event) => event.version === 2) || platform.eventLog.some((entry) => entry.version === 2);
 
 function readEntry(reader: ScaleReader): EventLogEntry {
   const imr = reader.u32("imr");

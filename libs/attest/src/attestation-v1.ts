@@ -1,154 +1,149 @@
 /**
  * Attestation version 1, msgpack maps with text keys in this order:
  * {version: 1, platform: {kind, data}, stack: {kind, data}}
- * tdx data {quote, event_log}; stack kind `dstack` {report_data, runtime_events, config},
- * `dstack-pod` the same and report_data_payload.
+ * tdx data = {quote, event_log}; event = {imr, event_type, digest, event, event_payload [, version: 2] [, preimage]}
+ * stack data = {report_data, runtime_events, config}, of the kind `dstack-pod` also {report_data_payload}
+ * runtime event = {event, payload [, version: 2]}
  * `quote` and `report_data` are arrays of integers on the wire, other bytes are bin; readers take both.
  */
-import { decode, Encoder } from "@msgpack/msgpack";
 import { equalBytes, reportData, utf8 } from "@dstack/bytes";
 import type { Attestation } from "./attestation.ts";
 import { AttestError } from "./errors.ts";
 import { MAX_EVENTS } from "./event-log.ts";
 import type { EventLogEntry } from "./event-log.ts";
+import { MsgpackReader, packArray, packBin, packBytesAsArray, packMap, packText, packUint } from "./msgpack.ts";
 import { reportDataFor } from "./report-data.ts";
 import type { RuntimeEvent } from "./runtime-event.ts";
+import { unsupportedEvidence } from "./unsupported-evidence.ts";
 
-const LIMITS = { maxArrayLength: 4 * 1024 * 1024, maxBinLength: 4 * 1024 * 1024, maxStrLength: 4 * 1024 * 1024, maxMapLength: 64, maxExtLength: 0 };
+const OTHER_PLATFORMS = {
+  "gcp-tdx": "dstack-gcp-tdx", "nitro-enclave": "dstack-nitro-enclave", "aws-nitro-tpm": "dstack-aws-nitro-tpm", "sev-snp": "dstack-amd-sev-snp",
+} as const;
 
 /** Whether a first byte opens a msgpack map. */
 export const isV1Start = (byte: number): boolean => (byte >= 0x80 && byte <= 0x8f) || byte === 0xde || byte === 0xdf;
 
 export function decodeV1(bytes: Uint8Array): Attestation {
-  let value: unknown;
-  try {
-    value = decode(bytes, LIMITS);
-  } catch (cause) {
-    throw new AttestError("attestation-malformed", "attestation: not a msgpack document", { cause });
-  }
-  const root = map(value, "attestation", ["version", "platform", "stack"]);
-  if (root["version"] !== 1) throw malformed(`version ${String(root["version"])}, expected 1`);
-  const platform = map(root["platform"], "platform", ["kind", "data"]);
-  if (platform["kind"] !== "tdx") {
-    throw new AttestError("platform-unsupported", `attestation: platform ${String(platform["kind"])} is not supported; expected tdx`);
-  }
-  const evidence = map(platform["data"], "platform data", ["quote", "event_log"]);
-  const stack = map(root["stack"], "stack", ["kind", "data"]);
-  const pod = stack["kind"] === "dstack-pod";
-  if (!pod && stack["kind"] !== "dstack") throw malformed(`unknown stack ${String(stack["kind"])}`);
-  const data = map(stack["data"], "stack data",
-    ["report_data", "runtime_events", "config", ...(pod ? ["report_data_payload"] : [])]);
-  const claimed = byteField(data["report_data"], "report_data");
-  if (claimed.length !== 64) throw malformed(`report_data of ${claimed.length} bytes, expected 64`);
-  const attestation: Attestation = {
-    platform: {
-      kind: "tdx",
-      quote: byteField(evidence["quote"], "quote"),
-      eventLog: list(evidence["event_log"], "event_log").map(decodeEntry),
-    },
-    runtimeEvents: list(data["runtime_events"], "runtime_events").map(decodeEvent),
-    reportData: reportData(claimed),
-    config: text(data["config"], "config"),
-    ...(pod ? { reportDataPayload: text(data["report_data_payload"], "report_data_payload") } : {}),
-  };
+  const reader = new MsgpackReader(bytes, "attestation", "attestation-malformed");
+  reader.mapOf(3, "attestation");
+  const version = reader.entry("version", (field) => reader.uint(0xffff_ffff, field));
+  if (version !== 1) throw reader.fail(`version ${version}, expected 1`);
+  const platform = reader.entry("platform", () => readPlatform(reader));
+  const stack = reader.entry("stack", () => readStack(reader));
+  reader.end();
+  const attestation: Attestation = { platform, ...stack };
   checkPayloadBinding(attestation);
   return attestation;
 }
 
 export function encodeV1(attestation: Attestation): Uint8Array {
-  const { platform } = attestation;
-  const payload = attestation.reportDataPayload;
-  return new Encoder().encode({
-    version: 1,
-    platform: { kind: "tdx", data: { quote: [...platform.quote], event_log: platform.eventLog.map(encodeEntry) } },
-    stack: {
-      kind: payload === undefined ? "dstack" : "dstack-pod",
-      data: {
-        report_data: [...attestation.reportData],
-        runtime_events: attestation.runtimeEvents.map(({ event, payload: bytes, version }) =>
-          ({ event, payload: bytes, ...(version === 2 ? { version } : {}) })),
-        config: attestation.config,
-        ...(payload === undefined ? {} : { report_data_payload: payload }),
-      },
-    },
+  const { platform, reportDataPayload: payload } = attestation;
+  return packMap([
+    ["version", packUint(1)],
+    ["platform", packMap([
+      ["kind", packText("tdx")],
+      ["data", packMap([
+        ["quote", packBytesAsArray(platform.quote)],
+        ["event_log", packArray(platform.eventLog.map(packEntry))],
+      ])],
+    ])],
+    ["stack", packMap([
+      ["kind", packText(payload === undefined ? "dstack" : "dstack-pod")],
+      ["data", packMap([
+        ["report_data", packBytesAsArray(attestation.reportData)],
+        ["runtime_events", packArray(attestation.runtimeEvents.map(packEvent))],
+        ["config", packText(attestation.config)],
+        ...(payload === undefined ? [] : [["report_data_payload", packText(payload)] as const]),
+      ])],
+    ])],
+  ]);
+}
+
+function readPlatform(reader: MsgpackReader): Attestation["platform"] {
+  reader.mapOf(2, "platform");
+  const kind = reader.entry("kind", (field) => reader.text(field));
+  if (kind !== "tdx") {
+    const other = Object.entries(OTHER_PLATFORMS).find(([name]) => name === kind)?.[1];
+    throw other === undefined ? reader.fail(`platform ${JSON.stringify(kind.slice(0, 40))}, expected tdx`) : unsupportedEvidence(other);
+  }
+  return reader.entry("data", () => {
+    reader.mapOf(2, "platform data");
+    const quote = reader.entry("quote", (field) => reader.bytes(field));
+    return { kind, quote, eventLog: reader.entry("event_log", (field) => readList(reader, field, readEntry)) };
+  });
+}
+
+function readStack(reader: MsgpackReader): Omit<Attestation, "platform"> {
+  reader.mapOf(2, "stack");
+  const kind = reader.entry("kind", (field) => reader.text(field));
+  if (kind !== "dstack" && kind !== "dstack-pod") throw reader.fail(`stack ${JSON.stringify(kind.slice(0, 40))}, expected dstack or dstack-pod`);
+  return reader.entry("data", () => {
+    reader.mapOf(kind === "dstack" ? 3 : 4, "stack data");
+    const claimed = reader.entry("report_data", (field) => reader.bytes(field));
+    if (claimed.length !== 64) throw reader.fail(`report_data of ${claimed.length} bytes, expected 64`);
+    const runtimeEvents = reader.entry("runtime_events", (field) => readList(reader, field, readEvent));
+    const stack = { reportData: reportData(claimed), runtimeEvents, config: reader.entry("config", (field) => reader.text(field)) };
+    return kind === "dstack" ? stack : { ...stack, reportDataPayload: reader.entry("report_data_payload", (field) => reader.text(field)) };
   });
 }
 
 function checkPayloadBinding({ reportData: claimed, reportDataPayload }: Attestation): void {
   if (reportDataPayload === undefined) return;
   if (!equalBytes(claimed, reportDataFor("app-data", utf8(reportDataPayload)))) {
-    throw malformed("report_data is not SHA-512 of app-data and report_data_payload");
+    throw new AttestError("attestation-malformed", "attestation: report_data is not SHA-512 of app-data and report_data_payload");
   }
 }
 
-function encodeEntry(entry: EventLogEntry): Record<string, unknown> {
-  return {
-    imr: entry.imr,
-    event_type: entry.eventType,
-    digest: entry.digest,
-    event: entry.event,
-    event_payload: entry.eventPayload,
-    ...(entry.version === 2 ? { version: 2 } : {}),
-    ...(entry.preimage === undefined ? {} : { preimage: entry.preimage }),
-  };
+function readEntry(reader: MsgpackReader): EventLogEntry {
+  const keys = reader.mapLength("event");
+  if (keys < 5 || keys > 7) throw reader.fail(`event: ${keys} keys, expected 5 to 7`);
+  const imr = reader.entry("imr", (field) => reader.uint(3, field));
+  const eventType = reader.entry("event_type", (field) => reader.uint(0xffff_ffff, field));
+  const digest = reader.entry("digest", (field) => reader.bytes(field));
+  if (digest.length !== 48 && !(digest.length === 0 && imr === 3)) throw reader.fail(`digest of ${digest.length} bytes, expected 48`);
+  const event = reader.entry("event", (field) => reader.text(field));
+  const entry = { imr, eventType, digest, event, eventPayload: reader.entry("event_payload", (field) => reader.bytes(field)) };
+  if (keys === 5) return entry;
+  const version = readVersion(reader);
+  return keys === 6 ? { ...entry, version } : { ...entry, version, preimage: reader.entry("preimage", (field) => reader.bytes(field)) };
 }
 
-function decodeEntry(value: unknown): EventLogEntry {
-  const entry = map(value, "event", ["imr", "event_type", "digest", "event", "event_payload"], ["version", "preimage"]);
-  const imr = integer(entry["imr"], 3, "imr");
-  const digest = byteField(entry["digest"], "digest");
-  if (digest.length !== 48 && !(digest.length === 0 && imr === 3)) throw malformed(`digest of ${digest.length} bytes, expected 48`);
-  return {
-    imr,
-    eventType: integer(entry["event_type"], 0xffff_ffff, "event_type"),
-    digest,
-    event: text(entry["event"], "event"),
-    eventPayload: byteField(entry["event_payload"], "event_payload"),
-    ...version(entry["version"]),
-    ...(entry["preimage"] === undefined || entry["preimage"] === null ? {} : { preimage: byteField(entry["preimage"], "preimage") }),
-  };
-}
-
-function decodeEvent(value: unknown): RuntimeEvent {
-  const event = map(value, "runtime event", ["event", "payload"], ["version"]);
-  return { event: text(event["event"], "event"), payload: byteField(event["payload"], "payload"), ...version(event["version"]) };
-}
-
-function version(value: unknown): { version?: 2 } {
-  if (value === undefined || value === null || value === 1) return {};
-  if (value !== 2) throw malformed("unknown event version");
-  return { version: 2 };
-}
-
-function map(value: unknown, what: string, required: readonly string[], optional: readonly string[] = []): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array) throw malformed(`${what} is not a map`);
-  const record = value as Record<string, unknown>;
-  for (const key of required) if (!Object.hasOwn(record, key)) throw malformed(`${what}: ${key} is missing`);
-  for (const key of Object.keys(record)) {
-    if (!required.includes(key) && !optional.includes(key)) throw malformed(`${what}: unknown key ${key.slice(0, 40)}`);
+function packEntry(entry: EventLogEntry): Uint8Array {
+  const isV2 = entry.version === 2;
+  if (!isV2 && entry.preimage !== undefined) {
+    throw new AttestError("attestation-unencodable", `attestation: V1 event "${entry.event}" has a preimage; only V2 events carry one`);
   }
-  return record;
+  return packMap([
+    ["imr", packUint(entry.imr)],
+    ["event_type", packUint(entry.eventType)],
+    ["digest", packBin(entry.digest)],
+    ["event", packText(entry.event)],
+    ["event_payload", packBin(entry.eventPayload)],
+    ...(isV2 ? [["version", packUint(2)] as const] : []),
+    ...(entry.preimage === undefined ? [] : [["preimage", packBin(entry.preimage)] as const]),
+  ]);
 }
 
-function list(value: unknown, what: string): unknown[] {
-  if (!Array.isArray(value) || value.length > MAX_EVENTS) throw malformed(`${what} is not a list of at most ${MAX_EVENTS}`);
-  return value;
+function readEvent(reader: MsgpackReader): RuntimeEvent {
+  const keys = reader.mapLength("runtime event");
+  if (keys !== 2 && keys !== 3) throw reader.fail(`runtime event: ${keys} keys, expected 2 or 3`);
+  const event = reader.entry("event", (field) => reader.text(field));
+  const payload = reader.entry("payload", (field) => reader.bytes(field));
+  return keys === 2 ? { event, payload } : { event, payload, version: readVersion(reader) };
 }
 
-function text(value: unknown, what: string): string {
-  if (typeof value !== "string") throw malformed(`${what} is not text`);
-  return value;
+const packEvent = ({ event, payload, version }: RuntimeEvent): Uint8Array =>
+  packMap([["event", packText(event)], ["payload", packBin(payload)], ...(version === 2 ? [["version", packUint(2)] as const] : [])]);
+
+/** Written for V2 events alone: the key's absence means version 1. */
+function readVersion(reader: MsgpackReader): 2 {
+  const version = reader.entry("version", (field) => reader.uint(0xffff_ffff, field));
+  if (version !== 2) throw reader.fail(`event version ${version}, expected 2 or none`);
+  return 2;
 }
 
-function integer(value: unknown, max: number, what: string): number {
-  if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > max) throw malformed(`${what} is not 0 to ${max}`);
-  return value;
+function readList<T>(reader: MsgpackReader, field: string, read: (reader: MsgpackReader) => T): T[] {
+  const count = reader.arrayLength(field);
+  if (count > MAX_EVENTS) throw reader.fail(`${field}: ${count} items, limit ${MAX_EVENTS}`);
+  return Array.from({ length: count }, () => read(reader));
 }
-
-function byteField(value: unknown, what: string): Uint8Array {
-  if (value instanceof Uint8Array) return value;
-  if (!Array.isArray(value)) throw malformed(`${what} is not bytes`);
-  return Uint8Array.from(value, (item: unknown) => integer(item, 255, what));
-}
-
-const malformed = (problem: string): AttestError => new AttestError("attestation-malformed", `attestation: ${problem}`);

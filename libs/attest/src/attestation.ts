@@ -1,11 +1,12 @@
 /** The attestation object: evidence, runtime events, the report data and the VM's configuration in one. */
 import { AttestError } from "./errors.ts";
-import { decodeV0, encodeV0 } from "./attestation-v0.ts";
+import { decodeV0, encodeV0, needsV1 } from "./attestation-v0.ts";
 import { decodeV1, encodeV1, isV1Start } from "./attestation-v1.ts";
 import { decodeRuntimeEvents, parseEventLogJson, runtimeEntries, stripFirmwarePayloads } from "./event-log.ts";
 import type { EventLogEntry } from "./event-log.ts";
 import { parseQuote } from "./quote.ts";
 import type { RuntimeEvent } from "./runtime-event.ts";
+import { recogniseUnsupported, unsupportedEvidence } from "./unsupported-evidence.ts";
 import type { ReportData } from "@dstack/bytes";
 
 export interface Attestation {
@@ -33,15 +34,14 @@ export function decodeAttestation(bytes: Uint8Array): Attestation {
   }
   if (first === 0) return decodeV0(bytes);
   if (isV1Start(first)) return decodeV1(bytes);
+  const other = recogniseUnsupported(bytes);
+  if (other !== undefined) throw unsupportedEvidence(other);
   throw new AttestError("attestation-malformed",
     `Unknown attestation wire format: first byte 0x${first.toString(16).padStart(2, "0")}`);
 }
 
 /** Version 0 where it can carry the object, else version 1 (V2 events, a report data payload). */
-export function encodeAttestation(attestation: Attestation): Uint8Array {
-  const needsV1 = attestation.reportDataPayload !== undefined || attestation.runtimeEvents.some((event) => event.version === 2);
-  return needsV1 ? encodeV1(attestation) : encodeV0(attestation);
-}
+export const encodeAttestation = (attestation: Attestation): Uint8Array => (needsV1(attestation) ? encodeV1(attestation) : encodeV0(attestation));
 
 /** Version 0. @throws AttestError `attestation-unencodable` for V2 events or a report data payload */
 export const encodeAttestationV0 = (attestation: Attestation): Uint8Array => encodeV0(attestation);

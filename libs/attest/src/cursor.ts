@@ -34,6 +34,11 @@ export class Cursor {
     return out;
   }
 
+  /** The next byte, which stays; undefined at the end. */
+  peek(): number | undefined {
+    return this.#bytes[this.#offset];
+  }
+
   u8(field: string): number {
     return this.take(1, field)[0] ?? 0;
   }
@@ -51,7 +56,7 @@ export class Cursor {
     if (this.remaining > 0) throw this.fail(`${this.remaining} bytes after the end`);
   }
 
-  fail(text: string): AttestError {
-    return new AttestError(this.#code, `${this.#what}: ${text}`);
+  fail(text: string, cause?: unknown): AttestError {
+    return new AttestError(this.#code, `${this.#what}: ${text}`, cause === undefined ? undefined : { cause });
   }
 }

@@ -46,6 +46,8 @@ export {
   MAX_ATTESTATION_BYTES, stripAttestation,
 } from "./attestation.ts";
 export type { Attestation } from "./attestation.ts";
+export { recogniseUnsupported, unsupportedEvidence } from "./unsupported-evidence.ts";
+export type { UnsupportedPlatform } from "./unsupported-evidence.ts";
 export { readBootClaims } from "./boot-events.ts";
 export type { BootClaims } from "./boot-events.ts";
 export { appInfo, mrAggregated, mrSystem, osImageHashOf } from "./app-info.ts";

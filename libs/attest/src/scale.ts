@@ -30,7 +30,7 @@ export class ScaleReader extends Cursor {
       return utf8Decode(this.bytes(field), field);
     } catch (cause) {
       if (!(cause instanceof BytesError)) throw cause;
-      throw new AttestError("attestation-malformed", cause.message, { cause });
+      throw this.fail(cause.message, cause);
     }
   }
 
