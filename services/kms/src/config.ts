@@ -14,6 +14,7 @@ const duration = z.string().transform((text, context) => {
     return z.NEVER;
   }
 });
+const perMinute = z.number().int().min(0).max(1_000_000);
 const httpUrl = z.string().refine(isPlainHttpUrl, "expected an http or https URL without user name, query or fragment");
 
 const schema = z.object({
@@ -30,6 +31,7 @@ const schema = z.object({
       cert_dir: z.string().default("/etc/kms/certs"),
       pccs_url: httpUrl.optional(),
       admin_token_hash: z.string().default(""),
+      site_name: z.string().max(200).default(""),
       enforce_self_authorization: z.boolean().optional(),
       attest_rpc_cert: z.boolean().optional(),
       audit_log: z.string().optional(),
@@ -68,8 +70,16 @@ const schema = z.object({
         })
         .prefault({}),
       onboard: z
-        .object({ enabled: z.boolean().default(true), auto_bootstrap_domain: z.string().default(""), quote_enabled: z.boolean().optional() })
+        .object({
+          enabled: z.boolean().default(true),
+          auto_bootstrap_domain: z.string().default(""),
+          quote_enabled: z.boolean().optional(),
+          address: z.string().default("0.0.0.0"),
+          port: port.default(8000),
+          require_token: z.boolean().default(false),
+        })
         .prefault({}),
+      rate_limit: z.object({ per_address: perMinute.default(3_000), per_app: perMinute.default(600) }).prefault({}),
       metrics: z.object({ enabled: z.boolean().default(true) }).prefault({}),
       admin: z
         .object({
@@ -87,8 +97,8 @@ const schema = z.object({
 
 /** Keys of released configuration files that change nothing here. */
 const SILENT = [
-  "log_level", "default", "rpc.tls.mutual", "core.subject_postfix", "core.site_name", "core.gpu", "core.sev_snp_key_release",
-  "core.aws_nitro_tpm_key_release", "core.onboard.address", "core.onboard.port",
+  "log_level", "default", "rpc.tls.mutual", "core.subject_postfix", "core.gpu", "core.sev_snp_key_release",
+  "core.aws_nitro_tpm_key_release",
 ];
 
 export interface KmsConfig {
@@ -113,6 +123,15 @@ export interface KmsConfig {
   readonly image: { readonly verify: boolean; readonly cacheDir: string; readonly downloadUrl: string; readonly downloadTimeoutMs: number };
   readonly auth: WebhookConfig | { readonly kind: "dev"; readonly gatewayAppId: string };
   readonly onboardEnabled: boolean;
+  /** The listener that serves until there are keys. */
+  readonly setUp: {
+    readonly listen: { readonly host: string; readonly port: number };
+    /** Whether whoever sets up must show the token that is printed at start. */
+    readonly requireToken: boolean;
+    readonly siteName: string;
+  };
+  /** Anonymous calls per minute; 0 for no limit. */
+  readonly rateLimit: { readonly perAddress: number; readonly perApp: number };
   /** Empty where the domain stands in the key folder. */
   readonly autoBootstrapDomain: string;
   readonly metricsEnabled: boolean;
@@ -181,6 +200,8 @@ export async function loadKmsConfig(options: { readonly file: string | undefined
       ? { kind: "dev", gatewayAppId: core.auth_api.dev.gateway_app_id }
       : webhookOf(core.auth_api.webhook, cwd),
     onboardEnabled: core.onboard.enabled,
+    setUp: { listen: { host: core.onboard.address, port: core.onboard.port }, requireToken: core.onboard.require_token, siteName: core.site_name },
+    rateLimit: { perAddress: core.rate_limit.per_address, perApp: core.rate_limit.per_app },
     autoBootstrapDomain: core.onboard.auto_bootstrap_domain.trim(),
     metricsEnabled: core.metrics.enabled,
     admin: core.admin.enabled ? adminOf(core.admin, env, cwd) : undefined,
