@@ -13,8 +13,6 @@ export type KmsErrorCode =
   | "image-unavailable"
   | "image-mismatch"
   | "measurement-mismatch"
-  | "audit-broken"
-  | "audit-unwritable"
   | "not-development"
   | "usage";
 

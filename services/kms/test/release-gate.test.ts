@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { hash48, parseHex, reportData } from "@dstack/bytes";
 import { parseQuote, replayRtmr3, tdReportOf, type Attestation, type QuoteClaims } from "@dstack/attest";
+import { AuditLog, AuditLogError } from "@dstack/audit-log";
 import { createLogger } from "@dstack/log";
 import { mockPki, parseSeed, signMockQuote } from "@dstack/tee-simulator";
-import { AuditLog } from "../src/audit/audit-log.ts";
 import { KmsError } from "../src/errors.ts";
 import { noImageVerification, type OsImageVerifier } from "../src/image/os-image-verifier.ts";
 import type { AuthApi, AuthDecision, BootInfoJson } from "../src/release/auth-api.ts";
@@ -95,7 +95,7 @@ test("an allow is recorded before it is returned, and without the record there i
   await gate.decide(request);
   assert.deepEqual((await lines()).map((line) => [line["outcome"], line["appId"]]), [["released", "a1".repeat(20)]]);
   await audit.close();
-  await assert.rejects(gate.decide(request), (error: unknown) => error instanceof KmsError && error.code === "audit-unwritable");
+  await assert.rejects(gate.decide(request), (error: unknown) => error instanceof AuditLogError && error.code === "audit-unwritable");
 });
 
 test("an image that does not measure is refused after the webhook allowed it, with the register", async () => {

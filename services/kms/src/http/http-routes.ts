@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
+import type { AuditLog } from "@dstack/audit-log";
 import type { HttpRoute } from "@dstack/rpc";
-import type { AuditLog } from "../audit/audit-log.ts";
 import { KmsError } from "../errors.ts";
 import type { Metrics } from "../metrics.ts";
 import type { AuthApi } from "../release/auth-api.ts";
@@ -45,7 +45,7 @@ const metricsRoute = (metrics: Metrics): HttpRoute => ({
 
 /** Why no key could be released right now. */
 async function notReady(audit: AuditLog, auth: AuthApi): Promise<string[]> {
-  const problems = audit.failure === undefined ? [] : [`audit log: ${audit.failure}`];
+  const problems = await auditProblem(audit);
   try {
     await auth.info();
   } catch (error) {
@@ -53,6 +53,12 @@ async function notReady(audit: AuditLog, auth: AuthApi): Promise<string[]> {
     problems.push(error.message);
   }
   return problems;
+}
+
+/** A log that failed is tried again: where nobody is served, nothing else would notice that it works. */
+async function auditProblem(audit: AuditLog): Promise<string[]> {
+  const failure = await audit.probe();
+  return failure === undefined ? [] : [`audit log: ${failure}`];
 }
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {

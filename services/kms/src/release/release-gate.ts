@@ -1,8 +1,8 @@
 import { toHex } from "@dstack/bytes";
 import { appInfo, AttestError, type AppInfo, type Attestation } from "@dstack/attest";
+import type { AuditLog } from "@dstack/audit-log";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/rpc";
-import type { AuditLog } from "../audit/audit-log.ts";
 import { KmsError } from "../errors.ts";
 import type { OsImageVerifier } from "../image/os-image-verifier.ts";
 import type { AuthApi } from "./auth-api.ts";

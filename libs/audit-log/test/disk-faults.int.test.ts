@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { AuditLog, AuditLogError } from "@dstack/audit-log";
+import { createLogger } from "@dstack/log";
+
+const log = createLogger({ name: "test", stream: { write: () => true } });
+const open = (path: string): Promise<AuditLog> => AuditLog.open({ path, clock: { now: () => 0 }, log });
+const isUnwritable = (error: unknown): boolean => error instanceof AuditLogError && error.code === "audit-unwritable";
+
+const canMount = process.getuid?.() === 0 && spawnSync("mount", ["--version"]).status === 0;
+const mountOptions = { skip: canMount ? false : "needs root to mount a small tmpfs" };
+
+async function onTmpfs(run: (mountPoint: string) => Promise<void>): Promise<void> {
+  const mountPoint = await mkdtemp(join(tmpdir(), "audit-full-"));
+  try {
+    assert.equal(spawnSync("mount", ["-t", "tmpfs", "-o", "size=8k", "tmpfs", mountPoint]).status, 0);
+    await run(mountPoint);
+  } finally {
+    spawnSync("umount", [mountPoint]);
+    await rm(mountPoint, { recursive: true });
+  }
+}
+
+test("a full disk fails the append, leaves a whole chain, and works again when there is room", mountOptions, () => onTmpfs(async (mountPoint) => {
+  const path = join(mountPoint, "audit.jsonl");
+  const audit = await open(path);
+  await audit.append({ i: 0 });
+  await writeFile(join(mountPoint, "ballast"), new Uint8Array(4096));
+  const results = await Promise.allSettled(Array.from({ length: 60 }, (_, i) => audit.append({ i, text: "x".repeat(200) })));
+  for (const result of results) assert.ok(result.status === "rejected" && isUnwritable(result.reason));
+  assert.match(audit.failure ?? "", /ENOSPC|wrote/);
+  await rm(join(mountPoint, "ballast"));
+  await audit.append({ i: 1 });
+  assert.equal(audit.failure, undefined);
+  await audit.close();
+  await (await open(path)).close();
+  assert.equal((await readFile(path, "utf8")).trimEnd().split("\n").length, 2);
+}));
+
+test("a disk that turns read-only fails the append, and the next start", mountOptions, () => onTmpfs(async (mountPoint) => {
+  const path = join(mountPoint, "audit.jsonl");
+  const audit = await open(path);
+  await audit.append({ i: 0 });
+  await audit.close();
+  assert.equal(spawnSync("mount", ["-o", "remount,ro", mountPoint]).status, 0);
+  await assert.rejects(open(path), isUnwritable);
+}));
+
+test("what was acknowledged before a kill is in the log, and the chain holds", { timeout: 60_000 }, async () => {
+  const folder = await mkdtemp(join(tmpdir(), "audit-kill-"));
+  const path = join(folder, "audit.jsonl");
+  const script = `import { AuditLog } from "@dstack/audit-log"; import { createLogger } from "@dstack/log";
+    const audit = await AuditLog.open({ path: ${JSON.stringify(path)}, clock: Date, log: createLogger({ name: "x", stream: { write: () => true } }) });
+    const worker = async (w) => { for (let i = 0; ; i++) { await audit.append({ id: process.pid + "/" + w + "/" + i }); process.stdout.write(process.pid + "/" + w + "/" + i + "\\n"); } };
+    await Promise.all([0, 1, 2, 3].map(worker));`;
+  try {
+    for (let round = 0; round < 4; round++) {
+      const child = spawn(process.execPath, ["--input-type=module", "-e", script], { cwd: import.meta.dirname, stdio: ["ignore", "pipe", "inherit"] });
+      let told = "";
+      child.stdout.on("data", (chunk: Buffer) => {
+        told += chunk.toString();
+        if (told.length > 4_000 * (round + 1)) child.kill("SIGKILL");
+      });
+      await once(child, "close");
+      const audit = await open(path);
+      await audit.close();
+      const written = await readFile(path, "utf8");
+      for (const id of told.split("\n").slice(0, -1)) assert.ok(written.includes(`"${id}"`), id);
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
