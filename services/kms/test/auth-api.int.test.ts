@@ -1,30 +1,54 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { excerpt, webhookAuthApi, type AuthApi } from "../src/release/auth-api.ts";
+import { createServer as createPlainServer, type IncomingHttpHeaders, type RequestListener, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { after, test } from "node:test";
+import { generateP256, pkcs8Pem } from "@dstack/keys";
+import { createCa, createLeaf } from "@dstack/ratls";
+import { excerpt, webhookAuthApi, type AuthApi, type WebhookOptions } from "../src/release/auth-api.ts";
 import { KmsError } from "../src/errors.ts";
 
-interface Scripted {
+type Scripted = string | { readonly status: number; readonly text: string } | ((response: ServerResponse) => void);
+
+interface Webhook {
   readonly auth: AuthApi;
-  readonly calls: { readonly url: string; readonly body: string | undefined }[];
+  readonly url: string;
+  readonly calls: { readonly path: string; readonly body: string; readonly headers: IncomingHttpHeaders }[];
   now: number;
 }
 
+const servers: Server[] = [];
+after(() => {
+  for (const server of servers) {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
 /** A webhook that gives these answers in order; a function may do anything. */
-function scripted(...answers: readonly (string | Response | (() => Promise<Response>))[]): Scripted {
-  const calls: Scripted["calls"] = [];
+async function webhook(answers: readonly Scripted[], options: { readonly tls?: { readonly key: string; readonly cert: string }; readonly client?: Partial<WebhookOptions> } = {}): Promise<Webhook> {
+  const calls: Webhook["calls"] = [];
   const left = [...answers];
-  const out: Scripted = { calls, now: 0, auth: undefined as never };
-  const fetch = ((url: string, init: RequestInit): Promise<Response> => {
-    calls.push({ url, body: init.body as string | undefined });
-    const next = left.shift() ?? "{}";
-    if (typeof next === "function") return next();
-    return Promise.resolve(typeof next === "string" ? new Response(next) : next);
-  }) as typeof globalThis.fetch;
-  return Object.assign(out, { auth: webhookAuthApi({ url: "http://auth:8000//", timeoutMs: 200, userAgent: "dstack-kms/0.6.0", clock: { now: () => out.now }, fetch }) });
+  const listener: RequestListener = (request, response) => {
+    let body = "";
+    request.on("data", (chunk: Buffer) => (body += chunk.toString()));
+    request.on("end", () => {
+      calls.push({ path: request.url ?? "", body, headers: request.headers });
+      const next = left.shift() ?? "{}";
+      if (typeof next === "function") next(response);
+      else if (typeof next === "string") response.end(next);
+      else response.writeHead(next.status).end(next.text);
+    });
+  };
+  const server = options.tls === undefined ? createPlainServer(listener) : createTlsServer(options.tls, listener);
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `${options.tls === undefined ? "http" : "https"}://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const out: Webhook = { calls, url, now: 0, auth: undefined as never };
+  return Object.assign(out, { auth: webhookAuthApi({ url: `${url}//`, timeoutMs: 20_000, userAgent: "dstack-kms/0.6.0", clock: { now: () => out.now }, ...options.client }) });
 }
 
-const { signal } = new AbortController();
-const boot = (script: Scripted, kind: "app" | "kms" = "app") => script.auth.bootAuth(kind, { appId: "11" }, signal);
+const boot = (hook: Webhook, kind: "app" | "kms" = "app") => hook.auth.bootAuth(kind, { appId: "11" });
 const failure = async (run: Promise<unknown>): Promise<KmsError> => {
   try {
     await run;
@@ -35,33 +59,91 @@ const failure = async (run: Promise<unknown>): Promise<KmsError> => {
   throw new Error("accepted");
 };
 const ALLOW = '{"isAllowed":true,"reason":"","gatewayAppId":"gw"}';
+const DENY = '{"isAllowed":false,"reason":"no","gatewayAppId":"","rule":"apps","field":"appId"}';
 
 test("asks at the path of the kind, with one slash, and keeps no decision", async () => {
-  const script = scripted(ALLOW, '{"isAllowed":false,"reason":"no","gatewayAppId":"","rule":"apps","field":"appId"}', ALLOW);
-  assert.deepEqual(await boot(script), { kind: "allowed", gatewayAppId: "gw" });
-  assert.deepEqual(await boot(script), { kind: "denied", reason: "no", rule: "apps", field: "appId" });
-  await boot(script, "kms");
-  assert.deepEqual(script.calls.map(({ url }) => url), ["http://auth:8000/bootAuth/app", "http://auth:8000/bootAuth/app", "http://auth:8000/bootAuth/kms"]);
-  assert.equal(script.calls[0]!.body, '{"appId":"11"}');
+  const hook = await webhook([ALLOW, DENY, ALLOW]);
+  assert.deepEqual(await boot(hook), { kind: "allowed", gatewayAppId: "gw" });
+  assert.deepEqual(await boot(hook), { kind: "denied", reason: "no", rule: "apps", field: "appId" });
+  await boot(hook, "kms");
+  assert.deepEqual(hook.calls.map(({ path }) => path), ["/bootAuth/app", "/bootAuth/app", "/bootAuth/kms"]);
+  assert.equal(hook.calls[0]!.body, '{"appId":"11"}');
+  assert.deepEqual([hook.calls[0]!.headers["user-agent"], hook.calls[0]!.headers["content-type"], hook.calls[0]!.headers.authorization], ["dstack-kms/0.6.0", "application/json", undefined]);
+});
+
+test("a denial is asked for once, never again", async () => {
+  const hook = await webhook([DENY, ALLOW]);
+  assert.equal((await boot(hook)).kind, "denied");
+  assert.equal(hook.calls.length, 1);
 });
 
 test("an answer that lacks a key, is no JSON or not 2xx is an error, never a permission", async () => {
-  for (const answer of ["", "null", "[]", "true", '{"isAllowed":true}', '{"isAllowed":"true","reason":"","gatewayAppId":""}', '{"isAllowed":true,"reason":"","gatewayAppId":null}', "<html>"]) {
-    const error = await failure(boot(scripted(answer)));
+  const answers = ["", "null", "[]", "true", '{"isAllowed":true}', '{"isAllowed":"true","reason":"","gatewayAppId":""}', '{"isAllowed":true,"reason":"","gatewayAppId":null}', "<html>"];
+  const hook = await webhook([...answers, { status: 500, text: "boom" }, { status: 403, text: ALLOW }, { status: 302, text: ALLOW }, ALLOW]);
+  for (const answer of answers) {
+    const error = await failure(boot(hook));
     assert.equal(error.code, "auth-answer-invalid", answer);
-    assert.match(error.message, /^failed to decode response from http:\/\/auth:8000\/bootAuth\/app, status=200, body=/);
+    assert.ok(error.message.startsWith(`failed to decode response from ${hook.url}/bootAuth/app, status=200, body=`), error.message);
   }
-  assert.match((await failure(boot(scripted(new Response("boom", { status: 500 }))))).message, /^auth api http:\/\/auth:8000\/bootAuth\/app returned 500: boom$/);
-  assert.equal((await failure(boot(scripted(new Response(ALLOW, { status: 403 }))))).code, "auth-answer-invalid");
+  assert.equal((await failure(boot(hook))).message, `auth api ${hook.url}/bootAuth/app returned 500: boom`);
+  assert.equal((await failure(boot(hook))).code, "auth-answer-invalid");
+  assert.equal((await failure(boot(hook))).code, "auth-answer-invalid", "a redirect is not followed");
+  assert.equal((await boot(hook)).kind, "allowed", "the next good answer counts");
 });
 
-test("an endless answer and one that never comes end, and are no denial", async () => {
-  const endless = new Response(new ReadableStream({ pull: (controller) => controller.enqueue(new Uint8Array(16_384)) }));
-  assert.match((await failure(boot(scripted(endless)))).message, /exceeds 65536 bytes/);
-  const never = (): Promise<Response> => new Promise((_resolve, reject) => setTimeout(() => reject(new Error("aborted")), 400));
-  const error = await failure(boot(scripted(never)));
+test("an endless answer, one that is cut off and one that never comes end, and are no denial", async () => {
+  const endless = (response: ServerResponse): void => {
+    const more = (): void => {
+      while (response.write(Buffer.alloc(16_384)));
+    };
+    response.on("drain", more).on("error", () => undefined);
+    more();
+  };
+  const cut = (response: ServerResponse): void => {
+    response.writeHead(200, { "content-length": "100" }).write(ALLOW.slice(0, 20), () => response.destroy());
+  };
+  const hook = await webhook([endless, cut]);
+  assert.match((await failure(boot(hook))).message, /exceeds 65536 bytes/);
+  assert.equal((await failure(boot(hook))).code, "auth-unreachable");
+  const silent = await webhook([() => undefined], { client: { timeoutMs: 200 } });
+  const error = await failure(boot(silent));
   assert.equal(error.code, "auth-unreachable");
   assert.match(error.message, /no answer within 200 ms.*no denial/);
+  assert.match((await failure(webhookAuthApi({ url: "http://127.0.0.1:9", timeoutMs: 20_000, userAgent: "x", clock: Date }).bootAuth("app", {}))).message, /could not be asked \(.*ECONNREFUSED.*no denial/);
+});
+
+test("shows the bearer token as it is at each request, and never in an error", async () => {
+  let token = "first-token";
+  const hook = await webhook([ALLOW, ALLOW, { status: 401, text: "who?" }], { client: { bearerToken: async () => token } });
+  await boot(hook);
+  token = "second-token";
+  await boot(hook);
+  assert.deepEqual(hook.calls.map(({ headers }) => headers.authorization), ["Bearer first-token", "Bearer second-token"]);
+  const refused = await failure(boot(hook));
+  assert.equal(refused.code, "auth-answer-invalid");
+  assert.doesNotMatch(refused.message, /token/);
+  token = "bad\ntoken";
+  const broken = await failure(boot(hook));
+  assert.equal(broken.code, "auth-unreachable");
+  assert.doesNotMatch(broken.message, /bad/);
+});
+
+test("speaks TLS to the configured root alone", async () => {
+  const now = Math.floor(Date.now() / 1000);
+  const authority = (): ReturnType<typeof createCa> => createCa({ commonName: "auth root", key: generateP256(), pathLength: 0, now });
+  const issuer = authority();
+  const key = generateP256();
+  const leaf = createLeaf({ commonName: "auth", issuer, publicPoint: key.publicPoint, altNames: ["127.0.0.1"], serverAuth: true, now });
+  const tls = { key: pkcs8Pem(key), cert: leaf.pem };
+  assert.equal((await boot(await webhook([ALLOW], { tls, client: { ca: issuer.pem } }))).kind, "allowed");
+  for (const client of [{}, { ca: authority().pem }]) {
+    const hook = await webhook([ALLOW], { tls, client });
+    const error = await failure(boot(hook));
+    assert.equal(error.code, "auth-unreachable");
+    assert.equal(hook.calls.length, 0, "nothing was sent");
+  }
+  const elsewhere = createLeaf({ commonName: "auth", issuer, publicPoint: key.publicPoint, altNames: ["auth.example"], serverAuth: true, now });
+  assert.equal((await failure(boot(await webhook([ALLOW], { tls: { ...tls, cert: elsewhere.pem }, client: { ca: issuer.pem } })))).code, "auth-unreachable");
 });
 
 test("an error text is cut between characters, and control characters go (DS #1278)", async () => {
@@ -69,20 +151,23 @@ test("an error text is cut between characters, and control characters go (DS #12
   assert.equal(excerpt(text), "a".repeat(511));
   assert.equal(Buffer.byteLength(excerpt("😀".repeat(200))), 512);
   assert.equal(excerpt("a\nb\u001b[31mc\u2028"), "a b [31mc ");
-  assert.match((await failure(boot(scripted(new Response(`${"a".repeat(511)}é`, { status: 502 }))))).message, /: a{511}$/);
+  const hook = await webhook([{ status: 502, text: `${"a".repeat(511)}é` }, `{"isAllowed":false,"reason":"${"😀".repeat(2_000)}","gatewayAppId":""}`]);
+  assert.match((await failure(boot(hook))).message, /: a{511}$/);
+  const denied = await boot(hook);
+  assert.ok(denied.kind === "denied" && denied.reason.isWellFormed() && denied.reason.length > 0 && denied.reason.length <= 2_000);
 });
 
 test("information is asked once a second, together for all who ask, and errors are not kept (DS #1311)", async () => {
   const info = '{"status":"ok","kmsContractAddr":"0x","gatewayAppId":"gw","chainId":1,"appImplementation":"0x"}';
-  const script = scripted(info, info, '{"status":"ok"}', info);
-  const [first, second] = await Promise.all([script.auth.info(), script.auth.info()]);
+  const hook = await webhook([info, info, '{"status":"ok"}', info]);
+  const [first, second] = await Promise.all([hook.auth.info(), hook.auth.info()]);
   assert.deepEqual([first, second.chainId], [second, 1n]);
-  await script.auth.info();
-  assert.equal(script.calls.length, 1);
-  script.now = 1_000;
-  await script.auth.info();
-  script.now = 2_000;
-  await failure(script.auth.info());
-  await script.auth.info();
-  assert.equal(script.calls.length, 4);
+  await hook.auth.info();
+  assert.equal(hook.calls.length, 1);
+  hook.now = 1_000;
+  await hook.auth.info();
+  hook.now = 2_000;
+  await failure(hook.auth.info());
+  await hook.auth.info();
+  assert.equal(hook.calls.length, 4);
 });

@@ -1,4 +1,5 @@
 import { KmsError } from "../errors.ts";
+import { boundedRequest, type Answer } from "./bounded-request.ts";
 
 /** Identity and measurements as the webhook takes them: hex without prefix. */
 export type BootInfoJson = Readonly<Record<string, string | readonly string[]>>;
@@ -13,13 +14,15 @@ export interface AuthInfo {
   readonly gatewayAppId: string;
   readonly chainId: bigint;
   readonly appImplementation: string;
+  /** Empty where the server does not say. */
+  readonly ethRpcUrl: string;
 }
 
 /** Who may have keys. Decisions are never kept: a withdrawn permission counts at the next request. */
 export interface AuthApi {
   readonly isDev: boolean;
   /** @throws KmsError `auth-unreachable`, `auth-answer-invalid`: neither is a denial */
-  bootAuth(kind: "app" | "kms", bootInfo: BootInfoJson, signal: AbortSignal): Promise<AuthDecision>;
+  bootAuth(kind: "app" | "kms", bootInfo: BootInfoJson, signal?: AbortSignal): Promise<AuthDecision>;
   /** @throws KmsError as `bootAuth` */
   info(): Promise<AuthInfo>;
 }
@@ -29,7 +32,7 @@ export function devAuthApi(gatewayAppId: string): AuthApi {
   return {
     isDev: true,
     bootAuth: () => Promise.resolve({ kind: "allowed", gatewayAppId }),
-    info: () => Promise.resolve({ kmsContractAddr: "", gatewayAppId, chainId: 0n, appImplementation: "" }),
+    info: () => Promise.resolve({ kmsContractAddr: "", gatewayAppId, chainId: 0n, appImplementation: "", ethRpcUrl: "" }),
   };
 }
 
@@ -38,7 +41,10 @@ export interface WebhookOptions {
   readonly timeoutMs: number;
   readonly userAgent: string;
   readonly clock: { now(): number };
-  readonly fetch?: typeof globalThis.fetch;
+  /** The token for the server, asked for at each request so that it can be replaced; undefined for none. */
+  readonly bearerToken?: () => Promise<string>;
+  /** PEM; the only roots that the server's certificate may lead to. The public ones where absent. */
+  readonly ca?: string;
 }
 
 const MAX_ANSWER_BYTES = 64 * 1024;
@@ -72,38 +78,15 @@ export function webhookAuthApi(options: WebhookOptions): AuthApi {
   };
 }
 
-interface Answer {
-  readonly status: number;
-  readonly text: string;
-}
-
-async function ask({ fetch = globalThis.fetch, timeoutMs, userAgent }: WebhookOptions, url: string, body: string | undefined, signal?: AbortSignal): Promise<Answer> {
-  const deadline = AbortSignal.timeout(timeoutMs);
+async function ask(options: WebhookOptions, url: string, body: string | undefined, signal?: AbortSignal): Promise<Answer> {
+  const { timeoutMs, userAgent, bearerToken, ca } = options;
   try {
-    const response = await fetch(url, {
-      method: body === undefined ? "GET" : "POST",
-      headers: { "user-agent": userAgent, ...(body === undefined ? {} : { "content-type": "application/json" }) },
-      ...(body === undefined ? {} : { body }),
-      redirect: "error",
-      signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]),
-    });
-    return { status: response.status, text: await boundedText(response) };
+    const token = await bearerToken?.();
+    const headers = { "user-agent": userAgent, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
+    return await boundedRequest({ url, body, headers, ca, timeoutMs, maxAnswerBytes: MAX_ANSWER_BYTES, signal });
   } catch (cause) {
-    const why = deadline.aborted ? `no answer within ${timeoutMs} ms` : causeText(cause);
-    throw new KmsError("auth-unreachable", `auth api ${url} could not be asked (${why}); this is no denial, try again`, { cause });
+    throw new KmsError("auth-unreachable", `auth api ${url} could not be asked (${why(cause)}); this is no denial, try again`, { cause });
   }
-}
-
-async function boundedText(response: Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  let length = 0;
-  for await (const chunk of response.body ?? []) {
-    length += (chunk as Uint8Array).length;
-    if (length > MAX_ANSWER_BYTES) throw new Error(`answer exceeds ${MAX_ANSWER_BYTES} bytes`);
-    text += decoder.decode(chunk as Uint8Array, { stream: true });
-  }
-  return text + decoder.decode();
 }
 
 function readDecision(answer: Answer, url: string): AuthDecision {
@@ -115,10 +98,10 @@ function readDecision(answer: Answer, url: string): AuthDecision {
 }
 
 function readInfo(answer: Answer, url: string): AuthInfo {
-  const { status, kmsContractAddr, gatewayAppId, chainId, appImplementation } = readJson(answer, url);
+  const { status, kmsContractAddr, gatewayAppId, chainId, appImplementation, ethRpcUrl } = readJson(answer, url);
   const isComplete = typeof status === "string" && typeof kmsContractAddr === "string" && typeof gatewayAppId === "string" && typeof appImplementation === "string";
   if (!isComplete || typeof chainId !== "number" || !Number.isSafeInteger(chainId) || chainId < 0) throw undecodable(answer, url);
-  return { kmsContractAddr, gatewayAppId, chainId: BigInt(chainId), appImplementation };
+  return { kmsContractAddr, gatewayAppId, chainId: BigInt(chainId), appImplementation, ethRpcUrl: typeof ethRpcUrl === "string" ? printable(ethRpcUrl) : "" };
 }
 
 function readJson(answer: Answer, url: string): Record<string, unknown> {
@@ -149,9 +132,7 @@ export function excerpt(text: string): string {
 
 // Reasons of other people's servers reach logs and terminals.
 // oxlint-disable-next-line no-control-regex
-const printable = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ").slice(0, MAX_REASON_CHARS);
+const printable = (text: string): string => Array.from(text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ").slice(0, 2 * MAX_REASON_CHARS)).slice(0, MAX_REASON_CHARS).join("");
 
-function causeText(cause: unknown): string {
-  if (!(cause instanceof Error)) return String(cause);
-  return cause.cause instanceof Error ? cause.cause.message || cause.cause.name : cause.message;
-}
+// Where every address of a name refused, Node's error has no text of its own.
+const why = (cause: unknown): string => (cause instanceof Error ? cause.message || ((cause as NodeJS.ErrnoException).code ?? cause.name) : String(cause));

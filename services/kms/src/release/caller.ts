@@ -15,10 +15,10 @@ export type CallerRule = "none" | "attested";
 
 export type AttestedCaller = Extract<Caller, { readonly kind: "attested" }>;
 
-/** @throws RpcError `unauthenticated` with the text that guests know */
+/** @throws RpcError `unauthenticated` with the text that clients know */
 export function requireAttested(caller: Caller): AttestedCaller {
   if (caller.kind === "attested") return caller;
-  throw new RpcError("unauthenticated", "App not allowed", { cause: new Error("No attestation provided") });
+  throw new RpcError("unauthenticated", "No attestation provided");
 }
 
 export interface EvidenceRule {

@@ -9,7 +9,8 @@ import type { AuthApi } from "./auth-api.ts";
 import { bootInfoJson, type VerifiedEvidence } from "./boot-info.ts";
 
 export interface ReleaseRequest {
-  readonly action: "app-key" | "sign-cert";
+  /** `kms-key` hands the roots to another KMS, which the auth server is asked about as such. */
+  readonly action: "app-key" | "sign-cert" | "kms-key";
   readonly attestation: Attestation;
   readonly verified: VerifiedEvidence;
   /** vm_config of the request; the attestation's own where empty. */
@@ -77,13 +78,13 @@ export class ReleaseGate {
     if (identified.kind === "refused") return this.#refuse(request, undefined, identified);
     const { info, vmConfig } = identified;
 
-    const decision = await auth.bootAuth("app", bootInfoJson(verified, info), request.signal);
+    const decision = await auth.bootAuth(request.action === "kms-key" ? "kms" : "app", bootInfoJson(verified, info), request.signal);
     if (decision.kind === "denied") {
       const { reason, rule = "auth api", field = "" } = decision;
       const origin = decision.rule === undefined ? "" : ` (rule ${rule}${field === "" ? "" : `, field ${field}`})`;
       return this.#refuse(request, info, refusal(`Boot denied: ${reason}${origin}`, rule, field));
     }
-    if (refuseAnyGateway && decision.gatewayAppId.trim().toLowerCase() === "any") {
+    if (refuseAnyGateway && request.action !== "kms-key" && decision.gatewayAppId.trim().toLowerCase() === "any") {
       return this.#refuse(request, info, refusal('gatewayAppId "any" is refused in a production key folder; name the gateway\'s app id', "gatewayAppId", "gatewayAppId"));
     }
     try {

@@ -1,0 +1,129 @@
+import { toHex } from "@dstack/bytes";
+import { secp256k1PublicKey } from "@dstack/keys";
+import type { Logger } from "@dstack/log";
+import { kms } from "@dstack/proto";
+import { route, RpcError, type JsonObject, type RpcService } from "@dstack/rpc";
+import type { OsImageVerifier } from "../image/os-image-verifier.ts";
+import { attestRoots, bootstrap, type Attest } from "../keys/bootstrap.ts";
+import { checkDomain } from "../keys/domain.ts";
+import { installRootKeys, requireNoKeys } from "../keys/install-root-keys.ts";
+import { KmsError } from "../errors.ts";
+import type { AuthApi } from "../release/auth-api.ts";
+import type { EvidenceRule } from "../release/caller.ts";
+import type { SelfAttestation } from "../self/self-attestation.ts";
+import type { SelfAuthorization } from "../self/self-authorization.ts";
+import { withLegacyEvidence } from "./legacy-evidence.ts";
+import { fetchRootKeys, isRefusal } from "./fetch-root-keys.ts";
+
+export interface OnboardServiceOptions {
+  readonly folder: string;
+  /** Title of the set-up page; may be empty. */
+  readonly siteName: string;
+  readonly self: SelfAttestation;
+  /** Whether new roots are attested: false outside a TEE. */
+  readonly attestRoots: boolean;
+  readonly selfAuthorization: SelfAuthorization;
+  readonly evidence: EvidenceRule;
+  readonly auth: AuthApi;
+  readonly images: OsImageVerifier;
+  readonly clock: { now(): number };
+  readonly log: Logger;
+  /** Ends the set-up, once the answer is out. @throws KmsError where there are no keys yet */
+  readonly finish: () => Promise<void>;
+}
+
+/** The service of the set-up listener, which says who may call it. */
+export function onboardService(options: OnboardServiceOptions): RpcService<undefined, "set-up"> {
+  const { folder, self, auth, clock, log } = options;
+  const methods = kms.Onboard.method;
+  const rule = "set-up";
+  const now = (): number => Math.floor(clock.now() / 1000);
+  const attest: Attest = options.attestRoots ? (reportData) => self.attest(reportData) : undefined;
+  return {
+    prefixes: ["Onboard."],
+    authenticate: () => Promise.resolve(undefined),
+    log,
+    routes: [
+      route(methods.bootstrap, {
+        auth: rule,
+        handle: async (request) => {
+          const made = await refusable("Failed to bootstrap", async () => {
+            const domain = checkDomain(request.domain);
+            await requireNoKeys(folder, "KMS has already been bootstrapped");
+            await requireSelfAllowed(options.selfAuthorization, "KMS is not allowed to bootstrap");
+            return bootstrap({ folder, domain, now: now(), attest });
+          });
+          log.info({ folder, caPubkey: toHex(made.caPubkey), k256Pubkey: toHex(made.k256Pubkey) }, "bootstrapped: new root keys");
+          return made;
+        },
+        extendJson: withLegacyEvidence,
+      }),
+      route(methods.onboard, {
+        auth: rule,
+        handle: async (request, _caller, call) => {
+          const roots = await refusable("Failed to onboard", async () => {
+            const domain = checkDomain(request.domain);
+            await requireNoKeys(folder, "KMS has already been onboarded");
+            const fetched = await fetchRootKeys({ sourceUrl: request.sourceUrl, self, evidence: options.evidence, auth, images: options.images, now: now(), log, signal: call.signal });
+            await installRootKeys({ folder, roots: fetched, domain, now: now(), evidence: await attestRoots(fetched, attest) });
+            return fetched;
+          });
+          const k256Pubkey = secp256k1PublicKey(roots.rootK256);
+          log.info({ folder, k256Pubkey: toHex(k256Pubkey) }, "onboarded: root keys taken over from another KMS");
+          return { k256Pubkey };
+        },
+      }),
+      route(methods.getAttestationInfo, {
+        auth: rule,
+        handle: () => refusable("Failed to get attestation info", async () => {
+          const { info, verified } = await self.bootInfo();
+          const chain = await auth.info().catch((error: unknown) => {
+            // The page works without them: it shows what is known.
+            if (error instanceof KmsError) return undefined;
+            throw error;
+          });
+          return {
+            deviceId: info.deviceId, mrAggregated: info.mrAggregated, osImageHash: info.osImageHash, ppid: verified.quote.ppid, teeVariant: "dstack-tdx",
+            siteName: options.siteName, ethRpcUrl: chain?.ethRpcUrl ?? "", kmsContractAddress: chain?.kmsContractAddr ?? "",
+          };
+        }),
+        extendJson: (json): JsonObject => ({ ...json, attestation_mode: json["tee_variant"] }),
+      }),
+      route(methods.finish, {
+        auth: rule,
+        handle: async () => {
+          await refusable("Failed to finish", options.finish);
+          return {};
+        },
+      }),
+    ],
+  };
+}
+
+/**
+ * For whoever makes new roots: the auth server must want this very KMS.
+ * @throws KmsError `self-unauthorized`, `auth-unreachable`, `auth-answer-invalid`, `agent-unavailable`, `self-evidence-invalid`
+ */
+export async function requireSelfAllowed(selfAuthorization: SelfAuthorization, context: string): Promise<void> {
+  let decision;
+  try {
+    decision = await selfAuthorization.ask();
+  } catch (cause) {
+    if (cause instanceof KmsError) throw new KmsError(cause.code, context, { cause });
+    throw cause;
+  }
+  if (decision.kind === "denied") throw new KmsError("self-unauthorized", `${context}: boot denied: ${decision.reason}`);
+}
+
+/** Clients match some of these texts from their beginning: those of our own checks stay as they are. */
+async function refusable<T>(context: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (cause) {
+    if (cause instanceof KmsError && OWN_TEXTS.has(cause.code)) throw new RpcError("bad-request", cause.message, cause.cause === undefined ? {} : { cause: cause.cause });
+    if (isRefusal(cause)) throw new RpcError("handler-failed", context, { cause });
+    throw cause;
+  }
+}
+
+const OWN_TEXTS: ReadonlySet<string> = new Set(["config-invalid", "already-bootstrapped", "not-bootstrapped", "self-unauthorized"]);
