@@ -84,6 +84,13 @@ export function parseCertificate(der: Uint8Array): Certificate {
 export const parseCertificateChain = (pem: string, what: string): Certificate[] =>
   readPem(pem, "CERTIFICATE", what).map(parseCertificate);
 
+/** The first certificate of a chain. @throws AttestError `certificate-malformed` where there is none */
+export function leafOf(chain: readonly Certificate[]): Certificate {
+  const [first] = chain;
+  if (first === undefined) throw malformed("the chain is empty");
+  return first;
+}
+
 /** @throws DerError, AttestError `certificate-malformed`, also for a list without nextUpdate */
 export function parseRevocationList(der: Uint8Array): RevocationList {
   const outer = new DerFields(readDer(der, "CRL"), "CRL");

@@ -1,6 +1,7 @@
 import { BytesError } from "@dstack/bytes";
 import { DerError } from "@dstack/der";
 import { AttestError } from "./errors.ts";
+import type { RefusalCode } from "./errors.ts";
 
 /**
  * - pass, fail: the check was made.
@@ -9,20 +10,20 @@ import { AttestError } from "./errors.ts";
  */
 export type CheckResult = "pass" | "fail" | "not applicable" | "not bound";
 
-export interface Check {
-  /** Stable name; match on it. */
-  readonly name: string;
-  readonly result: CheckResult;
-  readonly reason: string;
-}
-
 export interface Outcome {
   readonly result: CheckResult;
   readonly reason: string;
+  /** Stable; only of a failure. */
+  readonly code?: RefusalCode;
+}
+
+export interface Check extends Outcome {
+  /** Stable name; match on it. */
+  readonly name: string;
 }
 
 export const pass = (reason: string): Outcome => ({ result: "pass", reason });
-export const fail = (reason: string): Outcome => ({ result: "fail", reason });
+export const fail = (reason: string, code?: RefusalCode): Outcome => (code === undefined ? { result: "fail", reason } : { result: "fail", reason, code });
 export const notApplicable = (reason: string): Outcome => ({ result: "not applicable", reason });
 export const notBound = (reason: string): Outcome => ({ result: "not bound", reason });
 
@@ -32,7 +33,7 @@ export function guarded<T>(read: () => T): { readonly ok: true; readonly value: 
     return { ok: true, value: read() };
   } catch (error) {
     if (error instanceof AttestError || error instanceof DerError || error instanceof BytesError) {
-      return { ok: false, outcome: fail(error.message) };
+      return { ok: false, outcome: fail(error.message, error.code) };
     }
     throw error;
   }

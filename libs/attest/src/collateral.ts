@@ -1,5 +1,5 @@
 /** What Intel signs about platforms: revocation lists, TCB levels, the identity of the quoting enclave. */
-import { parseHex } from "@dstack/bytes";
+import { parseHex, toHex } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
 
 /** Collateral as it travels; the JSON form has the same members in snake_case. */
@@ -54,5 +54,21 @@ export function collateralFromJson(value: unknown): QuoteCollateral {
     qeIdentity: text("qe_identity"),
     qeIdentitySignature: bytes("qe_identity_signature"),
     ...(chain === undefined || chain === null ? {} : { pckCertificateChain: text("pck_certificate_chain") }),
+  };
+}
+
+/** The exchange form, as other tools read and write it. */
+export function collateralToJson(collateral: QuoteCollateral): Record<string, string> {
+  return {
+    pck_crl_issuer_chain: collateral.pckCrlIssuerChain,
+    root_ca_crl: toHex(collateral.rootCaCrl),
+    pck_crl: toHex(collateral.pckCrl),
+    tcb_info_issuer_chain: collateral.tcbInfoIssuerChain,
+    tcb_info: collateral.tcbInfo,
+    tcb_info_signature: toHex(collateral.tcbInfoSignature),
+    qe_identity_issuer_chain: collateral.qeIdentityIssuerChain,
+    qe_identity: collateral.qeIdentity,
+    qe_identity_signature: toHex(collateral.qeIdentitySignature),
+    ...(collateral.pckCertificateChain === undefined ? {} : { pck_certificate_chain: collateral.pckCertificateChain }),
   };
 }

@@ -3,19 +3,23 @@
  * pure; `@dstack/attest/node` checks signatures and fetches collateral.
  */
 export { AttestError } from "./errors.ts";
-export type { AttestErrorCode } from "./errors.ts";
+export type { AttestErrorCode, FailureCode, RefusalCode } from "./errors.ts";
 
 export { attributesAsNumber, parseQuote, parseTdReport, tdReportOf, uncompressedPoint } from "./quote.ts";
 export type { EnclaveReport, QeCertification, Quote, QuoteHeader, TdReport } from "./quote.ts";
-export { concludeQuote, planQuoteVerification } from "./quote-plan.ts";
+export { concludeQuote, planQuote, readQuote, refuseCollateral } from "./quote-plan.ts";
 export type { QuoteClaims, QuotePlan, QuoteVerification, VerifyOptions } from "./quote-plan.ts";
+export { alreadyChecked, CheckedCollateral, concludeCollateral, planCollateral } from "./checked-collateral.ts";
+export type { CollateralDocuments, CollateralPlan } from "./checked-collateral.ts";
+export { evaluatePolicy, parsePolicy } from "./policy.ts";
+export type { QuotePolicy } from "./policy.ts";
 export { fail, firstFailure, notApplicable, notBound, pass } from "./checks.ts";
 export type { Check, CheckResult, Outcome } from "./checks.ts";
-export type { SignatureToCheck } from "./chain.ts";
-export { collateralFromJson } from "./collateral.ts";
+export type { Judgement, Period, SignatureToCheck } from "./judgement.ts";
+export { collateralFromJson, collateralToJson } from "./collateral.ts";
 export type { QuoteCollateral } from "./collateral.ts";
 export { mergeTcbStatus } from "./tcb-status.ts";
-export type { TcbStatus } from "./tcb-status.ts";
+export type { TcbRules, TcbStatus } from "./tcb-status.ts";
 export { INTEL_ROOT_SHA256, intelTrustAnchor, trustAnchorFromPem } from "./trust-anchor.ts";
 export type { TrustAnchor } from "./trust-anchor.ts";
 export {

@@ -8,6 +8,8 @@ export interface PckExtension {
   /** 16 bytes that name the platform. */
   readonly ppid: Uint8Array;
   readonly cpuSvn: Uint8Array;
+  /** The 16 component SVNs of the CPU, which TCB levels are matched with. */
+  readonly tcbComponents: readonly number[];
   readonly pceSvn: number;
   readonly pceId: Uint8Array;
   readonly fmspc: Uint8Array;
@@ -21,13 +23,22 @@ export function readPckExtension(certificate: Certificate): PckExtension {
   if (extension === undefined) throw malformed("no SGX extension");
   const fields = pairs(readDer(extension.value, "SGX extension"));
   const tcb = pairs(required(fields, "2"), ".2");
+  const cpuSvn = octets(tcb, "18", 16, ".2");
   return {
     ppid: octets(fields, "1", 16),
-    cpuSvn: octets(tcb, "18", 16, ".2"),
+    cpuSvn,
+    tcbComponents: components(tcb) ?? [...cpuSvn],
     pceSvn: readUnsigned(required(tcb, "17", ".2"), "PCESVN"),
     pceId: octets(fields, "3", 2),
     fmspc: octets(fields, "4", 6),
   };
+}
+
+/** Arcs .2.1 to .2.16: all of them, or none (development roots), where CPUSVN holds the same numbers. */
+function components(tcb: Pairs): number[] | undefined {
+  const arcs = Array.from({ length: 16 }, (_, index) => String(index + 1));
+  if (!arcs.some((arc) => tcb.has(arc))) return undefined;
+  return arcs.map((arc) => readUnsigned(required(tcb, arc, ".2"), `TCB component ${arc}`));
 }
 
 type Pairs = ReadonlyMap<string, DerElement>;

@@ -2,31 +2,34 @@
  * DCAP verification without the cryptography: judges everything that is not a signature and lists
  * the signatures to check. All checks are made, so that a refusal shows the whole picture.
  */
-import { concatBytes, equalBytes, isAllZero, toHex, utf8, utf8Decode } from "@dstack/bytes";
+import { concatBytes, equalBytes, isAllZero, toHex } from "@dstack/bytes";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { basicConstraints, commonName, p256Point, parseCertificateChain, parseRevocationList } from "./certificate.ts";
-import type { Certificate, RevocationList } from "./certificate.ts";
-import { checkChain, checkRevocationList, isoTime } from "./chain.ts";
-import type { ChainContext, SignatureToCheck } from "./chain.ts";
+import type { CheckedCollateral } from "./checked-collateral.ts";
 import { fail, firstFailure, guarded, notApplicable, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
-import type { QuoteCollateral } from "./collateral.ts";
-import { AttestError } from "./errors.ts";
-import { readPckExtension } from "./pck-extension.ts";
-import type { PckExtension } from "./pck-extension.ts";
+import { atTime, decideSignatures, judge, signaturesOf } from "./judgement.ts";
+import type { Judgement, SignatureToCheck } from "./judgement.ts";
+import { judgePckChain, pckPemOf } from "./pck-chain.ts";
+import type { PckChain } from "./pck-chain.ts";
+import { evaluatePolicy } from "./policy.ts";
+import type { QuotePolicy } from "./policy.ts";
 import { parseQuote, uncompressedPoint } from "./quote.ts";
 import type { Quote } from "./quote.ts";
-import { checkQeMeasurement, checkSeamModule, checkTdAttributes, findTcbLevel } from "./tcb-checks.ts";
-import { parseQeIdentity, parseTcbInfo } from "./tcb-info.ts";
+import { assessTcb } from "./tcb-assessment.ts";
+import type { TcbAssessment } from "./tcb-assessment.ts";
+import { checkBodyAttributes, checkQeMeasurement, checkServiceTd } from "./tcb-checks.ts";
 import type { QeIdentity, TcbInfo } from "./tcb-info.ts";
-import { mergeTcbStatus } from "./tcb-status.ts";
-import type { TcbStatus } from "./tcb-status.ts";
+import type { TcbRules, TcbStatus } from "./tcb-status.ts";
 import type { TrustAnchor } from "./trust-anchor.ts";
 
 export interface VerifyOptions {
   /** Unix seconds. */
   readonly now: number;
   readonly trustAnchor: TrustAnchor;
+  /** Whose rules match TCB levels and merge their status; Intel's unless given. */
+  readonly tcbRules?: TcbRules;
+  /** More demands; without it the TCB status is reported and only a revoked one refused. */
+  readonly policy?: QuotePolicy;
 }
 
 /** What a verified quote proves about platform and software. */
@@ -38,240 +41,192 @@ export interface QuoteClaims {
   readonly platformStatus: TcbStatus;
   readonly qeStatus: TcbStatus;
   readonly advisoryIds: readonly string[];
+  /** The platform is up to date already and would prove it if the TD were started again (TD report 1.5 only). */
+  readonly relaunchAdvised: boolean;
   /** 16 bytes that name the platform. */
   readonly ppid: Uint8Array;
   readonly fmspc: Uint8Array;
   /** ISO 8601 text: the date of the matched TCB level. */
   readonly tcbDate: string;
+  /** ISO 8601 text: the earliest date among the matched levels of platform, TDX module and quoting enclave. */
+  readonly earliestTcbDate: string;
   readonly tcbEvaluationDataNumber: number;
-  /** Unix seconds: the earliest nextUpdate of what was used. */
+  /** Unix seconds: the earliest end of a document or certificate that was used. */
   readonly collateralExpiresAt: number;
   readonly trustAnchor: TrustAnchor["kind"];
 }
 
 /**
- * The result of verification. Names of checks: quote-format, collateral-format, quote-header, trust-anchor,
- * collateral-fresh, root-crl, pck-crl, tcb-info, qe-identity, pck-chain, qe-report-signature, attestation-key,
- * qe-measurement, quote-signature, platform-identity, tcb-level, tdx-module, tcb-status, td-attributes, service-td.
+ * The result of verification. Names of checks, in order: quote-format, collateral-format, quote-header,
+ * trust-anchor, collateral-fresh, root-crl, pck-crl, tcb-info, qe-identity, pck-chain, qe-report-signature,
+ * attestation-key, qe-measurement, quote-signature, platform-identity, tcb-level, tdx-module, tcb-status,
+ * td-attributes, service-td, and with a policy policy-tcb-status, policy-advisories, policy-platform.
  */
 export type QuoteVerification =
   | ({ readonly ok: true; readonly checks: readonly Check[] } & QuoteClaims)
   | { readonly ok: false; readonly checks: readonly Check[]; readonly reason: string };
 
+/** A quote judged up to its signatures. */
 export interface QuotePlan {
-  readonly checks: readonly Check[];
-  /** Every one must hold, else its check fails. */
+  readonly judgements: readonly Judgement[];
+  /** What `concludeQuote` must be told of. */
   readonly signatures: readonly SignatureToCheck[];
   /** Undefined where a check failed that the claims rest on. */
   readonly claims: QuoteClaims | undefined;
+  readonly options: VerifyOptions;
+  /** A PCK chain that `collateral` may remember once its signatures hold. */
+  readonly newPckChain?: { readonly pem: string; readonly chain: PckChain; readonly collateral: CheckedCollateral };
+}
+
+/** The quote, or the refusal of bytes that are none. */
+export function readQuote(bytes: Uint8Array): { readonly ok: true; readonly quote: Quote } | { readonly ok: false; readonly refusal: QuoteVerification } {
+  const parsed = guarded(() => parseQuote(bytes));
+  return parsed.ok ? { ok: true, quote: parsed.value } : { ok: false, refusal: refused([{ name: "quote-format", ...parsed.outcome }]) };
+}
+
+/** The refusal of a quote whose collateral cannot be read. */
+export function refuseCollateral(quote: Quote, outcome: Outcome): QuoteVerification {
+  return refused([{ name: "quote-format", ...describe(quote) }, { name: "collateral-format", ...outcome }]);
+}
+
+/** Judges a quote; see `concludeQuote` for the second half. Never throws on bad input. */
+export function planQuote(quote: Quote, collateral: CheckedCollateral, options: VerifyOptions): QuotePlan {
+  const found = guarded(() => findPckChain(quote, collateral));
+  const [format, ...ofCollateral] = collateral.judgements;
+  const first = [judge("quote-format", () => describe(quote)), ...(format === undefined ? [] : [format]), judge("quote-header", () => checkHeader(quote))];
+  const documents = ofCollateral.map((judgement) => forThisTee(judgement, quote, collateral));
+  if (!found.ok) {
+    const judgements = [...first, ...documents, { name: "pck-chain", outcome: found.outcome, periods: [], signatures: [] }];
+    return { judgements, signatures: signaturesOf(judgements), claims: undefined, options };
+  }
+  const { pem, chain, isNew } = found.value;
+  const assessment = assessTcb(quote, chain.extension, collateral.documents, options.tcbRules ?? "intel");
+  const judgements = [...first, ...documents, chain.judgement, ...judgeQuote(quote, collateral, chain, assessment)];
+  return {
+    judgements,
+    signatures: signaturesOf(judgements),
+    claims: claimsOf(quote, collateral, chain, assessment),
+    options,
+    ...(isNew ? { newPckChain: { pem, chain, collateral } } : {}),
+  };
+}
+
+/** The verification that a plan comes to. `holds` says of each signature, in order, whether it is good. */
+export function concludeQuote(plan: QuotePlan, holds: readonly boolean[]): QuoteVerification {
+  const { claims, options, newPckChain } = plan;
+  const decided = decideSignatures(plan.judgements, holds);
+  const chain = decided.find(({ name }) => name === "pck-chain");
+  if (newPckChain !== undefined && chain !== undefined) {
+    newPckChain.collateral.remember(newPckChain.pem, { ...newPckChain.chain, judgement: chain });
+  }
+  const checks = decided.map((judgement) => atTime(judgement, options.now));
+  if (claims !== undefined && options.policy !== undefined) checks.push(...evaluatePolicy(claims, options.policy, options.now));
+  return claims === undefined || checks.some(({ result }) => result === "fail") ? refused(checks) : { ok: true, checks, ...claims };
+}
+
+function refused(checks: readonly Check[]): QuoteVerification {
+  return { ok: false, checks, reason: firstFailure(checks) ?? "quote is not verified" };
+}
+
+function findPckChain(quote: Quote, collateral: CheckedCollateral): { pem: string; chain: PckChain; isNew: boolean } {
+  const pem = pckPemOf(quote, collateral);
+  const known = collateral.provenPckChain(pem);
+  return known === undefined ? { pem, chain: judgePckChain(pem, collateral), isNew: true } : { pem, chain: known, isNew: false };
+}
+
+/** Signed documents must also be of the quote's TEE. */
+function forThisTee(judgement: Judgement, quote: Quote, { documents }: CheckedCollateral): Judgement {
+  const wrong = judgement.name === "tcb-info" ? wrongTcbInfo(documents.tcbInfo, quote)
+    : judgement.name === "qe-identity" ? wrongQeIdentity(documents.qeIdentity, quote) : undefined;
+  return wrong === undefined ? judgement : { ...judgement, outcome: fail(wrong, "collateral-mismatch") };
+}
+
+function wrongTcbInfo({ id }: TcbInfo, { header }: Quote): string | undefined {
+  const tee = header.tee.toUpperCase();
+  return id === tee ? undefined : `TCB info is for ${id}, the quote for ${tee}`;
+}
+
+function wrongQeIdentity({ id, version }: QeIdentity, { header }: Quote): string | undefined {
+  const fits = header.tee === "tdx" ? id === "TD_QE" && (version === 2 || version === 3) : id === "QE" && version === 2;
+  const expected = header.tee === "tdx" ? "TD_QE version 2 or 3" : "QE version 2";
+  return fits ? undefined : `identity ${id} version ${version}, expected ${expected} for quotes of ${header.tee.toUpperCase()}`;
+}
+
+function judgeQuote(quote: Quote, { documents }: CheckedCollateral, { extension, publicKey }: PckChain, tcb: TcbAssessment): Judgement[] {
+  const { tcbInfo, qeIdentity } = documents;
+  return [
+    judge("qe-report-signature", (signatures) => {
+      signatures.push({ what: "the QE report", publicKey, message: quote.qeReport.raw, signature: quote.qeReportSignature });
+      return pass("QE report signed by the platform's PCK key");
+    }),
+    judge("attestation-key", () => checkAttestationKey(quote)),
+    judge("qe-measurement", () => checkQeMeasurement(quote.qeReport, qeIdentity, tcb.qeLevel)),
+    judge("quote-signature", (signatures) => {
+      signatures.push({ what: "the quote", publicKey: uncompressedPoint(quote.attestationKey), message: quote.signed, signature: quote.signature });
+      return pass("quote signed by the attestation key");
+    }),
+    judge("platform-identity", () => {
+      const named = quote.certification.kind === "encrypted-ppid" ? quote.certification.pceId : extension.pceId;
+      return equalBytes(extension.fmspc, tcbInfo.fmspc) && equalBytes(extension.pceId, tcbInfo.pceId) && equalBytes(named, extension.pceId)
+        ? pass(`FMSPC ${toHex(extension.fmspc)}, PCEID ${toHex(extension.pceId)}`)
+        : fail(`PCK certificate: FMSPC ${toHex(extension.fmspc)} PCEID ${toHex(extension.pceId)}; quote: PCEID ${toHex(named)}; `
+          + `TCB info: ${toHex(tcbInfo.fmspc)} ${toHex(tcbInfo.pceId)}; expected the same`, "platform-mismatch");
+    }),
+    judge("tcb-level", () => tcb.level === undefined
+      ? fail(`no matching TCB level: CPUSVN ${toHex(extension.cpuSvn)}, PCESVN ${extension.pceSvn} are below every level of the TCB info`, "tcb-level-missing")
+      : pass(`${tcb.level.status}, ${tcb.level.tcbDate}`)),
+    judge("tdx-module", () => tcb.module?.outcome ?? notApplicable("an SGX quote has no TDX module")),
+    judge("tcb-status", () => checkStatus(tcb)),
+    judge("td-attributes", () => checkBodyAttributes(quote.body)),
+    judge("service-td", () => checkServiceTd(quote.body)),
+  ];
+}
+
+function claimsOf(quote: Quote, collateral: CheckedCollateral, { extension, judgement }: PckChain, tcb: TcbAssessment): QuoteClaims | undefined {
+  const { level, qeLevel, merged } = tcb;
+  if (level === undefined || qeLevel === undefined || merged === undefined) return undefined;
+  const levels = [level, qeLevel, ...(tcb.module?.level === undefined ? [] : [tcb.module.level])];
+  return {
+    quote,
+    status: merged.status,
+    platformStatus: merged.platform,
+    qeStatus: qeLevel.status,
+    advisoryIds: [...new Set(levels.flatMap(({ advisoryIds }) => advisoryIds))].toSorted(),
+    relaunchAdvised: tcb.relaunchAdvised,
+    ppid: extension.ppid,
+    fmspc: extension.fmspc,
+    tcbDate: level.tcbDate,
+    earliestTcbDate: levels.map(({ tcbDate }) => tcbDate).reduce((a, b) => (Date.parse(b) < Date.parse(a) ? b : a)),
+    tcbEvaluationDataNumber: collateral.documents.tcbInfo.evaluationDataNumber,
+    collateralExpiresAt: Math.min(collateral.expiresAt, ...judgement.periods.map(({ until }) => until)),
+    trustAnchor: collateral.trustAnchor.kind,
+  };
 }
 
 const INTEL_QE_VENDOR = "939a7233f79c4ca9940a0db3957f0607";
 const ECDSA_P256 = 2;
 
-/** Judges a quote; see `concludeQuote` for the second half. Never throws on bad input. */
-export function planQuoteVerification(quoteBytes: Uint8Array, collateral: QuoteCollateral, options: VerifyOptions): QuotePlan {
-  const parsed = guarded(() => parseQuote(quoteBytes));
-  if (!parsed.ok) return { checks: [{ name: "quote-format", ...parsed.outcome }], signatures: [], claims: undefined };
-  const quote = parsed.value;
-  const material = guarded(() => readMaterial(quote, collateral));
-  if (!material.ok) {
-    const checks = [{ name: "quote-format", ...pass(`version ${quote.header.version}`) }, { name: "collateral-format", ...material.outcome }];
-    return { checks, signatures: [], claims: undefined };
-  }
-  return judge(quote, material.value, collateral, options);
-}
-
-/** The verification that a plan comes to. `holds` says of each signature, in order, whether it is good. */
-export function concludeQuote(plan: QuotePlan, holds: readonly boolean[]): QuoteVerification {
-  const bad = new Map<string, string>();
-  for (const [index, signature] of plan.signatures.entries()) {
-    if (holds[index] !== true && !bad.has(signature.check)) bad.set(signature.check, `signature of ${signature.what} does not hold`);
-  }
-  const checks = plan.checks.map((check) => {
-    const problem = bad.get(check.name);
-    return problem === undefined || check.result === "fail" ? check : { name: check.name, ...fail(problem) };
-  });
-  const reason = firstFailure(checks);
-  if (reason !== undefined || plan.claims === undefined) return { ok: false, checks, reason: reason ?? "quote is not verified" };
-  return { ok: true, checks, ...plan.claims };
-}
-
-/** Everything parsed that the checks look at. */
-interface Material {
-  readonly rootCrl: RevocationList;
-  readonly pckCrl: RevocationList;
-  readonly pckCrlChain: readonly Certificate[];
-  readonly tcbChain: readonly Certificate[];
-  readonly qeChain: readonly Certificate[];
-  readonly pckChain: readonly Certificate[];
-  readonly pck: PckExtension;
-  readonly tcbInfo: TcbInfo;
-  readonly qeIdentity: QeIdentity;
-}
-
-function readMaterial(quote: Quote, collateral: QuoteCollateral): Material {
-  const pckChain = parseCertificateChain(pckPem(quote, collateral), "PCK chain");
-  return {
-    rootCrl: parseRevocationList(collateral.rootCaCrl),
-    pckCrl: parseRevocationList(collateral.pckCrl),
-    pckCrlChain: parseCertificateChain(collateral.pckCrlIssuerChain, "PCK CRL issuer chain"),
-    tcbChain: parseCertificateChain(collateral.tcbInfoIssuerChain, "TCB info issuer chain"),
-    qeChain: parseCertificateChain(collateral.qeIdentityIssuerChain, "QE identity issuer chain"),
-    pckChain,
-    pck: readPckExtension(leaf(pckChain)),
-    tcbInfo: parseTcbInfo(collateral.tcbInfo),
-    qeIdentity: parseQeIdentity(collateral.qeIdentity),
-  };
-}
-
-function pckPem(quote: Quote, collateral: QuoteCollateral): string {
-  if (collateral.pckCertificateChain !== undefined) return collateral.pckCertificateChain;
-  if (quote.certification.kind === "pem-chain") return utf8Decode(quote.certification.pem, "PCK chain");
-  throw new AttestError("collateral-malformed", "collateral: the quote names its PCK certificate by encrypted PPID only; pck_certificate_chain is missing");
-}
-
-function judge(quote: Quote, material: Material, collateral: QuoteCollateral, options: VerifyOptions): QuotePlan {
-  const { now, trustAnchor: anchor } = options;
-  const { rootCrl, pckCrl, pckChain, pck, tcbInfo, qeIdentity } = material;
-  const signatures: SignatureToCheck[] = [];
-  const checks: Check[] = [];
-  const run = (name: string, check: () => Outcome): void => {
-    const outcome = guarded(check);
-    checks.push({ name, ...(outcome.ok ? outcome.value : outcome.outcome) });
-  };
-  const context: ChainContext = { anchor, revocationLists: [rootCrl, pckCrl], now, signatures };
-  const td = quote.body.kind === "tdx" ? quote.body : undefined;
-  const level = findTcbLevel(tcbInfo, pck, td?.teeTcbSvn);
-  const seam = td === undefined ? undefined : checkSeamModule(tcbInfo, td);
-  const qe = checkQeMeasurement(quote, qeIdentity);
-  const qeLevel = qeIdentity.levels.find(({ isvSvn }) => isvSvn <= quote.qeReport.isvSvn);
-  const platformStatus = level === undefined ? undefined : mergeTcbStatus(level.status, seam?.level?.status ?? "UpToDate");
-  const status = platformStatus === undefined || qeLevel === undefined ? undefined : mergeTcbStatus(platformStatus, qeLevel.status);
-
-  run("quote-format", () => pass(`version ${quote.header.version}, ${quote.header.tee.toUpperCase()}`));
-  run("collateral-format", () => pass("all documents are well formed"));
-  run("quote-header", () => checkHeader(quote));
-  run("trust-anchor", () => checkAnchor(anchor, rootCrl, now));
-  run("collateral-fresh", () => checkFresh(material, now));
-  run("root-crl", () => checkRevocationList("root-crl", rootCrl, anchor.subject, anchor.publicKey, signatures));
-  run("pck-crl", () => {
-    const chain = checkChain("pck-crl", material.pckCrlChain, context);
-    if (chain.result === "fail") return chain;
-    const issuer = leaf(material.pckCrlChain);
-    if (!basicConstraints(issuer).ca) return fail(`"${commonName(issuer.subject)}" is no certificate authority`);
-    return checkRevocationList("pck-crl", pckCrl, issuer.subject, p256Point(issuer.publicKeyInfo), signatures);
-  });
-  run("tcb-info", () => tcbInfo.id !== quote.header.tee.toUpperCase()
-    ? fail(`TCB info is for ${tcbInfo.id}, the quote for ${quote.header.tee.toUpperCase()}`)
-    : checkSignedDocument("tcb-info", material.tcbChain, collateral.tcbInfo, collateral.tcbInfoSignature, context));
-  run("qe-identity", () => isQeIdentityFor(qeIdentity, td !== undefined)
-    ? checkSignedDocument("qe-identity", material.qeChain, collateral.qeIdentity, collateral.qeIdentitySignature, context)
-    : fail(`identity ${qeIdentity.id} version ${qeIdentity.version} is not for quotes of ${quote.header.tee.toUpperCase()}`));
-  run("pck-chain", () => checkPckChain(pckChain, context));
-  run("qe-report-signature", () => {
-    const publicKey = p256Point(leaf(pckChain).publicKeyInfo);
-    signatures.push({ check: "qe-report-signature", what: "the QE report", publicKey, message: quote.qeReport.raw, signature: quote.qeReportSignature });
-    return pass("QE report signed by the platform's PCK key");
-  });
-  run("attestation-key", () => checkAttestationKey(quote));
-  run("qe-measurement", () => qe);
-  run("quote-signature", () => {
-    const publicKey = uncompressedPoint(quote.attestationKey);
-    signatures.push({ check: "quote-signature", what: "the quote", publicKey, message: quote.signed, signature: quote.signature });
-    return pass("quote signed by the attestation key");
-  });
-  run("platform-identity", () => equalBytes(pck.fmspc, tcbInfo.fmspc) && equalBytes(pck.pceId, tcbInfo.pceId)
-    ? pass(`FMSPC ${toHex(pck.fmspc)}, PCEID ${toHex(pck.pceId)}`)
-    : fail(`PCK certificate: FMSPC ${toHex(pck.fmspc)} PCEID ${toHex(pck.pceId)}, TCB info: ${toHex(tcbInfo.fmspc)} ${toHex(tcbInfo.pceId)}`));
-  run("tcb-level", () => level === undefined ? fail("no matching TCB level") : pass(`${level.status}, ${level.tcbDate}`));
-  run("tdx-module", () => seam?.outcome ?? notApplicable("an SGX quote has no TDX module"));
-  run("tcb-status", () => {
-    if (status === undefined) return fail("no status: no TCB level of platform or quoting enclave matches");
-    return status === "Revoked" ? fail("platform, TDX module or quoting enclave is revoked") : pass(status);
-  });
-  run("td-attributes", () => td === undefined
-    ? ((quote.body.kind === "sgx" && (quote.body.attributes[0] ?? 0) & 2) !== 0 ? fail("enclave is in debug mode") : pass("debug is off"))
-    : checkTdAttributes(td));
-  run("service-td", () => {
-    if (td?.mrServiceTd === undefined) return notApplicable("no TD report 1.5");
-    return isAllZero(td.mrServiceTd) ? pass("no service TD is bound") : fail(`MRSERVICETD is ${toHex(td.mrServiceTd)}: another TD may migrate this one`);
-  });
-
-  const claims = level === undefined || qeLevel === undefined || platformStatus === undefined || status === undefined ? undefined : {
-    quote,
-    status,
-    platformStatus,
-    qeStatus: qeLevel.status,
-    advisoryIds: [...new Set([...level.advisoryIds, ...seam?.level?.advisoryIds ?? [], ...qeLevel.advisoryIds])].toSorted(),
-    ppid: pck.ppid,
-    fmspc: pck.fmspc,
-    tcbDate: level.tcbDate,
-    tcbEvaluationDataNumber: tcbInfo.evaluationDataNumber,
-    collateralExpiresAt: Math.min(rootCrl.nextUpdate, pckCrl.nextUpdate, tcbInfo.nextUpdate, qeIdentity.nextUpdate),
-    trustAnchor: anchor.kind,
-  };
-  return { checks, signatures, claims };
-}
+const describe = ({ header }: Quote): Outcome => pass(`version ${header.version}, ${header.tee.toUpperCase()}`);
 
 function checkHeader({ header }: Quote): Outcome {
-  if (header.attestationKeyType !== ECDSA_P256) return fail(`attestation key type ${header.attestationKeyType}, expected 2 (ECDSA P-256)`);
-  if (toHex(header.qeVendorId) !== INTEL_QE_VENDOR) return fail(`QE vendor ${toHex(header.qeVendorId)}, expected Intel's ${INTEL_QE_VENDOR}`);
-  return pass("ECDSA P-256, Intel's quoting enclave");
-}
-
-function checkAnchor(anchor: TrustAnchor, rootCrl: RevocationList, now: number): Outcome {
-  const name = `${commonName(anchor.subject)} (${anchor.kind})`;
-  if (now < anchor.notBefore || now > anchor.notAfter) return fail(`${name} is not valid at ${isoTime(now)}`);
-  if (rootCrl.revoked.has(anchor.serial)) return fail(`${name} is revoked`);
-  return pass(name);
-}
-
-function checkFresh({ rootCrl, pckCrl, tcbInfo, qeIdentity }: Material, now: number): Outcome {
-  const documents: readonly (readonly [string, number, number])[] = [
-    ["root CRL", rootCrl.thisUpdate, rootCrl.nextUpdate],
-    ["PCK CRL", pckCrl.thisUpdate, pckCrl.nextUpdate],
-    ["TCB info", tcbInfo.issueDate, tcbInfo.nextUpdate],
-    ["QE identity", qeIdentity.issueDate, qeIdentity.nextUpdate],
-  ];
-  for (const [name, from, until] of documents) {
-    if (now < from) return fail(`${name} is issued only at ${isoTime(from)}; the clock says ${isoTime(now)}`);
-    if (now > until) return fail(`${name} expired at ${isoTime(until)}, now ${isoTime(now)}; the collateral server gives stale data`);
+  if (header.attestationKeyType !== ECDSA_P256) {
+    return fail(`attestation key type ${header.attestationKeyType}, expected 2 (ECDSA P-256)`, "attestation-key-type");
   }
-  return pass(`until ${isoTime(Math.min(...documents.map(([, , until]) => until)))}`);
-}
-
-function isQeIdentityFor(identity: QeIdentity, tdx: boolean): boolean {
-  return tdx ? identity.id === "TD_QE" && (identity.version === 2 || identity.version === 3) : identity.id === "QE" && identity.version === 2;
-}
-
-// The signers stand directly under the root; a platform's own certificates do not and may not sign here.
-function checkSignedDocument(
-  check: string, chain: readonly Certificate[], text: string, signature: Uint8Array, context: ChainContext,
-): Outcome {
-  const outcome = checkChain(check, chain, context);
-  if (outcome.result === "fail") return outcome;
-  const signer = leaf(chain);
-  if (!equalBytes(signer.issuer, context.anchor.subject)) return fail(`signer "${commonName(signer.subject)}" was not issued by the root`);
-  if (signature.length !== 64) return fail(`signature of ${signature.length} bytes, expected 64`);
-  context.signatures.push({ check, what: "the document", publicKey: p256Point(signer.publicKeyInfo), message: utf8(text), signature });
-  return outcome;
-}
-
-function checkPckChain(chain: readonly Certificate[], context: ChainContext): Outcome {
-  const name = commonName(leaf(chain).subject);
-  if (context.anchor.kind === "intel" && !name.includes("SGX PCK Certificate")) return fail(`"${name}" is not a PCK certificate`);
-  return checkChain("pck-chain", chain, context);
+  if (toHex(header.qeVendorId) !== INTEL_QE_VENDOR) return fail(`QE vendor ${toHex(header.qeVendorId)}, expected Intel's ${INTEL_QE_VENDOR}`, "qe-vendor");
+  return pass("ECDSA P-256, Intel's quoting enclave");
 }
 
 function checkAttestationKey({ attestationKey, qeAuthData, qeReport }: Quote): Outcome {
   const expected = sha256(concatBytes(attestationKey, qeAuthData));
   const bound = equalBytes(qeReport.reportData.subarray(0, 32), expected) && isAllZero(qeReport.reportData.subarray(32));
-  return bound ? pass("attestation key vouched for by the QE report") : fail("QE report data is not the hash of attestation key and QE authentication data");
+  return bound ? pass("attestation key vouched for by the QE report") : fail(
+    `QE report data ${toHex(qeReport.reportData)}, expected SHA-256(attestation key, QE authentication data) ${toHex(expected)} and zeros`,
+    "attestation-key-unbound",
+  );
 }
 
-function leaf(chain: readonly Certificate[]): Certificate {
-  const [first] = chain;
-  if (first === undefined) throw new AttestError("certificate-malformed", "certificate chain is empty");
-  return first;
+function checkStatus({ merged }: TcbAssessment): Outcome {
+  if (merged === undefined) return fail("no status: no TCB level of platform, TDX module or quoting enclave matches", "tcb-level-missing");
+  if (merged.status === "Revoked") return fail("platform, TDX module or quoting enclave is revoked", "tcb-revoked");
+  return pass(merged.status);
 }

@@ -60,10 +60,13 @@ export interface QeIdentity {
 /** @throws AttestError `collateral-malformed` */
 export function parseTcbInfo(text: string): TcbInfo {
   const json = new Fields(parseJson(text, "TCB info"), "TCB info");
-  const id = json.text("id");
   const version = json.number("version");
-  if ((id !== "TDX" && id !== "SGX") || version !== 3) throw malformed(`TCB info: id ${id} version ${version}, expected TDX or SGX version 3`);
-  const levels = json.list("tcbLevels").map((level) => parseLevel(level, id));
+  // Version 2 knew SGX only and did not say so.
+  const id = version === 2 && !json.has("id") ? "SGX" : json.text("id");
+  if (!(id === "TDX" && version === 3) && !(id === "SGX" && (version === 2 || version === 3))) {
+    throw malformed(`TCB info: id ${id} version ${version}, expected TDX version 3, or SGX version 2 or 3`);
+  }
+  const levels = json.list("tcbLevels").map((level) => parseLevel(level, id, version));
   const module = json.optional("tdxModule");
   return {
     id,
@@ -96,15 +99,16 @@ export function parseQeIdentity(text: string): QeIdentity {
   };
 }
 
-function parseLevel(level: Fields, id: "TDX" | "SGX"): TcbLevel {
+function parseLevel(level: Fields, id: "TDX" | "SGX", version: number): TcbLevel {
   const tcb = level.object("tcb");
   const components = (name: string): number[] => {
     const svns = tcb.list(name).map((component) => component.number("svn"));
     if (svns.length !== 16) throw malformed(`TCB level: ${name} holds ${svns.length} components, expected 16`);
     return svns;
   };
+  const numbered = (): number[] => Array.from({ length: 16 }, (_, index) => tcb.number(`sgxtcbcomp${String(index + 1).padStart(2, "0")}svn`));
   return {
-    sgx: components("sgxtcbcomponents"),
+    sgx: version === 2 ? numbered() : components("sgxtcbcomponents"),
     pceSvn: tcb.number("pcesvn"),
     ...(id === "TDX" ? { tdx: components("tdxtcbcomponents") } : {}),
     ...parseStatus(level),
@@ -155,6 +159,10 @@ class Fields {
     if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed(`${what}: not an object`);
     this.#value = value as Record<string, unknown>;
     this.#what = what;
+  }
+
+  has(name: string): boolean {
+    return this.#value[name] !== undefined;
   }
 
   text(name: string): string {

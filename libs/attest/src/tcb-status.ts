@@ -17,30 +17,25 @@ const STATUSES: readonly TcbStatus[] = [
 
 /** @throws AttestError `collateral-malformed` for a name that is not known */
 export function tcbStatus(name: string): TcbStatus {
-  const status = STATUSES.find((known) => known === name);
-  if (status === undefined) throw new AttestError("collateral-malformed", `TCB status "${name.slice(0, 40)}" is not known`);
-  return status;
+  if (!isTcbStatus(name)) throw new AttestError("collateral-malformed", `TCB status "${name.slice(0, 40)}", expected one of ${STATUSES.join(", ")}`);
+  return name;
 }
+
+/** "intel": as Intel's verification library does. "reference": as the reference's, which takes the worse status. */
+export type TcbRules = "intel" | "reference";
+
+export const isOutOfDate = (status: TcbStatus): boolean => status === "OutOfDate" || status === "OutOfDateConfigurationNeeded";
+
+export const isTcbStatus = (name: string): name is TcbStatus => STATUSES.some((known) => known === name);
 
 /**
  * Status of a platform one of whose parts (TDX module, quoting enclave) has a status of its own:
  * a revoked part revokes, an outdated part makes the whole outdated and keeps the need to configure.
  */
-export function mergeTcbStatus(platform: TcbStatus, part: TcbStatus): TcbStatus {
+export function mergeTcbStatus(platform: TcbStatus, part: TcbStatus, rules: TcbRules = "intel"): TcbStatus {
   if (platform === "Revoked" || part === "Revoked") return "Revoked";
-  if (part !== "OutOfDate" && part !== "OutOfDateConfigurationNeeded") {
-    // Intel gives parts no such status today; the worse of both is the safe reading.
-    return STATUSES.indexOf(part) > STATUSES.indexOf(platform) ? part : platform;
-  }
-  switch (platform) {
-    case "UpToDate":
-    case "SWHardeningNeeded":
-      return part;
-    case "ConfigurationNeeded":
-    case "ConfigurationAndSWHardeningNeeded":
-      return "OutOfDateConfigurationNeeded";
-    case "OutOfDate":
-    case "OutOfDateConfigurationNeeded":
-      return platform;
-  }
+  // Intel gives parts no status but UpToDate and OutOfDate; of any other the worse of both is the safe reading.
+  if (rules === "reference" || !isOutOfDate(part)) return STATUSES.indexOf(part) > STATUSES.indexOf(platform) ? part : platform;
+  if (isOutOfDate(platform)) return platform;
+  return platform === "UpToDate" || platform === "SWHardeningNeeded" ? part : "OutOfDateConfigurationNeeded";
 }

@@ -41,6 +41,12 @@ export function trustAnchorFromPem(pem: string): TrustAnchor {
   }
 }
 
+/** Whether two anchors stand for the same root: name, key, serial and dates. */
+export function sameAnchor(a: TrustAnchor, b: TrustAnchor): boolean {
+  return a === b || (a.kind === b.kind && equalBytes(a.subject, b.subject) && equalBytes(a.publicKey, b.publicKey)
+    && a.serial === b.serial && a.notBefore === b.notBefore && a.notAfter === b.notAfter);
+}
+
 function anchorOf(der: Uint8Array, kind: TrustAnchor["kind"]): TrustAnchor {
   const { subject, publicKeyInfo, serial, notBefore, notAfter } = parseCertificate(der);
   return { kind, subject, publicKey: p256Point(publicKeyInfo), serial, notBefore, notAfter };

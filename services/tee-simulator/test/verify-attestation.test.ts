@@ -138,7 +138,7 @@ test("refuses collateral that is stale, not yet valid, or signed by nobody", () 
   const { quote } = evidence().platform;
   const at = (time: number) => firstFailure(verifyQuote(quote, collateral, { now: time, trustAnchor }).checks) ?? "";
   assert.match(at(now + 31 * 86_400), /^collateral-fresh: TCB info expired/);
-  assert.match(at(now - 2 * 86_400), /^collateral-fresh: TCB info is issued only/);
+  assert.match(at(now - 2 * 86_400), /^collateral-fresh: TCB info is valid only from/);
   const changes = [
     { tcbInfo: collateral.tcbInfo.replace('"tcbType":0', '"tcbType":1') },
     { qeIdentity: collateral.qeIdentity.replace('"tcbEvaluationDataNumber":1', '"tcbEvaluationDataNumber":2') },

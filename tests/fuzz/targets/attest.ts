@@ -3,11 +3,11 @@ import { Encoder, decode } from "@msgpack/msgpack";
 import { BytesError, equalBytes, utf8, utf8Decode } from "@dstack/bytes";
 import { DerError } from "@dstack/der";
 import {
-  AttestError, collateralFromJson, decodeAppInfo, decodeAttestation, decodeRuntimeEvents, encodeAppInfo, encodeAttestationV0, encodeAttestationV1,
-  encodeEventLogJson, parseCcel, parseEventLogJson, parseQuote, planQuoteVerification, readBootClaims, replayFirmwareRegister, replayRtmr3,
+  AttestError, collateralFromJson, concludeCollateral, decodeAppInfo, decodeAttestation, decodeRuntimeEvents, encodeAppInfo, encodeAttestationV0, encodeAttestationV1,
+  encodeEventLogJson, parseCcel, parseEventLogJson, parseQuote, planCollateral, planQuote, readBootClaims, replayFirmwareRegister, replayRtmr3,
   trustAnchorFromPem,
 } from "@dstack/attest";
-import type { Attestation, QuotePlan } from "@dstack/attest";
+import type { Attestation, CheckedCollateral, QuotePlan } from "@dstack/attest";
 import { mutateBytes } from "../mutate-bytes.ts";
 import { mutateDer } from "../mutate-der.ts";
 import { mutateJsonText } from "../mutate-json.ts";
@@ -21,11 +21,18 @@ import { bootEvents, good, goodQuotes, smallAttestation } from "./seed-evidence.
 const findings = "libs/attest/test/vectors/fuzz";
 const isAttestError = (error: unknown): boolean => error instanceof AttestError;
 const anchor = trustAnchorFromPem(good.rootPem);
-const collateral = collateralFromJson(good.collateral);
+
+/** Collateral as judged where every signature holds. */
+function checked(json: unknown): CheckedCollateral {
+  const plan = planCollateral(collateralFromJson(json), anchor);
+  return concludeCollateral(plan, plan.signatures.map(() => true));
+}
+
+const collateral = checked(good.collateral);
 
 /** Which checks a plan failed at: the outcome of a judged quote. */
 const planWord = (plan: QuotePlan): string =>
-  plan.checks.filter(({ result }) => result === "fail").map(({ name }) => name).join(" ") || "all checks pass";
+  plan.judgements.filter(({ outcome }) => outcome.result === "fail").map(({ name }) => name).join(" ") || "all checks pass";
 
 export const quote: Target = {
   name: "quote",
@@ -34,8 +41,7 @@ export const quote: Target = {
   seeds: () => [...goodQuotes(), ...recorded("quotes/tdx-v4-uptodate.bin", "quotes/sgx-v3-config-sw.bin", "quotes/tdx-v5-td15-service-td.bin")],
   mutate: (random, seed, other) => (random.oneIn(3) ? editQuoteField(random, seed) : mutateBytes(random, seed, other)),
   run: (input) => {
-    parseQuote(input);
-    return planWord(planQuoteVerification(input, collateral, { now: good.now, trustAnchor: anchor }));
+    return planWord(planQuote(parseQuote(input), collateral, { now: good.now, trustAnchor: anchor }));
   },
   isRefusal: isAttestError,
 };
@@ -67,7 +73,7 @@ export const collateralTarget: Target = {
     } catch {
       return "not JSON";
     }
-    return planWord(planQuoteVerification(good.quote, collateralFromJson(json), { now: good.now, trustAnchor: anchor }));
+    return planWord(planQuote(parseQuote(good.quote), checked(json), { now: good.now, trustAnchor: anchor }));
   },
   isRefusal: isAttestError,
 };

@@ -1,5 +1,5 @@
 /** Verification of evidence: signatures on node:crypto, collateral over HTTP. */
-export { signatureHolds, verifyQuote } from "./verify-quote.ts";
+export { checkCollateral, signatureHolds, verifyQuote } from "./verify-quote.ts";
 export { CollateralFetcher, fixedCollateral } from "./collateral-source.ts";
 export type { CollateralFetcherOptions, CollateralSource } from "./collateral-source.ts";
 export { verifyAttestation } from "./verify-attestation.ts";

@@ -1,0 +1,190 @@
+/**
+ * Collateral judged once for a trust anchor: parsed, chains walked, signatures checked. What depends
+ * on the clock is judged anew at each use.
+ */
+import { equalBytes, utf8 } from "@dstack/bytes";
+import { basicConstraints, commonName, leafOf, p256Point, parseCertificateChain, parseRevocationList } from "./certificate.ts";
+import type { Certificate, RevocationList } from "./certificate.ts";
+import { checkChain, checkRevocationList, periodsOf } from "./chain.ts";
+import type { ChainContext } from "./chain.ts";
+import { fail, pass } from "./checks.ts";
+import type { Check, Outcome } from "./checks.ts";
+import type { QuoteCollateral } from "./collateral.ts";
+import { reading } from "./errors.ts";
+import { atTime, decideSignatures, isoTime, judge, signaturesOf } from "./judgement.ts";
+import type { Judgement, Period, SignatureToCheck } from "./judgement.ts";
+import type { PckChain } from "./pck-chain.ts";
+import { parseQeIdentity, parseTcbInfo } from "./tcb-info.ts";
+import type { QeIdentity, TcbInfo } from "./tcb-info.ts";
+import { sameAnchor } from "./trust-anchor.ts";
+import type { TrustAnchor } from "./trust-anchor.ts";
+
+/** The signed documents, parsed. */
+export interface CollateralDocuments {
+  readonly rootCrl: RevocationList;
+  readonly pckCrl: RevocationList;
+  readonly tcbInfo: TcbInfo;
+  readonly qeIdentity: QeIdentity;
+}
+
+export interface CollateralPlan {
+  readonly collateral: QuoteCollateral;
+  readonly trustAnchor: TrustAnchor;
+  readonly documents: CollateralDocuments;
+  readonly judgements: readonly Judgement[];
+  /** What `concludeCollateral` must be told of. */
+  readonly signatures: readonly SignatureToCheck[];
+}
+
+/** PCK chains that one collateral object remembers as proven: platforms of one FMSPC seen lately. */
+const MAX_PCK_CHAINS = 128;
+
+/**
+ * Use it in place of the collateral it was made from: verification then skips what cannot change. It
+ * counts for its own trust anchor only, and says nothing by itself: see `checksAt`.
+ */
+export class CheckedCollateral implements QuoteCollateral {
+  readonly pckCrlIssuerChain: string;
+  readonly rootCaCrl: Uint8Array;
+  readonly pckCrl: Uint8Array;
+  readonly tcbInfoIssuerChain: string;
+  readonly tcbInfo: string;
+  readonly tcbInfoSignature: Uint8Array;
+  readonly qeIdentityIssuerChain: string;
+  readonly qeIdentity: string;
+  readonly qeIdentitySignature: Uint8Array;
+  declare readonly pckCertificateChain?: string;
+  readonly trustAnchor: TrustAnchor;
+  readonly documents: CollateralDocuments;
+  readonly judgements: readonly Judgement[];
+  readonly #pckChains = new Map<string, PckChain>();
+
+  /** Not for callers: `checkCollateral` of an edge makes one. */
+  constructor({ collateral, trustAnchor, documents }: CollateralPlan, judgements: readonly Judgement[]) {
+    this.pckCrlIssuerChain = collateral.pckCrlIssuerChain;
+    this.rootCaCrl = collateral.rootCaCrl;
+    this.pckCrl = collateral.pckCrl;
+    this.tcbInfoIssuerChain = collateral.tcbInfoIssuerChain;
+    this.tcbInfo = collateral.tcbInfo;
+    this.tcbInfoSignature = collateral.tcbInfoSignature;
+    this.qeIdentityIssuerChain = collateral.qeIdentityIssuerChain;
+    this.qeIdentity = collateral.qeIdentity;
+    this.qeIdentitySignature = collateral.qeIdentitySignature;
+    if (collateral.pckCertificateChain !== undefined) this.pckCertificateChain = collateral.pckCertificateChain;
+    this.trustAnchor = trustAnchor;
+    this.documents = documents;
+    this.judgements = judgements;
+  }
+
+  /** Unix seconds: the earliest end of a document or certificate in it. */
+  get expiresAt(): number {
+    return Math.min(...this.judgements.flatMap(({ periods }) => periods.map(({ until }) => until)));
+  }
+
+  /** The checks that need no quote, at a time in Unix seconds. */
+  checksAt(now: number): Check[] {
+    return this.judgements.map((judgement) => atTime(judgement, now));
+  }
+
+  /** A PCK chain that `remember` was told of. */
+  provenPckChain(pem: string): PckChain | undefined {
+    const chain = this.#pckChains.get(pem);
+    if (chain === undefined) return undefined;
+    this.#pckChains.delete(pem);
+    this.#pckChains.set(pem, chain);
+    return chain;
+  }
+
+  /** Keeps a chain whose signatures hold and which these revocation lists do not name, least recently used out first. */
+  remember(pem: string, chain: PckChain): void {
+    if (chain.judgement.outcome.result !== "pass" || chain.judgement.signatures.length > 0) return;
+    this.#pckChains.set(pem, chain);
+    const oldest = this.#pckChains.keys().next();
+    if (this.#pckChains.size > MAX_PCK_CHAINS && oldest.done === false) this.#pckChains.delete(oldest.value);
+  }
+}
+
+/** What of `collateral` was checked for this anchor already; undefined where nothing was. */
+export function alreadyChecked(collateral: QuoteCollateral, trustAnchor: TrustAnchor): CheckedCollateral | undefined {
+  return collateral instanceof CheckedCollateral && sameAnchor(collateral.trustAnchor, trustAnchor) ? collateral : undefined;
+}
+
+/**
+ * Everything about collateral but its signatures and the clock.
+ * @throws AttestError `collateral-malformed`, `certificate-malformed` where a document cannot be read
+ */
+export const planCollateral = (collateral: QuoteCollateral, trustAnchor: TrustAnchor): CollateralPlan =>
+  reading("collateral-malformed", "collateral", () => planReadable(collateral, trustAnchor));
+
+function planReadable(collateral: QuoteCollateral, trustAnchor: TrustAnchor): CollateralPlan {
+  const documents: CollateralDocuments = {
+    rootCrl: parseRevocationList(collateral.rootCaCrl),
+    pckCrl: parseRevocationList(collateral.pckCrl),
+    tcbInfo: parseTcbInfo(collateral.tcbInfo),
+    qeIdentity: parseQeIdentity(collateral.qeIdentity),
+  };
+  const { rootCrl, pckCrl } = documents;
+  const pckCrlChain = parseCertificateChain(collateral.pckCrlIssuerChain, "PCK CRL issuer chain");
+  const tcbChain = parseCertificateChain(collateral.tcbInfoIssuerChain, "TCB info issuer chain");
+  const qeChain = parseCertificateChain(collateral.qeIdentityIssuerChain, "QE identity issuer chain");
+  const context: ChainContext = { anchor: trustAnchor, revocationLists: [rootCrl, pckCrl] };
+  const periods = periodsOfDocuments(documents);
+  const judgements: readonly Judgement[] = [
+    judge("collateral-format", () => pass("all documents are well formed")),
+    judge("trust-anchor", () => checkAnchor(trustAnchor, rootCrl), [
+      { kind: "certificate", what: `root "${commonName(trustAnchor.subject)}"`, from: trustAnchor.notBefore, until: trustAnchor.notAfter },
+    ]),
+    judge("collateral-fresh", () => pass(`until ${isoTime(Math.min(...periods.map(({ until }) => until)))}`), periods),
+    judge("root-crl", (signatures) => checkRevocationList(rootCrl, trustAnchor.subject, trustAnchor.publicKey, signatures)),
+    judge("pck-crl", (signatures) => checkPckCrl(pckCrl, pckCrlChain, context, signatures), periodsOf(pckCrlChain, trustAnchor)),
+    judge("tcb-info", (signatures) => checkSignedDocument(tcbChain, collateral.tcbInfo, collateral.tcbInfoSignature, context, signatures),
+      periodsOf(tcbChain, trustAnchor)),
+    judge("qe-identity", (signatures) => checkSignedDocument(qeChain, collateral.qeIdentity, collateral.qeIdentitySignature, context, signatures),
+      periodsOf(qeChain, trustAnchor)),
+  ];
+  return { collateral, trustAnchor, documents, judgements, signatures: signaturesOf(judgements) };
+}
+
+/** The second half; `holds` says of each of the plan's signatures, in order, whether it is good. */
+export function concludeCollateral(plan: CollateralPlan, holds: readonly boolean[]): CheckedCollateral {
+  return new CheckedCollateral(plan, decideSignatures(plan.judgements, holds));
+}
+
+function periodsOfDocuments({ rootCrl, pckCrl, tcbInfo, qeIdentity }: CollateralDocuments): Period[] {
+  const period = (what: string, from: number, until: number): Period => ({ kind: "collateral", what, from, until });
+  return [
+    period("root CRL", rootCrl.thisUpdate, rootCrl.nextUpdate),
+    period("PCK CRL", pckCrl.thisUpdate, pckCrl.nextUpdate),
+    period("TCB info", tcbInfo.issueDate, tcbInfo.nextUpdate),
+    period("QE identity", qeIdentity.issueDate, qeIdentity.nextUpdate),
+  ];
+}
+
+function checkAnchor(anchor: TrustAnchor, rootCrl: RevocationList): Outcome {
+  const name = `${commonName(anchor.subject)} (${anchor.kind})`;
+  return rootCrl.revoked.has(anchor.serial) ? fail(`${name} is revoked by its own list`, "certificate-revoked") : pass(name);
+}
+
+function checkPckCrl(list: RevocationList, chain: readonly Certificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome {
+  const outcome = checkChain(chain, context, signatures);
+  if (outcome.result === "fail") return outcome;
+  const issuer = leafOf(chain);
+  if (!basicConstraints(issuer).ca) return fail(`"${commonName(issuer.subject)}" issues revocation lists and is no certificate authority`, "chain-not-authority");
+  return checkRevocationList(list, issuer.subject, p256Point(issuer.publicKeyInfo), signatures);
+}
+
+// The signers stand directly under the root; a platform's own certificates do not and may not sign here.
+function checkSignedDocument(
+  chain: readonly Certificate[], text: string, signature: Uint8Array, context: ChainContext, signatures: SignatureToCheck[],
+): Outcome {
+  const outcome = checkChain(chain, context, signatures);
+  if (outcome.result === "fail") return outcome;
+  const signer = leafOf(chain);
+  const name = commonName(signer.subject);
+  if (!equalBytes(signer.issuer, context.anchor.subject)) {
+    return fail(`signer "${name}" was issued by "${commonName(signer.issuer)}", expected the root`, "certificate-unexpected");
+  }
+  if (signature.length !== 64) return fail(`signature of ${signature.length} bytes, expected 64`, "collateral-malformed");
+  signatures.push({ what: `the document, by "${name}"`, publicKey: p256Point(signer.publicKeyInfo), message: utf8(text), signature });
+  return outcome;
+}
