@@ -5,6 +5,7 @@ import { CliError } from "./errors.ts";
 import { visible } from "./output.ts";
 import { addAppCommands } from "./program/app-commands.ts";
 import { addImageCommands } from "./program/image-commands.ts";
+import { addMeasureCommands } from "./program/measure-commands.ts";
 import { addStackCommands } from "./program/stack-commands.ts";
 import { addVerifyCommands } from "./program/verify-commands.ts";
 import { stackLayout } from "./stack/layout.ts";
@@ -25,6 +26,7 @@ export function createProgram(env: NodeJS.ProcessEnv): Command {
   addAppCommands(program, layout, env);
   addImageCommands(program, layout);
   addVerifyCommands(program, layout, env);
+  addMeasureCommands(program);
 
   tab(program);
   return program;
