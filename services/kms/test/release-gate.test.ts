@@ -107,22 +107,61 @@ test("an image that does not measure is refused after the webhook allowed it, wi
   await audit.close();
 });
 
-test("a flood of refusals is counted, not written, so that nobody fills the disk", async () => {
+test("a flood of refusals is counted, not written, so that nobody fills the disk or hides in it", async () => {
   const { gate, audit, lines } = await fixture(DENY);
-  for (let i = 0; i < 150; i++) assert.equal((await gate.decide(request)).kind, "refused");
+  const from = (remoteAddress: string, count: number): Promise<unknown> => Promise.all(Array.from({ length: count }, () => gate.decide({ ...request, remoteAddress })));
+  await from("1.1.1.1", 100);
+  assert.equal((await lines()).length, 40, "one address leaves room for others");
+  await from("2.2.2.2", 50);
+  await from("3.3.3.3", 50);
+  await from("4.4.4.4", 50);
   assert.equal((await lines()).length, 120);
   clock.time += 60_000;
-  await gate.decide(request);
-  const last = (await lines()).at(-1)!;
-  assert.deepEqual([(await lines()).length, last["suppressed"]], [121, 30]);
+  await from("1.1.1.1", 1);
+  const suppressed = (await lines()).map((line) => Number(line["suppressed"] ?? 0));
+  assert.deepEqual([suppressed.length, suppressed.reduce((sum, count) => sum + count)], [121, 130]);
   clock.time += 60_000;
-  await gate.decide(request);
+  await from("1.1.1.1", 1);
   assert.ok(!("suppressed" in (await lines()).at(-1)!));
   await audit.close();
+});
+
+test("a request that nobody could decide on is on record as failed, with what was missing", async () => {
+  const auth: AuthApi = { isDev: false, info: () => Promise.reject(new Error("unused")), bootAuth: () => Promise.reject(new KmsError("auth-unreachable", "auth api could not be asked")) };
+  const path = join(folder, `${count++}.jsonl`);
+  const audit = await AuditLog.open({ path, clock, log });
+  const gate = new ReleaseGate({ auth, audit, clock, log, images: noImageVerification, refuseAnyGateway: false });
+  await assert.rejects(gate.decide(request), (error: unknown) => error instanceof KmsError && error.code === "auth-unreachable");
+  await audit.close();
+  const [line] = (await readFile(path, "utf8")).trimEnd().split("\n").map((text) => JSON.parse(text) as Record<string, unknown>);
+  assert.deepEqual([line?.["outcome"], line?.["rule"], line?.["field"], line?.["reason"]], ["failed", "auth-unreachable", "auth api", "auth api could not be asked"]);
+});
+
+test("each refusal names its rule and field to the caller and in the audit line", async () => {
+  const image: OsImageVerifier = { forget: () => undefined, verify: () => Promise.reject(new KmsError("image-mismatch", "image bundle is refused")) };
+  const cases: [Parameters<typeof fixture>[0], Parameters<typeof fixture>[1], Partial<ReleaseRequest>, string, string][] = [
+    [DENY, {}, {}, "auth api", "isAllowed"],
+    [{ ...DENY, rule: "apps.x.composeHashes", field: "composeHash" } as AuthDecision, {}, {}, "apps.x.composeHashes", "composeHash"],
+    [ALLOW, { images: image }, {}, "os-image", "osImageHash"],
+    [ALLOW, {}, { vmConfig: "{" }, "vm-config-malformed", "vm_config"],
+    [ALLOW, {}, { vmConfig: " ".repeat(300_000) }, "vm-config", "vm_config"],
+    [{ kind: "allowed", gatewayAppId: "any" }, { refuseAnyGateway: true }, {}, "gatewayAppId", "gatewayAppId"],
+    [ALLOW, {}, { attestation: { ...request.attestation, runtimeEvents: [{ event: "app-id", payload: new Uint8Array(19) }] } }, "event-invalid", "events"],
+  ];
+  for (const [decision, options, change, rule, field] of cases) {
+    const { gate, audit, lines } = await fixture(decision, options);
+    const refused = await gate.decide({ ...request, ...change });
+    assert.ok(refused.kind === "refused");
+    assert.ok(refused.reason.endsWith(` (rule ${refused.rule}, field ${field})`), refused.reason);
+    assert.equal(refused.rule, rule);
+    const [line] = await lines();
+    assert.deepEqual([line?.["outcome"], line?.["reason"], line?.["rule"], line?.["field"]], ["refused", refused.reason, refused.rule, field]);
+    await audit.close();
+  }
 });
 
 test("a refusal that cannot be recorded is still that refusal", async () => {
   const { gate, audit } = await fixture(DENY);
   await audit.close();
-  assert.deepEqual(await gate.decide(request), { kind: "refused", reason: "Boot denied: no", rule: "auth api", field: "" });
+  assert.deepEqual(await gate.decide(request), { kind: "refused", reason: "Boot denied: no (rule auth api, field isAllowed)", rule: "auth api", field: "isAllowed" });
 });

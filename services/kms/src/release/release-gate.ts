@@ -1,12 +1,13 @@
 import { toHex } from "@dstack/bytes";
 import { appInfo, AttestError, type AppInfo, type Attestation } from "@dstack/attest";
-import type { AuditLog } from "@dstack/audit-log";
+import { AuditLogError, type AuditLog } from "@dstack/audit-log";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import type { OsImageVerifier } from "../image/os-image-verifier.ts";
 import type { AuthApi } from "./auth-api.ts";
 import { bootInfoJson, type VerifiedEvidence } from "./boot-info.ts";
+import { RefusalRecord, type RefusalEntry } from "./refusal-record.ts";
 
 export interface ReleaseRequest {
   /** `kms-key` hands the roots to another KMS, which the auth server is asked about as such. */
@@ -24,7 +25,7 @@ export interface ReleaseRequest {
 
 export type ReleaseDecision =
   | { readonly kind: "released"; readonly info: AppInfo; readonly gatewayAppId: string }
-  /** `reason` is what the caller is told; rule and field are in it where they are known. */
+  /** `reason` is what the caller is told, rule and field in it. */
   | { readonly kind: "refused"; readonly reason: string; readonly rule: string; readonly field: string };
 
 export interface ReleaseGateOptions {
@@ -38,8 +39,7 @@ export interface ReleaseGateOptions {
 }
 
 const MAX_VM_CONFIG_CHARS = 256 * 1024;
-/** Refusals that are recorded in a minute; the rest is counted, so that nobody can fill the disk with them. */
-const MAX_REFUSALS_A_MINUTE = 120;
+const MAX_REASON_CHARS = 4_000;
 
 /**
  * The one way to keys: verified evidence, then the auth server, then the image's measurements,
@@ -48,12 +48,11 @@ const MAX_REFUSALS_A_MINUTE = 120;
  */
 export class ReleaseGate {
   readonly #options: ReleaseGateOptions;
-  #minute = 0;
-  #recorded = 0;
-  #suppressed = 0;
+  readonly #refusals: RefusalRecord;
 
   constructor(options: ReleaseGateOptions) {
     this.#options = options;
+    this.#refusals = new RefusalRecord(options);
   }
 
   /**
@@ -66,7 +65,10 @@ export class ReleaseGate {
       return await this.#decide(request);
     } catch (error) {
       const { action, requestId, remoteAddress } = request;
-      this.#options.log.error({ action, requestId, remoteAddress, error: errorChain(error) }, "nothing could be decided, so nothing is released");
+      const reason = errorChain(error).slice(0, MAX_REASON_CHARS);
+      this.#options.log.error({ action, requestId, remoteAddress, error: reason }, "nothing could be decided, so nothing is released");
+      const rule = error instanceof KmsError || error instanceof AuditLogError ? error.code : "internal";
+      await this.#refusals.write("failed", { action, reason, rule, field: undecided(rule), requestId, remoteAddress });
       throw error;
     }
   }
@@ -80,9 +82,8 @@ export class ReleaseGate {
 
     const decision = await auth.bootAuth(request.action === "kms-key" ? "kms" : "app", bootInfoJson(verified, info), request.signal);
     if (decision.kind === "denied") {
-      const { reason, rule = "auth api", field = "" } = decision;
-      const origin = decision.rule === undefined ? "" : ` (rule ${rule}${field === "" ? "" : `, field ${field}`})`;
-      return this.#refuse(request, info, refusal(`Boot denied: ${reason}${origin}`, rule, field));
+      const { reason, rule = "auth api", field = "isAllowed" } = decision;
+      return this.#refuse(request, info, refusal(`Boot denied: ${reason}`, rule, field));
     }
     if (refuseAnyGateway && request.action !== "kms-key" && decision.gatewayAppId.trim().toLowerCase() === "any") {
       return this.#refuse(request, info, refusal('gatewayAppId "any" is refused in a production key folder; name the gateway\'s app id', "gatewayAppId", "gatewayAppId"));
@@ -99,26 +100,8 @@ export class ReleaseGate {
   }
 
   /** Records a refusal that happened before anything was known of the caller. */
-  async recordRefusal(entry: { readonly action: string; readonly reason: string; readonly rule: string; readonly field: string; readonly requestId: string; readonly remoteAddress: string | undefined }): Promise<void> {
-    const { log, audit, clock } = this.#options;
-    const minute = Math.floor(clock.now() / 60_000);
-    if (minute !== this.#minute) {
-      this.#minute = minute;
-      this.#recorded = 0;
-    }
-    if (this.#recorded >= MAX_REFUSALS_A_MINUTE) {
-      this.#suppressed++;
-      return;
-    }
-    this.#recorded++;
-    const suppressed = this.#suppressed;
-    try {
-      await audit.append({ outcome: "refused", ...entry, ...(suppressed === 0 ? {} : { suppressed }) });
-      this.#suppressed -= suppressed;
-    } catch (error) {
-      // The caller gets nothing either way; a full disk must not turn a refusal into another error.
-      log.error({ error: errorChain(error) }, "refusal could not be recorded");
-    }
+  recordRefusal(entry: RefusalEntry): Promise<void> {
+    return this.#refusals.write("refused", entry);
   }
 
   #identify({ attestation, verified, vmConfig: sent, boottime }: ReleaseRequest): { readonly kind: "identified"; readonly info: AppInfo; readonly vmConfig: string } | Refusal {
@@ -128,7 +111,7 @@ export class ReleaseGate {
       return { kind: "identified", info: appInfo({ attestation, verified: verified.quote, vmConfig, boottime }), vmConfig };
     } catch (error) {
       if (!(error instanceof AttestError)) throw error;
-      return refusal(error.message, error.code, "vm_config");
+      return refusal(error.message, error.code, error.code === "vm-config-malformed" ? "vm_config" : "events");
     }
   }
 
@@ -136,14 +119,17 @@ export class ReleaseGate {
     const { reason, rule, field } = refused;
     const known = info === undefined ? {} : identity(request, info);
     this.#options.log.warn({ action: request.action, requestId: request.requestId, reason, rule, field, ...known }, "refused");
-    await this.recordRefusal({ action: request.action, reason, rule, field, requestId: request.requestId, remoteAddress: request.remoteAddress, ...known });
+    await this.#refusals.write("refused", { action: request.action, reason, rule, field, requestId: request.requestId, remoteAddress: request.remoteAddress, ...known });
     return refused;
   }
 }
 
 type Refusal = Extract<ReleaseDecision, { readonly kind: "refused" }>;
 
-const refusal = (reason: string, rule: string, field: string): Refusal => ({ kind: "refused", reason: reason.slice(0, 4_000), rule, field });
+const refusal = (reason: string, rule: string, field: string): Refusal => ({ kind: "refused", reason: `${reason.slice(0, MAX_REASON_CHARS)} (rule ${rule}, field ${field})`, rule, field });
+
+/** What was missing for a decision, by the code of the error. */
+const undecided = (code: string): string => (code.startsWith("auth-") ? "auth api" : code.startsWith("image-") ? "OS image" : code.startsWith("audit-") ? "audit log" : "");
 
 /** What the audit line says of the caller. */
 function identity(request: ReleaseRequest, info: AppInfo): Readonly<Record<string, unknown>> {
