@@ -1,4 +1,4 @@
-import { appId, hash32, instanceId, utf8Decode } from "@dstack/bytes";
+import { appId, BytesError, hash32, instanceId, utf8Decode } from "@dstack/bytes";
 import type { AppId, Hash32, InstanceId } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
 import type { RuntimeEvent } from "./runtime-event.ts";
@@ -15,10 +15,24 @@ export interface BootClaims {
   readonly gpuPolicyHash?: Hash32;
   readonly osImageHash?: Hash32;
   readonly storageFs?: string;
+  /** Names before `system-ready` that this reader does not know: of a newer guest, or of nobody who should be there. */
+  readonly unknownEvents: readonly string[];
 }
 
 /** May come more than once: one per script, and one per key server tried (the first counts). */
 const REPEATABLE: ReadonlySet<string> = new Set(["init-script-hash", "os-image-hash", "mr-kms"]);
+
+const KNOWN: ReadonlySet<string> = new Set([
+  ...REPEATABLE, "system-preparing", "app-id", "compose-hash", "gpu-policy-hash", "gpu-attestation", "instance-id", "boot-mr-done",
+  "key-provider", "storage-fs",
+]);
+const MAX_INIT_SCRIPTS = 5;
+
+/** The events before `system-ready`; all, where boot had not come so far. */
+export function bootPrefix(events: readonly RuntimeEvent[]): readonly RuntimeEvent[] {
+  const end = events.findIndex((event) => event.event === "system-ready");
+  return end < 0 ? events : events.slice(0, end);
+}
 
 /**
  * The claims of a log. Only events before `system-ready` count: later ones are the application's,
@@ -26,8 +40,7 @@ const REPEATABLE: ReadonlySet<string> = new Set(["init-script-hash", "os-image-h
  * @throws AttestError `event-missing`, `event-duplicate`, `event-invalid` for a payload of the wrong length
  */
 export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
-  const end = events.findIndex((event) => event.event === "system-ready");
-  const boot = end < 0 ? events : events.slice(0, end);
+  const boot = bootPrefix(events);
   const first = new Map<string, Uint8Array>();
   for (const { event, payload } of boot) {
     if (first.has(event) && !REPEATABLE.has(event)) {
@@ -44,6 +57,8 @@ export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
     const payload = first.get(name);
     return payload === undefined ? undefined : checked(name, () => hash32(payload, name));
   };
+  const scripts = boot.filter(({ event }) => event === "init-script-hash");
+  if (scripts.length > MAX_INIT_SCRIPTS) throw new AttestError("event-invalid", `event log: ${scripts.length} "init-script-hash" events, limit ${MAX_INIT_SCRIPTS}`);
   const gpuPolicyHash = optional("gpu-policy-hash");
   const osImageHash = optional("os-image-hash");
   const storageFs = first.get("storage-fs");
@@ -52,8 +67,8 @@ export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
     composeHash: checked("compose-hash", () => hash32(required("compose-hash"), "compose hash")),
     instanceId: checked("instance-id", () => instanceId(required("instance-id"))),
     keyProviderInfo: first.get("key-provider") ?? new Uint8Array(0),
-    initScriptHashes: boot.filter(({ event }) => event === "init-script-hash")
-      .map(({ payload }) => checked("init-script-hash", () => hash32(payload, "init script hash"))),
+    initScriptHashes: scripts.map(({ payload }) => checked("init-script-hash", () => hash32(payload, "init script hash"))),
+    unknownEvents: [...first.keys()].filter((name) => !KNOWN.has(name)),
     ...(gpuPolicyHash === undefined ? {} : { gpuPolicyHash }),
     ...(osImageHash === undefined ? {} : { osImageHash }),
     ...(storageFs === undefined ? {} : { storageFs: checked("storage-fs", () => utf8Decode(storageFs, "storage-fs")) }),
@@ -64,7 +79,7 @@ function checked<T>(name: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
-    if (cause instanceof AttestError) throw cause;
-    throw new AttestError("event-invalid", `event log: "${name}": ${cause instanceof Error ? cause.message : "invalid"}`, { cause });
+    if (!(cause instanceof BytesError)) throw cause;
+    throw new AttestError("event-invalid", `event log: "${name}": ${cause.message}`, { cause });
   }
 }

@@ -21,6 +21,7 @@ const DIGEST_SIZES: ReadonlyMap<number, number> = new Map([[0x04, 20], [0x0b, 32
 
 /**
  * Events of RTMR0 to 3 in log order, `imr` counted from 0; the header event is left out.
+ * Behind the end marker there may be nothing but more ff.
  * @throws AttestError `ccel-malformed`, also for an event without exactly one SHA-384 digest
  */
 export function parseCcel(bytes: Uint8Array): EventLogEntry[] {
@@ -28,10 +29,13 @@ export function parseCcel(bytes: Uint8Array): EventLogEntry[] {
   const cursor = new Cursor(bytes, "CCEL", "ccel-malformed");
   readHeader(cursor);
   const entries: EventLogEntry[] = [];
-  while (cursor.remaining >= 4) {
+  for (let count = 0; cursor.remaining > 0; count++) {
     const imr = cursor.u32("register");
-    if (imr === END) return entries;
-    if (entries.length === MAX_EVENTS) throw cursor.fail(`over ${MAX_EVENTS} events`);
+    if (imr === END) {
+      if (!cursor.take(cursor.remaining, "rest").every((byte) => byte === 0xff)) throw cursor.fail("bytes other than ff after the end of the log");
+      return entries;
+    }
+    if (count === MAX_EVENTS) throw cursor.fail(`over ${MAX_EVENTS} events`);
     const eventType = cursor.u32("event type");
     const digest = readDigest(cursor);
     const eventPayload = cursor.take(dataLength(cursor), "event data");
@@ -40,7 +44,6 @@ export function parseCcel(bytes: Uint8Array): EventLogEntry[] {
     if (imr > 4) throw cursor.fail(`register ${imr}, expected 1 to 4`);
     entries.push({ imr: imr - 1, eventType, digest, event: "", eventPayload });
   }
-  cursor.end();
   return entries;
 }
 

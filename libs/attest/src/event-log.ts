@@ -39,7 +39,7 @@ export function parseEventLogJson(text: string): EventLogEntry[] {
   }
   if (!Array.isArray(value)) throw malformed("expected a JSON array");
   if (value.length > MAX_EVENTS) throw malformed(`${value.length} events, limit ${MAX_EVENTS}`);
-  return value.map(parseEntry);
+  return value.map(parseEventLogEntry);
 }
 
 /** The JSON form of a log: every entry with the digest that it has. */
@@ -131,23 +131,20 @@ function isAcpi(entry: EventLogEntry): boolean {
   return entry.imr === 0 && entry.eventType === EV_PLATFORM_CONFIG_FLAGS && equalBytes(entry.eventPayload, ACPI_PAYLOAD);
 }
 
-function parseEntry(value: unknown, index: number): EventLogEntry {
+/** One JSON object of a log; `index` is for the error. @throws AttestError `event-log-malformed` */
+export function parseEventLogEntry(value: unknown, index: number): EventLogEntry {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed(`event ${index} is not an object`);
   const entry = value as Record<string, unknown>;
-  const imr = entry["imr"];
-  const eventType = entry["event_type"];
-  if (typeof imr !== "number" || !Number.isInteger(imr) || imr < 0 || imr > 3) throw malformed(`event ${index}: imr is not 0 to 3`);
-  if (typeof eventType !== "number" || !Number.isInteger(eventType) || eventType < 0 || eventType > 0xffff_ffff) {
-    throw malformed(`event ${index}: event_type is not an unsigned 32-bit number`);
-  }
+  const imr = integerField(entry["imr"], 3, index, "imr");
+  const eventType = integerField(entry["event_type"], 0xffff_ffff, index, "event_type");
   const event = entry["event"] ?? "";
-  if (typeof event !== "string") throw malformed(`event ${index}: event is not a string`);
+  if (typeof event !== "string") throw malformed(`event ${index}: event is ${show(event)}, expected text`);
   const digest = hexField(entry["digest"] ?? "", index, "digest");
   if (digest.length !== 48 && !(digest.length === 0 && imr === RUNTIME_RTMR)) {
     throw malformed(`event ${index}: digest of ${digest.length} bytes, expected 48`);
   }
   const version = entry["version"] ?? 1;
-  if (version !== 1 && version !== 2) throw malformed(`event ${index}: unknown event log version`);
+  if (version !== 1 && version !== 2) throw malformed(`event ${index}: version ${show(version)}, expected 1 or 2`);
   const preimage = entry["preimage"];
   return {
     imr,
@@ -160,8 +157,13 @@ function parseEntry(value: unknown, index: number): EventLogEntry {
   };
 }
 
+function integerField(value: unknown, max: number, index: number, name: string): number {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > max) throw malformed(`event ${index}: ${name} is ${show(value)}, expected 0 to ${max}`);
+  return value;
+}
+
 function hexField(value: unknown, index: number, name: string): Uint8Array {
-  if (typeof value !== "string") throw malformed(`event ${index}: ${name} is not a string`);
+  if (typeof value !== "string") throw malformed(`event ${index}: ${name} is ${show(value)}, expected hex text`);
   try {
     return parseHex(value, name);
   } catch (cause) {
@@ -169,6 +171,8 @@ function hexField(value: unknown, index: number, name: string): Uint8Array {
     throw new AttestError("event-log-malformed", `event log: event ${index}: ${cause.message}`, { cause });
   }
 }
+
+const show = (value: unknown): string => (JSON.stringify(value) ?? "missing").slice(0, 80);
 
 const malformed = (text: string): AttestError => new AttestError("event-log-malformed", `event log: ${text}`);
 

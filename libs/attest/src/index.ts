@@ -52,8 +52,12 @@ export {
 export type { Attestation } from "./attestation.ts";
 export { recogniseUnsupported, unsupportedEvidence } from "./unsupported-evidence.ts";
 export type { UnsupportedPlatform } from "./unsupported-evidence.ts";
-export { readBootClaims } from "./boot-events.ts";
+export { bootPrefix, readBootClaims } from "./boot-events.ts";
 export type { BootClaims } from "./boot-events.ts";
+export { checkAttestation } from "./attestation-checks.ts";
+export type { AttestationCheckOptions, AttestationVerification } from "./attestation-checks.ts";
+export { checkGpuEvidence, readGpuLaunch } from "./gpu-launch.ts";
+export type { GpuLaunch } from "./gpu-launch.ts";
 export { appInfo, mrAggregated, mrSystem, osImageHashOf } from "./app-info.ts";
 export type { AppInfo, AppInfoInput } from "./app-info.ts";
 export { decodeAppInfo, encodeAppInfo } from "./app-info-msgpack.ts";

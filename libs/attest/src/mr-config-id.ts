@@ -71,6 +71,18 @@ export function parseMrConfigV3(document: string): MrConfigV3 {
   };
 }
 
+/** The launch document inside a VM configuration: its text `mr_config`; undefined where there is none. */
+export function mrConfigOf(vmConfig: string): string | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(vmConfig);
+  } catch {
+    return undefined; // Whoever needs the configuration itself says that it is broken.
+  }
+  const document: unknown = typeof value === "object" && value !== null ? (value as Record<string, unknown>)["mr_config"] : undefined;
+  return typeof document === "string" && document !== "" ? document : undefined;
+}
+
 const hashOf = (text: string): Hash32 => hash32(parseHexOfLength(text, 32, "mr_config hash"));
 
 function textOf(value: unknown, key: string): string {

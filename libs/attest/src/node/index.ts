@@ -3,4 +3,5 @@ export { checkCollateral, signatureHolds, verifyQuote } from "./verify-quote.ts"
 export { CollateralFetcher, fixedCollateral } from "./collateral-source.ts";
 export type { CollateralFetcherOptions, CollateralSource } from "./collateral-source.ts";
 export { verifyAttestation } from "./verify-attestation.ts";
-export type { AttestationVerification, VerifyAttestationOptions } from "./verify-attestation.ts";
+export type { VerifyAttestationOptions } from "./verify-attestation.ts";
+export type { AttestationVerification } from "../attestation-checks.ts";

@@ -1,0 +1,184 @@
+import { equalBytes, isAllZero, parseHex, toHex } from "@dstack/bytes";
+import type { ReportData } from "@dstack/bytes";
+import { appInfo } from "./app-info.ts";
+import type { AppInfo } from "./app-info.ts";
+import type { Attestation } from "./attestation.ts";
+import { readBootClaims } from "./boot-events.ts";
+import type { BootClaims } from "./boot-events.ts";
+import { fail, firstFailure, guarded, notApplicable, notBound, pass } from "./checks.ts";
+import type { Check, Outcome } from "./checks.ts";
+import { decodeRuntimeEvents, replayFirmwareRegister } from "./event-log.ts";
+import { readGpuLaunch } from "./gpu-launch.ts";
+import { parseKeyProviderInfo } from "./key-provider-info.ts";
+import { KEY_PROVIDER_KINDS, mrConfigIdV1, mrConfigIdV2, mrConfigIdV3, mrConfigOf, parseMrConfigV3 } from "./mr-config-id.ts";
+import type { KeyProviderKind } from "./mr-config-id.ts";
+import { parseQuote, tdReportOf } from "./quote.ts";
+import type { TdReport } from "./quote.ts";
+import type { QuoteClaims, QuoteVerification } from "./quote-plan.ts";
+import { eventDigest, replayRtmr3 } from "./runtime-event.ts";
+import type { RuntimeEvent } from "./runtime-event.ts";
+
+export interface AttestationCheckOptions {
+  /** What the report data must be; without it the check reads "not bound". */
+  readonly expectedReportData?: ReportData;
+  /** vm_config JSON text that came beside the attestation; its own config where absent or empty. */
+  readonly vmConfig?: string;
+  /** The MRCONFIGID V3 document, where one came beside the attestation; else `mr_config` of the VM configuration. */
+  readonly mrConfig?: string;
+  /** Also compute `appInfo` of boot time (events up to `boot-mr-done`) instead of run time. */
+  readonly boottime?: boolean;
+  /** Refuse events before `system-ready` whose names are not known here; else they are only named. */
+  readonly strictBootEvents?: boolean;
+}
+
+/**
+ * Names of checks beyond those of the quote: collateral, tee, rtmr3-replay, report-data, event-log,
+ * firmware-log, boot-events, app-identity, mr-config-id, gpu-launch.
+ */
+export type AttestationVerification =
+  | { readonly ok: true; readonly checks: readonly Check[]; readonly quote: QuoteClaims; readonly report: TdReport; readonly appInfo: AppInfo }
+  | { readonly ok: false; readonly checks: readonly Check[]; readonly reason: string };
+
+/**
+ * What follows for an attestation object from the verdict on its quote: event replay, report data,
+ * and the app's identity in it. Pure; `verifyAttestation` of the edge brings the verdict.
+ * A refusal is a value; only broken invariants throw.
+ */
+export function checkAttestation(attestation: Attestation, verified: QuoteVerification, options: AttestationCheckOptions = {}): AttestationVerification {
+  const checks: Check[] = [...verified.checks];
+  const report = guarded(() => tdReportOf(parseQuote(attestation.platform.quote)));
+  // An SGX quote may carry any report data and has no RTMRs to replay events against.
+  checks.push({ name: "tee", ...(report.ok ? pass("Intel TDX") : report.outcome) });
+  if (!report.ok) return refusedAttestation(checks);
+  const claims = guarded(() => readBootClaims(attestation.runtimeEvents));
+  checks.push(
+    { name: "rtmr3-replay", ...checkReplay(attestation, report.value) },
+    { name: "report-data", ...checkReportData(attestation, report.value, options.expectedReportData) },
+    { name: "event-log", ...guardedOutcome(() => checkEventLog(attestation)) },
+    { name: "firmware-log", ...checkFirmwareLog(attestation, report.value) },
+    { name: "boot-events", ...(claims.ok ? checkBootEvents(claims.value, options.strictBootEvents ?? false) : claims.outcome) },
+  );
+  const info = guarded(() => appInfo({
+    attestation,
+    ...(verified.ok ? { verified } : {}),
+    ...(options.vmConfig === undefined ? {} : { vmConfig: options.vmConfig }),
+    ...(options.boottime === undefined ? {} : { boottime: options.boottime }),
+  }));
+  checks.push({ name: "app-identity", ...(info.ok ? pass(`app ${toHex(info.value.appId)}, compose hash ${toHex(info.value.composeHash)}`) : info.outcome) });
+  if (claims.ok) {
+    const document = options.mrConfig ?? mrConfigOf(options.vmConfig === undefined || options.vmConfig === "" ? attestation.config : options.vmConfig);
+    checks.push({ name: "mr-config-id", ...guardedOutcome(() => checkMrConfigId(report.value, claims.value, document)) });
+  }
+  checks.push({ name: "gpu-launch", ...guardedOutcome(() => checkGpuLaunch(attestation.runtimeEvents)) });
+  if (!verified.ok || !info.ok || firstFailure(checks) !== undefined) return refusedAttestation(checks);
+  const { ok: _ok, checks: _checks, ...quote } = verified;
+  return { ok: true, checks, quote, report: report.value, appInfo: info.value };
+}
+
+/** A refusal with the first failed check as its reason. */
+export function refusedAttestation(checks: readonly Check[]): AttestationVerification {
+  return { ok: false, checks, reason: firstFailure(checks) ?? "attestation is not verified" };
+}
+
+function checkReplay({ runtimeEvents }: Attestation, report: TdReport): Outcome {
+  const replayed = replayRtmr3(runtimeEvents);
+  return equalBytes(replayed, report.rtmr[3])
+    ? pass(`${runtimeEvents.length} events replay to RTMR3`)
+    : fail(`RTMR3 mismatch, quoted: ${toHex(report.rtmr[3])}, replayed: ${toHex(replayed)}`, "rtmr3-mismatch");
+}
+
+function checkReportData({ reportData }: Attestation, report: TdReport, expected: ReportData | undefined): Outcome {
+  if (!equalBytes(reportData, report.reportData)) {
+    return fail(`tdx report_data mismatch: quoted ${toHex(report.reportData)}, claimed ${toHex(reportData)}`, "report-data-mismatch");
+  }
+  if (expected === undefined) return notBound("no expected value was given: the evidence may be of another time or key");
+  return equalBytes(expected, reportData) ? pass("as expected") : fail(`report data mismatch: expected ${toHex(expected)}, got ${toHex(reportData)}`, "report-data-mismatch");
+}
+
+/**
+ * The log beside the quote, where it has RTMR3 entries, tells the same events as those replayed: nobody
+ * downstream may read other events out of it (DS #1294).
+ */
+function checkEventLog({ platform, runtimeEvents }: Attestation): Outcome {
+  const logged = decodeRuntimeEvents(platform.eventLog);
+  if (logged.length === 0) return notApplicable("the log carries no runtime events of its own");
+  const same = logged.length === runtimeEvents.length
+    && logged.every((event, index) => {
+      const replayed = runtimeEvents[index];
+      return replayed !== undefined && event.event === replayed.event && equalBytes(eventDigest(event), eventDigest(replayed));
+    });
+  return same ? pass(`${logged.length} events`) : fail("the event log and the replayed runtime events differ", "event-log-mismatch");
+}
+
+function checkFirmwareLog({ platform }: Attestation, report: TdReport): Outcome {
+  const replayed: number[] = [];
+  const wrong: number[] = [];
+  for (const imr of [0, 1, 2] as const) {
+    const register = replayFirmwareRegister(platform.eventLog, imr);
+    if (register === undefined) continue;
+    (equalBytes(register, report.rtmr[imr]) ? replayed : wrong).push(imr);
+  }
+  if (wrong.length > 0) return notBound(`digests of RTMR${wrong.join(", RTMR")} do not replay (stripped log); the quoted registers stand, their events are unproven`);
+  return replayed.length === 0 ? notApplicable("the log carries no firmware digests") : pass(`digests replay to RTMR${replayed.join(", RTMR")}`);
+}
+
+function checkBootEvents({ unknownEvents }: BootClaims, strict: boolean): Outcome {
+  if (unknownEvents.length === 0) return pass("each at most once before system-ready, all of known names");
+  const names = unknownEvents.map((name) => JSON.stringify(name.slice(0, 40))).join(", ").slice(0, 400);
+  return strict ? fail(`unknown events before system-ready: ${names}`, "event-unknown") : pass(`each at most once before system-ready; not known here: ${names}`);
+}
+
+function checkMrConfigId(report: TdReport, claims: BootClaims, document: string | undefined): Outcome {
+  const value = report.mrConfigId;
+  // Old hosts set nothing. RTMR3 carries the compose hash all the same (#559).
+  if (isAllZero(value)) return notBound("MRCONFIGID is unset; the compose hash is bound by RTMR3 alone");
+  switch (value[0]) {
+    case 1:
+      return equalBytes(value, mrConfigIdV1(claims.composeHash)) ? pass("version 1: compose hash") : mismatch("MRCONFIGID version 1 does not hold the compose hash");
+    case 2: {
+      const named = claims.keyProviderInfo.length === 0 ? "" : parseKeyProviderInfo(claims.keyProviderInfo).id;
+      const ids = [new Uint8Array(0), parseHex(named, "key provider id")];
+      const kind = KEY_PROVIDER_KINDS.find((candidate) => ids.some((id) => equalBytes(value, mrConfigIdV2(claims.composeHash, claims.appId, candidate, id))));
+      return kind === undefined ? notBound("MRCONFIGID version 2 over a key provider id that is not known here") : pass(`version 2: compose hash, app id, key provider ${kind}`);
+    }
+    case 3: {
+      if (document === undefined) return notBound("MRCONFIGID version 3 over a document that is not at hand");
+      if (!equalBytes(value, mrConfigIdV3(document))) return mismatch("MRCONFIGID version 3 does not hold the document's hash");
+      const other = differingField(document, claims);
+      return other === undefined ? pass("version 3: launch document") : mismatch(`the launch document names another ${other} than the events`);
+    }
+    default:
+      return mismatch(`Invalid mr_config_id version ${value[0]}`);
+  }
+}
+
+const PROVIDER_KINDS: ReadonlyMap<string, KeyProviderKind> = new Map([["none", "none"], ["local-sgx", "local"], ["kms", "kms"], ["tpm", "tpm"]]);
+
+/** The first member of the launch document that says something else than the events; those that boot has not come to are passed over. */
+function differingField(document: string, claims: BootClaims): string | undefined {
+  const launch = parseMrConfigV3(document);
+  const provider = claims.keyProviderInfo.length === 0 ? undefined : parseKeyProviderInfo(claims.keyProviderInfo);
+  const differs = (wanted: Uint8Array | undefined, found: Uint8Array | undefined): boolean => wanted !== undefined && found !== undefined && !equalBytes(wanted, found);
+  if (differs(launch.composeHash, claims.composeHash)) return "compose hash";
+  if (differs(launch.appId, claims.appId)) return "app id";
+  if (differs(launch.instanceId, claims.instanceId)) return "instance id";
+  if (differs(launch.gpuPolicyHash, claims.gpuPolicyHash)) return "GPU policy hash";
+  const scripts = launch.initScriptHashes;
+  if (scripts !== undefined && (scripts.length !== claims.initScriptHashes.length || scripts.some((hash, index) => differs(hash, claims.initScriptHashes[index])))) return "list of init scripts";
+  if (provider !== undefined && PROVIDER_KINDS.get(provider.name) !== launch.keyProvider) return "key provider";
+  if (provider !== undefined && differs(launch.keyProviderId, parseHex(provider.id, "key provider id"))) return "key provider id";
+  return undefined;
+}
+
+function checkGpuLaunch(events: readonly RuntimeEvent[]): Outcome {
+  const launch = readGpuLaunch(events);
+  if (launch === undefined) return notApplicable("no GPU was attested at launch");
+  return notBound(`not supported: NVIDIA GPU evidence is not verified here; the guest says ${launch.devices} GPU${launch.devices === 1 ? "" : "s"}, output of SHA-256 ${toHex(launch.evidenceSha256)}`);
+}
+
+const mismatch = (reason: string): Outcome => fail(reason, "mr-config-mismatch");
+
+function guardedOutcome(check: () => Outcome): Outcome {
+  const outcome = guarded(check);
+  return outcome.ok ? outcome.value : outcome.outcome;
+}
