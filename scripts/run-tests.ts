@@ -12,7 +12,7 @@ import { describeFailure } from "./test-report.ts";
  * DSTACK_TEST_ONLY=types,lint,unit,image,int,e2e picks kinds.
  */
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-const FOLDERS = "{libs/*/test,services/*/test,cli/test,scripts/test,tests}";
+const FOLDERS = "{libs/*/test,services/*/test,cli/test,contracts/test,scripts/test,tests}";
 const KINDS = ["types", "lint", "unit", "image", "int", "e2e"] as const;
 type Kind = (typeof KINDS)[number];
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { AuthSimpleError } from "./errors.ts";
+import { GovernanceError } from "./errors.ts";
 
 const schema = z.object({
   mrAggregated: z.string(),
@@ -17,15 +17,23 @@ const schema = z.object({
 /** What a KMS says about who asks for keys. Other keys of the request are ignored. */
 export type BootInfo = z.output<typeof schema>;
 
-/** @throws AuthSimpleError `request-invalid`; its `cause` is the validator's report */
+/** Which of the two questions: may this app boot, or may this KMS. */
+export type BootKind = "app" | "kms";
+
+/** `rule` is the part of the policy that decided, `field` the member of the request that it looked at. */
+export type Decision =
+  | { readonly isAllowed: true }
+  | { readonly isAllowed: false; readonly reason: string; readonly rule: string; readonly field: keyof BootInfo };
+
+/** @throws GovernanceError `request-invalid`; its `cause` is the validator's report */
 export function parseBootInfo(text: string): BootInfo {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new AuthSimpleError("request-invalid", "request is not valid JSON", { cause });
+    throw new GovernanceError("request-invalid", "request is not valid JSON", { cause });
   }
   const parsed = schema.safeParse(json);
-  if (!parsed.success) throw new AuthSimpleError("request-invalid", z.prettifyError(parsed.error), { cause: parsed.error });
+  if (!parsed.success) throw new GovernanceError("request-invalid", z.prettifyError(parsed.error), { cause: parsed.error });
   return parsed.data;
 }

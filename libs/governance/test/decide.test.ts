@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseAuthConfig } from "../src/auth-config.ts";
-import { parseBootInfo, type BootInfo } from "../src/boot-info.ts";
-import { decide, type BootKind, type Decision } from "../src/decide.ts";
-import { AuthSimpleError } from "../src/errors.ts";
-import type { Switches } from "../src/switches.ts";
+import { parseAuthConfig } from "../src/file-policy/auth-config.ts";
+import { parseBootInfo, type BootInfo, type BootKind, type Decision } from "../src/boot-info.ts";
+import { decide } from "../src/file-policy/decide.ts";
+import { GovernanceError } from "../src/errors.ts";
+import type { Switches } from "../src/file-policy/switches.ts";
 
 const IMAGE = "0x1fbb0cf9cc6cfbf23d6b779776fabad2c5403d643badb9e5e238615e4960a78a";
 const BASE = { mrAggregated: "0xabc123", osImageHash: IMAGE, appId: "0xapp123", composeHash: "0xcompose456", instanceId: "0xinstance789", deviceId: "0xdevice999", tcbStatus: "UpToDate", advisoryIds: [], mrSystem: "", teeVariant: "dstack-tdx" };
@@ -84,13 +84,13 @@ test("warns about absent, empty and malformed lists by name, and refuses malform
   for (const part of ["osImages: 1 of 1", "kms.mrAggregated is absent", "kms.devices is absent", "composeHashes: 1 of 1", "0x1111", "apps.0xshort: the app id", "apps.0xshort.devices is absent"]) {
     assert.ok(warnings.some((warning) => warning.includes(part)), part);
   }
-  assert.throws(() => parseAuthConfig(text, { ...PLAIN, strictHex: true }), (error: unknown) => error instanceof AuthSimpleError && error.code === "config-invalid");
+  assert.throws(() => parseAuthConfig(text, { ...PLAIN, strictHex: true }), (error: unknown) => error instanceof GovernanceError && error.code === "config-invalid");
 });
 
 test("refuses files and requests of another shape, naming the key", () => {
   for (const [text, part] of [["{", "JSON"], ["[]", "object"], ['{"osImages":"x"}', "osImages"], ['{"apps":{"0x1":{"devices":[1]}}}', "devices"], ['{"chainId":"1"}', "chainId"]] as const) {
-    assert.throws(() => parseAuthConfig(text, PLAIN), (error: unknown) => error instanceof AuthSimpleError && error.message.includes(part), text);
+    assert.throws(() => parseAuthConfig(text, PLAIN), (error: unknown) => error instanceof GovernanceError && error.message.includes(part), text);
   }
-  for (const body of ["", "null", "[]", '{"mrAggregated":"0x00"}', JSON.stringify({ ...BASE, advisoryIds: "x" })]) assert.throws(() => parseBootInfo(body), AuthSimpleError, body);
+  for (const body of ["", "null", "[]", '{"mrAggregated":"0x00"}', JSON.stringify({ ...BASE, advisoryIds: "x" })]) assert.throws(() => parseBootInfo(body), GovernanceError, body);
   assert.equal(parseBootInfo(JSON.stringify({ ...BASE, extra: 1, tcbStatus: undefined })).tcbStatus, "");
 });

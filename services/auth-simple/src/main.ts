@@ -1,9 +1,8 @@
 import { resolve } from "node:path";
+import { GovernanceError, readSwitches } from "@dstack/governance";
 import { createLogger } from "@dstack/log";
 import { startHttpServer } from "@dstack/rpc";
 import { ConfigFile } from "./config-file.ts";
-import { AuthSimpleError } from "./errors.ts";
-import { readSwitches } from "./switches.ts";
 import { webhookRoutes } from "./webhook.ts";
 
 const log = createLogger({ name: "auth-simple" });
@@ -30,6 +29,6 @@ try {
 
 function readPort(text = "3000"): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(port <= 65_535)) throw new AuthSimpleError("environment-invalid", `PORT: expected 0 to 65535, got "${text}"`);
+  if (!(port <= 65_535)) throw new GovernanceError("environment-invalid", `PORT: expected 0 to 65535, got "${text}"`);
   return port;
 }

@@ -2,10 +2,8 @@ import type { ServerResponse } from "node:http";
 import type { Logger } from "@dstack/log";
 import { readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { utf8Decode } from "@dstack/bytes";
-import { parseBootInfo, type BootInfo } from "./boot-info.ts";
+import { decide, GovernanceError, parseBootInfo, type BootInfo, type BootKind } from "@dstack/governance";
 import type { ConfigFile } from "./config-file.ts";
-import { decide, type BootKind } from "./decide.ts";
-import { AuthSimpleError } from "./errors.ts";
 
 /** Event logs of older key servers travel in the request, so the limit is generous. */
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
@@ -42,7 +40,7 @@ async function bootAuth(kind: BootKind, file: ConfigFile, log: Logger, { request
     const message = error instanceof Error ? error.message : String(error);
     log.warn({ requestId, error: message }, `${kind === "kms" ? "KMS" : "app"} boot auth request is malformed`);
     if (error instanceof RpcError) response.setHeader("connection", "close");
-    json(response, 400, { success: false, error: { name: error instanceof AuthSimpleError ? error.code : "request-invalid", message } });
+    json(response, 400, { success: false, error: { name: error instanceof GovernanceError ? error.code : "request-invalid", message } });
     return;
   }
   const label = kind === "kms" ? "KMS" : "app";

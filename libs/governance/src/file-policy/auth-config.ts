@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { AuthSimpleError } from "./errors.ts";
+import { GovernanceError } from "../errors.ts";
 import type { Switches } from "./switches.ts";
 
 /** Who may boot, with every entry in the form that comparisons use. */
@@ -65,16 +65,16 @@ export function comparable(text: string): string {
   return lower.startsWith("0x") ? lower : `0x${lower}`;
 }
 
-/** @throws AuthSimpleError `config-syntax`, `config-invalid` naming the key */
+/** @throws GovernanceError `config-syntax`, `config-invalid` naming the key */
 export function parseAuthConfig(text: string, switches: Switches): ReadConfig {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new AuthSimpleError("config-syntax", `not valid JSON: ${cause instanceof Error ? cause.message : "unreadable"}`, { cause });
+    throw new GovernanceError("config-syntax", `not valid JSON: ${cause instanceof Error ? cause.message : "unreadable"}`, { cause });
   }
   const parsed = schema.safeParse(json);
-  if (!parsed.success) throw new AuthSimpleError("config-invalid", z.prettifyError(parsed.error));
+  if (!parsed.success) throw new GovernanceError("config-invalid", z.prettifyError(parsed.error));
   return compile(parsed.data, switches);
 }
 
@@ -119,7 +119,7 @@ function compile(raw: z.output<typeof schema>, switches: Switches): ReadConfig {
     apps,
   };
   const badHex = warnings.find((warning) => warning.includes("bytes of hex"));
-  if (switches.strictHex && badHex !== undefined) throw new AuthSimpleError("config-invalid", badHex);
+  if (switches.strictHex && badHex !== undefined) throw new GovernanceError("config-invalid", badHex);
   return { config, warnings };
 }
 

@@ -1,12 +1,5 @@
 import { comparable, type AuthConfig, type DeviceRule } from "./auth-config.ts";
-import type { BootInfo } from "./boot-info.ts";
-
-export type BootKind = "app" | "kms";
-
-/** `rule` is the key of the file that decided, `field` the member of the request that it looked at. */
-export type Decision =
-  | { readonly isAllowed: true }
-  | { readonly isAllowed: false; readonly reason: string; readonly rule: string; readonly field: keyof BootInfo };
+import type { BootInfo, BootKind, Decision } from "../boot-info.ts";
 
 /** Who may boot. The order of checks and the texts are those that operators and clients know. */
 export function decide(config: AuthConfig, kind: BootKind, info: BootInfo): Decision {

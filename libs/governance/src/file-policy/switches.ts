@@ -1,4 +1,4 @@
-import { AuthSimpleError } from "./errors.ts";
+import { GovernanceError } from "../errors.ts";
 
 /** How lenient the reading of a configuration file is. All off unless the environment says `1`. */
 export interface Switches {
@@ -12,7 +12,7 @@ export interface Switches {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** @throws AuthSimpleError `environment-invalid` for a value other than 0, 1 or none */
+/** @throws GovernanceError `environment-invalid` for a value other than 0, 1 or none */
 export function readSwitches(env: Environment): Switches {
   return {
     strictHex: flag(env, "AUTH_STRICT_HEX"),
@@ -23,6 +23,6 @@ export function readSwitches(env: Environment): Switches {
 
 function flag(env: Environment, name: string): boolean {
   const value = env[name] ?? "";
-  if (value !== "" && value !== "0" && value !== "1") throw new AuthSimpleError("environment-invalid", `${name}: expected 0 or 1, got "${value}"`);
+  if (value !== "" && value !== "0" && value !== "1") throw new GovernanceError("environment-invalid", `${name}: expected 0 or 1, got "${value}"`);
   return value === "1";
 }

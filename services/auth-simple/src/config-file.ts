@@ -1,8 +1,6 @@
 import { open } from "node:fs/promises";
+import { DENY_ALL, GovernanceError, parseAuthConfig, type AuthConfig, type Switches } from "@dstack/governance";
 import type { Logger } from "@dstack/log";
-import { DENY_ALL, parseAuthConfig, type AuthConfig } from "./auth-config.ts";
-import { AuthSimpleError } from "./errors.ts";
-import type { Switches } from "./switches.ts";
 
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 /** A file changed this recently may change again within one tick of its timestamps. */
@@ -65,7 +63,7 @@ export class ConfigFile {
       this.#log.info({ path: this.#path, apps: config.apps.size, osImages: config.osImages.size }, "configuration is in force");
       this.#current = { config, configError: undefined };
     } catch (error) {
-      if (!(error instanceof AuthSimpleError)) throw error;
+      if (!(error instanceof GovernanceError)) throw error;
       return this.#fail(`failed to load config: ${this.#path}: ${error.message}`, false);
     }
     return this.#current;

@@ -1,0 +1,1072 @@
+// Made by contracts/scripts/generate.ts; do not edit.
+export const dstackKmsAbi = [
+ {
+  "type": "constructor",
+  "inputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "UPGRADE_INTERFACE_VERSION",
+  "inputs": [],
+  "outputs": [
+   {
+    "name": "",
+    "type": "string",
+    "internalType": "string"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "acceptOwnership",
+  "inputs": [],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "addKmsAggregatedMr",
+  "inputs": [
+   {
+    "name": "mrAggregated",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "addKmsDevice",
+  "inputs": [
+   {
+    "name": "deviceId",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "addOsImageHash",
+  "inputs": [
+   {
+    "name": "osImageHash",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "allowedOsImages",
+  "inputs": [
+   {
+    "name": "osImageHash",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [
+   {
+    "name": "",
+    "type": "bool",
+    "internalType": "bool"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "appImplementation",
+  "inputs": [],
+  "outputs": [
+   {
+    "name": "",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "deployAndRegisterApp",
+  "inputs": [
+   {
+    "name": "initialOwner",
+    "type": "address",
+    "internalType": "address"
+   },
+   {
+    "name": "disableUpgrades",
+    "type": "bool",
+    "internalType": "bool"
+   },
+   {
+    "name": "allowAnyDevice",
+    "type": "bool",
+    "internalType": "bool"
+   },
+   {
+    "name": "initialDeviceId",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   },
+   {
+    "name": "initialComposeHash",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "deployAndRegisterApp",
+  "inputs": [
+   {
+    "name": "initialOwner",
+    "type": "address",
+    "internalType": "address"
+   },
+   {
+    "name": "disableUpgrades",
+    "type": "bool",
+    "internalType": "bool"
+   },
+   {
+    "name": "requireTcbUpToDate",
+    "type": "bool",
+    "internalType": "bool"
+   },
+   {
+    "name": "allowAnyDevice",
+    "type": "bool",
+    "internalType": "bool"
+   },
+   {
+    "name": "initialDeviceId",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   },
+   {
+    "name": "initialComposeHash",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "gatewayAppId",
+  "inputs": [],
+  "outputs": [
+   {
+    "name": "",
+    "type": "string",
+    "internalType": "string"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "initialize",
+  "inputs": [
+   {
+    "name": "initialOwner",
+    "type": "address",
+    "internalType": "address"
+   },
+   {
+    "name": "appImplementation_",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "isAppAllowed",
+  "inputs": [
+   {
+    "name": "bootInfo",
+    "type": "tuple",
+    "internalType": "struct IAppAuth.AppBootInfo",
+    "components": [
+     {
+      "name": "appId",
+      "type": "address",
+      "internalType": "address"
+     },
+     {
+      "name": "composeHash",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "instanceId",
+      "type": "address",
+      "internalType": "address"
+     },
+     {
+      "name": "deviceId",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "mrAggregated",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "mrSystem",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "osImageHash",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "tcbStatus",
+      "type": "string",
+      "internalType": "string"
+     },
+     {
+      "name": "advisoryIds",
+      "type": "string[]",
+      "internalType": "string[]"
+     }
+    ]
+   }
+  ],
+  "outputs": [
+   {
+    "name": "isAllowed",
+    "type": "bool",
+    "internalType": "bool"
+   },
+   {
+    "name": "reason",
+    "type": "string",
+    "internalType": "string"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "isKmsAllowed",
+  "inputs": [
+   {
+    "name": "bootInfo",
+    "type": "tuple",
+    "internalType": "struct IAppAuth.AppBootInfo",
+    "components": [
+     {
+      "name": "appId",
+      "type": "address",
+      "internalType": "address"
+     },
+     {
+      "name": "composeHash",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "instanceId",
+      "type": "address",
+      "internalType": "address"
+     },
+     {
+      "name": "deviceId",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "mrAggregated",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "mrSystem",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "osImageHash",
+      "type": "bytes32",
+      "internalType": "bytes32"
+     },
+     {
+      "name": "tcbStatus",
+      "type": "string",
+      "internalType": "string"
+     },
+     {
+      "name": "advisoryIds",
+      "type": "string[]",
+      "internalType": "string[]"
+     }
+    ]
+   }
+  ],
+  "outputs": [
+   {
+    "name": "isAllowed",
+    "type": "bool",
+    "internalType": "bool"
+   },
+   {
+    "name": "reason",
+    "type": "string",
+    "internalType": "string"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "kmsAllowedAggregatedMrs",
+  "inputs": [
+   {
+    "name": "mrAggregated",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [
+   {
+    "name": "",
+    "type": "bool",
+    "internalType": "bool"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "kmsAllowedDeviceIds",
+  "inputs": [
+   {
+    "name": "deviceId",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [
+   {
+    "name": "",
+    "type": "bool",
+    "internalType": "bool"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "kmsInfo",
+  "inputs": [],
+  "outputs": [
+   {
+    "name": "k256Pubkey",
+    "type": "bytes",
+    "internalType": "bytes"
+   },
+   {
+    "name": "caPubkey",
+    "type": "bytes",
+    "internalType": "bytes"
+   },
+   {
+    "name": "quote",
+    "type": "bytes",
+    "internalType": "bytes"
+   },
+   {
+    "name": "eventlog",
+    "type": "bytes",
+    "internalType": "bytes"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "owner",
+  "inputs": [],
+  "outputs": [
+   {
+    "name": "",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "pendingOwner",
+  "inputs": [],
+  "outputs": [
+   {
+    "name": "",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "proxiableUUID",
+  "inputs": [],
+  "outputs": [
+   {
+    "name": "",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "registerApp",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "registeredApps",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "outputs": [
+   {
+    "name": "",
+    "type": "bool",
+    "internalType": "bool"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "removeKmsAggregatedMr",
+  "inputs": [
+   {
+    "name": "mrAggregated",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "removeKmsDevice",
+  "inputs": [
+   {
+    "name": "deviceId",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "removeOsImageHash",
+  "inputs": [
+   {
+    "name": "osImageHash",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "renounceOwnership",
+  "inputs": [],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "restoreApp",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "revokeApp",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "revokedApps",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "outputs": [
+   {
+    "name": "",
+    "type": "bool",
+    "internalType": "bool"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "setAppImplementation",
+  "inputs": [
+   {
+    "name": "implementation",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "setGatewayAppId",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "string",
+    "internalType": "string"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "setKmsEventlog",
+  "inputs": [
+   {
+    "name": "eventlog",
+    "type": "bytes",
+    "internalType": "bytes"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "setKmsInfo",
+  "inputs": [
+   {
+    "name": "info",
+    "type": "tuple",
+    "internalType": "struct DstackKms.KmsInfo",
+    "components": [
+     {
+      "name": "k256Pubkey",
+      "type": "bytes",
+      "internalType": "bytes"
+     },
+     {
+      "name": "caPubkey",
+      "type": "bytes",
+      "internalType": "bytes"
+     },
+     {
+      "name": "quote",
+      "type": "bytes",
+      "internalType": "bytes"
+     },
+     {
+      "name": "eventlog",
+      "type": "bytes",
+      "internalType": "bytes"
+     }
+    ]
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "setKmsQuote",
+  "inputs": [
+   {
+    "name": "quote",
+    "type": "bytes",
+    "internalType": "bytes"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "supportsInterface",
+  "inputs": [
+   {
+    "name": "interfaceId",
+    "type": "bytes4",
+    "internalType": "bytes4"
+   }
+  ],
+  "outputs": [
+   {
+    "name": "",
+    "type": "bool",
+    "internalType": "bool"
+   }
+  ],
+  "stateMutability": "view"
+ },
+ {
+  "type": "function",
+  "name": "transferOwnership",
+  "inputs": [
+   {
+    "name": "newOwner",
+    "type": "address",
+    "internalType": "address"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "nonpayable"
+ },
+ {
+  "type": "function",
+  "name": "upgradeToAndCall",
+  "inputs": [
+   {
+    "name": "newImplementation",
+    "type": "address",
+    "internalType": "address"
+   },
+   {
+    "name": "data",
+    "type": "bytes",
+    "internalType": "bytes"
+   }
+  ],
+  "outputs": [],
+  "stateMutability": "payable"
+ },
+ {
+  "type": "event",
+  "name": "AppDeployedViaFactory",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   },
+   {
+    "name": "deployer",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "AppImplementationSet",
+  "inputs": [
+   {
+    "name": "implementation",
+    "type": "address",
+    "indexed": false,
+    "internalType": "address"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "AppRegistered",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "indexed": false,
+    "internalType": "address"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "AppRestored",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "AppRevoked",
+  "inputs": [
+   {
+    "name": "appId",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "GatewayAppIdSet",
+  "inputs": [
+   {
+    "name": "gatewayAppId",
+    "type": "string",
+    "indexed": false,
+    "internalType": "string"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "Initialized",
+  "inputs": [
+   {
+    "name": "version",
+    "type": "uint64",
+    "indexed": false,
+    "internalType": "uint64"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "KmsAggregatedMrAdded",
+  "inputs": [
+   {
+    "name": "mrAggregated",
+    "type": "bytes32",
+    "indexed": false,
+    "internalType": "bytes32"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "KmsAggregatedMrRemoved",
+  "inputs": [
+   {
+    "name": "mrAggregated",
+    "type": "bytes32",
+    "indexed": false,
+    "internalType": "bytes32"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "KmsDeviceAdded",
+  "inputs": [
+   {
+    "name": "deviceId",
+    "type": "bytes32",
+    "indexed": false,
+    "internalType": "bytes32"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "KmsDeviceRemoved",
+  "inputs": [
+   {
+    "name": "deviceId",
+    "type": "bytes32",
+    "indexed": false,
+    "internalType": "bytes32"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "KmsInfoSet",
+  "inputs": [
+   {
+    "name": "k256Pubkey",
+    "type": "bytes",
+    "indexed": false,
+    "internalType": "bytes"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "OsImageHashAdded",
+  "inputs": [
+   {
+    "name": "osImageHash",
+    "type": "bytes32",
+    "indexed": false,
+    "internalType": "bytes32"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "OsImageHashRemoved",
+  "inputs": [
+   {
+    "name": "osImageHash",
+    "type": "bytes32",
+    "indexed": false,
+    "internalType": "bytes32"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "OwnershipTransferStarted",
+  "inputs": [
+   {
+    "name": "previousOwner",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   },
+   {
+    "name": "newOwner",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "OwnershipTransferred",
+  "inputs": [
+   {
+    "name": "previousOwner",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   },
+   {
+    "name": "newOwner",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "PolicyChanged",
+  "inputs": [
+   {
+    "name": "actor",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   },
+   {
+    "name": "policy",
+    "type": "bytes32",
+    "indexed": true,
+    "internalType": "bytes32"
+   },
+   {
+    "name": "value",
+    "type": "bytes32",
+    "indexed": true,
+    "internalType": "bytes32"
+   },
+   {
+    "name": "enabled",
+    "type": "bool",
+    "indexed": false,
+    "internalType": "bool"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "event",
+  "name": "Upgraded",
+  "inputs": [
+   {
+    "name": "implementation",
+    "type": "address",
+    "indexed": true,
+    "internalType": "address"
+   }
+  ],
+  "anonymous": false
+ },
+ {
+  "type": "error",
+  "name": "AddressEmptyCode",
+  "inputs": [
+   {
+    "name": "target",
+    "type": "address",
+    "internalType": "address"
+   }
+  ]
+ },
+ {
+  "type": "error",
+  "name": "ERC1967InvalidImplementation",
+  "inputs": [
+   {
+    "name": "implementation",
+    "type": "address",
+    "internalType": "address"
+   }
+  ]
+ },
+ {
+  "type": "error",
+  "name": "ERC1967NonPayable",
+  "inputs": []
+ },
+ {
+  "type": "error",
+  "name": "FailedCall",
+  "inputs": []
+ },
+ {
+  "type": "error",
+  "name": "InvalidInitialization",
+  "inputs": []
+ },
+ {
+  "type": "error",
+  "name": "NotInitializing",
+  "inputs": []
+ },
+ {
+  "type": "error",
+  "name": "OwnableInvalidOwner",
+  "inputs": [
+   {
+    "name": "owner",
+    "type": "address",
+    "internalType": "address"
+   }
+  ]
+ },
+ {
+  "type": "error",
+  "name": "OwnableUnauthorizedAccount",
+  "inputs": [
+   {
+    "name": "account",
+    "type": "address",
+    "internalType": "address"
+   }
+  ]
+ },
+ {
+  "type": "error",
+  "name": "UUPSUnauthorizedCallContext",
+  "inputs": []
+ },
+ {
+  "type": "error",
+  "name": "UUPSUnsupportedProxiableUUID",
+  "inputs": [
+   {
+    "name": "slot",
+    "type": "bytes32",
+    "internalType": "bytes32"
+   }
+  ]
+ }
+] as const;
+
+export const dstackKmsCode = "0x60a060405230608052348015610013575f5ffd5b5061001c610021565b6100d3565b7ff0c57e16840df040f15088dc2f81fe391c3923bec73e23a9662efc9c229c6a00805468010000000000000000900460ff16156100715760405163f92ee8a960e01b815260040160405180910390fd5b80546001600160401b03908116146100d05780546001600160401b0319166001600160401b0390811782556040519081527fc7f505b2f371ae2175ee4913f4499e1f2633a7b5936321eed1cdaeb6115181d29060200160405180910390a15b50565b608051612bfe6100f95f395f81816118020152818161182b01526119940152612bfe5ff3fe608060405260043610610207575f3560e01c8063736ede7a116101135780639e6f31141161009d578063e067ec9d1161006d578063e067ec9d14610648578063e30c397814610667578063f2fde38b1461067b578063f6fe4f401461069a578063fd0ae7f0146106c8575f5ffd5b80639e6f3114146105ac578063a6c4cce9146105cb578063ad3cb1cc146105f9578063bdcde1ec14610629575f5ffd5b80638da5cb5b116100e35780638da5cb5b1461050b5780639425bac61461051f57806395f519311461053e5780639a4e1d181461055f5780639cb9c31f1461058d575f5ffd5b8063736ede7a1461049a57806379ba5097146104b95780637d025352146104cd5780638618169d146104ec575f5ffd5b80633971db27116101945780634d5922a1116101645780634d5922a1146103ef5780634f1ef2861461040e57806352d1902d146104215780635ac87e2214610443578063715018a614610486575f5ffd5b80633971db27146103735780633ceaaa11146103925780633e32d346146103b1578063485cc955146103d0575f5ffd5b806317a1d80f116101da57806317a1d80f146102b257806318c1ecb2146102d15780631e079198146102f057806325a992da1461031d5780632adee48d14610354575f5ffd5b806301ffc9a71461020b57806306a3ae961461023f578063091770631461026057806313eb977014610284575b5f5ffd5b348015610216575f5ffd5b5061022a610225366004611e55565b6106e7565b60405190151581526020015b60405180910390f35b34801561024a575f5ffd5b5061025e610259366004611e83565b61071d565b005b34801561026b575f5ffd5b506102746107a6565b6040516102369493929190611ee7565b34801561028f575f5ffd5b5061022a61029e366004611e83565b60076020525f908152604090205460ff1681565b3480156102bd575f5ffd5b5061025e6102cc366004611f4e565b6109d9565b3480156102dc575f5ffd5b5061025e6102eb366004611fab565b6109e2565b3480156102fb575f5ffd5b5061030f61030a366004611fe9565b6109fc565b604051610236929190612020565b348015610328575f5ffd5b5060095461033c906001600160a01b031681565b6040516001600160a01b039091168152602001610236565b34801561035f575f5ffd5b5061025e61036e366004611e83565b610bdf565b34801561037e575f5ffd5b5061025e61038d366004611fab565b610c61565b34801561039d575f5ffd5b5061025e6103ac366004611f4e565b610cf7565b3480156103bc575f5ffd5b5061025e6103cb366004611e83565b610d63565b3480156103db575f5ffd5b5061025e6103ea366004612042565b610de9565b3480156103fa575f5ffd5b5061025e610409366004611e83565b610ef9565b61025e61041c3660046120dd565b610f7f565b34801561042c575f5ffd5b50610435610f9a565b604051908152602001610236565b34801561044e575f5ffd5b5061022a61045d366004611f4e565b6001600160a01b03165f9081525f516020612b725f395f51905f52602052604090205460ff1690565b348015610491575f5ffd5b5061025e610fb5565b3480156104a5575f5ffd5b5061025e6104b4366004611fab565b610fc8565b3480156104c4575f5ffd5b5061025e610fdd565b3480156104d8575f5ffd5b5061025e6104e7366004612167565b611022565b3480156104f7575f5ffd5b5061033c6105063660046121aa565b6110b6565b348015610516575f5ffd5b5061033c6110cf565b34801561052a575f5ffd5b5061025e610539366004611e83565b611103565b348015610549575f5ffd5b50610552611185565b60405161023691906121ff565b34801561056a575f5ffd5b5061022a610579366004611e83565b60086020525f908152604090205460ff1681565b348015610598575f5ffd5b5061033c6105a7366004612211565b611211565b3480156105b7575f5ffd5b5061025e6105c6366004611e83565b61122b565b3480156105d6575f5ffd5b5061022a6105e5366004611f4e565b60056020525f908152604090205460ff1681565b348015610604575f5ffd5b50610552604051806040016040528060058152602001640352e302e360dc1b81525081565b348015610634575f5ffd5b5061025e610643366004611f4e565b6112ad565b348015610653575f5ffd5b5061030f610662366004611fe9565b61133a565b348015610672575f5ffd5b5061033c6114c0565b348015610686575f5ffd5b5061025e610695366004611f4e565b6114e8565b3480156106a5575f5ffd5b5061022a6106b4366004611e83565b60066020525f908152604090205460ff1681565b3480156106d3575f5ffd5b5061025e6106e2366004611f4e565b61156d565b5f6001600160e01b031982166303c0f23360e31b148061071757506301ffc9a760e01b6001600160e01b03198316145b92915050565b6107256115fe565b5f8181526008602052604090819020805460ff19166001179055517f4911843506849c85a5ca6e6e2c01eed2d3ab86baba619517a2aad9d5ab2aeff29061076f9083815260200190565b60405180910390a16107a37fbc0346dd2a1caffcfdf89515e8a3ad921515d32b39d8e28334b87bd5a1bdb6aa826001611630565b50565b5f805481906107b490612279565b80601f01602080910402602001604051908101604052809291908181526020018280546107e090612279565b801561082b5780601f106108025761010080835404028352916020019161082b565b820191905f5260205f20905b81548152906001019060200180831161080e57829003601f168201915b50505050509080600101805461084090612279565b80601f016020809104026020016040519081016040528092919081815260200182805461086c90612279565b80156108b75780601f1061088e576101008083540402835291602001916108b7565b820191905f5260205f20905b81548152906001019060200180831161089a57829003601f168201915b5050505050908060020180546108cc90612279565b80601f01602080910402602001604051908101604052809291908181526020018280546108f890612279565b80156109435780601f1061091a57610100808354040283529160200191610943565b820191905f5260205f20905b81548152906001019060200180831161092657829003601f168201915b50505050509080600301805461095890612279565b80601f016020809104026020016040519081016040528092919081815260200182805461098490612279565b80156109cf5780601f106109a6576101008083540402835291602001916109cf565b820191905f5260205f20905b8154815290600101906020018083116109b257829003601f168201915b5050505050905084565b6107a38161167c565b6109ea6115fe565b60026109f7828483612307565b505050565b5f6060600582610a0f6020860186611f4e565b6001600160a01b0316815260208101919091526040015f205460ff16610a61575050604080518082019091526012815271105c1c081b9bdd081c9959da5cdd195c995960721b60208201525f92909150565b5f516020612b725f395f51905f525f610a7d6020860186611f4e565b6001600160a01b0316815260208101919091526040015f205460ff1615610acc57505060408051808201909152600e81526d105c1c081a5cc81c995d9bdad95960921b60208201525f92909150565b60c08301355f9081526008602052604090205460ff16610b1d57505060408051808201909152601781527613d4c81a5b5859d9481a5cc81b9bdd08185b1b1bddd959604a1b60208201525f92909150565b610b2a6020840184611f4e565b6001600160a01b03163b5f03610b5d575f604051806060016040528060238152602001612bdb6023913991509150915091565b610b6a6020840184611f4e565b6001600160a01b0316631e079198846040518263ffffffff1660e01b8152600401610b9591906124cf565b5f60405180830381865afa158015610baf573d5f5f3e3d5ffd5b505050506040513d5f823e601f3d908101601f19168201604052610bd6919081019061259b565b91509150915091565b610be76115fe565b5f8181526006602052604090819020805460ff19169055517f54cd662e41eec7ddf0f32f034b2533e481b471dd3ea978222d609ec8fffb1bb090610c2e9083815260200190565b60405180910390a16107a37f22cfb8b3fc209be958082ecee5badccf8f7ab55e79ec93f5ac413a164feb98ea825f611630565b610c696115fe565b6004610c76828483612307565b507f5b2b64f770ea5266055ebd3ebf205ef06cbfa738e62684edf0e28356e34acf068282604051610ca8929190612622565b60405180910390a1610cf37f6061a738ec69c97ed6ae96633751763d1291f32a6ef6515845ad8ddefda35ec68383604051610ce4929190612635565b60405180910390206001611630565b5050565b610cff6115fe565b6001600160a01b038116610d5a5760405162461bcd60e51b815260206004820152601e60248201527f496e76616c696420696d706c656d656e746174696f6e2061646472657373000060448201526064015b60405180910390fd5b6107a381611743565b610d6b6115fe565b5f8181526006602052604090819020805460ff19166001179055517f68615a0b92795750b3d180ff73429e1291d225e449eee954a567b91104fd983790610db59083815260200190565b60405180910390a16107a37f22cfb8b3fc209be958082ecee5badccf8f7ab55e79ec93f5ac413a164feb98ea826001611630565b5f610df26117be565b805490915060ff600160401b82041615906001600160401b03165f81158015610e185750825b90505f826001600160401b03166001148015610e335750303b155b905081158015610e41575080155b15610e5f5760405163f92ee8a960e01b815260040160405180910390fd5b845467ffffffffffffffff191660011785558315610e8957845460ff60401b1916600160401b1785555b610e92876117e6565b6001600160a01b03861615610eaa57610eaa86611743565b8315610ef057845460ff60401b19168555604051600181527fc7f505b2f371ae2175ee4913f4499e1f2633a7b5936321eed1cdaeb6115181d29060200160405180910390a15b50505050505050565b610f016115fe565b5f8181526007602052604090819020805460ff19166001179055517ff2b290637b1193e12eb38ab32b986303639b1687cc2cd1e25f993e6eae2f404190610f4b9083815260200190565b60405180910390a16107a37f1a2d46e254225ae2e84638f6fcb742191317930982ce206e0917877506edc3a0826001611630565b610f876117f7565b610f908261189b565b610cf382826118cd565b5f610fa3611989565b505f516020612bbb5f395f51905f5290565b610fbd6115fe565b610fc65f6119d2565b565b610fd06115fe565b60036109f7828483612307565b3380610fe76114c0565b6001600160a01b0316146110195760405163118cdaa760e01b81526001600160a01b0382166004820152602401610d51565b6107a3816119d2565b61102a6115fe565b805f6110368282612686565b507f77cdad119a452bbd96c45635758fc4af8a6bde3deaccf3fada634ddf9a16270690506110648280612644565b604051611072929190612622565b60405180910390a16107a37fadc23d82fa8b20f02103a2405c452d2446e5a589f0182bd71f6d87e3357fbe656110a88380612644565b604051610ce4929190612635565b5f6110c586865f878787611a0a565b9695505050505050565b5f807f9016d09d72d40fdae2fd8ceac6b6234c7706214fd39c1cd1e609a0528c1993005b546001600160a01b031692915050565b61110b6115fe565b5f8181526008602052604090819020805460ff19169055517f99b3cee95daf3138d0c982299cd0264f5b7a61aa629b42b92f3ec8966aa7f6fe906111529083815260200190565b60405180910390a16107a37fbc0346dd2a1caffcfdf89515e8a3ad921515d32b39d8e28334b87bd5a1bdb6aa825f611630565b6004805461119290612279565b80601f01602080910402602001604051908101604052809291908181526020018280546111be90612279565b80156112095780601f106111e057610100808354040283529160200191611209565b820191905f5260205f20905b8154815290600101906020018083116111ec57829003601f168201915b505050505081565b5f611220878787878787611a0a565b979650505050505050565b6112336115fe565b5f8181526007602052604090819020805460ff19169055517f1a9888a45e3df8b7e6bb3090747d598d2a0d78e61388161a90799f54df8f44349061127a9083815260200190565b60405180910390a16107a37f1a2d46e254225ae2e84638f6fcb742191317930982ce206e0917877506edc3a0825f611630565b6112b56115fe565b6001600160a01b0381165f8181525f516020612b725f395f51905f526020526040808220805460ff19169055517f34c48196ce353e1ff49de34876516f56ba4105e3edf582d5b18c82eec5f53c5f9190a26107a37f50441ba482131d86e512928b2d970b958a497b21083ec99fb9351ba9127ef70f6001600160a01b0383165f611630565b5f60607f8dd11fcce5839087111530125177803569655488ae47b1f980ef0b1a711bf07c61136b60e0850185612644565b604051611379929190612635565b6040518091039020146113c357505060408051808201909152601c81527f54434220737461747573206973206e6f7420757020746f20646174650000000060208201525f92909150565b60c08301355f9081526008602052604090205460ff1661141457505060408051808201909152601781527613d4c81a5b5859d9481a5cc81b9bdd08185b1b1bddd959604a1b60208201525f92909150565b60808301355f9081526006602052604090205460ff1661146b57505060408051808201909152601981527f41676772656761746564204d52206e6f7420616c6c6f7765640000000000000060208201525f92909150565b60608301355f9081526007602052604090205460ff166114a8575f604051806060016040528060298152602001612b926029913991509150915091565b505060408051602081019091525f8152600192909150565b5f807f237e158222e3e6968b72b9db0d8043aacf074ad9f650f0d1606b4d82ee432c006110f3565b6114f06115fe565b7f237e158222e3e6968b72b9db0d8043aacf074ad9f650f0d1606b4d82ee432c0080546001600160a01b0319166001600160a01b03831690811782556115346110cf565b6001600160a01b03167f38d16b8cac22d99fc7c124b9cd0de2d3fa1faef420bfe791d8c362d765e2270060405160405180910390a35050565b6115756115fe565b6001600160a01b0381165f8181525f516020612b725f395f51905f526020526040808220805460ff19166001179055517f1dfc67310a53bbdf3a121956a78c94d3592b420ac0966b5da6871caf9e8b4f399190a26107a37f50441ba482131d86e512928b2d970b958a497b21083ec99fb9351ba9127ef70f6001600160a01b0383166001611630565b336116076110cf565b6001600160a01b031614610fc65760405163118cdaa760e01b8152336004820152602401610d51565b8183336001600160a01b03167f341d3bc64e32172fc5bcf27b0f7f69dc5adc19af64b7aa1dee361e5883c323758460405161166f911515815260200190565b60405180910390a4505050565b6001600160a01b0381166116c35760405162461bcd60e51b815260206004820152600e60248201526d125b9d985b1a5908185c1c08125160921b6044820152606401610d51565b6001600160a01b0381165f81815260056020908152604091829020805460ff1916600117905590519182527f0d540ad8f39e07d19909687352b9fa017405d93c91a6760981fbae9cf28bfef7910160405180910390a16107a37f1a61f88f2e67632c1bf4321c88aec40bbf788e2b1a14b69f1186e6a3a31d902882611ba6565b600980546001600160a01b0319166001600160a01b0383169081179091556040519081527f08bb433f12b5fd81d2d5e0deeb3b4d28371781ddbd80e9d053e7468d2b1aa82d9060200160405180910390a16107a37feec6b85dea30e3cb63f324855a4722f1bf23ddd4c142a551610e18744a19373482611ba6565b5f807ff0c57e16840df040f15088dc2f81fe391c3923bec73e23a9662efc9c229c6a00610717565b6117ee611bbb565b6107a381611be0565b306001600160a01b037f000000000000000000000000000000000000000000000000000000000000000016148061187d57507f00000000000000000000000000000000000000000000000000000000000000006001600160a01b03166118715f516020612bbb5f395f51905f52546001600160a01b031690565b6001600160a01b031614155b15610fc65760405163703e46dd60e11b815260040160405180910390fd5b6118a36115fe565b6107a37fdd3079240d4e002c905dcbcaf6b06d77e782afb127bbb837120b8c7fc6703da382611ba6565b816001600160a01b03166352d1902d6040518163ffffffff1660e01b8152600401602060405180830381865afa925050508015611927575060408051601f3d908101601f19168201909252611924918101906127a2565b60015b61194f57604051634c9c8ce360e01b81526001600160a01b0383166004820152602401610d51565b5f516020612bbb5f395f51905f52811461197f57604051632a87526960e21b815260048101829052602401610d51565b6109f78383611c11565b306001600160a01b037f00000000000000000000000000000000000000000000000000000000000000001614610fc65760405163703e46dd60e11b815260040160405180910390fd5b7f237e158222e3e6968b72b9db0d8043aacf074ad9f650f0d1606b4d82ee432c0080546001600160a01b0319168155610cf382611c66565b6009545f906001600160a01b0316611a645760405162461bcd60e51b815260206004820181905260248201527f44737461636b41707020696d706c656d656e746174696f6e206e6f74207365746044820152606401610d51565b6001600160a01b038716611ab25760405162461bcd60e51b8152602060048201526015602482015274496e76616c6964206f776e6572206164647265737360581b6044820152606401610d51565b6040516001600160a01b038816602482015286151560448201528515156064820152841515608482015260a4810184905260c481018390525f9060e40160408051601f198184030181529181526020820180516001600160e01b0316639ed2819360e01b17905260095490519192506001600160a01b0316908290611b3690611e48565b611b419291906127b9565b604051809103905ff080158015611b5a573d5f5f3e3d5ffd5b509150611b668261167c565b60405133906001600160a01b038416907ffd86d7f6962eba3b7a3bf9129c06c0b2f885e1c61ef2c9f0dbb856be0deefdee905f90a3509695505050505050565b610cf3826001600160a01b0383166001611630565b611bc3611cd6565b610fc657604051631afcd79f60e31b815260040160405180910390fd5b611be8611bbb565b6001600160a01b03811661101957604051631e4fbdf760e01b81525f6004820152602401610d51565b611c1a82611cef565b6040516001600160a01b038316907fbc7cd75a20ee27fd9adebab32041f755214dbc6bffa90cc0225b39da2e5c2d3b905f90a2805115611c5e576109f78282611d52565b610cf3611df2565b7f9016d09d72d40fdae2fd8ceac6b6234c7706214fd39c1cd1e609a0528c19930080546001600160a01b031981166001600160a01b03848116918217845560405192169182907f8be0079c531659141344cd1fd0a4f28419497f9722a3daafe3b4186f6b6457e0905f90a3505050565b5f611cdf6117be565b54600160401b900460ff16919050565b806001600160a01b03163b5f03611d2457604051634c9c8ce360e01b81526001600160a01b0382166004820152602401610d51565b5f516020612bbb5f395f51905f5280546001600160a01b0319166001600160a01b0392909216919091179055565b60605f611d5f8484611e11565b9050808015611d8057505f3d1180611d8057505f846001600160a01b03163b115b15611d9557611d8d611e24565b915050610717565b8015611dbf57604051639996b31560e01b81526001600160a01b0385166004820152602401610d51565b3d15611dd257611dcd611e3d565b611deb565b60405163d6bda27560e01b815260040160405180910390fd5b5092915050565b3415610fc65760405163b398979f60e01b815260040160405180910390fd5b5f5f5f835160208501865af49392505050565b6040513d81523d5f602083013e3d602001810160405290565b6040513d5f823e3d81fd5b610395806127dd83390190565b5f60208284031215611e65575f5ffd5b81356001600160e01b031981168114611e7c575f5ffd5b9392505050565b5f60208284031215611e93575f5ffd5b5035919050565b5f5b83811015611eb4578181015183820152602001611e9c565b50505f910152565b5f8151808452611ed3816020860160208601611e9a565b601f01601f19169290920160200192915050565b608081525f611ef96080830187611ebc565b8281036020840152611f0b8187611ebc565b90508281036040840152611f1f8186611ebc565b905082810360608401526112208185611ebc565b80356001600160a01b0381168114611f49575f5ffd5b919050565b5f60208284031215611f5e575f5ffd5b611e7c82611f33565b5f5f83601f840112611f77575f5ffd5b5081356001600160401b03811115611f8d575f5ffd5b602083019150836020828501011115611fa4575f5ffd5b9250929050565b5f5f60208385031215611fbc575f5ffd5b82356001600160401b03811115611fd1575f5ffd5b611fdd85828601611f67565b90969095509350505050565b5f60208284031215611ff9575f5ffd5b81356001600160401b0381111561200e575f5ffd5b82016101208185031215611e7c575f5ffd5b8215158152604060208201525f61203a6040830184611ebc565b949350505050565b5f5f60408385031215612053575f5ffd5b61205c83611f33565b915061206a60208401611f33565b90509250929050565b634e487b7160e01b5f52604160045260245ffd5b604051601f8201601f191681016001600160401b03811182821017156120af576120af612073565b604052919050565b5f6001600160401b038211156120cf576120cf612073565b50601f01601f191660200190565b5f5f604083850312156120ee575f5ffd5b6120f783611f33565b915060208301356001600160401b03811115612111575f5ffd5b8301601f81018513612121575f5ffd5b803561213461212f826120b7565b612087565b818152866020838501011115612148575f5ffd5b816020840160208301375f602083830101528093505050509250929050565b5f60208284031215612177575f5ffd5b81356001600160401b0381111561218c575f5ffd5b820160808185031215611e7c575f5ffd5b80151581146107a3575f5ffd5b5f5f5f5f5f60a086880312156121be575f5ffd5b6121c786611f33565b945060208601356121d78161219d565b935060408601356121e78161219d565b94979396509394606081013594506080013592915050565b602081525f611e7c6020830184611ebc565b5f5f5f5f5f5f60c08789031215612226575f5ffd5b61222f87611f33565b9550602087013561223f8161219d565b9450604087013561224f8161219d565b9350606087013561225f8161219d565b9598949750929560808101359460a0909101359350915050565b600181811c9082168061228d57607f821691505b6020821081036122ab57634e487b7160e01b5f52602260045260245ffd5b50919050565b601f8211156109f757828211156109f757805f5260205f20601f840160051c60208510156122dc57505f5b90810190601f840160051c035f5b818110156122ff575f838201556001016122ea565b505050505050565b6001600160401b0383111561231e5761231e612073565b6123328361232c8354612279565b836122b1565b5f601f841160018114612363575f851561234c5750838201355b5f19600387901b1c1916600186901b1783556123ba565b5f83815260208120601f198716915b828110156123925786850135825560209485019460019092019101612372565b50868210156123ae575f1960f88860031b161c19848701351681555b505060018560011b0183555b5050505050565b5f5f8335601e198436030181126123d6575f5ffd5b83016020810192503590506001600160401b038111156123f4575f5ffd5b803603821315611fa4575f5ffd5b81835281816020850137505f828201602090810191909152601f909101601f19169091010190565b5f5f8335601e1984360301811261243f575f5ffd5b83016020810192503590506001600160401b0381111561245d575f5ffd5b8060051b3603821315611fa4575f5ffd5b5f8383855260208501945060208460051b820101835f5b868110156124c357838303601f190188526124a082876123c1565b6124ab858284612402565b60209a8b019a90955093909301925050600101612485565b50909695505050505050565b602081526124f0602082016124e384611f33565b6001600160a01b03169052565b5f5f602084013590508060408401525061250c60408401611f33565b6001600160a01b038116606084015250606083013560808381019190915283013560a08084019190915283013560c08084019190915283013560e08084019190915261255a908401846123c1565b61012061010085015261257261014085018284612402565b91505061258361010085018561242a565b848303601f19016101208601526110c583828461246e565b5f5f604083850312156125ac575f5ffd5b82516125b78161219d565b60208401519092506001600160401b038111156125d2575f5ffd5b8301601f810185136125e2575f5ffd5b80516125f061212f826120b7565b818152866020838501011115612604575f5ffd5b612615826020830160208601611e9a565b8093505050509250929050565b602081525f61203a602083018486612402565b818382375f9101908152919050565b5f5f8335601e19843603018112612659575f5ffd5b8301803591506001600160401b03821115612672575f5ffd5b602001915036819003821315611fa4575f5ffd5b6126908283612644565b6001600160401b038111156126a7576126a7612073565b6126bb816126b58554612279565b856122b1565b5f601f8211600181146126ec575f83156126d55750838201355b5f19600385901b1c1916600184901b178555612743565b5f85815260208120601f198516915b8281101561271b57868501358255602094850194600190920191016126fb565b5084821015612737575f1960f88660031b161c19848701351681555b505060018360011b0185555b505050506127546020830183612644565b612762818360018601612307565b50506127716040830183612644565b61277f818360028601612307565b505061278e6060830183612644565b61279c818360038601612307565b50505050565b5f602082840312156127b2575f5ffd5b5051919050565b6001600160a01b03831681526040602082018190525f9061203a90830184611ebc56fe608060405260405161039538038061039583398101604081905261002291610238565b8051610041576040516330a289cf60e21b815260040160405180910390fd5b61004b8282610052565b505061031c565b61005b826100b0565b6040516001600160a01b038316907fbc7cd75a20ee27fd9adebab32041f755214dbc6bffa90cc0225b39da2e5c2d3b905f90a28051156100a45761009f828261012b565b505050565b6100ac6101cc565b5050565b806001600160a01b03163b5f036100ea57604051634c9c8ce360e01b81526001600160a01b03821660048201526024015b60405180910390fd5b7f360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc80546001600160a01b0319166001600160a01b0392909216919091179055565b60605f61013884846101ed565b905080801561015957505f3d118061015957505f846001600160a01b03163b115b1561016e57610166610200565b9150506101c6565b801561019857604051639996b31560e01b81526001600160a01b03851660048201526024016100e1565b3d156101ab576101a6610219565b6101c4565b60405163d6bda27560e01b815260040160405180910390fd5b505b92915050565b34156101eb5760405163b398979f60e01b815260040160405180910390fd5b565b5f5f5f835160208501865af49392505050565b6040513d81523d5f602083013e3d602001810160405290565b6040513d5f823e3d81fd5b634e487b7160e01b5f52604160045260245ffd5b5f5f60408385031215610249575f5ffd5b82516001600160a01b038116811461025f575f5ffd5b60208401519092506001600160401b0381111561027a575f5ffd5b8301601f8101851361028a575f5ffd5b80516001600160401b038111156102a3576102a3610224565b604051601f8201601f19908116603f011681016001600160401b03811182821017156102d1576102d1610224565b6040528181528282016020018710156102e8575f5ffd5b5f5b82811015610306576020818501810151838301820152016102ea565b505f602083830101528093505050509250929050565b606d806103285f395ff3fe6080604052600a600c565b005b60186014601a565b6050565b565b5f604b7f360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc546001600160a01b031690565b905090565b365f5f375f5f365f845af43d5f5f3e8080156069573d5ff35b3d5ffd48fcbfbe60fd3a6df751e24974bf9b8524d7ae6519acd13798373eb4b7ea3e004b4d53206973206e6f7420616c6c6f77656420746f20626f6f74206f6e207468697320646576696365360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc417070206e6f74206465706c6f796564206f7220696e76616c69642061646472657373" as const;

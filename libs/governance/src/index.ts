@@ -1,0 +1,10 @@
+/** Who may boot what: requests, policies, decisions. `@dstack/governance/chain` talks to contracts. */
+export { GovernanceError } from "./errors.ts";
+export type { GovernanceErrorCode } from "./errors.ts";
+export { parseBootInfo } from "./boot-info.ts";
+export type { BootInfo, BootKind, Decision } from "./boot-info.ts";
+export { comparable, DENY_ALL, parseAuthConfig } from "./file-policy/auth-config.ts";
+export type { AppRule, AuthConfig, DeviceRule, ReadConfig } from "./file-policy/auth-config.ts";
+export { decide } from "./file-policy/decide.ts";
+export { readSwitches } from "./file-policy/switches.ts";
+export type { Switches } from "./file-policy/switches.ts";
