@@ -14,6 +14,7 @@ export type KmsErrorCode =
   | "image-mismatch"
   | "measurement-mismatch"
   | "not-development"
+  | "stopped"
   | "usage";
 
 /** Every refusal of this service that is not an RPC answer by itself. Match on `code`, never on the text. */

@@ -1,4 +1,5 @@
 import { readdir } from "node:fs/promises";
+import { KmsError } from "../errors.ts";
 
 /** The seven files without which a KMS cannot serve, in the order in which they are put in place: roots last. */
 export const KEY_FILES = ["tmp-ca.crt", "root-ca.crt", "rpc.crt", "rpc.key", "tmp-ca.key", "root-ca.key", "root-k256.key"] as const;
@@ -32,4 +33,10 @@ export async function keyFolderState(folder: string): Promise<KeyFolderState> {
   const missing = KEY_FILES.filter((name) => !names.has(name));
   if (missing.length === 0) return { kind: "complete" };
   return present.length === 0 ? { kind: "empty" } : { kind: "partial", present, missing };
+}
+
+/** @throws KmsError `not-bootstrapped` while the set of keys is not whole */
+export async function requireKeys(folder: string): Promise<void> {
+  const { kind } = await keyFolderState(folder);
+  if (kind !== "complete") throw new KmsError("not-bootstrapped", "there are no keys yet: bootstrap this KMS, or onboard it from another one, before you finish");
 }

@@ -1,0 +1,98 @@
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { once } from "node:events";
+import { mount, startHttpServer, type HttpExchange, type HttpRoute } from "@dstack/rpc";
+import { KmsError } from "../errors.ts";
+import { requireKeys } from "../keys/key-files.ts";
+import { pageRoutes } from "./setup-page.ts";
+import type { SetUpOptions } from "./set-up.ts";
+
+/** Requests of this listener are a domain and a URL. */
+const BODY_LIMIT_BYTES = 64 * 1024;
+const MAX_CONNECTIONS = 256;
+
+/**
+ * Serves page and service of the set-up over plain HTTP until they are finished, or until the signal.
+ * As in released versions they are open to whoever reaches them, unless a token is asked for (#610, #611).
+ */
+export async function serveSetUp(options: Pick<SetUpOptions, "config" | "log" | "service" | "print" | "signal">): Promise<void> {
+  const { log, signal, print } = options;
+  const { listen, requireToken, siteName } = options.config.setUp;
+  const { keyFolder } = options.config;
+  const finished = new AbortController();
+  const finish = async (): Promise<void> => {
+    await requireKeys(keyFolder);
+    // After the answer: the caller is still waiting for it.
+    setImmediate(() => finished.abort());
+  };
+  const token = requireToken ? randomBytes(16).toString("hex") : undefined;
+  const service = options.service(finish);
+  const server = await startHttpServer({
+    listen,
+    log,
+    maxConnections: MAX_CONNECTIONS,
+    requestTimeoutMs: 90_000,
+    headers: { "cache-control": "no-store" },
+    guard: (exchange) => Promise.resolve(admit(exchange, token)),
+    mounts: [mount("/prpc/", { ...service, routes: service.routes.map((row) => ({ ...row, bodyLimitBytes: BODY_LIMIT_BYTES })) })],
+    routes: [
+      ...pageRoutes({ siteName, tokenRequired: token !== undefined, keyFolder }),
+      finishRoute(finish),
+      { verbs: ["GET"], path: "/health", handle: ({ response }) => Promise.resolve(send(response, 200, "OK")) },
+    ],
+  });
+  try {
+    log.warn({ address: server.address, tokenRequired: token !== undefined }, "no keys yet: waiting for an operator to bootstrap or onboard on the set-up page");
+    if (token !== undefined) print(`dstack-kms set-up: open http://${server.address}/#token=${token} or send "Authorization: Bearer ${token}"`);
+    const end = AbortSignal.any([finished.signal, signal]);
+    if (!end.aborted) await once(end, "abort");
+  } finally {
+    await server.close();
+  }
+  if (signal.aborted) throw new KmsError("stopped", "stopped during the set-up", { cause: signal.reason });
+}
+
+const finishRoute = (finish: () => Promise<void>): HttpRoute => ({
+  verbs: ["GET", "POST"],
+  path: "/finish",
+  handle: async ({ response }) => {
+    try {
+      await finish();
+    } catch (error) {
+      if (!(error instanceof KmsError)) throw error;
+      return send(response, 400, error.message);
+    }
+    response.setHeader("connection", "close");
+    send(response, 200, "OK");
+  },
+});
+
+/** What anybody may load: the page itself says nothing and does nothing without the rest. */
+const isOpen = (path: string): boolean => path === "/" || path === "/health" || path.startsWith("/page/");
+
+/** Refuses who has no token, and pages of other sites in an operator's browser. */
+function admit({ request, response, url }: HttpExchange, token: string | undefined): boolean {
+  if (isOpen(url.pathname)) return true;
+  if (!isSameSite(request)) {
+    send(response, 403, "refused: this request comes from a page of another site");
+    return false;
+  }
+  if (token === undefined || isSame(/^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "", token)) return true;
+  response.setHeader("www-authenticate", 'Bearer realm="dstack-kms set-up"');
+  send(response, 401, 'the set-up token is missing or wrong: send "Authorization: Bearer <token>" with the token that this KMS printed at start');
+  return false;
+}
+
+/** Programs send neither header; browsers send both, and pages cannot forge them. */
+function isSameSite({ headers }: IncomingMessage): boolean {
+  if (!["same-origin", "none", undefined].includes(headers["sec-fetch-site"] as string | undefined)) return false;
+  const { origin } = headers;
+  return origin === undefined || (URL.canParse(origin) && new URL(origin).host === headers.host);
+}
+
+const isSame = (a: string, b: string): boolean => timingSafeEqual(digest(a), digest(b));
+const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+
+function send(response: ServerResponse, status: number, text: string): void {
+  response.writeHead(status, { "content-type": "text/plain; charset=utf-8", "content-length": Buffer.byteLength(text) }).end(text);
+}
