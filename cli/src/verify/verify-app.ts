@@ -5,6 +5,7 @@ import { fail, intelTrustAnchor, notApplicable, notBound, pass, trustAnchorFromP
 import { CollateralFetcher, verifyAttestation } from "@dstack/attest/node";
 import { readTextIfExists } from "@dstack/files";
 import type { StackLayout } from "../stack/layout.ts";
+import { collateralCacheFolder, collateralPinFolder } from "./collateral-folders.ts";
 import { fetchEvidence, type Evidence } from "./evidence.ts";
 import { imageChecks } from "./image-checks.ts";
 
@@ -47,7 +48,7 @@ export async function verifyApp(layout: StackLayout, env: NodeJS.ProcessEnv, opt
   const evidence = await fetchEvidence({ appUrl, caFile, nonce: randomBytes(32), agentPort: AGENT_PORT, timeoutMs: 60_000 });
   const trustAnchor = rootFile === undefined ? intelTrustAnchor() : trustAnchorFromPem(await readFile(rootFile, "utf8"));
   const verification = await verifyAttestation(evidence.attestation, {
-    collateralSource: new CollateralFetcher({ pccsUrl }),
+    collateralSource: new CollateralFetcher({ endpoints: [pccsUrl], trustAnchor, cacheFolder: collateralCacheFolder(env), pinFolder: collateralPinFolder(env) }),
     now: Math.floor(options.now.getTime() / 1000),
     trustAnchor,
     expectedReportData: evidence.expectedReportData,

@@ -1,5 +1,6 @@
 import { equalBytes, parseHex, toHex } from "@dstack/bytes";
-import { readPem } from "@dstack/der";
+import { contextTag, readChildren, readDer, readPem } from "@dstack/der";
+import type { DerElement } from "@dstack/der";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { p256Point, parseCertificate } from "./certificate.ts";
 import { AttestError } from "./errors.ts";
@@ -14,6 +15,8 @@ export interface TrustAnchor {
   readonly serial: string;
   readonly notBefore: number;
   readonly notAfter: number;
+  /** Where the root says its own revocation list is, for servers that do not serve it. */
+  readonly crlUrl?: string;
 }
 
 /** SHA-256 of the DER of Intel's SGX root CA (CN "Intel SGX Root CA", valid to 2049-12-31). */
@@ -48,8 +51,27 @@ export function sameAnchor(a: TrustAnchor, b: TrustAnchor): boolean {
 }
 
 function anchorOf(der: Uint8Array, kind: TrustAnchor["kind"]): TrustAnchor {
-  const { subject, publicKeyInfo, serial, notBefore, notAfter } = parseCertificate(der);
-  return { kind, subject, publicKey: p256Point(publicKeyInfo), serial, notBefore, notAfter };
+  const { subject, publicKeyInfo, serial, notBefore, notAfter, extensions } = parseCertificate(der);
+  const points = extensions.get(CRL_DISTRIBUTION_POINTS);
+  const crlUrl = points === undefined ? undefined : firstUrl(readDer(points.value, "CRL distribution points"), 0);
+  return { kind, subject, publicKey: p256Point(publicKeyInfo), serial, notBefore, notAfter, ...(crlUrl === undefined ? {} : { crlUrl }) };
+}
+
+const CRL_DISTRIBUTION_POINTS = "2.5.29.31";
+const URL_TAG = contextTag(6, false);
+
+/** RFC 5280 4.2.1.13: list of {[0] {[0] names}}; the first name that is an http or https URL. */
+function firstUrl(element: DerElement, depth: number): string | undefined {
+  if (element.tag === URL_TAG) {
+    const text = new TextDecoder().decode(element.content);
+    return /^https?:\/\/[\x21-\x7e]+$/.test(text) ? text : undefined;
+  }
+  if ((element.tag & 0x20) === 0 || depth === 4) return undefined;
+  for (const child of readChildren(element, "CRL distribution points")) {
+    const found = firstUrl(child, depth + 1);
+    if (found !== undefined) return found;
+  }
+  return undefined;
 }
 
 const INTEL_ROOT_DER = [

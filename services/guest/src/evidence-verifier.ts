@@ -21,10 +21,12 @@ export function evidenceVerifier(options: EvidenceVerifierOptions): EvidenceVeri
   return async (attestation, expected) => {
     const [{ CollateralFetcher, verifyAttestation }, { intelTrustAnchor, trustAnchorFromPem }] = await Promise.all([import("@dstack/attest/node"), import("@dstack/attest")]);
     const developmentRoot = options.isDev ? await readDevelopmentRoot(options.rootsFile) : undefined;
+    const trustAnchor = developmentRoot === undefined ? intelTrustAnchor() : trustAnchorFromPem(developmentRoot);
+    const clock = { now: () => options.now() * 1000 };
     const result = await verifyAttestation(attestation, {
-      collateralSource: new CollateralFetcher({ pccsUrl: options.pccsUrl ?? DEFAULT_PCCS }),
+      collateralSource: new CollateralFetcher({ endpoints: [options.pccsUrl ?? DEFAULT_PCCS], trustAnchor, clock }),
       now: options.now(),
-      trustAnchor: developmentRoot === undefined ? intelTrustAnchor() : trustAnchorFromPem(developmentRoot),
+      trustAnchor,
       expectedReportData: expected,
     });
     if (!result.ok) throw new GuestError("keys-refused", `the evidence of the KMS does not verify: ${result.reason}`);

@@ -10,6 +10,7 @@ import { mockPki, parseSeed, signMockQuote, startMockPccs } from "@dstack/tee-si
 
 const log = createLogger({ name: "test", level: "error" });
 const pki = mockPki(parseSeed("77".repeat(32)));
+const trustAnchor = trustAnchorFromPem(pki.rootPem);
 const zero = hash48(new Uint8Array(48));
 const quote = signMockQuote(pki, { mrTd: zero, rtmr: [zero, zero, zero, zero], mrConfigId: zero }, reportData(new Uint8Array(64)));
 
@@ -24,12 +25,12 @@ test("serves collateral that verifies its quotes, fetched once for many and agai
   let time = Date.now();
   for (const suffix of ["", "/", "/tdx/certification/v4", "/sgx/certification/v4/"]) {
     requests = 0;
-    const fetcher = new CollateralFetcher({ pccsUrl: `http://${server.address}${suffix}`, fetch: counted, clock: { now: () => time } });
+    const fetcher = new CollateralFetcher({ endpoints: [`http://${server.address}${suffix}`], trustAnchor, fetch: counted, clock: { now: () => time } });
     const [first, second] = await Promise.all([fetcher.collateralFor(parseQuote(quote)), fetcher.collateralFor(parseQuote(quote))]);
     assert.equal(first, second);
     assert.equal(await fetcher.collateralFor(parseQuote(quote)), first);
     assert.equal(requests, 4);
-    const verification = verifyQuote(quote, first, { now: Math.floor(Date.now() / 1000), trustAnchor: trustAnchorFromPem(pki.rootPem) });
+    const verification = verifyQuote(quote, first, { now: Math.floor(Date.now() / 1000), trustAnchor });
     assert.ok(verification.ok, verification.ok ? "" : verification.reason);
     time += 5 * 3_600_000;
     await fetcher.collateralFor(parseQuote(quote));
@@ -55,10 +56,10 @@ test("gives up at its deadline, on errors and on documents without end", async (
   t.after(() => { server.closeAllConnections(); server.close(); });
   const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   for (const [path, code] of [["slow", "collateral-unavailable"], ["error", "collateral-unavailable"], ["endless", "collateral-malformed"]]) {
-    const fetcher = new CollateralFetcher({ pccsUrl: `${base}/${path}`, timeoutMs: 500 });
+    const fetcher = new CollateralFetcher({ endpoints: [`${base}/${path}`], trustAnchor, timeoutMs: 500 });
     await assert.rejects(fetcher.collateralFor(parseQuote(quote)), (error: unknown) => error instanceof AttestError && error.code === code, path);
   }
-  const dead = new CollateralFetcher({ pccsUrl: "http://127.0.0.1:1" });
+  const dead = new CollateralFetcher({ endpoints: ["http://127.0.0.1:1"], trustAnchor });
   await assert.rejects(dead.collateralFor(parseQuote(quote)), /ECONNREFUSED|bad port/);
-  assert.throws(() => new CollateralFetcher({ pccsUrl: "ftp://x" }), AttestError);
+  assert.throws(() => new CollateralFetcher({ endpoints: ["ftp://x"], trustAnchor }), AttestError);
 });

@@ -1,7 +1,13 @@
 /** Verification of evidence: signatures on node:crypto, collateral over HTTP. */
 export { checkCollateral, signatureHolds, verifyQuote } from "./verify-quote.ts";
-export { CollateralFetcher, fixedCollateral } from "./collateral-source.ts";
-export type { CollateralFetcherOptions, CollateralSource } from "./collateral-source.ts";
+export { fixedCollateral } from "./collateral-source.ts";
+export type { CollateralSource } from "./collateral-source.ts";
+export { CollateralFetcher } from "./collateral-fetcher.ts";
+export type { CollateralFetcherOptions } from "./collateral-fetcher.ts";
+export { CollateralFolder } from "./collateral-folder.ts";
+export type { StoredCollateral } from "./collateral-folder.ts";
+export { collateralKey, keyOfCollateral, platformOf } from "./platform.ts";
+export type { Platform } from "./platform.ts";
 export { verifyAttestation } from "./verify-attestation.ts";
 export type { VerifyAttestationOptions } from "./verify-attestation.ts";
 export type { AttestationVerification } from "../attestation-checks.ts";

@@ -15,7 +15,7 @@ export async function evidenceVerifier(config: GatewayConfig, nowMs: () => numbe
   const pccsUrl = attestation.urls.pccs ?? olderUrl;
   if (pccsUrl === undefined) return undefined;
   const trustAnchor = await readTrustAnchor(attestation.root_ca["tdx"]);
-  const collateralSource = new CollateralFetcher({ pccsUrl, clock: { now: nowMs } });
+  const collateralSource = new CollateralFetcher({ endpoints: [pccsUrl], trustAnchor, clock: { now: nowMs } });
   return async (evidence, expectedReportData) => {
     const verified = await verifyAttestation(evidence, { collateralSource, trustAnchor, now: Math.floor(nowMs() / 1_000), expectedReportData });
     if (!verified.ok) throw new GatewayError("identity-invalid", verified.reason);
