@@ -1,0 +1,12 @@
+/** Verdicts on evidence: the attestation, the OS image behind its registers, and what is missing for a verdict. */
+export { VerifyError } from "./errors.ts";
+export type { VerifyErrorCode } from "./errors.ts";
+export { evidenceFromJson, evidenceRefusal } from "./evidence.ts";
+export type { Evidence } from "./evidence.ts";
+export { verifyOsImage } from "./os-image.ts";
+export type { FoundImage, OsImageInput, OsImageMethod, OsImageSource, OsImageVerdict } from "./os-image.ts";
+export { downloadedImages, firstOf, imageIn, imagesBelow } from "./image-sources.ts";
+export { judgeChecks } from "./verdict.ts";
+export type { Verdict } from "./verdict.ts";
+export { EVIDENCE_REQUIRED, verifyEvidence } from "./verify-evidence.ts";
+export type { EvidenceVerification, VerifyEvidenceOptions } from "./verify-evidence.ts";

@@ -1,0 +1,32 @@
+import { notBound, type Check } from "@dstack/attest";
+import { verifyAttestation, type AttestationVerification, type VerifyAttestationOptions } from "@dstack/attest/node";
+import type { Evidence } from "./evidence.ts";
+import { verifyOsImage, type OsImageSource, type OsImageVerdict } from "./os-image.ts";
+
+export interface VerifyEvidenceOptions extends Omit<VerifyAttestationOptions, "vmConfig"> {
+  readonly images: OsImageSource;
+}
+
+export interface EvidenceVerification {
+  /** Those of the attestation, then those of the OS image. */
+  readonly checks: readonly Check[];
+  readonly attestation: AttestationVerification;
+  /** Undefined where the attestation already failed: unproven registers are not compared. */
+  readonly osImage: OsImageVerdict | undefined;
+}
+
+/** What every verdict on evidence needs, whatever else the caller wants. */
+export const EVIDENCE_REQUIRED: readonly string[] = [
+  "rtmr3-replay", "app-identity", "os-image", "firmware", "virtual-hardware", "kernel", "command-line-and-initrd",
+];
+
+/** Verifies evidence in full: quote, events, identity, and the OS image behind its registers. */
+export async function verifyEvidence(evidence: Evidence, options: VerifyEvidenceOptions): Promise<EvidenceVerification> {
+  const { images, ...rest } = options;
+  const attestation = await verifyAttestation(evidence.attestation, { ...rest, vmConfig: evidence.vmConfig });
+  if (!attestation.ok) {
+    return { checks: [...attestation.checks, { name: "os-image", ...notBound("not compared: the quote itself is not verified") }], attestation, osImage: undefined };
+  }
+  const osImage = await verifyOsImage({ report: attestation.report, eventLog: evidence.attestation.platform.eventLog, vmConfig: evidence.vmConfig, images });
+  return { checks: [...attestation.checks, ...osImage.checks], attestation, osImage };
+}
