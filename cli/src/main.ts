@@ -4,6 +4,8 @@ import { errorChain } from "@dstack/rpc";
 import { CliError } from "./errors.ts";
 import { visible } from "./output.ts";
 import { addAppCommands } from "./program/app-commands.ts";
+import { addCollateralCommands } from "./program/collateral-commands.ts";
+import { addEvidenceCommands } from "./program/evidence-commands.ts";
 import { addImageCommands } from "./program/image-commands.ts";
 import { addMeasureCommands } from "./program/measure-commands.ts";
 import { addStackCommands } from "./program/stack-commands.ts";
@@ -26,7 +28,9 @@ export function createProgram(env: NodeJS.ProcessEnv): Command {
   addAppCommands(program, layout, env);
   addImageCommands(program, layout);
   addVerifyCommands(program, layout, env);
+  addEvidenceCommands(program);
   addMeasureCommands(program);
+  addCollateralCommands(program, env);
 
   tab(program);
   return program;

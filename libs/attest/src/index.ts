@@ -5,7 +5,7 @@
 export { AttestError } from "./errors.ts";
 export type { AttestErrorCode, FailureCode, RefusalCode } from "./errors.ts";
 
-export { attributesAsNumber, parseQuote, parseTdReport, tdReportOf, uncompressedPoint } from "./quote.ts";
+export { attributesAsNumber, parseQuote, parseTdReport, quoteBytesOf, tdReportOf, uncompressedPoint } from "./quote.ts";
 export type { EnclaveReport, QeCertification, Quote, QuoteHeader, TdReport } from "./quote.ts";
 export { concludeQuote, planQuote, readQuote, refuseCollateral } from "./quote-plan.ts";
 export type { QuoteClaims, QuotePlan, QuoteVerification, VerifyOptions } from "./quote-plan.ts";

@@ -5,10 +5,10 @@
  *           any bytes (providers return buffers with a zero tail)
  * All integers little-endian.
  */
-import { concatBytes, hash48, readU16LE, readU32LE, reportData } from "@dstack/bytes";
+import { concatBytes, hash48, parseHex, readU16LE, readU32LE, reportData, utf8Decode } from "@dstack/bytes";
 import type { Hash48, ReportData } from "@dstack/bytes";
 import { Cursor } from "./cursor.ts";
-import { AttestError } from "./errors.ts";
+import { AttestError, reading } from "./errors.ts";
 
 export interface QuoteHeader {
   readonly version: 3 | 4 | 5;
@@ -103,6 +103,16 @@ export function parseQuote(bytes: Uint8Array): Quote {
   const signed = bytes.subarray(0, cursor.offset);
   const authentication = takeField(cursor, "authentication data");
   return { header, body, signed, ...readAuthentication(authentication, header.version) };
+}
+
+/**
+ * The quote in a file that holds it in binary or as hex text: a version number never is a hex digit.
+ * @throws AttestError `quote-malformed`
+ */
+export function quoteBytesOf(file: Uint8Array): Uint8Array {
+  if ((file[0] ?? 0) < 0x10) return file;
+  if (file.length > 2 * MAX_QUOTE_BYTES) throw new AttestError("quote-malformed", `quote: ${file.length} bytes of hex text, limit ${2 * MAX_QUOTE_BYTES}`);
+  return reading("quote-malformed", "quote", () => parseHex(utf8Decode(file, "hex text").trim(), "hex text"));
 }
 
 /** The TD report of a quote. @throws AttestError `quote-unsupported` for an SGX quote */
