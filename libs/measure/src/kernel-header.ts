@@ -40,7 +40,8 @@ export function patchKernelHeader(kernel: Uint8Array, initrdBytes: number, memor
   check(equalBytes(signature, utf8("HdrS")), "a bzImage with the signature HdrS at 0x202", "other bytes");
   const protocol = readU16LE(kernel, PROTOCOL);
   check(protocol >= 0x202, "boot protocol 0x202 or newer", `0x${protocol.toString(16)}`);
-  const patched = kernel.slice();
+  // Not slice(): a Buffer shares its memory with its slices.
+  const patched = new Uint8Array(kernel);
   const view = new DataView(patched.buffer);
   const loadFlags = view.getUint8(LOAD_FLAGS);
   check((loadFlags & LOADED_HIGH) !== 0, "a bzImage, loaded at 1 MiB", "a zImage");

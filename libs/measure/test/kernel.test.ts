@@ -40,6 +40,10 @@ describe("patchKernelHeader", () => {
     const kernel = kernelFixture();
     patchKernelHeader(kernel, 5000, 2 * GIB);
     assert.deepEqual(kernel, kernelFixture());
+    // A Buffer shares its memory with its slices, and may lie anywhere in it.
+    const inside = Buffer.concat([new Uint8Array(64), kernel]).subarray(64);
+    assert.deepEqual(patchKernelHeader(inside, 5000, 2 * GIB), patchKernelHeader(kernel, 5000, 2 * GIB));
+    assert.deepEqual(new Uint8Array(inside), kernel);
   });
   it("changes nothing else in the file", () => {
     const before = kernelFixture();
