@@ -7,14 +7,6 @@ import { measureVm } from "../src/measure-vm.ts";
 import type { VmFiles } from "../src/measure-vm.ts";
 import { replayRtmr } from "../src/rtmr.ts";
 import { files, firmwareFixture, kernelFixture, sections, vmConfig } from "./fixtures.ts";
-import { vectorJson, vectorsMissing } from "./vectors.ts";
-
-interface LogEntry {
-  imr: number;
-  event_type: number;
-  digest: string;
-  event_payload: string;
-}
 
 /** The events with the configuration volume of the released firmware, which tests do not have. */
 const withReleasedFirmware = (measured: ReturnType<typeof measureVm>) =>
@@ -84,51 +76,4 @@ describe("measureVm", () => {
       (error) => error instanceof MeasureError && error.code === "unsupported",
     );
   });
-});
-
-describe("measured events", { skip: vectorsMissing }, () => {
-  if (vectorsMissing) return;
-  const measured = measureVm(files(), vmConfig());
-  const logged = vectorJson<{ events: LogEntry[] }>("ccel/ccel.expected.json").events;
-
-  it("carry the event data and types of a real firmware log", () => {
-    const own = measured.events.imr0.map((event) => [event.eventType, toHex(event.data)]);
-    assert.deepEqual(own, logged.filter(({ imr }) => imr === 0).map((event) => [event.event_type, event.event_payload]));
-    const kernelIn = (payload: string) => payload.slice(32);
-    for (const [i, event] of logged.filter(({ imr }) => imr === 1).entries()) {
-      const ownEvent = measured.events.imr1[i]!;
-      assert.equal(ownEvent.eventType, event.event_type);
-      if (i === 0) assert.equal(kernelIn(toHex(ownEvent.data)), kernelIn(event.event_payload));
-      else assert.deepEqual([toHex(ownEvent.digest), toHex(ownEvent.data)], [event.digest, event.event_payload]);
-    }
-  });
-
-  const real: [name: string, config: Record<string, unknown>, log: () => string, rtmr0: string][] = [
-    [
-      "8 CPUs, 64 GiB on QEMU 8.2.2",
-      { cpu_count: 8, memory_size: 64 * 2 ** 30, qemu_version: "8.2.2" },
-      () => JSON.stringify(vectorJson<{ event_log: unknown }>("cvm/near-mpc-45424d4cf/tcb_info.json").event_log),
-      "e673be2f",
-    ],
-    [
-      "16 CPUs, 64 GiB, one GPU on QEMU 9.2.1",
-      JSON.parse(vectorJson<{ vm_config: string }>("verifier/quote-report.json").vm_config) as Record<string, unknown>,
-      () => vectorJson<{ event_log: string }>("verifier/quote-report.json").event_log,
-      "2e384326",
-    ],
-  ];
-  for (const [name, config, log, rtmr0] of real) {
-    it(`have the digests of a real log of ${name}`, () => {
-      const events = JSON.parse(log()) as LogEntry[] | string;
-      const entries = typeof events === "string" ? (JSON.parse(events) as LogEntry[]) : events;
-      const own = withReleasedFirmware(measureVm(files(), vmConfig(config)));
-      assert.deepEqual(
-        own.map(({ digest }) => toHex(digest)),
-        entries.filter(({ imr }) => imr === 0).map(({ digest }) => digest),
-      );
-      assert.equal(toHex(replayRtmr(own)).slice(0, 8), rtmr0);
-      const labels = measured.events.imr2.map((event) => [event.eventType, toHex(event.data)]);
-      assert.deepEqual(labels, entries.filter(({ imr }) => imr === 2).map((event) => [event.event_type, event.event_payload]));
-    });
-  }
 });
