@@ -13,6 +13,8 @@ export type KmsErrorCode =
   | "image-unavailable"
   | "image-mismatch"
   | "measurement-mismatch"
+  | "backup-refused"
+  | "restore-refused"
   | "not-development"
   | "stopped"
   | "usage";

@@ -1,0 +1,18 @@
+export type KeyBackupErrorCode =
+  | "file-malformed"
+  | "backup-forged"
+  | "operators-invalid"
+  | "key-malformed"
+  | "not-an-operator"
+  | "wrong-backup"
+  | "cannot-open";
+
+/** Match on `code`, never on the text. No text holds a secret. */
+export class KeyBackupError extends Error {
+  readonly code: KeyBackupErrorCode;
+  constructor(code: KeyBackupErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "KeyBackupError";
+    this.code = code;
+  }
+}

@@ -1,0 +1,85 @@
+import type { ServerResponse } from "node:http";
+import type { AuditLog } from "@dstack/audit-log";
+import { toHex } from "@dstack/bytes";
+import { backupHash, KeyBackupError, MAX_BACKUP_BYTES, MAX_SHARE_BYTES } from "@dstack/key-backup";
+import type { Logger } from "@dstack/log";
+import { errorChain, readBody, RpcError, type HttpRoute } from "@dstack/rpc";
+import { KmsError } from "../errors.ts";
+import type { RootKeys } from "../keys/install-root-keys.ts";
+import { makeBackup, type BackupOperators } from "./make-backup.ts";
+import type { Restore } from "./restore.ts";
+
+export interface BackupRouteOptions {
+  readonly roots: RootKeys;
+  /** Undefined where the configuration names none: then there is no backup. */
+  readonly operators: BackupOperators | undefined;
+  /** Settings in force with which the root keys never leave. */
+  readonly settingsAgainstHandOver: readonly string[];
+  readonly audit: AuditLog;
+  readonly clock: { now(): number };
+  readonly log: Logger;
+}
+
+/**
+ * `POST /backup` of the administration listener, which has asked for credentials. The caller
+ * chooses nothing: to whom the keys are sealed stands in the configuration.
+ */
+export function backupRoute({ roots, operators, settingsAgainstHandOver, audit, clock, log }: BackupRouteOptions): HttpRoute {
+  return {
+    verbs: ["POST"],
+    path: "/backup",
+    handle: ({ request, response, requestId }) => answering(response, async () => {
+      const [blocker] = settingsAgainstHandOver;
+      const origin = { action: "backup", requestId, remoteAddress: request.socket.remoteAddress };
+      if (operators === undefined || blocker !== undefined) {
+        const reason = operators === undefined
+          ? "no operators are configured: set core.backup.operators and core.backup.threshold (rule backup, field core.backup.operators)"
+          : `root keys are never handed out while ${blocker} is in force (rule insecure-settings, field ${blocker})`;
+        log.warn({ ...origin, reason }, "refused");
+        await audit.append({ ...origin, outcome: "refused", reason, rule: operators === undefined ? "backup" : "insecure-settings", field: blocker ?? "core.backup.operators" });
+        throw new KmsError("backup-refused", reason);
+      }
+      const bytes = await makeBackup(roots, operators, clock.now());
+      await audit.append({ ...origin, outcome: "released", backup: backupHash(bytes), threshold: operators.threshold, operators: operators.publicKeys.map(toHex) });
+      log.info({ ...origin, backup: backupHash(bytes) }, "backup of the root keys made");
+      return bytes;
+    }),
+  };
+}
+
+/** `POST /restore?domain=NAME` with a backup, `POST /restore/share` with a share, on the set-up listener. */
+export function restoreRoutes(restore: Restore): HttpRoute[] {
+  return [
+    {
+      verbs: ["POST"],
+      path: "/restore",
+      handle: ({ request, response, url }) => answering(response, async () => restore.begin(await readBody(request, MAX_BACKUP_BYTES), url.searchParams.get("domain") ?? "")),
+    },
+    {
+      verbs: ["POST"],
+      path: "/restore/share",
+      handle: ({ request, response }) => answering(response, async () => Buffer.from(`${JSON.stringify(await restore.submit(await readBody(request, MAX_SHARE_BYTES)))}\n`)),
+    },
+  ];
+}
+
+/** JSON either way; errors are 400 with `error` and `code`. */
+async function answering(response: ServerResponse, run: () => Promise<Uint8Array>): Promise<void> {
+  try {
+    send(response, 200, await run());
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === undefined) throw error;
+    send(response, 400, Buffer.from(`${JSON.stringify({ error: errorChain(error as Error), code })}\n`));
+  }
+}
+
+/** Refusals that a caller may read; anything else is a fault of this program. */
+function codeOf(error: unknown): string | undefined {
+  if (error instanceof KmsError || error instanceof KeyBackupError || error instanceof RpcError) return error.code;
+  return error instanceof Error && error.name === "AuditLogError" ? "audit-unwritable" : undefined;
+}
+
+function send(response: ServerResponse, status: number, body: Uint8Array): void {
+  response.writeHead(status, { "content-type": "application/json", "content-length": body.length, "cache-control": "no-store", ...(status === 200 ? {} : { connection: "close" }) }).end(body);
+}

@@ -1,0 +1,131 @@
+import { randomBytes } from "node:crypto";
+import { encodeAttestation, type Attestation } from "@dstack/attest";
+import { toHex, type ReportData } from "@dstack/bytes";
+import { backupHash, decodeBackup, decodeShare, encodeSession, openResealedShare, restoreReportData, type Backup } from "@dstack/key-backup";
+import { x25519PublicKey } from "@dstack/keys";
+import type { Logger } from "@dstack/log";
+import { KmsError } from "../errors.ts";
+import { checkDomain } from "../keys/domain.ts";
+import type { RootKeys } from "../keys/install-root-keys.ts";
+import { openBackup } from "./open-backup.ts";
+
+export interface RestoreOptions {
+  /** Evidence of this VM; undefined outside a TEE, where nothing is restored. */
+  readonly self: { attest(reportData: ReportData): Promise<Attestation>; vmConfig(): Promise<string> } | undefined;
+  /** Throws where the folder has keys, or the auth server does not want this KMS. */
+  readonly authorize: () => Promise<void>;
+  /** Makes these the root keys, once. */
+  readonly install: (roots: RootKeys, domain: string) => Promise<void>;
+  readonly log: Logger;
+}
+
+export interface RestoreProgress {
+  readonly received: number;
+  readonly needed: number;
+  readonly restored: boolean;
+}
+
+/** What the audit log is told of a restore. */
+export interface RestoreRecord {
+  readonly backup: string;
+  readonly created: string;
+  /** Public keys of the operators whose shares were used, hex. */
+  readonly operators: readonly string[];
+}
+
+interface Session {
+  readonly backup: Backup;
+  readonly hash: string;
+  readonly domain: string;
+  readonly secretKey: Uint8Array;
+  readonly publicKey: Uint8Array;
+  readonly document: Uint8Array;
+  /** Opened shares by the operator's place. */
+  readonly shares: Map<number, Uint8Array>;
+}
+
+/**
+ * Takes operators' shares until they open a backup, and installs its keys. One backup at a time, in
+ * this process's memory alone: whoever starts anew needs the shares anew.
+ */
+export class Restore {
+  readonly #options: RestoreOptions;
+  #session: Session | undefined;
+  #record: RestoreRecord | undefined;
+  /** One step after the other: two last shares must not install twice. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: RestoreOptions) {
+    this.#options = options;
+  }
+
+  /** Once a restore is complete. */
+  get record(): RestoreRecord | undefined {
+    return this.#record;
+  }
+
+  /**
+   * Begins with a backup, or goes on with it. Gives the session document that operators check and seal to.
+   * @throws KeyBackupError for the file, KmsError `restore-refused`, `config-invalid`, and what `authorize` and the agent throw
+   */
+  begin(bytes: Uint8Array, domain: string): Promise<Uint8Array> {
+    return this.#inTurn(async () => {
+      const { self, authorize, log } = this.#options;
+      if (self === undefined) throw new KmsError("restore-refused", "restore runs inside an attested KMS alone: operators give their shares to nothing else. Start it in a TEE with core.attest_rpc_cert on");
+      const backup = decodeBackup(bytes);
+      const hash = backupHash(bytes);
+      checkDomain(domain);
+      await authorize();
+      if (this.#session?.hash === hash && this.#session.domain === domain) return this.#session.document;
+      const secretKey = new Uint8Array(randomBytes(32));
+      const publicKey = x25519PublicKey(secretKey);
+      const attestation = await self.attest(restoreReportData(publicKey, hash));
+      const document = encodeSession({ backup: hash, publicKey, attestation: encodeAttestation(attestation), vmConfig: await self.vmConfig() });
+      if (this.#session !== undefined) log.warn({ backup: this.#session.hash, shares: this.#session.shares.size }, "another restore begins; the shares of the one before are forgotten");
+      this.#forget();
+      this.#session = { backup, hash, domain, secretKey, publicKey, document, shares: new Map() };
+      log.info({ backup: hash, session: toHex(publicKey), needed: backup.header.threshold }, "restore begun: waiting for operators' shares");
+      return document;
+    });
+  }
+
+  /**
+   * Takes one share; the last that is needed restores.
+   * @throws KeyBackupError for the share, KmsError `restore-refused`, the system's error with the shares kept
+   */
+  submit(bytes: Uint8Array): Promise<RestoreProgress> {
+    return this.#inTurn(async () => {
+      const session = this.#session;
+      if (session === undefined) throw new KmsError("restore-refused", this.#record === undefined ? "no restore has begun: upload the backup first" : "the keys are restored already");
+      const share = decodeShare(bytes);
+      const opened = openResealedShare(session.backup, { backup: session.hash, secretKey: session.secretKey, publicKey: session.publicKey }, share);
+      const { shares, backup, hash } = session;
+      shares.get(share.operator)?.fill(0);
+      shares.set(share.operator, opened);
+      const needed = backup.header.threshold;
+      this.#options.log.info({ backup: hash, operator: toHex(backup.header.operators[share.operator] ?? new Uint8Array()), received: shares.size, needed }, "share received");
+      if (shares.size < needed) return { received: shares.size, needed, restored: false };
+      await this.#options.authorize();
+      const roots = await openBackup(backup, [...shares.values()]);
+      await this.#options.install(roots, session.domain);
+      for (const secret of [roots.rootCa.scalar, roots.tempCa.scalar, roots.rootK256]) secret.fill(0);
+      this.#record = { backup: hash, created: backup.header.created, operators: [...shares.keys()].map((index) => toHex(backup.header.operators[index] ?? new Uint8Array())) };
+      const received = shares.size;
+      this.#forget();
+      this.#options.log.info({ ...this.#record }, "root keys restored");
+      return { received, needed, restored: true };
+    });
+  }
+
+  #forget(): void {
+    this.#session?.secretKey.fill(0);
+    for (const share of this.#session?.shares.values() ?? []) share.fill(0);
+    this.#session = undefined;
+  }
+
+  #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(run);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+}
