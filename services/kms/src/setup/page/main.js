@@ -34,9 +34,6 @@ part("finish").addEventListener("click", (event) => busy(event.target, async () 
 }));
 part("copy").addEventListener("click", () => navigator.clipboard?.writeText(part("result").textContent));
 
-if (document.body.dataset.token === "required" && token === "") part("token-card").hidden = false;
-else open();
-
 async function open() {
   await busy(part("token-form").querySelector("button"), async () => {
     const { keys, bootstrap_info: info } = await state();
@@ -115,3 +112,6 @@ function textElement(tag, text) {
   node.textContent = text;
   return node;
 }
+
+if (document.body.dataset.token === "required" && token === "") part("token-card").hidden = false;
+else open();
