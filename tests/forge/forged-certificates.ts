@@ -26,6 +26,8 @@ export interface CertificateFields {
 export interface PlatformFields {
   ppid: Uint8Array;
   cpuSvn: Uint8Array;
+  /** The sixteen component numbers where they differ from CPUSVN. */
+  components?: readonly number[];
   pceSvn: number;
   pceId: Uint8Array;
   fmspc: Uint8Array;
@@ -70,9 +72,9 @@ const name = (text: string): Uint8Array => derSequence(derSet(derSequence(derOid
 const extension = (oid: string, critical: boolean, value: Uint8Array): Uint8Array =>
   derSequence(derOid(oid), ...(critical ? [derBoolean(true)] : []), derOctetString(value));
 
-function platformExtension({ ppid, cpuSvn, pceSvn, pceId, fmspc }: PlatformFields): Uint8Array {
+function platformExtension({ ppid, cpuSvn, components: given, pceSvn, pceId, fmspc }: PlatformFields): Uint8Array {
   const item = (arc: string, value: Uint8Array): Uint8Array => derSequence(derOid(`${SGX_EXTENSION}.${arc}`), value);
-  const components = Array.from(cpuSvn, (svn, index) => item(`2.${index + 1}`, derUnsigned(svn)));
+  const components = Array.from(given ?? cpuSvn, (svn, index) => item(`2.${index + 1}`, derUnsigned(svn)));
   return derSequence(
     item("1", derOctetString(ppid)),
     item("2", derSequence(...components, item("2.17", derUnsigned(pceSvn)), item("2.18", derOctetString(cpuSvn)))),

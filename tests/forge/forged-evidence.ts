@@ -27,6 +27,8 @@ export interface Scene {
   keepQeReportData: boolean;
   qeAuthData: Uint8Array;
   certificates: { root: CertificateFields; pckCa: CertificateFields; pck: CertificateFields; tcbSigner: CertificateFields; qeSigner: CertificateFields };
+  /** Which certificates are sent, leaf first. */
+  chains: { pck: CertificateName[]; pckCrl: CertificateName[]; tcbInfo: CertificateName[]; qeIdentity: CertificateName[] };
   rootCrl: RevocationFields;
   pckCrl: RevocationFields;
   tcbInfo: Record<string, unknown>;
@@ -37,6 +39,7 @@ export interface Scene {
   tail: Uint8Array;
 }
 
+export type CertificateName = keyof Scene["certificates"];
 export type KeyName = "root" | "pckCa" | "pck" | "tcbSigner" | "qeSigner" | "attestation" | "stranger";
 
 /** Evidence as the library of the reference takes it; ours reads the same JSON. */
@@ -90,6 +93,7 @@ export function goodScene(now = DEFAULT_NOW): Scene {
       tcbSigner: { name: "Forged SGX TCB Signing", issuer: "Forged SGX Root CA", key: "tcbSigner", signer: "root", serial: 103, ...leaf },
       qeSigner: { name: "Forged SGX QE Signing", issuer: "Forged SGX Root CA", key: "qeSigner", signer: "root", serial: 104, ...leaf },
     },
+    chains: { pck: ["pck", "pckCa", "root"], pckCrl: ["pckCa", "root"], tcbInfo: ["tcbSigner", "root"], qeIdentity: ["qeSigner", "root"] },
     rootCrl: { issuer: "Forged SGX Root CA", signer: "root", ...fresh },
     pckCrl: { issuer: "Forged SGX PCK Platform CA", signer: "pckCa", ...fresh },
     tcbInfo: tcbInfo(now),
@@ -115,20 +119,20 @@ export function goodSgxScene(now = DEFAULT_NOW): Scene {
 
 /** Writes and signs everything that the scene says. */
 export function forge(scene: Scene): Forged {
-  const ders = Object.fromEntries(Object.entries(scene.certificates).map(([name, fields]) => [name, forgeCertificate(fields)])) as Record<keyof Scene["certificates"], Uint8Array>;
-  const chain = (...names: (keyof Scene["certificates"])[]): string => names.map((name) => writePem(ders[name], "CERTIFICATE")).join("");
+  const ders = Object.fromEntries(Object.entries(scene.certificates).map(([name, fields]) => [name, forgeCertificate(fields)])) as Record<CertificateName, Uint8Array>;
+  const chain = (names: readonly CertificateName[]): string => names.map((name) => writePem(ders[name], "CERTIFICATE")).join("");
   const tcbInfoText = JSON.stringify(scene.tcbInfo);
   const qeIdentityText = JSON.stringify(scene.qeIdentity);
   return {
-    quote: quoteBytes(scene, utf8(chain("pck", "pckCa", "root"))),
+    quote: quoteBytes(scene, utf8(chain(scene.chains.pck))),
     collateral: {
-      pck_crl_issuer_chain: chain("pckCa", "root"),
+      pck_crl_issuer_chain: chain(scene.chains.pckCrl),
       root_ca_crl: toHex(forgeRevocationList(scene.rootCrl)),
       pck_crl: toHex(forgeRevocationList(scene.pckCrl)),
-      tcb_info_issuer_chain: chain("tcbSigner", "root"),
+      tcb_info_issuer_chain: chain(scene.chains.tcbInfo),
       tcb_info: tcbInfoText,
       tcb_info_signature: toHex(ecdsa(scene.signers.tcbInfo, utf8(tcbInfoText))),
-      qe_identity_issuer_chain: chain("qeSigner", "root"),
+      qe_identity_issuer_chain: chain(scene.chains.qeIdentity),
       qe_identity: qeIdentityText,
       qe_identity_signature: toHex(ecdsa(scene.signers.qeIdentity, utf8(qeIdentityText))),
     },
