@@ -2,6 +2,7 @@ import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import { loadConfig, parseDuration } from "@dstack/config";
 import type { Logger } from "@dstack/log";
+import { backupOperators, backupSchema, type BackupOperators } from "./backup/backup-operators.ts";
 import { KmsError } from "./errors.ts";
 
 const METHODS = ["GetAppKey", "GetKmsKey", "GetAppEnvEncryptPubKey", "GetMeta", "GetTempCaCert", "SignCert", "ClearImageCache"] as const;
@@ -79,6 +80,7 @@ const schema = z.object({
           require_token: z.boolean().default(false),
         })
         .prefault({}),
+      backup: backupSchema.prefault({}),
       rate_limit: z.object({ per_address: perMinute.default(3_000), per_app: perMinute.default(600) }).prefault({}),
       metrics: z.object({ enabled: z.boolean().default(true) }).prefault({}),
       admin: z
@@ -130,6 +132,8 @@ export interface KmsConfig {
     readonly requireToken: boolean;
     readonly siteName: string;
   };
+  /** To whom the root keys are sealed; undefined where nobody is named, and there is no backup. */
+  readonly backup: BackupOperators | undefined;
   /** Anonymous calls per minute; 0 for no limit. */
   readonly rateLimit: { readonly perAddress: number; readonly perApp: number };
   /** Empty where the domain stands in the key folder. */
@@ -201,6 +205,7 @@ export async function loadKmsConfig(options: { readonly file: string | undefined
       : webhookOf(core.auth_api.webhook, cwd),
     onboardEnabled: core.onboard.enabled,
     setUp: { listen: { host: core.onboard.address, port: core.onboard.port }, requireToken: core.onboard.require_token, siteName: core.site_name },
+    backup: backupOperators(core.backup),
     rateLimit: { perAddress: core.rate_limit.per_address, perApp: core.rate_limit.per_app },
     autoBootstrapDomain: core.onboard.auto_bootstrap_domain.trim(),
     metricsEnabled: core.metrics.enabled,

@@ -6,7 +6,8 @@ import type { Logger } from "@dstack/log";
 import { errorChain, readBody, RpcError, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
-import { makeBackup, type BackupOperators } from "./make-backup.ts";
+import type { BackupOperators } from "./backup-operators.ts";
+import { makeBackup } from "./make-backup.ts";
 import type { Restore } from "./restore.ts";
 
 export interface BackupRouteOptions {

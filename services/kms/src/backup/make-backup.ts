@@ -4,13 +4,7 @@ import { encodeBackup, headerHash, sealOperatorShare, type BackupHeader } from "
 import { secp256k1PublicKey, spkiDer } from "@dstack/keys";
 import { split } from "shamir-secret-sharing";
 import type { RootKeys } from "../keys/install-root-keys.ts";
-
-/** Who can give the root keys back together. From the configuration, which is measured with the VM. */
-export interface BackupOperators {
-  readonly threshold: number;
-  /** X25519 public keys. */
-  readonly publicKeys: readonly Uint8Array[];
-}
+import type { BackupOperators } from "./backup-operators.ts";
 
 /** The root keys in the order and size in which a backup holds them: three scalars of 32 bytes. */
 const rootBytes = ({ rootCa, tempCa, rootK256 }: RootKeys): Uint8Array => concatBytes(rootCa.scalar, tempCa.scalar, rootK256);

@@ -1,6 +1,6 @@
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
-import { mount, route, startHttpServer, type HttpServer, type RpcService } from "@dstack/rpc";
+import { mount, route, startHttpServer, type HttpRoute, type HttpServer, type RpcService } from "@dstack/rpc";
 import { clearImageCache, type ImageCaches } from "../image/clear-image-cache.ts";
 import type { AdminAuth } from "./admin-auth.ts";
 
@@ -9,11 +9,13 @@ export interface AdminOptions {
   /** Undefined only with `core.admin.insecure_no_auth`. */
   readonly auth: AdminAuth | undefined;
   readonly caches: ImageCaches;
+  /** Beside the RPC service, behind the same credentials. */
+  readonly routes?: readonly HttpRoute[];
   readonly log: Logger;
 }
 
 /** The administration listener: plain HTTP, credentials on everything, its own address. */
-export function startAdminServer({ listen, auth, caches, log }: AdminOptions): Promise<HttpServer> {
+export function startAdminServer({ listen, auth, caches, routes = [], log }: AdminOptions): Promise<HttpServer> {
   return startHttpServer({
     listen,
     log,
@@ -23,6 +25,7 @@ export function startAdminServer({ listen, auth, caches, log }: AdminOptions): P
       return false;
     },
     mounts: [mount("/prpc/", adminService({ caches, log }))],
+    routes,
   });
 }
 

@@ -1,5 +1,5 @@
 import type { Logger } from "@dstack/log";
-import type { RpcService } from "@dstack/rpc";
+import type { HttpRoute, RpcService } from "@dstack/rpc";
 import type { KmsConfig } from "../config.ts";
 import { KmsError } from "../errors.ts";
 import { bootstrap, type Attest } from "../keys/bootstrap.ts";
@@ -17,6 +17,8 @@ export interface SetUpOptions {
   readonly authorizeBootstrap: () => Promise<void>;
   /** The Onboard service. It calls `finish` to end the set-up; that throws while there are no keys. */
   readonly service: (finish: () => Promise<void>) => RpcService<undefined, "set-up">;
+  /** Ways to keys beside the Onboard service; whoever may call that may call these. */
+  readonly routes?: readonly HttpRoute[];
   /** Shows the operator one line that no log keeps. */
   readonly print: (line: string) => void;
   /** Ends the wait for an operator. */

@@ -15,7 +15,7 @@ const MAX_CONNECTIONS = 256;
  * Serves page and service of the set-up over plain HTTP until they are finished, or until the signal.
  * As in released versions they are open to whoever reaches them, unless a token is asked for (#610, #611).
  */
-export async function serveSetUp(options: Pick<SetUpOptions, "config" | "log" | "service" | "print" | "signal">): Promise<void> {
+export async function serveSetUp(options: Pick<SetUpOptions, "config" | "log" | "service" | "routes" | "print" | "signal">): Promise<void> {
   const { log, signal, print } = options;
   const { listen, requireToken, siteName } = options.config.setUp;
   const { keyFolder } = options.config;
@@ -36,6 +36,7 @@ export async function serveSetUp(options: Pick<SetUpOptions, "config" | "log" | 
     guard: (exchange) => Promise.resolve(admit(exchange, token)),
     mounts: [mount("/prpc/", { ...service, routes: service.routes.map((row) => ({ ...row, bodyLimitBytes: BODY_LIMIT_BYTES })) })],
     routes: [
+      ...(options.routes ?? []),
       ...pageRoutes({ siteName, tokenRequired: token !== undefined, keyFolder }),
       finishRoute(finish),
       { verbs: ["GET"], path: "/health", handle: ({ response }) => Promise.resolve(send(response, 200, "OK")) },
