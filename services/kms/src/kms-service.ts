@@ -1,28 +1,29 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { appId, parseHex, publicKey32, utf8, type AppId } from "@dstack/bytes";
 import { reportDataFor } from "@dstack/attest";
-import { envCryptKey, envPublicKeySignature, x25519PublicKey } from "@dstack/keys";
+import { envCryptKey, envPublicKeySignature, pkcs8Pem, x25519PublicKey } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
 import { decodeCsr, verifyCsr } from "@dstack/ratls";
-import { route, RpcError, type JsonObject, type Route, type RpcService } from "@dstack/rpc";
+import { errorChain, route, RpcError, type JsonObject, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
 import { signCertificate } from "./certificates/sign-certificate.ts";
 import type { KmsConfig } from "./config.ts";
-import { clearImageCache, type ImageCaches } from "./image/clear-image-cache.ts";
+import { KmsError } from "./errors.ts";
+import { clearImageCache } from "./image/clear-image-cache.ts";
 import type { KeyStore } from "./keys/key-store.ts";
+import type { KmsParts } from "./kms-parts.ts";
+import { withLegacyEvidence } from "./onboard/legacy-evidence.ts";
 import { deriveAppKeys } from "./release/app-keys.ts";
-import type { AuthApi } from "./release/auth-api.ts";
-import { callerReader, requireAttested, verifyEvidence, type Caller, type CallerRule, type EvidenceRule } from "./release/caller.ts";
+import { callerReader, verifyEvidence, type AttestedCaller, type Caller, type CallerRule } from "./release/caller.ts";
 import type { ReleaseGate } from "./release/release-gate.ts";
 import type { Status } from "./status.ts";
 import { withContext } from "./with-context.ts";
 
-export interface KmsServiceOptions {
+export interface KmsServiceOptions extends Pick<KmsParts, "auth" | "evidence" | "caches" | "selfAuthorization"> {
   readonly keys: KeyStore;
-  readonly auth: AuthApi;
   readonly gate: ReleaseGate;
-  readonly evidence: EvidenceRule;
-  readonly caches: ImageCaches;
+  /** Settings in force with which the root keys never leave. */
+  readonly settingsAgainstHandOver: readonly string[];
   readonly limits: KmsConfig["limits"];
   readonly adminTokenHash: string;
   readonly status: Status;
@@ -30,10 +31,7 @@ export interface KmsServiceOptions {
   readonly log: Logger;
 }
 
-/**
- * The RPC service of the main listener. GetKmsKey and the set-up service are not built in this
- * version, so they answer as any unknown method does.
- */
+/** The RPC service of the main listener: every row names who may call it, and each but GetMeta asks whether this KMS may serve. */
 export function kmsService(options: KmsServiceOptions): RpcService<Caller, CallerRule> {
   const { gate, evidence, log } = options;
   return {
@@ -52,37 +50,80 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
 
 /** The route table. A version that is not known is told before anything else, as peers expect. */
 function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
-  const { keys, auth, gate, evidence, caches, limits, status, clock } = options;
+  const { keys, auth, gate, evidence, caches, limits, status, clock, selfAuthorization } = options;
   const methods = kms.KMS.method;
   const bodyLimit = (method: keyof KmsConfig["limits"]): { readonly bodyLimitBytes?: number } => (limits[method] === undefined ? {} : { bodyLimitBytes: limits[method] });
   const now = (): number => Math.floor(clock.now() / 1000);
+  const origin = (call: RpcCall) => ({ requestId: call.requestId, remoteAddress: call.remoteAddress });
+  /** Told and recorded like every refusal: the one who is refused reads what decided. */
+  const refuse = async (action: string, call: RpcCall, refused: { readonly reason: string; readonly rule: string; readonly field: string }): Promise<void> => {
+    options.log.warn({ action, requestId: call.requestId, ...refused }, "refused");
+    await gate.recordRefusal({ action, ...refused, ...origin(call) });
+  };
+  const requireSelf = async (call: RpcCall): Promise<void> => {
+    try {
+      await selfAuthorization.require();
+    } catch (cause) {
+      if (!(cause instanceof KmsError)) throw cause;
+      await refuse(call.method, call, { reason: errorChain(cause), rule: "self-authorization", field: cause.code });
+      throw new RpcError("handler-failed", "KMS self authorization failed", { cause });
+    }
+  };
+  /** The text that clients know, with the context that they know it in. */
+  const requireEvidence = async (caller: Caller, call: RpcCall, context?: string): Promise<AttestedCaller> => {
+    if (caller.kind === "attested") return caller;
+    const missing = new RpcError("unauthenticated", "No attestation provided");
+    await refuse(call.method, call, { reason: missing.message, rule: "evidence", field: "client certificate" });
+    throw context === undefined ? missing : new RpcError("unauthenticated", context, { cause: missing });
+  };
   return [
     route(methods.getAppKey, {
       auth: "attested",
       ...bodyLimit("GetAppKey"),
       handle: async (request, caller: Caller, call) => {
         if (request.apiVersion > 1) throw new RpcError("bad-request", `Unsupported API version: ${request.apiVersion}`);
-        const { attestation, verified } = requireAttested(caller);
+        await requireSelf(call);
+        const { attestation, verified } = await requireEvidence(caller, call, "App not allowed");
         const decision = await withContext("App not allowed", () => gate.decide({
-          action: "app-key", attestation, verified, vmConfig: request.vmConfig, boottime: false,
-          requestId: call.requestId, remoteAddress: call.remoteAddress, signal: call.signal,
+          action: "app-key", attestation, verified, vmConfig: request.vmConfig, boottime: false, ...origin(call), signal: call.signal,
         }));
         if (decision.kind === "refused") throw new RpcError("handler-failed", "App not allowed", { cause: new Error(decision.reason) });
         const { info, gatewayAppId } = decision;
         return { caCert: keys.rootCa.pem, ...deriveAppKeys(keys, info), tproxyAppId: gatewayAppId, gatewayAppId, osImageHash: info.osImageHash };
       },
     }),
+    route(methods.getKmsKey, {
+      auth: "attested",
+      ...bodyLimit("GetKmsKey"),
+      handle: async (request, caller: Caller, call) => {
+        const [blocker] = options.settingsAgainstHandOver;
+        if (blocker !== undefined) {
+          const reason = `root keys are never handed out while ${blocker} is in force`;
+          await refuse("kms-key", call, { reason, rule: "insecure-settings", field: blocker });
+          throw new RpcError("handler-failed", reason);
+        }
+        await requireSelf(call);
+        const { attestation, verified } = await requireEvidence(caller, call);
+        const decision = await gate.decide({
+          action: "kms-key", attestation, verified, vmConfig: request.vmConfig, boottime: false, ...origin(call), signal: call.signal,
+        });
+        if (decision.kind === "refused") throw new RpcError("handler-failed", decision.reason);
+        return { tempCaKey: keys.tempCaKeyPem, keys: [{ caKey: pkcs8Pem(keys.rootCa.key), k256Key: keys.rootK256 }] };
+      },
+    }),
     route(methods.getAppEnvEncryptPubKey, {
       auth: "none",
       ...bodyLimit("GetAppEnvEncryptPubKey"),
-      handle: (request) => Promise.resolve(envPublicKey(keys, request.appId, BigInt(now()))),
+      handle: async (request, _caller, call) => {
+        await requireSelf(call);
+        return envPublicKey(keys, request.appId, BigInt(now()));
+      },
     }),
     route(methods.getMeta, {
       auth: "none",
       ...bodyLimit("GetMeta"),
       handle: async () => {
         const info = await auth.info();
-        const own = { gatewayAppId: info.gatewayAppId };
         const chain = { kmsContractAddress: info.kmsContractAddr, chainId: info.chainId, appAuthImplementation: info.appImplementation };
         return {
           caCert: keys.rootCa.pem,
@@ -90,16 +131,22 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
           isDev: auth.isDev,
           k256Pubkey: keys.rootK256PublicKey,
           ...(keys.bootstrapInfo === undefined ? {} : { bootstrapInfo: keys.bootstrapInfo }),
-          ...own,
+          gatewayAppId: info.gatewayAppId,
           ...(auth.isDev ? {} : chain),
         };
       },
-      extendJson: (json): JsonObject => ({ ...json, ...status.report() }),
+      extendJson: (json): JsonObject => {
+        const info = json["bootstrap_info"] as JsonObject | null;
+        return { ...json, bootstrap_info: info === null ? null : withLegacyEvidence(info), ...status.report() };
+      },
     }),
     route(methods.getTempCaCert, {
       auth: "none",
       ...bodyLimit("GetTempCaCert"),
-      handle: () => Promise.resolve({ tempCaCert: keys.tempCa.pem, tempCaKey: keys.tempCaKeyPem, caCert: keys.rootCa.pem }),
+      handle: async (_request, _caller, call) => {
+        await requireSelf(call);
+        return { tempCaCert: keys.tempCa.pem, tempCaKey: keys.tempCaKeyPem, caCert: keys.rootCa.pem };
+      },
     }),
     route(methods.signCert, {
       // The evidence is in the request: it is bound to the key that the certificate is for.
@@ -107,17 +154,17 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
       ...bodyLimit("SignCert"),
       handle: async (request, _caller, call) => {
         if (request.apiVersion > 2) throw new RpcError("bad-request", `Unsupported API version: ${request.apiVersion}`);
+        await requireSelf(call);
         const csr = await withContext("Failed to parse csr", () => decodeCsr(request.apiVersion, request.csr));
         const publicPoint = await withContext("Failed to verify csr signature", () => verifyCsr(csr, request.signature));
         const attestation = await withContext("Quote verification failed", () => csr.attestation());
         const verified = await verifyEvidence(evidence, attestation, reportDataFor("ratls-cert", csr.publicKeyInfo), call.signal);
         if (!verified.ok) {
-          await gate.recordRefusal({ action: "sign-cert", reason: verified.reason, rule: "evidence", field: "quote", requestId: call.requestId, remoteAddress: call.remoteAddress });
+          await refuse("sign-cert", call, { reason: verified.reason, rule: "evidence", field: "quote" });
           throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(verified.reason) });
         }
         const decision = await gate.decide({
-          action: "sign-cert", attestation, verified, vmConfig: request.vmConfig, boottime: true,
-          requestId: call.requestId, remoteAddress: call.remoteAddress, signal: call.signal,
+          action: "sign-cert", attestation, verified, vmConfig: request.vmConfig, boottime: true, ...origin(call), signal: call.signal,
         });
         if (decision.kind === "refused") throw new RpcError("handler-failed", decision.reason);
         const vmConfig = request.vmConfig === "" ? attestation.config : request.vmConfig;

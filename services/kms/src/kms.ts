@@ -1,32 +1,32 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { intelTrustAnchor, trustAnchorFromPem, type TrustAnchor } from "@dstack/attest";
-import { CollateralFetcher } from "@dstack/attest/node";
 import { AuditLog } from "@dstack/audit-log";
 import { lockFile } from "@dstack/files";
-import { ImageStore } from "@dstack/image/store";
 import { markKeyFolder } from "@dstack/key-folder";
-import type { Logger } from "@dstack/log";
 import { mount, startHttpServer, type HttpServer } from "@dstack/rpc";
-import { insecureSettings, type AdminConfig, type KmsConfig } from "./config.ts";
-import { KmsError } from "./errors.ts";
+import { backupRoute, restoreRoutes } from "./backup/backup-routes.ts";
+import { Restore, type RestoreRecord } from "./backup/restore.ts";
+import { issueAttestedCertificate, refreshAttestedCertificate } from "./certificates/rpc-certificate.ts";
+import { insecureSettings, settingsAgainstHandOver, type AdminConfig } from "./config.ts";
 import { AdminAuth, parseHtpasswd } from "./http/admin-auth.ts";
 import { startAdminServer } from "./http/admin.ts";
 import { httpRoutes } from "./http/http-routes.ts";
-import { noImageVerification, osImageVerifier } from "./image/os-image-verifier.ts";
-import { openKeyStore, settleKeyFolder } from "./keys/key-store.ts";
+import { attestRoots, type Attest } from "./keys/bootstrap.ts";
+import { installRootKeys, requireNoKeys } from "./keys/install-root-keys.ts";
+import { openKeyStore, settleKeyFolder, type KeyStore } from "./keys/key-store.ts";
+import { kmsParts, readConfigured, type KmsParts, type KmsPartsOptions } from "./kms-parts.ts";
 import { kmsService } from "./kms-service.ts";
 import { Metrics } from "./metrics.ts";
-import { devAuthApi, webhookAuthApi, type AuthApi } from "./release/auth-api.ts";
+import { onboardService, requireSelfAllowed } from "./onboard/onboard-service.ts";
 import { ReleaseGate } from "./release/release-gate.ts";
 import { setUp } from "./setup/set-up.ts";
 import { Status } from "./status.ts";
 
-export interface KmsOptions {
-  readonly config: KmsConfig;
-  readonly version: string;
-  readonly clock: { now(): number };
-  readonly log: Logger;
+export interface KmsOptions extends KmsPartsOptions {
+  /** Shows the operator one line that no log keeps. */
+  readonly print: (line: string) => void;
+  /** Ends a set-up that waits for an operator. */
+  readonly signal: AbortSignal;
 }
 
 export interface Kms {
@@ -35,9 +35,12 @@ export interface Kms {
   close(): Promise<void>;
 }
 
-/** Opens keys and audit log, then listens. @throws KmsError, KeyFolderError, FileLockedError, the system's error */
-export async function startKms({ config, version, clock, log }: KmsOptions): Promise<Kms> {
-  requireBuilt(config);
+/**
+ * Opens keys and audit log, then listens; an empty key folder is set up first.
+ * @throws KmsError, KeyFolderError, FileLockedError, the system's error
+ */
+export async function startKms(options: KmsOptions): Promise<Kms> {
+  const { config, version, clock, log } = options;
   const insecure = insecureSettings(config);
   const environment = await markKeyFolder(config.keyFolder, { insecureSettings: insecure });
   if (insecure.length > 0) log.warn({ environment, insecureSettings: insecure }, "insecure settings are in force");
@@ -47,39 +50,43 @@ export async function startKms({ config, version, clock, log }: KmsOptions): Pro
     for (const closer of closers.splice(0).toReversed()) await closer();
   };
   try {
-    const now = Math.floor(clock.now() / 1000);
-    if ((await settleKeyFolder(config.keyFolder, log)) === "empty") await setUp({ config, now, log });
-    const keys = await openKeyStore({ folder: config.keyFolder, domain: config.autoBootstrapDomain, now });
+    const parts = await kmsParts(options);
+    const { keys, restored } = await readyKeys(options, parts);
     await mkdir(dirname(config.auditLog), { recursive: true, mode: 0o700 });
     const audit = await AuditLog.open({ path: config.auditLog, clock, log });
     closers.push(() => audit.close());
-    const status = new Status({ environment, insecureSettings: insecure, version, domain: keys.domain });
+    if (restored !== undefined) await audit.append({ action: "restore", outcome: "restored", ...restored });
+    const status = new Status({ environment, insecureSettings: insecure, version, domain: keys.domain, attestsItself: config.selfAttestation.attestCertificate });
     const metrics = new Metrics(status);
-    const images = new ImageStore({ ...config.image, timeoutMs: config.image.downloadTimeoutMs, log });
-    const caches = { images, verifier: config.image.verify ? osImageVerifier(images) : noImageVerification };
-    const auth = authApi(config, version, clock);
-    const gate = new ReleaseGate({
-      auth, audit, clock, log,
-      images: caches.verifier,
-      refuseAnyGateway: environment === "production",
+    const gate = new ReleaseGate({ auth: parts.auth, audit, clock, log, images: parts.caches.verifier, refuseAnyGateway: environment === "production" });
+    const service = kmsService({
+      ...parts, keys, gate, status, clock, log,
+      limits: config.limits, adminTokenHash: config.adminTokenHash, settingsAgainstHandOver: settingsAgainstHandOver(config),
     });
-    const evidence = { collateral: new CollateralFetcher({ pccsUrl: config.pccsUrl, clock }), trustAnchor: await trustAnchor(config), clock };
-    const service = kmsService({ keys, auth, gate, evidence, caches, limits: config.limits, adminTokenHash: config.adminTokenHash, status, clock, log });
+    const attested = { keyFolder: config.keyFolder, keys, self: parts.self, clock, log };
+    const { attestCertificate } = config.selfAttestation;
     const server = await startHttpServer({
       listen: config.listen,
       // The leaf alone: peers get the root from GetTempCaCert and trust nothing that comes with the connection.
-      tls: { key: keys.rpcKeyPem, cert: keys.rpcCertificatePem, requestClientCertificate: true },
+      tls: { key: keys.rpcKeyPem, cert: attestCertificate ? await issueAttestedCertificate(attested) : keys.rpcCertificatePem, requestClientCertificate: true },
       mounts: [mount("/prpc/", service)],
-      routes: httpRoutes({ status, metrics: config.metricsEnabled ? metrics : undefined, audit, auth }),
+      routes: httpRoutes({ status, metrics: config.metricsEnabled ? metrics : undefined, audit, auth: parts.auth, selfAuthorization: parts.selfAuthorization }),
       guard: ({ url, response }) => {
         response.once("finish", () => metrics.observe(url.pathname, response.statusCode));
         return Promise.resolve(true);
       },
-      headers: { "x-app-version": `v${version}` },
+      headers: { "x-app-version": `v${version} (git:${"0".repeat(20)})` },
       log,
     });
     closers.push(() => server.close());
-    const admin = config.admin === undefined ? undefined : await startAdminServer({ listen: config.admin, auth: await adminAuth(config.admin), caches, log });
+    if (attestCertificate) {
+      const stopRefreshing = refreshAttestedCertificate(server, attested);
+      closers.push(async () => stopRefreshing());
+    }
+    const admin = config.admin === undefined ? undefined : await startAdminServer({
+      listen: config.admin, auth: await adminAuth(config.admin), caches: parts.caches, log,
+      routes: [backupRoute({ roots: { rootCa: keys.rootCa.key, tempCa: keys.tempCa.key, rootK256: keys.rootK256 }, operators: config.backup, settingsAgainstHandOver: settingsAgainstHandOver(config), audit, clock, log })],
+    });
     if (admin !== undefined) closers.push(() => admin.close());
     log.info({ address: server.address, admin: admin?.address, domain: keys.domain, environment, methods: service.routes.map(({ method }) => `/prpc/${method}`) }, "listening");
     return { server, admin, close };
@@ -89,34 +96,33 @@ export async function startKms({ config, version, clock, log }: KmsOptions): Pro
   }
 }
 
-// Refused rather than ignored: a KMS that was told to attest itself must not run unattested.
-function requireBuilt({ selfAttestation }: KmsConfig): void {
-  const wanted = [
-    ...(selfAttestation.attestCertificate ? ["core.attest_rpc_cert"] : []),
-    ...(selfAttestation.authorizeSelf ? ["core.enforce_self_authorization"] : []),
-  ];
-  if (wanted.length === 0) return;
-  throw new KmsError("config-invalid", `${wanted.join(" and ")}: attestation of the KMS itself is not built in this version. Outside a TEE, set to false (the key folder is then marked development)`);
-}
-
-function authApi({ auth }: KmsConfig, version: string, clock: { now(): number }): AuthApi {
-  return auth.kind === "dev" ? devAuthApi(auth.gatewayAppId) : webhookAuthApi({ url: auth.url, timeoutMs: auth.timeoutMs, userAgent: `dstack-kms/${version}`, clock });
+/** The keys of the folder, which gets them first where it has none, and what is to be recorded of that. */
+async function readyKeys({ config, clock, log, print, signal }: KmsOptions, parts: KmsParts): Promise<{ readonly keys: KeyStore; readonly restored: RestoreRecord | undefined }> {
+  const { keyFolder: folder, selfAttestation } = config;
+  const now = (): number => Math.floor(clock.now() / 1000);
+  let restore: Restore | undefined;
+  if ((await settleKeyFolder(folder, log)) === "empty") {
+    const attest: Attest = selfAttestation.attestCertificate ? (reportData) => parts.self.attest(reportData) : undefined;
+    restore = new Restore({
+      log,
+      self: selfAttestation.attestCertificate ? parts.self : undefined,
+      authorize: async () => {
+        await requireNoKeys(folder, "KMS has already been bootstrapped");
+        await requireSelfAllowed(parts.selfAuthorization, "KMS is not allowed to restore");
+      },
+      install: async (roots, domain) => installRootKeys({ folder, roots, domain, now: now(), evidence: await attestRoots(roots, attest) }),
+    });
+    await setUp({
+      config, now: now(), log, print, signal, attest,
+      authorizeBootstrap: () => requireSelfAllowed(parts.selfAuthorization, "KMS is not allowed to auto-bootstrap"),
+      service: (finish) => onboardService({ ...parts, folder, clock, log, finish, siteName: config.setUp.siteName, attestRoots: selfAttestation.attestCertificate }),
+      routes: restoreRoutes(restore),
+    });
+  }
+  return { keys: await openKeyStore({ folder, domain: config.autoBootstrapDomain, now: now() }), restored: restore?.record };
 }
 
 async function adminAuth({ token, htpasswdFile }: AdminConfig): Promise<AdminAuth | undefined> {
   if (token === undefined && htpasswdFile === undefined) return undefined;
   return new AdminAuth({ token, users: htpasswdFile === undefined ? new Map() : parseHtpasswd(await readConfigured(htpasswdFile, "core.admin.htpasswd_file")) });
-}
-
-async function readConfigured(path: string, key: string): Promise<string> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (cause) {
-    throw new KmsError("config-invalid", `${key}: ${path} cannot be read`, { cause });
-  }
-}
-
-async function trustAnchor({ tdxRootPath }: KmsConfig): Promise<TrustAnchor> {
-  if (tdxRootPath === undefined) return intelTrustAnchor();
-  return trustAnchorFromPem(await readConfigured(tdxRootPath, "core.attestation.root_ca.tdx"));
 }

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { createLogger, type Logger } from "@dstack/log";
 import { errorChain } from "@dstack/rpc";
@@ -45,15 +46,15 @@ async function main(logger: Logger): Promise<void> {
     });
   }
   if (command !== undefined) throw new KmsError("usage", `unknown command "${command}"; see --help`);
-  const kms = await startKms({ config, version: VERSION, clock: Date, log: logger });
+  const stopping = new AbortController();
   const stop = (signal: string): void => {
     logger.info({ signal }, "stopping");
-    kms.close().catch((error: unknown) => {
-      logger.error(errorChain(error));
-      process.exitCode = 1;
-    });
+    stopping.abort(new Error(signal));
   };
   process.once("SIGTERM", stop).once("SIGINT", stop);
+  const kms = await startKms({ config, version: VERSION, clock: Date, log: logger, print: (line) => process.stdout.write(`${line}\n`), signal: stopping.signal });
+  if (!stopping.signal.aborted) await once(stopping.signal, "abort");
+  await kms.close();
 }
 
 function readArguments() {

@@ -120,7 +120,7 @@ export class Harness {
 
   async start(change: Readonly<Record<string, string>> = {}): Promise<Kms> {
     const config = await loadKmsConfig({ file: await this.writeConfig(change), log: this.sink.log, env: {}, cwd: this.folder });
-    this.kms = await startKms({ config, version: "0.6.0", clock: Date, log: this.sink.log });
+    this.kms = await startKms({ config, version: "0.6.0", clock: Date, log: this.sink.log, print: () => undefined, signal: new AbortController().signal });
     return this.kms;
   }
 

@@ -1,3 +1,4 @@
+import type { Attestation } from "@dstack/attest";
 import { createCa, createLeaf, USAGE, type IssuedCertificate, type SigningCa } from "@dstack/ratls";
 import type { P256Key } from "@dstack/keys";
 
@@ -9,10 +10,22 @@ export const createTempCa = (key: P256Key, now: number): SigningCa =>
 export const createRootCa = (key: P256Key, now: number): SigningCa =>
   createCa({ organization: "Dstack", commonName: "Dstack KMS CA", key, pathLength: 1, now });
 
+export interface RpcCertificateOptions {
+  readonly rootCa: SigningCa;
+  readonly rpcKey: P256Key;
+  readonly domain: string;
+  /** Unix seconds. */
+  readonly now: number;
+  /** Evidence of this KMS, bound to `rpcKey`. */
+  readonly attestation?: Attestation;
+}
+
 /** The certificate of the RPC listener. Its usage is what tells it from an app's certificate. */
-export function createRpcCertificate(options: { readonly rootCa: SigningCa; readonly rpcKey: P256Key; readonly domain: string; readonly now: number }): IssuedCertificate {
-  const { rootCa: issuer, rpcKey, domain, now } = options;
-  return createLeaf({ commonName: domain, issuer, publicPoint: rpcKey.publicPoint, altNames: [domain], usage: USAGE.kmsRpc, now });
+export function createRpcCertificate({ rootCa: issuer, rpcKey, domain, now, attestation }: RpcCertificateOptions): IssuedCertificate {
+  return createLeaf({
+    commonName: domain, issuer, publicPoint: rpcKey.publicPoint, altNames: [domain], usage: USAGE.kmsRpc, now,
+    ...(attestation === undefined ? {} : { attestation }),
+  });
 }
 
 const RENEW_BEFORE_SECONDS = 365 * 24 * 3600;

@@ -1,9 +1,10 @@
 import type { ServerResponse } from "node:http";
 import type { AuditLog } from "@dstack/audit-log";
-import type { HttpRoute } from "@dstack/rpc";
+import { errorChain, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import type { Metrics } from "../metrics.ts";
 import type { AuthApi } from "../release/auth-api.ts";
+import type { SelfAuthorization } from "../self/self-authorization.ts";
 import type { Status } from "../status.ts";
 
 export interface HttpRoutesOptions {
@@ -11,10 +12,11 @@ export interface HttpRoutesOptions {
   readonly metrics: Metrics | undefined;
   readonly audit: AuditLog;
   readonly auth: AuthApi;
+  readonly selfAuthorization: SelfAuthorization;
 }
 
 /** Routes beside the RPC mount; none of them needs or tells a secret. */
-export function httpRoutes({ status, metrics, audit, auth }: HttpRoutesOptions): HttpRoute[] {
+export function httpRoutes({ status, metrics, audit, auth, selfAuthorization }: HttpRoutesOptions): HttpRoute[] {
   const ok = ({ response }: { readonly response: ServerResponse }): Promise<void> => Promise.resolve(send(response, 200, "text/plain; charset=utf-8", "OK"));
   return [
     { verbs: ["GET"], path: "/health", handle: ok },
@@ -23,7 +25,7 @@ export function httpRoutes({ status, metrics, audit, auth }: HttpRoutesOptions):
       verbs: ["GET"],
       path: "/readyz",
       handle: async ({ response }) => {
-        const problems = await notReady(audit, auth);
+        const problems = await notReady(audit, auth, selfAuthorization);
         send(response, problems.length === 0 ? 200 : 503, "application/json", JSON.stringify({ ready: problems.length === 0, problems }));
       },
     },
@@ -44,13 +46,15 @@ const metricsRoute = (metrics: Metrics): HttpRoute => ({
 });
 
 /** Why no key could be released right now. */
-async function notReady(audit: AuditLog, auth: AuthApi): Promise<string[]> {
+async function notReady(audit: AuditLog, auth: AuthApi, selfAuthorization: SelfAuthorization): Promise<string[]> {
   const problems = await auditProblem(audit);
-  try {
-    await auth.info();
-  } catch (error) {
-    if (!(error instanceof KmsError)) throw error;
-    problems.push(error.message);
+  for (const ask of [() => auth.info(), () => selfAuthorization.require()]) {
+    try {
+      await ask();
+    } catch (error) {
+      if (!(error instanceof KmsError)) throw error;
+      problems.push(errorChain(error));
+    }
   }
   return problems;
 }

@@ -3,7 +3,7 @@ import { secp256k1PublicKey } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
 import { route, RpcError, type JsonObject, type RpcService } from "@dstack/rpc";
-import type { OsImageVerifier } from "../image/os-image-verifier.ts";
+import type { ImageCaches } from "../image/clear-image-cache.ts";
 import { attestRoots, bootstrap, type Attest } from "../keys/bootstrap.ts";
 import { checkDomain } from "../keys/domain.ts";
 import { installRootKeys, requireNoKeys } from "../keys/install-root-keys.ts";
@@ -25,7 +25,7 @@ export interface OnboardServiceOptions {
   readonly selfAuthorization: SelfAuthorization;
   readonly evidence: EvidenceRule;
   readonly auth: AuthApi;
-  readonly images: OsImageVerifier;
+  readonly caches: ImageCaches;
   readonly clock: { now(): number };
   readonly log: Logger;
   /** Ends the set-up, once the answer is out. @throws KmsError where there are no keys yet */
@@ -64,7 +64,7 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
           const roots = await refusable("Failed to onboard", async () => {
             const domain = checkDomain(request.domain);
             await requireNoKeys(folder, "KMS has already been onboarded");
-            const fetched = await fetchRootKeys({ sourceUrl: request.sourceUrl, self, evidence: options.evidence, auth, images: options.images, now: now(), log, signal: call.signal });
+            const fetched = await fetchRootKeys({ sourceUrl: request.sourceUrl, self, evidence: options.evidence, auth, images: options.caches.verifier, now: now(), log, signal: call.signal });
             await installRootKeys({ folder, roots: fetched, domain, now: now(), evidence: await attestRoots(fetched, attest) });
             return fetched;
           });

@@ -10,16 +10,10 @@ export type Caller =
   | { readonly kind: "anonymous" }
   | { readonly kind: "attested"; readonly attestation: Attestation; readonly verified: VerifiedEvidence };
 
-/** Routes of rule `attested` pass their caller through `requireAttested` before they do anything for it. */
+/** Routes of rule `attested` refuse anonymous callers, after a version check and in the words that their clients know. */
 export type CallerRule = "none" | "attested";
 
 export type AttestedCaller = Extract<Caller, { readonly kind: "attested" }>;
-
-/** @throws RpcError `unauthenticated` with the text that clients know */
-export function requireAttested(caller: Caller): AttestedCaller {
-  if (caller.kind === "attested") return caller;
-  throw new RpcError("unauthenticated", "No attestation provided");
-}
 
 export interface EvidenceRule {
   readonly collateral: CollateralSource;
