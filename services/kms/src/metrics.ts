@@ -9,6 +9,7 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #requests = new Counter({ name: "dstack_kms_attestation_requests_total", help: "Finished requests that need attestation", registers: [this.#registry] });
   readonly #failures = new Counter({ name: "dstack_kms_attestation_failures_total", help: "Requests that need attestation and failed", registers: [this.#registry] });
+  readonly #limited = new Counter({ name: "dstack_kms_rate_limited_requests_total", help: "Anonymous requests refused by a rate limit", labelNames: ["by"], registers: [this.#registry] });
 
   constructor(status: Status) {
     new Gauge({ name: "dstack_kms_environment_info", help: "1 for the environment that the key folder is marked with", labelNames: ["environment"], registers: [this.#registry] })
@@ -25,6 +26,10 @@ export class Metrics {
     if (!ATTESTED_METHODS.has(method)) return;
     this.#requests.inc();
     if (httpStatus >= 400) this.#failures.inc();
+  }
+
+  rateLimited(by: "address" | "app"): void {
+    this.#limited.inc({ by });
   }
 
   text(): Promise<string> {

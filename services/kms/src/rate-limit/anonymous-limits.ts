@@ -1,0 +1,85 @@
+import { isIPv6 } from "node:net";
+import { TLSSocket } from "node:tls";
+import { toHex } from "@dstack/bytes";
+import { errorResponse, isJsonCall, RpcError, stripPrefixes, type HttpExchange, type RpcService } from "@dstack/rpc";
+import type { Caller, CallerRule } from "../release/caller.ts";
+import { RateLimiter } from "./rate-limiter.ts";
+
+export interface AnonymousLimitsOptions {
+  readonly perAddress: number;
+  readonly perApp: number;
+  readonly clock: { now(): number };
+  /** Told of each call that was refused. */
+  readonly onRefusal: (by: "address" | "app") => void;
+}
+
+const MAX_KEYS = 10_000;
+const MOUNT = "/prpc/";
+
+/**
+ * Bounds what callers without evidence can make this KMS do: sign, and ask the auth server, whose
+ * quota at a chain is everybody's (#564, DS #1311).
+ */
+export class AnonymousLimits {
+  readonly #addresses: RateLimiter;
+  readonly #apps: RateLimiter;
+  readonly #onRefusal: AnonymousLimitsOptions["onRefusal"];
+
+  constructor({ perAddress, perApp, clock, onRefusal }: AnonymousLimitsOptions) {
+    this.#addresses = new RateLimiter({ perMinute: perAddress, maxKeys: MAX_KEYS, clock });
+    this.#apps = new RateLimiter({ perMinute: perApp, maxKeys: MAX_KEYS, clock });
+    this.#onRefusal = onRefusal;
+  }
+
+  /** Whether the call may go on; else it is answered here, before its body is read. */
+  admit({ request, response, url }: HttpExchange, service: Pick<RpcService<Caller, CallerRule>, "prefixes" | "routes">): boolean {
+    if (!url.pathname.startsWith(MOUNT)) return true;
+    const name = url.pathname.slice(MOUNT.length);
+    const row = service.routes.find(({ method }) => method === stripPrefixes(name, service.prefixes));
+    if (row?.auth === "attested" && hasCertificate(request.socket)) return true;
+    const wait = this.#addresses.take(networkOf(request.socket.remoteAddress ?? ""));
+    if (wait === undefined) return true;
+    this.#onRefusal("address");
+    const json = isJsonCall({ name, verb: request.method === "GET" ? "GET" : "POST", query: url.searchParams, contentType: request.headers["content-type"], body: new Uint8Array() });
+    const answer = errorResponse(400, `too many calls from ${request.socket.remoteAddress ?? "this address"}: try again in ${wait} s (core.rate_limit.per_address)`, json);
+    // The rest of the request is not read: the connection cannot be used again.
+    response.writeHead(answer.status, { "content-type": answer.contentType, "content-length": answer.body.length, "retry-after": String(wait), connection: "close" }).end(answer.body);
+    return false;
+  }
+
+  /** The service with a limit on what is asked about one app. */
+  limitApps(service: RpcService<Caller, CallerRule>): RpcService<Caller, CallerRule> {
+    const routes = service.routes.map((row): typeof row => {
+      if (row.method !== "GetAppEnvEncryptPubKey") return row;
+      return {
+        ...row,
+        handle: async (request: { readonly appId: Uint8Array }, caller, call) => {
+          const wait = this.#apps.take(toHex(request.appId.subarray(0, 20)));
+          if (wait !== undefined) {
+            this.#onRefusal("app");
+            throw new RpcError("bad-request", `too many calls for this app: try again in ${wait} s (core.rate_limit.per_app)`);
+          }
+          return row.handle(request as never, caller, call);
+        },
+      };
+    });
+    return { ...service, routes };
+  }
+}
+
+/** Who holds an IPv6 address holds the /64 around it. */
+export function networkOf(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  if (!isIPv6(address)) return address;
+  const [head = "", tail] = (address.split("%")[0] ?? "").toLowerCase().split("::");
+  const groups = head === "" ? [] : head.split(":");
+  if (tail !== undefined) {
+    const after = tail === "" ? [] : tail.split(":");
+    while (groups.length + after.length < 8) groups.push("0");
+    groups.push(...after);
+  }
+  return `${groups.slice(0, 4).map((group) => group.replace(/^0+(?=.)/, "")).join(":")}::/64`;
+}
+
+const hasCertificate = (socket: unknown): boolean => socket instanceof TLSSocket && socket.getPeerX509Certificate() !== undefined;
