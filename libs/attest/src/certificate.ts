@@ -85,7 +85,7 @@ export const parseCertificateChain = (pem: string, what: string): Certificate[] 
   readPem(pem, "CERTIFICATE", what).map(parseCertificate);
 
 /** The first certificate of a chain. @throws AttestError `certificate-malformed` where there is none */
-export function leafOf(chain: readonly Certificate[]): Certificate {
+export function leafOf<T extends Certificate>(chain: readonly T[]): T {
   const [first] = chain;
   if (first === undefined) throw malformed("the chain is empty");
   return first;

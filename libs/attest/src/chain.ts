@@ -3,10 +3,9 @@
  * for the caller.
  */
 import { equalBytes } from "@dstack/bytes";
-import {
-  basicConstraints, commonName, ecdsaSignature, maySignCertificates, OID, p256Point, refuseCritical,
-} from "./certificate.ts";
-import type { Certificate, RevocationList } from "./certificate.ts";
+import { basicConstraints, commonName, ecdsaSignature, maySignCertificates, OID, refuseCritical } from "./certificate.ts";
+import type { RevocationList } from "./certificate.ts";
+import type { CertificatePool, PooledCertificate } from "./certificate-pool.ts";
 import { fail, pass } from "./checks.ts";
 import type { Outcome } from "./checks.ts";
 import type { Period, SignatureToCheck } from "./judgement.ts";
@@ -16,6 +15,7 @@ import type { TrustAnchor } from "./trust-anchor.ts";
 export interface ChainContext {
   readonly anchor: TrustAnchor;
   readonly revocationLists: readonly RevocationList[];
+  readonly pool: CertificatePool;
 }
 
 const MAX_CHAIN = 5;
@@ -25,20 +25,20 @@ const MAX_CHAIN = 5;
  * the anchor's subject and key is dropped: the anchor is the configured one, not the sent one.
  * @throws DerError, AttestError `certificate-malformed`
  */
-export function checkChain(sent: readonly Certificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome {
+export function checkChain(sent: readonly PooledCertificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome {
   const { anchor } = context;
   const chain = withoutRoot(sent, anchor);
   if (chain.length === 0 || chain.length > MAX_CHAIN) {
     return fail(`chain of ${chain.length} certificates below the root, expected 1 to ${MAX_CHAIN}`, "chain-length");
   }
-  const names = chain.map((certificate) => commonName(certificate.subject)).concat(commonName(anchor.subject));
+  const names = [...chain.map(({ name }) => name), commonName(anchor.subject)];
   return firstProblem(chain, context, signatures) ?? pass(names.join(" <- "));
 }
 
 /** When each certificate of a chain is valid, the anchor's copy left out. */
-export function periodsOf(sent: readonly Certificate[], anchor: TrustAnchor): Period[] {
-  return withoutRoot(sent, anchor).map(({ subject, notBefore, notAfter }) =>
-    ({ kind: "certificate", what: `"${commonName(subject)}"`, from: notBefore, until: notAfter }));
+export function periodsOf(sent: readonly PooledCertificate[], anchor: TrustAnchor): Period[] {
+  return withoutRoot(sent, anchor).map(({ name, notBefore, notAfter }) =>
+    ({ kind: "certificate", what: `"${name}"`, from: notBefore, until: notAfter }));
 }
 
 /** Whether a revocation list is by this issuer and key, as far as names go; the signature goes into the list. */
@@ -56,10 +56,10 @@ export function checkRevocationList(
   return pass(`revocation list of "${name}", ${list.revoked.size} entries`);
 }
 
-function firstProblem(chain: readonly Certificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome | undefined {
-  const { anchor, revocationLists } = context;
+function firstProblem(chain: readonly PooledCertificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome | undefined {
+  const { anchor, revocationLists, pool } = context;
   for (const [index, certificate] of chain.entries()) {
-    const name = commonName(certificate.subject);
+    const { name } = certificate;
     const parent = chain[index + 1];
     const issuerName = parent?.subject ?? anchor.subject;
     if (!equalBytes(certificate.issuer, issuerName)) {
@@ -79,19 +79,14 @@ function firstProblem(chain: readonly Certificate[], context: ChainContext, sign
     if (certificate.signatureAlgorithm !== OID.ecdsaWithSha256) {
       return fail(`"${name}" is signed with ${certificate.signatureAlgorithm}, expected ECDSA SHA-256`, "signature-algorithm");
     }
-    signatures.push({
-      what: `certificate "${name}"`,
-      publicKey: parent === undefined ? anchor.publicKey : p256Point(parent.publicKeyInfo),
-      message: certificate.tbs,
-      signature: ecdsaSignature(certificate.signature),
-    });
+    signatures.push(pool.signatureOf(certificate, parent?.publicKey ?? anchor.publicKey));
   }
   return undefined;
 }
 
-function withoutRoot(chain: readonly Certificate[], anchor: TrustAnchor): readonly Certificate[] {
+function withoutRoot(chain: readonly PooledCertificate[], anchor: TrustAnchor): readonly PooledCertificate[] {
   const last = chain.at(-1);
   const isRoot = last !== undefined && equalBytes(last.subject, anchor.subject) && equalBytes(last.issuer, anchor.subject)
-    && equalBytes(p256Point(last.publicKeyInfo), anchor.publicKey);
+    && equalBytes(last.publicKey, anchor.publicKey);
   return isRoot ? chain.slice(0, -1) : chain;
 }

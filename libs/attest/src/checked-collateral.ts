@@ -3,15 +3,17 @@
  * on the clock is judged anew at each use.
  */
 import { equalBytes, utf8 } from "@dstack/bytes";
-import { basicConstraints, commonName, leafOf, p256Point, parseCertificateChain, parseRevocationList } from "./certificate.ts";
-import type { Certificate, RevocationList } from "./certificate.ts";
+import { basicConstraints, commonName, leafOf, parseRevocationList } from "./certificate.ts";
+import type { RevocationList } from "./certificate.ts";
+import { CertificatePool } from "./certificate-pool.ts";
+import type { PooledCertificate } from "./certificate-pool.ts";
 import { checkChain, checkRevocationList, periodsOf } from "./chain.ts";
 import type { ChainContext } from "./chain.ts";
 import { fail, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
 import type { QuoteCollateral } from "./collateral.ts";
 import { reading } from "./errors.ts";
-import { atTime, decideSignatures, isoTime, judge, signaturesOf } from "./judgement.ts";
+import { atTime, decide, good, isoTime, judge, signaturesOf } from "./judgement.ts";
 import type { Judgement, Period, SignatureToCheck } from "./judgement.ts";
 import type { PckChain } from "./pck-chain.ts";
 import { parseQeIdentity, parseTcbInfo } from "./tcb-info.ts";
@@ -32,6 +34,7 @@ export interface CollateralPlan {
   readonly trustAnchor: TrustAnchor;
   readonly documents: CollateralDocuments;
   readonly judgements: readonly Judgement[];
+  readonly pool: CertificatePool;
   /** What `concludeCollateral` must be told of. */
   readonly signatures: readonly SignatureToCheck[];
 }
@@ -57,10 +60,13 @@ export class CheckedCollateral implements QuoteCollateral {
   readonly trustAnchor: TrustAnchor;
   readonly documents: CollateralDocuments;
   readonly judgements: readonly Judgement[];
+  /** Certificates of the collateral's own chains, and the signatures that were found to hold. */
+  readonly pool: CertificatePool;
+  readonly holding: ReadonlySet<SignatureToCheck>;
   readonly #pckChains = new Map<string, PckChain>();
 
   /** Not for callers: `checkCollateral` of an edge makes one. */
-  constructor({ collateral, trustAnchor, documents }: CollateralPlan, judgements: readonly Judgement[]) {
+  constructor({ collateral, trustAnchor, documents, pool, judgements }: CollateralPlan, holding: ReadonlySet<SignatureToCheck>) {
     this.pckCrlIssuerChain = collateral.pckCrlIssuerChain;
     this.rootCaCrl = collateral.rootCaCrl;
     this.pckCrl = collateral.pckCrl;
@@ -73,7 +79,9 @@ export class CheckedCollateral implements QuoteCollateral {
     if (collateral.pckCertificateChain !== undefined) this.pckCertificateChain = collateral.pckCertificateChain;
     this.trustAnchor = trustAnchor;
     this.documents = documents;
-    this.judgements = judgements;
+    this.judgements = judgements.map((judgement) => decide(judgement, holding));
+    this.pool = pool;
+    this.holding = holding;
   }
 
   /** Unix seconds: the earliest end of a document or certificate in it. */
@@ -124,10 +132,11 @@ function planReadable(collateral: QuoteCollateral, trustAnchor: TrustAnchor): Co
     qeIdentity: parseQeIdentity(collateral.qeIdentity),
   };
   const { rootCrl, pckCrl } = documents;
-  const pckCrlChain = parseCertificateChain(collateral.pckCrlIssuerChain, "PCK CRL issuer chain");
-  const tcbChain = parseCertificateChain(collateral.tcbInfoIssuerChain, "TCB info issuer chain");
-  const qeChain = parseCertificateChain(collateral.qeIdentityIssuerChain, "QE identity issuer chain");
-  const context: ChainContext = { anchor: trustAnchor, revocationLists: [rootCrl, pckCrl] };
+  const pool = new CertificatePool();
+  const pckCrlChain = pool.chain(collateral.pckCrlIssuerChain, "PCK CRL issuer chain");
+  const tcbChain = pool.chain(collateral.tcbInfoIssuerChain, "TCB info issuer chain");
+  const qeChain = pool.chain(collateral.qeIdentityIssuerChain, "QE identity issuer chain");
+  const context: ChainContext = { anchor: trustAnchor, revocationLists: [rootCrl, pckCrl], pool };
   const periods = periodsOfDocuments(documents);
   const judgements: readonly Judgement[] = [
     judge("collateral-format", () => pass("all documents are well formed")),
@@ -142,12 +151,12 @@ function planReadable(collateral: QuoteCollateral, trustAnchor: TrustAnchor): Co
     judge("qe-identity", (signatures) => checkSignedDocument(qeChain, collateral.qeIdentity, collateral.qeIdentitySignature, context, signatures),
       periodsOf(qeChain, trustAnchor)),
   ];
-  return { collateral, trustAnchor, documents, judgements, signatures: signaturesOf(judgements) };
+  return { collateral, trustAnchor, documents, judgements, pool, signatures: signaturesOf(judgements) };
 }
 
 /** The second half; `holds` says of each of the plan's signatures, in order, whether it is good. */
 export function concludeCollateral(plan: CollateralPlan, holds: readonly boolean[]): CheckedCollateral {
-  return new CheckedCollateral(plan, decideSignatures(plan.judgements, holds));
+  return new CheckedCollateral(plan, good(plan.signatures, holds));
 }
 
 function periodsOfDocuments({ rootCrl, pckCrl, tcbInfo, qeIdentity }: CollateralDocuments): Period[] {
@@ -165,26 +174,25 @@ function checkAnchor(anchor: TrustAnchor, rootCrl: RevocationList): Outcome {
   return rootCrl.revoked.has(anchor.serial) ? fail(`${name} is revoked by its own list`, "certificate-revoked") : pass(name);
 }
 
-function checkPckCrl(list: RevocationList, chain: readonly Certificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome {
+function checkPckCrl(list: RevocationList, chain: readonly PooledCertificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome {
   const outcome = checkChain(chain, context, signatures);
   if (outcome.result === "fail") return outcome;
   const issuer = leafOf(chain);
-  if (!basicConstraints(issuer).ca) return fail(`"${commonName(issuer.subject)}" issues revocation lists and is no certificate authority`, "chain-not-authority");
-  return checkRevocationList(list, issuer.subject, p256Point(issuer.publicKeyInfo), signatures);
+  if (!basicConstraints(issuer).ca) return fail(`"${issuer.name}" issues revocation lists and is no certificate authority`, "chain-not-authority");
+  return checkRevocationList(list, issuer.subject, issuer.publicKey, signatures);
 }
 
 // The signers stand directly under the root; a platform's own certificates do not and may not sign here.
 function checkSignedDocument(
-  chain: readonly Certificate[], text: string, signature: Uint8Array, context: ChainContext, signatures: SignatureToCheck[],
+  chain: readonly PooledCertificate[], text: string, signature: Uint8Array, context: ChainContext, signatures: SignatureToCheck[],
 ): Outcome {
   const outcome = checkChain(chain, context, signatures);
   if (outcome.result === "fail") return outcome;
   const signer = leafOf(chain);
-  const name = commonName(signer.subject);
   if (!equalBytes(signer.issuer, context.anchor.subject)) {
-    return fail(`signer "${name}" was issued by "${commonName(signer.issuer)}", expected the root`, "certificate-unexpected");
+    return fail(`signer "${signer.name}" was issued by "${commonName(signer.issuer)}", expected the root`, "certificate-unexpected");
   }
   if (signature.length !== 64) return fail(`signature of ${signature.length} bytes, expected 64`, "collateral-malformed");
-  signatures.push({ what: `the document, by "${name}"`, publicKey: p256Point(signer.publicKeyInfo), message: utf8(text), signature });
+  signatures.push({ what: `the document, by "${signer.name}"`, publicKey: signer.publicKey, message: utf8(text), signature });
   return outcome;
 }

@@ -45,23 +45,20 @@ export function judge(name: string, check: (signatures: SignatureToCheck[]) => O
   return { name, outcome: outcome.ok ? outcome.value : outcome.outcome, periods, signatures };
 }
 
-export const signaturesOf = (judgements: readonly Judgement[]): SignatureToCheck[] => judgements.flatMap(({ signatures }) => signatures);
+/** Every signature of these judgements once, also where several rest on it. */
+export const signaturesOf = (judgements: readonly Judgement[]): SignatureToCheck[] => [...new Set(judgements.flatMap(({ signatures }) => signatures))];
 
-/**
- * The judgements with their signatures decided. `holds` says of each of `signaturesOf(judgements)`, in
- * order, whether it is good; one that is missing is not.
- */
-export function decideSignatures(judgements: readonly Judgement[], holds: readonly boolean[]): Judgement[] {
-  let next = 0;
-  return judgements.map((judgement) => {
-    const from = next;
-    next += judgement.signatures.length;
-    const bad = judgement.signatures.find((_, index) => holds[from + index] !== true);
-    const outcome = bad === undefined || judgement.outcome.result === "fail"
-      ? judgement.outcome
-      : fail(`the signature of ${bad.what} does not hold under the key it must be by`, "signature-invalid");
-    return { ...judgement, outcome, signatures: [] };
-  });
+/** Those of `signatures` that hold by the word of `holds`, which goes along them; one that is missing there does not. */
+export const good = (signatures: readonly SignatureToCheck[], holds: readonly boolean[]): ReadonlySet<SignatureToCheck> =>
+  new Set(signatures.filter((_, index) => holds[index] === true));
+
+/** The judgement with its signatures decided. */
+export function decide(judgement: Judgement, holding: ReadonlySet<SignatureToCheck>): Judgement {
+  const bad = judgement.signatures.find((signature) => !holding.has(signature));
+  const outcome = bad === undefined || judgement.outcome.result === "fail"
+    ? judgement.outcome
+    : fail(`the signature of ${bad.what} does not hold under the key it must be by`, "signature-invalid");
+  return { ...judgement, outcome, signatures: [] };
 }
 
 export function isoTime(unixSeconds: number): string {

@@ -1,6 +1,7 @@
 /** The certificates that a platform's quoting enclave proves itself with: PCK leaf, PCK authority, root. */
-import { utf8Decode } from "@dstack/bytes";
-import { commonName, leafOf, p256Point, parseCertificateChain } from "./certificate.ts";
+import { equalBytes, utf8Decode } from "@dstack/bytes";
+import { leafOf } from "./certificate.ts";
+import { CertificatePool } from "./certificate-pool.ts";
 import { checkChain, periodsOf } from "./chain.ts";
 import type { CheckedCollateral } from "./checked-collateral.ts";
 import { fail } from "./checks.ts";
@@ -10,6 +11,7 @@ import { judge } from "./judgement.ts";
 import type { Judgement } from "./judgement.ts";
 import { readPckExtension } from "./pck-extension.ts";
 import type { PckExtension } from "./pck-extension.ts";
+import { uncompressedPoint } from "./quote.ts";
 import type { Quote } from "./quote.ts";
 
 export interface PckChain {
@@ -17,6 +19,22 @@ export interface PckChain {
   readonly extension: PckExtension;
   /** Of the leaf; uncompressed point, 65 bytes. */
   readonly publicKey: Uint8Array;
+  readonly attestationKeys: AttestationKeys;
+}
+
+/**
+ * Attestation keys seen with a remembered chain. A quoting enclave keeps its key for long, and the same
+ * array each time lets an edge keep what it made of it.
+ */
+export class AttestationKeys {
+  #last: Uint8Array | undefined;
+
+  /** x and y, 64 bytes, as an uncompressed point. */
+  pointOf(xy: Uint8Array): Uint8Array {
+    if (this.#last !== undefined && equalBytes(this.#last.subarray(1), xy)) return this.#last;
+    this.#last = uncompressedPoint(xy);
+    return this.#last;
+  }
 }
 
 /**
@@ -36,16 +54,18 @@ export function pckPemOf(quote: Quote, collateral: QuoteCollateral): string {
 export const judgePckChain = (pem: string, collateral: CheckedCollateral): PckChain =>
   reading("certificate-malformed", "PCK chain", () => judgeReadable(pem, collateral));
 
-function judgeReadable(pem: string, { trustAnchor, documents }: CheckedCollateral): PckChain {
-  const chain = parseCertificateChain(pem, "PCK chain");
+function judgeReadable(pem: string, { trustAnchor, documents, pool: base, holding }: CheckedCollateral): PckChain {
+  const pool = new CertificatePool(base);
+  const chain = pool.chain(pem, "PCK chain");
   const leaf = leafOf(chain);
-  const context = { anchor: trustAnchor, revocationLists: [documents.rootCrl, documents.pckCrl] };
+  const context = { anchor: trustAnchor, revocationLists: [documents.rootCrl, documents.pckCrl], pool };
   const judgement = judge("pck-chain", (signatures) => {
-    const name = commonName(leaf.subject);
-    if (trustAnchor.kind === "intel" && !name.includes("SGX PCK Certificate")) {
-      return fail(`"${name}" is no PCK certificate, expected "SGX PCK Certificate" in its name`, "certificate-unexpected");
+    if (trustAnchor.kind === "intel" && !leaf.name.includes("SGX PCK Certificate")) {
+      return fail(`"${leaf.name}" is no PCK certificate, expected "SGX PCK Certificate" in its name`, "certificate-unexpected");
     }
     return checkChain(chain, context, signatures);
   }, periodsOf(chain, trustAnchor));
-  return { judgement, extension: readPckExtension(leaf), publicKey: p256Point(leaf.publicKeyInfo) };
+  // The authority of the PCK's revocation list is mostly the PCK's own: its signature was checked there.
+  const signatures = judgement.signatures.filter((signature) => !holding.has(signature));
+  return { judgement: { ...judgement, signatures }, extension: readPckExtension(leaf), publicKey: leaf.publicKey, attestationKeys: new AttestationKeys() };
 }

@@ -7,13 +7,13 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import type { CheckedCollateral } from "./checked-collateral.ts";
 import { fail, firstFailure, guarded, notApplicable, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
-import { atTime, decideSignatures, judge, signaturesOf } from "./judgement.ts";
+import { atTime, decide, good, judge, signaturesOf } from "./judgement.ts";
 import type { Judgement, SignatureToCheck } from "./judgement.ts";
 import { judgePckChain, pckPemOf } from "./pck-chain.ts";
 import type { PckChain } from "./pck-chain.ts";
 import { evaluatePolicy } from "./policy.ts";
 import type { QuotePolicy } from "./policy.ts";
-import { parseQuote, uncompressedPoint } from "./quote.ts";
+import { parseQuote } from "./quote.ts";
 import type { Quote } from "./quote.ts";
 import { assessTcb } from "./tcb-assessment.ts";
 import type { TcbAssessment } from "./tcb-assessment.ts";
@@ -114,7 +114,8 @@ export function planQuote(quote: Quote, collateral: CheckedCollateral, options: 
 /** The verification that a plan comes to. `holds` says of each signature, in order, whether it is good. */
 export function concludeQuote(plan: QuotePlan, holds: readonly boolean[]): QuoteVerification {
   const { claims, options, newPckChain } = plan;
-  const decided = decideSignatures(plan.judgements, holds);
+  const holding = good(plan.signatures, holds);
+  const decided = plan.judgements.map((judgement) => decide(judgement, holding));
   const chain = decided.find(({ name }) => name === "pck-chain");
   if (newPckChain !== undefined && chain !== undefined) {
     newPckChain.collateral.remember(newPckChain.pem, { ...newPckChain.chain, judgement: chain });
@@ -152,7 +153,7 @@ function wrongQeIdentity({ id, version }: QeIdentity, { header }: Quote): string
   return fits ? undefined : `identity ${id} version ${version}, expected ${expected} for quotes of ${header.tee.toUpperCase()}`;
 }
 
-function judgeQuote(quote: Quote, { documents }: CheckedCollateral, { extension, publicKey }: PckChain, tcb: TcbAssessment): Judgement[] {
+function judgeQuote(quote: Quote, { documents }: CheckedCollateral, { extension, publicKey, attestationKeys }: PckChain, tcb: TcbAssessment): Judgement[] {
   const { tcbInfo, qeIdentity } = documents;
   return [
     judge("qe-report-signature", (signatures) => {
@@ -162,7 +163,7 @@ function judgeQuote(quote: Quote, { documents }: CheckedCollateral, { extension,
     judge("attestation-key", () => checkAttestationKey(quote)),
     judge("qe-measurement", () => checkQeMeasurement(quote.qeReport, qeIdentity, tcb.qeLevel)),
     judge("quote-signature", (signatures) => {
-      signatures.push({ what: "the quote", publicKey: uncompressedPoint(quote.attestationKey), message: quote.signed, signature: quote.signature });
+      signatures.push({ what: "the quote", publicKey: attestationKeys.pointOf(quote.attestationKey), message: quote.signed, signature: quote.signature });
       return pass("quote signed by the attestation key");
     }),
     judge("platform-identity", () => {

@@ -102,7 +102,7 @@ export function parseQeIdentity(text: string): QeIdentity {
 function parseLevel(level: Fields, id: "TDX" | "SGX", version: number): TcbLevel {
   const tcb = level.object("tcb");
   const components = (name: string): number[] => {
-    const svns = tcb.list(name).map((component) => component.number("svn"));
+    const svns = tcb.svns(name);
     if (svns.length !== 16) throw malformed(`TCB level: ${name} holds ${svns.length} components, expected 16`);
     return svns;
   };
@@ -173,7 +173,7 @@ class Fields {
 
   number(name: string): number {
     const value = this.#value[name];
-    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw malformed(`${this.#what}: ${name} is not a natural number`);
+    if (!isNatural(value)) throw malformed(`${this.#what}: ${name} is not a natural number`);
     return value;
   }
 
@@ -203,9 +203,16 @@ class Fields {
   }
 
   list(name: string): Fields[] {
-    const value = this.#value[name];
-    if (!Array.isArray(value) || value.length > 1024) throw malformed(`${this.#what}: ${name} is not a list of at most 1024`);
-    return value.map((item: unknown) => new Fields(item, `${this.#what} ${name}`));
+    return this.#items(name).map((item: unknown) => new Fields(item, `${this.#what} ${name}`));
+  }
+
+  /** The numbers `svn` of a list of objects: there are 32 in every level. */
+  svns(name: string): number[] {
+    return this.#items(name).map((item: unknown) => {
+      const svn: unknown = typeof item === "object" && item !== null ? (item as Record<string, unknown>)["svn"] : undefined;
+      if (!isNatural(svn)) throw malformed(`${this.#what} ${name}: svn is not a natural number`);
+      return svn;
+    });
   }
 
   optionalList(name: string): Fields[] {
@@ -219,7 +226,15 @@ class Fields {
     }
     return value;
   }
+
+  #items(name: string): unknown[] {
+    const value = this.#value[name];
+    if (!Array.isArray(value) || value.length > 1024) throw malformed(`${this.#what}: ${name} is not a list of at most 1024`);
+    return value;
+  }
 }
+
+const isNatural = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 
 function parseJson(text: string, what: string): unknown {
   try {

@@ -23,27 +23,25 @@ export function readPem(text: string, label: string, what = "PEM"): Uint8Array[]
 
 /** One PEM block with 64 characters a line and a final newline. */
 export function writePem(der: Uint8Array, label: string): string {
-  const lines = base64(der).match(/.{1,64}/g) ?? [];
+  const lines = (der as unknown as { toBase64(): string }).toBase64().match(/.{1,64}/g) ?? [];
   return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
 }
 
 function strictBase64(text: string, what: string): Uint8Array {
-  const bytes = decoded(text);
-  if (text === "" || bytes === undefined || base64(bytes) !== text) throw new DerError("value-invalid", `${what}: not canonical base64`);
+  const bytes = text === "" ? undefined : decoded(text);
+  if (bytes === undefined) throw new DerError("value-invalid", `${what}: not canonical base64`);
   return bytes;
 }
 
-// atob and btoa rather than Buffer: this also runs in browsers.
 function decoded(text: string): Uint8Array | undefined {
   try {
-    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    return (Uint8Array as unknown as Base64Codec).fromBase64(text, { lastChunkHandling: "strict" });
   } catch {
     return undefined;
   }
 }
 
-function base64(bytes: Uint8Array): string {
-  let characters = "";
-  for (const byte of bytes) characters += String.fromCharCode(byte);
-  return btoa(characters);
+// ES2026, in Node and browsers alike, which Buffer is not. "strict" refuses missing padding and stray bits.
+interface Base64Codec {
+  fromBase64(text: string, options: { lastChunkHandling: "strict" }): Uint8Array;
 }

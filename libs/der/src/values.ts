@@ -96,9 +96,6 @@ export function readText(element: DerElement, what = "string"): string {
   return utf8Decode(element.content, what);
 }
 
-const UTC = /^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/;
-const GENERALIZED = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/;
-
 /**
  * UTCTime or GeneralizedTime as RFC 5280 4.1.2.5 allows them: seconds present, `Z`, no fraction.
  * @returns Unix seconds
@@ -106,20 +103,36 @@ const GENERALIZED = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/;
 export function readTime(element: DerElement, what = "time"): number {
   const utc = element.tag === TAG.utcTime;
   if (!utc) expectTag(element, TAG.generalizedTime, what);
-  const text = utf8Decode(element.content, what);
-  const match = (utc ? UTC : GENERALIZED).exec(text);
-  if (match === null) throw new DerError("value-invalid", `${what}: not a time in the form of RFC 5280`);
-  const [year, month, day, hour, minute, second] = match.slice(1).map(Number) as [
-    number, number, number, number, number, number,
-  ];
+  const { content } = element;
+  const yearDigits = utc ? 2 : 4;
+  if (content.length !== yearDigits + 11 || content.at(-1) !== 0x5a) throw new DerError("value-invalid", `${what}: not a time in the form of RFC 5280`);
+  const year = decimal(content, 0, yearDigits, what);
   const fullYear = utc ? (year >= 50 ? 1900 : 2000) + year : year;
-  const date = new Date(0);
-  date.setUTCFullYear(fullYear, month - 1, day);
-  date.setUTCHours(hour, minute, second);
-  const valid = date.getUTCMonth() === month - 1 && date.getUTCDate() === day
-    && date.getUTCHours() === hour && date.getUTCMinutes() === minute && date.getUTCSeconds() === second;
+  const pair = (index: number): number => decimal(content, yearDigits + 2 * index, 2, what);
+  const month = pair(0);
+  const day = pair(1);
+  const hour = pair(2);
+  const minute = pair(3);
+  const second = pair(4);
+  // Date.UTC reads years below 100 as of the last century; nothing was signed then.
+  const valid = fullYear >= 100 && month >= 1 && month <= 12 && day >= 1 && day <= daysIn(fullYear, month) && hour < 24 && minute < 60 && second < 60;
   if (!valid) throw new DerError("value-invalid", `${what}: no such date`);
-  return date.getTime() / 1000;
+  return Date.UTC(fullYear, month - 1, day, hour, minute, second) / 1000;
+}
+
+function decimal(content: Uint8Array, offset: number, count: number, what: string): number {
+  let value = 0;
+  for (let index = offset; index < offset + count; index++) {
+    const digit = (content[index] ?? 0) - 0x30;
+    if (digit < 0 || digit > 9) throw new DerError("value-invalid", `${what}: not a time in the form of RFC 5280`);
+    value = value * 10 + digit;
+  }
+  return value;
+}
+
+function daysIn(year: number, month: number): number {
+  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28;
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31;
 }
 
 function minimalInteger(element: DerElement, what: string): Uint8Array {
