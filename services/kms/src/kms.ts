@@ -18,6 +18,7 @@ import { kmsParts, readConfigured, type KmsParts, type KmsPartsOptions } from ".
 import { kmsService } from "./kms-service.ts";
 import { Metrics } from "./metrics.ts";
 import { onboardService, requireSelfAllowed } from "./onboard/onboard-service.ts";
+import { AnonymousLimits } from "./rate-limit/anonymous-limits.ts";
 import { ReleaseGate } from "./release/release-gate.ts";
 import { setUp } from "./setup/set-up.ts";
 import { Status } from "./status.ts";
@@ -59,10 +60,11 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
     const status = new Status({ environment, insecureSettings: insecure, version, domain: keys.domain, attestsItself: config.selfAttestation.attestCertificate });
     const metrics = new Metrics(status);
     const gate = new ReleaseGate({ auth: parts.auth, audit, clock, log, images: parts.caches.verifier, refuseAnyGateway: environment === "production" });
-    const service = kmsService({
+    const anonymous = new AnonymousLimits({ ...config.rateLimit, clock, onRefusal: (by) => metrics.rateLimited(by) });
+    const service = anonymous.limitApps(kmsService({
       ...parts, keys, gate, status, clock, log,
       limits: config.limits, adminTokenHash: config.adminTokenHash, settingsAgainstHandOver: settingsAgainstHandOver(config),
-    });
+    }));
     const attested = { keyFolder: config.keyFolder, keys, self: parts.self, clock, log };
     const { attestCertificate } = config.selfAttestation;
     const server = await startHttpServer({
@@ -71,9 +73,10 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
       tls: { key: keys.rpcKeyPem, cert: attestCertificate ? await issueAttestedCertificate(attested) : keys.rpcCertificatePem, requestClientCertificate: true },
       mounts: [mount("/prpc/", service)],
       routes: httpRoutes({ status, metrics: config.metricsEnabled ? metrics : undefined, audit, auth: parts.auth, selfAuthorization: parts.selfAuthorization }),
-      guard: ({ url, response }) => {
+      guard: (exchange) => {
+        const { url, response } = exchange;
         response.once("finish", () => metrics.observe(url.pathname, response.statusCode));
-        return Promise.resolve(true);
+        return Promise.resolve(anonymous.admit(exchange, service));
       },
       headers: { "x-app-version": `v${version} (git:${"0".repeat(20)})` },
       log,
