@@ -6,6 +6,9 @@ import { MeasureError } from "../src/errors.ts";
 import { machineOf } from "../src/machine.ts";
 import { sha256 } from "../src/sha.ts";
 import { parseVmConfig } from "../src/vm-config.ts";
+import { vmConfig } from "./fixtures.ts";
+import { qemuCases } from "./qemu-cases.ts";
+import { digests, readRecord } from "./qemu-record.ts";
 
 const machine = (keys: Record<string, unknown>) => machineOf(parseVmConfig(JSON.stringify(keys)));
 
@@ -26,10 +29,33 @@ describe("ACPI tables of the specification's list", () => {
       { cpu_count: 2, hugepages: true, num_gpus: 1, memory_size: 2816 * 2 ** 20 },
       "3bf181108245994ceb7e983b1fa62009dcd56f7b49fd1e96ef15eb07d04aefc9",
     ],
+    ["4096 CPUs", { cpu_count: 4096 }, "6a4bbd704addd10996632d6535432598c742789e60b29d055a7784be927588a5"],
+    ["no NIC", { num_nics: 0 }, "93a140bbc031dc313ed4011b838c8b22ffdecb474435d9fcb294be97194c953c"],
+    ["a GPU and 4 switches without hotplug", { num_gpus: 1, num_nvswitches: 4, hotplug_off: true }, "323e607f82db7a002bd6a71e7a6ac1ed746e94e3daba75dde2958751861c1a57"],
+    [
+      "a real host with QEMU 8.2.2",
+      { qemu_version: "8.2.2", cpu_count: 8, memory_size: 64 * 2 ** 30 },
+      "4f93bdb24629c032fc5caa6f1648d3be447683aa878e6f73ac4fef2edbe588fa",
+    ],
+    [
+      "a real host with QEMU 9.2.1 and a GPU",
+      { qemu_version: "9.2.1", cpu_count: 16, memory_size: 64 * 2 ** 30, num_gpus: 1, hotplug_off: true, pci_hole64_size: 16 * 2 ** 40 },
+      "80c3a83ed2e4dacc2f405bee0ccc606b16f8521365f2be61975bc2e514b84a49",
+    ],
   ];
   for (const [what, change, expected] of golden) {
     it(`give the listed digest for ${what}`, () => {
       assert.equal(toHex(sha256(acpiTables(machine({ ...base, ...change })).tables)), expected);
+    });
+  }
+});
+
+describe("ACPI tables of a real QEMU", () => {
+  const { qemu_version, sha384 } = readRecord();
+  it("are recorded for every case, and for no other", () => assert.deepEqual(Object.keys(sha384), qemuCases.map(({ name }) => name)));
+  for (const { name, config, hardware } of qemuCases) {
+    it(`have the recorded digests: ${name}`, () => {
+      assert.deepEqual(digests(acpiTables(machineOf(vmConfig({ ...config, qemu_version }), hardware))), sha384[name]);
     });
   }
 });

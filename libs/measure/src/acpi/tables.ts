@@ -6,6 +6,8 @@ import { lowMemoryBytes } from "../machine.ts";
 const HEADER_LENGTH = 36;
 /** Where the OS asks for ACPI mode (2) and gives it back (3); without SMM there is nothing to ask. */
 const SMI_COMMAND_PORT = 0xb2;
+/** QEMU moves the upper part of memory over 1 TiB where it would meet a hole of AMD CPUs; TDX is Intel's. */
+const FOUR_GIB = 0x1_0000_0000;
 
 /** A table with its header. The checksum stays 0: firmware fills it in. */
 export function table(signature: string, revision: number, body: Uint8Array): Uint8Array {
@@ -98,14 +100,8 @@ function memoryAffinities(machine: Machine): readonly Uint8Array[] {
   return [
     affinity(0, Math.min(low, 0xa_0000)),
     low > 0x10_0000 ? affinity(0x10_0000, low - 0x10_0000) : unused,
-    high > 0 ? affinity(highMemoryBase(machine, high), high) : unused,
+    high > 0 ? affinity(FOUR_GIB, high) : unused,
   ];
-}
-
-/** Memory above 4 GiB, moved over 1 TiB where it would meet the HyperTransport hole below that. */
-function highMemoryBase(machine: Machine, high: number): number {
-  const end = (machine.pciHole64Bytes || 0x1_0000_0000) + high;
-  return end >= 0xfd_0000_0000 ? 0x100_0000_0000 : 0x1_0000_0000;
 }
 
 /** PCI Express configuration space of buses 0 to 255. */
