@@ -1,9 +1,10 @@
 import { resolve } from "node:path";
 import { GovernanceError, readSwitches } from "@dstack/governance";
+import { webhookRoutes } from "@dstack/governance/webhook";
 import { createLogger } from "@dstack/log";
 import { startHttpServer } from "@dstack/rpc";
 import { ConfigFile } from "./config-file.ts";
-import { webhookRoutes } from "./webhook.ts";
+import { fileBackend } from "./file-backend.ts";
 
 const log = createLogger({ name: "auth-simple" });
 
@@ -15,7 +16,7 @@ try {
   const path = resolve(env["AUTH_CONFIG_PATH"] ?? "./auth-config.json");
   const file = new ConfigFile(path, readSwitches(env), log);
   await file.current();
-  const server = await startHttpServer({ listen: { host, port }, routes: webhookRoutes(file, log), log, requestTimeoutMs: 30_000 });
+  const server = await startHttpServer({ listen: { host, port }, routes: webhookRoutes(fileBackend(file), log), log, requestTimeoutMs: 30_000 });
   log.info({ address: server.address, config: path }, "listening");
   const stop = (signal: string): void => {
     log.info({ signal }, "stopping");

@@ -1,0 +1,50 @@
+import { createPublicClient, http, type PublicClient } from "viem";
+import { errorChain } from "@dstack/rpc";
+import { GovernanceError } from "../errors.ts";
+
+/** One JSON-RPC server of a chain. */
+export interface Endpoint {
+  /** Scheme and host: the rest of a URL may hold a key. */
+  readonly name: string;
+  readonly client: PublicClient;
+}
+
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
+
+/** @throws GovernanceError `environment-invalid` for what is no HTTP URL */
+export function endpoint(url: string, timeoutMs: number): Endpoint {
+  const name = originOf(url);
+  const transport = http(url, { timeout: timeoutMs, retryCount: 0, fetchFn: boundedFetch(MAX_ANSWER_BYTES) });
+  return { name, client: createPublicClient({ transport }) };
+}
+
+/** Scheme and host of a URL. @throws GovernanceError `environment-invalid` */
+export function originOf(url: string): string {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) throw new GovernanceError("environment-invalid", "an RPC endpoint is no http or https URL");
+  return parsed.origin;
+}
+
+/** What went wrong, without the URL and without the request: both may hold secrets. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof Error && "shortMessage" in error) {
+    const details = "details" in error && typeof error.details === "string" ? error.details : "";
+    return `${String(error.shortMessage)}${details === "" || String(error.shortMessage).includes(details) ? "" : ` ${details}`}`.replace(/https?:\/\/\S+/g, "(endpoint)").slice(0, 300);
+  }
+  return (error instanceof Error ? errorChain(error) : String(error)).replace(/https?:\/\/\S+/g, "(endpoint)").slice(0, 300);
+}
+
+/** A fetch that reads no more than it should, whatever is sent. */
+function boundedFetch(maxBytes: number): typeof fetch {
+  return async (input, init) => {
+    const response = await fetch(input, { ...init, redirect: "error" });
+    const parts: Uint8Array[] = [];
+    let total = 0;
+    for await (const part of response.body ?? []) {
+      total += part.byteLength;
+      if (total > maxBytes) throw new Error(`answer of more than ${maxBytes} bytes`);
+      parts.push(part);
+    }
+    return new Response(Buffer.concat(parts), { status: response.status, statusText: response.statusText, headers: response.headers });
+  };
+}
