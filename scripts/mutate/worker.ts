@@ -150,7 +150,7 @@ async function runUnit(unit: Unit | undefined, hitLimit: number, limitMs: number
   try {
     if (await Promise.race([unit.run().then(() => "passed" as const), late]) === "late") return { verdict: "timeout", by: unit.id, spoilt: true };
   } catch {
-    return { verdict: "killed", by: unit.id };
+    return { verdict: switchboard.hitCount > hitLimit ? "timeout" : "killed", by: unit.id };
   } finally {
     clearTimeout(timer);
   }
