@@ -7,6 +7,7 @@ import { addAppCommands } from "./program/app-commands.ts";
 import { addCollateralCommands } from "./program/collateral-commands.ts";
 import { addEvidenceCommands } from "./program/evidence-commands.ts";
 import { addImageCommands } from "./program/image-commands.ts";
+import { addKmsCommands } from "./program/kms-commands.ts";
 import { addMeasureCommands } from "./program/measure-commands.ts";
 import { addStackCommands } from "./program/stack-commands.ts";
 import { addVerifyCommands } from "./program/verify-commands.ts";
@@ -30,6 +31,7 @@ export function createProgram(env: NodeJS.ProcessEnv): Command {
   addVerifyCommands(program, layout, env);
   addEvidenceCommands(program);
   addMeasureCommands(program);
+  addKmsCommands(program, env);
   addCollateralCommands(program, env);
 
   tab(program);
