@@ -7,6 +7,7 @@
 import { concatBytes, reportData, u32le } from "@dstack/bytes";
 import type { Attestation } from "./attestation.ts";
 import { AttestError } from "./errors.ts";
+import { MAX_EVENTS } from "./event-log.ts";
 import type { EventLogEntry } from "./event-log.ts";
 import { scaleBytes, scaleList, ScaleReader, scaleText } from "./scale.ts";
 import { unsupportedEvidence } from "./unsupported-evidence.ts";
@@ -25,9 +26,9 @@ export function decodeV0(bytes: Uint8Array): Attestation {
     platform: {
       kind: "tdx",
       quote: reader.bytes("quote"),
-      eventLog: reader.list("event log", 11, () => readEntry(reader)),
+      eventLog: reader.list("event log", MAX_EVENTS, 11, () => readEntry(reader)),
     },
-    runtimeEvents: reader.list("runtime events", 2, () => ({
+    runtimeEvents: reader.list("runtime events", MAX_EVENTS, 2, () => ({
       event: reader.text("event name"),
       payload: reader.bytes("event payload"),
     })),

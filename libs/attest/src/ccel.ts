@@ -8,7 +8,6 @@
  */
 import { equalBytes, isAllZero, utf8 } from "@dstack/bytes";
 import { Cursor } from "./cursor.ts";
-import { MAX_EVENTS } from "./event-log.ts";
 import type { EventLogEntry } from "./event-log.ts";
 import { AttestError } from "./errors.ts";
 
@@ -29,13 +28,12 @@ export function parseCcel(bytes: Uint8Array): EventLogEntry[] {
   const cursor = new Cursor(bytes, "CCEL", "ccel-malformed");
   readHeader(cursor);
   const entries: EventLogEntry[] = [];
-  for (let count = 0; cursor.remaining > 0; count++) {
+  while (cursor.remaining > 0) {
     const imr = cursor.u32("register");
     if (imr === END) {
       if (!cursor.take(cursor.remaining, "rest").every((byte) => byte === 0xff)) throw cursor.fail("bytes other than ff after the end of the log");
       return entries;
     }
-    if (count === MAX_EVENTS) throw cursor.fail(`over ${MAX_EVENTS} events`);
     const eventType = cursor.u32("event type");
     const digest = readDigest(cursor);
     const eventPayload = cursor.take(dataLength(cursor), "event data");

@@ -34,9 +34,10 @@ export class ScaleReader extends Cursor {
     }
   }
 
-  /** A counted list; the count is held against the bytes left before anything is made. */
-  list<T>(field: string, minimumBytes: number, read: () => T): T[] {
+  /** A counted list; the count is held against `limit` and the bytes left before anything is made. */
+  list<T>(field: string, limit: number, minimumBytes: number, read: () => T): T[] {
     const count = this.compact(field);
+    if (count > limit) throw this.fail(`${field}: ${count} items, limit ${limit}`);
     if (count * minimumBytes > this.remaining) throw this.fail(`${field}: ${count} items do not fit in ${this.remaining} bytes`);
     return Array.from({ length: count }, read);
   }
