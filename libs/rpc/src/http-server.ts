@@ -52,7 +52,10 @@ export interface HttpServerOptions {
   /** Response headers on every answer, e.g. X-App-Version and Server. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly log: Logger;
+  /** For a whole request; 120,000 unless given. */
   readonly requestTimeoutMs?: number;
+  /** For a TLS handshake and for the head of a request, each; 20,000 unless given. */
+  readonly headersTimeoutMs?: number;
   readonly maxConnections?: number;
 }
 
@@ -75,12 +78,14 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       else response.writeHead(500, { "content-length": 0 }).end();
     });
   };
-  const limits = { requestTimeout: options.requestTimeoutMs ?? 120_000, headersTimeout: 20_000, maxHeaderSize: 64 * 1024 };
+  const headersTimeout = options.headersTimeoutMs ?? 20_000;
+  // Node looks for late connections every 30 s unless told otherwise: a deadline must not double.
+  const limits = { requestTimeout: options.requestTimeoutMs ?? 120_000, headersTimeout, connectionsCheckingInterval: 2_000, maxHeaderSize: 64 * 1024 };
   const server =
     options.tls === undefined
       ? createPlainServer(limits, listener)
       : createTlsServer(
-          { ...limits, minVersion: "TLSv1.2", ...options.tls, requestCert: options.tls.requestClientCertificate ?? false, rejectUnauthorized: false },
+          { ...limits, handshakeTimeout: headersTimeout, minVersion: "TLSv1.2", ...options.tls, requestCert: options.tls.requestClientCertificate ?? false, rejectUnauthorized: false },
           listener,
         );
   server.maxConnections = options.maxConnections ?? 12_000;
@@ -147,7 +152,7 @@ function parseTarget(target: string): URL | undefined {
 
 async function serveRpc(mounted: RpcMount, { request, response, url, requestId }: HttpExchange): Promise<void> {
   const { service } = mounted;
-  const name = decodeURIComponent(url.pathname.slice(mounted.path.length));
+  const name = methodName(url.pathname.slice(mounted.path.length));
   const verb = request.method === "GET" ? "GET" : request.method === "POST" ? "POST" : undefined;
   if (verb === undefined) {
     response.writeHead(405, { allow: "GET, POST" }).end();
@@ -179,6 +184,16 @@ async function serveRpc(mounted: RpcMount, { request, response, url, requestId }
   }
   const rpc: RpcRequest = { ...head, body };
   send(response, await dispatch(service, rpc, call));
+}
+
+/** As it was sent where it is not valid percent-encoding: no method has such a name. */
+function methodName(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch (error) {
+    if (error instanceof URIError) return segment;
+    throw error;
+  }
 }
 
 function peerCertificates(socket: TLSSocket): readonly Uint8Array[] {

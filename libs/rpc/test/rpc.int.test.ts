@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createLogger } from "@dstack/log";
@@ -103,4 +105,24 @@ test("the client types answers and carries the peer's error text", async () => {
   assert.equal((await callRpc(transport, vmm.Vmm.method.getInfo, { id: "c" })).info?.id, "c");
   await assert.rejects(callRpc(transport, vmm.Vmm.method.stopVm, {}), (error: unknown) => error instanceof RpcError && error.code === "remote-error" && error.message === "outer: inner");
   await assert.rejects(callRpc(httpTransport({ baseUrl: "http://127.0.0.1:1/prpc" }), vmm.Vmm.method.stopVm, {}), (error: unknown) => error instanceof RpcError && error.code === "transport-failed");
+});
+
+test("a method name that is not valid percent-encoding is an unknown method", async () => {
+  const answer = await post("%E0%A4%A?json", "{}");
+  assert.deepEqual([answer.status, await answer.json()], [400, { error: "Service not found: %E0%A4%A" }]);
+});
+
+test("a head or a body that never ends is cut off at its deadline", async () => {
+  const strict = await startHttpServer({ listen: { host: "127.0.0.1", port: 0 }, log, headersTimeoutMs: 200, requestTimeoutMs: 400, routes: [] });
+  try {
+    const starts = ["", "GET / HTTP/1.1\r\nhost: x\r\nx-slow: ", "POST /prpc/GetInfo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc"];
+    await Promise.all(starts.map(async (start) => {
+      const socket = connect(strict.port, "127.0.0.1");
+      socket.on("error", () => undefined).resume();
+      socket.write(start);
+      await once(socket, "close");
+    }));
+  } finally {
+    await strict.close();
+  }
 });
