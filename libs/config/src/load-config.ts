@@ -9,6 +9,8 @@ export interface LoadConfigOptions<S extends z.ZodType> {
   readonly name: string;
   /** The `-c` file: must exist, and wins over the search files. `.toml` is TOML, anything else JSON. */
   readonly file: string | undefined;
+  /** Wins over every file: what the environment or the command line says. */
+  readonly overrides?: Readonly<Table>;
   /** Checks the merged tables and fills defaults. */
   readonly schema: S;
   readonly log: Logger;
@@ -31,6 +33,7 @@ export async function loadConfig<S extends z.ZodType>(options: LoadConfigOptions
   let merged: Table = {};
   for (const path of search) merged = mergeDeep(merged, (await readTable(path, false)) ?? {});
   if (options.file !== undefined) merged = mergeDeep(merged, (await readTable(options.file, true)) ?? {});
+  merged = mergeDeep(merged, options.overrides ?? {});
   const parsed = options.schema.safeParse(merged);
   if (!parsed.success) {
     throw new ConfigError("invalid", `${options.file ?? options.name}: ${z.prettifyError(parsed.error)}`);

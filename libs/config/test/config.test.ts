@@ -28,6 +28,13 @@ test("an unknown key is ignored with a warning that names the nearest one (DS #8
   assert.match(log, /"setting":"cvm.qemu_paht","suggestion":"qemu_path"/);
 });
 
+test("overrides win over the files, key by key", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "dstack-config-"));
+  await writeFile(join(dir, "x.toml"), 'address = "10.0.0.1"\n[cvm]\nqemu_path = "/x"\n');
+  const value = await loadConfig({ name: "dstack-no-such", file: join(dir, "x.toml"), overrides: { address: "10.0.0.2" }, schema, cwd: dir, log: createLogger({ name: "t" }) });
+  assert.deepEqual(value, { address: "10.0.0.2", cvm: { qemu_path: "/x" } });
+});
+
 test("a wrong type and a missing file are refused by name", async () => {
   await assert.rejects(load("address = 3"), (error: unknown) => error instanceof ConfigError && error.code === "invalid" && error.message.includes("address"));
   await assert.rejects(loadConfig({ name: "n", file: "/nonexistent/x.toml", schema, log: createLogger({ name: "t" }) }), (error: unknown) => error instanceof ConfigError && error.code === "unreadable");
