@@ -34,7 +34,8 @@ export function downloadedImages(store: ImageStore): OsImageSource {
   return {
     find: async (hash) => {
       try {
-        return { kind: "files", ...(await store.imageOf(hash)) };
+        const { files, metadata } = await store.imageOf(hash);
+        return { kind: "files", files, metadata };
       } catch (error) {
         if (!(error instanceof ImageError)) throw error;
         const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";

@@ -1,0 +1,80 @@
+import type { ServerResponse } from "node:http";
+import { utf8Decode } from "@dstack/bytes";
+import type { Logger } from "@dstack/log";
+import { readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
+import { VerifierError } from "./errors.ts";
+import { gate } from "./gate.ts";
+import type { VerificationResponse } from "./verification-response.ts";
+import type { Verifier } from "./verifier.ts";
+
+/** Some thirty times the evidence of a long-lived app; a log of 10,000 events fits. */
+export const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
+/** One verification is mostly one thread's work, and images take memory while they are measured. */
+const LIMITS = { running: 4, waiting: 64 };
+
+/** Nobody is asked who they are: a verdict is worth nothing to whoever does not trust this verifier. */
+export function httpRoutes(verifier: Verifier, log: Logger): readonly HttpRoute[] {
+  const gated = gate(LIMITS);
+  return [
+    { verbs: ["GET"], path: "/health", handle: ({ response }) => Promise.resolve(send(response, 200, { status: "ok", service: "dstack-verifier" })) },
+    {
+      verbs: ["POST"],
+      path: "/verify",
+      handle: async (exchange) => {
+        const request = await readRequest(exchange);
+        if (request === undefined) return;
+        try {
+          const result = await gated(() => verifier.verifyRequest(request, gone(exchange)));
+          logResult(log, exchange.requestId, result);
+          send(exchange.response, 200, result);
+        } catch (error) {
+          if (!(error instanceof VerifierError && error.code === "overloaded")) throw error;
+          exchange.response.setHeader("retry-after", "5");
+          send(exchange.response, 503, { error: error.message });
+        }
+      },
+    },
+  ];
+}
+
+/** 413 for a body that is too large, 400 for one that is not JSON, 422 for JSON that is no request; then undefined. */
+async function readRequest({ request, response }: HttpExchange): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const refuse = (status: number, error: string): undefined => {
+    response.setHeader("connection", "close");
+    send(response, status, { error });
+    return undefined;
+  };
+  let value: unknown;
+  try {
+    value = JSON.parse(utf8Decode(await readBody(request, MAX_REQUEST_BYTES), "request"));
+  } catch (error) {
+    if (error instanceof RpcError) return refuse(413, `request: more than ${MAX_REQUEST_BYTES} bytes`);
+    if (request.errored !== null) throw error;
+    return refuse(400, "request: expected JSON text");
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return refuse(422, "request: expected a JSON object with quote, event_log and vm_config, or attestation");
+  const fields = value as Record<string, unknown>;
+  for (const [name, type] of [["quote", "string"], ["event_log", "string"], ["vm_config", "string"], ["attestation", "string"], ["debug", "boolean"]] as const) {
+    const field = fields[name] ?? undefined;
+    if (field !== undefined && typeof field !== type) return refuse(422, `request: ${name} is not a ${type}`);
+  }
+  return fields;
+}
+
+/** Aborted when the client goes away before its answer. */
+function gone({ response }: HttpExchange): AbortSignal {
+  const aborted = new AbortController();
+  response.once("close", () => {
+    if (!response.writableFinished) aborted.abort(new Error("the client went away"));
+  });
+  return aborted.signal;
+}
+
+function logResult(log: Logger, requestId: string, { is_valid, reason, details }: VerificationResponse): void {
+  log.info({ requestId, valid: is_valid, reason, appId: details.app_info?.app_id, tcbStatus: details.tcb_status }, "verified a request");
+}
+
+function send(response: ServerResponse, status: number, value: unknown): void {
+  const body = Buffer.from(JSON.stringify(value));
+  response.writeHead(status, { "content-type": "application/json", "content-length": body.length, "cache-control": "no-store" }).end(body);
+}

@@ -1,0 +1,100 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { intelTrustAnchor, trustAnchorFromPem, type TrustAnchor } from "@dstack/attest";
+import { CollateralFetcher } from "@dstack/attest/node";
+import { ImageStore } from "@dstack/image/store";
+import { createLogger, type Logger } from "@dstack/log";
+import { errorChain, startHttpServer } from "@dstack/rpc";
+import { downloadedImages } from "@dstack/verify";
+import { loadVerifierConfig, type VerifierConfig } from "./config.ts";
+import { VerifierError } from "./errors.ts";
+import { httpRoutes } from "./http-routes.ts";
+import { verifyCertificateFile, verifyFile } from "./one-shot.ts";
+import type { VerificationResponse } from "./verification-response.ts";
+import { Verifier } from "./verifier.ts";
+
+const VERSION = "0.6.0";
+const HELP = `Verifies evidence of confidential VMs, over HTTP or once.
+
+  dstack-verifier [-c FILE]                      POST /verify, GET /health
+  dstack-verifier [-c FILE] --verify FILE        a request in a file; answer to FILE.verification.json
+  dstack-verifier [-c FILE] --verify-cert FILE   a certificate with evidence; answer to FILE.ratls-verification.json
+
+  -c, --config FILE   configuration; later than /etc/dstack-verifier/ and ./dstack-verifier.toml
+  -h, --help          this text
+  -V, --version       version
+
+Once: one JSON line on standard output; exit code 0 when valid, 1 when not, 2 for wrong usage.
+`;
+
+// Filters of the reference may name modules; the first plain level among them counts.
+const level = (process.env["RUST_LOG"] ?? "").split(",").find((part) => /^(error|warn|info|debug)$/.test(part));
+const log = createLogger({ name: "verifier", level: level ?? "info" });
+
+try {
+  process.exitCode = await main(log);
+} catch (error) {
+  log.error(errorChain(error));
+  process.exitCode = error instanceof VerifierError && error.code === "usage" ? 2 : 1;
+}
+
+async function main(logger: Logger): Promise<number> {
+  const options = readArguments();
+  if (options.help === true || options.version === true) {
+    process.stdout.write(options.help === true ? HELP : `dstack-verifier ${VERSION}\n`);
+    return 0;
+  }
+  const config = await loadVerifierConfig({ file: options.config, env: process.env, log: logger });
+  const verifier = await createVerifier(config, logger);
+  if (options.verify !== undefined) return print(await verifyFile(verifier, options.verify));
+  if (options["verify-cert"] !== undefined) return print(await verifyCertificateFile(verifier, options["verify-cert"]));
+  const server = await startHttpServer({ listen: config.listen, routes: httpRoutes(verifier, logger), headers: { "x-app-version": `v${VERSION}` }, requestTimeoutMs: 30_000, maxConnections: 256, log: logger });
+  logger.info({ address: server.address, pccs: config.pccsUrl, root: config.tdxRootPath ?? "Intel" }, "listening");
+  const stop = (signal: string): void => {
+    logger.info({ signal }, "stopping");
+    void server.close();
+  };
+  process.once("SIGTERM", stop).once("SIGINT", stop);
+  return 0;
+}
+
+async function createVerifier(config: VerifierConfig, logger: Logger): Promise<Verifier> {
+  const images = new ImageStore({ cacheDir: config.imageCacheDir, downloadUrl: config.imageDownloadUrl, timeoutMs: config.imageDownloadTimeoutMs, log: logger });
+  const anchor = await readTrustAnchor(config);
+  const collateralSource = new CollateralFetcher({
+    endpoints: [config.pccsUrl],
+    trustAnchor: anchor,
+    cacheFolder: join(config.imageCacheDir, "collateral"),
+    onProblem: (problem) => logger.warn({ error: errorChain(problem) }, "collateral could not be renewed"),
+    clock: Date,
+  });
+  return new Verifier({ collateralSource, trustAnchor: anchor, images: downloadedImages(images), clock: Date, log: logger });
+}
+
+async function readTrustAnchor({ tdxRootPath }: VerifierConfig): Promise<TrustAnchor> {
+  if (tdxRootPath === undefined) return intelTrustAnchor();
+  try {
+    return trustAnchorFromPem(await readFile(tdxRootPath, "utf8"));
+  } catch (cause) {
+    throw new VerifierError("config-invalid", `attestation.root_ca.tdx: ${tdxRootPath} cannot be read as a certificate`, { cause });
+  }
+}
+
+function print(result: VerificationResponse): number {
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+  return result.is_valid ? 0 : 1;
+}
+
+function readArguments() {
+  const text = { type: "string" } as const;
+  try {
+    const { values } = parseArgs({
+      options: { config: { ...text, short: "c" }, verify: text, "verify-cert": text, help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "V" } },
+    });
+    if (values.verify !== undefined && values["verify-cert"] !== undefined) throw new Error("--verify and --verify-cert exclude each other");
+    return values;
+  } catch (cause) {
+    throw new VerifierError("usage", `${cause instanceof Error ? cause.message : "bad arguments"}; see --help`);
+  }
+}
