@@ -7,8 +7,8 @@
  * evidence  = version 1: quote bytes, event log bytes (JSON); version 2: an attestation, to the end
  */
 import { createPublicKey, sign, verify } from "node:crypto";
-import { concatBytes, u64le, utf8Decode } from "@dstack/bytes";
-import { attestationFromQuote, decodeAttestation, encodeAttestation } from "@dstack/attest";
+import { BytesError, concatBytes, u64le, utf8Decode } from "@dstack/bytes";
+import { AttestError, attestationFromQuote, decodeAttestation, encodeAttestation } from "@dstack/attest";
 import type { Attestation } from "@dstack/attest";
 import { KeysError, pointFromSpki, privateKeyObject, spkiDer, type P256Key } from "@dstack/keys";
 import { RatlsError } from "./errors.ts";
@@ -34,7 +34,7 @@ export interface Csr {
   /** SubjectPublicKeyInfo, as sent. */
   readonly publicKeyInfo: Uint8Array;
   readonly config: CsrConfig;
-  /** Claimed evidence: verify it against `publicKeyInfo` before believing it. */
+  /** Claimed evidence: verify it against `publicKeyInfo` before believing it. @throws RatlsError `csr-malformed`, `evidence-unsupported` */
   readonly attestation: () => Attestation;
   /** What the signature covers. */
   readonly signed: Uint8Array;
@@ -65,7 +65,7 @@ export function encodeCsrV1(request: { readonly publicKeyInfo: Uint8Array; reado
 
 /**
  * Reads a request. `apiVersion` 0 and 1 are version 1, 2 is version 2.
- * @throws RatlsError `csr-malformed`
+ * @throws RatlsError `csr-malformed`, `evidence-unsupported`
  */
 export function decodeCsr(apiVersion: number, bytes: Uint8Array): Csr {
   if (apiVersion > 2) throw new RatlsError("csr-malformed", `Unsupported API version: ${apiVersion}`);
@@ -149,17 +149,23 @@ function evidenceV1(reader: ScaleReader): () => Attestation {
   const quote = reader.bytes("quote");
   const log = reader.bytes("event log");
   reader.end();
-  return () => attestationFromQuote(quote, utf8Decode(log, "event log"));
+  // Read when it is asked for: the signature is checked, and a wrong confirm word named, before that.
+  return () => readEvidence(() => attestationFromQuote(quote, utf8Decode(log, "event log")));
 }
 
 function evidenceV2(reader: ScaleReader): () => Attestation {
-  let attestation: Attestation;
+  const attestation = readEvidence(() => decodeAttestation(reader.rest()));
+  return () => attestation;
+}
+
+function readEvidence(read: () => Attestation): Attestation {
   try {
-    attestation = decodeAttestation(reader.rest());
+    return read();
   } catch (cause) {
+    if (!(cause instanceof AttestError || cause instanceof BytesError)) throw cause;
+    if (cause.code === "platform-unsupported") throw new RatlsError("evidence-unsupported", cause.message, { cause });
     throw new RatlsError("csr-malformed", "certificate request: attestation cannot be read", { cause });
   }
-  return () => attestation;
 }
 
 // Any 64-bit number may come; one that no certificate can carry must not get further (DS #1232).

@@ -3,7 +3,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
 import fc from "fast-check";
 import { concatBytes, parseHex, reportData, toHex, utf8 } from "@dstack/bytes";
-import { decodeAttestation, type Attestation } from "@dstack/attest";
+import { decodeAttestation, encodeAttestation, type Attestation } from "@dstack/attest";
 import { generateP256, p256FromScalar, spkiDer } from "@dstack/keys";
 import { decodeCsr, encodeCsrV1, encodeCsrV2, RatlsError, signCsr, verifyCsr, type CsrConfig } from "@dstack/ratls";
 import { vectors } from "./vectors.ts";
@@ -112,6 +112,32 @@ test("refuses other versions, every cut, an appended byte, odd flags and absurd 
   assert.match(text(() => decodeCsr(2, concatBytes(confirm, parseHex("0100")))), /shortest form/);
 });
 
+test("refuses evidence that cannot be read or is of another platform, in both versions", () => {
+  const code = (run: () => unknown): string => {
+    try {
+      run();
+    } catch (error) {
+      assert.ok(error instanceof RatlsError, String(error));
+      return error.code;
+    }
+    return "accepted";
+  };
+  const publicKeyInfo = Uint8Array.of(1, 2, 3);
+  const v2 = encodeCsrV2({ publicKeyInfo, config: CONFIG, attestation: EMPTY });
+  const head = v2.subarray(0, v2.length - encodeAttestation(EMPTY).length);
+  assert.equal(code(() => decodeCsr(2, concatBytes(head, Uint8Array.of(0, 2)))), "evidence-unsupported");
+  assert.equal(code(() => decodeCsr(2, concatBytes(head, Uint8Array.of(0, 5)))), "csr-malformed");
+  for (const [quote, eventLogJson] of [[Uint8Array.of(1), "[]"], [new Uint8Array(), ""], [new Uint8Array(), "[]"]] as const) {
+    const csr = decodeCsr(1, encodeCsrV1({ publicKeyInfo, config: CONFIG, quote, eventLogJson }));
+    assert.equal(code(() => csr.attestation()), "csr-malformed");
+  }
+  const v1 = encodeCsrV1({ publicKeyInfo, config: CONFIG, quote: new Uint8Array(), eventLogJson: "x" });
+  for (let length = 0; length < v1.length; length++) assert.equal(code(() => decodeCsr(1, v1.subarray(0, length))), "csr-malformed", String(length));
+  assert.equal(code(() => decodeCsr(1, concatBytes(v1, Uint8Array.of(0)))), "csr-malformed");
+  assert.equal(code(() => decodeCsr(1, concatBytes(v1.subarray(0, -1), Uint8Array.of(0xff))).attestation()), "csr-malformed");
+  assert.equal(code(() => decodeCsr(2, new Uint8Array(10 * 1024 * 1024 + 1))), "csr-malformed");
+});
+
 test("bounds the dates where they are read (DS #1232)", () => {
   const make = (notAfter: bigint): Uint8Array => {
     const base = toHex(encodeCsrV2({ publicKeyInfo: Uint8Array.of(1, 2, 3), config: { ...CONFIG, notAfter: 7 }, attestation: EMPTY }));
@@ -133,6 +159,17 @@ test("what is encoded decodes to the same request, and encodes to the same bytes
     const csr = decodeCsr(2, bytes);
     assert.deepEqual({ ...csr.config }, { ...wanted });
     assert.deepEqual(encodeCsrV2({ publicKeyInfo: csr.publicKeyInfo, config: csr.config, attestation: csr.attestation() }), bytes);
+  }));
+});
+
+test("requests of version 1 come back as written", () => {
+  const config = fc.record({ subject: fc.string(), altNames: fc.array(fc.string(), { maxLength: 8 }), serverAuth: fc.boolean(), clientAuth: fc.boolean(), withEvidence: fc.boolean() });
+  fc.assert(fc.property(config, fc.uint8Array({ maxLength: 100 }), fc.uint8Array({ maxLength: 100 }), (wanted, publicKeyInfo, quote) => {
+    const bytes = encodeCsrV1({ publicKeyInfo, config: { ...wanted, withAppInfo: false }, quote, eventLogJson: "[]" });
+    const csr = decodeCsr(1, bytes);
+    assert.deepEqual({ ...csr.config }, { ...wanted, withAppInfo: false });
+    assert.deepEqual([csr.publicKeyInfo, csr.signed], [publicKeyInfo, bytes]);
+    assert.deepEqual(decodeCsr(0, bytes).config, csr.config);
   }));
 });
 

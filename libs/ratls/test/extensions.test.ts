@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { sign } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { test } from "node:test";
-import { concatBytes, parseHex, utf8 } from "@dstack/bytes";
+import fc from "fast-check";
+import { concatBytes, parseHex, reportData, toHex, utf8 } from "@dstack/bytes";
+import { decodeAttestation, encodeAppInfo, encodeAttestationV0, encodeAttestationV1, type Attestation } from "@dstack/attest";
 import { derBitString, derContext, derElement, derOctetString, derOid, derSequence, derTime, derUnsigned } from "@dstack/der";
 import { generateP256, privateKeyObject, spkiDer } from "@dstack/keys";
 import { DSTACK_OID, RatlsError, readDstackExtensions } from "@dstack/ratls";
@@ -23,11 +25,23 @@ function certificate(...extensions: readonly Uint8Array[]): Uint8Array {
   return derSequence(tbs, algorithm, derBitString(new Uint8Array(sign("sha256", tbs, privateKeyObject(key)))));
 }
 
+/** A small attestation in both encodings, and the positional and the named form of app info. */
+const EVIDENCE: Attestation = {
+  platform: { kind: "tdx", quote: new Uint8Array(40).fill(3), eventLog: [] }, runtimeEvents: [{ event: "a", payload: new Uint8Array(2) }], reportData: reportData(new Uint8Array(64)), config: "{}",
+};
+const APP_INFO = encodeAppInfo({
+  appId: new Uint8Array(20), composeHash: utf8("c"), instanceId: utf8("i"), deviceId: utf8("d"), mrSystem: new Uint8Array(32), mrAggregated: new Uint8Array(32), osImageHash: utf8("o"), keyProviderInfo: utf8("k"),
+});
+const APP_INFO_NAMED = parseHex(`88${[
+  ["app_id", `c414${"00".repeat(20)}`], ["compose_hash", "c40163"], ["instance_id", "c40169"], ["device_id", "c40164"], ["mr_system", `c420${"00".repeat(32)}`],
+  ["mr_aggregated", `c420${"00".repeat(32)}`], ["os_image_hash", "c4016f"], ["key_provider_info", "c4016b"],
+].map(([name, value]) => `${(0xa0 + name!.length).toString(16)}${toHex(utf8(name!))}${value}`).join("")}`);
+
 const refused = (der: Uint8Array): string => {
   try {
     readDstackExtensions(der);
   } catch (error) {
-    assert.ok(error instanceof RatlsError && error.code === "extension-malformed", String(error));
+    assert.ok(error instanceof RatlsError && (error.code === "extension-malformed" || error.code === "evidence-unsupported"), String(error));
     return `${error.message}: ${error.cause instanceof Error ? error.cause.message : ""}`;
   }
   return "accepted";
@@ -78,4 +92,76 @@ test("opens a compressed event log of 16 KiB and refuses a larger one (#566)", {
   assert.match(refused(read(log(200 * 1024 * 1024))), /above 16384/);
   assert.match(refused(read(utf8("ELGZv1garbage"))), /broken/);
   for (const tail of [Uint8Array.of(0), Uint8Array.of(0, 0), utf8("x"), log(3).subarray(6)]) assert.match(refused(read(concatBytes(log(2), tail))), /after the gzip stream|broken/);
+});
+
+test("reads each form of evidence and app info that peers write", () => {
+  for (const bytes of [encodeAttestationV0(EVIDENCE), encodeAttestationV1(EVIDENCE)]) {
+    assert.deepEqual(readDstackExtensions(certificate(wrapped(DSTACK_OID.attestation, bytes))).attestation, EVIDENCE);
+  }
+  const positional = readDstackExtensions(certificate(wrapped(DSTACK_OID.appInfo, APP_INFO))).appInfo;
+  assert.deepEqual(readDstackExtensions(certificate(wrapped(DSTACK_OID.appInfo, APP_INFO_NAMED))).appInfo, positional);
+  assert.deepEqual(readDstackExtensions(certificate(wrapped(DSTACK_OID.appInfo, concatBytes(parseHex("99"), APP_INFO.subarray(1), parseHex("c0"))))).appInfo, positional);
+});
+
+test("an event log without a quote is no evidence", () => {
+  assert.equal(readDstackExtensions(certificate(wrapped(DSTACK_OID.eventLog, utf8("[]")))).attestation, undefined);
+});
+
+test("names evidence of other platforms, and verifies none of it by half", () => {
+  for (const bytes of [parseHex("0003"), parseHex("d28444a1013822")]) {
+    assert.throws(() => readDstackExtensions(certificate(wrapped(DSTACK_OID.attestation, bytes))), (error: unknown) =>
+      error instanceof RatlsError && error.code === "evidence-unsupported" && error.message.startsWith("not supported: "));
+  }
+});
+
+test("refuses each payload cut anywhere or a byte longer", () => {
+  for (const [oid, payload] of [[DSTACK_OID.attestation, encodeAttestationV0(EVIDENCE)], [DSTACK_OID.attestation, encodeAttestationV1(EVIDENCE)], [DSTACK_OID.appInfo, APP_INFO], [DSTACK_OID.appInfo, APP_INFO_NAMED]] as const) {
+    for (let length = 0; length < payload.length; length++) assert.notEqual(refused(certificate(wrapped(oid, payload.subarray(0, length)))), "accepted", `${oid} cut at ${length}`);
+    assert.notEqual(refused(certificate(wrapped(oid, concatBytes(payload, Uint8Array.of(0))))), "accepted", oid);
+  }
+});
+
+test("refuses a certificate cut anywhere, trailed, or with a length at its extreme", () => {
+  const whole = certificate(wrapped(DSTACK_OID.usage, utf8("kms:rpc")), wrapped(DSTACK_OID.attestation, encodeAttestationV0(EVIDENCE)));
+  assert.equal(refused(whole), "accepted");
+  for (let length = 0; length < whole.length; length++) assert.notEqual(refused(whole.subarray(0, length)), "accepted", `cut at ${length}`);
+  assert.match(refused(concatBytes(whole, Uint8Array.of(0))), /after the element/);
+  const usage = toHex(wrapped(DSTACK_OID.usage, utf8("kms:rpc")));
+  for (const length of ["80", "7f", "81ff", "82ffff", "84ffffffff", "ff", "8109", "00"]) {
+    const at = usage.lastIndexOf("0409");
+    const broken = parseHex(`${usage.slice(0, at)}04${length}${usage.slice(at + 4)}`);
+    assert.notEqual(refused(certificate(broken)), "accepted", length);
+  }
+  assert.match(refused(new Uint8Array(16 * 1024 * 1024 + 1)), /limit 16777216/);
+});
+
+test("takes no time over 20 KB of nested ASN.1", () => {
+  let nested = derOctetString(utf8("x"));
+  while (nested.length < 20_000) nested = nested.length % 2 === 0 ? derSequence(nested) : derOctetString(nested);
+  for (const oid of Object.values(DSTACK_OID)) {
+    const der = certificate(extension(oid, nested));
+    if (oid === DSTACK_OID.eventLog) assert.equal(readDstackExtensions(der).attestation, undefined);
+    else assert.notEqual(refused(der), "accepted", oid);
+  }
+  assert.equal(refused(certificate(extension("1.2.3.4", nested))), "accepted", "what nobody reads is not opened");
+});
+
+test("what a certificate carries comes back as it went in", () => {
+  const evidence = fc.record({
+    platform: fc.record({ kind: fc.constant("tdx" as const), quote: fc.uint8Array({ maxLength: 200 }), eventLog: fc.constant([]) }, { noNullPrototype: true }),
+    runtimeEvents: fc.array(fc.record({ event: fc.string(), payload: fc.uint8Array({ maxLength: 20 }) }, { noNullPrototype: true }), { maxLength: 3 }),
+    reportData: fc.uint8Array({ minLength: 64, maxLength: 64 }).map(reportData), config: fc.string(),
+  }, { noNullPrototype: true });
+  fc.assert(fc.property(evidence, fc.boolean(), fc.string({ maxLength: 60 }), (value, isV1, usage) => {
+    const bytes = isV1 ? encodeAttestationV1(value) : encodeAttestationV0(value);
+    const read = readDstackExtensions(certificate(wrapped(DSTACK_OID.attestation, bytes), wrapped(DSTACK_OID.usage, utf8(usage))));
+    assert.deepEqual([read.attestation, read.usage], [decodeAttestation(bytes), usage]);
+  }), { numRuns: 40 });
+});
+
+test("any bytes are refused or read, never anything else", () => {
+  fc.assert(fc.property(fc.constantFrom(...Object.values(DSTACK_OID)), fc.uint8Array({ maxLength: 200 }), (oid, bytes) => {
+    refused(certificate(wrapped(oid, bytes)));
+    refused(bytes);
+  }), { numRuns: 60 });
 });
