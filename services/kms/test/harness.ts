@@ -15,11 +15,11 @@ import { createLogger, type Logger } from "@dstack/log";
 import { measureVm, parseVmConfig, type VmFiles } from "@dstack/measure";
 import { kms as proto } from "@dstack/proto";
 import { attestedTransport, createTempClientCertificate, fetchTempCaUnverified, type TempCa } from "@dstack/ratls";
-import { callRpc, errorChain, type HttpServer } from "@dstack/rpc";
+import { callRpc, errorChain, httpTransport, type HttpServer } from "@dstack/rpc";
 import { mockPki, parseSeed, signMockQuote, startMockPccs, type MockPki } from "@dstack/tee-simulator";
 import { files as fixtureFiles } from "../../../libs/measure/test/fixtures.ts";
 import { loadKmsConfig } from "../src/config.ts";
-import { startKms, type Kms } from "../src/kms.ts";
+import { startKms, type Kms, type KmsOptions } from "../src/kms.ts";
 
 export const APP_ID = "a1".repeat(20);
 export const COMPOSE_HASH = "c0".repeat(32);
@@ -118,10 +118,15 @@ export class Harness {
     return path;
   }
 
-  async start(change: Readonly<Record<string, string>> = {}): Promise<Kms> {
-    const config = await loadKmsConfig({ file: await this.writeConfig(change), log: this.sink.log, env: {}, cwd: this.folder });
-    this.kms = await startKms({ config, version: "0.6.0", clock: Date, log: this.sink.log, print: () => undefined, signal: new AbortController().signal });
+  async start(change: Readonly<Record<string, string>> = {}, env: Readonly<Record<string, string>> = {}): Promise<Kms> {
+    this.kms = await startKms(await this.kmsOptions(change, env));
     return this.kms;
+  }
+
+  /** For a KMS beside the harness's own; give it a `core.cert_dir` of its own. */
+  async kmsOptions(change: Readonly<Record<string, string>>, env: Readonly<Record<string, string>> = {}): Promise<KmsOptions> {
+    const config = await loadKmsConfig({ file: await this.writeConfig(change), log: this.sink.log, env, cwd: this.folder });
+    return { config, version: "0.6.0", clock: Date, log: this.sink.log, print: () => undefined, signal: new AbortController().signal };
   }
 
   get baseUrl(): string {
@@ -153,6 +158,14 @@ export class Harness {
     const mine = createTempClientCertificate({ tempCa, key: guest.key, attestation: guest.attestation, now: Math.floor(Date.now() / 1000) });
     const transport = attestedTransport({ baseUrl: this.baseUrl, trustedRoots: [caCertificatePem], peer: { kind: "kms" }, identity: { certificatePem: mine.pem, keyPem: pkcs8Pem(guest.key) } });
     return callRpc(transport, proto.KMS.method.getAppKey, { apiVersion: 1, vmConfig }, { timeoutMs: 20_000 });
+  }
+
+  /** Calls a method as nobody; the error text, or the answer. */
+  async post(method: string, body: object): Promise<string> {
+    const transport = httpTransport({ baseUrl: this.baseUrl, tls: { rejectUnauthorized: false } });
+    const answer = await transport.call(method, JSON.stringify(body), { timeoutMs: 20_000 });
+    const text = Buffer.from(answer.body).toString();
+    return answer.status === 200 ? text : (JSON.parse(text) as { error: string }).error;
   }
 
   async refusalOf(guest: Guest, vmConfig = guest.vmConfig): Promise<string> {
