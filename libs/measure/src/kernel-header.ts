@@ -7,6 +7,7 @@ import { readU16LE, readU32LE, utf8, equalBytes } from "@dstack/bytes";
 import { MeasureError } from "./errors.ts";
 import { lowMemoryBytes } from "./machine.ts";
 
+const HEAD_BYTES = 64 * 1024;
 const MIN_KERNEL_BYTES = 4096;
 const MAX_KERNEL_BYTES = 256 * 2 ** 20;
 const SIGNATURE = 0x202;
@@ -24,13 +25,13 @@ const OLD_INITRD_MAX = 0x37ff_ffff;
 const CAN_BE_LOADED_ABOVE_4G = 0x02;
 
 /**
- * A copy of the kernel with the header fields that QEMU sets. The kernel's command line is
- * not among them; the initrd's size is.
+ * A copy of the kernel's first 64 KiB with the header fields that QEMU sets; the rest of the
+ * kernel stays as it is. The kernel's command line is not among the fields; the initrd's size is.
  *
  * @param kernel a bzImage of boot protocol 2.02 or newer, as every kernel with an EFI stub is
  * @throws MeasureError `kernel-invalid`, or `unsupported` when kernel and initrd do not fit into memory
  */
-export function patchKernelHeader(kernel: Uint8Array, initrdBytes: number, memoryBytes: number): Uint8Array {
+export function patchedKernelHead(kernel: Uint8Array, initrdBytes: number, memoryBytes: number): Uint8Array {
   check(
     kernel.length >= MIN_KERNEL_BYTES && kernel.length <= MAX_KERNEL_BYTES,
     `${MIN_KERNEL_BYTES} to ${MAX_KERNEL_BYTES} bytes`,
@@ -41,7 +42,7 @@ export function patchKernelHeader(kernel: Uint8Array, initrdBytes: number, memor
   const protocol = readU16LE(kernel, PROTOCOL);
   check(protocol >= 0x202, "boot protocol 0x202 or newer", `0x${protocol.toString(16)}`);
   // Not slice(): a Buffer shares its memory with its slices.
-  const patched = new Uint8Array(kernel);
+  const patched = new Uint8Array(kernel.subarray(0, HEAD_BYTES));
   const view = new DataView(patched.buffer);
   const loadFlags = view.getUint8(LOAD_FLAGS);
   check((loadFlags & LOADED_HIGH) !== 0, "a bzImage, loaded at 1 MiB", "a zImage");

@@ -5,7 +5,7 @@ import { authenticodeParts } from "./authenticode.ts";
 import { loadOptions, rtmr1Events, rtmr2Events } from "./boot-events.ts";
 import { firmwareEvents, ovmfVariant } from "./firmware-events.ts";
 import type { AcpiDigests } from "./firmware-events.ts";
-import { patchKernelHeader } from "./kernel-header.ts";
+import { patchedKernelHead } from "./kernel-header.ts";
 import { machineOf } from "./machine.ts";
 import type { HardwareOptions } from "./machine.ts";
 import { mrtd } from "./mrtd.ts";
@@ -65,8 +65,8 @@ export function measureVm(files: VmFiles, config: VmConfig, options: MeasureOpti
   const sections = parseTdvf(files.firmware);
   const layout = tdHobLayout(sections);
   const configuration = onlySection(sections, sectionType.configuration, "configuration volume");
-  const kernel =
-    options.kernelHeader === "as in the file" ? files.kernel : patchKernelHeader(files.kernel, files.initrd.length, config.memoryBytes);
+  const head =
+    options.kernelHeader === "as in the file" ? files.kernel : patchedKernelHead(files.kernel, files.initrd.length, config.memoryBytes);
   const imr0 = firmwareEvents(variant, {
     hobDigest: sha384(tdHob(layout, config.memoryBytes)),
     hobAddress: layout.hobAddress,
@@ -77,7 +77,7 @@ export function measureVm(files: VmFiles, config: VmConfig, options: MeasureOpti
     },
     acpi: acpiDigests(acpiTables(machine)),
   });
-  const imr1 = rtmr1Events(sha384(...authenticodeParts(kernel)), kernel.length);
+  const imr1 = rtmr1Events(sha384(...authenticodeParts(files.kernel, head)), files.kernel.length);
   const imr2 = rtmr2Events(sha384(loadOptions(files.cmdline)), sha384(files.initrd));
   return measurementOf(mrtd(files.firmware, sections, mrtdPass(config)), { imr0, imr1, imr2 });
 }

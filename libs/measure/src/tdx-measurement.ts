@@ -8,7 +8,7 @@ import { decode, encode } from "cborg";
 import { authenticodeParts } from "./authenticode.ts";
 import { loadOptions } from "./boot-events.ts";
 import { MeasureError } from "./errors.ts";
-import { patchKernelHeader } from "./kernel-header.ts";
+import { patchedKernelHead } from "./kernel-header.ts";
 import { SPLIT_MEMORY_BYTES } from "./machine.ts";
 import type { VmFiles } from "./measure-vm.ts";
 import { mrtd } from "./mrtd.ts";
@@ -38,12 +38,12 @@ const MAX_DOCUMENT_BYTES = 64 * 1024;
 /** @throws MeasureError `firmware-invalid`, `kernel-invalid`, `unsupported` */
 export function tdxMeasurementCbor(files: VmFiles): Uint8Array {
   const sections = parseTdvf(files.firmware);
-  const kernel = patchKernelHeader(files.kernel, files.initrd.length, SPLIT_MEMORY_BYTES);
+  const kernelHead = patchedKernelHead(files.kernel, files.initrd.length, SPLIT_MEMORY_BYTES);
   const document = {
     version: VERSION,
     image: {
       cmdline_sha384: sha384(loadOptions(files.cmdline)),
-      kernel_authenticode: sha384(...authenticodeParts(kernel)),
+      kernel_authenticode: sha384(...authenticodeParts(files.kernel, kernelHead)),
       initrd_sha384: sha384(files.initrd),
     },
     tdvf: {

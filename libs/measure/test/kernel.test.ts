@@ -4,13 +4,13 @@ import { describe, it } from "node:test";
 import { concatBytes } from "@dstack/bytes";
 import { authenticodeParts } from "../src/authenticode.ts";
 import { MeasureError } from "../src/errors.ts";
-import { patchKernelHeader } from "../src/kernel-header.ts";
+import { patchedKernelHead } from "../src/kernel-header.ts";
 import { kernelFixture } from "./fixtures.ts";
 import type { KernelFixture } from "./fixtures.ts";
 
 const GIB = 2 ** 30;
 const header = (fixture: KernelFixture, initrd = 5000, memory = 2 * GIB) => {
-  const view = new DataView(patchKernelHeader(kernelFixture(fixture), initrd, memory).buffer);
+  const view = new DataView(patchedKernelHead(kernelFixture(fixture), initrd, memory).buffer);
   return {
     loader: view.getUint8(0x210),
     flags: view.getUint8(0x211),
@@ -24,7 +24,7 @@ const refuses = (run: () => unknown, code: string) => {
   assert.throws(run, (error) => error instanceof MeasureError && error.code === code);
 };
 
-describe("patchKernelHeader", () => {
+describe("patchedKernelHead", () => {
   it("sets loader, heap, command line and initrd of a modern kernel", () => {
     assert.deepEqual(header({}), {
       loader: 0xb0,
@@ -38,18 +38,24 @@ describe("patchKernelHeader", () => {
   });
   it("leaves the given file alone", () => {
     const kernel = kernelFixture();
-    patchKernelHeader(kernel, 5000, 2 * GIB);
+    patchedKernelHead(kernel, 5000, 2 * GIB);
     assert.deepEqual(kernel, kernelFixture());
     // A Buffer shares its memory with its slices, and may lie anywhere in it.
     const inside = Buffer.concat([new Uint8Array(64), kernel]).subarray(64);
-    assert.deepEqual(patchKernelHeader(inside, 5000, 2 * GIB), patchKernelHeader(kernel, 5000, 2 * GIB));
+    assert.deepEqual(patchedKernelHead(inside, 5000, 2 * GIB), patchedKernelHead(kernel, 5000, 2 * GIB));
     assert.deepEqual(new Uint8Array(inside), kernel);
   });
   it("changes nothing else in the file", () => {
     const before = kernelFixture();
-    const after = patchKernelHeader(before, 5000, 2 * GIB);
+    const after = patchedKernelHead(before, 5000, 2 * GIB);
     const changed = [...before.keys()].filter((i) => before[i] !== after[i]);
+    assert.equal(after.length, before.length);
     for (const i of changed) assert.ok([0x210, 0x211].includes(i) || (i >= 0x218 && i < 0x220) || (i >= 0x224 && i < 0x22c), `${i}`);
+  });
+  it("copies no more than 64 KiB", () => {
+    const large = new Uint8Array(100_000);
+    large.set(kernelFixture());
+    assert.equal(patchedKernelHead(large, 5000, 2 * GIB).length, 65_536);
   });
   it("gives the same digest for 2 GiB and for 2.75 GiB and more, and another in between", () => {
     const at = (memory: number) => header({}, 5000, memory).initrd;
@@ -70,14 +76,14 @@ describe("patchKernelHeader", () => {
   });
   it("leaves the initrd fields when there is no initrd", () => assert.equal(header({}, 0).initrd, 0));
   it("refuses files that are no bzImage", () => {
-    refuses(() => patchKernelHeader(new Uint8Array(4095), 1, GIB), "kernel-invalid");
-    refuses(() => patchKernelHeader(new Uint8Array(8192), 1, GIB), "kernel-invalid");
+    refuses(() => patchedKernelHead(new Uint8Array(4095), 1, GIB), "kernel-invalid");
+    refuses(() => patchedKernelHead(new Uint8Array(8192), 1, GIB), "kernel-invalid");
     refuses(() => header({ loadFlags: 0 }), "kernel-invalid");
     refuses(() => header({ protocol: 0x201 }), "kernel-invalid");
   });
   it("refuses an initrd that does not fit, and memory below any kernel's", () => {
-    refuses(() => patchKernelHeader(kernelFixture(), GIB, GIB), "unsupported");
-    refuses(() => patchKernelHeader(kernelFixture(), 5000, 0x2_0000), "unsupported");
+    refuses(() => patchedKernelHead(kernelFixture(), GIB, GIB), "unsupported");
+    refuses(() => patchedKernelHead(kernelFixture(), 5000, 0x2_0000), "unsupported");
   });
 });
 
@@ -95,6 +101,19 @@ describe("authenticodeParts", () => {
     other.fill(0xaa, 0xd8, 0xdc);
     other.fill(0xbb, other.length - 64);
     assert.equal(digest(authenticodeParts(other)), digest(authenticodeParts(signed)));
+  });
+  it("takes the first bytes from the given head, wherever a section crosses its end", () => {
+    const kernel = kernelFixture({ trailing: 16, certificate: 64 });
+    for (const headBytes of [0x400, 0x401, 0x1234, 0x2fff, 0x3008, kernel.length]) {
+      const changed = kernel.slice();
+      for (const at of [0x210, 0x3ff]) changed[at]! ^= 1;
+      const head = changed.slice(0, headBytes);
+      assert.equal(digest(authenticodeParts(kernel, head)), digest(authenticodeParts(changed)), `${headBytes}`);
+    }
+  });
+  it("refuses a head that does not hold the headers", () => {
+    const kernel = kernelFixture();
+    refuses(() => authenticodeParts(kernel, kernel.subarray(0, 0x3ff)), "kernel-invalid");
   });
   it("changes with every byte of header and sections", () => {
     const kernel = kernelFixture();
