@@ -7,6 +7,8 @@ export { DEFAULT_BODY_LIMIT_BYTES, route } from "./route.ts";
 export type { Route, RpcCall } from "./route.ts";
 export { dispatch, errorResponse, isJsonCall, stripPrefixes } from "./dispatch.ts";
 export type { RpcRequest, RpcResponse, RpcService } from "./dispatch.ts";
+export { openApiDocument } from "./openapi.ts";
+export type { DescribedRoute, DescribedService, OpenApiOptions } from "./openapi.ts";
 export { mount, readBody, startHttpServer } from "./http-server.ts";
 export type { HttpExchange, HttpRoute, HttpServer, HttpServerOptions, Listen, RpcMount } from "./http-server.ts";
 export { callRpc, httpTransport } from "./client.ts";
