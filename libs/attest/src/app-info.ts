@@ -41,7 +41,10 @@ export interface AppInfoInput {
  * App info of an attestation. Verify the attestation first: this only computes.
  * @throws AttestError
  */
-export function appInfo({ attestation, verified, vmConfig, boottime = false }: AppInfoInput): AppInfo {
+export const appInfo = (input: AppInfoInput): AppInfo => appInfoOfReplay(input, undefined);
+
+/** As `appInfo`; `rtmr3` is what all events of the attestation replay to, where that is known: a replay is what costs here. */
+export function appInfoOfReplay({ attestation, verified, vmConfig, boottime = false }: AppInfoInput, rtmr3: Hash48 | undefined): AppInfo {
   const quote = parseQuote(attestation.platform.quote);
   const report = tdReportOf(quote);
   const events = boottime ? eventsUntilBootDone(attestation.runtimeEvents) : attestation.runtimeEvents;
@@ -53,7 +56,7 @@ export function appInfo({ attestation, verified, vmConfig, boottime = false }: A
     deviceId: hash32(sha256(verified?.ppid ?? new Uint8Array(0))),
     deviceIdLegacy: hash32(sha256(quote.header.userData)),
     mrSystem: mrSystem(report, claims.keyProviderInfo),
-    mrAggregated: mrAggregated(report, replayRtmr3(events)),
+    mrAggregated: mrAggregated(report, boottime || rtmr3 === undefined ? replayRtmr3(events) : rtmr3),
     osImageHash: osImageHashOf(vmConfig === undefined || vmConfig === "" ? attestation.config : vmConfig),
     keyProviderInfo: claims.keyProviderInfo,
     initScriptHashes: claims.initScriptHashes,

@@ -1,6 +1,6 @@
 import { equalBytes, isAllZero, parseHex, toHex } from "@dstack/bytes";
-import type { ReportData } from "@dstack/bytes";
-import { appInfo } from "./app-info.ts";
+import type { Hash48, ReportData } from "@dstack/bytes";
+import { appInfoOfReplay } from "./app-info.ts";
 import type { AppInfo } from "./app-info.ts";
 import type { Attestation } from "./attestation.ts";
 import { readBootClaims } from "./boot-events.ts";
@@ -15,7 +15,7 @@ import type { KeyProviderKind } from "./mr-config-id.ts";
 import { parseQuote, tdReportOf } from "./quote.ts";
 import type { TdReport } from "./quote.ts";
 import type { QuoteClaims, QuoteVerification } from "./quote-plan.ts";
-import { eventDigest, replayRtmr3 } from "./runtime-event.ts";
+import { replayRtmr3 } from "./runtime-event.ts";
 import type { RuntimeEvent } from "./runtime-event.ts";
 
 export interface AttestationCheckOptions {
@@ -51,19 +51,20 @@ export function checkAttestation(attestation: Attestation, verified: QuoteVerifi
   checks.push({ name: "tee", ...(report.ok ? pass("Intel TDX") : report.outcome) });
   if (!report.ok) return refusedAttestation(checks);
   const claims = guarded(() => readBootClaims(attestation.runtimeEvents));
+  const rtmr3 = replayRtmr3(attestation.runtimeEvents);
   checks.push(
-    { name: "rtmr3-replay", ...checkReplay(attestation, report.value) },
+    { name: "rtmr3-replay", ...checkReplay(attestation, report.value, rtmr3) },
     { name: "report-data", ...checkReportData(attestation, report.value, options.expectedReportData) },
     { name: "event-log", ...guardedOutcome(() => checkEventLog(attestation)) },
     { name: "firmware-log", ...checkFirmwareLog(attestation, report.value) },
     { name: "boot-events", ...(claims.ok ? checkBootEvents(claims.value, options.strictBootEvents ?? false) : claims.outcome) },
   );
-  const info = guarded(() => appInfo({
+  const info = guarded(() => appInfoOfReplay({
     attestation,
     ...(verified.ok ? { verified } : {}),
     ...(options.vmConfig === undefined ? {} : { vmConfig: options.vmConfig }),
     ...(options.boottime === undefined ? {} : { boottime: options.boottime }),
-  }));
+  }, rtmr3));
   checks.push({ name: "app-identity", ...(info.ok ? pass(`app ${toHex(info.value.appId)}, compose hash ${toHex(info.value.composeHash)}`) : info.outcome) });
   if (claims.ok) {
     const document = options.mrConfig ?? mrConfigOf(options.vmConfig === undefined || options.vmConfig === "" ? attestation.config : options.vmConfig);
@@ -80,8 +81,7 @@ export function refusedAttestation(checks: readonly Check[]): AttestationVerific
   return { ok: false, checks, reason: firstFailure(checks) ?? "attestation is not verified" };
 }
 
-function checkReplay({ runtimeEvents }: Attestation, report: TdReport): Outcome {
-  const replayed = replayRtmr3(runtimeEvents);
+function checkReplay({ runtimeEvents }: Attestation, report: TdReport, replayed: Hash48): Outcome {
   return equalBytes(replayed, report.rtmr[3])
     ? pass(`${runtimeEvents.length} events replay to RTMR3`)
     : fail(`RTMR3 mismatch, quoted: ${toHex(report.rtmr[3])}, replayed: ${toHex(replayed)}`, "rtmr3-mismatch");
@@ -105,7 +105,7 @@ function checkEventLog({ platform, runtimeEvents }: Attestation): Outcome {
   const same = logged.length === runtimeEvents.length
     && logged.every((event, index) => {
       const replayed = runtimeEvents[index];
-      return replayed !== undefined && event.event === replayed.event && equalBytes(eventDigest(event), eventDigest(replayed));
+      return replayed !== undefined && event.event === replayed.event && equalBytes(event.payload, replayed.payload) && (event.version ?? 1) === (replayed.version ?? 1);
     });
   return same ? pass(`${logged.length} events`) : fail("the event log and the replayed runtime events differ", "event-log-mismatch");
 }
