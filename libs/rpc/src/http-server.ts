@@ -5,6 +5,7 @@ import { chmod, unlink } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { Server as TlsServer, TLSSocket, type DetailedPeerCertificate, type SecureContextOptions } from "node:tls";
 import type { Logger } from "@dstack/log";
+import { BodyBudget } from "./body-budget.ts";
 import { dispatch, errorResponse, isJsonCall, stripPrefixes, type RpcRequest, type RpcResponse, type RpcService } from "./dispatch.ts";
 import { errorChain, RpcError } from "./errors.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
@@ -57,6 +58,8 @@ export interface HttpServerOptions {
   /** For a TLS handshake and for the head of a request, each; 20,000 unless given. */
   readonly headersTimeoutMs?: number;
   readonly maxConnections?: number;
+  /** For the bodies of RPC calls that are under way, together; 256 MiB unless given. Bodies of 64 KiB are always read. */
+  readonly maxBodyBytes?: number;
 }
 
 export interface HttpServer {
@@ -71,8 +74,9 @@ export interface HttpServer {
 
 /** Binds and serves. @throws Error with the system's code (EADDRINUSE, EACCES) when binding fails */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const budget = new BodyBudget(options.maxBodyBytes ?? 256 * 1024 * 1024);
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
-    serve(options, request, response).catch((error: unknown) => {
+    serve(options, budget, request, response).catch((error: unknown) => {
       options.log.error({ error: errorChain(error) }, "request failed outside its handler");
       if (response.headersSent) response.destroy();
       else response.writeHead(500, { "content-length": 0 }).end();
@@ -109,19 +113,25 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
  * The whole body, at most `limitBytes`.
  * @throws RpcError `payload-too-large`
  */
-export async function readBody(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
+export async function readBody(request: IncomingMessage, limitBytes: number, budget?: BodyBudget): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of request) {
-    const bytes = chunk as Buffer;
-    length += bytes.length;
-    if (length > limitBytes) throw new RpcError("payload-too-large", "failed to read data: payload too large");
-    chunks.push(bytes);
+  try {
+    for await (const chunk of request) {
+      const bytes = chunk as Buffer;
+      length += bytes.length;
+      const admitted = budget?.admit(bytes.length, length) ?? true;
+      if (length > limitBytes) throw new RpcError("payload-too-large", "failed to read data: payload too large");
+      if (!admitted) throw new RpcError("payload-too-large", "failed to read data: too many large requests at once, try again");
+      chunks.push(bytes);
+    }
+    return new Uint8Array(Buffer.concat(chunks));
+  } finally {
+    budget?.release(length);
   }
-  return new Uint8Array(Buffer.concat(chunks));
 }
 
-async function serve(options: HttpServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function serve(options: HttpServerOptions, budget: BodyBudget, request: IncomingMessage, response: ServerResponse): Promise<void> {
   for (const [name, value] of Object.entries(options.headers ?? {})) response.setHeader(name, value);
   const url = parseTarget(request.url ?? "/");
   if (url === undefined) {
@@ -133,7 +143,7 @@ async function serve(options: HttpServerOptions, request: IncomingMessage, respo
   if (options.guard !== undefined && !(await options.guard(exchange))) return;
   const mounted = (options.mounts ?? []).find((candidate) => url.pathname.startsWith(candidate.path) && !url.pathname.slice(candidate.path.length).includes("/"));
   if (mounted !== undefined) {
-    await serveRpc(mounted, exchange);
+    await serveRpc(mounted, budget, exchange);
     return;
   }
   const routed = (options.routes ?? []).find(
@@ -150,7 +160,7 @@ function parseTarget(target: string): URL | undefined {
   return target.startsWith("/") && URL.canParse(target, "http://host") ? new URL(`http://host${target}`) : undefined;
 }
 
-async function serveRpc(mounted: RpcMount, { request, response, url, requestId }: HttpExchange): Promise<void> {
+async function serveRpc(mounted: RpcMount, budget: BodyBudget, { request, response, url, requestId }: HttpExchange): Promise<void> {
   const { service } = mounted;
   const name = methodName(url.pathname.slice(mounted.path.length));
   const verb = request.method === "GET" ? "GET" : request.method === "POST" ? "POST" : undefined;
@@ -175,9 +185,13 @@ async function serveRpc(mounted: RpcMount, { request, response, url, requestId }
   const head = { name, verb, query: url.searchParams, contentType: request.headers["content-type"] } as const;
   let body: Uint8Array;
   try {
-    body = verb === "GET" ? new Uint8Array() : await readBody(request, limit);
+    body = verb === "GET" ? new Uint8Array() : await readBody(request, limit, budget);
   } catch (error) {
-    if (!(error instanceof RpcError)) throw error;
+    if (!(error instanceof RpcError)) {
+      // The caller went away in the middle of its body: nothing of ours failed.
+      if (request.destroyed) return;
+      throw error;
+    }
     response.setHeader("connection", "close");
     send(response, errorResponse(error.status, error.message, isJsonCall({ ...head, body: new Uint8Array() })));
     return;

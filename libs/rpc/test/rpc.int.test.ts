@@ -126,3 +126,28 @@ test("a head or a body that never ends is cut off at its deadline", async () => 
     await strict.close();
   }
 });
+
+test("large bodies share a budget, small ones pass beside them, and it is given back", async () => {
+  const big = await startHttpServer({
+    listen: { host: "127.0.0.1", port: 0 }, log, maxBodyBytes: 1_000_000,
+    mounts: [mount("/prpc/", { prefixes: [], log, authenticate: async () => undefined, routes: [route(vmm.Vmm.method.getComposeHash, { auth: "anyone", handle: async () => ({ hash: "h" }) })] })],
+  });
+  const send = (bytes: number) => fetch(`http://${big.address}/prpc/GetComposeHash?json`, { method: "POST", body: JSON.stringify({ compose_file: "x".repeat(bytes) }) });
+  const slow = connect(big.port, "127.0.0.1");
+  try {
+    await once(slow, "connect");
+    const held = "x".repeat(900_000);
+    slow.write(`POST /prpc/GetComposeHash?json HTTP/1.1\r\nhost: x\r\ncontent-length: ${held.length + 1}\r\n\r\n${held}`);
+    // Until the server holds it.
+    let answer = await send(200_000);
+    for (let i = 0; answer.status === 200 && i < 500; i++) answer = await send(200_000);
+    assert.match(await answer.text(), /too many large requests at once/);
+    assert.equal((await send(1_000)).status, 200);
+    slow.destroy();
+    for (let i = 0; answer.status !== 200 && i < 500; i++) answer = await send(200_000);
+    assert.equal(answer.status, 200);
+  } finally {
+    slow.destroy();
+    await big.close();
+  }
+});
