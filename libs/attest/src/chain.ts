@@ -32,7 +32,7 @@ export function checkChain(sent: readonly PooledCertificate[], context: ChainCon
     return fail(`chain of ${chain.length} certificates below the root, expected 1 to ${MAX_CHAIN}`, "chain-length");
   }
   const names = [...chain.map(({ name }) => name), commonName(anchor.subject)];
-  return firstProblem(chain, context, signatures) ?? pass(names.join(" <- "));
+  return brokenLink(chain, anchor) ?? badCertificate(chain, context, signatures) ?? pass(names.join(" <- "));
 }
 
 /** When each certificate of a chain is valid, the anchor's copy left out. */
@@ -56,30 +56,37 @@ export function checkRevocationList(
   return pass(`revocation list of "${name}", ${list.revoked.size} entries`);
 }
 
-function firstProblem(chain: readonly PooledCertificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome | undefined {
-  const { anchor, revocationLists, pool } = context;
+/** Names, flags and lengths: what makes these certificates a chain. */
+function brokenLink(chain: readonly PooledCertificate[], anchor: TrustAnchor): Outcome | undefined {
   for (const [index, certificate] of chain.entries()) {
     const { name } = certificate;
-    const parent = chain[index + 1];
-    const issuerName = parent?.subject ?? anchor.subject;
+    const issuerName = chain[index + 1]?.subject ?? anchor.subject;
     if (!equalBytes(certificate.issuer, issuerName)) {
       return fail(`"${name}" was issued by "${commonName(certificate.issuer)}", the next certificate is "${commonName(issuerName)}"`, "chain-broken");
     }
     refuseCritical(certificate.extensions, [OID.keyUsage, OID.basicConstraints], `"${name}"`);
-    if (index > 0) {
-      const { ca, pathLength } = basicConstraints(certificate);
-      if (!ca || !maySignCertificates(certificate)) return fail(`"${name}" signs certificates and is no certificate authority`, "chain-not-authority");
-      if (pathLength !== undefined && index - 1 > pathLength) {
-        return fail(`"${name}" allows ${pathLength} authorities below it, has ${index - 1}`, "chain-path-length");
-      }
+    if (index === 0) continue;
+    const { ca, pathLength } = basicConstraints(certificate);
+    if (!ca || !maySignCertificates(certificate)) return fail(`"${name}" signs certificates and is no certificate authority`, "chain-not-authority");
+    if (pathLength !== undefined && index - 1 > pathLength) {
+      return fail(`"${name}" allows ${pathLength} authorities below it, has ${index - 1}`, "chain-path-length");
     }
+  }
+  return undefined;
+}
+
+/** Not revoked by its issuer, and signed by it: the signature is listed. */
+function badCertificate(chain: readonly PooledCertificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome | undefined {
+  const { anchor, revocationLists, pool } = context;
+  for (const [index, certificate] of chain.entries()) {
+    const { name } = certificate;
     const list = revocationLists.find((candidate) => equalBytes(candidate.issuer, certificate.issuer));
     if (list === undefined) return fail(`no revocation list of "${commonName(certificate.issuer)}", which issued "${name}"`, "revocation-list-missing");
     if (list.revoked.has(certificate.serial)) return fail(`"${name}" (serial ${certificate.serial}) is revoked`, "certificate-revoked");
     if (certificate.signatureAlgorithm !== OID.ecdsaWithSha256) {
       return fail(`"${name}" is signed with ${certificate.signatureAlgorithm}, expected ECDSA SHA-256`, "signature-algorithm");
     }
-    signatures.push(pool.signatureOf(certificate, parent?.publicKey ?? anchor.publicKey));
+    signatures.push(pool.signatureOf(certificate, chain[index + 1]?.publicKey ?? anchor.publicKey));
   }
   return undefined;
 }
