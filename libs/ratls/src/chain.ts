@@ -1,6 +1,6 @@
 import { createPublicKey, verify } from "node:crypto";
 import { equalBytes } from "@dstack/bytes";
-import { basicConstraints, commonName, maySignCertificates, parseCertificateChain, refuseCritical } from "@dstack/attest";
+import { AttestError, basicConstraints, commonName, maySignCertificates, parseCertificateChain, refuseCritical } from "@dstack/attest";
 import type { Certificate } from "@dstack/attest";
 import { RatlsError } from "./errors.ts";
 import { X509_OID } from "./oids.ts";
@@ -47,7 +47,12 @@ export const parseCertificates = (...pems: readonly string[]): Certificate[] => 
 function checkOne(certificate: Certificate, depth: number, now: number): void {
   if (certificate.signatureAlgorithm !== X509_OID.ecdsaWithSha256) throw refused(`"${label(certificate)}" is not signed with ECDSA and SHA-256`);
   if (now < certificate.notBefore || now > certificate.notAfter) throw refused(`"${label(certificate)}" is not valid now (depth ${depth})`);
-  refuseCritical(certificate.extensions, KNOWN_CRITICAL, `certificate "${label(certificate)}"`);
+  try {
+    refuseCritical(certificate.extensions, KNOWN_CRITICAL, `"${label(certificate)}"`);
+  } catch (cause) {
+    if (!(cause instanceof AttestError)) throw cause;
+    throw refused(cause.message);
+  }
 }
 
 /** `below` is how many CA certificates stand between this one and the leaf. */
