@@ -15,6 +15,7 @@ import type { TdvfSection } from "./tdvf.ts";
 export type MrtdPass = "single" | "two";
 
 const RECORD_BYTES = 128;
+const ADDRESS_OFFSET = 16;
 const CHUNK_BYTES = 256;
 const CHUNKS_PER_PAGE = PAGE_BYTES / CHUNK_BYTES;
 const STEP = RECORD_BYTES + CHUNK_BYTES;
@@ -23,53 +24,51 @@ export function mrtd(firmware: Uint8Array, sections: readonly TdvfSection[], pas
   const stream = sha384Stream();
   const add = record("MEM.PAGE.ADD");
   const extend = pageOfExtends();
-
-  const addPage = (address: number): void => {
-    add.setBigUint64(16, BigInt(address), true);
-    stream.update(bytesOf(add));
-  };
-  const extendPage = (section: TdvfSection, page: number): void => {
-    const data = sectionData(firmware, section);
-    extend.fill(data, page * PAGE_BYTES, section.address + page * PAGE_BYTES);
-    stream.update(extend.bytes);
-  };
-
   for (const section of sections) {
-    const pages = section.memoryBytes / PAGE_BYTES;
-    for (let page = 0; page < pages; page++) {
-      if (!section.augmented) addPage(section.address + page * PAGE_BYTES);
-      if (section.extend && pass === "single") extendPage(section, page);
+    const data = sectionData(firmware, section);
+    const { address, memoryBytes } = section;
+    const extendPage = (offset: number): void => stream.update(extend(data.subarray(offset, offset + PAGE_BYTES), address + offset));
+    for (let offset = 0; offset < memoryBytes; offset += PAGE_BYTES) {
+      if (!section.augmented) stream.update(add(address + offset));
+      if (section.extend && pass === "single") extendPage(offset);
     }
     if (section.extend && pass === "two") {
-      for (let page = 0; page < pages; page++) extendPage(section, page);
+      for (let offset = 0; offset < memoryBytes; offset += PAGE_BYTES) extendPage(offset);
     }
   }
   return stream.digest();
 }
 
-function record(name: string): DataView {
+/** A record with its address written in; the same buffer each time. */
+function record(name: string): (address: number) => Uint8Array {
   const bytes = new Uint8Array(RECORD_BYTES);
+  const view = new DataView(bytes.buffer);
   bytes.set(utf8(name));
-  return new DataView(bytes.buffer);
+  return (address) => {
+    setAddress(view, ADDRESS_OFFSET, address);
+    return bytes;
+  };
 }
 
-const bytesOf = (view: DataView): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-
-/** The 16 extend records of one page with their data, in one buffer that is filled anew for each page. */
-function pageOfExtends(): { bytes: Uint8Array; fill(data: Uint8Array, offset: number, address: number): void } {
+/** The 16 extend records of one page, each with its data; what the data lacks is zeros. The same buffer each time. */
+function pageOfExtends(): (data: Uint8Array, address: number) => Uint8Array {
   const bytes = new Uint8Array(CHUNKS_PER_PAGE * STEP);
   const view = new DataView(bytes.buffer);
   for (let i = 0; i < CHUNKS_PER_PAGE; i++) bytes.set(utf8("MR.EXTEND"), i * STEP);
-  return {
-    bytes,
-    fill(data, offset, address) {
-      for (let i = 0; i < CHUNKS_PER_PAGE; i++) {
-        const at = i * STEP;
-        view.setBigUint64(at + 16, BigInt(address + i * CHUNK_BYTES), true);
-        const chunk = data.subarray(offset + i * CHUNK_BYTES, offset + (i + 1) * CHUNK_BYTES);
-        bytes.set(chunk, at + RECORD_BYTES);
-        bytes.fill(0, at + RECORD_BYTES + chunk.length, at + STEP);
-      }
-    },
+  return (data, address) => {
+    for (let i = 0; i < CHUNKS_PER_PAGE; i++) {
+      const at = i * STEP;
+      setAddress(view, at + ADDRESS_OFFSET, address + i * CHUNK_BYTES);
+      const chunk = data.subarray(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES);
+      bytes.set(chunk, at + RECORD_BYTES);
+      if (chunk.length < CHUNK_BYTES) bytes.fill(0, at + RECORD_BYTES + chunk.length, at + STEP);
+    }
+    return bytes;
   };
+}
+
+/** u64 in two halves, because a bigint for each record would cost as much as its hash. */
+function setAddress(view: DataView, offset: number, address: number): void {
+  view.setUint32(offset, address % 2 ** 32, true);
+  view.setUint32(offset + 4, Math.floor(address / 2 ** 32), true);
 }

@@ -5,13 +5,20 @@
  * operand may be given as bytes, as a number (shortest integer form) or as a string, which
  * is a *name*: literal strings are written `text("...")`.
  */
-import { concatBytes, u16le, u32le, u64le, utf8 } from "@dstack/bytes";
+import { concatBytes, u16le, u32le, u64le } from "@dstack/bytes";
 import { guidBytes } from "../guid.ts";
 
 export type Term = Uint8Array;
 export type Operand = Term | number | string;
 
 const bytes = (...values: number[]): Term => Uint8Array.from(values);
+
+/** A DSDT has thousands of four-letter names; a text encoder takes longer for each than all else. */
+function ascii(value: string): Term {
+  const out = new Uint8Array(value.length);
+  for (let i = 0; i < value.length; i++) out[i] = value.charCodeAt(i);
+  return out;
+}
 
 export const nothing: Term = bytes();
 /** The target of an operation whose result is used in place. */
@@ -30,19 +37,19 @@ export function integer(value: number): Term {
   return concatBytes(bytes(0x0c), u32le(value));
 }
 
-export const text = (value: string): Term => concatBytes(bytes(0x0d), utf8(value), bytes(0x00));
+export const text = (value: string): Term => concatBytes(bytes(0x0d), ascii(value), bytes(0x00));
 
 /** `\A.B`, `^A`, `A`: segments are padded with `_` to four letters; `\` alone is the root. */
 export function namePath(path: string): Term {
   const [, prefix = "", rest = ""] = /^(\\?|\^*)(.*)$/.exec(path) ?? [];
   const segments = rest === "" ? [] : rest.split(".");
-  const names = segments.map((segment) => utf8(segment.padEnd(4, "_")));
+  const names = segments.map((segment) => ascii(segment.padEnd(4, "_")));
   const lead =
     segments.length === 0 ? bytes(0x00)
     : segments.length === 1 ? nothing
     : segments.length === 2 ? bytes(0x2e)
     : bytes(0x2f, segments.length);
-  return concatBytes(utf8(prefix), lead, ...names);
+  return concatBytes(ascii(prefix), lead, ...names);
 }
 
 function operand(value: Operand): Term {
