@@ -3,7 +3,7 @@ import { prpc } from "@dstack/proto";
 import { utf8, utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
 import { errorChain, RpcError } from "./errors.ts";
-import { messageFromJson, messageFromQuery, messageToJson, parseJson, type JsonOptions } from "./json.ts";
+import { checkJsonShape, messageFromJson, messageFromQuery, messageToJson, parseJson, type JsonOptions } from "./json.ts";
 import type { Route, RpcCall } from "./route.ts";
 
 export interface RpcRequest {
@@ -91,7 +91,9 @@ function decode(schema: DescMessage, request: RpcRequest, json: boolean): Messag
   if (request.verb === "GET") return messageFromQuery(schema, request.query);
   if (request.body.length === 0) return create(schema);
   if (json) {
-    return messageFromJson(schema, parseJson(decodeText(request.body)));
+    const text = decodeText(request.body);
+    checkJsonShape(text);
+    return messageFromJson(schema, parseJson(text));
   }
   try {
     return fromBinary(schema, request.body);

@@ -89,6 +89,53 @@ export function parseJson(text: string): unknown {
   }
 }
 
+const MAX_DEPTH = 64;
+/** Seconds of parsing apart from the bytes: no request of this interface comes near it. */
+const MAX_VALUES = 100_000;
+
+/**
+ * Refuses JSON that would take long to parse for its size: many values or deep nesting.
+ * @throws RpcError `bad-request`
+ */
+export function checkJsonShape(text: string): void {
+  let depth = 0;
+  let values = 0;
+  for (let at = 0; at < text.length; at++) {
+    switch (text.charCodeAt(at)) {
+      case 0x22: // "
+        at = endOfString(text, at + 1);
+        break;
+      case 0x5b: // [
+      case 0x7b: // {
+        depth++;
+        values++;
+        break;
+      case 0x5d: // ]
+      case 0x7d: // }
+        depth--;
+        break;
+      case 0x2c: // ,
+        values++;
+        break;
+    }
+    if (depth > MAX_DEPTH || values > MAX_VALUES) {
+      throw new RpcError("bad-request", `request is not valid JSON for this interface: at most ${MAX_VALUES} values and ${MAX_DEPTH} levels`);
+    }
+  }
+}
+
+/** Where the string that starts at `at` has its closing quote, or the end of the text. */
+function endOfString(text: string, at: number): number {
+  for (;;) {
+    const quote = text.indexOf('"', at);
+    if (quote === -1) return text.length;
+    let backslashes = 0;
+    while (quote - 1 - backslashes >= at && text.charCodeAt(quote - 1 - backslashes) === 0x5c) backslashes++;
+    if (backslashes % 2 === 0) return quote;
+    at = quote + 1;
+  }
+}
+
 function fieldToJson(field: DescField, value: unknown, options: JsonOptions): unknown {
   switch (field.fieldKind) {
     case "scalar":

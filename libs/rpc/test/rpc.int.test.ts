@@ -91,6 +91,13 @@ test("an unknown method, a wrong type, a null scalar, bad JSON and bad protobuf 
   assert.equal((await post("GetInfo", Uint8Array.of(0x0a, 0x7f))).status, 400);
 });
 
+test("JSON that would take long to parse is refused before it is parsed, whatever its strings hold", async () => {
+  for (const body of ["[".repeat(65), '{"a":'.repeat(65), `{"x":[${"1,".repeat(100_001)}1]}`, `{"a":"\\\\"${",".repeat(100_001)}`]) {
+    assert.match(await (await post("GetInfo?json", body)).text(), /at most 100000 values and 64 levels/);
+  }
+  for (const id of ["[".repeat(1_000), '"\\[{'.repeat(10_000), ",".repeat(200_000)]) assert.equal((await post("GetInfo?json", JSON.stringify({ id }))).status, 200);
+});
+
 test("a body over the route's limit is refused", async () => {
   const answer = await post("GetComposeHash?json", JSON.stringify({ compose_file: "x".repeat(2_000) }));
   assert.deepEqual([answer.status, await answer.json()], [400, { error: "failed to read data: payload too large" }]);
