@@ -8,3 +8,5 @@ export type { AppRule, AuthConfig, DeviceRule, ReadConfig } from "./file-policy/
 export { decide } from "./file-policy/decide.ts";
 export { readSwitches } from "./file-policy/switches.ts";
 export type { Switches } from "./file-policy/switches.ts";
+export { changeDocument, diffDocuments, parsePolicyDocument } from "./file-policy/policy-document.ts";
+export type { PolicyChange, PolicyDifference, PolicyDocument } from "./file-policy/policy-document.ts";
