@@ -39,8 +39,8 @@ export function encodeAppInfo(info: AppInfoRecord): Uint8Array {
 export function decodeAppInfo(bytes: Uint8Array): AppInfoRecord {
   if (bytes.length > MAX_BYTES) throw new AttestError("app-info-malformed", `app info: ${bytes.length} bytes, limit ${MAX_BYTES}`);
   const reader = new MsgpackReader(bytes, "app info", "app-info-malformed");
-  const first = reader.peek() ?? 0;
-  const fields = first >= 0x90 && first <= 0x9f ? readPositional(reader) : readNamed(reader);
+  const isArray = ((reader.peek() ?? 0) & 0xf0) === 0x90;
+  const fields = isArray ? readPositional(reader) : readNamed(reader);
   reader.end();
   const take = (name: (typeof NAMES)[number]): Uint8Array => {
     const value = fields.values.get(name);

@@ -119,7 +119,6 @@ const isMap = (marker: number): boolean => (marker & 0xf0) === 0x80 || marker ==
 const isText = (marker: number): boolean => (marker & 0xe0) === 0xa0 || (marker >= 0xd9 && marker <= 0xdb);
 const hex = (byte: number): string => `0x${byte.toString(16).padStart(2, "0")}`;
 
-export const packNil = (): Uint8Array => Uint8Array.of(NIL);
 export const packUint = (value: number): Uint8Array => (value < 0x80 ? Uint8Array.of(value) : withLength(value, [0xcc, 0xcd, 0xce]));
 export const packBin = (bytes: Uint8Array): Uint8Array => concatBytes(withLength(bytes.length, [0xc4, 0xc5, 0xc6]), bytes);
 export const packArray = (items: readonly Uint8Array[]): Uint8Array => concatBytes(head(items.length, 0x90, 0xdc), ...items);

@@ -184,6 +184,10 @@ test("reads app info by position and by name, with scripts, without, and with fi
   assert.deepEqual(decodeAppInfo(encode([...fields(), scripts])), { ...info, initScriptHashes: scripts });
   assert.deepEqual(decodeAppInfo(encode(named())), info);
   assert.deepEqual(decodeAppInfo(encode({ ...named(), init_script_hashes: scripts })), { ...info, initScriptHashes: scripts });
+  assert.equal(decodeAppInfo(encode([...fields(), Array.from({ length: 5 }, () => new Uint8Array(32))])).initScriptHashes?.length, 5);
+  const limit = 256 * 1024;
+  const filler = limit - encode({ newer: new Uint8Array(limit), ...named() }).length;
+  assert.deepEqual(decodeAppInfo(encode({ newer: new Uint8Array(limit + filler), ...named() })), info, "as large as it may be");
   assert.deepEqual(decodeAppInfo(encode({ newer: [null, 1, 300, "text", { deep: [Uint8Array.of(1)] }], ...named() })), info);
 });
 
@@ -198,7 +202,7 @@ test("refuses app info with a field missing, twice, of another kind or length, a
     ["a newer name twice", concatBytes(Uint8Array.of(good[0]! + 2), good.subarray(1), encode("new"), encode(1), encode("new"), encode(1))],
     ["a number for a name", concatBytes(Uint8Array.of(good[0]! + 1), good.subarray(1), encode(1), encode(1))],
     ["a float in a newer field", encode({ ...named(), newer: 1.5 })], ["a deep newer field", encode({ ...named(), newer: [[[[[[[[[[1]]]]]]]]]] })],
-    ["nothing", none], ["text", encode("x")], ["above the limit", new Uint8Array(256 * 1024 + 1)],
+    ["nothing", none], ["text", encode("x")], ["above the limit", encode({ newer: new Uint8Array(256 * 1024), ...named() })],
     ...NAMES.map((name) => [`${name} missing`, encode(Object.fromEntries(Object.entries(named()).filter(([key]) => key !== name)))] as const),
   ];
   for (const [name, bytes] of cases) refuses("app-info-malformed", () => decodeAppInfo(bytes), name);
