@@ -10,7 +10,8 @@ export function addMeasureCommands(program: Command): void {
   const mr = program
     .command("mr")
     .summary("compute the registers that a VM of an image must show")
-    .description("MRTD and RTMR0 to RTMR2 from an image's files and the shape of the VM. Nothing is booted.");
+    .description("MRTD and RTMR0 to RTMR2 from an image's files and the shape of the VM. Nothing is booted. Without a command it measures: see dstack mr measure --help.")
+    .addHelpText("after", examples(["dstack mr --image ~/.cache/dstack/images/dstack-sim-0.6.0 --vcpu 2 --memory 2G --qemu-version 10.0.2", "dstack mr measure --help"]));
   mr.command("measure [metadata.json]", { isDefault: true })
     .summary("print MRTD, RTMR0, RTMR1, RTMR2 and the image's hash")
     .option("--image <dir>", "image folder, instead of the path of its metadata.json")

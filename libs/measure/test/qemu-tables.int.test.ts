@@ -85,17 +85,22 @@ describe("the tables of the QEMU at hand", { skip }, () => {
 
   const recorded: Record<string, readonly string[]> = {};
   for (const machine of qemuCases) {
-    it(`equal the generated ones: ${machine.name}`, async () => {
-      const blobs = await fromQemu(machine.args(folder));
+    it(`equal the generated ones: ${machine.name}`, async (t) => {
+      const blobs = await fromQemu(machine.args(folder)).catch((error: unknown) => {
+        if (error instanceof Error && /annot (set up guest|allocate) memory/.test(error.message)) return undefined;
+        throw error;
+      });
+      if (blobs === undefined) return t.skip("this host does not promise a process that much memory");
       assertSame(blobs, generated(machine));
       recorded[machine.name] = digests(blobs);
     });
   }
   it("are those that were recorded for this version", (t) => {
-    if (process.env["DSTACK_RECORD_TABLES"] === "1") writeFileSync(recordFile, `${JSON.stringify({ qemu_version: qemu!.version, sha384: recorded }, null, 1)}\n`);
+    if (process.env["DSTACK_RECORD_TABLES"] === "1" && Object.keys(recorded).length === qemuCases.length) writeFileSync(recordFile, `${JSON.stringify({ qemu_version: qemu!.version, sha384: recorded }, null, 1)}\n`);
     const { qemu_version: version, sha384: kept } = readRecord();
     if (version !== qemu!.version) return t.skip(`recorded with ${version}, not ${qemu!.version}; record anew with DSTACK_RECORD_TABLES=1`);
-    assert.deepEqual(recorded, kept);
+    assert.ok(Object.keys(recorded).length > 0);
+    for (const [name, blobs] of Object.entries(recorded)) assert.deepEqual(blobs, kept[name], name);
   });
   it("place memory elsewhere for an AMD CPU, which no TDX guest has", async () => {
     const [real, own] = [await fromQemu(amdWithMuchMemory.args(folder)), generated(amdWithMuchMemory)];

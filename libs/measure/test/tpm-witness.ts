@@ -55,7 +55,8 @@ export async function witnessBoot({ qemu, swtpm, image, cmdline, work }: Witness
       "-chardev", `socket,id=tpm0,path=${socket}`, "-tpmdev", "emulator,id=tpm,chardev=tpm0", "-device", "tpm-crb,tpmdev=tpm",
       "-serial", "stdio",
     ]);
-    const places = /efi:.* TPMFinalLog=0x([0-9a-f]+).* TPMEventLog=0x([0-9a-f]+)/;
+    // With the character after each number: output comes in pieces.
+    const places = /efi:.* TPMFinalLog=0x([0-9a-f]+) .*TPMEventLog=0x([0-9a-f]+)\s/;
     await until(machine, "the kernel to say where the log is", () => places.test(machine.output));
     const [, finalLog = "", eventLog = ""] = places.exec(machine.output) ?? [];
     return await readLogs(memory, Number.parseInt(eventLog, 16), Number.parseInt(finalLog, 16));
