@@ -134,7 +134,7 @@ function parseIsvLevels(json: Fields): (LevelStatus & { isvSvn: number })[] {
 function parseStatus(level: Fields): LevelStatus {
   return {
     status: tcbStatus(level.text("tcbStatus")),
-    tcbDate: level.text("tcbDate"),
+    tcbDate: level.date("tcbDate"),
     advisoryIds: level.texts("advisoryIDs"),
   };
 }
@@ -184,6 +184,12 @@ class Fields {
       if (!(cause instanceof BytesError)) throw cause;
       throw new AttestError("collateral-malformed", `${this.#what}: ${cause.message}`, { cause });
     }
+  }
+
+  /** The text of an ISO 8601 time with zone. */
+  date(name: string): string {
+    this.time(name);
+    return this.text(name);
   }
 
   /** Unix seconds of an ISO 8601 time with zone. */
