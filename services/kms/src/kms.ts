@@ -19,6 +19,7 @@ import { kmsService } from "./kms-service.ts";
 import { Metrics } from "./metrics.ts";
 import { onboardService, requireSelfAllowed } from "./onboard/onboard-service.ts";
 import { AnonymousLimits } from "./rate-limit/anonymous-limits.ts";
+import { limitWaitingConnections } from "./rate-limit/waiting-connections.ts";
 import { ReleaseGate } from "./release/release-gate.ts";
 import { setUp } from "./setup/set-up.ts";
 import { Status } from "./status.ts";
@@ -35,6 +36,12 @@ export interface Kms {
   readonly admin: HttpServer | undefined;
   close(): Promise<void>;
 }
+
+/** To send a whole request; how long its answer takes is another matter. */
+const REQUEST_TIMEOUT_MS = 30_000;
+const HEADERS_TIMEOUT_MS = 15_000;
+/** About 70 KiB each with TLS. */
+const MAX_WAITING_CONNECTIONS = 4_096;
 
 /**
  * Opens keys and audit log, then listens; an empty key folder is set up first.
@@ -80,7 +87,11 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
       },
       headers: { "x-app-version": `v${version} (git:${"0".repeat(20)})` },
       log,
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      headersTimeoutMs: HEADERS_TIMEOUT_MS,
+      maxConnections: 2 * MAX_WAITING_CONNECTIONS,
     });
+    limitWaitingConnections(server.server, MAX_WAITING_CONNECTIONS);
     closers.push(() => server.close());
     if (attestCertificate) {
       const stopRefreshing = refreshAttestedCertificate(server, attested);
