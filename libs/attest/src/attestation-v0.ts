@@ -7,7 +7,7 @@
 import { concatBytes, reportData, u32le } from "@dstack/bytes";
 import type { Attestation } from "./attestation.ts";
 import { AttestError } from "./errors.ts";
-import { MAX_EVENTS } from "./event-log.ts";
+import { isLogDigest, MAX_EVENTS } from "./event-log.ts";
 import type { EventLogEntry } from "./event-log.ts";
 import { scaleBytes, scaleList, ScaleReader, scaleText } from "./scale.ts";
 import { unsupportedEvidence } from "./unsupported-evidence.ts";
@@ -63,7 +63,7 @@ function readEntry(reader: ScaleReader): EventLogEntry {
   if (imr > 3) throw reader.fail(`imr ${imr}, expected 0 to 3`);
   const eventType = reader.u32("event type");
   const digest = reader.bytes("digest");
-  if (digest.length !== 48 && !(digest.length === 0 && imr === 3)) throw reader.fail(`digest of ${digest.length} bytes, expected 48`);
+  if (!isLogDigest(imr, digest)) throw reader.fail(`digest of ${digest.length} bytes, expected 48`);
   return { imr, eventType, digest, event: reader.text("event"), eventPayload: reader.bytes("event payload") };
 }
 

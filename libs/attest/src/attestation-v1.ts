@@ -9,7 +9,7 @@
 import { equalBytes, reportData, utf8 } from "@dstack/bytes";
 import type { Attestation } from "./attestation.ts";
 import { AttestError } from "./errors.ts";
-import { MAX_EVENTS } from "./event-log.ts";
+import { isLogDigest, MAX_EVENTS } from "./event-log.ts";
 import type { EventLogEntry } from "./event-log.ts";
 import { MsgpackReader, packArray, packBin, packBytesAsArray, packMap, packText, packUint } from "./msgpack.ts";
 import { reportDataFor } from "./report-data.ts";
@@ -100,7 +100,7 @@ function readEntry(reader: MsgpackReader): EventLogEntry {
   const imr = reader.entry("imr", (field) => reader.uint(3, field));
   const eventType = reader.entry("event_type", (field) => reader.uint(0xffff_ffff, field));
   const digest = reader.entry("digest", (field) => reader.bytes(field));
-  if (digest.length !== 48 && !(digest.length === 0 && imr === 3)) throw reader.fail(`digest of ${digest.length} bytes, expected 48`);
+  if (!isLogDigest(imr, digest)) throw reader.fail(`digest of ${digest.length} bytes, expected 48`);
   const event = reader.entry("event", (field) => reader.text(field));
   const entry = { imr, eventType, digest, event, eventPayload: reader.entry("event_payload", (field) => reader.bytes(field)) };
   if (keys === 5) return entry;

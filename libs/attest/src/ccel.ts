@@ -53,7 +53,7 @@ function readHeader(cursor: Cursor): void {
   if (!equalBytes(block.take(16, "signature"), SIGNATURE)) throw block.fail("not a Spec ID Event03 block");
   block.take(8, "platform class and version");
   const algorithms = block.u32("algorithm count");
-  if (algorithms === 0 || algorithms > DIGEST_SIZES.size) throw block.fail(`${algorithms} algorithms`);
+  if (algorithms === 0 || algorithms > DIGEST_SIZES.size) throw block.fail(`${algorithms} algorithms, expected 1 to ${DIGEST_SIZES.size}`);
   for (let i = 0; i < algorithms; i++) {
     const algorithm = block.u16("algorithm");
     const size = block.u16("digest size");

@@ -5,6 +5,7 @@
 import { BytesError, equalBytes, hash48, parseHex, toHex, utf8 } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
+import { isIntegerIn } from "./numbers.ts";
 import { eventDigest, eventPreimage, replayDigests, RUNTIME_EVENT_TYPE, RUNTIME_RTMR } from "./runtime-event.ts";
 import type { RuntimeEvent } from "./runtime-event.ts";
 
@@ -131,6 +132,9 @@ function isAcpi(entry: EventLogEntry): boolean {
   return entry.imr === 0 && entry.eventType === EV_PLATFORM_CONFIG_FLAGS && equalBytes(entry.eventPayload, ACPI_PAYLOAD);
 }
 
+/** Only runtime events may come without a digest: it follows from the event. */
+export const isLogDigest = (imr: number, digest: Uint8Array): boolean => digest.length === 48 || (digest.length === 0 && imr === RUNTIME_RTMR);
+
 /** One JSON object of a log; `index` is for the error. @throws AttestError `event-log-malformed` */
 export function parseEventLogEntry(value: unknown, index: number): EventLogEntry {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed(`event ${index} is not an object`);
@@ -140,9 +144,7 @@ export function parseEventLogEntry(value: unknown, index: number): EventLogEntry
   const event = entry["event"] ?? "";
   if (typeof event !== "string") throw malformed(`event ${index}: event is ${show(event)}, expected text`);
   const digest = hexField(entry["digest"] ?? "", index, "digest");
-  if (digest.length !== 48 && !(digest.length === 0 && imr === RUNTIME_RTMR)) {
-    throw malformed(`event ${index}: digest of ${digest.length} bytes, expected 48`);
-  }
+  if (!isLogDigest(imr, digest)) throw malformed(`event ${index}: digest of ${digest.length} bytes, expected 48`);
   const version = entry["version"] ?? 1;
   if (version !== 1 && version !== 2) throw malformed(`event ${index}: version ${show(version)}, expected 1 or 2`);
   const preimage = entry["preimage"];
@@ -158,7 +160,7 @@ export function parseEventLogEntry(value: unknown, index: number): EventLogEntry
 }
 
 function integerField(value: unknown, max: number, index: number, name: string): number {
-  if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > max) throw malformed(`event ${index}: ${name} is ${show(value)}, expected 0 to ${max}`);
+  if (!isIntegerIn(value, 0, max)) throw malformed(`event ${index}: ${name} is ${show(value)}, expected 0 to ${max}`);
   return value;
 }
 

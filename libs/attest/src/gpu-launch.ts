@@ -4,11 +4,12 @@
  * `gpu-attestation` payload: JSON text without spaces, exactly the keys version (2), provider
  * ("nvidia"), devices, cc_mode ("on"), devtools, evidence_sha256 (of the saved output, 64 hex digits).
  */
-import { BytesError, equalBytes, hash32, parseHexOfLength, toHex, utf8Decode } from "@dstack/bytes";
+import { equalBytes, hash32, parseHexOfLength, toHex, utf8Decode } from "@dstack/bytes";
 import type { Hash32 } from "@dstack/bytes";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bootPrefix } from "./boot-events.ts";
 import { AttestError } from "./errors.ts";
+import { isIntegerIn } from "./numbers.ts";
 import type { RuntimeEvent } from "./runtime-event.ts";
 
 /** What a guest measured about its GPUs. The GPUs' own evidence is not verified here; only its digest is bound. */
@@ -77,9 +78,7 @@ function parseGpuAttestation(payload: Uint8Array): Omit<GpuLaunch, "policyHash">
   if (version !== 2) throw invalid("gpu-attestation", `version ${show(version)}, expected 2`);
   if (provider !== "nvidia") throw invalid("gpu-attestation", `provider ${show(provider)}, expected "nvidia"`);
   if (ccMode !== "on") throw invalid("gpu-attestation", `cc_mode ${show(ccMode)}, expected "on"`);
-  if (typeof devices !== "number" || !Number.isInteger(devices) || devices < 1 || devices > MAX_DEVICES) {
-    throw invalid("gpu-attestation", `devices ${show(devices)}, expected 1 to ${MAX_DEVICES}`);
-  }
+  if (!isIntegerIn(devices, 1, MAX_DEVICES)) throw invalid("gpu-attestation", `devices ${show(devices)}, expected 1 to ${MAX_DEVICES}`);
   if (typeof devtools !== "boolean") throw invalid("gpu-attestation", `devtools ${show(devtools)}, expected true or false`);
   if (typeof digest !== "string" || !/^[0-9a-f]{64}$/.test(digest)) throw invalid("gpu-attestation", `evidence_sha256 ${show(digest)}, expected 64 lower-case hex digits`);
   return { devices, devtools, evidenceSha256: hash32(parseHexOfLength(digest, 32, "evidence_sha256")) };
@@ -93,7 +92,6 @@ function jsonObject(payload: Uint8Array): Record<string, unknown> {
     text = utf8Decode(payload, "gpu-attestation");
     value = JSON.parse(text);
   } catch (cause) {
-    if (!(cause instanceof SyntaxError || cause instanceof BytesError)) throw cause;
     throw new AttestError("event-invalid", 'event log: "gpu-attestation": not JSON text', { cause });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw invalid("gpu-attestation", "not a JSON object");
@@ -102,5 +100,5 @@ function jsonObject(payload: Uint8Array): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-const show = (value: unknown): string => (JSON.stringify(value) ?? "nothing").slice(0, 80);
+const show = (value: unknown): string => String(JSON.stringify(value)).slice(0, 80);
 const invalid = (event: string, text: string): AttestError => new AttestError("event-invalid", `event log: "${event}": ${text}`);

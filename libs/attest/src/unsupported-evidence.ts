@@ -2,7 +2,7 @@
  * Evidence of platforms that are not implemented. It is named and refused as a whole: half a
  * verification would read like one.
  */
-import { equalBytes, parseHex, readU16LE, readU32LE, utf8 } from "@dstack/bytes";
+import { equalBytes, parseHex, readU32LE } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
 
 /** A platform that evidence may be of, by the name that boot information uses. */
@@ -26,9 +26,9 @@ const SNP_SIGNATURE_ALGORITHM_AT = 0x34;
 /** COSE_Sign1 of four parts whose protected header is {1: -35} (ES384), as AWS signs its documents. */
 const COSE_SIGN1 = parseHex("8444a1013822");
 const COSE_TAG = 0xd2;
-const TPM_ATTEST = parseHex("ff544347");
-const TPM_QUOTE = parseHex("8018");
-const NITRO_TPM_FIELD = utf8("nitrotpm_pcrs");
+/** TPM_GENERATED and TPM_ST_ATTEST_QUOTE. */
+const TPM_QUOTE = parseHex("ff5443478018");
+const NITRO_TPM_FIELD = "nitrotpm_pcrs";
 const GPU_FIELDS = ["detached_eat", "x-nvidia-device-type"];
 const SEARCH_BYTES = 64 * 1024;
 
@@ -38,7 +38,7 @@ export function recogniseUnsupported(bytes: Uint8Array): UnsupportedPlatform | u
   const document = bytes[0] === COSE_TAG ? bytes.subarray(1) : bytes;
   if (startsWith(document, COSE_SIGN1)) return includes(document, NITRO_TPM_FIELD) ? "dstack-aws-nitro-tpm" : "dstack-nitro-enclave";
   if (isTpmQuote(bytes)) return "tpm";
-  if (bytes[0] === 0x7b && GPU_FIELDS.some((field) => includes(bytes, utf8(`"${field}"`)))) return "nvidia-gpu";
+  if (bytes[0] === 0x7b && GPU_FIELDS.some((field) => includes(bytes, `"${field}"`))) return "nvidia-gpu";
   return undefined;
 }
 
@@ -49,18 +49,8 @@ function isSnpReport(bytes: Uint8Array): boolean {
 }
 
 /** TPMS_ATTEST of a quote, alone or behind its TPM2B length. */
-function isTpmQuote(bytes: Uint8Array): boolean {
-  const length = bytes.length >= 2 ? readU16LE(Uint8Array.of(bytes[1] ?? 0, bytes[0] ?? 0), 0) : 0;
-  const body = length > 0 && length <= bytes.length - 2 && startsWith(bytes.subarray(2), TPM_ATTEST) ? bytes.subarray(2) : bytes;
-  return startsWith(body, TPM_ATTEST) && startsWith(body.subarray(TPM_ATTEST.length), TPM_QUOTE);
-}
+const isTpmQuote = (bytes: Uint8Array): boolean => startsWith(bytes, TPM_QUOTE) || startsWith(bytes.subarray(2), TPM_QUOTE);
 
 const startsWith = (bytes: Uint8Array, prefix: Uint8Array): boolean => equalBytes(bytes.subarray(0, prefix.length), prefix);
 
-function includes(bytes: Uint8Array, part: Uint8Array): boolean {
-  const end = Math.min(bytes.length, SEARCH_BYTES) - part.length;
-  for (let at = 0; at <= end; at++) {
-    if (bytes[at] === part[0] && equalBytes(bytes.subarray(at, at + part.length), part)) return true;
-  }
-  return false;
-}
+const includes = (bytes: Uint8Array, text: string): boolean => new TextDecoder("latin1").decode(bytes.subarray(0, SEARCH_BYTES)).includes(text);

@@ -134,6 +134,12 @@ test("reads a CCEL with and without fill, and leaves MRTD's register out", () =>
   assert.deepEqual(parseCcel(concatBytes(ccelHeader, ccelOne, fill)), expected);
   assert.deepEqual(parseCcel(concatBytes(ccelHeader, ccelEvent(0, 4, register(7), none), ccelOne, fill.subarray(0, 4))), expected);
   assert.deepEqual(parseCcel(ccelHeader), []);
+  const algorithms = concatBytes(...[[4, 20], [0x0b, 32], [0x0c, 48], [0x0d, 64]].flatMap(([algorithm, size]) => [u16le(algorithm!), u16le(size!)]));
+  const four = concatBytes(ccelHeader.subarray(0, 28), u32le(33 + 12 + 3), ccelHeader.subarray(32, 56), u32le(4), algorithms, Uint8Array.of(3, 1, 2, 3));
+  assert.deepEqual(parseCcel(concatBytes(four, ccelOne)), expected, "four algorithms and vendor bytes in the header");
+  const area = new Uint8Array(4 * 1024 * 1024).fill(0xff);
+  area.set(concatBytes(ccelHeader, ccelOne));
+  assert.deepEqual(parseCcel(area), expected, "the largest area");
   assert.equal(parseCcel(concatBytes(ccelHeader, ccelEvent(4, 4, register(7), none)))[0]?.imr, 3);
 });
 
@@ -151,13 +157,14 @@ test("refuses a CCEL of another form, with lengths and counts at their extremes"
   const header = (at: number, bytes: Uint8Array): Uint8Array => concatBytes(ccelHeader.subarray(0, at), bytes, ccelHeader.subarray(at + bytes.length));
   const record = (at: number, bytes: Uint8Array): Uint8Array => concatBytes(ccelHeader, ccelOne.subarray(0, at), bytes, ccelOne.subarray(at + bytes.length));
   const max = u32le(0xffff_ffff);
-  const cases: readonly (readonly [string, Uint8Array])[] = [
-    ["first event of another type", header(4, u32le(4))], ["first event with a digest", header(8, Uint8Array.of(1))], ["header length", header(28, max)], ["short header", header(28, u32le(32))],
-    ["long header", concatBytes(header(28, u32le(34)), Uint8Array.of(0))], ["another signature", header(32, utf8("Spec ID Event02\0"))], ["no algorithms", header(56, u32le(0))], ["many algorithms", header(56, max)],
-    ["five algorithms", header(56, u32le(5))], ["SHA-384 of 32 bytes", header(62, u16le(32))], ["an unknown algorithm", header(60, u16le(0x12))], ["vendor bytes that are not there", header(64, Uint8Array.of(255))],
-    ["RTMR4", record(0, u32le(5))], ["a register out of range", record(0, u32le(0x8000_0001))], ["no digest", record(8, u32le(0))], ["two digests", record(8, u32le(2))], ["many digests", record(8, max)],
-    ["SHA-256", record(12, u16le(0x0b))], ["data length", record(62, max)], ["data above 1 MiB", record(62, u32le(1024 * 1024 + 1))],
-    ["above 4 MiB", new Uint8Array(4 * 1024 * 1024 + 1)], ["all zero", new Uint8Array(64)], ["all fill", new Uint8Array(64).fill(0xff)],
+  const cases: readonly (readonly [RegExp, Uint8Array])[] = [
+    [/first event is not EV_NO_ACTION/, header(4, u32le(4))], [/first event carries a digest/, header(8, Uint8Array.of(1))], [/event data of 4294967295 bytes, limit 1048576/, header(28, max)], [/vendor length: needs 1 bytes/, header(28, u32le(32))],
+    [/CCEL header: 1 bytes after the end/, concatBytes(header(28, u32le(34)), Uint8Array.of(0))], [/not a Spec ID Event03 block/, header(32, utf8("Spec ID Event02\0"))], [/header: 0 algorithms, expected 1 to 4/, header(56, u32le(0))],
+    [/4294967295 algorithms, expected 1 to 4/, header(56, max)], [/5 algorithms, expected 1 to 4/, header(56, u32le(5))], [/algorithm 0xc with digests of 32 bytes/, header(62, u16le(32))], [/algorithm 0x12 with/, header(60, u16le(0x12))],
+    [/vendor data: needs 255 bytes/, header(64, Uint8Array.of(255))], [/register 5, expected 1 to 4/, record(0, u32le(5))], [/register 2147483649, expected/, record(0, u32le(0x8000_0001))],
+    [/0 digests, the first of algorithm 0xc; expected one SHA-384/, record(8, u32le(0))], [/2 digests/, record(8, u32le(2))], [/4294967295 digests/, record(8, max)], [/1 digests, the first of algorithm 0xb/, record(12, u16le(0x0b))],
+    [/event data of 4294967295 bytes, limit/, record(62, max)], [/event data of 1048577 bytes, limit/, record(62, u32le(1024 * 1024 + 1))], [/event data: needs 1048576 bytes/, record(62, u32le(1024 * 1024))],
+    [/4194305 bytes, limit 4194304/, new Uint8Array(4 * 1024 * 1024 + 1)], [/first event is not/, new Uint8Array(64)], [/first event is not/, new Uint8Array(64).fill(0xff)], [/needs 4 bytes, 0 left/, none],
   ];
-  for (const [name, bytes] of cases) refuses("ccel-malformed", () => parseCcel(bytes), name);
+  for (const [expected, bytes] of cases) assert.match(refuses("ccel-malformed", () => parseCcel(bytes), String(expected)), expected);
 });

@@ -24,6 +24,7 @@ test("reads what a guest measured about its GPUs", () => {
   assert.equal(readGpuLaunch([compose, instance, done]), undefined);
   assert.equal(readGpuLaunch([compose, policy, instance, done]), undefined, "a policy, and no GPU");
   assert.equal(readGpuLaunch([compose, event("system-ready"), policy, gpu(), gpu()]), undefined, "look-alikes of the application");
+  assert.equal(readGpuLaunch([instance, compose]), undefined, "without GPUs the order is another's matter");
   assert.equal(readGpuLaunch([policy, gpu({ ...good, devices: 64, devtools: true })])?.devices, 64);
 });
 
@@ -34,6 +35,8 @@ test("refuses GPU events out of order, twice, or without the policy", () => {
     ["after boot-mr-done", "event-order", [compose, policy, instance, done, gpu()]],
     ["policy before a script", "event-order", [compose, policy, script, gpu()]],
     ["before the compose hash", "event-order", [policy, gpu(), compose]],
+    ["after boot-mr-done, without instance id", "event-order", [compose, done, policy, gpu()]],
+    ["a policy alone, too late", "event-order", [compose, instance, policy]],
     ["attestation twice", "event-duplicate", [compose, policy, gpu(), gpu()]],
     ["policy twice", "event-duplicate", [compose, policy, policy, gpu()]],
     ["compose hash twice", "event-duplicate", [compose, compose, policy, gpu()]],
@@ -47,15 +50,18 @@ test("refuses a GPU event that is not exactly what the format says", () => {
   const text = JSON.stringify(good);
   const { devtools: _devtools, ...without } = good;
   const bad: readonly (readonly [string, unknown])[] = [
-    ["version", { ...good, version: 1 }], ["provider", { ...good, provider: "amd" }], ["cc_mode", { ...good, cc_mode: "off" }],
-    ["devices", { ...good, devices: 0 }], ["devices", { ...good, devices: 65 }], ["devices", { ...good, devices: 1.5 }], ["devices", { ...good, devices: "1" }],
-    ["devtools", { ...good, devtools: "no" }], ["evidence_sha256", { ...good, evidence_sha256: good.evidence_sha256.toUpperCase() }],
-    ["evidence_sha256", { ...good, evidence_sha256: good.evidence_sha256.slice(1) }], ["evidence_sha256", { ...good, evidence_sha256: 1 }],
-    ["keys", without], ["keys", { ...good, more: 1 }], ["keys", { ...without, more: 1 }], ["object", []], ["object", "null"], ["JSON", "{"], ["compact", `${text} `], ["compact", text.replace(":", ": ")],
-    ["compact", text.replace("{", '{"version":2,')], ["limit", `{"x":"${"x".repeat(4096)}"}`],
+    ["version 1, expected 2", { ...good, version: 1 }], ['provider "amd", expected "nvidia"', { ...good, provider: "amd" }], ['cc_mode "off", expected "on"', { ...good, cc_mode: "off" }],
+    ["devices 0, expected 1 to 64", { ...good, devices: 0 }], ["devices 65,", { ...good, devices: 65 }], ["devices 1.5,", { ...good, devices: 1.5 }], ['devices "1",', { ...good, devices: "1" }],
+    ['devtools "no", expected true or false', { ...good, devtools: "no" }], ["evidence_sha256 .*lower-case", { ...good, evidence_sha256: good.evidence_sha256.toUpperCase() }],
+    ["evidence_sha256", { ...good, evidence_sha256: good.evidence_sha256.slice(1) }], ["evidence_sha256", { ...good, evidence_sha256: `0${good.evidence_sha256}` }],
+    ["evidence_sha256", { ...good, evidence_sha256: `${good.evidence_sha256}0` }], ["evidence_sha256", { ...good, evidence_sha256: [good.evidence_sha256] }], ["evidence_sha256 1,", { ...good, evidence_sha256: 1 }],
+    ["keys version, provider, devices, cc_mode, evidence_sha256; expected", without], ["keys .*more; expected version, provider", { ...good, more: 1 }], ["keys", { ...without, more: 1 }],
+    ["not a JSON object", []], ["not a JSON object", "null"], ["not a JSON object", "5"], ["not JSON text", "{"], ["compact", `${text} `], ["compact", text.replace(":", ": ")],
+    ["compact", text.replace("{", '{"version":2,')], ["4097 bytes, limit 4096", `{"x":"${"x".repeat(4097 - 8)}"}`], ["keys x; expected", `{"x":"${"x".repeat(4096 - 8)}"}`],
   ];
-  for (const [text_, payload] of bad) assert.match(refuses("event-invalid", () => readGpuLaunch([policy, gpu(payload)]), JSON.stringify(payload)), new RegExp(text_));
-  refuses("event-invalid", () => readGpuLaunch([policy, event("gpu-attestation", Uint8Array.of(0x22, 0xff, 0x22))]), "not UTF-8");
+  for (const [expected, payload] of bad) assert.match(refuses("event-invalid", () => readGpuLaunch([policy, gpu(payload)]), JSON.stringify(payload)), new RegExp(expected));
+  assert.ok(refuses("event-invalid", () => readGpuLaunch([policy, gpu({ ...good, provider: "x".repeat(4000) })])).length < 200, "what came is shown in part");
+  assert.match(refuses("event-invalid", () => readGpuLaunch([policy, event("gpu-attestation", Uint8Array.of(0x22, 0xff, 0x22))])), /not JSON text/);
 });
 
 // The digest covers the output byte for byte: a space more is another output.
