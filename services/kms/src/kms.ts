@@ -10,6 +10,7 @@ import { issueAttestedCertificate, refreshAttestedCertificate } from "./certific
 import { insecureSettings, settingsAgainstHandOver, type AdminConfig } from "./config.ts";
 import { AdminAuth, parseHtpasswd } from "./http/admin-auth.ts";
 import { startAdminServer } from "./http/admin.ts";
+import { apiDescriptionRoute } from "./http/api-description.ts";
 import { httpRoutes } from "./http/http-routes.ts";
 import { attestRoots, type Attest } from "./keys/bootstrap.ts";
 import { installRootKeys, requireNoKeys } from "./keys/install-root-keys.ts";
@@ -79,7 +80,7 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
       // The leaf alone: peers get the root from GetTempCaCert and trust nothing that comes with the connection.
       tls: { key: keys.rpcKeyPem, cert: attestCertificate ? await issueAttestedCertificate(attested) : keys.rpcCertificatePem, requestClientCertificate: true },
       mounts: [mount("/prpc/", service)],
-      routes: httpRoutes({ status, metrics: config.metricsEnabled ? metrics : undefined, audit, auth: parts.auth, selfAuthorization: parts.selfAuthorization }),
+      routes: httpRoutes({ status, metrics: config.metricsEnabled ? metrics : undefined, audit, auth: parts.auth, selfAuthorization: parts.selfAuthorization, service }),
       guard: (exchange) => {
         const { url, response } = exchange;
         response.once("finish", () => metrics.observe(url.pathname, response.statusCode));
@@ -98,7 +99,7 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
       closers.push(async () => stopRefreshing());
     }
     const admin = config.admin === undefined ? undefined : await startAdminServer({
-      listen: config.admin, auth: await adminAuth(config.admin), caches: parts.caches, log,
+      listen: config.admin, auth: await adminAuth(config.admin), caches: parts.caches, version, log,
       routes: [backupRoute({ roots: { rootCa: keys.rootCa.key, tempCa: keys.tempCa.key, rootK256: keys.rootK256 }, operators: config.backup, settingsAgainstHandOver: settingsAgainstHandOver(config), audit, clock, log })],
     });
     if (admin !== undefined) closers.push(() => admin.close());
@@ -111,7 +112,7 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
 }
 
 /** The keys of the folder, which gets them first where it has none, and what is to be recorded of that. */
-async function readyKeys({ config, clock, log, print, signal }: KmsOptions, parts: KmsParts): Promise<{ readonly keys: KeyStore; readonly restored: RestoreRecord | undefined }> {
+async function readyKeys({ config, version, clock, log, print, signal }: KmsOptions, parts: KmsParts): Promise<{ readonly keys: KeyStore; readonly restored: RestoreRecord | undefined }> {
   const { keyFolder: folder, selfAttestation } = config;
   const now = (): number => Math.floor(clock.now() / 1000);
   let restore: Restore | undefined;
@@ -126,11 +127,12 @@ async function readyKeys({ config, clock, log, print, signal }: KmsOptions, part
       },
       install: async (roots, domain) => installRootKeys({ folder, roots, domain, now: now(), evidence: await attestRoots(roots, attest) }),
     });
+    const service = (finish: () => Promise<void>): ReturnType<typeof onboardService> =>
+      onboardService({ ...parts, folder, clock, log, finish, siteName: config.setUp.siteName, attestRoots: selfAttestation.attestCertificate });
     await setUp({
-      config, now: now(), log, print, signal, attest,
+      config, now: now(), log, print, signal, attest, service,
       authorizeBootstrap: () => requireSelfAllowed(parts.selfAuthorization, "KMS is not allowed to auto-bootstrap"),
-      service: (finish) => onboardService({ ...parts, folder, clock, log, finish, siteName: config.setUp.siteName, attestRoots: selfAttestation.attestCertificate }),
-      routes: restoreRoutes(restore),
+      routes: [...restoreRoutes(restore), apiDescriptionRoute({ title: "dstack KMS set-up", version, service: service(() => Promise.resolve()) })],
     });
   }
   return { keys: await openKeyStore({ folder, domain: config.autoBootstrapDomain, now: now() }), restored: restore?.record };

@@ -20,7 +20,7 @@ let server: HttpServer;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "kms-admin-"));
   const images = new ImageStore({ cacheDir: folder, downloadUrl: "http://127.0.0.1:1/{OS_IMAGE_HASH}", timeoutMs: 1_000, log });
-  server = await startAdminServer({ listen: { host: "127.0.0.1", port: 0 }, auth: new AdminAuth({ token: "s3cret", users: parseHtpasswd(`# operators\nana:${await hash("open sesame", 4)}\n`) }), caches: { images, verifier: noImageVerification }, log });
+  server = await startAdminServer({ listen: { host: "127.0.0.1", port: 0 }, auth: new AdminAuth({ token: "s3cret", users: parseHtpasswd(`# operators\nana:${await hash("open sesame", 4)}\n`) }), caches: { images, verifier: noImageVerification }, version: "0.6.0", log });
 });
 after(async () => {
   await server.close();

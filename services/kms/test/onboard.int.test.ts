@@ -58,6 +58,7 @@ const sourceUrl = (): string => `https://127.0.0.1:${source.server.port}/`;
 interface SetUp {
   readonly folder: string;
   readonly call: (method: string, body: object) => Promise<{ readonly status: number; readonly json: Record<string, unknown> | null }>;
+  readonly get: (path: string) => Promise<Record<string, unknown>>;
   /** Ends the set-up by whichever way; the KMS that serves from then on. */
   readonly kms: Promise<Kms>;
   /** Ends it without keys. */
@@ -83,6 +84,7 @@ async function setUp(change: Readonly<Record<string, string>> = {}): Promise<Set
   }
   return {
     folder, kms,
+    get: async (path) => (await (await fetch(`http://${address}${path}`)).json()) as Record<string, unknown>,
     call: async (method, body) => {
       const answer = await fetch(`http://${address}/prpc/Onboard.${method}?json`, { method: "POST", body: JSON.stringify(body) });
       return { status: answer.status, json: (await answer.json()) as Record<string, unknown> | null };
@@ -113,6 +115,7 @@ test("a KMS that was onboarded serves the very keys of its source", async () => 
     [info["mr_aggregated"], info["os_image_hash"], info["tee_variant"], info["attestation_mode"], info["ppid"], info["eth_rpc_url"], info["kms_contract_address"]],
     [ownAgent.mrAggregated, harness.image.hash, "dstack-tdx", "dstack-tdx", "00".repeat(16), "https://chain.example", "0xabc"],
   );
+  assert.deepEqual(Object.keys((await replica.get("/openapi.json"))["paths"] as object), ["Bootstrap", "Onboard", "GetAttestationInfo", "Finish"].map((method) => `/prpc/${method}`));
   assert.equal((await replica.call("Finish", {})).status, 400, "there is nothing to finish yet");
   const onboarded = await replica.call("Onboard", onboardBody());
   assert.equal(onboarded.status, 200, JSON.stringify(onboarded.json));

@@ -3,19 +3,22 @@ import { kms } from "@dstack/proto";
 import { mount, route, startHttpServer, type HttpRoute, type HttpServer, type RpcService } from "@dstack/rpc";
 import { clearImageCache, type ImageCaches } from "../image/clear-image-cache.ts";
 import type { AdminAuth } from "./admin-auth.ts";
+import { apiDescriptionRoute } from "./api-description.ts";
 
 export interface AdminOptions {
   readonly listen: { readonly host: string; readonly port: number };
   /** Undefined only with `core.admin.insecure_no_auth`. */
   readonly auth: AdminAuth | undefined;
   readonly caches: ImageCaches;
+  readonly version: string;
   /** Beside the RPC service, behind the same credentials. */
   readonly routes?: readonly HttpRoute[];
   readonly log: Logger;
 }
 
 /** The administration listener: plain HTTP, credentials on everything, its own address. */
-export function startAdminServer({ listen, auth, caches, routes = [], log }: AdminOptions): Promise<HttpServer> {
+export function startAdminServer({ listen, auth, caches, version, routes = [], log }: AdminOptions): Promise<HttpServer> {
+  const service = adminService({ caches, log });
   return startHttpServer({
     listen,
     log,
@@ -24,8 +27,8 @@ export function startAdminServer({ listen, auth, caches, routes = [], log }: Adm
       response.writeHead(401, { "www-authenticate": 'Basic realm="dstack-kms admin"', "content-length": 0 }).end();
       return false;
     },
-    mounts: [mount("/prpc/", adminService({ caches, log }))],
-    routes,
+    mounts: [mount("/prpc/", service)],
+    routes: [apiDescriptionRoute({ title: "dstack KMS administration", version, service }), ...routes],
   });
 }
 

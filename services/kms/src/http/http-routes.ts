@@ -1,11 +1,13 @@
 import type { ServerResponse } from "node:http";
 import type { AuditLog } from "@dstack/audit-log";
-import { errorChain, type HttpRoute } from "@dstack/rpc";
+import { errorChain, type DescribedRoute, type DescribedService, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import type { Metrics } from "../metrics.ts";
 import type { AuthApi } from "../release/auth-api.ts";
 import type { SelfAuthorization } from "../self/self-authorization.ts";
 import type { Status } from "../status.ts";
+import { apiDescriptionRoute } from "./api-description.ts";
+import { statusPage, type StatusReport } from "./status-page.ts";
 
 export interface HttpRoutesOptions {
   readonly status: Status;
@@ -13,11 +15,26 @@ export interface HttpRoutesOptions {
   readonly audit: AuditLog;
   readonly auth: AuthApi;
   readonly selfAuthorization: SelfAuthorization;
+  /** What is mounted at `/prpc/`. */
+  readonly service: DescribedService["service"];
 }
 
+const LINKS = { meta: "/prpc/GetMeta", api: "/openapi.json", health: "/healthz", readiness: "/readyz" } as const;
+const DESCRIBED: readonly DescribedRoute[] = [
+  { path: "/", summary: "Name, version, environment and insecure settings; a page where HTML is accepted", answers: "application/json" },
+  { path: "/health", summary: "Alive", answers: "text/plain" },
+  { path: "/healthz", summary: "Alive", answers: "text/plain" },
+  { path: "/readyz", summary: "200 where keys could be released now, else 503 with the problems", answers: "application/json" },
+];
+const DESCRIBED_METRICS: DescribedRoute = { path: "/metrics", summary: "Prometheus text", answers: "text/plain" };
+
 /** Routes beside the RPC mount; none of them needs or tells a secret. */
-export function httpRoutes({ status, metrics, audit, auth, selfAuthorization }: HttpRoutesOptions): HttpRoute[] {
+export function httpRoutes({ status, metrics, audit, auth, selfAuthorization, service }: HttpRoutesOptions): HttpRoute[] {
   const ok = ({ response }: { readonly response: ServerResponse }): Promise<void> => Promise.resolve(send(response, 200, "text/plain; charset=utf-8", "OK"));
+  const report: StatusReport = {
+    name: "dstack-kms", version: status.version, domain: status.domain, ...status.report(),
+    links: { ...LINKS, ...(metrics === undefined ? {} : { metrics: "/metrics" }) },
+  };
   return [
     { verbs: ["GET"], path: "/health", handle: ok },
     { verbs: ["GET"], path: "/healthz", handle: ok },
@@ -29,14 +46,19 @@ export function httpRoutes({ status, metrics, audit, auth, selfAuthorization }: 
         send(response, problems.length === 0 ? 200 : 503, "application/json", JSON.stringify({ ready: problems.length === 0, problems }));
       },
     },
-    {
-      verbs: ["GET"],
-      path: "/",
-      handle: ({ response }) =>
-        Promise.resolve(send(response, 200, "application/json", `${JSON.stringify({ name: "dstack-kms", version: status.version, domain: status.domain, ...status.report() }, null, 2)}\n`)),
-    },
+    { verbs: ["GET"], path: "/", handle: (exchange) => Promise.resolve(sendReport(exchange, report)) },
+    apiDescriptionRoute({ title: "dstack KMS", version: status.version, service, routes: [...DESCRIBED, ...(metrics === undefined ? [] : [DESCRIBED_METRICS])] }),
     ...(metrics === undefined ? [] : [metricsRoute(metrics)]),
   ];
+}
+
+/** A page for browsers, which name HTML; data for everybody else. */
+function sendReport({ request, response }: HttpExchange, report: StatusReport): void {
+  response.setHeader("vary", "accept");
+  if (!/\btext\/html\b/i.test(request.headers.accept ?? "")) return send(response, 200, "application/json", `${JSON.stringify(report, null, 2)}\n`);
+  response.setHeader("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
+  response.setHeader("x-content-type-options", "nosniff");
+  send(response, 200, "text/html; charset=utf-8", statusPage(report));
 }
 
 const metricsRoute = (metrics: Metrics): HttpRoute => ({
