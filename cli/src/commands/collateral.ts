@@ -1,14 +1,14 @@
-import { readFile } from "node:fs/promises";
 import { toHex } from "@dstack/bytes";
 import {
-  AttestError, type CheckedCollateral, collateralFromJson, collateralToJson, firstFailure, intelTrustAnchor, parseQuote, quoteBytesOf,
-  type Quote, type QuoteCollateral, trustAnchorFromPem, type TrustAnchor,
+  AttestError, type CheckedCollateral, collateralFromJson, collateralToJson, firstFailure, parseQuote, quoteBytesOf, type Quote,
+  type QuoteCollateral,
 } from "@dstack/attest";
 import { checkCollateral, CollateralFetcher, CollateralFolder, collateralKey, keyOfCollateral, platformOf } from "@dstack/attest/node";
 import { writeFileAtomic } from "@dstack/files";
 import { CliError } from "../errors.ts";
 import { print, printJson, say, table, visible, type OutputFormat } from "../output.ts";
 import { collateralPinFolder } from "../verify/collateral-folders.ts";
+import { readAnchor, readInput, readTime } from "../verify/inputs.ts";
 
 const DEFAULT_ENDPOINTS = ["https://api.trustedservices.intel.com", "https://pccs.phala.network"];
 
@@ -108,22 +108,4 @@ async function readCollateralFile(file: string): Promise<QuoteCollateral> {
     if (cause instanceof AttestError) throw cause;
     throw new CliError("failed", `${file}: not valid JSON, expected collateral in the exchange form`, { cause });
   }
-}
-
-async function readAnchor(file: string | undefined): Promise<TrustAnchor> {
-  return file === undefined ? intelTrustAnchor() : trustAnchorFromPem(new TextDecoder().decode(await readInput(file)));
-}
-
-async function readInput(file: string): Promise<Uint8Array> {
-  try {
-    return await readFile(file);
-  } catch (cause) {
-    throw new CliError("not-found", `${file} cannot be read`, { cause });
-  }
-}
-
-function readTime(text: string | undefined): number {
-  const milliseconds = text === undefined ? Date.now() : /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(milliseconds)) throw new CliError("usage", `--time ${text}: expected RFC 3339, like 2026-03-01T00:00:00Z`);
-  return Math.floor(milliseconds / 1000);
 }

@@ -1,8 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { FileLockedError, lockFile, type FileLock } from "@dstack/files";
 import { buildFlavour, REPOSITORY_ROOT } from "../commands/image.ts";
-import { verifyApp, type VerifyResult } from "../verify/verify-app.ts";
 import { reportText } from "../verify/report.ts";
+import type { VerifyResult } from "../verify/result.ts";
+import { verifyUrl } from "../verify/verify-target.ts";
 import { appUrl } from "../deploy/app-url.ts";
 import { waitForAnswer, waitForBoot } from "../deploy/wait-for-app.ts";
 import { CliError } from "../errors.ts";
@@ -91,7 +92,7 @@ async function start(layout: StackLayout, options: UpOptions, progress: Progress
   const url = appUrl(layout, deployment.appId, HELLO_PORT);
   await progress.phase("boot", (note) => waitForBoot(client, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note, signal }));
   await progress.phase("answer", (note) => waitForAnswer(url, `${layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }));
-  const verification = await progress.phase("verify", () => verifyApp(layout, options.env, { url, now: new Date() }));
+  const verification = await progress.phase("verify", () => verifyUrl(layout, options.env, "app", new URL(url), {}));
   say(`\n${reportText(verification)}`);
   return { url, appId: deployment.appId, composeHash: deployment.composeHash, verification };
 }

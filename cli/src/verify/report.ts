@@ -1,13 +1,43 @@
 import type { Check } from "@dstack/attest";
 import { visible } from "../output.ts";
-import type { VerifyResult } from "./verify-app.ts";
+import type { Fact, Section, VerifyResult } from "./result.ts";
 
 const MARKS: Readonly<Record<Check["result"], string>> = { pass: "pass", fail: "FAIL", "not applicable": "n/a ", "not bound": "----" };
 
 /** The checks one by one for people: result, name, reason, then the verdict. */
 export function reportText(result: VerifyResult): string {
-  const width = Math.max(...result.checks.map(({ name }) => name.length), 4);
-  const lines = result.checks.map(({ name, result: outcome, reason }) => `  ${MARKS[outcome]}  ${name.padEnd(width)}  ${visible(reason)}`);
-  const verdict = result.ok ? `verified: ${result.what}` : `NOT verified: ${result.what}`;
-  return [`Evidence of ${result.what}`, ...lines, "", `  ${verdict}${result.environment === "development" ? " (development root of trust: this proves nothing about hardware)" : ""}`].join("\n");
+  return [`Evidence of ${visible(result.what)}`, ...checkLines(result.checks), "", ...verdictLines(result)].join("\n");
+}
+
+/** The same after what the evidence means: what runs, who can change it, what protects it. */
+export function fullReportText(result: VerifyResult): string {
+  return [...result.sections.flatMap(sectionLines), reportText(result)].join("\n");
+}
+
+export function checkLines(checks: readonly Pick<Check, "name" | "result" | "reason">[]): readonly string[] {
+  const width = Math.max(...checks.map(({ name }) => name.length), 4);
+  return checks.map(({ name, result: outcome, reason }) => `  ${MARKS[outcome]}  ${name.padEnd(width)}  ${visible(reason)}`);
+}
+
+function verdictLines({ verdict, what, checks, environment }: VerifyResult): readonly string[] {
+  const note = environment === "development" ? " (development root of trust: this proves nothing about hardware)" : "";
+  if (verdict.kind === "verified") {
+    const open = checks.filter(({ result }) => result === "not bound").map(({ name }) => name);
+    return [`  verified: ${visible(what)}${note}`, ...(open.length === 0 ? [] : [`  not bound by this evidence: ${[...new Set(open)].join(", ")}`])];
+  }
+  const word = verdict.kind === "failed" ? "NOT verified" : "NOT verified, something is missing";
+  return [`  ${word}: ${visible(what)}${note}`, `  ${visible(verdict.reason)}`];
+}
+
+function sectionLines({ title, facts }: Section): readonly string[] {
+  const width = Math.max(...facts.map(({ name }) => name.length));
+  return [title, ...facts.flatMap((fact) => factLines(fact, width)), ""];
+}
+
+/** Text of several lines, such as a compose file, stands below its name. */
+function factLines({ name, value, warning }: Fact, width: number): readonly string[] {
+  const mark = warning === true ? "!" : " ";
+  const [first = "", ...more] = value.trimEnd().split("\n").map(visible);
+  if (more.length === 0) return [`${mark} ${name.padEnd(width)}  ${first}`];
+  return [`${mark} ${name}`, ...[first, ...more].map((line) => `    | ${line}`)];
 }

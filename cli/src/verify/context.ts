@@ -1,0 +1,43 @@
+import { evaluatePolicy, notBound, pass, type Check, type Outcome, type QuotePolicy, type TrustAnchor } from "@dstack/attest";
+import type { CollateralSource } from "@dstack/attest/node";
+import type { ReportData } from "@dstack/bytes";
+import { verifyEvidence, type Evidence, type EvidenceVerification, type OsImageInput, type OsImageSource } from "@dstack/verify";
+
+/** What evidence is judged with, wherever it came from. */
+export interface VerifyContext {
+  /** Unix seconds. */
+  readonly now: number;
+  readonly trustAnchor: TrustAnchor;
+  /** The file of a root that is not Intel's. */
+  readonly rootFile: string | undefined;
+  readonly collateralSource: CollateralSource;
+  readonly images: OsImageSource;
+  readonly policy: QuotePolicy | undefined;
+  /** Told of each comparison with an image, so that a bundle can hold what it needs. */
+  readonly onImage?: (input: ImageInput) => void;
+}
+
+export type ImageInput = Omit<OsImageInput, "images">;
+
+/** Evidence under a root that anybody with its key can sign for proves nothing about hardware. */
+export type Environment = "development" | "production";
+
+export const environmentOf = ({ trustAnchor }: VerifyContext): Environment => (trustAnchor.kind === "intel" ? "production" : "development");
+
+export function rootOfTrust({ trustAnchor, rootFile }: VerifyContext): Outcome {
+  return trustAnchor.kind === "intel" ? pass("Intel SGX Root CA") : notBound(`${rootFile}: a development root, which anybody with its key can sign for`);
+}
+
+/** Verifies evidence in full, with the policy's demands; the platform's TCB status is a check of its own. */
+export async function judgeEvidence(evidence: Evidence, context: VerifyContext, expectedReportData: ReportData | undefined): Promise<EvidenceVerification> {
+  const { collateralSource, trustAnchor, now, images, policy } = context;
+  const result = await verifyEvidence(evidence, { collateralSource, trustAnchor, now, images, ...(expectedReportData === undefined ? {} : { expectedReportData }) });
+  const checks: Check[] = [{ name: "root-of-trust", ...rootOfTrust(context) }, ...result.checks];
+  if (result.attestation.ok) {
+    const { quote, report } = result.attestation;
+    context.onImage?.({ report, eventLog: evidence.attestation.platform.eventLog, vmConfig: evidence.vmConfig });
+    checks.push({ name: "tcb", ...pass(`${quote.status}${quote.advisoryIds.length === 0 ? "" : `, advisories ${quote.advisoryIds.join(" ")}`}`) });
+    if (policy !== undefined) checks.push(...evaluatePolicy(quote, policy, now));
+  }
+  return { ...result, checks };
+}

@@ -1,0 +1,90 @@
+import { join } from "node:path";
+import { collateralFromJson } from "@dstack/attest";
+import { CollateralFetcher, fixedCollateral } from "@dstack/attest/node";
+import { ImageStore } from "@dstack/image/store";
+import { createLogger } from "@dstack/log";
+import { downloadedImages, firstOf, imageIn, imagesBelow, type OsImageSource } from "@dstack/verify";
+import { say } from "../output.ts";
+import type { StackLayout } from "../stack/layout.ts";
+import { bundledCollateral, bundledImages, CollateralRecorder, type Bundle } from "./bundle.ts";
+import { collateralCacheFolder, collateralPinFolder } from "./collateral-folders.ts";
+import type { ImageInput, VerifyContext } from "./context.ts";
+import { readAnchor, readJson, readPolicy, readTime } from "./inputs.ts";
+
+export interface ContextOptions {
+  /** RFC 3339; now without it. */
+  readonly time?: string | undefined;
+  readonly root?: string | undefined;
+  readonly pccs?: string | undefined;
+  /** File in the exchange form, used as it is instead of any server. */
+  readonly collateral?: string | undefined;
+  readonly policy?: string | undefined;
+  readonly imageDir?: string | undefined;
+  readonly imageUrl?: string | undefined;
+}
+
+export interface OpenContext {
+  readonly context: VerifyContext;
+  readonly recorder: CollateralRecorder;
+  /** Filled while evidence is judged. */
+  readonly imageInputs: readonly ImageInput[];
+  /** Where the images of these may lie. */
+  readonly imageFolders: readonly string[];
+}
+
+const PUBLIC_COLLATERAL = ["https://api.trustedservices.intel.com", "https://pccs.phala.network"];
+const PUBLIC_IMAGES = "https://download.dstack.org/os-images/mr_{OS_IMAGE_HASH}.tar.gz";
+const DOWNLOAD_TIMEOUT_MS = 300_000;
+
+/**
+ * What to judge with.
+ * @param bundle judge with what it holds and fetch nothing, but for what the options name
+ * @param local the deployment on this machine: its root of trust, collateral and images
+ */
+export async function openContext(layout: StackLayout, env: NodeJS.ProcessEnv, options: ContextOptions, where: { readonly bundle?: Bundle; readonly local: boolean }): Promise<OpenContext> {
+  const { bundle, local } = where;
+  const rootFile = options.root ?? (local ? layout.teeRoot : undefined);
+  const trustAnchor = await readAnchor(rootFile);
+  const now = readTime(options.time);
+  const fetcher = (): CollateralFetcher =>
+    new CollateralFetcher({
+      endpoints: collateralServers(layout, env, options.pccs, local),
+      trustAnchor,
+      cacheFolder: collateralCacheFolder(env),
+      pinFolder: collateralPinFolder(env),
+      onProblem: ({ message }) => say(`collateral: ${message}`),
+      ...(options.time === undefined ? {} : { clock: { now: () => now * 1000 } }),
+    });
+  const recorder = new CollateralRecorder(
+    options.collateral !== undefined ? fixedCollateral(collateralFromJson(await readJson(options.collateral)))
+    : bundle !== undefined && options.pccs === undefined ? bundledCollateral(bundle)
+    : fetcher(),
+  );
+  const downloads = join(layout.cache, "verified-images");
+  const downloadUrl = options.imageUrl ?? (bundle === undefined && !local ? PUBLIC_IMAGES : undefined);
+  const sources: OsImageSource[] = [
+    ...(options.imageDir === undefined ? [] : [imageIn(options.imageDir)]),
+    ...(bundle === undefined ? [] : [bundledImages(bundle)]),
+    imagesBelow(layout.images),
+    ...(downloadUrl === undefined ? [] : [downloadedImages(new ImageStore({ cacheDir: downloads, downloadUrl, timeoutMs: DOWNLOAD_TIMEOUT_MS, log: createLogger({ name: "verify", level: "warn" }) }))]),
+  ];
+  const imageInputs: ImageInput[] = [];
+  return {
+    context: { now, trustAnchor, rootFile, collateralSource: recorder, images: firstOf(...sources), policy: await readPolicy(options.policy), onImage: (input) => imageInputs.push(input) },
+    recorder,
+    imageInputs,
+    imageFolders: [...(options.imageDir === undefined ? [] : [options.imageDir]), layout.images, join(downloads, "images")],
+  };
+}
+
+function collateralServers(layout: StackLayout, env: NodeJS.ProcessEnv, given: string | undefined, local: boolean): readonly string[] {
+  const named = given ?? env["PCCS_URL"];
+  if (named !== undefined) return [named];
+  return local ? [`http://127.0.0.1:${layout.ports.pccs}`] : PUBLIC_COLLATERAL;
+}
+
+/** Whether a URL is of the deployment on this machine, whose parts are known to run outside a TEE. */
+export function isLocal(layout: StackLayout, url: URL): boolean {
+  const loopback = url.hostname === "127.0.0.1" || url.hostname === "localhost";
+  return url.hostname.endsWith(".dstack.localhost") || (loopback && Object.values(layout.ports).includes(Number(url.port)));
+}

@@ -1,0 +1,86 @@
+import { X509Certificate } from "node:crypto";
+import { equalBytes, toHex } from "@dstack/bytes";
+import { fail, notBound, parseCertificate, pass, type AppInfo, type Outcome } from "@dstack/attest";
+import { EVIDENCE_REQUIRED, judgeChecks } from "@dstack/verify";
+import { expectedReportData, parseCertificates, RatlsError, readDstackExtensions, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
+import { judgeEvidence, type VerifyContext } from "./context.ts";
+import { describeApp, judgeCertificateKey, listedKey } from "./gateway-keys.ts";
+import type { AcmeInfo } from "./subject.ts";
+
+export interface TlsKeyInput {
+  /** PEM, leaf first: what the server showed. */
+  readonly certificates: readonly string[];
+  /** The app whose evidence was verified. */
+  readonly app: AppInfo;
+  /** Root CA of the KMS that the app's keys are from, where known. */
+  readonly kmsRootPem: string | undefined;
+  readonly acmeInfo: AcmeInfo | undefined;
+  readonly context: VerifyContext;
+}
+
+/**
+ * Whether the key at the other end of the TLS connection is held by the app that was verified, or by a
+ * gateway that is itself verified: else whoever ends TLS in between could read everything, and relay
+ * evidence of the real app (CVE-2026-33697).
+ */
+export async function judgeTlsKey(input: TlsKeyInput): Promise<Outcome> {
+  const [leafPem] = input.certificates;
+  if (leafPem === undefined) return fail("the server showed no certificate");
+  let leaf: DstackExtensions;
+  try {
+    leaf = readDstackExtensions(new Uint8Array(new X509Certificate(leafPem).raw));
+  } catch (error) {
+    // Certificates of the public web have forms that ours never have: then only the gateway's list can name the key.
+    if (!(error instanceof RatlsError)) throw error;
+    return judgeByGateway(publicKeyInfo(leafPem), input);
+  }
+  if (leaf.attestation !== undefined) return judgeOwnEvidence(leaf, input);
+  return (await judgeByKms(leaf, input)) ?? judgeByGateway(leaf.certificate.publicKeyInfo, input);
+}
+
+async function judgeOwnEvidence(leaf: DstackExtensions, { app, context }: TlsKeyInput): Promise<Outcome> {
+  const attestation = leaf.attestation!;
+  const { checks, attestation: verified } = await judgeEvidence({ attestation, vmConfig: attestation.config }, context, expectedReportData(leaf));
+  const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
+  if (verdict.kind !== "verified" || !verified.ok) return fail(`the evidence in the server's certificate does not hold: ${verdict.kind === "verified" ? "not verified" : verdict.reason}`);
+  return sameApp(verified.appInfo.appId, app, "the key is bound by the evidence in its certificate");
+}
+
+/** A certificate that the app's own KMS issued to it. Undefined where the chain does not lead there. */
+async function judgeByKms(leaf: DstackExtensions, { certificates, app, kmsRootPem, context }: TlsKeyInput): Promise<Outcome | undefined> {
+  if (kmsRootPem === undefined || leaf.appId === undefined) return undefined;
+  try {
+    const chain = certificates.map((pem) => parseCertificate(new Uint8Array(new X509Certificate(pem).raw)));
+    verifyCertificateChain({ chain, roots: parseCertificates(kmsRootPem), now: context.now });
+  } catch (error) {
+    if (error instanceof RatlsError) return undefined;
+    throw error;
+  }
+  return sameApp(leaf.appId, app, "the certificate was issued to the app by its KMS");
+}
+
+async function judgeByGateway(publicKey: Uint8Array, { acmeInfo, context }: TlsKeyInput): Promise<Outcome> {
+  const name = `key ${toHex(publicKey).slice(-32)}`;
+  if (acmeInfo === undefined) return notBound(`${name} carries no evidence, and no gateway lists it: whoever holds it can read the traffic`);
+  const entry = listedKey(acmeInfo, publicKey);
+  if (entry === undefined) {
+    const quoted = acmeInfo.quoted_hist_keys.some(({ quote }) => quote !== "");
+    const text = `${name} is not among the ${acmeInfo.quoted_hist_keys.length} that the gateway lists`;
+    return quoted ? fail(`${text}: somebody else ends TLS here`) : notBound(`${text}; it proves none of them`);
+  }
+  const judged = await judgeCertificateKey(publicKey, entry.quote, context);
+  switch (judged.kind) {
+    case "verified":
+      return pass(`the key is held by the gateway, whose quote names it: ${describeApp(judged.appInfo)}`);
+    case "unquoted":
+      return notBound(`${name} is the gateway's, which gives no quote for it: it may run outside a TEE`);
+    case "refused":
+      return fail(`the gateway's quote for its key does not hold: ${judged.reason}`);
+  }
+}
+
+function sameApp(appId: Uint8Array, app: AppInfo, how: string): Outcome {
+  return equalBytes(appId, app.appId) ? pass(`${how}: app ${toHex(appId)}`) : fail(`${how}, but that is app ${toHex(appId)}, not ${toHex(app.appId)}`);
+}
+
+const publicKeyInfo = (pem: string): Uint8Array => new Uint8Array(new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" }));

@@ -1,0 +1,107 @@
+import { randomBytes } from "node:crypto";
+import { notBound, pass, type Outcome } from "@dstack/attest";
+import { readTextIfExists } from "@dstack/files";
+import { CliError } from "../errors.ts";
+import type { StackLayout } from "../stack/layout.ts";
+import { isBundle, readBundle, writeBundle } from "./bundle.ts";
+import { bundleImages } from "./bundle-image.ts";
+import { fetchApp, fetchGateway, fetchKms } from "./fetch-subject.ts";
+import { readJson } from "./inputs.ts";
+import { judgeApp } from "./judge-app.ts";
+import { judgeEvidenceFile } from "./judge-evidence-file.ts";
+import { judgeGateway } from "./judge-gateway.ts";
+import { judgeKms } from "./judge-kms.ts";
+import { isLocal, openContext, type ContextOptions, type OpenContext } from "./open-context.ts";
+import type { VerifyResult } from "./result.ts";
+import { Subject } from "./subject.ts";
+
+export interface TargetOptions extends ContextOptions {
+  /** PEM file of the authority that signs the gateway's TLS certificate. */
+  readonly caFile?: string | undefined;
+  /** PEM file of the root CA of the KMS that must have released the keys. */
+  readonly kmsCaFile?: string | undefined;
+  readonly kmsUrl?: string | undefined;
+  readonly appId?: string | undefined;
+  readonly composeHash?: string | undefined;
+  readonly osImageHash?: string | undefined;
+  /** Required checks that may stay "not bound". */
+  readonly accept?: readonly string[];
+  /** Where to write a bundle of what was judged. */
+  readonly save?: string | undefined;
+}
+
+export type RemoteKind = "app" | "kms" | "gateway";
+
+/**
+ * Fetches fresh evidence from a URL and judges all of it.
+ * @throws CliError where there is nothing to judge
+ */
+export async function verifyUrl(layout: StackLayout, env: NodeJS.ProcessEnv, kind: RemoteKind, url: URL, options: TargetOptions): Promise<VerifyResult> {
+  const local = isLocal(layout, url);
+  const caFile = options.caFile ?? (local ? `${layout.caFolder}/ca.crt` : undefined);
+  const kmsUrl = options.kmsUrl ?? (local ? `https://127.0.0.1:${layout.ports.kms}` : undefined);
+  const open = await openContext(layout, env, options, { local });
+  const subject = await fetchSubject(kind, url, caFile, kmsUrl);
+  const result = await judge(layout, subject, open, options, { what: url.href, local, fresh: pass("the evidence was made for a nonce chosen now") });
+  if (options.save !== undefined) await save(options.save, subject, open);
+  return result;
+}
+
+/**
+ * Judges a bundle, or bare evidence in JSON, without a network but for what the options name.
+ * @throws CliError where the file cannot be read
+ */
+export async function verifyFile(layout: StackLayout, env: NodeJS.ProcessEnv, file: string, options: TargetOptions): Promise<VerifyResult> {
+  const value = await readJson(file);
+  if (isBundle(value)) {
+    const bundle = readBundle(value, file);
+    const { subject } = bundle;
+    const local = "url" in subject && isLocal(layout, new URL(subject.url));
+    const open = await openContext(layout, env, options, { bundle, local });
+    return judge(layout, subject, open, options, { what: file, local, fresh: notBound(`as of ${bundle.fetched_at}, by the word of whoever made the bundle and chose its nonce`) });
+  }
+  const parsed = Subject.safeParse({ kind: "evidence", evidence: value });
+  if (!parsed.success || parsed.data.kind !== "evidence") throw new CliError("failed", `${file} is neither an evidence bundle nor evidence in JSON (quote, event_log and vm_config, or attestation)`);
+  const open = await openContext(layout, env, options, { local: false });
+  return judge(layout, parsed.data, open, options, { what: file, local: false, fresh: notBound("evidence in a file") });
+}
+
+function fetchSubject(kind: RemoteKind, url: URL, caFile: string | undefined, kmsUrl: string | undefined): Promise<Subject> {
+  switch (kind) {
+    case "app":
+      return fetchApp({ url, caFile, nonce: randomBytes(32), kmsUrl });
+    case "kms":
+      return fetchKms(url);
+    case "gateway":
+      return fetchGateway(url, caFile);
+  }
+}
+
+async function judge(layout: StackLayout, subject: Subject, { context }: OpenContext, options: TargetOptions, about: { readonly what: string; readonly local: boolean; readonly fresh: Outcome }): Promise<VerifyResult> {
+  const { appId, composeHash, osImageHash, accept = [] } = options;
+  const expected = { appId: plainHex(appId), composeHash: plainHex(composeHash), osImageHash: plainHex(osImageHash) };
+  switch (subject.kind) {
+    case "app":
+      return judgeApp(subject, { context, accept, local: about.local, fresh: about.fresh, expected: { ...expected, kmsRootPem: await kmsRoot(layout, options, about.local) } });
+    case "kms":
+      return judgeKms(subject, { context, expected, accept });
+    case "gateway":
+      return judgeGateway(subject, { context, expected, accept });
+    case "evidence":
+      return judgeEvidenceFile(about.what, subject, { context, expected, accept });
+  }
+}
+
+async function kmsRoot(layout: StackLayout, { kmsCaFile }: TargetOptions, local: boolean): Promise<string | undefined> {
+  const file = kmsCaFile ?? (local ? layout.kmsRootCa : undefined);
+  const pem = file === undefined ? undefined : await readTextIfExists(file);
+  if (pem === undefined && kmsCaFile !== undefined) throw new CliError("not-found", `${kmsCaFile} cannot be read`);
+  return pem;
+}
+
+/** Values that people copy from other tools carry a 0x at times. */
+const plainHex = (text: string | undefined): string | undefined => text?.toLowerCase().replace(/^0x/, "");
+
+async function save(file: string, subject: Subject, { recorder, imageInputs, imageFolders }: OpenContext): Promise<void> {
+  await writeBundle(file, { fetched_at: new Date().toISOString(), subject, collateral: recorder.recorded(), images: await bundleImages(imageInputs, imageFolders) });
+}
