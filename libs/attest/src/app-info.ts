@@ -30,11 +30,11 @@ export interface AppInfo {
 export interface AppInfoInput {
   readonly attestation: Attestation;
   /** From `verifyQuote`; its PPID makes the device id. */
-  readonly verified?: { readonly ppid: Uint8Array };
+  readonly verified?: { readonly ppid: Uint8Array } | undefined;
   /** vm_config JSON text of the request; the attestation's own config where absent or empty. */
-  readonly vmConfig?: string;
+  readonly vmConfig?: string | undefined;
   /** Look only at events up to `boot-mr-done`. */
-  readonly boottime?: boolean;
+  readonly boottime?: boolean | undefined;
 }
 
 /**

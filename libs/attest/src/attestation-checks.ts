@@ -59,15 +59,11 @@ export function checkAttestation(attestation: Attestation, verified: QuoteVerifi
     { name: "firmware-log", ...checkFirmwareLog(attestation, report.value) },
     { name: "boot-events", ...(claims.ok ? checkBootEvents(claims.value, options.strictBootEvents ?? false) : claims.outcome) },
   );
-  const info = guarded(() => appInfoOfReplay({
-    attestation,
-    ...(verified.ok ? { verified } : {}),
-    ...(options.vmConfig === undefined ? {} : { vmConfig: options.vmConfig }),
-    ...(options.boottime === undefined ? {} : { boottime: options.boottime }),
-  }, rtmr3));
+  const { vmConfig, boottime } = options;
+  const info = guarded(() => appInfoOfReplay({ attestation, verified: verified.ok ? verified : undefined, vmConfig, boottime }, rtmr3));
   checks.push({ name: "app-identity", ...(info.ok ? pass(`app ${toHex(info.value.appId)}, compose hash ${toHex(info.value.composeHash)}`) : info.outcome) });
   if (claims.ok) {
-    const document = options.mrConfig ?? mrConfigOf(options.vmConfig === undefined || options.vmConfig === "" ? attestation.config : options.vmConfig);
+    const document = options.mrConfig ?? mrConfigOf(vmConfig === undefined || vmConfig === "" ? attestation.config : vmConfig);
     checks.push({ name: "mr-config-id", ...guardedOutcome(() => checkMrConfigId(report.value, claims.value, document)) });
   }
   checks.push({ name: "gpu-launch", ...guardedOutcome(() => checkGpuLaunch(attestation.runtimeEvents)) });
@@ -102,13 +98,11 @@ function checkReportData({ reportData }: Attestation, report: TdReport, expected
 function checkEventLog({ platform, runtimeEvents }: Attestation): Outcome {
   const logged = decodeRuntimeEvents(platform.eventLog);
   if (logged.length === 0) return notApplicable("the log carries no runtime events of its own");
-  const same = logged.length === runtimeEvents.length
-    && logged.every((event, index) => {
-      const replayed = runtimeEvents[index];
-      return replayed !== undefined && event.event === replayed.event && equalBytes(event.payload, replayed.payload) && (event.version ?? 1) === (replayed.version ?? 1);
-    });
+  const same = logged.length === runtimeEvents.length && logged.every((event, index) => sameEvent(event, runtimeEvents[index]!));
   return same ? pass(`${logged.length} events`) : fail("the event log and the replayed runtime events differ", "event-log-mismatch");
 }
+
+const sameEvent = (a: RuntimeEvent, b: RuntimeEvent): boolean => a.event === b.event && equalBytes(a.payload, b.payload) && (a.version ?? 1) === (b.version ?? 1);
 
 function checkFirmwareLog({ platform }: Attestation, report: TdReport): Outcome {
   const replayed: number[] = [];

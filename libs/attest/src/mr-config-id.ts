@@ -3,7 +3,7 @@
  * V1 = 01, compose hash, zeros; V2 = 02, Keccak-256(compose hash, app id, kind, key provider id), zeros;
  * V3 = 03, SHA-256("dstack-mr-config-v3:" 00 document), zeros. All zeros: nothing is bound.
  */
-import { concatBytes, hash32, hash48, parseHexOfLength, parseHex, utf8 } from "@dstack/bytes";
+import { BytesError, concatBytes, hash32, hash48, parseHexOfLength, parseHex, utf8 } from "@dstack/bytes";
 import type { AppId, Hash32, Hash48 } from "@dstack/bytes";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { keccak_256 } from "@noble/hashes/sha3.js";
@@ -54,20 +54,19 @@ export function parseMrConfigV3(document: string): MrConfigV3 {
   if (keyProvider === undefined) throw malformed("key_provider is not none, local, kms or tpm");
   const scripts = fields["init_script_hashes"];
   if (scripts !== undefined && (!Array.isArray(scripts) || scripts.length > 5)) throw malformed("init_script_hashes is not a list of at most 5");
-  const optional = <T>(key: string, read: (text: string) => T): T | undefined =>
-    fields[key] === undefined ? undefined : read(textOf(fields[key], key));
-  const appId = optional("app_id", (text) => parseHexOfLength(text, 20, "app_id"));
-  const gpuPolicyHash = optional("gpu_policy_hash", hashOf);
-  const keyProviderId = optional("key_provider_id", (text) => parseHex(text, "key_provider_id"));
-  const instanceId = optional("instance_id", (text) => parseHex(text, "instance_id"));
+  const bytes = (key: string, length?: number): Uint8Array | undefined => (fields[key] === undefined ? undefined : hexOf(fields[key], key, length));
+  const appId = bytes("app_id", 20);
+  const gpuPolicyHash = bytes("gpu_policy_hash", 32);
+  const keyProviderId = bytes("key_provider_id");
+  const instanceId = bytes("instance_id");
   return {
-    composeHash: hashOf(textOf(fields["compose_hash"], "compose_hash")),
+    composeHash: hash32(hexOf(fields["compose_hash"], "compose_hash", 32)),
     keyProvider,
     ...(appId === undefined ? {} : { appId }),
-    ...(gpuPolicyHash === undefined ? {} : { gpuPolicyHash }),
+    ...(gpuPolicyHash === undefined ? {} : { gpuPolicyHash: hash32(gpuPolicyHash) }),
     ...(keyProviderId === undefined ? {} : { keyProviderId }),
     ...(instanceId === undefined ? {} : { instanceId }),
-    ...(scripts === undefined ? {} : { initScriptHashes: scripts.map((item) => hashOf(textOf(item, "init_script_hashes"))) }),
+    ...(scripts === undefined ? {} : { initScriptHashes: scripts.map((item: unknown) => hash32(hexOf(item, "init_script_hashes", 32))) }),
   };
 }
 
@@ -83,11 +82,14 @@ export function mrConfigOf(vmConfig: string): string | undefined {
   return typeof document === "string" && document !== "" ? document : undefined;
 }
 
-const hashOf = (text: string): Hash32 => hash32(parseHexOfLength(text, 32, "mr_config hash"));
-
-function textOf(value: unknown, key: string): string {
+function hexOf(value: unknown, key: string, length?: number): Uint8Array {
   if (typeof value !== "string") throw malformed(`${key} is not a string`);
-  return value;
+  try {
+    return length === undefined ? parseHex(value, key) : parseHexOfLength(value, length, key);
+  } catch (cause) {
+    if (!(cause instanceof BytesError)) throw cause;
+    throw new AttestError("mr-config-malformed", `mr_config: ${cause.message}`, { cause });
+  }
 }
 
 function withVersion(version: 1 | 2 | 3, digest: Hash32): Hash48 {

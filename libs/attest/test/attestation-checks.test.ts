@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { hash32, reportData, utf8 } from "@dstack/bytes";
+import { hash32, reportData, toHex, utf8 } from "@dstack/bytes";
 import {
   attestationFromQuote, checkAttestation, encodeKeyProviderInfo, entryToJson, eventsUntilBootDone, mrConfigIdV1, mrConfigIdV2, mrConfigIdV3, readBootClaims, replayDigests, runtimeEntries,
   type Attestation, type AttestationCheckOptions, type Check, type QuoteVerification, type RefusalCode, type RuntimeEvent,
@@ -25,12 +26,15 @@ test("accepts an attestation whose every part fits, and says each", () => {
     ["app-identity", "pass"], ["mr-config-id", "not bound"], ["gpu-launch", "not applicable"],
   ]);
   assert.deepEqual(result.appInfo.keyProviderInfo, keys.payload);
+  assert.deepEqual(toHex(result.appInfo.deviceId), createHash("sha256").update(new Uint8Array(16).fill(5)).digest("hex"), "from the verified PPID");
 });
 
 test("a quote that did not verify stays refused whatever else holds", () => {
   const refused: QuoteVerification = { ok: false, checks: [{ name: "quote-signature", result: "fail", reason: "no" }], reason: "quote-signature: no" };
   const result = checkAttestation(attestationOf(whole), refused);
   assert.deepEqual(result.ok ? "" : result.reason, "quote-signature: no");
+  const silent = checkAttestation(attestationOf(whole), { ok: false, checks: [], reason: "" });
+  assert.equal(silent.ok ? "" : silent.reason, "attestation is not verified");
 });
 
 test("fails with a stable code where a part does not fit", () => {
@@ -47,6 +51,8 @@ test("fails with a stable code where a part does not fit", () => {
     ["report data beside the quoted", "report-data", "report-data-mismatch", { ...good, reportData: zeros }, { expectedReportData: zeros }],
     ["report data of another key", "report-data", "report-data-mismatch", good, { expectedReportData: zeros }],
     ["another log beside the events (DS #1294)", "event-log", "event-log-mismatch", withLog(other)],
+    ["a log with another name", "event-log", "event-log-mismatch", withLog(whole.map((item) => (item.event === "storage-fs" ? { ...item, event: "storage-fz" } : item)))],
+    ["a log of version 2", "event-log", "event-log-mismatch", withLog(whole.map((item) => ({ ...item, version: 2 })))],
     ["a shorter log", "event-log", "event-log-mismatch", withLog(whole.slice(0, -1))],
     ["a reordered log beside the events", "event-log", "event-log-mismatch", withLog(reordered)],
     ["a log with a false digest", "event-log", "event-digest-mismatch", { ...good, platform: { ...good.platform, eventLog: runtimeEntries(whole).map((entry) => ({ ...entry, digest: new Uint8Array(48) })) } }],
@@ -64,8 +70,33 @@ test("fails with a stable code where a part does not fit", () => {
   }
 });
 
+test("a log without runtime events of its own says nothing, and version 1 may be written out", () => {
+  const good = attestationOf(whole);
+  assert.equal(check("event-log", { ...good, platform: { ...good.platform, eventLog: [] } }).result, "not applicable");
+  assert.equal(check("event-log", { ...good, runtimeEvents: whole.map((item) => ({ ...item, version: 1 })) }).result, "pass");
+});
+
+test("judges no launch binding where the events say nothing", () => {
+  const { checks } = checkAttestation(attestationOf([whole[0]!]), verified);
+  assert.equal(checks.some(({ name }) => name === "mr-config-id"), false);
+});
+
+test("reads the image's hash from the configuration beside the attestation, else from its own", () => {
+  const image = (byte: string): string => JSON.stringify({ os_image_hash: byte.repeat(32) });
+  const hashOf = (vmConfig: string | undefined): string => {
+    const result = checkAttestation({ ...attestationOf(whole), config: image("aa") }, verified, vmConfig === undefined ? {} : { vmConfig });
+    assert.ok(result.ok);
+    return toHex(result.appInfo.osImageHash);
+  };
+  assert.deepEqual([hashOf(undefined), hashOf(""), hashOf(image("bb")), hashOf("{}")], ["aa".repeat(32), "aa".repeat(32), "bb".repeat(32), ""]);
+});
+
 test("names what it does not know before system-ready, and ignores what comes after", () => {
   assert.match(check("boot-events", attestationOf([...boot, event("who\u001b")])).reason, /not known here: "who\\u001b"/);
+  const two = check("boot-events", attestationOf([...boot, event("x".repeat(100)), event("y")])).reason;
+  assert.ok(two.endsWith(`not known here: "${"x".repeat(40)}", "y"`), two);
+  const many = check("boot-events", attestationOf([...boot, ...Array.from({ length: 100 }, (_, index) => event(`stranger ${index}`))])).reason;
+  assert.ok(many.length < 500, `${many.length} characters`);
   assert.equal(check("boot-events", attestationOf([...whole, event("who"), event("compose-hash")]), { strictBootEvents: true }).result, "pass");
 });
 
@@ -93,9 +124,10 @@ test("judges MRCONFIGID in each of its versions", () => {
     ["V2", attestationOf(whole, { mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "kms", Uint8Array.of(0x30, 0x59)) }), "pass"],
     ["V2 without id", attestationOf(whole, { mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "none", none) }), "pass"],
     ["V2 of another key", attestationOf(whole, { mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "kms", Uint8Array.of(1)) }), "not bound"],
+    ["V2 before keys", attestationOf(boot, { mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "kms", none) }), "pass"],
     ["V4", attestationOf(whole, { mrConfigId: register(4) }), "fail"],
     ["V3 without its document", attestationOf(whole, { mrConfigId: mrConfigIdV3(document()) }), "not bound"],
-    ["V3 with another document", attestationOf(whole, { mrConfigId: mrConfigIdV3(document()) }), "fail", { mrConfig: document({ instance_id: "" }) }],
+    ["V3 with another document", attestationOf(whole, { mrConfigId: mrConfigIdV3(document()) }), "fail", { mrConfig: `${document()} ` }],
     ...([
       [{}, "pass"], [{ app_id: "01".repeat(20) }, "pass"], [{ app_id: "02".repeat(20) }, "fail"], [{ instance_id: "03".repeat(20) }, "pass"], [{ instance_id: "" }, "fail"],
       [{ compose_hash: "03".repeat(32) }, "fail"], [{ key_provider: "none" }, "fail"], [{ key_provider_id: "3059" }, "pass"], [{ key_provider_id: "30" }, "fail"],
@@ -117,9 +149,23 @@ test("compares the launch document with scripts and GPU policy, and finds it in 
     return check("mr-config-id", attestationOf(events, { mrConfigId: mrConfigIdV3(document) }), options?.(document) ?? { vmConfig: JSON.stringify({ mr_config: document }) }).result;
   };
   assert.equal(of({ init_script_hashes: ["05".repeat(32), "06".repeat(32)], gpu_policy_hash: "07".repeat(32) }), "pass");
-  for (const more of [{ init_script_hashes: ["06".repeat(32), "05".repeat(32)] }, { init_script_hashes: ["05".repeat(32)] }, { gpu_policy_hash: "08".repeat(32) }]) assert.equal(of(more), "fail", JSON.stringify(more));
+  for (const more of [{ init_script_hashes: ["06".repeat(32), "05".repeat(32)] }, { init_script_hashes: ["05".repeat(32)] }, { init_script_hashes: ["05".repeat(32), "07".repeat(32)] }, { gpu_policy_hash: "08".repeat(32) }]) assert.equal(of(more), "fail", JSON.stringify(more));
+  assert.equal(of({}, (document) => ({ vmConfig: document })), "not bound", "the document is not the configuration");
+  const document = JSON.stringify({ version: 3, compose_hash: "02".repeat(32), key_provider: "kms" });
+  const own = { ...attestationOf(events, { mrConfigId: mrConfigIdV3(document) }), config: JSON.stringify({ mr_config: document }) };
+  for (const options of [{}, { vmConfig: "" }]) assert.equal(check("mr-config-id", own, options).result, "pass");
+  assert.equal(check("mr-config-id", own, { vmConfig: "{}" }).result, "not bound");
   for (const vmConfig of ["", "[]", "null", '{"mr_config":1}', '{"mr_config":""}']) assert.equal(of({}, () => ({ vmConfig })), "not bound", vmConfig);
   assert.equal(of({}, (mrConfig) => ({ mrConfig })), "pass");
+});
+
+test("knows each key provider by the name that guests measure", () => {
+  const of = (name: string, kind: string): string => {
+    const document = JSON.stringify({ version: 3, compose_hash: "02".repeat(32), key_provider: kind });
+    return check("mr-config-id", attestationOf([...boot, event("key-provider", encodeKeyProviderInfo({ name, id: "" }))], { mrConfigId: mrConfigIdV3(document) }), { mrConfig: document }).result;
+  };
+  const names = ["none", "local-sgx", "kms", "tpm", "other"];
+  assert.deepEqual(["none", "local", "kms", "tpm"].map((kind) => names.filter((name) => of(name, kind) === "pass")), [["none"], ["local-sgx"], ["kms"], ["tpm"]]);
 });
 
 test("says of GPUs that they are not verified, and how much is bound", () => {
@@ -139,6 +185,7 @@ test("an SGX quote is refused, though its report data fits", () => {
 test("looks at boot-time values up to boot-mr-done alone", () => {
   assert.deepEqual(eventsUntilBootDone(whole), boot);
   assert.equal(eventsUntilBootDone(boot.slice(0, 2)).length, 2);
+  assert.deepEqual(eventsUntilBootDone([boot[4]!, boot[0]!]), [boot[4]!]);
   const runtime = checkAttestation(attestationOf(whole), verified);
   const early = checkAttestation(attestationOf(whole), verified, { boottime: true });
   assert.ok(runtime.ok && early.ok);

@@ -182,6 +182,7 @@ test("writes version 1 only for what version 0 cannot carry, and says what neith
 
 test("refuses an attestation above 10 MiB before it looks inside", () => {
   refuses("attestation-too-large", () => decodeAttestation(new Uint8Array(10 * 1024 * 1024 + 1)));
+  refuses("attestation-malformed", () => decodeAttestation(new Uint8Array(10 * 1024 * 1024)));
 });
 
 // Never half verified: the platform alone decides, whatever follows it.

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { concatBytes, toHex, u16le, u32le, utf8 } from "@dstack/bytes";
 import {
-  decodeRuntimeEvents, encodeEventLogJson, entryToJson, eventDigestV1, eventDigestV2, formatRuntimeLogLine, newRuntimeEvent, parseCcel, parseEventLogJson, parseRuntimeLog,
+  decodeRuntimeEvents, encodeEventLogJson, entryToJson, eventDigestV1, eventDigestV2, formatRuntimeLogLine, fullEventLog, newRuntimeEvent, parseCcel, parseEventLogJson, parseRuntimeLog,
   readBootClaims, replayDigests, replayFirmwareRegister, runtimeEntries, stripAttestation, stripFirmwarePayloads, type EventLogEntry,
 } from "@dstack/attest";
 import { attestationOf, boot, ccelEvent, ccelHeader, event, none, refuses, register } from "./fixtures.ts";
@@ -33,7 +33,11 @@ test("refuses JSON event logs with the field, what was expected and what came", 
     [null, /event 0 is not an object/], [5, /not an object/], [[], /not an object/],
   ];
   for (const [entry, expected] of cases) assert.match(refuses("event-log-malformed", () => parseEventLogJson(JSON.stringify([entry]))), expected);
-  for (const text of ["{}", "[", "", "null", '"[]"', "[1,]", `${"[".repeat(20_000)}`, `${"[".repeat(20_000)}${"]".repeat(20_000)}`]) refuses("event-log-malformed", () => parseEventLogJson(text), text.slice(0, 20));
+  for (const text of ["{}", "[", "", "null", '"[]"', "[1,]", `${"[".repeat(20_000)}`, `${"[".repeat(20_000)}${"]".repeat(20_000)}`]) assert.match(refuses("event-log-malformed", () => parseEventLogJson(text), text.slice(0, 20)), /not valid JSON|expected a JSON array|event 0 is not an object/);
+  assert.match(refuses("event-log-malformed", () => parseEventLogJson("[")), /not valid JSON/);
+  assert.match(refuses("event-log-malformed", () => parseEventLogJson(" ".repeat(10 * 1024 * 1024))), /not valid JSON/);
+  assert.match(refuses("event-log-malformed", () => parseEventLogJson(`[${"0,".repeat(65_535)}0]`)), /event 0 is not an object/);
+  assert.ok(refuses("event-log-malformed", () => parseEventLogJson(JSON.stringify([{ ...one, version: "x".repeat(500) }]))).length < 200, "what came is shown in part");
   assert.match(refuses("event-log-malformed", () => parseEventLogJson(" ".repeat(10 * 1024 * 1024 + 1))), /limit 10485760/);
   assert.match(refuses("event-log-malformed", () => parseEventLogJson(`[${"0,".repeat(65_536)}0]`)), /65537 events, limit 65536/);
 });
@@ -64,6 +68,9 @@ test("V2 digests escape a name as RFC 8785 does", () => {
   assert.equal(newRuntimeEvent("a", none, 2).version, 2);
   assert.equal(newRuntimeEvent("a", none).version, undefined);
   refuses("event-invalid", () => newRuntimeEvent("a", new Uint8Array(1024 * 1024 + 1)));
+  const largest = new Uint8Array(1024 * 1024);
+  assert.deepEqual(newRuntimeEvent("n".repeat(128), largest), { event: "n".repeat(128), payload: largest });
+  assert.deepEqual(newRuntimeEvent("a", none, 2), { event: "a", payload: none, version: 2 });
 });
 
 test("replays a firmware register only where each of its events has a digest, without EV_NO_ACTION", () => {
@@ -87,6 +94,18 @@ test("strips firmware payloads but those of the three ACPI events, which get the
   ]);
 });
 
+test("the whole log is the firmware's without payloads and each runtime event with its digest, once", () => {
+  const firmware: EventLogEntry = { imr: 1, eventType: 4, digest: register(1), event: "", eventPayload: utf8("long") };
+  const attestation = attestationOf(boot);
+  const whole = fullEventLog({ ...attestation, platform: { ...attestation.platform, eventLog: [firmware, ...runtimeEntries(boot).map((entry) => ({ ...entry, digest: none }))] } });
+  assert.deepEqual(whole, [{ ...firmware, eventPayload: none }, ...runtimeEntries(boot)]);
+});
+
+test("stripping keeps runtime events without a name, and adds no version", () => {
+  const attestation = attestationOf([event("")]);
+  assert.deepEqual(stripAttestation(attestation).platform.eventLog, [{ imr: 3, eventType: 0x0800_0001, digest: none, event: "", eventPayload: none }]);
+});
+
 const base64Line = '{"event":"a","payload":"AQ=="}\n';
 
 test("reads the guest's own log in both forms", () => {
@@ -108,7 +127,23 @@ test("refuses a log that is torn, mixed, of another register or in a sloppy form
   ]) refuses("event-log-malformed", () => parseRuntimeLog(text), text);
   refuses("event-digest-mismatch", () => parseRuntimeLog(`${JSON.stringify({ ...one, event_payload: "02" })}\n`));
   assert.match(refuses("event-log-malformed", () => parseRuntimeLog("x\n".repeat(65_537))), /65537 events/);
+  assert.match(refuses("event-log-malformed", () => parseRuntimeLog("x\n".repeat(65_536))), /line 1 is not JSON/);
+  assert.match(refuses("event-log-malformed", () => parseRuntimeLog(base64Line.trimEnd())), /the last line is incomplete/);
+  assert.match(refuses("event-log-malformed", () => parseRuntimeLog("x".repeat(16 * 1024 * 1024))), /the last line is incomplete/);
+  assert.match(refuses("event-log-malformed", () => parseRuntimeLog("5\n")), /line 1 is not an object/);
   assert.match(refuses("event-log-malformed", () => parseRuntimeLog("x".repeat(16 * 1024 * 1024 + 1))), /limit 16777216/);
+});
+
+test("reads each claim, and leaves out those that boot had not come to", () => {
+  const more = [event("init-script-hash", register(5).subarray(0, 32)), event("gpu-policy-hash", register(6).subarray(0, 32)), event("gpu-attestation"), event("os-image-hash", register(7).subarray(0, 32)), event("key-provider", utf8("{}")), event("storage-fs", utf8("zfs"))];
+  const claims = { appId: boot[1]!.payload, composeHash: boot[2]!.payload, instanceId: boot[3]!.payload, unknownEvents: [] };
+  assert.deepEqual(readBootClaims(boot), { ...claims, keyProviderInfo: none, initScriptHashes: [] });
+  assert.deepEqual(readBootClaims([...boot, ...more]), {
+    ...claims, keyProviderInfo: utf8("{}"), initScriptHashes: [more[0]!.payload], gpuPolicyHash: more[1]!.payload, osImageHash: more[3]!.payload, storageFs: "zfs",
+  });
+  const refused = (name: string, payload: Uint8Array): string => refuses("event-invalid", () => readBootClaims([...boot.filter((item) => item.event !== name), event(name, payload)]));
+  for (const name of ["app-id", "compose-hash", "instance-id", "init-script-hash", "gpu-policy-hash", "os-image-hash"]) assert.match(refused(name, new Uint8Array(7)), new RegExp(`"${name}": .* got 7`));
+  assert.match(refused("storage-fs", Uint8Array.of(0xff)), /"storage-fs": storage-fs: not valid UTF-8/);
 });
 
 test("takes at most five scripts, and names what it does not know", () => {
