@@ -1,12 +1,27 @@
 import type { Command } from "commander";
 import { collect, type Common, examples, output } from "./options.ts";
 
-/** What an operator of a KMS does: read its audit log, back its root keys up, restore them. */
+/** What an operator of a KMS does: check its configuration, read its audit log, back its root keys up, restore them. */
 export function addKmsCommands(program: Command, env: NodeJS.ProcessEnv): void {
-  const kms = program.command("kms").summary("audit log, backup and restore of a key management service");
+  const kms = program.command("kms").summary("configuration, audit log, backup and restore of a key management service");
+  addCheck(kms, env);
   addAudit(kms);
   addBackup(kms, env);
   addShares(kms, env);
+}
+
+function addCheck(kms: Command, env: NodeJS.ProcessEnv): void {
+  kms
+    .command("check")
+    .summary("say what is insecure in a KMS's configuration, and why")
+    .description("Load a configuration as the KMS would, and list the settings that let keys go to somebody who should not have them, doors that stand open, and keys that nothing reads. Exit code 3 where something is insecure.")
+    .option("-c, --config <file>", "kms.toml; without it the places where the KMS looks")
+    .addOption(output())
+    .addHelpText("after", examples(["dstack kms check -c kms.toml", "dstack kms check -c kms.toml -o json"]))
+    .action(async (options: Common & { readonly config?: string }) => {
+      const { kmsCheckCommand } = await import("../commands/kms-check.ts");
+      process.exitCode = await kmsCheckCommand(env, options);
+    });
 }
 
 function addAudit(kms: Command): void {

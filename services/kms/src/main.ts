@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { createLogger, type Logger } from "@dstack/log";
 import { errorChain } from "@dstack/rpc";
+import { checkConfig, printCheck } from "./check-config.ts";
 import { loadKmsConfig } from "./config.ts";
 import { KmsError } from "./errors.ts";
 import { issueDevelopmentCertificate } from "./issue-development-certificate.ts";
@@ -10,10 +11,14 @@ import { startKms } from "./kms.ts";
 const VERSION = "0.6.0";
 const HELP = `Usage:
   dstack-kms [-c FILE]
+  dstack-kms check [-c FILE] [-o json]
   dstack-kms issue-development-certificate -c FILE --app-id HEX --domain NAME[,NAME] --public-key-file FILE --out FILE
+
+check says what is insecure in a configuration and why; exit code 3 where something is.
 
 Options:
   -c, --config FILE   configuration (TOML, or JSON)
+  -o, --output FORMAT text or json (check)
   -h, --help          this text
   -V, --version       version
 `;
@@ -33,8 +38,16 @@ async function main(logger: Logger): Promise<void> {
   const { values, positionals } = readArguments();
   if (values.help === true) return void process.stdout.write(HELP);
   if (values.version === true) return void process.stdout.write(`${VERSION}\n`);
-  const config = await loadKmsConfig({ file: values.config, log: logger, env: process.env });
   const [command, ...more] = positionals;
+  if (command === "check" && more.length === 0) {
+    const output = values.output ?? "text";
+    if (output !== "text" && output !== "json") throw new KmsError("usage", `--output: expected text or json, got "${output}"`);
+    const check = await checkConfig(values.config, process.env);
+    process.stdout.write(output === "json" ? `${JSON.stringify(check)}\n` : printCheck(check));
+    if (check.findings.some(({ kind }) => kind === "insecure")) process.exitCode = 3;
+    return;
+  }
+  const config = await loadKmsConfig({ file: values.config, log: logger, env: process.env });
   if (command === "issue-development-certificate" && more.length === 0) {
     return issueDevelopmentCertificate({
       keyFolder: config.keyFolder,
@@ -63,7 +76,7 @@ function readArguments() {
     return parseArgs({
       allowPositionals: true,
       options: {
-        config: { ...text, short: "c" }, help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "V" },
+        config: { ...text, short: "c" }, output: { ...text, short: "o" }, help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "V" },
         "app-id": text, domain: text, "public-key-file": text, out: text,
       },
     });
