@@ -90,6 +90,8 @@ test("refuses twenty kilobytes of nested ASN.1 wherever DER is read, at once", (
   assert.throws(() => commonName(NESTED), /name/);
 });
 
+const times = (length: number, item: object): object[] => Array.from({ length }, () => item);
+
 const tcbRows: readonly (readonly [string, (tcbInfo: Record<string, unknown>) => void, RegExp])[] = [
   ["no version", (json) => { delete json["version"]; }, /version is not a natural number/],
   ["version 2 for TDX", (json) => { json["version"] = 2; }, /id TDX version 2, expected TDX version 3, or SGX version 2 or 3/],
@@ -101,15 +103,15 @@ const tcbRows: readonly (readonly [string, (tcbInfo: Record<string, unknown>) =>
   ["an FMSPC of five bytes", (json) => { json["fmspc"] = "0000000000"; }, /fmspc: expected 6 bytes, got 5/],
   ["a PCEID that is not hex", (json) => { json["pceId"] = "00zz"; }, /pceId: not hexadecimal/],
   ["no levels", (json) => { delete json["tcbLevels"]; }, /tcbLevels is not a list/],
-  ["levels above the limit", (json) => { json["tcbLevels"] = Array(1025).fill({}); }, /not a list of at most 1024/],
+  ["levels above the limit", (json) => { json["tcbLevels"] = times(1025, {}); }, /not a list of at most 1024/],
   ["a level that is no object", (json) => { json["tcbLevels"] = [1]; }, /tcbLevels: not an object/],
   ["a level that is a list", (json) => { json["tcbLevels"] = [[]]; }, /tcbLevels: not an object/],
-  ["15 SGX components", (json) => { tcbOf(json)["sgxtcbcomponents"] = Array(15).fill({ svn: 0 }); }, /sgxtcbcomponents holds 15 components, expected 16/],
-  ["17 TDX components", (json) => { tcbOf(json)["tdxtcbcomponents"] = Array(17).fill({ svn: 0 }); }, /tdxtcbcomponents holds 17 components, expected 16/],
+  ["15 SGX components", (json) => { tcbOf(json)["sgxtcbcomponents"] = times(15, { svn: 0 }); }, /sgxtcbcomponents holds 15 components, expected 16/],
+  ["17 TDX components", (json) => { tcbOf(json)["tdxtcbcomponents"] = times(17, { svn: 0 }); }, /tdxtcbcomponents holds 17 components, expected 16/],
   ["no TDX components", (json) => { delete tcbOf(json)["tdxtcbcomponents"]; }, /tdxtcbcomponents is not a list/],
-  ["a component without svn", (json) => { tcbOf(json)["sgxtcbcomponents"] = Array(16).fill({}); }, /sgxtcbcomponents: svn is not a natural number/],
+  ["a component without svn", (json) => { tcbOf(json)["sgxtcbcomponents"] = times(16, {}); }, /sgxtcbcomponents: svn is not a natural number/],
   ["a component that is null", (json) => { tcbOf(json)["sgxtcbcomponents"] = Array(16).fill(null); }, /svn is not a natural number/],
-  ["a negative component", (json) => { tcbOf(json)["sgxtcbcomponents"] = Array(16).fill({ svn: -1 }); }, /svn is not a natural number/],
+  ["a negative component", (json) => { tcbOf(json)["sgxtcbcomponents"] = times(16, { svn: -1 }); }, /svn is not a natural number/],
   ["a PCE version in parts", (json) => { tcbOf(json)["pcesvn"] = 1.5; }, /pcesvn is not a natural number/],
   ["a PCE version as text", (json) => { tcbOf(json)["pcesvn"] = "1"; }, /pcesvn is not a natural number/],
   ["a status nobody knows", (json) => { levelOf(json)["tcbStatus"] = "Fine"; }, /TCB status "Fine", expected one of UpToDate/],
@@ -247,7 +249,7 @@ test("takes only uncompressed P-256 keys and ECDSA signatures that fit them", ()
     spki(OID.ecPublicKey, OID.prime256v1, concatBytes(point, Uint8Array.of(0))), spki(OID.ecPublicKey, OID.prime256v1, Uint8Array.from(point).fill(2, 0, 1)),
   ]) refuses("certificate-malformed", /not an uncompressed P-256 point/, () => p256Point(wrong));
   assert.throws(() => p256Point(spki(OID.ecPublicKey, OID.prime256v1, point, derUnsigned(1))), /fields too many/);
-  assert.throws(() => p256Point(derSequence(...[spki(OID.ecPublicKey, OID.prime256v1, point)], derUnsigned(1))), /./);
+  assert.throws(() => p256Point(derSequence(spki(OID.ecPublicKey, OID.prime256v1, point), derUnsigned(1))), /./);
   const integer = (bytes: Uint8Array): Uint8Array => derElement(TAG.integer, bytes);
   const high = concatBytes(Uint8Array.of(0), new Uint8Array(32).fill(0xff));
   assert.deepEqual(ecdsaSignature(derSequence(integer(Uint8Array.of(1)), integer(high))), concatBytes(new Uint8Array(31), Uint8Array.of(1), new Uint8Array(32).fill(0xff)));

@@ -53,16 +53,16 @@ export class ProvisioningClient {
       this.#get(`/${tee}/certification/v4/tcb?fmspc=${facts.fmspc}`, signal),
       this.#get(`/${tee}/certification/v4/qe/identity?update=standard`, signal),
     ]);
-    const tcbInfo = signedDocument(tcb.body, "tcbInfo");
-    const qeIdentity = signedDocument(identity.body, "enclaveIdentity");
+    const tcbInfo = this.#signedDocument(tcb, "tcbInfo");
+    const qeIdentity = this.#signedDocument(identity, "enclaveIdentity");
     return {
-      pckCrlIssuerChain: chainHeader(pckCrl, "SGX-PCK-CRL-Issuer-Chain"),
+      pckCrlIssuerChain: this.#chainHeader(pckCrl, "SGX-PCK-CRL-Issuer-Chain"),
       rootCaCrl,
-      pckCrl: derOrHex(pckCrl.body),
-      tcbInfoIssuerChain: chainHeader(tcb, "TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"),
+      pckCrl: this.#derOrHex(pckCrl),
+      tcbInfoIssuerChain: this.#chainHeader(tcb, "TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"),
       tcbInfo: tcbInfo.text,
       tcbInfoSignature: tcbInfo.signature,
-      qeIdentityIssuerChain: chainHeader(identity, "SGX-Enclave-Identity-Issuer-Chain"),
+      qeIdentityIssuerChain: this.#chainHeader(identity, "SGX-Enclave-Identity-Issuer-Chain"),
       qeIdentity: qeIdentity.text,
       qeIdentitySignature: qeIdentity.signature,
       ...(chain === undefined ? {} : { pckCertificateChain: chain }),
@@ -82,7 +82,7 @@ export class ProvisioningClient {
     const answer = await this.#get(`/sgx/certification/v4/pckcert?${query.toString()}`, signal);
     return reading("collateral-malformed", `collateral server ${this.host}: ${answer.path}`, () => {
       const leafPem = utf8Decode(answer.body, "PCK certificate");
-      const chain = `${leafPem.trimEnd()}\n${chainHeader(answer, "SGX-PCK-Certificate-Issuer-Chain")}`;
+      const chain = `${leafPem.trimEnd()}\n${this.#chainHeader(answer, "SGX-PCK-Certificate-Issuer-Chain")}`;
       const leaf = leafOf(parseCertificateChain(chain, "PCK chain"));
       const { cpuSvn, pceSvn } = readPckExtension(leaf);
       const issuedFor = concatBytes(cpuSvn, u16le(pceSvn));
@@ -98,8 +98,8 @@ export class ProvisioningClient {
     const path = "/sgx/certification/v4/rootcacrl";
     const answer = await this.#request(`${this.#base}${path}`, path, signal);
     // Intel's own service has no such route: its root names the place. The place counts as the configured root says it.
-    if (answer.status !== 404 || this.#crlUrl === undefined) return derOrHex(this.#expectOk(answer).body);
-    return derOrHex(this.#expectOk(await this.#request(this.#crlUrl, "root CRL", signal)).body);
+    if (answer.status !== 404 || this.#crlUrl === undefined) return this.#derOrHex(this.#expectOk(answer));
+    return this.#derOrHex(this.#expectOk(await this.#request(this.#crlUrl, "root CRL", signal)));
   }
 
   async #get(path: string, signal: AbortSignal): Promise<Answer> {
@@ -149,6 +149,44 @@ export class ProvisioningClient {
     }
     return concatBytes(...chunks);
   }
+
+  #chainHeader(answer: Answer, ...names: readonly string[]): string {
+    for (const name of names) {
+      const value = answer.headers.get(name);
+      if (value === null) continue;
+      try {
+        return decodeURIComponent(value);
+      } catch (cause) {
+        throw this.#malformed(answer, `header ${name} is not URL-encoded`, cause);
+      }
+    }
+    throw this.#malformed(answer, `header ${names.join(" or ")} is missing`);
+  }
+
+  #derOrHex(answer: Answer): Uint8Array {
+    const { body } = answer;
+    // DER of a revocation list starts with 0x30 and a long-form length: never hex text.
+    if (body[0] === 0x30 && (body[1] ?? 0) >= 0x80) return body;
+    const text = Buffer.from(body).toString("latin1");
+    if (!HEX_TEXT.test(text)) throw this.#malformed(answer, "revocation list is neither DER nor hex");
+    return parseHex(text.trim(), "revocation list");
+  }
+
+  /**
+   * The signed member cut out of the body as it was sent: the signature is over those very bytes, and
+   * a parsed and re-written document would have others.
+   */
+  #signedDocument(answer: Answer, member: "tcbInfo" | "enclaveIdentity"): { readonly text: string; readonly signature: Uint8Array } {
+    const whole = reading("collateral-malformed", `collateral server ${this.host}: ${answer.path}`, () => utf8Decode(answer.body, member));
+    const groups = SIGNED_DOCUMENT[member].map((form) => form.exec(whole)?.groups).find((found) => found !== undefined);
+    const { text, signature } = groups ?? {};
+    if (text === undefined || signature === undefined) throw this.#malformed(answer, `expected {"${member}": {...}, "signature": 128 hex digits}`);
+    return { text, signature: parseHex(signature, "signature") };
+  }
+
+  #malformed({ path }: Answer, text: string, cause?: unknown): AttestError {
+    return new AttestError("collateral-malformed", `collateral server ${this.host}: ${path}: ${text}`, { cause });
+  }
 }
 
 interface Answer {
@@ -158,41 +196,13 @@ interface Answer {
   readonly body: Uint8Array;
 }
 
-function chainHeader({ path, headers }: Answer, ...names: readonly string[]): string {
-  for (const name of names) {
-    const value = headers.get(name);
-    if (value === null) continue;
-    try {
-      return decodeURIComponent(value);
-    } catch (cause) {
-      throw new AttestError("collateral-malformed", `collateral server: ${path}: header ${name} is not URL-encoded`, { cause });
-    }
-  }
-  throw new AttestError("collateral-malformed", `collateral server: ${path}: header ${names.join(" or ")} is missing`);
-}
-
 const HEX_TEXT = /^\s*(?:[0-9a-fA-F]{2})+\s*$/;
 
-function derOrHex(body: Uint8Array): Uint8Array {
-  // DER of a revocation list starts with 0x30 and a long-form length: never hex text.
-  if (body[0] === 0x30 && (body[1] ?? 0) >= 0x80) return body;
-  const text = Buffer.from(body).toString("latin1");
-  if (!HEX_TEXT.test(text)) throw new AttestError("collateral-malformed", "collateral server: revocation list is neither DER nor hex");
-  return parseHex(text.trim(), "revocation list");
-}
+/** A document and its signature, in either order. */
+const SIGNED_DOCUMENT = { tcbInfo: formsOf("tcbInfo"), enclaveIdentity: formsOf("enclaveIdentity") };
 
-/**
- * The signed member cut out of the body as it was sent: the signature is over those very bytes, and
- * a parsed and re-written document would have others.
- */
-function signedDocument(body: Uint8Array, member: "tcbInfo" | "enclaveIdentity"): { readonly text: string; readonly signature: Uint8Array } {
-  const whole = reading("collateral-malformed", "collateral server", () => utf8Decode(body, member));
-  const match = new RegExp(`^\\s*\\{\\s*"${member}"\\s*:\\s*(\\{.*\\})\\s*,\\s*"signature"\\s*:\\s*"([0-9a-fA-F]{128})"\\s*\\}\\s*$`, "s").exec(whole)
-    ?? new RegExp(`^\\s*\\{\\s*"signature"\\s*:\\s*"(?<signature>[0-9a-fA-F]{128})"\\s*,\\s*"${member}"\\s*:\\s*(?<text>\\{.*\\})\\s*\\}\\s*$`, "s").exec(whole);
-  const text = match?.groups?.["text"] ?? match?.[1];
-  const signature = match?.groups?.["signature"] ?? match?.[2];
-  if (text === undefined || signature === undefined) {
-    throw new AttestError("collateral-malformed", `collateral server: expected {"${member}": {...}, "signature": 128 hex digits}`);
-  }
-  return { text, signature: parseHex(signature, "signature") };
+function formsOf(member: string): readonly RegExp[] {
+  const document = `"${member}"\\s*:\\s*(?<text>\\{.*\\})`;
+  const signature = `"signature"\\s*:\\s*"(?<signature>[0-9a-fA-F]{128})"`;
+  return [[document, signature], [signature, document]].map(([first, second]) => new RegExp(`^\\s*\\{\\s*${first}\\s*,\\s*${second}\\s*\\}\\s*$`, "s"));
 }
