@@ -123,19 +123,22 @@ const fileOf = (id: string): string => start.tests.find((test) => id === test ||
 
 const RELOAD_HIT_LIMIT = 10_000_000;
 
+/** One test file after the other, for most mutants show in the first. */
 async function judgeAfresh({ files, units: ids, limitMs }: NonNullable<Job["reload"]>): Promise<JobResult> {
   generation += 1;
-  let fresh: Map<string, Unit>;
-  switchboard.hitCount = 0;
-  switchboard.hitLimit = RELOAD_HIT_LIMIT;
-  try {
-    fresh = await loadTests(files);
-  } catch {
-    return { verdict: "killed", by: "loading the tests" };
-  }
-  for (const id of ids) {
-    const result = await runUnit(fresh.get(id), RELOAD_HIT_LIMIT, limitMs);
-    if (result !== undefined) return result;
+  for (const file of files) {
+    switchboard.hitCount = 0;
+    switchboard.hitLimit = RELOAD_HIT_LIMIT;
+    let fresh: Map<string, Unit>;
+    try {
+      fresh = await loadTests([file]);
+    } catch {
+      return { verdict: "killed", by: `loading ${file}` };
+    }
+    for (const id of ids.filter((each) => fresh.has(each))) {
+      const result = await runUnit(fresh.get(id), RELOAD_HIT_LIMIT, limitMs);
+      if (result !== undefined) return result;
+    }
   }
   return { verdict: "survived" };
 }
