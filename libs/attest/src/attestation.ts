@@ -32,10 +32,10 @@ export function decodeAttestation(bytes: Uint8Array): Attestation {
   if (bytes.length > MAX_ATTESTATION_BYTES) {
     throw new AttestError("attestation-too-large", `attestation: ${bytes.length} bytes, limit ${MAX_ATTESTATION_BYTES}`);
   }
-  if (first === 0) return decodeV0(bytes);
-  if (isV1Start(first)) return decodeV1(bytes);
   const other = recogniseUnsupported(bytes);
   if (other !== undefined) throw unsupportedEvidence(other);
+  if (first === 0) return decodeV0(bytes);
+  if (isV1Start(first)) return decodeV1(bytes);
   throw new AttestError("attestation-malformed",
     `Unknown attestation wire format: first byte 0x${first.toString(16).padStart(2, "0")}`);
 }

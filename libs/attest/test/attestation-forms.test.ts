@@ -209,7 +209,8 @@ test("refuses other platforms by name, in both forms and bare", () => {
     ["nvidia-gpu", utf8('{"detached_eat":[]}')], ["nvidia-gpu", utf8('{"claims":[{"x-nvidia-device-type":"gpu"}]}')], [undefined, utf8('["detached_eat"]')], [undefined, utf8('{"a":1}')], [undefined, none],
   ];
   for (const [index, [expected, bytes]] of bare.entries()) assert.equal(recogniseUnsupported(bytes), expected, `case ${index}`);
-  assert.match(refuses("platform-unsupported", () => decodeAttestation(parseHex("d28444a1013822"))), named("dstack-nitro-enclave"));
+  for (const hex of ["d28444a1013822", "8444a1013822"]) assert.match(refuses("platform-unsupported", () => decodeAttestation(parseHex(hex))), named("dstack-nitro-enclave"));
+  assert.match(refuses("platform-unsupported", () => decodeAttestation(report)), named("dstack-amd-sev-snp"));
   for (const [platform, label] of [
     ["dstack-gcp-tdx", "Intel TDX with a TPM on Google Cloud"], ["dstack-nitro-enclave", "AWS Nitro Enclave"], ["dstack-amd-sev-snp", "AMD SEV-SNP"], ["dstack-aws-nitro-tpm", "AWS NitroTPM"],
     ["nvidia-gpu", "NVIDIA GPU"], ["tpm", "TPM 2.0 quote"],
