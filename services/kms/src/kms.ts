@@ -6,7 +6,7 @@ import { markKeyFolder } from "@dstack/key-folder";
 import { mount, startHttpServer, type HttpServer } from "@dstack/rpc";
 import { backupRoute, restoreRoutes } from "./backup/backup-routes.ts";
 import { Restore, type RestoreRecord } from "./backup/restore.ts";
-import { issueAttestedCertificate, refreshAttestedCertificate } from "./certificates/rpc-certificate.ts";
+import { firstAttestedCertificate, refreshAttestedCertificate } from "./certificates/rpc-certificate.ts";
 import { insecureSettings, settingsAgainstHandOver, type AdminConfig } from "./config.ts";
 import { AdminAuth, parseHtpasswd } from "./http/admin-auth.ts";
 import { startAdminServer } from "./http/admin.ts";
@@ -78,7 +78,7 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
     const server = await startHttpServer({
       listen: config.listen,
       // The leaf alone: peers get the root from GetTempCaCert and trust nothing that comes with the connection.
-      tls: { key: keys.rpcKeyPem, cert: attestCertificate ? await issueAttestedCertificate(attested) : keys.rpcCertificatePem, requestClientCertificate: true },
+      tls: { key: keys.rpcKeyPem, cert: attestCertificate ? await firstAttestedCertificate(attested) : keys.rpcCertificatePem, requestClientCertificate: true },
       mounts: [mount("/prpc/", service)],
       routes: httpRoutes({ status, metrics: config.metricsEnabled ? metrics : undefined, audit, auth: parts.auth, selfAuthorization: parts.selfAuthorization, service }),
       guard: (exchange) => {

@@ -20,16 +20,11 @@ export interface AttestedCertificateOptions {
 const REFRESH_MS = 6 * 3_600_000;
 
 /**
- * A certificate for the RPC key with evidence for that key in it, written to `rpc.crt`. Its PEM.
- * @throws KmsError `agent-unavailable` with the reference's text
+ * The certificate with which the listener starts. @throws KmsError `agent-unavailable`: never without evidence
  */
-export async function issueAttestedCertificate({ keyFolder, keys, self, clock }: AttestedCertificateOptions): Promise<string> {
-  const { rootCa, rpcKey, domain } = keys;
+export async function firstAttestedCertificate(options: AttestedCertificateOptions): Promise<string> {
   try {
-    const attestation = await self.attestKey(spkiDer(rpcKey));
-    const { pem } = createRpcCertificate({ rootCa, rpcKey, domain, now: Math.floor(clock.now() / 1000), attestation });
-    await writeSecret(join(keyFolder, "rpc.crt"), pem);
-    return pem;
+    return await issueAttestedCertificate(options);
   } catch (cause) {
     if (!(cause instanceof KmsError)) throw cause;
     throw new KmsError(cause.code, "Failed to reissue the attested KMS RPC certificate; refusing to start with a potentially unattested certificate", { cause });
@@ -37,7 +32,7 @@ export async function issueAttestedCertificate({ keyFolder, keys, self, clock }:
 }
 
 /** Renews the evidence while the listener serves; one that cannot be renewed stays. Returns how to stop. */
-export function refreshAttestedCertificate(server: HttpServer, options: AttestedCertificateOptions): () => void {
+export function refreshAttestedCertificate(server: Pick<HttpServer, "setSecureContext">, options: AttestedCertificateOptions): () => void {
   const timer = setInterval(() => {
     issueAttestedCertificate(options).then(
       (cert) => server.setSecureContext({ key: options.keys.rpcKeyPem, cert }),
@@ -46,4 +41,13 @@ export function refreshAttestedCertificate(server: HttpServer, options: Attested
   }, REFRESH_MS);
   timer.unref();
   return () => clearInterval(timer);
+}
+
+/** A certificate for the RPC key with evidence for that key in it, written to `rpc.crt`. Its PEM. */
+async function issueAttestedCertificate({ keyFolder, keys, self, clock }: AttestedCertificateOptions): Promise<string> {
+  const { rootCa, rpcKey, domain } = keys;
+  const attestation = await self.attestKey(spkiDer(rpcKey));
+  const { pem } = createRpcCertificate({ rootCa, rpcKey, domain, now: Math.floor(clock.now() / 1000), attestation });
+  await writeSecret(join(keyFolder, "rpc.crt"), pem);
+  return pem;
 }

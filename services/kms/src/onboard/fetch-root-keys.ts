@@ -1,4 +1,4 @@
-import { equalBytes, type ReportData } from "@dstack/bytes";
+import { equalBytes, toHex, type ReportData } from "@dstack/bytes";
 import { appInfo, type Attestation } from "@dstack/attest";
 import { generateP256, p256FromPem, pkcs8Pem, secp256k1PublicKey, spkiDer } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
@@ -100,7 +100,7 @@ async function requireAllowed({ auth, images, self, log, signal }: FetchOptions,
   const decision = await auth.bootAuth("kms", bootInfoJson(verified, info), signal);
   if (decision.kind === "denied") throw new KmsError("source-refused", `${context}: boot denied: ${decision.reason}`);
   if (isLegacy) {
-    log.warn({ mrAggregated: info.mrAggregated }, "the source's certificate names no OS image (0.5.8 or older): its image is not compared");
+    log.warn({ mrAggregated: toHex(info.mrAggregated) }, "the source's certificate names no OS image (0.5.8 or older): its image is not compared");
     return;
   }
   try {
