@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { createLogger } from "@dstack/log";
 import { insecureSettings, loadKmsConfig, settingsAgainstHandOver, type KmsConfig } from "../src/config.ts";
+import { CONTAINER_0_5_6, DEFAULTS_0_6_0, HOST_SETUP_0_5_5 } from "./released-configs.ts";
 
 let folder: string;
 let said = "";
@@ -113,4 +114,26 @@ test("the admin token comes from the file or the environment", async () => {
   assert.equal((await load('[core.admin]\nenabled = true\nauth_token = "s"', { ADMIN_API_TOKEN: "t" })).admin?.token, "s");
   const open = await load("[core.admin]\nenabled = true\ninsecure_no_auth = true");
   assert.deepEqual([open.admin?.token, insecureSettings(open)], [undefined, ["core.admin.insecure_no_auth = true"]]);
+});
+
+test("the files of 0.5.5, 0.5.6 and 0.6.0 load without a complaint", async () => {
+  for (const toml of [HOST_SETUP_0_5_5(folder, "0.0.0.0"), CONTAINER_0_5_6(folder, 8000), DEFAULTS_0_6_0(folder)]) {
+    const config = await load(toml);
+    assert.equal(said, "");
+    assert.equal(config.keyFolder, join(folder, "certs"));
+    assert.equal(config.setUp.requireToken, false, "open, as released");
+    assert.deepEqual(config.rateLimit, { perAddress: 3_000, perApp: 600 });
+  }
+  const container = await load(CONTAINER_0_5_6(folder, 8000));
+  assert.deepEqual([container.setUp.listen, container.pccsUrl, container.onboardEnabled, container.autoBootstrapDomain], [{ host: "0.0.0.0", port: 8000 }, "https://pccs.example", true, ""]);
+  assert.deepEqual([container.selfAttestation.attestCertificate, container.selfAttestation.authorizeSelf, insecureSettings(container)], [true, true, []]);
+  const defaults = await load(DEFAULTS_0_6_0(folder));
+  assert.deepEqual([defaults.setUp.siteName, defaults.limits.GetAppKey, insecureSettings(defaults)], ["Site", 10 * 2 ** 20, []]);
+});
+
+test("the set-up listener, its token and the rate limits are configured", async () => {
+  const config = await load('[core]\nsite_name = "x"\n[core.onboard]\naddress = "127.0.0.1"\nport = 8080\nrequire_token = true\n[core.rate_limit]\nper_address = 0\nper_app = 5');
+  assert.deepEqual(config.setUp, { listen: { host: "127.0.0.1", port: 8080 }, requireToken: true, siteName: "x" });
+  assert.deepEqual(config.rateLimit, { perAddress: 0, perApp: 5 });
+  for (const toml of ["core.rate_limit.per_app = -1", "core.rate_limit.per_address = 1.5", 'core.onboard.require_token = "yes"', "core.onboard.port = 65536"]) await assert.rejects(load(toml), /expected|Too (small|big)/i, toml);
 });
