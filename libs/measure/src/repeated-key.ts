@@ -5,17 +5,18 @@
  * @param json text that `JSON.parse` takes
  */
 export function repeatedKey(json: string): string | undefined {
-  const open: Set<string>[] = [];
-  let string = "";
-  for (const [token] of json.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\]:]/g)) {
-    if (token === "{" || token === "[") open.push(new Set());
-    else if (token === "}" || token === "]") open.pop();
-    else if (token !== ":") string = token;
-    else {
+  const outer: Set<string>[] = [];
+  let keys = new Set<string>();
+  for (const [token, string, colon] of json.matchAll(/("[^"\\]*(?:\\.[^"\\]*)*")([ \t\r\n]*:)?|[{}]/g)) {
+    if (token === "{") {
+      outer.push(keys);
+      keys = new Set();
+    } else if (token === "}") {
+      keys = outer.pop() ?? keys;
+    } else if (string !== undefined && colon !== undefined) {
       const key = JSON.parse(string) as string;
-      const keys = open.at(-1);
-      if (keys?.has(key)) return key;
-      keys?.add(key);
+      if (keys.has(key)) return key;
+      keys.add(key);
     }
   }
   return undefined;

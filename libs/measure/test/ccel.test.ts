@@ -40,6 +40,13 @@ describe("buildCcel", () => {
     const ordered = inBootOrder(measured.events);
     assert.deepEqual([0, 1, 2].map((imr) => ordered.filter((event) => event.imr === imr)), [imr0, imr1, imr2]);
   });
+  it("interleaves them as a boot does", () => {
+    assert.deepEqual(inBootOrder(measured.events).map(({ label }) => label).slice(8), [
+      "etc/table-loader", "etc/acpi/rsdp", "etc/acpi/tables", "kernel", "variable BootOrder", "variable Boot0000",
+      "Calling EFI Application from Boot Option", "separator", "kernel command line", "initrd",
+      "Exit Boot Services Invocation", "Exit Boot Services Returned with Success",
+    ]);
+  });
   it("is 64 KiB, the rest filled with 0xff", () => {
     const area = buildCcel(measured.events);
     assert.equal(area.length, 65_536);

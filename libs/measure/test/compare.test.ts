@@ -37,6 +37,26 @@ describe("compareMeasurements", () => {
     const [difference] = compareMeasurements(expected, got, inBootOrder(got.events), config);
     assert.match(difference?.hint ?? "", /event 9 of 13 \(etc\/table-loader\): expected 2 CPUs, the log fits 4/);
   });
+  it("tries up to 32 CPUs", () => {
+    const hint = (cpu_count: number) => {
+      const got = measureVm(files(), vmConfig({ cpu_count }));
+      return compareMeasurements(expected, got, inBootOrder(got.events), config)[0]?.hint ?? "";
+    };
+    assert.match(hint(32), /the log fits 32/);
+    assert.doesNotMatch(hint(33), /the log fits/);
+    assert.match(hint(33), /event 9 of 13 \(etc\/table-loader\); RTMR0 covers/);
+  });
+  it("does not offer the configured CPU count for tables in another order", () => {
+    const events = expected.events.imr0.toSpliced(8, 2, expected.events.imr0[9]!, expected.events.imr0[8]!);
+    const [difference] = compareMeasurements(expected, { ...expected, rtmr0: expected.rtmr1 }, events, config);
+    assert.doesNotMatch(difference?.hint ?? "", /the log fits/);
+  });
+  it("names the first event that a log lacks, and a log with more events", () => {
+    const differing = { ...expected, rtmr0: expected.rtmr1 };
+    const hint = (log: typeof expected.events.imr0) => compareMeasurements(expected, differing, log, config)[0]?.hint ?? "";
+    assert.match(hint(expected.events.imr0.slice(0, 12)), /event 13 of 13 \(variable Boot0000\); RTMR0 covers/);
+    assert.match(hint([...expected.events.imr0, expected.events.imr0[0]!]), /the log has more events than expected/);
+  });
   it("says so when a log agrees although the register differs", () => {
     const got = { ...expected, rtmr0: expected.rtmr1 };
     const [difference] = compareMeasurements(expected, got, inBootOrder(expected.events), config);

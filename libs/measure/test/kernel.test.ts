@@ -64,6 +64,10 @@ describe("patchedKernelHead", () => {
     assert.notEqual(at(2.5 * GIB), at(2 * GIB));
     assert.notEqual(at(1 * GIB), at(2 * GIB));
   });
+  it("puts the initrd on the page below the last byte that it may use", () => {
+    assert.equal(header({}, 8192).initrd, 0x8000_0000 - 0x2_8000 - 8192 - 4096);
+    assert.equal(header({}, 8191).initrd, 0x8000_0000 - 0x2_8000 - 8192);
+  });
   it("takes the limit of the header from kernels that cannot be loaded above 4 GiB", () => {
     const limit = { initrdMax: 0x1000_0000 };
     for (const fixture of [{ ...limit, extraLoadFlags: 0x7d }, { ...limit, protocol: 0x203 }]) {
@@ -122,6 +126,21 @@ describe("authenticodeParts", () => {
       other[at]! ^= 1;
       assert.notEqual(digest(authenticodeParts(other)), digest(authenticodeParts(kernel)), `${at}`);
     }
+  });
+  it("covers no bytes behind the last section of a file without a certificate", () => {
+    const kernel = kernelFixture({ trailing: 16 });
+    const other = kernel.slice();
+    other[0x3008]! ^= 1;
+    assert.equal(digest(authenticodeParts(other)), digest(authenticodeParts(kernel)));
+  });
+  it("clips a section that ends behind the file, and leaves out one that starts there", () => {
+    const kernel = kernelFixture();
+    const table = new DataView(kernel.buffer, 0x98 + 0xa0);
+    table.setUint32(16, 0x7fff_ffff, true);
+    const headers = [kernel.subarray(0, 0xd8), kernel.subarray(0xdc, 0x98 + 144), kernel.subarray(0x98 + 152, 0x400)];
+    assert.equal(digest(authenticodeParts(kernel)), digest([...headers, kernel.subarray(0x400)]));
+    table.setUint32(20, 0x7fff_ffff, true);
+    assert.equal(digest(authenticodeParts(kernel)), digest([...headers, kernel.subarray(0x400, 0x1000)]));
   });
   it("covers bytes between the last section and the certificate", () => {
     const signed = kernelFixture({ trailing: 16, certificate: 64 });

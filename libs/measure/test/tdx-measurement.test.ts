@@ -83,6 +83,8 @@ describe("checkMaterialBinding", () => {
   it("refuses a document with another hash", () => unbound(check(list(line), document.slice(1)), /checksum_file/));
   it("refuses a list that is not a checksum list", () => {
     unbound(check(list("nonsense", line)), /malformed/);
+    unbound(check(list(`0${line}`)), /malformed/);
+    unbound(check(list(`${line} x`)), /malformed/);
     unbound(check(list(line.replace("  ", " "))), /malformed/);
     unbound(check(list(line.replace("measurement", "../measurement"))), /malformed/);
     unbound(check(Uint8Array.of(0xff)), /malformed/);

@@ -61,6 +61,9 @@ describe("parseVmConfig", () => {
     refuses('{"unknown":{"a":1,"b":[{}],"a":2}}', /vm_config a/);
     refuses('{"tdx_measurement":"{\\"measurement\\":\\"\\",\\"measurement\\":\\"\\",\\"checksum_file\\":\\"\\"}"}', /measurement/);
   });
+  it("refuses a repeated key after an inner object and before white space", () => {
+    refuses('{"a":{"b":1},"c":[{"a":1}],"a" \n\t\r:2}', /vm_config a/);
+  });
   it("takes the same key in different objects, and keys as values", () => {
     const text = '{"image":"image","a":[{"image":1},{"image":2}],"b":{"image":["x","x",{"c":{}}],"a":"{\\"a\\":1,\\"a\\":2}"},"c":1}';
     assert.equal(parseVmConfig(text).image, "image");

@@ -41,7 +41,7 @@ export const text = (value: string): Term => concatBytes(bytes(0x0d), ascii(valu
 
 /** `\A.B`, `^A`, `A`: segments are padded with `_` to four letters; `\` alone is the root. */
 export function namePath(path: string): Term {
-  const [, prefix = "", rest = ""] = /^(\\?|\^*)(.*)$/.exec(path) ?? [];
+  const rest = path.replace(/^(?:\\|\^+)/, "");
   const segments = rest === "" ? [] : rest.split(".");
   const names = segments.map((segment) => ascii(segment.padEnd(4, "_")));
   const lead =
@@ -49,7 +49,7 @@ export function namePath(path: string): Term {
     : segments.length === 1 ? nothing
     : segments.length === 2 ? bytes(0x2e)
     : bytes(0x2f, segments.length);
-  return concatBytes(ascii(prefix), lead, ...names);
+  return concatBytes(ascii(path.slice(0, path.length - rest.length)), lead, ...names);
 }
 
 function operand(value: Operand): Term {
@@ -188,9 +188,10 @@ export const busRange = (first: number, last: number): Term =>
   concatBytes(bytes(0x88, 0x0d, 0x00, 0x02, 0x0c, 0x00), ...[0, first, last, 0, last - first + 1].map(u16le));
 export const ioRange = (first: number, last: number): Term =>
   concatBytes(bytes(0x88, 0x0d, 0x00, 0x01, 0x0c, 0x03), ...[0, first, last, 0, last - first + 1].map(u16le));
-export const memoryRange32 = (first: number, last: number, caching: "cacheable" | "not cacheable"): Term =>
+export const caching = { none: 0x01, full: 0x03 } as const;
+export const memoryRange32 = (first: number, last: number, flags: (typeof caching)[keyof typeof caching]): Term =>
   concatBytes(
-    bytes(0x87, 0x17, 0x00, 0x00, 0x0c, caching === "cacheable" ? 0x03 : 0x01),
+    bytes(0x87, 0x17, 0x00, 0x00, 0x0c, flags),
     ...[0, first, last, 0, last - first + 1].map(u32le),
   );
 export const memoryRange64 = (first: bigint, length: bigint): Term =>

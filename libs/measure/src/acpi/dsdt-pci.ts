@@ -8,6 +8,7 @@ import {
   arg,
   buffer,
   busRange,
+  caching,
   call,
   createDwordField,
   derefOf,
@@ -81,7 +82,7 @@ export function hostBridge(machine: Machine): Term {
     device(
       "DRAC",
       name("_HID", text("PNP0C01")),
-      name("_CRS", resourceTemplate(memoryRange32(...MMCONFIG, "not cacheable"))),
+      name("_CRS", resourceTemplate(memoryRange32(...MMCONFIG, caching.none))),
     ),
   );
 }
@@ -247,9 +248,9 @@ export function pciWindows(machine: Machine): Term {
         ioPort(0xcf8, 1, 8),
         ioRange(0x0000, 0x0cf7),
         ioRange(0x0d00, 0xffff),
-        memoryRange32(0x000a_0000, 0x000b_ffff, "cacheable"),
-        memoryRange32(lowMemoryBytes(machine.memoryBytes), MMCONFIG[0] - 1, "not cacheable"),
-        memoryRange32(MMCONFIG[1] + 1, LAST_MEMORY32, "not cacheable"),
+        memoryRange32(0x000a_0000, 0x000b_ffff, caching.full),
+        memoryRange32(lowMemoryBytes(machine.memoryBytes), MMCONFIG[0] - 1, caching.none),
+        memoryRange32(MMCONFIG[1] + 1, LAST_MEMORY32, caching.none),
         memoryRange64(WINDOW64_BASE, window64),
       ),
     ),

@@ -26,8 +26,6 @@ const RSDP_LENGTH = 20;
 
 /** @param tables in the order of the blob: FACS, DSDT, FACP, ..., RSDT */
 export function loaderScript(tables: readonly PlacedTable[]): Uint8Array {
-  const root = tables.at(-1);
-  if (root?.signature !== "RSDT") throw new Error("ACPI layout must end with the RSDT");
   const listed = tables.filter(({ signature }) => !["FACS", "DSDT", "RSDT"].includes(signature));
   const commands: Uint8Array[] = [allocate(RSDP_FILE, 16, FSEG_ZONE), allocate(TABLES_FILE, 64, HIGH_ZONE)];
   for (const table of tables) {
@@ -37,8 +35,8 @@ export function loaderScript(tables: readonly PlacedTable[]): Uint8Array {
         commands.push(pointer(TABLES_FILE, table.offset + field, size));
       }
     }
-    if (table === root) {
-      listed.forEach((_, i) => commands.push(pointer(TABLES_FILE, root.offset + HEADER_LENGTH + 4 * i, 4)));
+    if (table.signature === "RSDT") {
+      listed.forEach((_, i) => commands.push(pointer(TABLES_FILE, table.offset + HEADER_LENGTH + 4 * i, 4)));
     }
     commands.push(checksum(TABLES_FILE, table.offset + CHECKSUM_OFFSET, table.offset, table.length));
   }
