@@ -8,7 +8,7 @@ export interface MutatedPackage {
 }
 
 export const PACKAGES: readonly MutatedPackage[] = [
-  { name: "attest", sources: "libs/attest/src", entries: ["libs/attest/src/index.ts", "libs/attest/src/node/index.ts"] },
+  { name: "attest", sources: "libs/attest/src", entries: ["libs/attest/src/index.ts", "libs/attest/src/node/index.ts", "libs/attest/src/web/index.ts"] },
   { name: "ratls", sources: "libs/ratls/src", entries: ["libs/ratls/src/index.ts"] },
   { name: "measure", sources: "libs/measure/src", entries: ["libs/measure/src/index.ts"] },
 ];
@@ -21,7 +21,7 @@ export const TESTS = [
   "libs/{attest,ratls,measure}/test/**/*.test.ts",
   "services/tee-simulator/test/*.test.ts",
 ];
-export const NOT_IN_PROCESS = [/qemu|kernel\.int|swtpm|witness|chromium|browser|bundle|namespace|place\.int|tee\.int|\.e2e\./];
+export const NOT_IN_PROCESS = [/qemu|web\.int|kernel\.int|swtpm|witness|chromium|browser|bundle|namespace|place\.int|tee\.int|\.e2e\./];
 
 /** Folders of the checkout that sources and tests need beside them. */
 export const COPIED = ["libs", "services/tee-simulator", "tests/forge", "package.json", "tsconfig.json", "tsconfig.base.json"];

@@ -61,7 +61,7 @@ export class JudgeProcess {
 
   async #spawn(): Promise<ChildProcess> {
     const child = fork(WORKER, [JSON.stringify(this.#start)], { stdio: ["ignore", "ignore", "inherit", "ipc"], execArgv: ["--no-warnings"], serialization: "advanced" });
-    if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
+    if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
     this.#child = child;
     const answer = await answerOf(child, LOAD_MS);
     if (answer?.kind !== "ready") {
