@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { createServer, type Server } from "node:https";
+import { createServer as createTcpServer } from "node:net";
 import type { AddressInfo } from "node:net";
+import type { TLSSocket } from "node:tls";
 import { after, test } from "node:test";
 import { appId, type AppId } from "@dstack/bytes";
 import { reportDataFor, type Attestation } from "@dstack/attest";
 import { generateP256, pkcs8Pem, spkiDer } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import { callRpc, errorChain } from "@dstack/rpc";
-import { attestedTransport, createAppCa, createCa, createLeaf, fetchTempCaUnverified, type EvidenceVerifier, type PeerRule, type SigningCa } from "@dstack/ratls";
+import { attestedTransport, createAppCa, createCa, createLeaf, createTempClientCertificate, fetchTempCaUnverified, type EvidenceVerifier, type PeerRule, type SigningCa } from "@dstack/ratls";
 
 const NOW = Math.floor(Date.now() / 1000);
 const root = createCa({ organization: "Dstack", commonName: "Dstack KMS CA", key: generateP256(), pathLength: 1, now: NOW });
@@ -114,6 +116,39 @@ test("where no root is known yet, evidence alone vouches, and no request leaves 
   assert.match(await ask(app.url, () => Promise.resolve()), /Invalid server cert usage/);
   for (const server of [shown, plain, app]) assert.equal(server.requests(), 0);
   assert.equal(await ask(shown.url, () => Promise.resolve()), "answered");
+});
+
+test("shows its own certificate where it is given one, and reads no answer above the limit", async () => {
+  const mine = createTempClientCertificate({ tempCa: root, key: root.key, attestation: { platform: { kind: "tdx", quote: new Uint8Array(9), eventLog: [] }, runtimeEvents: [], reportData: reportDataFor("ratls-cert", spkiDer(root.key)), config: "" }, now: NOW });
+  const seen: (string | undefined)[] = [];
+  const key = generateP256();
+  const leaf = createLeaf({ commonName: "kms", issuer: root, publicPoint: key.publicPoint, altNames: ["127.0.0.1"], usage: "kms:rpc", now: NOW });
+  const server = createServer({ key: pkcs8Pem(key), cert: leaf.pem, requestCert: true, rejectUnauthorized: false }, (request, response) => {
+    seen.push((request.socket as TLSSocket).getPeerX509Certificate()?.subject);
+    request.resume();
+    response.end(`{}${" ".repeat(2_000)}`);
+  });
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const ask = (more: object): Promise<string> => {
+    const transport = attestedTransport({ baseUrl: `https://127.0.0.1:${(server.address() as AddressInfo).port}/prpc`, trustedRoots: [root.pem], peer: { kind: "kms" }, ...more });
+    return callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 5_000 }).then(() => "answered", errorChain);
+  };
+  assert.equal(await ask({}), "answered");
+  assert.equal(await ask({ identity: { certificatePem: mine.pem, keyPem: pkcs8Pem(root.key) } }), "answered");
+  assert.deepEqual(seen, [undefined, "CN=RA-TLS TEMP Cert"]);
+  assert.match(await ask({ maxAnswerBytes: 1_000 }), /answer exceeds 1000 bytes/);
+});
+
+test("first contact ends when its caller or its time does", async () => {
+  const silent = createTcpServer((socket) => socket.on("error", () => undefined));
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const baseUrl = `https://127.0.0.1:${(silent.address() as AddressInfo).port}/prpc`;
+  await assert.rejects(fetchTempCaUnverified({ baseUrl, timeoutMs: 20 }), /no answer within 20 ms/);
+  const gone = new AbortController();
+  gone.abort();
+  await assert.rejects(fetchTempCaUnverified({ baseUrl, signal: gone.signal, timeoutMs: 60_000 }), /abort/);
+  silent.close();
 });
 
 test("refuses to speak without TLS", async () => {

@@ -64,15 +64,27 @@ test("OpenSSL accepts a chain of root, app CA and leaf with all extensions", () 
   assert.equal(verifyCertificateChain({ chain: [leaf.certificate, app.certificate, root.certificate], roots: [root.certificate], now: NOW }), root.certificate);
 });
 
+test("writes purposes and names only where they are asked for", () => {
+  const oids = (more: object): string[] => [...createLeaf({ commonName: "x", issuer: root, publicPoint: root.key.publicPoint, now: NOW, ...more }).certificate.extensions.keys()];
+  const purposesOf = (more: object): string | undefined => new X509Certificate(createLeaf({ commonName: "x", issuer: root, publicPoint: root.key.publicPoint, now: NOW, ...more }).pem).keyUsage?.join();
+  for (const more of [{}, { altNames: [] }, { serverAuth: false, clientAuth: false }]) assert.deepEqual(oids(more), ["2.5.29.15"]);
+  assert.deepEqual(oids({ altNames: ["a"], serverAuth: true }), ["2.5.29.17", "2.5.29.15", "2.5.29.37"]);
+  assert.deepEqual([purposesOf({ serverAuth: true }), purposesOf({ clientAuth: true })], ["1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"]);
+  const critical = [...createLeaf({ commonName: "x", issuer: root, publicPoint: root.key.publicPoint, now: NOW, altNames: ["a"], serverAuth: true, usage: "u" }).certificate.extensions].filter(([, extension]) => extension.critical).map(([oid]) => oid);
+  assert.deepEqual(critical, ["2.5.29.15"]);
+});
+
 test("a certificate with V2 events carries only the form that can express them", () => {
   const key = generateP256();
-  const evidence: Attestation = { ...attestation(spkiDer(key)), runtimeEvents: [{ event: "app-id", payload: APP, version: 2 }] };
+  const evidence: Attestation = { ...attestation(spkiDer(key)), runtimeEvents: [{ event: "system-preparing", payload: new Uint8Array() }, { event: "app-id", payload: APP, version: 2 }] };
   const leaf = createTempClientCertificate({ tempCa: root, key, attestation: evidence, now: NOW });
   assert.deepEqual([...leaf.certificate.extensions.keys()], ["2.5.29.15", "1.3.6.1.4.1.62397.1.8"]);
   assert.equal(new X509Certificate(leaf.pem).subject, "CN=RA-TLS TEMP Cert");
 });
 
 test("a stored CA certificate for another key is refused", () => {
+  assert.throws(() => loadCa("", pkcs8Pem(root.key)), /PEM|CERTIFICATE/);
+  assert.throws(() => loadCa(root.pem + root.pem, pkcs8Pem(root.key)), /^RatlsError: CA: expected one certificate, got 2/);
   const other = createCa({ commonName: "x", key: generateP256(), pathLength: 0, now: NOW });
   assert.equal(code(() => loadCa(root.pem, pkcs8Pem(other.key))), "key-mismatch");
   assert.equal(code(() => loadCa(root.pem + other.pem, pkcs8Pem(root.key))), "key-mismatch");
@@ -85,6 +97,9 @@ test("refuses dates and names that no certificate can carry (DS #1232)", () => {
   assert.equal(code(make({ notBefore: NOW, notAfter: NOW })), "validity-invalid");
   assert.equal(new X509Certificate((make({ notBefore: 0, notAfter: 253_402_300_799 })() as { pem: string }).pem).validTo, "Dec 31 23:59:59 9999 GMT");
   for (const name of ["", "a b", "a\0b", "ü.example", "a".repeat(254), "x/y", "fe80::1%eth0"]) assert.equal(code(make({ altNames: [name] })), "name-invalid", name);
+  assert.equal(code(make({ notBefore: -1, notAfter: NOW })), "validity-invalid");
+  assert.equal(code(make({ altNames: Array(128).fill("a") })), "accepted");
+  assert.equal(code(make({ organization: "a".repeat(256) })), "accepted");
   assert.equal(code(make({ altNames: Array(129).fill("a") })), "name-invalid");
   assert.equal(code(make({ commonName: "a\nb" })), "name-invalid");
   assert.equal(code(make({ organization: "a".repeat(257) })), "name-invalid");

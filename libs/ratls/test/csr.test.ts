@@ -16,6 +16,8 @@ const text = (run: () => unknown): string => {
     run();
   } catch (error) {
     assert.ok(error instanceof RatlsError, String(error));
+    assert.match(error.code, /^(csr-malformed|csr-refused|evidence-unsupported)$/);
+    assert.equal(error.code === "csr-refused", /^(Invalid|Failed|Unsupported algorithm)/.test(error.message), error.message);
     return error.message;
   }
   return "accepted";
@@ -135,7 +137,8 @@ test("refuses evidence that cannot be read or is of another platform, in both ve
   for (let length = 0; length < v1.length; length++) assert.equal(code(() => decodeCsr(1, v1.subarray(0, length))), "csr-malformed", String(length));
   assert.equal(code(() => decodeCsr(1, concatBytes(v1, Uint8Array.of(0)))), "csr-malformed");
   assert.equal(code(() => decodeCsr(1, concatBytes(v1.subarray(0, -1), Uint8Array.of(0xff))).attestation()), "csr-malformed");
-  assert.equal(code(() => decodeCsr(2, new Uint8Array(10 * 1024 * 1024 + 1))), "csr-malformed");
+  assert.match(text(() => decodeCsr(2, new Uint8Array(10 * 1024 * 1024 + 1))), /10485761 bytes, limit 10485760/);
+  assert.doesNotMatch(text(() => decodeCsr(2, new Uint8Array(10 * 1024 * 1024))), /limit 10485760/);
 });
 
 test("bounds the dates where they are read (DS #1232)", () => {

@@ -70,6 +70,7 @@ test("verifies evidence against the leaf's own key, beside the chain and instead
   const refusing: EvidenceVerifier = () => Promise.reject(new Error("quote is forged"));
   const shown = peer({ usage: "kms:rpc", evidence: true });
   const foreign = peer({ usage: "kms:rpc", evidence: true, issuer: createCa({ commonName: "x", key: generateP256(), pathLength: 0, now: NOW }) });
+  assert.equal(await verdict(shown.chain, { peer: { kind: "kms" } }), "accepted", "nobody asked for it");
   assert.equal(await verdict(shown.chain, { peer: { kind: "kms" }, verifyEvidence: noting }), "accepted");
   assert.equal(await verdict(foreign.chain, { peer: { kind: "attested" }, roots: "evidence-only", verifyEvidence: noting }), "accepted");
   assert.equal(await verdict(foreign.chain, { peer: { kind: "kms" }, roots: "evidence-only", verifyEvidence: noting }), "accepted");
@@ -90,25 +91,27 @@ test("takes absent evidence only where a root vouches for the peer, and a role o
 test("no client or check can be built without somebody to say who the peer is", async () => {
   const baseUrl = "https://127.0.0.1:1/prpc";
   const trustedRoots = [root.pem] as const;
-  const builds: readonly (() => unknown)[] = [
+  const builds: readonly (readonly [RegExp, () => unknown])[] = [
     // @ts-expect-error a rule is required
-    () => attestedTransport({ baseUrl, trustedRoots }),
+    [/no peer rule is given/, () => attestedTransport({ baseUrl, trustedRoots })],
     // @ts-expect-error roots are required
-    () => attestedTransport({ baseUrl, peer: { kind: "kms" } }),
+    [/no root certificates are given/, () => attestedTransport({ baseUrl, peer: { kind: "kms" } })],
     // @ts-expect-error at least one root is required
-    () => attestedTransport({ baseUrl, trustedRoots: [], peer: { kind: "kms" } }),
+    [/no root certificates are given/, () => attestedTransport({ baseUrl, trustedRoots: [], peer: { kind: "kms" } })],
     // @ts-expect-error a rule for an app names the app
-    () => attestedTransport({ baseUrl, trustedRoots, peer: { kind: "app" } }),
+    [/needs its id of 20 bytes/, () => attestedTransport({ baseUrl, trustedRoots, peer: { kind: "app" } })],
     // @ts-expect-error there is no rule for anybody
-    () => attestedTransport({ baseUrl, trustedRoots, peer: { kind: "any" } }),
+    [/no peer rule is given/, () => attestedTransport({ baseUrl, trustedRoots, peer: { kind: "any" } })],
     // @ts-expect-error a peer that a root vouches for has a role
-    () => attestedTransport({ baseUrl, trustedRoots, peer: { kind: "attested" } }),
+    [/is for peers without root certificates/, () => attestedTransport({ baseUrl, trustedRoots, peer: { kind: "attested" } })],
     // @ts-expect-error without roots there must be a verifier
-    () => attestedTransport({ baseUrl, trustedRoots: "evidence-only", peer: { kind: "kms" } }),
+    [/an evidence verifier is needed/, () => attestedTransport({ baseUrl, trustedRoots: "evidence-only", peer: { kind: "kms" } })],
     // @ts-expect-error without roots an app id in a certificate is nobody's word
-    () => attestedTransport({ baseUrl, trustedRoots: "evidence-only", peer: { kind: "app", appId: APP }, verifyEvidence: accepting }),
+    [/use the rule attested/, () => attestedTransport({ baseUrl, trustedRoots: "evidence-only", peer: { kind: "app", appId: APP }, verifyEvidence: accepting })],
   ];
-  for (const build of builds) assert.throws(build, (error: unknown) => error instanceof RatlsError && error.code === "rule-missing", build.toString());
+  for (const [expected, build] of builds) {
+    assert.throws(build, (error: unknown) => error instanceof RatlsError && error.code === "rule-missing" && expected.test(error.message), build.toString());
+  }
   const { chain } = peer({ usage: "kms:rpc" });
   // @ts-expect-error a rule is required
   await assert.rejects(verifyPeer(chain, { end: "client", now: NOW, roots: [root.certificate] }), /no peer rule is given/);
