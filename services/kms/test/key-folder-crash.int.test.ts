@@ -97,7 +97,7 @@ test("killed at any change of the disk, a bootstrap leaves an empty folder or al
     await restart(folder, () => bootstrap({ folder, domain: "kms.example.com", now: NOW, attest: undefined }), `operation ${operation}`);
     return dead;
   });
-  assert.ok(killed > 50, `only ${killed} operations were seen`);
+  assert.ok(killed > 35, `only ${killed} operations were seen`);
 });
 
 test("killed at any change of the disk, an onboarding leaves an empty folder or the source's keys", { timeout: 120_000 }, async () => {
@@ -108,7 +108,7 @@ test("killed at any change of the disk, an onboarding leaves an empty folder or 
     assert.deepEqual([keys.rootCa.key, keys.tempCa.key, keys.rootK256], [received.rootCa, received.tempCa, received.rootK256]);
     return dead;
   });
-  assert.ok(killed > 50, `only ${killed} operations were seen`);
+  assert.ok(killed > 35, `only ${killed} operations were seen`);
 });
 
 test("killed at any change of the disk, a start that renews certificates keeps keys and certificates that fit", { timeout: 120_000 }, async () => {
@@ -122,7 +122,7 @@ test("killed at any change of the disk, a start that renews certificates keeps k
     assert.deepEqual([keys.rootCa.key, keys.rootK256], [roots.rootCa.key, roots.rootK256]);
     return dead;
   });
-  assert.ok(killed > 15, `only ${killed} operations were seen`);
+  assert.ok(killed > 8, `only ${killed} operations were seen`);
 });
 
 test("where any one operation fails, as on a full disk, the same holds, and nothing is made valid before it is flushed", { timeout: 120_000 }, async () => {
