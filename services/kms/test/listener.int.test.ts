@@ -7,7 +7,7 @@ import { create, fromBinary, toBinary, type DescMethodUnary } from "@bufbuild/pr
 import { parseHex } from "@dstack/bytes";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { kms as proto, prpc } from "@dstack/proto";
-import { createCa, createLeaf } from "@dstack/ratls";
+import { createCa, createLeaf, createTempClientCertificate } from "@dstack/ratls";
 import { Harness } from "./harness.ts";
 
 let harness: Harness;
@@ -83,6 +83,33 @@ test("a client certificate of any issuer, expired or not yet valid, never ends t
     assert.equal((await ask("/prpc/GetMeta", { tls })).status, 200);
     const refused = await ask("/prpc/GetAppKey?json", { tls, body: Buffer.from('{"api_version":1}') });
     assert.deepEqual([refused.status, JSON.parse(refused.body.toString())], [400, { error: "App not allowed: No attestation provided" }]);
+  }
+});
+
+test("a resumed TLS session is still the caller of its evidence", async () => {
+  const guest = harness.guest();
+  const { tempCa } = await harness.tempCa();
+  const certificate = createTempClientCertificate({ tempCa, key: guest.key, attestation: guest.attestation, now: Math.floor(Date.now() / 1000) });
+  const body = JSON.stringify({ api_version: 1, vm_config: guest.vmConfig });
+  const call = async (maxVersion: "TLSv1.2" | "TLSv1.3", session?: Buffer): Promise<{ readonly resumed: boolean; readonly text: string; readonly session: Buffer }> => {
+    const socket = connect({
+      host: "127.0.0.1", port: harness.kms.server.port, rejectUnauthorized: false, maxVersion, cert: certificate.pem, key: pkcs8Pem(guest.key),
+      ...(session === undefined ? {} : { session }),
+    });
+    let issued = session;
+    socket.on("session", (value: Buffer) => (issued = value));
+    await once(socket, "secureConnect");
+    socket.write(`POST /prpc/GetAppKey?json HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+    const resumed = socket.isSessionReused();
+    let text = "";
+    for await (const chunk of socket) text += (chunk as Buffer).toString();
+    return { resumed, text, session: issued! };
+  };
+  for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
+    const first = await call(version);
+    assert.match(first.text, /^HTTP\/1\.1 200/, version);
+    const second = await call(version, first.session);
+    assert.match(second.text, /^HTTP\/1\.1 200/, `${version}, resumed: ${second.resumed}`);
   }
 });
 
