@@ -73,7 +73,9 @@ test("finds the log in each file that carries one, and replays it to the same re
     return replay.rtmr3;
   });
   assert.equal(new Set(registers).size, 1);
-  assert.equal(readEventLog(utf8("hello")), undefined);
+  assert.equal(readEventLog(utf8(formatRuntimeLogLine(boot[0]!).trimEnd()))?.kind, "runtime log", "a single line without its newline");
+  for (const other of ["hello", "{}", '{"tcb_info":""}', '{"event_log":5}', '{"quote":"","attestation":""}']) assert.equal(readEventLog(utf8(other)), undefined, other);
+  assert.throws(() => readEventLog(utf8('{"a":1}\n{')), (error: Error & { code?: string }) => error.code === "event-log-malformed");
 });
 
 test("fails a log that does not replay to the register, or whose claims or manifest do not fit", () => {

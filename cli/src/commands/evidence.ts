@@ -1,13 +1,10 @@
 import { open } from "node:fs/promises";
-import { AttestError } from "@dstack/attest";
-import { BytesError } from "@dstack/bytes";
-import { DerError } from "@dstack/der";
-import { RatlsError } from "@dstack/ratls";
 import { CliError } from "../errors.ts";
 import { describeEvidence } from "../evidence/describe.ts";
 import { fieldLines } from "../evidence/field-lines.ts";
 import { readEvidence } from "../evidence/read-evidence.ts";
 import { readEventLog } from "../evidence/read-event-log.ts";
+import { isRefusal, refusalOf } from "../evidence/refusal.ts";
 import { replayEventLog } from "../evidence/replay-event-log.ts";
 import { replayText } from "../evidence/replay-text.ts";
 import { print, printJson, say, visible, type OutputFormat } from "../output.ts";
@@ -54,22 +51,11 @@ async function judged(file: string, format: OutputFormat, run: (bytes: Uint8Arra
     return run(bytes);
   } catch (error) {
     if (!isRefusal(error)) throw error;
-    const reasons = chain(error);
-    if (format === "json") printJson({ ok: false, code: (reasons.findLast(isRefusal) ?? error).code, reason: reasons.map(({ message }) => message).join(": ") });
-    else say(`refused: ${visible(reasons.map(({ message }) => message).join(": "))}`);
+    const refusal = refusalOf(error);
+    if (format === "json") printJson({ ok: false, ...refusal });
+    else say(`refused: ${visible(refusal.reason)}`);
     return 3;
   }
-}
-
-type Refusal = AttestError | BytesError | DerError | RatlsError;
-
-const isRefusal = (error: unknown): error is Refusal => error instanceof AttestError || error instanceof BytesError || error instanceof DerError || error instanceof RatlsError;
-
-/** The refusal and what it was caused by, outermost first. */
-function chain(error: Error): Error[] {
-  const found: Error[] = [];
-  for (let next: unknown = error; next instanceof Error && found.length < 8; next = next.cause) if (isRefusal(next)) found.push(next);
-  return found;
 }
 
 async function readBounded(file: string): Promise<Uint8Array> {

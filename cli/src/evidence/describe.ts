@@ -1,10 +1,11 @@
 import {
-  AttestError, commonName, entryToJson, parseCertificateChain, readPckExtension, type AppInfoRecord, type Attestation, type Certificate, type EnclaveReport, type Quote,
+  commonName, entryToJson, parseCertificateChain, readPckExtension, type AppInfoRecord, type Attestation, type Certificate, type EnclaveReport, type Quote,
   type TdReport,
 } from "@dstack/attest";
-import { BytesError, readU32LE, toHex, utf8Decode } from "@dstack/bytes";
+import { readU32LE, toHex, utf8Decode } from "@dstack/bytes";
 import { DSTACK_OID, type Csr, type DstackExtensions } from "@dstack/ratls";
 import type { Evidence } from "./read-evidence.ts";
+import { isRefusal, refusalOf } from "./refusal.ts";
 
 /** Fields of evidence as JSON holds them: bytes in hex, times in RFC 3339. */
 export type Fields = { readonly [name: string]: Field };
@@ -183,8 +184,8 @@ function evidenceFields(csr: Csr): Fields {
   try {
     return { attestation: attestationFields(csr.attestation()) };
   } catch (error) {
-    if (!(error instanceof AttestError || error instanceof BytesError)) throw error;
-    return { attestation: null, attestation_refused: error.message };
+    if (!isRefusal(error)) throw error;
+    return { attestation: null, attestation_refused: refusalOf(error).reason };
   }
 }
 

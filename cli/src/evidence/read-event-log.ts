@@ -36,7 +36,11 @@ export function readEventLog(bytes: Uint8Array): FoundEventLog | undefined {
   if (text !== undefined) {
     const start = text.trimStart()[0];
     if (start === "[") return fromEntries("event log", parseEventLogJson(text));
-    if (start === "{") return fromObject(jsonOf(text)) ?? fromLines(text);
+    if (start === "{") {
+      const whole = jsonOf(text);
+      // Several lines, or one that is an event by itself: the guest's own file.
+      return whole === undefined || Object.hasOwn(whole, "payload") || Object.hasOwn(whole, "imr") ? fromLines(text) : fromObject(whole);
+    }
   }
   const evidence = readEvidence(bytes);
   const attestation = evidence === undefined ? undefined : attestationOf(evidence);
@@ -47,8 +51,7 @@ export function readEventLog(bytes: Uint8Array): FoundEventLog | undefined {
   };
 }
 
-function fromObject(value: Record<string, unknown> | undefined): FoundEventLog | undefined {
-  if (value === undefined) return undefined;
+function fromObject(value: Record<string, unknown>): FoundEventLog | undefined {
   const inner = typeof value["tcb_info"] === "string" ? jsonOf(value["tcb_info"]) : value["tcb_info"];
   if (typeof inner === "object" && inner !== null) return fromObject(inner as Record<string, unknown>);
   const log = logText(value["event_log"]);

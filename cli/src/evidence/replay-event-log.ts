@@ -2,7 +2,7 @@ import {
   AttestError, bootPrefix, decodeRuntimeEvents, entryToJson, eventDigest, fail, notApplicable, notBound, parseKeyProviderInfo, pass, readBootClaims, readGpuLaunch, replayFirmwareRegister,
   replayRtmr3, type Check, type Outcome, type RuntimeEvent,
 } from "@dstack/attest";
-import { equalBytes, toHex, utf8 } from "@dstack/bytes";
+import { BytesError, equalBytes, toHex, utf8 } from "@dstack/bytes";
 import { composeHash } from "@dstack/compose";
 import type { Field, Fields } from "./describe.ts";
 import type { FoundEventLog } from "./read-event-log.ts";
@@ -121,7 +121,7 @@ function refusable<T extends Field>(read: () => T): { readonly value?: T; readon
   try {
     return { value: read() };
   } catch (error) {
-    if (!(error instanceof AttestError)) throw error;
+    if (!(error instanceof AttestError || error instanceof BytesError)) throw error;
     return { outcome: fail(error.message, error.code) };
   }
 }
