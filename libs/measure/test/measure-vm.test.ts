@@ -39,7 +39,7 @@ describe("measureVm", () => {
     assert.deepEqual(changed({ cmdline: `${files().cmdline} dstack.storage_fs=none` }), ["rtmr2"]));
   it("changes RTMR1 only with one bit of the kernel", () =>
     assert.deepEqual(changed({ kernel: flipped(kernelFixture(), 0x1800) }), ["rtmr1"]));
-  it("changes MRTD only with one bit of the firmware's code", () =>
+  it("changes MRTD only with one bit of the firmware's code (SECURITY 00)", () =>
     assert.deepEqual(changed({ firmware: flipped(firmwareFixture(), sections[0]!.offset + 7) }), ["mrtd"]));
   it("changes RTMR0 only with one bit of the firmware's configuration volume", () =>
     assert.deepEqual(changed({ firmware: flipped(firmwareFixture(), 7) }), ["rtmr0"]));
