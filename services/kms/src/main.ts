@@ -30,8 +30,9 @@ const log = createLogger({ name: "kms", level: level ?? "info" });
 try {
   await main(log);
 } catch (error) {
-  log.error(errorChain(error));
-  process.exitCode = error instanceof KmsError && error.code === "usage" ? 2 : 1;
+  const stopped = error instanceof KmsError && error.code === "stopped";
+  log[stopped ? "info" : "error"](errorChain(error));
+  process.exitCode = stopped ? 0 : error instanceof KmsError && error.code === "usage" ? 2 : 1;
 }
 
 async function main(logger: Logger): Promise<void> {

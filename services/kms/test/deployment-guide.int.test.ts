@@ -1,5 +1,6 @@
 /** What the deployment guides of released versions tell operators to type, against real processes. */
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
@@ -8,12 +9,14 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { chromium } from "playwright-core";
 import { Harness } from "./harness.ts";
 import { startMockAgent, type MockAgent } from "./mock-agent.ts";
 import { HOST_SETUP_0_5_5 } from "./released-configs.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "./scripted-webhook.ts";
 
 const MAIN = join(import.meta.dirname, "../src/main.ts");
+const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => existsSync(path));
 let harness: Harness;
 let auth: ScriptedWebhook;
 const agents: MockAgent[] = [];
@@ -79,22 +82,22 @@ async function freePort(): Promise<number> {
 const curl = async (...parameters: string[]): Promise<string> => (await promisify(execFile)("curl", ["-s", "--max-time", "60", ...parameters])).stdout;
 
 /** A container's KMS in its VM: set up by hand, over the port that it serves on afterwards. */
-async function startInVm(index: number): Promise<Kms> {
+async function startInVm(name: string, agent: number): Promise<Kms> {
   const port = await freePort();
-  const cwd = join(harness.folder, `vm-${index}`);
-  await mkdir(cwd);
+  const cwd = join(harness.folder, name);
+  await mkdir(cwd, { recursive: true });
   const config = await harness.writeConfig({
     "rpc.port": String(port), "core.cert_dir": `"${cwd}/certs"`, "core.attest_rpc_cert": "true", "core.enforce_self_authorization": "true", "core.auth_api.webhook.url": `"${auth.url}"`,
     "core.onboard.auto_bootstrap_domain": '""', "core.onboard.address": '"127.0.0.1"', "core.onboard.port": String(port), "core.onboard.quote_enabled": "true",
   });
   await copyFile(config, join(cwd, "guide.toml"));
-  const kms = start(["-c", join(cwd, "guide.toml")], { port, cwd, env: { DSTACK_AGENT_ADDRESS: agents[index]?.address ?? "" } });
+  const kms = start(["-c", join(cwd, "guide.toml")], { port, cwd, env: { DSTACK_AGENT_ADDRESS: agents[agent]?.address ?? "" } });
   await said(kms, /no keys yet/);
   return kms;
 }
 
 test("the guides' curl lines bootstrap a KMS, onboard a second one from it, and finish both", { timeout: 180_000 }, async () => {
-  const first = await startInVm(0);
+  const first = await startInVm("first", 0);
   const base = `http://127.0.0.1:${first.port}`;
   const json = (text: string): Record<string, string> => JSON.parse(text) as Record<string, string>;
   assert.match(await curl(`${base}/`), /<title>/);
@@ -103,13 +106,13 @@ test("the guides' curl lines bootstrap a KMS, onboard a second one from it, and 
   // As one guide has it: no content type, curl's own is a form's.
   const made = json(await curl(`${base}/prpc/Onboard.Bootstrap?json`, "-d", '{"domain": "127.0.0.1"}'));
   for (const name of ["ca_pubkey", "k256_pubkey", "attestation", "quote", "eventlog"]) assert.match(made[name] ?? "", /^[0-9a-f]+$/, name);
-  assert.deepEqual(JSON.parse(await readFile(join(harness.folder, "vm-0/certs/bootstrap-info.json"), "utf8")), made);
+  assert.deepEqual(JSON.parse(await readFile(join(harness.folder, "first/certs/bootstrap-info.json"), "utf8")), made);
   assert.equal(await curl(`${base}/finish`), "OK");
   await said(first, /"listening"/);
   const meta = json(await curl("-k", `https://127.0.0.1:${first.port}/prpc/KMS.GetMeta?json`));
   assert.equal(meta["k256_pubkey"], made["k256_pubkey"]);
 
-  const second = await startInVm(1);
+  const second = await startInVm("second", 1);
   const onboarded = json(await curl("-X", "POST", `http://127.0.0.1:${second.port}/prpc/Onboard.Onboard?json`, "-H", "Content-Type: application/json", "-d", `{"source_url": "https://127.0.0.1:${first.port}/prpc", "domain": "127.0.0.1"}`));
   assert.equal(onboarded["k256_pubkey"], made["k256_pubkey"], JSON.stringify(onboarded));
   assert.equal(await curl("-X", "POST", `http://127.0.0.1:${second.port}/prpc/Onboard.Finish?json`, "-H", "Content-Type: application/json", "--data", "{}"), "null");
@@ -117,6 +120,50 @@ test("the guides' curl lines bootstrap a KMS, onboard a second one from it, and 
   const app = "a1".repeat(20);
   const key = async (kms: Kms): Promise<string | undefined> => json(await curl("-k", `https://127.0.0.1:${kms.port}/prpc/GetAppEnvEncryptPubKey?app_id=${app}`))["public_key"];
   assert.equal(await key(second), await key(first));
+});
+
+test("stopped while it waits for an operator, a KMS ends cleanly and waits again", { timeout: 120_000 }, async () => {
+  const waiting = await startInVm("stopped", 0);
+  waiting.child.kill("SIGTERM");
+  const [code] = (await once(waiting.child, "exit")) as [number | null];
+  assert.equal(code, 0, waiting.text());
+  const again = await startInVm("stopped", 0);
+  assert.match(await curl(`http://127.0.0.1:${again.port}/finish`), /no keys yet/);
+});
+
+test("the page does the same in a browser: two KMS, one set of keys", { skip: executablePath === undefined ? "no Chromium" : false, timeout: 180_000 }, async () => {
+  const [first, second] = [await startInVm("page-first", 0), await startInVm("page-second", 1)];
+  const browser = await chromium.launch({ executablePath: executablePath ?? "", args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"] });
+  try {
+    const page = await browser.newPage();
+    page.setDefaultTimeout(60_000);
+    const result = async (): Promise<Record<string, string>> => JSON.parse(await page.locator("#result").innerText()) as Record<string, string>;
+    await page.goto(`http://127.0.0.1:${first.port}/`);
+    await page.locator("#evidence dd", { hasText: `0x${agents[0]?.mrAggregated}` }).waitFor();
+    await page.locator("#bootstrap-form input[name=domain]").fill("127.0.0.1");
+    await page.locator("#bootstrap-form button").click();
+    await page.locator("#finish").waitFor();
+    const made = await result();
+    // Version 4, TDX: a quote's first bytes.
+    assert.match(made["quote"] ?? "", /^0x04000200810000/);
+    await page.locator("#finish").click();
+    await page.locator("#finished").getByText("Set-up is finished").waitFor();
+    await said(first, /"listening"/);
+
+    await page.goto(`http://127.0.0.1:${second.port}/`);
+    await page.locator("#onboard-form input[name=source]").fill(`https://127.0.0.1:${first.port}`);
+    await page.locator("#onboard-form input[name=domain]").fill("127.0.0.1");
+    await page.locator("#onboard-form button").click();
+    await page.locator("#finish").waitFor();
+    const taken = await result();
+    assert.deepEqual([taken["caPubkey"], taken["k256Pubkey"]], [made["caPubkey"], made["k256Pubkey"]]);
+    assert.match(taken["quote"] ?? "", /^0x04000200810000/);
+    await page.locator("#finish").click();
+    await page.locator("#finished").getByText("Set-up is finished").waitFor();
+    await said(second, /"listening"/);
+  } finally {
+    await browser.close();
+  }
 });
 
 test("the kms.toml of the host set-up starts without flags, on all addresses too, and says what is insecure", { timeout: 120_000 }, async () => {

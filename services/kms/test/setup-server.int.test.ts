@@ -108,6 +108,8 @@ test("with a token it does nothing for whoever has none, and logs none (#611)", 
 
 test("a page of another site cannot make an operator's browser bootstrap or finish", { timeout: 60_000 }, async () => {
   const kms = await start();
+  const image = await kms.get("/prpc/Onboard.Bootstrap?domain=kms.example.com", { "user-agent": "Mozilla/5.0 (X11; Linux x86_64)" });
+  assert.equal(image.status, 403, "an image or a link, which without TLS says nothing of its origin");
   const strangers: Record<string, string>[] = [{ "sec-fetch-site": "cross-site" }, { "sec-fetch-site": "same-site" }, { origin: "http://evil.example" }, { origin: "null" }];
   for (const headers of strangers) {
     assert.equal((await kms.post("/prpc/Onboard.Bootstrap?json", '{"domain":"kms.example.com"}', headers)).status, 403);

@@ -4,12 +4,14 @@ import { once } from "node:events";
 import { mount, startHttpServer, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import { requireKeys } from "../keys/key-files.ts";
+import { limitWaitingConnections } from "../rate-limit/waiting-connections.ts";
 import { pageRoutes } from "./setup-page.ts";
 import type { SetUpOptions } from "./set-up.ts";
 
 /** Requests of this listener are a domain and a URL. */
 const BODY_LIMIT_BYTES = 64 * 1024;
-const MAX_CONNECTIONS = 256;
+const MAX_WAITING_CONNECTIONS = 256;
+const REQUEST_TIMEOUT_MS = 30_000;
 
 /**
  * Serves page and service of the set-up over plain HTTP until they are finished, or until the signal.
@@ -30,8 +32,8 @@ export async function serveSetUp(options: Pick<SetUpOptions, "config" | "log" | 
   const server = await startHttpServer({
     listen,
     log,
-    maxConnections: MAX_CONNECTIONS,
-    requestTimeoutMs: 90_000,
+    maxConnections: 2 * MAX_WAITING_CONNECTIONS,
+    requestTimeoutMs: REQUEST_TIMEOUT_MS,
     headers: { "cache-control": "no-store" },
     guard: (exchange) => Promise.resolve(admit(exchange, token)),
     mounts: [mount("/prpc/", { ...service, routes: service.routes.map((row) => ({ ...row, bodyLimitBytes: BODY_LIMIT_BYTES })) })],
@@ -42,6 +44,7 @@ export async function serveSetUp(options: Pick<SetUpOptions, "config" | "log" | 
       { verbs: ["GET"], path: "/health", handle: ({ response }) => Promise.resolve(send(response, 200, "OK")) },
     ],
   });
+  limitWaitingConnections(server.server, MAX_WAITING_CONNECTIONS);
   try {
     log.warn({ address: server.address, tokenRequired: token !== undefined }, "no keys yet: waiting for an operator to bootstrap or onboard on the set-up page");
     if (token !== undefined) print(`dstack-kms set-up: open http://${server.address}/#token=${token} or send "Authorization: Bearer ${token}"`);
@@ -74,8 +77,8 @@ const isOpen = (path: string): boolean => path === "/" || path === "/health" || 
 /** Refuses who has no token, and pages of other sites in an operator's browser. */
 function admit({ request, response, url }: HttpExchange, token: string | undefined): boolean {
   if (isOpen(url.pathname)) return true;
-  if (!isSameSite(request)) {
-    send(response, 403, "refused: this request comes from a page of another site");
+  if (!isSameSite(request, url)) {
+    send(response, 403, "refused: this request may come from a page of another site. In a browser use the set-up page");
     return false;
   }
   if (token === undefined || isSame(/^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "", token)) return true;
@@ -84,9 +87,13 @@ function admit({ request, response, url }: HttpExchange, token: string | undefin
   return false;
 }
 
-/** Programs send neither header; browsers send both, and pages cannot forge them. */
-function isSameSite({ headers }: IncomingMessage): boolean {
+/**
+ * Programs send none of these headers, and pages cannot forge them. Without TLS a browser's GET
+ * need not say where it comes from, so a browser calls methods by POST, which always does.
+ */
+function isSameSite({ headers, method }: IncomingMessage, { pathname }: URL): boolean {
   if (!["same-origin", "none", undefined].includes(headers["sec-fetch-site"] as string | undefined)) return false;
+  if (method !== "POST" && pathname.startsWith("/prpc/") && headers["user-agent"]?.startsWith("Mozilla/") === true) return false;
   const { origin } = headers;
   return origin === undefined || (URL.canParse(origin) && new URL(origin).host === headers.host);
 }
