@@ -22,6 +22,7 @@ export interface VerifyCommandOptions {
   readonly appId?: string;
   readonly composeHash?: string;
   readonly osImageHash?: string;
+  readonly gatewayAppId?: string;
   readonly accept: readonly string[];
   readonly save?: string;
   readonly output: OutputFormat;

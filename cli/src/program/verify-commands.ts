@@ -13,7 +13,8 @@ export function addVerifyCommands(program: Command, layout: StackLayout, env: No
     )
     .option("--cacert <pem>", "certificate authority of the gateway's TLS certificate")
     .option("--kms-ca <pem>", "root CA certificate of the KMS that must have released the keys")
-    .option("--kms <url>", "ask this KMS who may change the app")
+    .option("--kms <url>", "ask this KMS who may change the app and which gateway is its own; believed only where it is the app's KMS")
+    .option("--gateway-app-id <hex>", "the app id of the gateway that may hold the TLS key")
     .option("--save <file>", "write a bundle that the same can be checked with later, offline")
     .addHelpText("after", examples(["dstack verify hello", "dstack verify https://<app-id>.dstack.localhost:9443/", "dstack verify https://<app-id>-443s.apps.example.org/ --save bundle.json", "dstack verify bundle.json --time 2026-03-01T00:00:00Z"]))
     .action(async (what: string | undefined, options: Options) => {

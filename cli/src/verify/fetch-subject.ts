@@ -1,8 +1,8 @@
-import { X509Certificate } from "node:crypto";
 import { z } from "zod";
 import { toHex } from "@dstack/bytes";
 import { CliError } from "../errors.ts";
 import { getThroughGateway, shownCertificates, type GatewayAnswer } from "../gateway-client.ts";
+import { pemOf } from "./certificates.ts";
 import { AcmeInfo, AppEvidence, KmsMeta, type AppSubject, type GatewaySubject, type KmsSubject } from "./subject.ts";
 
 const TIMEOUT_MS = 60_000;
@@ -40,16 +40,16 @@ export async function fetchApp({ url, caFile, nonce, kmsUrl }: AppRequest): Prom
     url: url.href,
     nonce: toHex(nonce),
     evidence,
-    certificates: shown.map(pem),
+    certificates: shown.map(pemOf),
     ...(acme === undefined ? {} : { acme_info: acme.info }),
-    ...(kms === undefined ? {} : { kms_meta: kms.meta }),
+    ...(kms === undefined ? {} : { kms: { certificates: kms.certificates, meta: kms.meta } }),
   };
 }
 
 /** @throws CliError where no gateway answers */
 export async function fetchGateway(url: URL, caFile: string | undefined): Promise<GatewaySubject> {
   const { info } = await fetchAcmeInfo(url, caFile);
-  return { kind: "gateway", url: url.href, certificates: (await shownCertificates(url, TIMEOUT_MS)).map(pem), acme_info: info };
+  return { kind: "gateway", url: url.href, certificates: (await shownCertificates(url, TIMEOUT_MS)).map(pemOf), acme_info: info };
 }
 
 /** The KMS's answer and the certificate of the very connection that it came over. @throws CliError */
@@ -57,7 +57,7 @@ export async function fetchKms(url: URL): Promise<KmsSubject> {
   const base = url.pathname.replace(/\/+$/, "").replace(/\/prpc$/, "");
   const answer = await getThroughGateway({ url: new URL(`${base}/prpc/GetMeta?json`, url), acceptAnyCertificate: true, timeoutMs: TIMEOUT_MS });
   if (answer.status !== 200) throw new CliError("failed", `the KMS at ${url.host} answered GetMeta with ${answer.status} ${answer.body.trim().slice(0, 200)}`);
-  return { kind: "kms", url: url.href, certificates: answer.certificates.map(pem), meta: read(KmsMeta, answer.body, `GetMeta of ${url.host}`) };
+  return { kind: "kms", url: url.href, certificates: answer.certificates.map(pemOf), meta: read(KmsMeta, answer.body, `GetMeta of ${url.host}`) };
 }
 
 const ACME_PATHS = ["/.dstack/acme-info", "/acme-info", "/prpc/AcmeInfo?json", "/AcmeInfo?json"];
@@ -93,5 +93,3 @@ function read<S extends z.ZodType>(schema: S, body: string, what: string): z.out
   if (!parsed.success) throw new CliError("failed", `${what} is malformed: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
 }
-
-const pem = (der: Uint8Array): string => new X509Certificate(der).toString();

@@ -9,6 +9,8 @@ export type QuotedKey =
   | { readonly kind: "verified"; readonly appInfo: AppInfo }
   /** Listed without a quote: the gateway says so, and proves nothing. */
   | { readonly kind: "unquoted" }
+  /** The quote may hold, but something that the verdict needs is not at hand. */
+  | { readonly kind: "undecided"; readonly reason: string }
   | { readonly kind: "refused"; readonly reason: string };
 
 /** Verifies that a quote names this certificate key (SubjectPublicKeyInfo). */
@@ -29,7 +31,7 @@ async function judgeQuoted(quote: string, tag: string, content: Uint8Array, cont
     const { attestation, checks } = await judgeEvidence(evidence, context, customReportData(tag, content));
     const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
     if (verdict.kind === "verified" && attestation.ok) return { kind: "verified", appInfo: attestation.appInfo };
-    return { kind: "refused", reason: verdict.kind === "verified" ? "the quote is not verified" : verdict.reason };
+    return { kind: verdict.kind === "incomplete" ? "undecided" : "refused", reason: verdict.kind === "verified" ? "the quote is not verified" : verdict.reason };
   } catch (error) {
     const reason = error instanceof SyntaxError ? "the quote is not JSON" : evidenceRefusal(error);
     if (reason === undefined) throw error;

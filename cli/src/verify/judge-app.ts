@@ -1,10 +1,13 @@
-import { createHash, X509Certificate } from "node:crypto";
+import { createHash } from "node:crypto";
 import { equalBytes, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { customReportData, fail, notApplicable, notBound, pass, type AppInfo, type Check, type Outcome } from "@dstack/attest";
 import { EVIDENCE_REQUIRED, evidenceFromJson, evidenceRefusal, type Evidence } from "@dstack/verify";
 import { appFacts } from "./app-facts.ts";
+import { publicKeyInfoOf } from "./certificates.ts";
 import { environmentOf, judgeEvidence, type VerifyContext } from "./context.ts";
+import { describeApp } from "./gateway-keys.ts";
 import { keyProviderOf } from "./key-provider.ts";
+import { ownKmsMeta } from "./own-kms.ts";
 import { concludeResult, identityOf, NO_IDENTITY, type VerifyResult } from "./result.ts";
 import type { AppSubject } from "./subject.ts";
 import { judgeTlsKey } from "./tls-key.ts";
@@ -16,6 +19,7 @@ export interface AppExpectations {
   readonly appId?: string | undefined;
   readonly composeHash?: string | undefined;
   readonly osImageHash?: string | undefined;
+  readonly gatewayAppId?: string | undefined;
 }
 
 export interface JudgeAppOptions {
@@ -46,17 +50,29 @@ export async function judgeApp(subject: AppSubject, options: JudgeAppOptions): P
   const { appInfo, quote } = attestation;
   const manifest = subject.evidence.app_compose;
   const composeHash = checkComposeHash(manifest, appInfo);
+  const kms = ownKmsMeta(subject.kms, appInfo, context.now);
+  const tlsKey = await judgeTlsKey({
+    certificates: subject.certificates,
+    app: appInfo,
+    kmsRootPem: expected.kmsRootPem ?? kms?.ca_cert,
+    acmeInfo: subject.acme_info,
+    gatewayAppId: expected.gatewayAppId ?? plainHex(kms?.gateway_app_id),
+    context,
+  });
   checks.push(
     { name: "compose-hash", ...composeHash },
     { name: "app-id", ...checkAppId(new URL(subject.url), appInfo) },
     ...expectations(expected, appInfo),
     { name: "kms-identity", ...checkKms(expected.kmsRootPem, appInfo) },
     { name: "kms-evidence", ...(local ? notApplicable("KMS outside a TEE") : notBound("not part of this; see dstack verify kms")) },
-    { name: "tls-key", ...(await judgeTlsKey({ certificates: subject.certificates, app: appInfo, kmsRootPem: expected.kmsRootPem, acmeInfo: subject.acme_info, context })) },
+    { name: "tls-key", ...tlsKey },
   );
-  const sections = composeHash.result === "pass" ? await appFacts({ manifest, app: appInfo, osImage, tcbStatus: quote.status, ppid: quote.ppid, kmsMeta: subject.kms_meta }) : [];
+  const sections = composeHash.result === "pass" ? await appFacts({ manifest, app: appInfo, osImage, tcbStatus: quote.status, ppid: quote.ppid, kmsMeta: kms }) : [];
   return concludeResult({ ...parts, checks, sections, identity: identityOf(judged) }, accept);
 }
+
+/** Values that people copy from other tools, and those of a KMS, carry a 0x at times. */
+export const plainHex = (text: string | null | undefined): string | undefined => (text === undefined || text === null || text === "" ? undefined : text.toLowerCase().replace(/^0x/, ""));
 
 function read(subject: AppSubject): Evidence | string {
   try {
@@ -91,11 +107,18 @@ export function expectations({ appId, composeHash, osImageHash }: Omit<AppExpect
   });
 }
 
+/** Evidence says which app it is of; that this is the right one, only its user can say. */
+export function identityOutcome({ appId, composeHash }: Omit<AppExpectations, "kmsRootPem">, info: AppInfo): Outcome {
+  return appId === undefined && composeHash === undefined
+    ? notBound(`${describeApp(info)}; say with --app-id or --compose-hash which one it must be`)
+    : pass(describeApp(info));
+}
+
 /** The key-provider event names the KMS by the public key of its root CA. */
 function checkKms(rootPem: string | undefined, info: AppInfo): Outcome {
   const provider = keyProviderOf(info);
   if (provider?.name !== "kms") return notApplicable(`keys come from: ${provider?.name ?? "no provider that is known"}`);
   if (rootPem === undefined) return notBound(`key provider ${provider.id.slice(0, 16)}…; give the KMS's root CA certificate with --kms-ca to compare`);
-  const spki = toHex(new Uint8Array(new X509Certificate(rootPem).publicKey.export({ type: "spki", format: "der" })));
+  const spki = toHex(publicKeyInfoOf(rootPem));
   return provider.id === spki ? pass("the key-provider event names this KMS's root CA key") : fail("the key-provider event names another KMS");
 }

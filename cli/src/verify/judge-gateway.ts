@@ -1,9 +1,9 @@
-import { X509Certificate } from "node:crypto";
 import { equalBytes, parseHex, toHex } from "@dstack/bytes";
 import { fail, notApplicable, notBound, pass, type AppInfo, type Check, type Outcome } from "@dstack/attest";
+import { publicKeyInfoOf } from "./certificates.ts";
 import { environmentOf, rootOfTrust, type VerifyContext } from "./context.ts";
 import { describeApp, judgeAccount, judgeCertificateKey, listedKey, type QuotedKey } from "./gateway-keys.ts";
-import { expectations, type AppExpectations } from "./judge-app.ts";
+import { expectations, identityOutcome, type AppExpectations } from "./judge-app.ts";
 import { concludeResult, NO_IDENTITY, type Fact, type VerifyResult } from "./result.ts";
 import type { GatewaySubject } from "./subject.ts";
 
@@ -13,14 +13,14 @@ export interface JudgeGatewayOptions {
   readonly accept: readonly string[];
 }
 
-const REQUIRED = ["served-key", "gateway-identity"];
+const REQUIRED = ["served-key"];
 /** Each key has a quote to verify; a list beyond this is not one of a gateway that renews a few times a year. */
 const MAX_KEYS = 64;
 
 /** Judges a gateway by its list of keys: the one that is served, those before it, and the ACME account. */
 export async function judgeGateway({ url, certificates, acme_info: info }: GatewaySubject, { context, expected, accept }: JudgeGatewayOptions): Promise<VerifyResult> {
   const [leaf] = certificates;
-  const served = leaf === undefined ? undefined : new Uint8Array(new X509Certificate(leaf).publicKey.export({ type: "spki", format: "der" }));
+  const served = leaf === undefined ? undefined : publicKeyInfoOf(leaf);
   const judged: { readonly key: Uint8Array; readonly outcome: QuotedKey }[] = [];
   for (const { public_key, quote } of info.quoted_hist_keys.slice(0, MAX_KEYS)) {
     const key = parseHex(public_key);
@@ -36,7 +36,7 @@ export async function judgeGateway({ url, certificates, acme_info: info }: Gatew
   ];
   if (info.quoted_hist_keys.length > MAX_KEYS) checks.push({ name: "earlier-key", ...notBound(`${info.quoted_hist_keys.length - MAX_KEYS} more keys are listed; only the first ${MAX_KEYS} were looked at`) });
   if (app !== undefined) {
-    checks.push({ name: "gateway-identity", ...pass(describeApp(app)) }, ...expectations(expected, app));
+    checks.push({ name: "identity", ...identityOutcome(expected, app) }, ...expectations(expected, app));
   }
 
   const facts: Fact[] = [
@@ -57,6 +57,8 @@ function servedKey(served: Uint8Array | undefined, listed: boolean, outcome: Quo
       return pass(`${name} is served, listed, and named by a quote`);
     case "unquoted":
       return notBound(`${name} is served and listed without a quote: the gateway may run outside a TEE`);
+    case "undecided":
+      return notBound(`${name} is served, but its quote cannot be judged: ${outcome.reason}`);
     case "refused":
       return fail(`${name} is served, but its quote does not hold: ${outcome.reason}`);
   }
@@ -69,6 +71,7 @@ function earlierKey(key: Uint8Array, outcome: QuotedKey, app: AppInfo | undefine
       return app === undefined || equalBytes(outcome.appInfo.appId, app.appId) ? pass(`${name}: ${describeApp(outcome.appInfo)}`) : fail(`${name} is of another app: ${describeApp(outcome.appInfo)}`);
     case "unquoted":
       return notBound(`${name} is listed without a quote`);
+    case "undecided":
     case "refused":
       // Quotes of long ago may be of platforms and images that nobody vouches for any more.
       return notBound(`${name}: its quote does not hold now: ${outcome.reason}`);
@@ -83,6 +86,8 @@ async function account(uri: string, quote: string, app: AppInfo | undefined, con
       return app === undefined || equalBytes(judged.appInfo.appId, app.appId) ? pass(`${uri} is held by ${describeApp(judged.appInfo)}; allow no other account in the domain's CAA record`) : fail(`${uri} is held by another app: ${describeApp(judged.appInfo)}`);
     case "unquoted":
       return notBound(`${uri} without a quote`);
+    case "undecided":
+      return notBound(`the quote for ${uri} cannot be judged: ${judged.reason}`);
     case "refused":
       return fail(`the quote for ${uri} does not hold: ${judged.reason}`);
   }

@@ -1,11 +1,11 @@
-import { X509Certificate } from "node:crypto";
 import { concatBytes, equalBytes, parseHex, toHex, utf8, utf8Decode, type ReportData } from "@dstack/bytes";
 import { attestationFromQuote, decodeAttestation, fail, notBound, padReportData, parseCertificate, pass, type Attestation, type Check, type Outcome } from "@dstack/attest";
 import { keccak256 } from "@dstack/keys";
 import { EVIDENCE_REQUIRED, evidenceRefusal, judgeChecks, type EvidenceVerification } from "@dstack/verify";
-import { expectedReportData, parseCertificates, RatlsError, readDstackExtensions, USAGE, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
+import { expectedReportData, parseCertificates, readDstackExtensions, USAGE, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
+import { certificateRefusal, derOf, publicKeyInfoOf } from "./certificates.ts";
 import { environmentOf, judgeEvidence, rootOfTrust, type VerifyContext } from "./context.ts";
-import { expectations, type AppExpectations } from "./judge-app.ts";
+import { expectations, identityOutcome, type AppExpectations } from "./judge-app.ts";
 import { concludeResult, identityOf, NO_IDENTITY, type Fact, type VerifyResult } from "./result.ts";
 import type { KmsMeta, KmsSubject } from "./subject.ts";
 
@@ -28,7 +28,7 @@ export async function judgeKms({ url, certificates, meta }: KmsSubject, { contex
   const judged = leaf === undefined ? undefined : await ownEvidence(leaf, checks, context);
   if (judged === undefined) checks.push({ name: "root-of-trust", ...rootOfTrust(context) });
   checks.push({ name: "root-keys", ...(await rootKeys(meta, context)) });
-  if (judged?.attestation.ok === true) checks.push(...expectations(expected, judged.attestation.appInfo));
+  if (judged?.attestation.ok === true) checks.push({ name: "identity", ...identityOutcome(expected, judged.attestation.appInfo) }, ...expectations(expected, judged.attestation.appInfo));
   return concludeResult({
     kind: "kms",
     what: url,
@@ -47,13 +47,14 @@ function readLeaf(pem: string | undefined, checks: Check[]): DstackExtensions | 
   };
   if (pem === undefined) return refuse("the KMS showed no certificate");
   try {
-    const leaf = readDstackExtensions(der(pem));
+    const leaf = readDstackExtensions(derOf(pem));
     if (leaf.usage !== USAGE.kmsRpc) return refuse(`certificate usage: expected ${USAGE.kmsRpc}, got ${leaf.usage ?? "none"}`);
     checks.push({ name: "kms-certificate", ...pass(`usage ${leaf.usage}`) });
     return leaf;
   } catch (error) {
-    if (!(error instanceof RatlsError)) throw error;
-    return refuse(error.message);
+    const reason = certificateRefusal(error);
+    if (reason === undefined) throw error;
+    return refuse(reason);
   }
 }
 
@@ -70,13 +71,13 @@ async function ownEvidence(leaf: DstackExtensions, checks: Check[], context: Ver
 
 function rootCa(certificates: readonly string[], { ca_cert: rootPem }: KmsMeta, context: VerifyContext): Outcome {
   try {
-    const chain = certificates.map((pem) => parseCertificate(der(pem)));
+    const chain = certificates.map((pem) => parseCertificate(derOf(pem)));
     const root = verifyCertificateChain({ chain, roots: parseCertificates(rootPem), now: context.now });
     return pass(`the certificate is issued under the root CA with key ${toHex(root.publicKeyInfo)}`);
   } catch (error) {
-    const reason = error instanceof RatlsError ? error.message : evidenceRefusal(error);
-    if (reason === undefined && (error as Error).name !== "DerError") throw error;
-    return fail(reason ?? (error as Error).message);
+    const reason = certificateRefusal(error);
+    if (reason === undefined) throw error;
+    return fail(reason);
   }
 }
 
@@ -99,6 +100,7 @@ async function rootKeys(meta: KmsMeta, context: VerifyContext): Promise<Outcome>
   if (attestation === undefined) return notBound("no evidence shows that the root keys were made in a TEE");
   const { checks, attestation: verified } = await judgeEvidence({ attestation, vmConfig: attestation.config }, context, bootstrapReportData(ca, k256));
   const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
+  if (verdict.kind === "incomplete") return notBound(`the bootstrap evidence cannot be judged: ${verdict.reason}`);
   if (verdict.kind !== "verified" || !verified.ok) return fail(`the bootstrap evidence does not hold: ${verdict.kind === "verified" ? "not verified" : verdict.reason}`);
   return pass(`made in a VM with compose hash ${toHex(verified.appInfo.composeHash)}, OS image ${toHex(verified.appInfo.osImageHash)}`);
 }
@@ -115,7 +117,7 @@ const bootstrapReportData = (ca: Uint8Array, k256: Uint8Array): ReportData => pa
 
 function rootKeyOf(pem: string): Uint8Array {
   try {
-    return new Uint8Array(new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" }));
+    return publicKeyInfoOf(pem);
   } catch {
     // Not a certificate: the check of the root CA says so, and no key equals this.
     return new Uint8Array(0);
@@ -129,6 +131,7 @@ function facts(meta: KmsMeta, judged: EvidenceVerification | undefined): Fact[] 
     { name: "k256 key", value: meta.k256_pubkey },
     { name: "gateway", value: meta.gateway_app_id === undefined || meta.gateway_app_id === null || meta.gateway_app_id === "" ? "none named" : `app ${meta.gateway_app_id}` },
   ];
+  for (const setting of meta.insecure_settings) list.push({ name: "mode", value: `insecure setting: ${setting}`, warning: true });
   if (meta.is_dev) list.push({ name: "mode", value: "development: it releases keys to anybody", warning: true });
   if (judged?.attestation.ok === true) {
     const { appInfo, quote } = judged.attestation;
@@ -136,5 +139,3 @@ function facts(meta: KmsMeta, judged: EvidenceVerification | undefined): Fact[] 
   }
   return list;
 }
-
-const der = (pem: string): Uint8Array => new Uint8Array(new X509Certificate(pem).raw);

@@ -1,10 +1,11 @@
 /** What was fetched to be judged: complete, so that the same judgement can be made again without a network. */
 import { z } from "zod";
+import { publicKeyInfoOf } from "./certificates.ts";
 
 const hex = z.string().regex(/^(0x)?([0-9a-fA-F]{2})*$/, "expected hex").max(64 * 1024 * 1024);
 const text = z.string().max(64 * 1024 * 1024);
 /** PEM certificates, leaf first. */
-const certificates = z.array(text).max(8);
+const certificates = z.array(text.refine(isCertificate, "expected a certificate in PEM")).max(8);
 
 /** As guests and gateways give it: members that are not read are dropped. */
 const evidence = z.object({ quote: text, event_log: text, vm_config: text.default(""), attestation: text.default("") });
@@ -28,7 +29,12 @@ const kmsMeta = z.object({
   kms_contract_address: text.nullish(),
   chain_id: z.union([z.number(), z.string()]).nullish(),
   app_auth_implementation: text.nullish(),
+  /** Of ours: what the KMS was told to leave out. */
+  insecure_settings: z.array(text).max(100).default([]),
 });
+
+/** What a KMS answers, and the certificates of the connection that the answer came over. */
+const kmsAnswer = z.object({ certificates, meta: kmsMeta });
 
 const appSubject = z.object({
   kind: z.literal("app"),
@@ -39,10 +45,10 @@ const appSubject = z.object({
   certificates,
   /** Undefined where the gateway serves none. */
   acme_info: acmeInfo.optional(),
-  kms_meta: kmsMeta.optional(),
+  kms: kmsAnswer.optional(),
 });
 
-const kmsSubject = z.object({ kind: z.literal("kms"), url: z.url(), certificates, meta: kmsMeta });
+const kmsSubject = kmsAnswer.extend({ kind: z.literal("kms"), url: z.url() });
 const gatewaySubject = z.object({ kind: z.literal("gateway"), url: z.url(), certificates, acme_info: acmeInfo });
 const evidenceSubject = z.object({ kind: z.literal("evidence"), evidence: evidence.extend({ quote: text.default(""), event_log: text.default("") }) });
 
@@ -51,6 +57,14 @@ export const AppEvidence = appSubject.shape.evidence;
 export const AcmeInfo = acmeInfo;
 export const KmsMeta = kmsMeta;
 
+function isCertificate(pem: string): boolean {
+  try {
+    return publicKeyInfoOf(pem).length > 0;
+  } catch {
+    return false;
+  }
+}
+
 export type Subject = z.infer<typeof Subject>;
 export type AppSubject = z.infer<typeof appSubject>;
 export type KmsSubject = z.infer<typeof kmsSubject>;
@@ -58,3 +72,4 @@ export type GatewaySubject = z.infer<typeof gatewaySubject>;
 export type EvidenceSubject = z.infer<typeof evidenceSubject>;
 export type AcmeInfo = z.infer<typeof acmeInfo>;
 export type KmsMeta = z.infer<typeof kmsMeta>;
+export type KmsAnswer = z.infer<typeof kmsAnswer>;

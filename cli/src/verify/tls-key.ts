@@ -1,8 +1,8 @@
-import { X509Certificate } from "node:crypto";
 import { equalBytes, toHex } from "@dstack/bytes";
 import { fail, notBound, parseCertificate, pass, type AppInfo, type Outcome } from "@dstack/attest";
 import { EVIDENCE_REQUIRED, judgeChecks } from "@dstack/verify";
-import { expectedReportData, parseCertificates, RatlsError, readDstackExtensions, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
+import { expectedReportData, parseCertificates, readDstackExtensions, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
+import { certificateRefusal, derOf, publicKeyInfoOf } from "./certificates.ts";
 import { judgeEvidence, type VerifyContext } from "./context.ts";
 import { describeApp, judgeCertificateKey, listedKey } from "./gateway-keys.ts";
 import type { AcmeInfo } from "./subject.ts";
@@ -15,6 +15,8 @@ export interface TlsKeyInput {
   /** Root CA of the KMS that the app's keys are from, where known. */
   readonly kmsRootPem: string | undefined;
   readonly acmeInfo: AcmeInfo | undefined;
+  /** Hex: the only app whose quote counts for a gateway's key. Any app can get a quote over any key. */
+  readonly gatewayAppId: string | undefined;
   readonly context: VerifyContext;
 }
 
@@ -28,11 +30,11 @@ export async function judgeTlsKey(input: TlsKeyInput): Promise<Outcome> {
   if (leafPem === undefined) return fail("the server showed no certificate");
   let leaf: DstackExtensions;
   try {
-    leaf = readDstackExtensions(new Uint8Array(new X509Certificate(leafPem).raw));
+    leaf = readDstackExtensions(derOf(leafPem));
   } catch (error) {
     // Certificates of the public web have forms that ours never have: then only the gateway's list can name the key.
-    if (!(error instanceof RatlsError)) throw error;
-    return judgeByGateway(publicKeyInfo(leafPem), input);
+    if (certificateRefusal(error) === undefined) throw error;
+    return judgeByGateway(publicKeyInfoOf(leafPem), input);
   }
   if (leaf.attestation !== undefined) return judgeOwnEvidence(leaf, input);
   return (await judgeByKms(leaf, input)) ?? judgeByGateway(leaf.certificate.publicKeyInfo, input);
@@ -42,6 +44,7 @@ async function judgeOwnEvidence(leaf: DstackExtensions, { app, context }: TlsKey
   const attestation = leaf.attestation!;
   const { checks, attestation: verified } = await judgeEvidence({ attestation, vmConfig: attestation.config }, context, expectedReportData(leaf));
   const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
+  if (verdict.kind === "incomplete") return notBound(`the evidence in the server's certificate cannot be judged: ${verdict.reason}`);
   if (verdict.kind !== "verified" || !verified.ok) return fail(`the evidence in the server's certificate does not hold: ${verdict.kind === "verified" ? "not verified" : verdict.reason}`);
   return sameApp(verified.appInfo.appId, app, "the key is bound by the evidence in its certificate");
 }
@@ -50,16 +53,16 @@ async function judgeOwnEvidence(leaf: DstackExtensions, { app, context }: TlsKey
 async function judgeByKms(leaf: DstackExtensions, { certificates, app, kmsRootPem, context }: TlsKeyInput): Promise<Outcome | undefined> {
   if (kmsRootPem === undefined || leaf.appId === undefined) return undefined;
   try {
-    const chain = certificates.map((pem) => parseCertificate(new Uint8Array(new X509Certificate(pem).raw)));
+    const chain = certificates.map((pem) => parseCertificate(derOf(pem)));
     verifyCertificateChain({ chain, roots: parseCertificates(kmsRootPem), now: context.now });
   } catch (error) {
-    if (error instanceof RatlsError) return undefined;
-    throw error;
+    if (certificateRefusal(error) === undefined) throw error;
+    return undefined;
   }
   return sameApp(leaf.appId, app, "the certificate was issued to the app by its KMS");
 }
 
-async function judgeByGateway(publicKey: Uint8Array, { acmeInfo, context }: TlsKeyInput): Promise<Outcome> {
+async function judgeByGateway(publicKey: Uint8Array, { acmeInfo, gatewayAppId, context }: TlsKeyInput): Promise<Outcome> {
   const name = `key ${toHex(publicKey).slice(-32)}`;
   if (acmeInfo === undefined) return notBound(`${name} carries no evidence, and no gateway lists it: whoever holds it can read the traffic`);
   const entry = listedKey(acmeInfo, publicKey);
@@ -71,16 +74,22 @@ async function judgeByGateway(publicKey: Uint8Array, { acmeInfo, context }: TlsK
   const judged = await judgeCertificateKey(publicKey, entry.quote, context);
   switch (judged.kind) {
     case "verified":
-      return pass(`the key is held by the gateway, whose quote names it: ${describeApp(judged.appInfo)}`);
+      return gatewayOutcome(judged.appInfo, gatewayAppId);
     case "unquoted":
       return notBound(`${name} is the gateway's, which gives no quote for it: it may run outside a TEE`);
+    case "undecided":
+      return notBound(`the gateway's quote for its key cannot be judged: ${judged.reason}`);
     case "refused":
       return fail(`the gateway's quote for its key does not hold: ${judged.reason}`);
   }
 }
 
+function gatewayOutcome(gateway: AppInfo, expected: string | undefined): Outcome {
+  const held = `the key is held by ${describeApp(gateway)}`;
+  if (expected === undefined) return notBound(`${held}, but nothing says that this app is the gateway; name it with --gateway-app-id, or the app's KMS with --kms`);
+  return toHex(gateway.appId) === expected ? pass(`${held}, which is the gateway`) : fail(`${held}, but the gateway is app ${expected}`);
+}
+
 function sameApp(appId: Uint8Array, app: AppInfo, how: string): Outcome {
   return equalBytes(appId, app.appId) ? pass(`${how}: app ${toHex(appId)}`) : fail(`${how}, but that is app ${toHex(appId)}, not ${toHex(app.appId)}`);
 }
-
-const publicKeyInfo = (pem: string): Uint8Array => new Uint8Array(new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" }));

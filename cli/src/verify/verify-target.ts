@@ -7,7 +7,7 @@ import { isBundle, readBundle, writeBundle } from "./bundle.ts";
 import { bundleImages } from "./bundle-image.ts";
 import { fetchApp, fetchGateway, fetchKms } from "./fetch-subject.ts";
 import { readJson } from "./inputs.ts";
-import { judgeApp } from "./judge-app.ts";
+import { judgeApp, plainHex } from "./judge-app.ts";
 import { judgeEvidenceFile } from "./judge-evidence-file.ts";
 import { judgeGateway } from "./judge-gateway.ts";
 import { judgeKms } from "./judge-kms.ts";
@@ -24,6 +24,7 @@ export interface TargetOptions extends ContextOptions {
   readonly appId?: string | undefined;
   readonly composeHash?: string | undefined;
   readonly osImageHash?: string | undefined;
+  readonly gatewayAppId?: string | undefined;
   /** Required checks that may stay "not bound". */
   readonly accept?: readonly string[];
   /** Where to write a bundle of what was judged. */
@@ -78,8 +79,8 @@ function fetchSubject(kind: RemoteKind, url: URL, caFile: string | undefined, km
 }
 
 async function judge(layout: StackLayout, subject: Subject, { context }: OpenContext, options: TargetOptions, about: { readonly what: string; readonly local: boolean; readonly fresh: Outcome }): Promise<VerifyResult> {
-  const { appId, composeHash, osImageHash, accept = [] } = options;
-  const expected = { appId: plainHex(appId), composeHash: plainHex(composeHash), osImageHash: plainHex(osImageHash) };
+  const { appId, composeHash, osImageHash, gatewayAppId, accept = [] } = options;
+  const expected = { appId: plainHex(appId), composeHash: plainHex(composeHash), osImageHash: plainHex(osImageHash), gatewayAppId: plainHex(gatewayAppId) };
   switch (subject.kind) {
     case "app":
       return judgeApp(subject, { context, accept, local: about.local, fresh: about.fresh, expected: { ...expected, kmsRootPem: await kmsRoot(layout, options, about.local) } });
@@ -98,9 +99,6 @@ async function kmsRoot(layout: StackLayout, { kmsCaFile }: TargetOptions, local:
   if (pem === undefined && kmsCaFile !== undefined) throw new CliError("not-found", `${kmsCaFile} cannot be read`);
   return pem;
 }
-
-/** Values that people copy from other tools carry a 0x at times. */
-const plainHex = (text: string | undefined): string | undefined => text?.toLowerCase().replace(/^0x/, "");
 
 async function save(file: string, subject: Subject, { recorder, imageInputs, imageFolders }: OpenContext): Promise<void> {
   await writeBundle(file, { fetched_at: new Date().toISOString(), subject, collateral: recorder.recorded(), images: await bundleImages(imageInputs, imageFolders) });
