@@ -30,7 +30,7 @@ export type { Certificate, CertificateExtension, RevocationList } from "./certif
 export { readPckExtension, SGX_EXTENSION } from "./pck-extension.ts";
 export type { PckExtension } from "./pck-extension.ts";
 
-export { customReportData, padReportData, reportDataFor, RESERVED_TAGS, sameReportData } from "./report-data.ts";
+export { customReportData, padReportData, reportDataFor, RESERVED_TAGS } from "./report-data.ts";
 
 export {
   eventDigest, eventDigestV1, eventDigestV2, eventPreimage, eventsUntilBootDone, extendRegister, newRuntimeEvent, replayDigests,

@@ -1,4 +1,4 @@
-import { concatBytes, equalBytes, reportData, utf8 } from "@dstack/bytes";
+import { concatBytes, reportData, utf8 } from "@dstack/bytes";
 import type { ReportData } from "@dstack/bytes";
 import { sha256, sha384, sha512 } from "@noble/hashes/sha2.js";
 import { keccak_256, keccak_384, keccak_512, sha3_256, sha3_384, sha3_512 } from "@noble/hashes/sha3.js";
@@ -53,6 +53,3 @@ export function padReportData(bytes: Uint8Array): ReportData {
   out.set(bytes);
   return reportData(out);
 }
-
-/** Whether a quote's report data is what `expected` says. */
-export const sameReportData = (a: ReportData, b: ReportData): boolean => equalBytes(a, b);
