@@ -12,6 +12,8 @@ export interface RpcAnswer {
   readonly body: Uint8Array;
 }
 
+const MAX_REMOTE_TEXT_CHARS = 4_000;
+
 /** Carries one call's bytes. The path is `<Method>` relative to the base. */
 export interface RpcTransport {
   call(method: string, json: string, options: CallOptions): Promise<RpcAnswer>;
@@ -66,12 +68,17 @@ export async function callRpc<I extends DescMessage, O extends DescMessage>(
 function remoteText(method: string, status: number, text: string): string {
   try {
     const parsed = JSON.parse(text) as { error?: unknown };
-    if (typeof parsed.error === "string") return parsed.error;
+    if (typeof parsed.error === "string") return printable(parsed.error);
   } catch {
     // Not JSON: the raw text is the best there is.
   }
-  return `${method} failed with status ${status}${text === "" ? "" : `: ${text.slice(0, 500)}`}`;
+  return `${method} failed with status ${status}${text === "" ? "" : `: ${printable(text.slice(0, 500))}`}`;
 }
+
+// A peer's text goes on to our logs, callers and terminals; releases up to 0.5.5 write several lines.
+const printable = (text: string): string =>
+  // oxlint-disable-next-line no-control-regex
+  text.slice(0, MAX_REMOTE_TEXT_CHARS).toWellFormed().replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, " ");
 
 function postJson(options: HttpTransportOptions, base: URL, method: string, json: string, call: CallOptions): Promise<RpcAnswer> {
   const timeoutMs = call.timeoutMs ?? 60_000;

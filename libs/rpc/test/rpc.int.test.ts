@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createLogger } from "@dstack/log";
 import { prpc, vmm } from "@dstack/proto";
-import { callRpc, httpTransport, mount, route, RpcError, startHttpServer, type HttpServer } from "@dstack/rpc";
+import { callRpc, httpTransport, mount, route, RpcError, startHttpServer, type HttpServer, type RpcTransport } from "@dstack/rpc";
 
 const log = createLogger({ name: "test", level: "silent" });
 let server: HttpServer;
@@ -105,6 +105,14 @@ test("a body over the route's limit is refused", async () => {
 
 test("a route whose rule is not met never runs its handler", async () => {
   assert.equal((await post("RemoveVm?json", "{}")).status, 401);
+});
+
+test("a peer's error text is cut between characters and cleaned before it goes anywhere", async () => {
+  const saying = (text: string): RpcTransport => ({ call: async () => ({ status: 400, body: Buffer.from(JSON.stringify({ error: text })) }) });
+  const said = async (text: string): Promise<string> => callRpc(saying(text), vmm.Vmm.method.stopVm, {}).then(() => "", (error: unknown) => (error as RpcError).message);
+  assert.equal(await said("one\n\nCaused by:\u001b[31m two\u0000"), "one\n\nCaused by: [31m two ");
+  const long = await said(`a${"😀".repeat(1_000_000)}`);
+  assert.ok(long.length === 4_000 && long.isWellFormed());
 });
 
 test("the client types answers and carries the peer's error text", async () => {

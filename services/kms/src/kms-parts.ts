@@ -33,8 +33,9 @@ export interface KmsPartsOptions {
 }
 
 /** @throws KmsError `config-invalid` where a file that the configuration names cannot be read */
-export async function kmsParts({ config, version, clock, log, trustAnchor }: KmsPartsOptions): Promise<KmsParts> {
-  const auth = config.auth.kind === "dev" ? devAuthApi(config.auth.gatewayAppId) : await webhookOf(config.auth, version, clock);
+export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
+  const { config, clock, log, trustAnchor } = options;
+  const auth = config.auth.kind === "dev" ? devAuthApi(config.auth.gatewayAppId) : await webhookOf(config.auth, options);
   const root = config.tdxRootPath === undefined ? (trustAnchor ?? intelTrustAnchor()) : trustAnchorFromPem(await readConfigured(config.tdxRootPath, "core.attestation.root_ca.tdx"));
   const onProblem = (problem: Error): void => log.warn({ error: errorChain(problem) }, "collateral could not be renewed");
   const evidence = { collateral: new CollateralFetcher({ endpoints: [config.pccsUrl], trustAnchor: root, clock, onProblem }), trustAnchor: root, clock };
@@ -56,12 +57,20 @@ export async function readConfigured(path: string, key: string): Promise<string>
   }
 }
 
-async function webhookOf({ url, timeoutMs, bearer, caFile }: WebhookConfig, version: string, clock: { now(): number }): Promise<AuthApi> {
-  const bearerToken = bearer === undefined ? undefined : async (): Promise<string> => ("token" in bearer ? bearer.token : (await readConfigured(bearer.file, "core.auth_api.webhook.bearer_token_file")).trim());
+async function webhookOf({ url, timeoutMs, bearer, caFile }: WebhookConfig, { version, clock, log }: KmsPartsOptions): Promise<AuthApi> {
+  if (bearer !== undefined && !url.startsWith("https:")) log.warn({ url }, "the token for the auth server travels on plain http: keep that network inside the VM, or use https");
   return webhookAuthApi({
     url, timeoutMs, clock,
     userAgent: `dstack-kms/${version}`,
-    ...(bearerToken === undefined ? {} : { bearerToken }),
+    ...(bearer === undefined ? {} : { bearerToken: () => readToken(bearer) }),
     ...(caFile === undefined ? {} : { ca: await readConfigured(caFile, "core.auth_api.webhook.ca_cert") }),
   });
+}
+
+async function readToken(bearer: NonNullable<WebhookConfig["bearer"]>): Promise<string> {
+  if ("token" in bearer) return bearer.token;
+  const key = "core.auth_api.webhook.bearer_token_file";
+  const token = (await readConfigured(bearer.file, key)).trim();
+  if (token === "") throw new KmsError("config-invalid", `${key}: ${bearer.file} is empty`);
+  return token;
 }

@@ -69,7 +69,7 @@ test("every method of the listener answers protobuf in protobuf, with and withou
       assert.equal(type, "application/octet-stream", method.name);
       assert.equal(status, open.includes(method.name) ? 200 : 400, method.name);
       if (status === 200) assert.ok(toBinary(method.output, fromBinary(method.output, body)).length > 0);
-      else assert.notEqual(fromBinary(prpc.PrpcErrorSchema, body).message, "");
+      else assert.match(fromBinary(prpc.PrpcErrorSchema, body).message, ["GetAppKey", "GetKmsKey"].includes(method.name) ? /No attestation provided$/ : /./, method.name);
     }
   }
 });

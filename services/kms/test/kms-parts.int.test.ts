@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { writeFile } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { KmsError } from "../src/errors.ts";
+import { kmsParts } from "../src/kms-parts.ts";
+import { Harness } from "./harness.ts";
+
+let harness: Harness;
+before(async () => {
+  harness = await Harness.create();
+});
+after(() => harness.close());
+
+test("the token of a file reaches the auth server as it is now, never the log, and an empty file asks nobody", async () => {
+  const seen: (string | undefined)[] = [];
+  const server = createServer((request, response) => {
+    seen.push(request.headers.authorization);
+    response.end('{"isAllowed":true,"reason":"","gatewayAppId":""}');
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    const file = join(harness.folder, "token");
+    await writeFile(file, "first-secret\n");
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { auth } = await kmsParts(await harness.kmsOptions({ "core.auth_api.webhook.url": `"${url}"`, "core.auth_api.webhook.bearer_token_file": `"${file}"` }));
+    await auth.bootAuth("app", {});
+    await writeFile(file, "second-secret");
+    await auth.bootAuth("app", {});
+    assert.deepEqual(seen, ["Bearer first-secret", "Bearer second-secret"]);
+    await writeFile(file, "\n");
+    await assert.rejects(auth.bootAuth("app", {}), (error: unknown) => error instanceof KmsError && error.code === "auth-unreachable" && String(error.cause).includes("is empty"));
+    assert.equal(seen.length, 2);
+    assert.match(harness.sink.text, /token for the auth server travels on plain http/);
+    assert.doesNotMatch(harness.sink.text, /-secret/);
+  } finally {
+    server.close();
+  }
+});
+
+test("a root file for the auth server that is not there ends the start", async () => {
+  const options = await harness.kmsOptions({ "core.auth_api.webhook.url": '"https://127.0.0.1:1"', "core.auth_api.webhook.ca_cert": '"/nonexistent.pem"' });
+  await assert.rejects(kmsParts(options), /core\.auth_api\.webhook\.ca_cert: \/nonexistent\.pem cannot be read/);
+});
