@@ -115,6 +115,20 @@ test("verify checks the whole chain, and fails by name against another root of t
   assert.equal((JSON.parse(foreignKms.stdout) as typeof result).checks.find((check) => check.name === "kms-identity")?.result, "fail");
 });
 
+test("a saved bundle gives the same verdict from the file alone; KMS and gateway outside a TEE verify as neither", { skip }, async () => {
+  const bundle = join(deployment.layout.state, "app.bundle.json");
+  assert.equal((await deployment.cli("verify", url, "--save", bundle)).code, 0);
+  const judged = await deployment.cli("verify", bundle);
+  assert.equal(judged.code, 0, judged.stdout);
+  for (const expected of [/What runs here/, /image +\S+: \S+/, /freshness +as of/]) assert.match(judged.stdout, expected);
+  const kms = await deployment.cli("verify", "kms", `https://127.0.0.1:${deployment.layout.ports.kms}`);
+  assert.equal(kms.code, 3);
+  assert.match(kms.stdout, /FAIL +evidence +the certificate of the KMS carries no evidence/);
+  const gateway = await deployment.cli("verify", "gateway", `https://gateway.dstack.localhost:${deployment.layout.ports.proxy}`);
+  assert.equal(gateway.code, 3);
+  assert.match(gateway.stdout, /served-key +key \S+ is served and listed without a quote/);
+});
+
 test("a running app is found again after the VMM and the supervisor were killed", { skip }, async () => {
   deployment.kill("vmm");
   await until("VMM gone", 10_000, async () => ((await deployment.cli("apps")).code === 1 ? true : undefined));
