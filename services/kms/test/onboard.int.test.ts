@@ -266,6 +266,8 @@ interface Fake {
   /** The key that the evidence is for; `key` unless given. */
   readonly evidenceFor?: P256Key;
   readonly unattested?: boolean;
+  /** What the evidence measures; the image's own files unless given. */
+  readonly files?: Harness["image"]["files"];
 }
 
 /** A KMS of our own making; it shows these certificates in turn, one for each connection. */
@@ -273,8 +275,8 @@ async function fakeSource(...shown: readonly [Fake, ...Fake[]]): Promise<string>
   const now = Math.floor(Date.now() / 1000);
   const rootCa = createRootCa(generateP256(), now);
   const tempCa = createTempCa(generateP256(), now);
-  const contextOf = ({ key, usage = USAGE.kmsRpc, evidenceFor = key, unattested = false }: Fake) => {
-    const { attestation } = harness.guest({ reportData: reportDataFor("ratls-cert", spkiDer(evidenceFor)) });
+  const contextOf = ({ key, usage = USAGE.kmsRpc, evidenceFor = key, unattested = false, files = harness.image.files }: Fake) => {
+    const { attestation } = harness.guest({ files, reportData: reportDataFor("ratls-cert", spkiDer(evidenceFor)) });
     const leaf = createLeaf({ commonName: "127.0.0.1", issuer: rootCa, publicPoint: key.publicPoint, altNames: ["127.0.0.1"], usage, now, ...(unattested ? {} : { attestation }) });
     return { key: pkcs8Pem(key), cert: leaf.pem };
   };
@@ -309,4 +311,21 @@ test("the keys come from the very key that was authorized, and belong to the roo
   handed = generateP256();
   assert.match(await refusalOf(await fakeSource({ key })), /^Failed to onboard: Invalid keys: the root key does not belong/);
   handed = undefined;
+});
+
+test("neither side takes the auth server's word for an image that does not measure to the evidence", async () => {
+  const files = { ...harness.image.files, cmdline: `${harness.image.files.cmdline} debug` };
+  const { attestation, key, vmConfig } = harness.guest({ files });
+  const swapped = toHex(appInfo({ attestation }).mrAggregated);
+  ownAuth.kms.add(swapped);
+  assert.match(await refusalOf(await fakeSource({ key: generateP256(), files })), /^Failed to onboard: Source KMS is not allowed for onboarding: Failed to verify os image hash: .*RTMR2 does not match/);
+
+  sourceAuth.kms.add(swapped);
+  const { tempCa } = await harness.tempCa();
+  const certificate = createTempClientCertificate({ tempCa, key, attestation, now: Math.floor(Date.now() / 1000) });
+  const transport = attestedTransport({
+    baseUrl: harness.baseUrl, trustedRoots: "evidence-only", peer: { kind: "kms" }, verifyEvidence: async () => undefined,
+    identity: { certificatePem: certificate.pem, keyPem: pkcs8Pem(key) },
+  });
+  await assert.rejects(callRpc(transport, proto.KMS.method.getKmsKey, { vmConfig }), /Failed to verify os image hash: .*RTMR2 does not match/);
 });

@@ -94,7 +94,7 @@ test("an image that is missing, of another content, a bomb or endless in coming 
   for (const [answer, expected] of [
     [{ status: 404 }, /Failed to download image [0-9a-f]{64}: Failed to download image: HTTP status 404/],
     [{ body: "no archive" }, /Failed to download image .*is refused/],
-    [{ body: await tarOf("readme", "x") }, /metadata\.json not found/],
+    [{ body: await tarOf("readme", "x") }, /sha256sum\.txt not found/],
     [{ body: await tarOf("../../escape", "x") }, /not a plain file name/],
     [{ body: await tarOf("link", "", "symlink") }, /only regular files/],
     [{ body: await tarOf("metadata.json", "{}") }, /sha256sum\.txt/],
