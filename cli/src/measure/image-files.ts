@@ -25,14 +25,9 @@ export async function readMeasuredImage(image: string): Promise<MeasuredImage> {
   const metadata = readable(parseImageMetadata, await read(image.endsWith(".json") ? image : join(dir, "metadata.json")));
   const { bios, kernel, initrd, cmdline } = metadata;
   if (bios === undefined || cmdline === undefined) throw new CliError("failed", `${dir}: metadata.json has no ${bios === undefined ? "bios" : "cmdline"}, so the image cannot be measured`);
-  const bytes = new Map<string, Uint8Array>();
-  for (const name of [bios, kernel, initrd]) bytes.set(name, await read(join(dir, name)));
-  return {
-    dir,
-    metadata,
-    files: { firmware: bytes.get(bios) ?? new Uint8Array(), kernel: bytes.get(kernel) ?? new Uint8Array(), initrd: bytes.get(initrd) ?? new Uint8Array(), cmdline },
-    osImageHash: await checkedImageHash(dir, bytes),
-  };
+  const files = { firmware: await read(join(dir, bios)), kernel: await read(join(dir, kernel)), initrd: await read(join(dir, initrd)), cmdline };
+  const bytes = new Map([[bios, files.firmware], [kernel, files.kernel], [initrd, files.initrd]]);
+  return { dir, metadata, files, osImageHash: await checkedImageHash(dir, bytes) };
 }
 
 async function checkedImageHash(dir: string, bytes: ReadonlyMap<string, Uint8Array>): Promise<Hash32 | undefined> {
