@@ -4,6 +4,7 @@ import { errorChain } from "@dstack/rpc";
 import { CliError } from "./errors.ts";
 import { visible } from "./output.ts";
 import { addAppCommands } from "./program/app-commands.ts";
+import { addAuthCommands } from "./program/auth-commands.ts";
 import { addCollateralCommands } from "./program/collateral-commands.ts";
 import { addEvidenceCommands } from "./program/evidence-commands.ts";
 import { addImageCommands } from "./program/image-commands.ts";
@@ -33,6 +34,7 @@ export function createProgram(env: NodeJS.ProcessEnv): Command {
   addMeasureCommands(program);
   addKmsCommands(program, env);
   addCollateralCommands(program, env);
+  addAuthCommands(program, layout, env);
 
   tab(program);
   return program;

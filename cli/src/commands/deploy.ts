@@ -23,6 +23,7 @@ export interface DeployOptions {
   readonly storageFs: string;
   readonly publicLogs?: boolean;
   readonly allowMutable?: boolean;
+  readonly allow: boolean;
   readonly wait: boolean;
   readonly output: OutputFormat;
 }
@@ -46,11 +47,14 @@ export async function deployCommand(layout: StackLayout, env: NodeJS.ProcessEnv,
     storageFs: options.storageFs,
     publicLogs: options.publicLogs ?? false,
     allowMutable: options.allowMutable ?? false,
+    allow: options.allow,
   };
   const client = await vmmClient(layout, env);
   const progress = createProgress(process.stderr);
   const deployment = await progress.phase("deploy", () => deployApp(client, layout, request));
   for (const { from, to } of deployment.resolved) say(`      ${visible(from)} is pinned to ${to}`);
+  for (const { sign, path, value } of deployment.policyChanges) say(`      policy ${sign} ${visible(path)} ${visible(value)}`);
+  say("      allowed to boot by the policy of this deployment");
   for (const warning of deployment.warnings) say(`      warning: ${visible(warning)}`);
   const ports = publishedPorts(deployment.yamlText);
   const port = ports.includes(80) ? 80 : ports[0];

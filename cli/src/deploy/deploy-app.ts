@@ -3,14 +3,17 @@ import { basename, join } from "node:path";
 import { toHex } from "@dstack/bytes";
 import { appIdFromComposeHash, buildAppCompose, ComposeError, lintDockerCompose, type AppComposeOptions, type ParsedAppCompose } from "@dstack/compose";
 import { ImageError, readImageDirectory } from "@dstack/image";
+import type { PolicyDifference } from "@dstack/governance";
 import type { EnvPair } from "@dstack/keys";
 import type { vmm } from "@dstack/proto";
+import { explain } from "../auth/explain.ts";
+import { fileBackend } from "../auth/file-backend.ts";
+import { allowVersion, changePolicyFile, localPolicy, type Allowance } from "../auth/policy-file.ts";
 import { CliError } from "../errors.ts";
 import type { StackLayout } from "../stack/layout.ts";
 import { digestLookup } from "../stack/registry-client.ts";
 import { stopVm } from "../commands/lifecycle.ts";
 import { vmmMethods, type VmmClient } from "../vmm-client.ts";
-import { allow, readAuthConfig, writeAuthConfig } from "./auth-config.ts";
 import { DEVELOPMENT_DEVICE_ID } from "./development-device.ts";
 import { encryptEnvironment } from "./environment.ts";
 import { pinImages, type ResolvedReference } from "./image-references.ts";
@@ -29,6 +32,8 @@ export interface DeployRequest {
   readonly storageFs: string;
   readonly publicLogs: boolean;
   readonly allowMutable: boolean;
+  /** Whether the policy is changed to allow this version; otherwise it must allow it already. */
+  readonly allow: boolean;
 }
 
 export interface Deployment {
@@ -38,6 +43,8 @@ export interface Deployment {
   readonly yamlText: string;
   readonly resolved: readonly ResolvedReference[];
   readonly warnings: readonly string[];
+  /** What the policy was changed by. */
+  readonly policyChanges: readonly PolicyDifference[];
   /** Whether an app of that name was there already and keeps its id, keys and disk. */
   readonly updated: boolean;
 }
@@ -64,8 +71,9 @@ export async function deployApp(client: VmmClient, layout: StackLayout, request:
   const existing = (await client.list()).find((vm) => vm.name === request.name);
   const appId = existing?.appId ?? toHex(appIdFromComposeHash(manifest.composeHash));
   const encryptedEnv = request.environment.length === 0 ? new Uint8Array() : await encryptEnvironment(client, layout, appId, request.environment);
-  const auth = await readAuthConfig(layout.authConfig);
-  await writeAuthConfig(layout.authConfig, allow(auth, { osImageHash: image, deviceId: DEVELOPMENT_DEVICE_ID, appId, composeHash }));
+  const allowance = { osImageHash: image, deviceId: DEVELOPMENT_DEVICE_ID, appId, composeHash };
+  const policyChanges = request.allow ? await changePolicyFile(localPolicy(layout), (policy) => allowVersion(policy, allowance)) : [];
+  await requireAllowed(layout, allowance);
   const composeText = new TextDecoder().decode(manifest.bytes);
   const vmId = existing === undefined ? await create(client, request, composeText, appId, encryptedEnv) : await update(client, existing, request, composeText, encryptedEnv);
   return {
@@ -74,9 +82,18 @@ export async function deployApp(client: VmmClient, layout: StackLayout, request:
     composeHash,
     yamlText,
     resolved,
+    policyChanges,
     updated: existing !== undefined,
     warnings: lintDockerCompose(yamlText).map(({ message, line }) => `${line === undefined ? "" : `line ${line}: `}${message}`),
   };
+}
+
+/** Before anything is created: a boot that would be refused is refused here, with the rule and what would change it. @throws CliError `denied` */
+async function requireAllowed(layout: StackLayout, { osImageHash, deviceId, appId, composeHash }: Allowance): Promise<void> {
+  const boot = { mrAggregated: "", mrSystem: "", instanceId: "", osImageHash, deviceId, appId, composeHash, tcbStatus: "UpToDate", advisoryIds: [], teeVariant: "dstack-tdx" };
+  const { isAllowed, reason, rule, field, command } = await explain(fileBackend(localPolicy(layout), false), { kind: "app", boot });
+  if (isAllowed) return;
+  throw new CliError("denied", `this version may not boot: ${reason} (rule ${rule}, field ${field})`, { hint: `nothing was deployed${command === undefined ? "" : `; to allow it: ${command}`}` });
 }
 
 /** The text of a compose file of sensible size. @throws CliError */

@@ -21,6 +21,7 @@ export function addAppCommands(program: Command, layout: StackLayout, env: NodeJ
     .option("--storage-fs <fs>", "file system of the data disk", "ext4")
     .option("--public-logs", "let anyone read container logs on port 8090")
     .option("--allow-mutable", "accept image tags that cannot be pinned to a digest")
+    .option("--no-allow", "leave the policy as it is: the version must be allowed already")
     .option("--no-wait", "return once the VM is started")
     .addOption(output())
     .addHelpText("after", examples(["dstack deploy -c docker-compose.yaml -n web", "dstack deploy -c docker-compose.yaml -n web -e API_KEY=s3cret -p 8080:80"]))

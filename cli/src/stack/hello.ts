@@ -25,6 +25,7 @@ export async function helloRequest(layout: StackLayout, image: string): Promise<
     storageFs: "ext4",
     publicLogs: false,
     allowMutable: false,
+    allow: true,
   };
 }
 

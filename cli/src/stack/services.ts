@@ -10,7 +10,7 @@ import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { run } from "@dstack/process";
 import { generateWireGuardKeys, publicKeyOf, parseWireGuardKey } from "@dstack/wireguard";
 import { REPOSITORY_ROOT } from "../commands/image.ts";
-import { keepImages, readAuthConfig, writeAuthConfig } from "../deploy/auth-config.ts";
+import { changePolicyFile, keepImages, localPolicy } from "../auth/policy-file.ts";
 import { CliError } from "../errors.ts";
 import { gatewayToml, kmsToml, registryYaml, vmmToml } from "./configs.ts";
 import { keptSecret } from "./development-keys.ts";
@@ -64,13 +64,11 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
       await start("registry", registryProgram(layout), ["serve", config], ports.registry, { OTEL_TRACES_EXPORTER: "none" });
     },
     startAuth: async () => {
-      await mkdir(join(layout.authConfig, ".."), { recursive: true, mode: 0o700 });
       const gatewayAppId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
       const images = (await listImages(layout.images)).flatMap(({ osImageHash }) => (osImageHash === undefined ? [] : [toHex(osImageHash)]));
-      const config = keepImages(await readAuthConfig(layout.authConfig), images);
       // Present and empty denies: no other KMS may boot on this one's authority.
       const kms = { mrAggregated: [], devices: [] };
-      await writeAuthConfig(layout.authConfig, { kms, ...config, gatewayAppId: `0x${gatewayAppId}` });
+      await changePolicyFile(localPolicy(layout), (policy) => ({ kms, ...keepImages(policy, images), gatewayAppId: `0x${gatewayAppId}` }));
       await startNode("auth-simple", "auth-simple/src/main.ts", [], ports.auth, { PORT: String(ports.auth), HOST: "127.0.0.1", AUTH_CONFIG_PATH: layout.authConfig });
     },
     startKms: async () => {

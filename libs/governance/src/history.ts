@@ -1,7 +1,8 @@
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from "node:crypto";
 import { appendFile, open } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { lockFile, readTextIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
+import { FileLockedError, lockFile, readTextIfExists, writeFileAtomic, writeSecret, type FileLock } from "@dstack/files";
 import { GovernanceError } from "./errors.ts";
 import type { PolicyDifference } from "./file-policy/policy-document.ts";
 
@@ -58,12 +59,12 @@ export async function writeWithHistory(options: {
   /** The new text from the present one, or undefined to leave all as it is. */
   readonly change: (text: string | undefined) => { readonly text: string; readonly changes: readonly PolicyDifference[] } | undefined;
 }): Promise<boolean> {
-  const lock = await lockFile(`${options.historyPath}.lock`);
+  const lock = await lockWhenFree(`${options.historyPath}.lock`);
   try {
     const present = await readTextIfExists(options.path);
     const changed = options.change(present);
     if (changed === undefined) return false;
-    const history = (await readTextIfExists(options.historyPath)) ?? "";
+    const history = await wholeLines(options.historyPath);
     const { entries, broken } = checkHistory(history);
     if (broken !== undefined) throw new GovernanceError("config-invalid", `${options.historyPath}: ${broken}; nothing was changed`);
     const lines = history.trimEnd().split("\n");
@@ -84,6 +85,29 @@ export async function writeWithHistory(options: {
     return true;
   } finally {
     await lock.release();
+  }
+}
+
+/** The history without a last line that a crash cut off: what it would have said never came into force. */
+async function wholeLines(path: string): Promise<string> {
+  const text = (await readTextIfExists(path)) ?? "";
+  const whole = text.slice(0, text.lastIndexOf("\n") + 1);
+  if (whole.length !== text.length) await writeFileAtomic(path, whole);
+  return whole;
+}
+
+const LOCK_ATTEMPTS = 200;
+const LOCK_PAUSE_MS = 50;
+
+/** Waits for another writer for ten seconds. @throws FileLockedError */
+async function lockWhenFree(path: string): Promise<FileLock> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await lockFile(path);
+    } catch (error) {
+      if (!(error instanceof FileLockedError) || attempt === LOCK_ATTEMPTS) throw error;
+      await sleep(LOCK_PAUSE_MS);
+    }
   }
 }
 

@@ -41,7 +41,7 @@ test("every tampering shows and stops further changes", async () => {
     [`${second}\n`, /has number 2/],
     [`${first.replace("ann@desk", "bob@desk")}\n${second}\n`, /line 1 has a bad signature/],
     [`${first}\n${first}\n`, /has number 1/],
-    [`${first}\n${second.slice(0, -10)}`, /line 2 is no entry/],
+    [`${first}\n${second.slice(0, -10)}\n`, /line 2 is no entry/],
     [`${first.replace('"sequence":1', '"sequence":1,"extra":1')}\n`, /no entry/],
     [`${first.replace(/"key":"[^"]+"/, `"key":"${privateKey.export({ type: "pkcs8", format: "der" }).toString("base64")}"`)}\n`, /bad signature/],
   ] as const) {
@@ -52,4 +52,18 @@ test("every tampering shows and stops further changes", async () => {
   }
   await writeFile(historyPath, good);
   assert.equal(await write("three"), true);
+});
+
+test("a line that a crash cut off never came into force, and stops nobody", async () => {
+  const whole = await readFile(historyPath, "utf8");
+  await writeFile(historyPath, `${whole}{"sequence":`);
+  assert.match(checkHistory(await readFile(historyPath, "utf8")).broken ?? "", /no entry/);
+  assert.equal(await write("four"), true);
+  assert.equal(checkHistory(await readFile(historyPath, "utf8")).entries.length, 4);
+});
+
+test("writers at the same time wait for each other", async () => {
+  await Promise.all(["five", "six", "seven"].map(write));
+  const { entries, broken } = checkHistory(await readFile(historyPath, "utf8"));
+  assert.deepEqual([entries.length, broken], [7, undefined]);
 });

@@ -15,6 +15,8 @@ export interface PolicyEvent {
   readonly transactionHash: Hex;
   /** Who made the change, where the contract says so. */
   readonly actor: Address | undefined;
+  /** Place of the event in its block. */
+  readonly logIndex: number;
 }
 
 /** What the contracts allow, gathered from their events. Addresses in checksum form. */
@@ -45,7 +47,7 @@ export async function readPolicyLog(client: PublicClient, kms: Address, range: {
   const ofKms = decode(await logsOf(client, [kms], range), "kms");
   const apps = [...new Set(ofKms.filter(({ name }) => name === "AppRegistered").map(({ args }) => getAddress(String(args["appId"]))))];
   const ofApps = apps.length === 0 ? [] : decode(await logsOf(client, apps, range), "app");
-  return [...ofKms, ...ofApps].toSorted((a, b) => (a.blockNumber === b.blockNumber ? a.order - b.order : a.blockNumber < b.blockNumber ? -1 : 1)).map(({ order: _, ...event }) => event);
+  return [...ofKms, ...ofApps].toSorted((a, b) => (a.blockNumber === b.blockNumber ? a.logIndex - b.logIndex : a.blockNumber < b.blockNumber ? -1 : 1));
 }
 
 /** What holds after all these changes. Switches that only an initializer set are asked of the contract. */
@@ -104,11 +106,9 @@ async function logsOf(client: PublicClient, address: Address[], { fromBlock, toB
   return logs;
 }
 
-type Ordered = PolicyEvent & { readonly order: number };
-
-function decode(logs: readonly Log<bigint, number, false>[], kind: "kms" | "app"): Ordered[] {
+function decode(logs: readonly Log<bigint, number, false>[], kind: "kms" | "app"): PolicyEvent[] {
   const audits = new Map<string, Address>();
-  const events: Ordered[] = [];
+  const events: PolicyEvent[] = [];
   for (const log of logs) {
     const [topic] = log.topics;
     if (topic === undefined) continue;
@@ -119,7 +119,7 @@ function decode(logs: readonly Log<bigint, number, false>[], kind: "kms" | "app"
     }
     try {
       const { eventName, args } = decodeEventLog({ abi: ABI[kind], data: log.data, topics: log.topics });
-      events.push({ contract: getAddress(log.address), kind, name: eventName, args: (args ?? {}) as unknown as Record<string, unknown>, blockNumber: log.blockNumber, transactionHash: log.transactionHash, actor: undefined, order: log.logIndex });
+      events.push({ contract: getAddress(log.address), kind, name: eventName, args: (args ?? {}) as unknown as Record<string, unknown>, blockNumber: log.blockNumber, transactionHash: log.transactionHash, actor: undefined, logIndex: log.logIndex });
     } catch {
       continue; // Events of other people's code.
     }

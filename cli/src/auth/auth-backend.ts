@@ -1,0 +1,28 @@
+import type { BootInfo, BootKind, Decision, PolicyChange, PolicyDifference, PolicyDocument } from "@dstack/governance";
+
+/** One entry of a history, whatever keeps it. */
+export interface HistoryLine {
+  /** ISO 8601, or a block. */
+  readonly at: string;
+  readonly by: string;
+  readonly what: string;
+}
+
+export interface History {
+  readonly lines: readonly HistoryLine[];
+  /** Why the history cannot be relied on; undefined for a good one. */
+  readonly broken: string | undefined;
+}
+
+/** Where a policy is kept. The verbs of `dstack auth` are the same for each. */
+export interface AuthBackend {
+  /** For people: the file, or contract and chain. */
+  readonly name: string;
+  /** The options that select this backend again, for commands that are proposed. */
+  readonly selector: string;
+  document(): Promise<PolicyDocument>;
+  /** Makes the changes. What is printed as the diff is what is done. Returns a line about what happened. */
+  apply(changes: readonly PolicyChange[], difference: readonly PolicyDifference[]): Promise<string>;
+  decide(kind: BootKind, boot: BootInfo): Promise<Decision & { readonly basis?: string }>;
+  history(): Promise<History>;
+}

@@ -1,0 +1,49 @@
+import { comparable, type BootInfo, type Decision } from "@dstack/governance";
+import type { AuthBackend } from "./auth-backend.ts";
+import type { BootRequest } from "./boot-request.ts";
+
+/** A decision with what a person can do about it. */
+export interface Explanation {
+  readonly isAllowed: boolean;
+  readonly reason: string;
+  readonly rule: string;
+  readonly field: string;
+  readonly value: string;
+  /** What was read, e.g. a block. */
+  readonly basis: string;
+  /** The command that would change the decision; undefined where there is none to give. */
+  readonly command: string | undefined;
+  readonly advice: string;
+}
+
+/** Asks a backend about a boot, without changing anything. */
+export async function explain(backend: AuthBackend, { kind, boot }: BootRequest): Promise<Explanation> {
+  const decision = await backend.decide(kind, boot);
+  const basis = decision.basis ?? backend.name;
+  if (decision.isAllowed) return { isAllowed: true, reason: "", rule: "", field: "", value: "", basis, command: undefined, advice: "" };
+  const { reason, rule, field } = decision;
+  const command = commandFor(rule, boot);
+  return {
+    isAllowed: false, reason, rule, field, basis,
+    value: [boot[field]].flat().join(", "),
+    command: command === undefined ? undefined : `dstack auth ${command}${backend.selector}`,
+    advice: command === undefined ? adviceFor(decision) : "",
+  };
+}
+
+function commandFor(rule: string, boot: BootInfo): string | undefined {
+  const app = comparable(boot.appId);
+  if (rule === "osImages") return `allow os-image ${comparable(boot.osImageHash)}`;
+  if (rule === "kms.mrAggregated") return `allow kms ${comparable(boot.mrAggregated)}`;
+  if (rule === "kms.devices") return `allow device ${comparable(boot.deviceId)} --kms`;
+  if (rule === "apps") return `allow app ${app}`;
+  if (rule.endsWith("composeHashes")) return `allow compose ${comparable(boot.composeHash)} --app ${app}`;
+  if (rule.endsWith("devices")) return `allow device ${comparable(boot.deviceId)} --app ${app}`;
+  return undefined;
+}
+
+function adviceFor({ rule, field }: Extract<Decision, { readonly isAllowed: false }>): string {
+  if (field === "tcbStatus") return "update the platform's firmware, or accept this status in allowedTcbStatuses (files) or setRequireTcbUpToDate (contracts)";
+  if (field === "advisoryIds") return "update the platform's firmware, or accept the advisories in allowedAdvisoryIds";
+  return `ask whoever governs it: ${rule}`;
+}

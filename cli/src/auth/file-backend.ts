@@ -1,0 +1,37 @@
+import { createHash } from "node:crypto";
+import { readTextIfExists } from "@dstack/files";
+import { changeDocument, decide, parseAuthConfig, readSwitches } from "@dstack/governance";
+import { checkHistory } from "@dstack/governance/history";
+import type { AuthBackend } from "./auth-backend.ts";
+import { changePolicyFile, historyPathOf, readPolicyFile, type PolicyFile } from "./policy-file.ts";
+
+/** A policy in an auth-config.json, as auth-simple reads it. `isNamed`: `--config` named it, so proposed commands must too. */
+export function fileBackend(file: PolicyFile, isNamed: boolean): AuthBackend {
+  const { path, env } = file;
+  return {
+    name: path,
+    selector: isNamed ? ` --config ${path}` : "",
+    document: () => readPolicyFile(path),
+    apply: async (changes) => {
+      await changePolicyFile(file, (policy) => changes.reduce(changeDocument, policy));
+      return `written to ${path}; in force at the next request`;
+    },
+    decide: async (kind, boot) => decide(parseAuthConfig(JSON.stringify(await readPolicyFile(path)), readSwitches(env)).config, kind, boot),
+    history: async () => {
+      const { entries, broken } = checkHistory((await readTextIfExists(historyPathOf(path))) ?? "");
+      const present = await readTextIfExists(path);
+      const last = entries.at(-1);
+      const isByHand = last !== undefined && last.after !== (present === undefined ? "" : sha256(present));
+      return {
+        lines: entries.map(({ at, by, changes, key }) => ({
+          at,
+          by: `${by} (key ${sha256(Buffer.from(key, "base64")).slice(0, 16)})`,
+          what: changes.map(({ sign, path: place, value }) => `${sign} ${place} ${value}`).join("\n"),
+        })),
+        broken: broken === undefined ? (isByHand ? `${path} is not as the last entry left it: it was changed by hand` : undefined) : `${historyPathOf(path)}: ${broken}`,
+      };
+    },
+  };
+}
+
+const sha256 = (bytes: string | Uint8Array): string => createHash("sha256").update(bytes).digest("hex");

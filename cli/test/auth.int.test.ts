@@ -1,0 +1,218 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { buildAppCompose } from "@dstack/compose";
+import { accountKeys, accounts, Anvil, anvilPath } from "../../libs/governance/test/anvil.ts";
+import { OLD_NAMES } from "../src/auth/old-names.ts";
+import { runCli } from "../src/main.ts";
+
+const IMAGE = `0x${"22".repeat(32)}`;
+const DEVICE = `0x${"66".repeat(32)}`;
+const MR = `0x${"11".repeat(32)}`;
+const APP = `0x${"a1".repeat(20)}`;
+const folder = await mkdtemp(join(tmpdir(), "dstack-auth-"));
+after(() => rm(folder, { recursive: true }));
+const manifest = join(folder, "app-compose.json");
+const { bytes } = buildAppCompose({ name: "x", dockerComposeFile: "services:\n  a:\n    image: busybox@sha256:" + "0".repeat(64) + "\n" });
+await writeFile(manifest, bytes);
+const HASH = `0x${createHash("sha256").update(bytes).digest("hex")}`;
+const requestFile = join(folder, "request.json");
+
+interface Run {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** One command line in this process, with what it prints. One at a time. */
+async function dstack(args: readonly string[], env: Record<string, string> = {}): Promise<Run> {
+  const written = { out: "", err: "" };
+  const restore = [capture(process.stdout, (text) => (written.out += text)), capture(process.stderr, (text) => (written.err += text))];
+  try {
+    const code = await runCli(["auth", ...args], { PATH: process.env["PATH"], HOME: folder, XDG_STATE_HOME: join(folder, "state"), ...env });
+    return { code, ...written };
+  } finally {
+    for (const undo of restore) undo();
+    process.exitCode = 0;
+  }
+}
+
+/** Takes the text that is written; the test runner's own messages are bytes and go through. */
+function capture(stream: NodeJS.WriteStream, take: (text: string) => void): () => void {
+  const write = stream.write.bind(stream);
+  stream.write = ((chunk: string | Uint8Array) => (typeof chunk === "string" ? (take(chunk), true) : write(chunk))) as typeof stream.write;
+  return () => {
+    stream.write = write;
+  };
+}
+
+const done = async (args: readonly string[], env: Record<string, string> = {}): Promise<string> => {
+  const { code, out, err } = await dstack(args, env);
+  assert.equal(code, 0, `dstack auth ${args.join(" ")}: ${err}${out}`);
+  return out;
+};
+
+const writeRequest = (appId: string, more: object = {}): Promise<void> =>
+  writeFile(requestFile, JSON.stringify({ mrAggregated: MR.slice(2), osImageHash: IMAGE.slice(2), appId: appId.slice(2), composeHash: HASH.slice(2), instanceId: "", deviceId: DEVICE.slice(2), tcbStatus: "UpToDate", ...more }));
+
+describe("a policy in a file", () => {
+  test("explain names one rule after the other, and the command that meets it", async () => {
+    await writeRequest(APP);
+    const commands: string[] = [];
+    for (;;) {
+      const { code, out } = await dstack(["explain", requestFile, "-o", "json"]);
+      const { allowed, command } = JSON.parse(out) as { allowed: boolean; command: string };
+      assert.equal(code, allowed ? 0 : 3);
+      if (allowed) break;
+      commands.push(command);
+      const text = await done(command.split(" ").slice(2));
+      assert.match(text, /^\+ /m);
+    }
+    assert.deepEqual(commands, [
+      `dstack auth allow os-image ${IMAGE}`,
+      `dstack auth allow app ${APP}`,
+      `dstack auth allow compose ${HASH} --app ${APP}`,
+      `dstack auth allow device ${DEVICE} --app ${APP}`,
+    ]);
+  });
+
+  test("hashes are taken of the files that are given", async () => {
+    assert.match(await done(["deny", "compose", manifest, "--app", APP]), new RegExp(`^- apps\\.${APP}\\.composeHashes ${HASH}`, "m"));
+    assert.match(await done(["allow", "compose", manifest, "--app", APP]), new RegExp(`^\\+ apps\\.${APP}\\.composeHashes ${HASH}`, "m"));
+    await writeFile(join(folder, "sha256sum.txt"), "sums");
+    const image = `0x${createHash("sha256").update("sums").digest("hex")}`;
+    assert.match(await done(["allow", "os-image", folder]), new RegExp(`^\\+ osImages ${image}`, "m"));
+    assert.match(await done(["allow", "kms", requestFile]), new RegExp(`^\\+ kms\\.mrAggregated ${MR}`, "m"));
+    assert.match(await done(["allow", "device", requestFile, "--kms"]), new RegExp(`^\\+ kms\\.devices ${DEVICE}`, "m"));
+    assert.match(await done(["allow", "compose", manifest, "--app", APP]), /nothing to change/);
+  });
+
+  test("a diff says what differs, and can be made so", async () => {
+    const wanted = join(folder, "wanted.json");
+    await writeFile(wanted, JSON.stringify({ gatewayAppId: "gw", osImages: [IMAGE], kms: { mrAggregated: [MR], devices: [DEVICE] }, apps: { [APP]: { composeHashes: [], devices: [DEVICE] } } }));
+    const { code, out } = await dstack(["diff", wanted]);
+    assert.equal(code, 3);
+    assert.match(out, /^\+ gatewayAppId gw$/m);
+    assert.match(out, new RegExp(`^- apps.${APP}.composeHashes ${HASH}$`, "m"));
+    await done(["diff", wanted, "--apply"]);
+    assert.equal((await dstack(["diff", wanted])).code, 0);
+    assert.equal((await dstack(["explain", requestFile])).code, 3);
+  });
+
+  test("history tells each change, and says when somebody changed the file by hand", async () => {
+    const lines = await done(["history"]);
+    assert.match(lines, /\+ osImages/);
+    const policy = join(folder, "state/dstack/auth/auth-config.json");
+    await writeFile(policy, `${await readFile(policy, "utf8")} `);
+    const { code, err } = await dstack(["history"]);
+    assert.equal(code, 3);
+    assert.match(err, /changed by hand/);
+  });
+
+  test("bad arguments are named and change nothing", async () => {
+    for (const [args, text] of [
+      [["allow", "compose", "44".repeat(31), "--app", APP], /neither 32 bytes of hex nor a file/],
+      [["allow", "compose", `0x${"44".repeat(33)}`, "--app", APP], /expected 32 bytes of hex, got 33/],
+      [["allow", "compose", "0x", "--app", APP], /neither 32 bytes/],
+      [["allow", "compose", manifest], /--app is missing/],
+      [["allow", "device", DEVICE], /--app <app id> or --kms/],
+      [["allow", "sword", "1"], /expected app, compose/],
+      [["explain", manifest], /no boot request/],
+      [["show", "--config", "x", "--contract", APP], /in one place/],
+      [["deploy", "kms"], /no chain is named/],
+    ] as const) {
+      const { code, err } = await dstack(args);
+      assert.notEqual(code, 0, args.join(" "));
+      assert.match(err, text);
+    }
+  });
+
+  test("names of the reference's tasks and scripts print the command that does their work", async () => {
+    assert.match(await done(["kms:add-image"]), /dstack auth allow os-image/);
+    assert.match(await done(["script/Manage.s.sol:AddComposeHash"]), /dstack auth allow compose/);
+    assert.equal(new Set(OLD_NAMES.map(({ old }) => old)).size, OLD_NAMES.length);
+  });
+});
+
+describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil for this machine" : false }, () => {
+  let anvil: Anvil;
+  let env: Record<string, string>;
+  let app: string;
+
+  before(async () => {
+    anvil = await Anvil.start();
+    env = { ETH_RPC_URL: anvil.url, ETH_CHAIN_ID: "1337", ETH_FINALITY_CONFIRMATIONS: "0", PRIVATE_KEY: accountKeys[0] };
+  });
+  after(() => anvil.stop());
+
+  test("deploy, then explain names one rule after the other, and the command that meets it", async () => {
+    const kms = /DstackKms proxy deployed to: (0x\w{40})/.exec(await done(["deploy", "kms"], env))?.[1] ?? assert.fail("no address");
+    env = { ...env, KMS_CONTRACT_ADDR: kms };
+    app = /App ID: (0x\w{40})/.exec(await done(["deploy", "app"], env))?.[1]?.toLowerCase() ?? assert.fail("no app id");
+    await writeRequest(app);
+    const commands: string[] = [];
+    for (;;) {
+      const { code, out } = await dstack(["explain", requestFile, "-o", "json"], env);
+      const { allowed, command } = JSON.parse(out) as { allowed: boolean; command: string };
+      assert.equal(code, allowed ? 0 : 3, out);
+      if (allowed) break;
+      commands.push(command.replace(/ --contract.*/, ""));
+      await done(command.split(" ").slice(2), env);
+    }
+    assert.deepEqual(commands, [`dstack auth allow os-image ${IMAGE}`, `dstack auth allow compose ${HASH} --app ${app}`, `dstack auth allow device ${DEVICE} --app ${app}`]);
+    assert.match(await done(["show"], env), new RegExp(HASH));
+    assert.match(await done(["history"], env), new RegExp(`block \\d+ +${accounts[0].address} +app \\w+: ComposeHashAdded ${HASH}`));
+  });
+
+  test("a dry run and a Safe's file change nothing", async () => {
+    const { PRIVATE_KEY: _, ...keyless } = env;
+    const run = await dstack(["deny", "app", app, "--dry-run"], keyless);
+    assert.equal(run.code, 0, run.err);
+    assert.match(run.out, /would revoke app .* gas/);
+    assert.match(run.out, /nothing was sent/);
+    const bad = await dstack(["deny", "app", app, "--dry-run", "--sender", accounts[1].address], keyless);
+    assert.equal(bad.code, 3);
+    assert.match(bad.err, /the dry run failed: revoke app/);
+    const file = join(folder, "safe.json");
+    await done(["deny", "compose", manifest, "--app", app, "--safe-file", file, "--safe", accounts[1].address], keyless);
+    const { chainId, transactions } = JSON.parse(await readFile(file, "utf8")) as { chainId: string; transactions: { to: string; data: string }[] };
+    assert.deepEqual([chainId, transactions.length, transactions[0]?.to.toLowerCase(), transactions[0]?.data], ["1337", 1, app, `0x67b3f22c${HASH.slice(2)}`]);
+    assert.equal((await dstack(["explain", requestFile], env)).code, 0);
+    const { code, err } = await dstack(["deny", "compose", manifest, "--app", app], keyless);
+    assert.equal(code, 2);
+    assert.match(err, /nothing can sign/);
+  });
+
+  test("an app that is shut out is denied, and let in again", async () => {
+    await done(["deny", "app", app], env);
+    const { out } = await dstack(["explain", requestFile], env);
+    assert.match(out, /denied: App is revoked/);
+    await done(["allow", "app", app], env);
+    assert.equal((await dstack(["explain", requestFile], env)).code, 0);
+  });
+
+  test("contracts are upgraded, passed on and fixed", async () => {
+    const { err } = await dstack(["upgrade", app], env);
+    assert.match(err, /^- code of /m);
+    await done(["transfer", app, accounts[1].address], env);
+    await done(["accept", app], { ...env, PRIVATE_KEY: accountKeys[1] });
+    await done(["disable-upgrades", app], { ...env, PRIVATE_KEY: accountKeys[1] });
+    const refused = await dstack(["upgrade", app], { ...env, PRIVATE_KEY: accountKeys[1] });
+    assert.equal(refused.code, 1);
+    assert.match(refused.err, /Upgrades are permanently disabled/);
+  });
+
+  test("the wrong chain and a bad key stop everything, and the key is never shown", async () => {
+    const wrong = await dstack(["allow", "os-image", MR], { ...env, ETH_CHAIN_ID: "1" });
+    assert.match(wrong.err, /chain 1337, expected 1/);
+    const key = accountKeys[0].slice(0, -2);
+    const bad = await dstack(["allow", "os-image", MR], { ...env, PRIVATE_KEY: key });
+    assert.match(bad.err, /not 32 bytes of hex/);
+    assert.doesNotMatch(bad.err, new RegExp(key.slice(10, 30)));
+    await writeFile(join(folder, "key"), accountKeys[0], { mode: 0o644 });
+    assert.match((await dstack(["allow", "os-image", MR, "--key-file", join(folder, "key")], env)).err, /readable by others/);
+  });
+});
