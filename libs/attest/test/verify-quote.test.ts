@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseHex, toHex } from "@dstack/bytes";
-import { collateralFromJson, intelTrustAnchor, trustAnchorFromPem } from "@dstack/attest";
-import { verifyQuote } from "@dstack/attest/node";
+import { collateralFromJson, intelTrustAnchor, parseQuote, trustAnchorFromPem } from "@dstack/attest";
+import { checkCollateral, verifyQuote } from "@dstack/attest/node";
 import { skip, vectorBytes, vectorJson, vectorNames } from "./vectors.ts";
 
 interface Expectation {
@@ -15,6 +15,8 @@ interface Expectation {
   readonly fmspc?: string;
   readonly ppid?: string;
   readonly reject_step?: string;
+  /** What the reference's own rules come to, where that is something else. */
+  readonly reference?: { readonly ok: boolean; readonly status?: string };
 }
 
 interface Pair {
@@ -22,6 +24,10 @@ interface Pair {
   readonly quote: string;
   readonly collateral: string;
   readonly verify_at_unix: number;
+  /** RFC 3339: the first and the last second at which the pair verifies. */
+  readonly valid_from: string;
+  readonly valid_until: string;
+  readonly decoded: Readonly<Record<string, unknown>>;
   readonly expect: Expectation;
 }
 
@@ -65,6 +71,53 @@ test("judges every real pair of quote and collateral as recorded", { skip }, asy
       expectation(verification, pair.expect);
     });
   }
+});
+
+test("judges every real pair alike from the first to the last second of its window, and never outside", { skip }, () => {
+  for (const pair of vectorJson<Pair[]>("pairs.json")) {
+    const collateral = checkCollateral(collateralFromJson(vectorJson(pair.collateral)), intelTrustAnchor());
+    const at = (time: number): ReturnType<typeof verifyQuote> => verifyQuote(vectorBytes(pair.quote), collateral, { now: time, trustAnchor: intelTrustAnchor() });
+    const [from, until] = [Date.parse(pair.valid_from) / 1000, Date.parse(pair.valid_until) / 1000];
+    for (const time of [from, until]) expectation(at(time), pair.expect);
+    for (const time of [from - 1, until + 1]) {
+      const codes = at(time).checks.map(({ code }) => code);
+      assert.ok(codes.includes(time < from ? "collateral-not-yet-valid" : "collateral-expired"), `${pair.id} at ${time}`);
+    }
+    const inside = at(from);
+    if (inside.ok) assert.equal(inside.collateralExpiresAt, until, pair.id);
+  }
+});
+
+test("reads every field of the real quotes as recorded", { skip }, () => {
+  for (const { id, quote: file, decoded } of vectorJson<Pair[]>("pairs.json")) {
+    const { header, body, qeAuthData, certification } = parseQuote(vectorBytes(file));
+    const read: Record<string, unknown> = {
+      version: header.version, tee: header.tee.toUpperCase(), qe_svn: header.qeSvn, pce_svn: header.pceSvn, user_data: toHex(header.userData), auth_len: qeAuthData.length,
+      cert_type: certification.kind === "pem-chain" ? 5 : undefined, report_data: toHex(body.reportData),
+      ...(body.kind === "tdx" ? {
+        tee_tcb_svn: toHex(body.teeTcbSvn), mr_seam: toHex(body.mrSeam), td_attributes: toHex(body.tdAttributes), xfam: toHex(body.xfam), mr_td: toHex(body.mrTd),
+        mr_config_id: toHex(body.mrConfigId), rtmr: body.rtmr.map(toHex),
+      } : { mr_enclave: toHex(body.mrEnclave), mr_signer: toHex(body.mrSigner), isv_prod_id: body.isvProdId, isv_svn: body.isvSvn }),
+    };
+    const recorded = Object.keys(read).filter((name) => decoded[name] !== undefined);
+    assert.ok(recorded.length >= 8, id);
+    for (const name of recorded) assert.deepEqual(read[name], decoded[name], `${id} ${name}`);
+  }
+});
+
+test("comes to the reference's status under the reference's rules, which change nothing else", { skip }, () => {
+  let compared = 0;
+  for (const name of vectorNames("synthetic")) {
+    const { id, expect, quote_hex: quote, collateral, verify_at_unix: now, root_ca_pem: root } = vectorJson<Synthetic>(`synthetic/${name}`);
+    const options = { now, trustAnchor: trustAnchorFromPem(root) };
+    const reference = verifyQuote(parseHex(quote), collateralFromJson(collateral), { ...options, tcbRules: "reference" });
+    const intel = verifyQuote(parseHex(quote), collateralFromJson(collateral), options);
+    assert.deepEqual(reference.checks.map((check) => [check.name, check.result]), intel.checks.map((check) => [check.name, check.result]), id);
+    if (expect.reference?.status === undefined || !expect.ok) continue;
+    compared++;
+    assert.equal(reference.ok && reference.status, expect.reference.status, id);
+  }
+  assert.ok(compared > 0);
 });
 
 // DS #0b, CVE-2026-22696, DS #1140: expired, revoked, wrongly signed and mismatched material is refused.

@@ -11,7 +11,6 @@ import { chromium, type BrowserContext, type Page } from "playwright-core";
 import { toHex } from "@dstack/bytes";
 import { collateralFromJson, trustAnchorFromPem } from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
-import { verifyQuote as verifyQuoteOnTheWeb } from "@dstack/attest/web";
 import { forge, goodScene, goodSgxScene } from "../../../tests/forge/forged-evidence.ts";
 import type { Forged, Scene } from "../../../tests/forge/forged-evidence.ts";
 import { skip as noVectors, vectorBytes, vectorJson, vectorText } from "./vectors.ts";
@@ -134,15 +133,4 @@ test("verifies the recorded quotes of real hardware in Chromium as in Node", { s
     if (await agrees(evidence, pair.id)) accepted++;
   }
   assert.ok(accepted >= 8);
-});
-
-// Where there is no browser, Node's own WebCrypto still runs the edge.
-test("verifies on WebCrypto in Node as on OpenSSL", async () => {
-  for (const edit of [() => undefined, (scene: Scene) => { scene.signers.qeIdentity = "stranger"; }, (scene: Scene) => { scene.signers.quote = "pck"; }]) {
-    const scene = goodScene();
-    edit(scene);
-    const { quote, collateral, rootPem, now } = forge(scene);
-    const options = { now, trustAnchor: trustAnchorFromPem(rootPem) };
-    assert.deepEqual(await verifyQuoteOnTheWeb(quote, collateralFromJson(collateral), options), verifyQuote(quote, collateralFromJson(collateral), options));
-  }
 });
