@@ -22,7 +22,7 @@ test("accepts an attestation whose every part fits, and says each", () => {
   const result = checkAttestation(attestationOf(whole), verified, { expectedReportData: data });
   assert.ok(result.ok, result.ok ? "" : result.reason);
   assert.deepEqual(result.checks.map(({ name, result: outcome }) => [name, outcome]), [
-    ["tee", "pass"], ["rtmr3-replay", "pass"], ["report-data", "pass"], ["event-log", "pass"], ["firmware-log", "not applicable"], ["boot-events", "pass"],
+    ["tee", "pass"], ["report-data", "pass"], ["rtmr3-replay", "pass"], ["event-log", "pass"], ["firmware-log", "not applicable"], ["boot-events", "pass"],
     ["app-identity", "pass"], ["mr-config-id", "not bound"], ["gpu-launch", "not applicable"],
   ]);
   assert.deepEqual(result.appInfo.keyProviderInfo, keys.payload);
@@ -35,6 +35,19 @@ test("a quote that did not verify stays refused whatever else holds", () => {
   assert.deepEqual(result.ok ? "" : result.reason, "quote-signature: no");
   const silent = checkAttestation(attestationOf(whole), { ok: false, checks: [], reason: "" });
   assert.equal(silent.ok ? "" : silent.reason, "attestation is not verified");
+});
+
+// DS #1267: a log of any length costs nothing before the signature holds.
+test("looks at no event where the quote does not hold or is of something else", () => {
+  const untouchable = new Proxy<readonly RuntimeEvent[]>([], { get: () => assert.fail("the events were read") });
+  const attestation = { ...attestationOf(whole), runtimeEvents: untouchable };
+  const events = ["rtmr3-replay", "event-log", "firmware-log", "boot-events", "app-identity", "mr-config-id", "gpu-launch"];
+  for (const [verdict, expectedReportData] of [[{ ok: false, checks: [], reason: "" }, undefined], [verified, reportData(new Uint8Array(64))]] as const) {
+    const { ok, checks } = checkAttestation(attestation, verdict, expectedReportData === undefined ? {} : { expectedReportData });
+    assert.equal(ok, false);
+    assert.deepEqual(checks.filter(({ result }) => result === "not applicable").map(({ name }) => name), events);
+    assert.match(checks.at(-1)?.reason ?? "", /^not looked at/);
+  }
 });
 
 test("fails with a stable code where a part does not fit", () => {
