@@ -108,8 +108,8 @@ async function judgeAll(open: readonly Mutant[], instrumented: Awaited<ReturnTyp
     let done = 0;
     await Promise.all(judges.map(async (judge) => {
       for (let mutant = queue.shift(); mutant !== undefined && !stop.signal.aborted && seconds(judgingSince) < Number(options.seconds); mutant = queue.shift()) {
-        const planned = planner.plan(mutant.id);
-        const result = planned === undefined ? { verdict: "not reached" as const } : await judge.judge(planned.job, planned.limitMs);
+        const job = planner.plan(mutant.id);
+        const result = job === undefined ? { verdict: "not reached" as const } : await judge.judge(job);
         store.add(mutant.key, { verdict: result.verdict, ...("by" in result && result.by !== undefined ? { by: result.by } : {}) });
         done += 1;
         if (done % 200 === 0) say(`${done} of ${open.length} in ${seconds(judgingSince)} s`);

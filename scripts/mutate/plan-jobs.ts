@@ -5,13 +5,8 @@ import type { Job, Survey } from "./protocol.ts";
 const HIT_FACTOR = 100;
 const HIT_FLOOR = 20_000;
 const TIME_FACTOR = 10;
-const TIME_FLOOR_MS = 5000;
+const TIME_FLOOR_MS = 30_000;
 const MAX_RELOAD_UNITS = 400;
-
-export interface Planned {
-  readonly job: Job;
-  readonly limitMs: number;
-}
 
 /** Says for each mutant which tests judge it. */
 export class JobPlanner {
@@ -38,25 +33,23 @@ export class JobPlanner {
   }
 
   /** @returns undefined for a mutant that no test reaches */
-  plan(mutant: string): Planned | undefined {
+  plan(mutant: string): Job | undefined {
     const units = this.#units.get(mutant) ?? [];
     const reload = this.#reload(mutant);
     if (units.length === 0 && reload === undefined) return undefined;
     const inPlace = units.map(({ id, ms, hits }) => ({ id, hitLimit: (hits[mutant] ?? 0) * HIT_FACTOR + HIT_FLOOR, limitMs: limitOf(ms) }));
-    const spentMs = units.reduce((sum, { ms }) => sum + ms, 0) + (reload?.ms ?? 0);
-    return { job: { mutant, inPlace, ...(reload === undefined ? {} : { reload: reload.job }) }, limitMs: limitOf(spentMs) + 10_000 };
+    return { mutant, inPlace, ...(reload === undefined ? {} : { reload }) };
   }
 
   /** Code that runs while modules load shows its mutants only in a fresh load. */
-  #reload(mutant: string): { readonly job: NonNullable<Job["reload"]>; readonly ms: number } | undefined {
+  #reload(mutant: string): Job["reload"] {
     const loaders = this.#loadedBy.get(mutant) ?? [];
     const atLoad = this.#survey.loading[mutant] !== undefined;
     if (!atLoad && loaders.length === 0) return undefined;
     const near = atLoad ? [...this.#unitsOfFile.get(this.#fileOf.get(mutant) ?? "") ?? []] : [];
     const units = [...near, ...this.#survey.units.filter(({ file }) => loaders.includes(file))].toSorted((a, b) => a.ms - b.ms).slice(0, MAX_RELOAD_UNITS);
     const unique = [...new Set(units)];
-    const ms = unique.reduce((sum, unit) => sum + unit.ms, 0);
-    return { job: { files: [...new Set(unique.map(({ file }) => file))], units: unique.map(({ id }) => id), limitMs: limitOf(Math.max(0, ...unique.map((unit) => unit.ms))) }, ms };
+    return { files: [...new Set(unique.map(({ file }) => file))], units: unique.map(({ id }) => id), limitMs: limitOf(Math.max(0, ...unique.map(({ ms }) => ms))) };
   }
 }
 

@@ -44,6 +44,8 @@ export interface JobResult {
 export type ToWorker = { readonly kind: "survey" } | { readonly kind: "job"; readonly job: Job };
 export type FromWorker =
   | { readonly kind: "ready" }
+  /** Before each test: silence longer than any test means an endless loop. */
+  | { readonly kind: "alive" }
   | { readonly kind: "surveyed"; readonly survey: Survey }
   | { readonly kind: "done"; readonly result: JobResult }
   | { readonly kind: "failed"; readonly text: string };

@@ -5,7 +5,8 @@ import { fileURLToPath } from "node:url";
 import type { FromWorker, Job, JobResult, Survey, ToWorker, WorkerStart } from "./protocol.ts";
 
 const WORKER = fileURLToPath(new URL("./worker.ts", import.meta.url));
-const LOAD_MS = 5 * 60_000;
+/** No test and no load takes that long, also where the machine is busy with other things. */
+const SILENCE_MS = 90_000;
 /** Each load of the tests stays in memory, so a worker is replaced after this many. */
 const MAX_RELOADS = 25;
 
@@ -20,23 +21,22 @@ export class JudgeProcess {
   }
 
   async survey(): Promise<Survey> {
-    const answer = await this.#ask({ kind: "survey" }, LOAD_MS);
+    const answer = await this.#ask({ kind: "survey" });
     if (answer?.kind !== "surveyed") throw new Error(`the tests could not be surveyed: ${answer === undefined ? "no answer" : JSON.stringify(answer)}`);
     return answer.survey;
   }
 
-  /** @param limitMs after which the worker counts as stuck in an endless loop */
-  async judge(job: Job, limitMs: number): Promise<JobResult> {
-    const first = await this.#judgeOnce(job, limitMs);
+  async judge(job: Job): Promise<JobResult> {
+    const first = await this.#judgeOnce(job);
     if (first.poisoned !== true) return first;
     this.stop();
-    const second = await this.#judgeOnce(job, limitMs);
+    const second = await this.#judgeOnce(job);
     if (second.poisoned === true) this.stop();
     return second;
   }
 
-  async #judgeOnce(job: Job, limitMs: number): Promise<JobResult> {
-    const answer = await this.#ask({ kind: "job", job }, limitMs);
+  async #judgeOnce(job: Job): Promise<JobResult> {
+    const answer = await this.#ask({ kind: "job", job });
     if (answer?.kind !== "done") {
       this.stop();
       return { verdict: answer === undefined ? "timeout" : "killed", by: answer?.kind === "failed" ? answer.text.slice(0, 200) : "no answer in time" };
@@ -52,9 +52,9 @@ export class JudgeProcess {
     this.#reloads = 0;
   }
 
-  async #ask(message: ToWorker, limitMs: number): Promise<FromWorker | undefined> {
+  async #ask(message: ToWorker): Promise<FromWorker | undefined> {
     const child = this.#child ?? await this.#spawn();
-    const answer = answerOf(child, limitMs);
+    const answer = answerOf(child);
     child.send(message);
     return await answer;
   }
@@ -63,7 +63,7 @@ export class JudgeProcess {
     const child = fork(WORKER, [JSON.stringify(this.#start)], { stdio: ["ignore", "ignore", "inherit", "ipc"], execArgv: ["--no-warnings"], serialization: "advanced" });
     if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
     this.#child = child;
-    const answer = await answerOf(child, LOAD_MS);
+    const answer = await answerOf(child);
     if (answer?.kind !== "ready") {
       this.stop();
       throw new Error(`a worker did not start: ${answer?.kind === "failed" ? answer.text : "no answer"}`);
@@ -72,13 +72,17 @@ export class JudgeProcess {
   }
 }
 
-/** The next message of a worker; undefined where it ends or stays silent too long. */
-function answerOf(child: ChildProcess, limitMs: number): Promise<FromWorker | undefined> {
+/** The next answer of a worker; undefined where it ends or stays silent too long. */
+function answerOf(child: ChildProcess): Promise<FromWorker | undefined> {
   const { promise, resolve } = Promise.withResolvers<FromWorker | undefined>();
-  const onMessage = (message: unknown): void => resolve(message as FromWorker);
   const onExit = (): void => resolve(undefined);
-  const timer = setTimeout(onExit, limitMs);
-  child.once("message", onMessage);
+  const timer = setTimeout(onExit, SILENCE_MS);
+  const onMessage = (message: unknown): void => {
+    const said = message as FromWorker;
+    if (said.kind === "alive") timer.refresh();
+    else resolve(said);
+  };
+  child.on("message", onMessage);
   child.once("exit", onExit);
   return promise.finally(() => {
     clearTimeout(timer);

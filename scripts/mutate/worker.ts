@@ -49,6 +49,7 @@ let units = new Map<string, Unit>();
 async function loadTests(files: readonly string[]): Promise<Map<string, Unit>> {
   const all = new Map<string, Unit>();
   for (const file of files) {
+    send({ kind: "alive" });
     switchboard.currentTestId = `load:${file}`;
     const url = pathToFileURL(join(start.root, file)).href;
     for (const unit of await collect(file, () => import(url))) all.set(unit.id, unit);
@@ -66,6 +67,7 @@ async function survey(): Promise<Survey> {
   const found: { id: string; file: string; ms: number; hits: Record<string, number> }[] = [];
   const broken: string[] = [];
   for (const unit of units.values()) {
+    send({ kind: "alive" });
     switchboard.currentTestId = unit.id;
     const begun = performance.now();
     try {
@@ -118,7 +120,7 @@ function withHidden({ reload }: Job, hidden: readonly string[]): Job["reload"] {
   };
 }
 
-const HIDDEN_LIMIT_MS = 30_000;
+const HIDDEN_LIMIT_MS = 60_000;
 const fileOf = (id: string): string => start.tests.find((test) => id === test || id.startsWith(`${test} >`)) ?? "";
 
 const RELOAD_HIT_LIMIT = 10_000_000;
@@ -146,6 +148,7 @@ async function judgeAfresh({ files, units: ids, limitMs }: NonNullable<Job["relo
 /** @returns undefined where the test passes */
 async function runUnit(unit: Unit | undefined, hitLimit: number, limitMs: number): Promise<JobResult | undefined> {
   if (unit === undefined) return undefined;
+  send({ kind: "alive" });
   switchboard.hitCount = 0;
   switchboard.hitLimit = hitLimit;
   const { promise: late, resolve } = Promise.withResolvers<"late">();

@@ -24,6 +24,7 @@ export const DIFFERENCES: readonly Difference[] = [
   { id: "pceid", why: "TCB info is of one PCEID as well as one FMSPC; they compare only the FMSPC", explains: stricter("platform-identity") },
   { id: "vendor", why: "only Intel's quoting enclave has a QE identity to compare with; they do not look at the vendor id", explains: stricter("quote-header") },
   { id: "qe-report-data", why: "the last 32 bytes of the QE's report data are zero in what Intel's enclave makes; they compare the first 32 only", explains: stricter("attestation-key") },
+  { id: "perfmon", why: "only SEPT_VE_DISABLE, PKS and KL are attributes that a guest of ours may have; they let bit 63 pass, which lets the TD use performance counters", explains: stricter("td-attributes") },
   { id: "module-identity", why: "the TDX module's signer, attributes and level are part of the TCB; they do not evaluate module identities", explains: stricter("tdx-module", "tcb-status") },
   { id: "module-level", why: "the level of the TDX module counts into status and advisories; they do not evaluate it", explains: bothAccept },
   {
