@@ -54,6 +54,7 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
   const methods = kms.KMS.method;
   const bodyLimit = (method: keyof KmsConfig["limits"]): { readonly bodyLimitBytes?: number } => (limits[method] === undefined ? {} : { bodyLimitBytes: limits[method] });
   const now = (): number => Math.floor(clock.now() / 1000);
+  let bootstrapInfoJson: JsonObject | undefined;
   const origin = (call: RpcCall) => ({ requestId: call.requestId, remoteAddress: call.remoteAddress });
   /** Told and recorded like every refusal: the one who is refused reads what decided. */
   const refuse = async (action: string, call: RpcCall, refused: { readonly reason: string; readonly rule: string; readonly field: string }): Promise<void> => {
@@ -137,7 +138,9 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
       },
       extendJson: (json): JsonObject => {
         const info = json["bootstrap_info"] as JsonObject | null;
-        return { ...json, bootstrap_info: info === null ? null : withLegacyEvidence(info), ...status.report() };
+        // It never changes, and anybody may ask for it.
+        bootstrapInfoJson ??= info === null ? undefined : withLegacyEvidence(info);
+        return { ...json, bootstrap_info: bootstrapInfoJson ?? null, ...status.report() };
       },
     }),
     route(methods.getTempCaCert, {

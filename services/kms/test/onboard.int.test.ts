@@ -1,19 +1,17 @@
 import assert from "node:assert/strict";
-import { createServer, type Server } from "node:https";
 import { readdir, readFile } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { equalBytes, parseHex, toHex } from "@dstack/bytes";
 import { appInfo, decodeAttestation, reportDataFor } from "@dstack/attest";
 import { generateP256, p256FromPem, pkcs8Pem, spkiDer, type P256Key } from "@dstack/keys";
 import { kms as proto } from "@dstack/proto";
-import { attestedTransport, createLeaf, createTempClientCertificate, parseCertificates, readDstackExtensions, USAGE } from "@dstack/ratls";
+import { attestedTransport, createTempClientCertificate, parseCertificates, readDstackExtensions, USAGE } from "@dstack/ratls";
 import { callRpc, errorChain } from "@dstack/rpc";
-import { createRootCa, createTempCa } from "../src/certificates/kms-certificates.ts";
 import { bootstrapReportData } from "../src/keys/bootstrap.ts";
 import { KmsError } from "../src/errors.ts";
 import { startKms, type Kms } from "../src/kms.ts";
+import { startFakeSource, type FakeSource, type Shown } from "./fake-source.ts";
 import { Harness } from "./harness.ts";
 import { startMockAgent, type MockAgent } from "./mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "./scripted-webhook.ts";
@@ -25,7 +23,7 @@ let sourceAgent: MockAgent;
 let ownAgent: MockAgent;
 let sourceAuth: ScriptedWebhook;
 let ownAuth: ScriptedWebhook;
-const fakes: Server[] = [];
+const fakes: FakeSource[] = [];
 
 before(async () => {
   harness = await Harness.create();
@@ -37,10 +35,7 @@ before(async () => {
   source = await harness.start({ ...ATTESTED, "core.auth_api.webhook.url": `"${sourceAuth.url}"` }, { DSTACK_AGENT_ADDRESS: sourceAgent.address });
 });
 after(async () => {
-  for (const fake of fakes) {
-    fake.closeAllConnections();
-    fake.close();
-  }
+  for (const fake of fakes) fake.close();
   for (const part of [sourceAgent, ownAgent, sourceAuth, ownAuth]) part?.close();
   await harness.close();
 });
@@ -260,46 +255,17 @@ test("root keys never leave a KMS with an insecure setting of the reference (#60
   }
 });
 
-interface Fake {
-  readonly key: P256Key;
-  readonly usage?: string;
-  /** The key that the evidence is for; `key` unless given. */
-  readonly evidenceFor?: P256Key;
-  readonly unattested?: boolean;
-  /** What the evidence measures; the image's own files unless given. */
-  readonly files?: Harness["image"]["files"];
+async function fakeSource(shown: readonly [Shown, ...Shown[]], handed?: P256Key): Promise<string> {
+  const fake = await startFakeSource(harness, shown, handed);
+  fakes.push(fake);
+  return fake.url;
 }
-
-/** A KMS of our own making; it shows these certificates in turn, one for each connection. */
-async function fakeSource(...shown: readonly [Fake, ...Fake[]]): Promise<string> {
-  const now = Math.floor(Date.now() / 1000);
-  const rootCa = createRootCa(generateP256(), now);
-  const tempCa = createTempCa(generateP256(), now);
-  const contextOf = ({ key, usage = USAGE.kmsRpc, evidenceFor = key, unattested = false, files = harness.image.files }: Fake) => {
-    const { attestation } = harness.guest({ files, reportData: reportDataFor("ratls-cert", spkiDer(evidenceFor)) });
-    const leaf = createLeaf({ commonName: "127.0.0.1", issuer: rootCa, publicPoint: key.publicPoint, altNames: ["127.0.0.1"], usage, now, ...(unattested ? {} : { attestation }) });
-    return { key: pkcs8Pem(key), cert: leaf.pem };
-  };
-  const left = [...shown];
-  const server = createServer(contextOf(left.shift()!), (request, response) => {
-    const next = left.shift();
-    if (next !== undefined) server.setSecureContext(contextOf(next));
-    request.resume();
-    response.end(JSON.stringify(request.url?.includes("GetTempCaCert")
-      ? { temp_ca_cert: tempCa.pem, temp_ca_key: pkcs8Pem(tempCa.key), ca_cert: rootCa.pem }
-      : { temp_ca_key: pkcs8Pem(tempCa.key), keys: [{ ca_key: pkcs8Pem(handed ?? rootCa.key), k256_key: "42".repeat(32) }] }));
-  });
-  fakes.push(server);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return `https://127.0.0.1:${(server.address() as AddressInfo).port}/prpc`;
-}
-let handed: P256Key | undefined;
 
 test("a source of another role, without evidence, or with evidence for another key is refused (DS #1255)", async () => {
   const key = generateP256();
-  assert.match(await refusalOf(await fakeSource({ key, usage: USAGE.appCustom })), /^Failed to onboard: .*Invalid server cert usage: app:custom \(expected kms:rpc\)/);
-  assert.match(await refusalOf(await fakeSource({ key, unattested: true })), /^Failed to onboard: .*carries no evidence/);
-  assert.match(await refusalOf(await fakeSource({ key, evidenceFor: generateP256() })), /^Failed to onboard: .*report data mismatch/);
+  assert.match(await refusalOf(await fakeSource([{ key, usage: USAGE.appCustom }])), /^Failed to onboard: .*Invalid server cert usage: app:custom \(expected kms:rpc\)/);
+  assert.match(await refusalOf(await fakeSource([{ key, unattested: true }])), /^Failed to onboard: .*carries no evidence/);
+  assert.match(await refusalOf(await fakeSource([{ key, evidenceFor: generateP256() }])), /^Failed to onboard: .*report data mismatch/);
   for (const url of ["http://127.0.0.1:1", "https://user@127.0.0.1:1", "", "file:///etc"]) assert.match(await refusalOf(url), /source_url: expected https/);
 });
 
@@ -307,10 +273,8 @@ test("the keys come from the very key that was authorized, and belong to the roo
   const { attestation } = harness.guest();
   ownAuth.kms.add(toHex(appInfo({ attestation }).mrAggregated));
   const key = generateP256();
-  assert.match(await refusalOf(await fakeSource({ key }, { key: generateP256() })), /^Failed to onboard: .*presented another key than the one that was authorized/);
-  handed = generateP256();
-  assert.match(await refusalOf(await fakeSource({ key })), /^Failed to onboard: Invalid keys: the root key does not belong/);
-  handed = undefined;
+  assert.match(await refusalOf(await fakeSource([{ key }, { key: generateP256() }])), /^Failed to onboard: .*presented another key than the one that was authorized/);
+  assert.match(await refusalOf(await fakeSource([{ key }], generateP256())), /^Failed to onboard: Invalid keys: the root key does not belong/);
 });
 
 test("neither side takes the auth server's word for an image that does not measure to the evidence", async () => {
@@ -318,7 +282,7 @@ test("neither side takes the auth server's word for an image that does not measu
   const { attestation, key, vmConfig } = harness.guest({ files });
   const swapped = toHex(appInfo({ attestation }).mrAggregated);
   ownAuth.kms.add(swapped);
-  assert.match(await refusalOf(await fakeSource({ key: generateP256(), files })), /^Failed to onboard: Source KMS is not allowed for onboarding: Failed to verify os image hash: .*RTMR2 does not match/);
+  assert.match(await refusalOf(await fakeSource([{ key: generateP256(), files }])), /^Failed to onboard: Source KMS is not allowed for onboarding: Failed to verify os image hash: .*RTMR2 does not match/);
 
   sourceAuth.kms.add(swapped);
   const { tempCa } = await harness.tempCa();
@@ -328,4 +292,16 @@ test("neither side takes the auth server's word for an image that does not measu
     identity: { certificatePem: certificate.pem, keyPem: pkcs8Pem(key) },
   });
   await assert.rejects(callRpc(transport, proto.KMS.method.getKmsKey, { vmConfig }), /Failed to verify os image hash: .*RTMR2 does not match/);
+});
+
+test("of a source that names no OS image, ours is assumed, its measurement decides, and the log says so (DS #1313)", async () => {
+  const { attestation } = harness.guest();
+  const measurement = toHex(appInfo({ attestation }).mrAggregated);
+  ownAuth.kms.delete(measurement);
+  const key = generateP256();
+  assert.match(await refusalOf(await fakeSource([{ key, legacy: true }])), /Source KMS is not allowed for onboarding: boot denied/);
+  assert.deepEqual([ownAuth.lastKms["osImageHash"], ownAuth.lastKms["mrAggregated"]], [harness.image.hash, measurement]);
+  ownAuth.kms.add(measurement);
+  assert.match(await refusalOf(await fakeSource([{ key, legacy: true }], generateP256())), /Invalid keys/);
+  assert.match(harness.sink.text, /names no OS image/);
 });

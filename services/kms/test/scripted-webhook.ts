@@ -10,6 +10,8 @@ export interface ScriptedWebhook {
   apps: boolean;
   /** Paths that were asked, in order. */
   readonly asked: string[];
+  /** What was said of the KMS that was asked about last. */
+  lastKms: Readonly<Record<string, unknown>>;
   close(): void;
 }
 
@@ -20,7 +22,8 @@ export async function startScriptedWebhook(...kms: readonly string[]): Promise<S
     request.on("end", () => {
       hook.asked.push(request.url ?? "");
       if (request.method === "GET") return response.end(JSON.stringify({ status: "ok", kmsContractAddr: "0xabc", gatewayAppId: "gw", chainId: 7, appImplementation: "0xdef", ethRpcUrl: "https://chain.example" }));
-      const isAllowed = request.url === "/bootAuth/kms" ? hook.kms.has((JSON.parse(body) as { mrAggregated: string }).mrAggregated) : hook.apps;
+      if (request.url === "/bootAuth/kms") hook.lastKms = JSON.parse(body) as Record<string, unknown>;
+      const isAllowed = request.url === "/bootAuth/kms" ? hook.kms.has(String(hook.lastKms["mrAggregated"])) : hook.apps;
       return response.end(JSON.stringify({ isAllowed, reason: isAllowed ? "" : "not on the list", gatewayAppId: "9a".repeat(20) }));
     });
   });
@@ -30,6 +33,7 @@ export async function startScriptedWebhook(...kms: readonly string[]): Promise<S
     kms: new Set(kms),
     apps: true,
     asked: [],
+    lastKms: {},
     close: () => {
       server.closeAllConnections();
       server.close();
