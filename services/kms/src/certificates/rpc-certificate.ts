@@ -34,10 +34,9 @@ export async function firstAttestedCertificate(options: AttestedCertificateOptio
 /** Renews the evidence while the listener serves; one that cannot be renewed stays. Returns how to stop. */
 export function refreshAttestedCertificate(server: Pick<HttpServer, "setSecureContext">, options: AttestedCertificateOptions): () => void {
   const timer = setInterval(() => {
-    issueAttestedCertificate(options).then(
-      (cert) => server.setSecureContext({ key: options.keys.rpcKeyPem, cert }),
-      (error: unknown) => options.log.warn({ error: errorChain(error) }, "the RPC certificate keeps its older evidence"),
-    );
+    issueAttestedCertificate(options)
+      .then((cert) => server.setSecureContext({ key: options.keys.rpcKeyPem, cert }))
+      .catch((error: unknown) => options.log.warn({ error: errorChain(error) }, "the RPC certificate keeps its older evidence"));
   }, REFRESH_MS);
   timer.unref();
   return () => clearInterval(timer);
