@@ -50,6 +50,7 @@ test("prints every field of what it recognised", () => {
   const certificate = fieldsOf(utf8(leaf.pem + ca.pem));
   assert.deepEqual([certificate["usage"], certificate["not_before"]], ["app:custom", "1975-01-01T00:00:00Z"]);
   assert.deepEqual((certificate["attestation"] as Fields)["report_data"], "07".repeat(64));
+  assert.match(String((certificate["attestation"] as Fields)["quote_refused"]), /^quote: /);
   const lines = fieldLines(certificate);
   assert.ok(lines.includes("subject: a\\x85leaf"), "control characters are shown, not obeyed");
   assert.ok(lines.includes("issuers: 1"));
@@ -117,6 +118,8 @@ test("decodes every recorded quote, and names platforms that are not supported",
     assert.equal((fields["certification"] as Fields)["kind"], "PCK certificate chain");
   }
   assert.equal(fieldsOf(vector("quotes/tdx-v4-uptodate.bin"))["trailing_bytes"], 70);
+  const nested = fieldsOf(vector("simulator/attestation.bin"))["quote_fields"] as { body: Fields };
+  assert.match(String(nested.body["rtmr3"]), /^f28a1490ee92/);
   for (const [path, platform] of [["snp/sev-snp-attestation.json", "AMD SEV-SNP"], ["nitro/nitro_attestation.bin", "AWS Nitro Enclave"], ["gpu/gpu_attestation_h100.json", "NVIDIA GPU"]] as const) {
     assert.throws(() => readEvidence(vector(path)), (error: Error & { code?: string }) => error.code === "platform-unsupported" && error.message.startsWith(`not supported: ${platform}`));
   }

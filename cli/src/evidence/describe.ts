@@ -1,5 +1,5 @@
 import {
-  commonName, entryToJson, parseCertificateChain, readPckExtension, type AppInfoRecord, type Attestation, type Certificate, type EnclaveReport, type Quote,
+  commonName, entryToJson, parseCertificateChain, parseQuote, readPckExtension, type AppInfoRecord, type Attestation, type Certificate, type EnclaveReport, type Quote,
   type TdReport,
 } from "@dstack/attest";
 import { readU32LE, toHex, utf8Decode } from "@dstack/bytes";
@@ -112,12 +112,24 @@ function attestationFields(attestation: Attestation): Fields {
   return {
     platform: "dstack-tdx",
     quote: toHex(quote),
+    ...readableQuote(quote),
     event_log: eventLog.map((entry) => entryToJson(entry) as Fields),
     runtime_events: attestation.runtimeEvents.map(({ event, payload, version }) => ({ event, payload: toHex(payload), version: version ?? 1 })),
     report_data: toHex(attestation.reportData),
     config: attestation.config,
     ...(attestation.reportDataPayload === undefined ? {} : { report_data_payload: attestation.reportDataPayload }),
   };
+}
+
+/** The quote's own fields, where it is one: certificates and requests may carry anything there. */
+function readableQuote(bytes: Uint8Array): Fields {
+  try {
+    const quote = parseQuote(bytes);
+    return { quote_fields: { ...quoteFields(quote), trailing_bytes: trailingBytes(quote, bytes) } };
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    return { quote_fields: null, quote_refused: refusalOf(error).reason };
+  }
 }
 
 function certificateFields({ certificate, usage, appId, appInfo, attestation }: DstackExtensions): Fields {
