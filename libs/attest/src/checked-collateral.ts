@@ -13,7 +13,7 @@ import { fail, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
 import type { QuoteCollateral } from "./collateral.ts";
 import { reading } from "./errors.ts";
-import { atTime, decide, good, isoTime, judge, signaturesOf } from "./judgement.ts";
+import { atTime, decide, holdingOnes, isoTime, judge, signaturesOf } from "./judgement.ts";
 import type { Judgement, Period, SignatureToCheck } from "./judgement.ts";
 import type { PckChain } from "./pck-chain.ts";
 import { parseQeIdentity, parseTcbInfo } from "./tcb-info.ts";
@@ -60,6 +60,8 @@ export class CheckedCollateral implements QuoteCollateral {
   readonly trustAnchor: TrustAnchor;
   readonly documents: CollateralDocuments;
   readonly judgements: readonly Judgement[];
+  /** Unix seconds: the earliest end of a document or certificate in it. */
+  readonly expiresAt: number;
   /** Certificates of the collateral's own chains, and the signatures that were found to hold. */
   readonly pool: CertificatePool;
   readonly holding: ReadonlySet<SignatureToCheck>;
@@ -80,13 +82,9 @@ export class CheckedCollateral implements QuoteCollateral {
     this.trustAnchor = trustAnchor;
     this.documents = documents;
     this.judgements = judgements.map((judgement) => decide(judgement, holding));
+    this.expiresAt = Math.min(...judgements.flatMap(({ periods }) => periods.map(({ until }) => until)));
     this.pool = pool;
     this.holding = holding;
-  }
-
-  /** Unix seconds: the earliest end of a document or certificate in it. */
-  get expiresAt(): number {
-    return Math.min(...this.judgements.flatMap(({ periods }) => periods.map(({ until }) => until)));
   }
 
   /** The checks that need no quote, at a time in Unix seconds. */
@@ -156,7 +154,7 @@ function planReadable(collateral: QuoteCollateral, trustAnchor: TrustAnchor): Co
 
 /** The second half; `holds` says of each of the plan's signatures, in order, whether it is good. */
 export function concludeCollateral(plan: CollateralPlan, holds: readonly boolean[]): CheckedCollateral {
-  return new CheckedCollateral(plan, good(plan.signatures, holds));
+  return new CheckedCollateral(plan, holdingOnes(plan.signatures, holds));
 }
 
 function periodsOfDocuments({ rootCrl, pckCrl, tcbInfo, qeIdentity }: CollateralDocuments): Period[] {

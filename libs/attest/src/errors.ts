@@ -29,7 +29,8 @@ export type AttestErrorCode =
   | "collateral-malformed"
   | "collateral-unavailable"
   | "collateral-rejected"
-  | "policy-malformed";
+  | "policy-malformed"
+  | "webcrypto-unavailable";
 
 /** Why a check of well-formed evidence failed. */
 export type FailureCode =

@@ -49,7 +49,7 @@ export function judge(name: string, check: (signatures: SignatureToCheck[]) => O
 export const signaturesOf = (judgements: readonly Judgement[]): SignatureToCheck[] => [...new Set(judgements.flatMap(({ signatures }) => signatures))];
 
 /** Those of `signatures` that hold by the word of `holds`, which goes along them; one that is missing there does not. */
-export const good = (signatures: readonly SignatureToCheck[], holds: readonly boolean[]): ReadonlySet<SignatureToCheck> =>
+export const holdingOnes = (signatures: readonly SignatureToCheck[], holds: readonly boolean[]): ReadonlySet<SignatureToCheck> =>
   new Set(signatures.filter((_, index) => holds[index] === true));
 
 /** The judgement with its signatures decided. */

@@ -7,7 +7,7 @@ import { sha256 } from "@noble/hashes/sha2.js";
 import type { CheckedCollateral } from "./checked-collateral.ts";
 import { fail, firstFailure, guarded, notApplicable, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
-import { atTime, decide, good, judge, signaturesOf } from "./judgement.ts";
+import { atTime, decide, holdingOnes, judge, signaturesOf } from "./judgement.ts";
 import type { Judgement, SignatureToCheck } from "./judgement.ts";
 import { judgePckChain, pckPemOf } from "./pck-chain.ts";
 import type { PckChain } from "./pck-chain.ts";
@@ -114,7 +114,7 @@ export function planQuote(quote: Quote, collateral: CheckedCollateral, options: 
 /** The verification that a plan comes to. `holds` says of each signature, in order, whether it is good. */
 export function concludeQuote(plan: QuotePlan, holds: readonly boolean[]): QuoteVerification {
   const { claims, options, newPckChain } = plan;
-  const holding = good(plan.signatures, holds);
+  const holding = holdingOnes(plan.signatures, holds);
   const decided = plan.judgements.map((judgement) => decide(judgement, holding));
   const chain = decided.find(({ name }) => name === "pck-chain");
   if (newPckChain !== undefined && chain !== undefined) {

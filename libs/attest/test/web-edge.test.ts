@@ -44,3 +44,15 @@ test("a key that is no point of the curve holds nothing, and neither does a sign
   assert.equal(await web.signatureHolds(plan), false);
   assert.equal(node.signatureHolds(plan), false);
 });
+
+test("says that WebCrypto needs a secure context where there is none", async () => {
+  const { quote, collateral, rootPem, now } = forged();
+  const given = Object.getOwnPropertyDescriptor(globalThis, "crypto") ?? {};
+  Object.defineProperty(globalThis, "crypto", { value: {}, configurable: true });
+  try {
+    const pending = web.verifyQuote(quote, collateralFromJson(collateral), { now, trustAnchor: trustAnchorFromPem(rootPem) });
+    await assert.rejects(pending, (error) => error instanceof AttestError && error.code === "webcrypto-unavailable");
+  } finally {
+    Object.defineProperty(globalThis, "crypto", given);
+  }
+});

@@ -3,6 +3,7 @@ import type { CheckedCollateral } from "../checked-collateral.ts";
 import { guarded } from "../checks.ts";
 import type { Outcome } from "../checks.ts";
 import type { QuoteCollateral } from "../collateral.ts";
+import { AttestError } from "../errors.ts";
 import type { SignatureToCheck } from "../judgement.ts";
 import { concludeQuote, planQuote, readQuote, refuseCollateral } from "../quote-plan.ts";
 import type { QuoteVerification, VerifyOptions } from "../quote-plan.ts";
@@ -28,9 +29,13 @@ export async function checkCollateral(collateral: QuoteCollateral, trustAnchor: 
   return concludeCollateral(plan, await Promise.all(plan.signatures.map(signatureHolds)));
 }
 
-/** ECDSA P-256 over SHA-256, raw r and s. A key that is no point of the curve holds nothing. */
+/**
+ * ECDSA P-256 over SHA-256, raw r and s. A key that is no point of the curve holds nothing.
+ * @throws AttestError `webcrypto-unavailable` outside a secure context
+ */
 export async function signatureHolds({ publicKey, message, signature }: SignatureToCheck): Promise<boolean> {
-  const { subtle } = globalThis.crypto;
+  const subtle: SubtleCrypto | undefined = globalThis.crypto.subtle;
+  if (subtle === undefined) throw new AttestError("webcrypto-unavailable", "WebCrypto is missing: expected a secure context (https or localhost)");
   const key = await subtle.importKey("raw", publicKey.slice(), { name: "ECDSA", namedCurve: "P-256" }, false, ["verify"]).catch(() => undefined);
   return key !== undefined && subtle.verify({ name: "ECDSA", hash: "SHA-256" }, key, signature.slice(), message.slice());
 }
