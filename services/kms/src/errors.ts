@@ -15,6 +15,7 @@ export type KmsErrorCode =
   | "measurement-mismatch"
   | "backup-refused"
   | "restore-refused"
+  | "overloaded"
   | "not-development"
   | "stopped"
   | "usage";

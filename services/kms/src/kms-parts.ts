@@ -10,6 +10,7 @@ import type { ImageCaches } from "./image/clear-image-cache.ts";
 import { noImageVerification, osImageVerifier } from "./image/os-image-verifier.ts";
 import { devAuthApi, webhookAuthApi, type AuthApi } from "./release/auth-api.ts";
 import type { EvidenceRule } from "./release/caller.ts";
+import { pacer } from "./release/pacer.ts";
 import { guestAgent } from "./self/guest-agent.ts";
 import { SelfAttestation } from "./self/self-attestation.ts";
 import { noSelfAuthorization, selfAuthorization, type SelfAuthorization } from "./self/self-authorization.ts";
@@ -38,7 +39,7 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
   const auth = config.auth.kind === "dev" ? devAuthApi(config.auth.gatewayAppId) : await webhookOf(config.auth, options);
   const root = config.tdxRootPath === undefined ? (trustAnchor ?? intelTrustAnchor()) : trustAnchorFromPem(await readConfigured(config.tdxRootPath, "core.attestation.root_ca.tdx"));
   const onProblem = (problem: Error): void => log.warn({ error: errorChain(problem) }, "collateral could not be renewed");
-  const evidence = { collateral: new CollateralFetcher({ endpoints: [config.pccsUrl], trustAnchor: root, clock, onProblem }), trustAnchor: root, clock };
+  const evidence = { collateral: new CollateralFetcher({ endpoints: [config.pccsUrl], trustAnchor: root, clock, onProblem }), trustAnchor: root, clock, pace: pacer() };
   const images = new ImageStore({ ...config.image, timeoutMs: config.image.downloadTimeoutMs, log });
   const self = new SelfAttestation({ agent: guestAgent(config.selfAttestation.agentAddress), evidence });
   return {

@@ -19,10 +19,13 @@ export interface EvidenceRule {
   readonly collateral: CollateralSource;
   readonly trustAnchor: TrustAnchor;
   readonly clock: { now(): number };
+  /** A turn for the work; see `pacer`. */
+  readonly pace: () => Promise<void>;
 }
 
 /** Verifies evidence now; an expected outcome either way. */
-export function verifyEvidence(rule: EvidenceRule, attestation: Attestation, expected: ReportData, signal: AbortSignal): Promise<AttestationVerification> {
+export async function verifyEvidence(rule: EvidenceRule, attestation: Attestation, expected: ReportData, signal: AbortSignal): Promise<AttestationVerification> {
+  await rule.pace();
   return verifyAttestation(attestation, {
     collateralSource: rule.collateral,
     trustAnchor: rule.trustAnchor,

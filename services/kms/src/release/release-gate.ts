@@ -8,6 +8,7 @@ import type { OsImageVerifier } from "../image/os-image-verifier.ts";
 import type { AuthApi } from "./auth-api.ts";
 import { bootInfoJson, type VerifiedEvidence } from "./boot-info.ts";
 import { RefusalRecord, type RefusalEntry } from "./refusal-record.ts";
+import { Turnstile } from "./turnstile.ts";
 
 export interface ReleaseRequest {
   /** `kms-key` hands the roots to another KMS, which the auth server is asked about as such. */
@@ -40,6 +41,9 @@ export interface ReleaseGateOptions {
 
 const MAX_VM_CONFIG_CHARS = 256 * 1024;
 const MAX_REASON_CHARS = 4_000;
+/** Questions to the auth server under way, and callers that wait to have theirs asked. */
+const MAX_ASKING = 32;
+const MAX_WAITING = 10_000;
 
 /**
  * The one way to keys: verified evidence, then the auth server, then the image's measurements,
@@ -49,6 +53,7 @@ const MAX_REASON_CHARS = 4_000;
 export class ReleaseGate {
   readonly #options: ReleaseGateOptions;
   readonly #refusals: RefusalRecord;
+  readonly #asking = new Turnstile({ places: MAX_ASKING, maxWaiting: MAX_WAITING });
 
   constructor(options: ReleaseGateOptions) {
     this.#options = options;
@@ -57,7 +62,7 @@ export class ReleaseGate {
 
   /**
    * Decides, and has the decision on disk before it returns.
-   * @throws KmsError `auth-unreachable`, `auth-answer-invalid`, `image-unavailable` where nothing
+   * @throws KmsError `auth-unreachable`, `auth-answer-invalid`, `overloaded`, `image-unavailable` where nothing
    *   could be decided, `audit-unwritable` where the decision could not be recorded
    */
   async decide(request: ReleaseRequest): Promise<ReleaseDecision> {
@@ -80,7 +85,7 @@ export class ReleaseGate {
     if (identified.kind === "refused") return this.#refuse(request, undefined, identified);
     const { info, vmConfig } = identified;
 
-    const decision = await auth.bootAuth(request.action === "kms-key" ? "kms" : "app", bootInfoJson(verified, info), request.signal);
+    const decision = await this.#asking.through(() => auth.bootAuth(request.action === "kms-key" ? "kms" : "app", bootInfoJson(verified, info), request.signal), request.signal);
     if (decision.kind === "denied") {
       const { reason, rule = "auth api", field = "isAllowed" } = decision;
       return this.#refuse(request, info, refusal(`Boot denied: ${reason}`, rule, field));
