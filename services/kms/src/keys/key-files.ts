@@ -38,5 +38,8 @@ export async function keyFolderState(folder: string): Promise<KeyFolderState> {
 /** @throws KmsError `not-bootstrapped` while the set of keys is not whole */
 export async function requireKeys(folder: string): Promise<void> {
   const { kind } = await keyFolderState(folder);
-  if (kind !== "complete") throw new KmsError("not-bootstrapped", "there are no keys yet: bootstrap this KMS, or onboard it from another one, before you finish");
+  if (kind === "complete") return;
+  throw new KmsError("not-bootstrapped", kind === "empty"
+    ? "there are no keys yet: bootstrap this KMS, or onboard it from another one, before you finish"
+    : "the keys are not all in place: start this KMS again, which completes an installation that was interrupted");
 }
