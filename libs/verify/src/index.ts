@@ -6,6 +6,8 @@ export type { Evidence } from "./evidence.ts";
 export { verifyOsImage } from "./os-image.ts";
 export type { FoundImage, OsImageInput, OsImageMethod, OsImageSource, OsImageVerdict } from "./os-image.ts";
 export { downloadedImages, firstOf, imageIn, imagesBelow } from "./image-sources.ts";
+export { KnownMeasurements } from "./known-measurements.ts";
+export type { KnownMeasurement } from "./known-measurements.ts";
 export { judgeChecks } from "./verdict.ts";
 export type { Verdict } from "./verdict.ts";
 export { EVIDENCE_REQUIRED, verifyEvidence } from "./verify-evidence.ts";

@@ -7,6 +7,7 @@ import {
   acpiTables, checkVm, compareMeasurements, machineOf, MeasureError, measureLite, parseVmConfig,
   type LoggedEvent, type MeasurementMaterial, type Registers, type RegisterDifference, type VmConfig, type VmFiles, type VmMeasurement,
 } from "@dstack/measure";
+import type { KnownMeasurements } from "./known-measurements.ts";
 
 /** Where the verifier has images from. */
 export interface OsImageSource {
@@ -29,6 +30,8 @@ export interface OsImageInput {
   /** JSON text. */
   readonly vmConfig: string;
   readonly images: OsImageSource;
+  /** Spares callers who judge many VMs of one kind to measure the image each time. */
+  readonly known?: KnownMeasurements | undefined;
 }
 
 /** `document`: from the image's own measurement document; `lite`: the same, the ACPI tables taken on trust from the log. */
@@ -65,11 +68,16 @@ export async function verifyOsImage(input: OsImageInput): Promise<OsImageVerdict
     if (hash === undefined) return undecided({ name: "os-image", ...fail("vm_config names no OS image (os_image_hash)") }, { config });
     const got = registersOf(input.report);
     if (config.attestationVariant === "lite") return verdict(compareLite(config, got, input.eventLog), config, hash);
+    const known = input.known?.get(input.vmConfig);
+    // Where a register differs the image is measured again, for the reason to be right.
+    if (known !== undefined && compareMeasurements(known.expected, got).length === 0) return verdict({ method: "image", differences: [], ...known }, config, hash);
     const image = await input.images.find(hash);
     switch (image.kind) {
       case "files": {
-        const { expected, differences } = checkVm(image.files, config, got, input.eventLog);
-        return verdict({ method: "image", expected, differences, metadata: image.metadata }, config, hash);
+        const { files, metadata } = image;
+        const { expected, differences } = checkVm(files, config, got, input.eventLog);
+        if (differences.length === 0) input.known?.keep(input.vmConfig, { expected, metadata });
+        return verdict({ method: "image", expected, differences, metadata }, config, hash);
       }
       case "document": {
         const expected = measureLite({ ...config, tdxMeasurement: image.material }, acpiLog(config));

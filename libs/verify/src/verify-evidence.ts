@@ -1,10 +1,12 @@
 import { notBound, type Check } from "@dstack/attest";
 import { verifyAttestation, type AttestationVerification, type VerifyAttestationOptions } from "@dstack/attest/node";
 import type { Evidence } from "./evidence.ts";
+import type { KnownMeasurements } from "./known-measurements.ts";
 import { verifyOsImage, type OsImageSource, type OsImageVerdict } from "./os-image.ts";
 
 export interface VerifyEvidenceOptions extends Omit<VerifyAttestationOptions, "vmConfig"> {
   readonly images: OsImageSource;
+  readonly known?: KnownMeasurements;
 }
 
 export interface EvidenceVerification {
@@ -22,11 +24,11 @@ export const EVIDENCE_REQUIRED: readonly string[] = [
 
 /** Verifies evidence in full: quote, events, identity, and the OS image behind its registers. */
 export async function verifyEvidence(evidence: Evidence, options: VerifyEvidenceOptions): Promise<EvidenceVerification> {
-  const { images, ...rest } = options;
+  const { images, known, ...rest } = options;
   const attestation = await verifyAttestation(evidence.attestation, { ...rest, vmConfig: evidence.vmConfig });
   if (!attestation.ok) {
     return { checks: [...attestation.checks, { name: "os-image", ...notBound("not compared: the quote itself is not verified") }], attestation, osImage: undefined };
   }
-  const osImage = await verifyOsImage({ report: attestation.report, eventLog: evidence.attestation.platform.eventLog, vmConfig: evidence.vmConfig, images });
+  const osImage = await verifyOsImage({ report: attestation.report, eventLog: evidence.attestation.platform.eventLog, vmConfig: evidence.vmConfig, images, known });
   return { checks: [...attestation.checks, ...osImage.checks], attestation, osImage };
 }

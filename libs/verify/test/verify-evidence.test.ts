@@ -9,7 +9,7 @@ import { AttestError, parseQuote, tdReportOf, trustAnchorFromPem, type EventLogE
 import { fixedCollateral } from "@dstack/attest/node";
 import { acpiTables, encodeVmConfig, machineOf, measureLite, tdxMeasurementCbor } from "@dstack/measure";
 import {
-  EVIDENCE_REQUIRED, evidenceFromJson, firstOf, imageIn, imagesBelow, judgeChecks, verifyEvidence, verifyOsImage,
+  EVIDENCE_REQUIRED, evidenceFromJson, firstOf, imageIn, imagesBelow, judgeChecks, KnownMeasurements, verifyEvidence, verifyOsImage,
   type EvidenceVerification, type OsImageSource, type OsImageVerdict, type VerifyEvidenceOptions,
 } from "@dstack/verify";
 import { vmConfig } from "../../measure/test/fixtures.ts";
@@ -71,6 +71,21 @@ for (const [what, register, name] of [["firmware", 0, "firmware"], ["hardware", 
     assert.equal(result.osImage?.ok, false);
   });
 }
+
+test("what was measured once is compared, not measured again, and never vouches for other registers", async () => {
+  const known = new KnownMeasurements();
+  let asked = 0;
+  const images: OsImageSource = { find: (hash) => (asked++, imagesBelow(folder).find(hash)) };
+  const other = hash48(new Uint8Array(48).fill(9));
+  assert.equal(verdictOf(await verify({}, { images, known })), "verified");
+  assert.equal(verdictOf(await verify({}, { images, known })), "verified");
+  assert.equal(asked, 1);
+  assert.equal(verdictOf(await verify({ td: (td) => ({ ...td, mrTd: other }) }, { images, known })), "failed");
+  assert.equal(asked, 2);
+  assert.equal(verdictOf(await verify({ vmConfig: { cpu_count: 3 } }, { images: nowhere, known })), "incomplete", "another configuration was never measured");
+  for (let i = 0; i < 64; i++) known.keep(`other ${i}`, known.get("other 0") ?? { expected: {} as never, metadata: {} as never });
+  assert.equal(verdictOf(await verify({}, { images: nowhere, known })), "incomplete", "the oldest went out");
+});
 
 test("a swapped image folder is named, and never measured", async () => {
   const copy = join(folder, "copy/dstack-sim-0.6.0");

@@ -7,8 +7,8 @@ import { gate } from "./gate.ts";
 import type { VerificationResponse } from "./verification-response.ts";
 import type { Verifier } from "./verifier.ts";
 
-/** Some thirty times the evidence of a long-lived app; a log of 10,000 events fits. */
-export const MAX_REQUEST_BYTES = 8 * 1024 * 1024;
+/** Some thirty times the evidence of an ordinary app; a log of 10,000 events fits. With 128 connections this bounds memory. */
+export const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
 /** One verification is mostly one thread's work, and images take memory while they are measured. */
 const LIMITS = { running: 4, waiting: 64 };
 
@@ -49,7 +49,8 @@ async function readRequest({ request, response }: HttpExchange): Promise<Readonl
     value = JSON.parse(utf8Decode(await readBody(request, MAX_REQUEST_BYTES), "request"));
   } catch (error) {
     if (error instanceof RpcError) return refuse(413, `request: more than ${MAX_REQUEST_BYTES} bytes`);
-    if (request.errored !== null) throw error;
+    // Nobody is left to answer.
+    if (request.errored !== null) return undefined;
     return refuse(400, "request: expected JSON text");
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) return refuse(422, "request: expected a JSON object with quote, event_log and vm_config, or attestation");

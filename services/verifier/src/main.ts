@@ -49,7 +49,7 @@ async function main(logger: Logger): Promise<number> {
   const verifier = await createVerifier(config, logger);
   if (options.verify !== undefined) return print(await verifyFile(verifier, options.verify));
   if (options["verify-cert"] !== undefined) return print(await verifyCertificateFile(verifier, options["verify-cert"]));
-  const server = await startHttpServer({ listen: config.listen, routes: httpRoutes(verifier, logger), headers: { "x-app-version": `v${VERSION}` }, requestTimeoutMs: 30_000, maxConnections: 256, log: logger });
+  const server = await startHttpServer({ listen: config.listen, routes: httpRoutes(verifier, logger), headers: { "x-app-version": `v${VERSION}` }, requestTimeoutMs: 30_000, maxConnections: 128, log: logger });
   logger.info({ address: server.address, pccs: config.pccsUrl, root: config.tdxRootPath ?? "Intel" }, "listening");
   const stop = (signal: string): void => {
     logger.info({ signal }, "stopping");

@@ -4,7 +4,7 @@ import type { AttestationVerification, CollateralSource } from "@dstack/attest/n
 import type { Logger } from "@dstack/log";
 import { acpiTables, machineOf } from "@dstack/measure";
 import { errorChain } from "@dstack/rpc";
-import { evidenceFromJson, evidenceRefusal, verifyEvidence, type Evidence, type EvidenceVerification, type OsImageSource, type OsImageVerdict, type VerifyEvidenceOptions } from "@dstack/verify";
+import { evidenceFromJson, evidenceRefusal, KnownMeasurements, verifyEvidence, type Evidence, type EvidenceVerification, type OsImageSource, type OsImageVerdict, type VerifyEvidenceOptions } from "@dstack/verify";
 import { registerDebug } from "./register-debug.ts";
 import { refusal, type AppInfoJson, type VerificationDetails, type VerificationResponse } from "./verification-response.ts";
 
@@ -24,6 +24,7 @@ const EVENT_LOG_CHECKS: ReadonlySet<string> = new Set(["event-log", "boot-events
 /** Verifies what is posted to it, one request at a time; never throws for what a request says. */
 export class Verifier {
   readonly #options: VerifierOptions;
+  readonly #known = new KnownMeasurements();
 
   constructor(options: VerifierOptions) {
     this.#options = options;
@@ -47,7 +48,7 @@ export class Verifier {
     const { collateralSource, trustAnchor, images, clock, log } = this.#options;
     const { debug = false, ...rest } = options;
     try {
-      const verified = await verifyEvidence(evidence, { collateralSource, trustAnchor, images, now: Math.floor(clock.now() / 1000), ...rest });
+      const verified = await verifyEvidence(evidence, { collateralSource, trustAnchor, images, known: this.#known, now: Math.floor(clock.now() / 1000), ...rest });
       return respond(evidence, verified, debug);
     } catch (error) {
       log.error({ error: errorChain(error) }, "verification broke off");
