@@ -2,6 +2,7 @@
 const BENCHMARKS: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   boot: async () => (await import("./boot.ts")).boot(),
   evidence: async (args) => (await import("./evidence.ts")).evidence(args),
+  kms: async (args) => (await import("./kms.ts")).kms(args),
 };
 
 const [name = "", ...args] = process.argv.slice(2);
