@@ -10,7 +10,7 @@ import { toHex } from "@dstack/bytes";
 import { buildAppCompose } from "@dstack/compose";
 import { readImageDirectory } from "@dstack/image";
 import { run } from "@dstack/process";
-import { allow, readAuthConfig, writeAuthConfig } from "../../cli/src/deploy/auth-config.ts";
+import { allowVersion, changePolicyFile, localPolicy } from "../../cli/src/auth/policy-file.ts";
 import { DEVELOPMENT_DEVICE_ID } from "../../cli/src/deploy/development-device.ts";
 import { getThroughGateway } from "../../cli/src/gateway-client.ts";
 import { waitForAnswer, waitForBoot } from "../../cli/src/deploy/wait-for-app.ts";
@@ -196,7 +196,7 @@ test("inside a guest the agent's socket answers every call, and keeps boot event
   const client = await vmmClient(layout, env);
   const composeHash = toHex(manifest.composeHash);
   const osImageHash = toHex((await readImageDirectory(join(layout.images, IMAGE))).osImageHash ?? new Uint8Array());
-  await writeAuthConfig(layout.authConfig, allow(await readAuthConfig(layout.authConfig), { osImageHash, deviceId: DEVELOPMENT_DEVICE_ID, appId: composeHash.slice(0, 40), composeHash }));
+  await changePolicyFile(localPolicy(layout), (policy) => allowVersion(policy, { osImageHash, deviceId: DEVELOPMENT_DEVICE_ID, appId: composeHash.slice(0, 40), composeHash }));
   const { id } = await client.call(vmmMethods.createVm, { name: "agent", image: IMAGE, composeFile: new TextDecoder().decode(manifest.bytes), vcpu: 2, memory: 2048, diskSize: 5, simulatedTee: "dstack-tdx" });
   await waitForBoot(client, id, { timeoutMs: 240_000, note: () => undefined });
   const { stdout } = await deployment.cli("logs", "agent", "--lines", "5000");
