@@ -23,6 +23,7 @@ function input(manifest: string, change: { provider?: { name: string; id: string
     tcbStatus: "UpToDate",
     ppid: new Uint8Array(16),
     kmsMeta: undefined,
+    tlsKey: undefined,
     ...rest,
   };
 }

@@ -110,7 +110,7 @@ describe("an app", () => {
     assert.deepEqual([result.appId, result.tcbStatus, result.environment], [APP_ID, "UpToDate", "development"]);
     for (const name of ["report-data", "freshness", "rtmr3-replay", "os-image", "compose-hash", "app-id", "tls-key"]) assert.equal(check(result, name).result, "pass", name);
     const text = fullReportText(result);
-    for (const expected of [/What runs here/, /image +web: hello@sha256:/, /Who can change it/, new RegExp(`from KMS ${provider.id.slice(0, 16)}`), /What protects it/, /encrypted under the app's key/, /verified: https/, /a development image/]) assert.match(text, expected);
+    for (const expected of [/What runs here/, /image +web: hello@sha256:/, /Who can change it/, new RegExp(`from KMS ${provider.id.slice(0, 16)}`), /What protects it/, /encrypted under the app's key/, /verified: https/, /a development image/, /TLS key +sha256\/\//]) assert.match(text, expected);
   });
 
   test("is incomplete, not verified, while its TLS key is bound by nothing (CVE-2026-33697)", async () => {
@@ -243,6 +243,7 @@ describe("a bundle", () => {
     const result = await judge();
     assert.equal(result.ok, true, JSON.stringify(summary(result)));
     assert.deepEqual([check(result, "freshness").result, check(result, "tls-key").result, check(result, "os-image").result], ["not bound", "pass", "pass"]);
+    assert.match(result.what, /bundle\.json \(bundle of https:/);
     assert.match(check(result, "freshness").reason, /as of .*Z, by the word of whoever made the bundle/);
   });
 

@@ -16,6 +16,8 @@ export interface AppFactsInput {
   readonly tcbStatus: string;
   readonly ppid: Uint8Array;
   readonly kmsMeta: KmsMeta | undefined;
+  /** SubjectPublicKeyInfo of the key that TLS was seen with. */
+  readonly tlsKey: Uint8Array | undefined;
 }
 
 /** Three sections: what runs here, who can change it, what protects it. */
@@ -104,7 +106,7 @@ function governance(meta: KmsMeta | undefined): Fact {
   return fact("allow-list", "kept by an auth server of the KMS's operator, who can add versions at any time");
 }
 
-function whatProtects(compose: AppCompose, { app, osImage, tcbStatus, ppid }: AppFactsInput): Fact[] {
+function whatProtects(compose: AppCompose, { app, osImage, tcbStatus, ppid, tlsKey }: AppFactsInput): Fact[] {
   const commandLine = osImage.metadata?.cmdline ?? "";
   const encryption = commandLine.split(/\s+/).findLast((word) => word.startsWith("dstack.storage_encrypted="))?.split("=")[1] ?? "true";
   const encrypted = ["1", "true", "yes", "on"].includes(encryption);
@@ -113,6 +115,8 @@ function whatProtects(compose: AppCompose, { app, osImage, tcbStatus, ppid }: Ap
     osImage.metadata === undefined ? fact("disk", "encrypted unless the image's command line says otherwise, which is not at hand") : encrypted ? fact("disk", "encrypted under the app's key") : warning("disk", "not encrypted: the image's command line switches it off"),
     fact("instance", app.instanceId.length === 0 ? "without an id of its own" : toHex(app.instanceId)),
   ];
+  // The form that curl takes: whoever connects later can insist on the key that was judged.
+  if (tlsKey !== undefined) facts.push(fact("TLS key", `sha256//${createHash("sha256").update(tlsKey).digest("base64")} (curl --pinnedpubkey)`));
   if (compose.gatewayEnabled) facts.push(fact("network", "reached through a gateway, which ends TLS unless the address says passthrough"));
   if (compose.publicLogs) facts.push(warning("logs", "anybody can read the containers' logs (public_logs)"));
   if (compose.publicSysinfo) facts.push(fact("system information", "anybody can read it (public_sysinfo)"));

@@ -67,7 +67,8 @@ export async function judgeApp(subject: AppSubject, options: JudgeAppOptions): P
     { name: "kms-evidence", ...(local ? notApplicable("KMS outside a TEE") : notBound("not part of this; see dstack verify kms")) },
     { name: "tls-key", ...tlsKey },
   );
-  const sections = composeHash.result === "pass" ? await appFacts({ manifest, app: appInfo, osImage, tcbStatus: quote.status, ppid: quote.ppid, kmsMeta: kms }) : [];
+  const [leaf] = subject.certificates;
+  const sections = composeHash.result === "pass" ? await appFacts({ manifest, app: appInfo, osImage, tcbStatus: quote.status, ppid: quote.ppid, kmsMeta: kms, tlsKey: leaf === undefined ? undefined : publicKeyInfoOf(leaf) }) : [];
   return concludeResult({ ...parts, checks, sections, identity: identityOf(judged) }, accept);
 }
 

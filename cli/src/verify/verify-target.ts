@@ -59,7 +59,9 @@ export async function verifyFile(layout: StackLayout, env: NodeJS.ProcessEnv, fi
     const { subject } = bundle;
     const local = "url" in subject && isLocal(layout, new URL(subject.url));
     const open = await openContext(layout, env, options, { bundle, local });
-    return judge(layout, subject, open, options, { what: file, local, fresh: notBound(`as of ${bundle.fetched_at}, by the word of whoever made the bundle and chose its nonce`) });
+    const result = await judge(layout, subject, open, options, { what: file, local, fresh: notBound(`as of ${bundle.fetched_at}, by the word of whoever made the bundle and chose its nonce`) });
+    // A file must not read like the live thing that it is about.
+    return { ...result, what: `${file} (bundle of ${result.what})` };
   }
   const parsed = Subject.safeParse({ kind: "evidence", evidence: value });
   if (!parsed.success || parsed.data.kind !== "evidence") throw new CliError("failed", `${file} is neither an evidence bundle nor evidence in JSON (quote, event_log and vm_config, or attestation)`);
