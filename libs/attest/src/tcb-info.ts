@@ -240,7 +240,7 @@ class Fields {
   }
 }
 
-const isNatural = (value: unknown): value is number => typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+const isNatural = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 function parseJson(text: string, what: string): unknown {
   try {

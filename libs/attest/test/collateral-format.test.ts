@@ -7,7 +7,7 @@ import {
   parseRevocationList, planCollateral, readPckExtension, refuseCritical, SGX_EXTENSION, trustAnchorFromPem,
 } from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
-import { forge, goodScene, keyOf } from "../../../tests/forge/forged-evidence.ts";
+import { forge, goodScene, goodSgxScene, keyOf } from "../../../tests/forge/forged-evidence.ts";
 import type { Forged, Scene } from "../../../tests/forge/forged-evidence.ts";
 import { spkiDer } from "@dstack/keys";
 import { failuresOf, verifyScene } from "./forged.ts";
@@ -152,9 +152,28 @@ for (const [what, edit, says] of qeRows) {
   });
 }
 
+test("refuses TCB info for SGX of other versions than 2 and 3", () => {
+  for (const version of [1, 4]) {
+    const scene = goodSgxScene();
+    scene.tcbInfo["version"] = version;
+    refusesScene(scene, /id SGX version \d, expected TDX version 3, or SGX version 2 or 3/);
+  }
+});
+
+test("takes times with an offset for what they are, and members that are null for absent", () => {
+  const scene = goodScene();
+  scene.tcbInfo["nextUpdate"] = new Date((scene.now + 7200) * 1000).toISOString().replace("Z", "+02:00");
+  assert.ok(verifyScene(scene).ok);
+  assert.deepEqual(failuresOf(verifyScene(scene, { now: scene.now + 1 })), ["collateral-fresh collateral-expired"]);
+  const without = goodScene();
+  Object.assign(without.tcbInfo, { tdxModule: null, tdxModuleIdentities: null });
+  assert.deepEqual(failuresOf(verifyScene(without)), ["tdx-module module-unknown", "tcb-status tcb-level-missing"]);
+});
+
 test("refuses documents that are no JSON objects", () => {
   for (const name of ["tcb_info", "qe_identity"]) {
-    for (const text of ["", "{", "[]", "null", "1", `{"id":"TDX"} x`]) refuses("collateral-malformed", /./, () => plan({ [name]: text }), `${name} ${text}`);
+    for (const text of ["", "{", `{"id":"TDX"} x`]) refuses("collateral-malformed", /not valid JSON/, () => plan({ [name]: text }), `${name} ${text}`);
+    for (const text of ["[]", "null", "1", '"x"']) refuses("collateral-malformed", /(TCB info|QE identity): not an object/, () => plan({ [name]: text }), `${name} ${text}`);
   }
 });
 
@@ -340,8 +359,9 @@ test("finds where a root says its revocation list is", () => {
   assert.equal(anchor(point(url("https://example.com/root.crl"))), "https://example.com/root.crl");
   assert.equal(anchor(point(url("ldap://example.com"), url("http://example.com/b"))), "http://example.com/b");
   for (const none of [point(url("file:///etc/passwd")), point(url("https://exa mple")), derSequence(), point(derContext(2, false, parseHex("6161")))]) assert.equal(anchor(none), undefined);
-  assert.equal(trustAnchorFromPem(forged.rootPem).crlUrl, undefined);
-  refuses("trust-anchor-invalid", /exactly one certificate/, () => trustAnchorFromPem(forged.rootPem.repeat(2)));
+  assert.equal(anchor(point(url("xhttps://example.com"))), undefined);
+  assert.equal("crlUrl" in trustAnchorFromPem(forged.rootPem), false);
+  refuses("trust-anchor-invalid", /^trust anchor: expected exactly one certificate$/, () => trustAnchorFromPem(forged.rootPem.repeat(2)));
 });
 
 function refusesScene(scene: Scene, says: RegExp): void {

@@ -50,6 +50,11 @@ test("gives grace for being outdated alone", () => {
   assert.equal(status?.code, "policy-status");
 });
 
+test("gives grace for being outdated and in need of configuration", () => {
+  const claims: QuoteClaims = { ...outdated(), status: "OutOfDateConfigurationNeeded" };
+  assert.equal(evaluatePolicy(claims, { acceptedStatuses: [], graceDays: 1 }, dated)[0]?.result, "pass");
+});
+
 test("counts grace from the earliest date among the matched levels", () => {
   const claims: QuoteClaims = { ...outdated(), earliestTcbDate: "2029-08-01T00:00:00Z" };
   const [status] = evaluatePolicy(claims, { acceptedStatuses: ["UpToDate"], graceDays: 5 }, dated);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { parseHex, toHex } from "@dstack/bytes";
 import { collateralFromJson, intelTrustAnchor, parseQuote, trustAnchorFromPem } from "@dstack/attest";
 import { checkCollateral, verifyQuote } from "@dstack/attest/node";
-import { skip, vectorBytes, vectorJson, vectorNames } from "./vectors.ts";
+import { skip, vectorBytes, vectorJson, vectorNames, vectorText } from "./vectors.ts";
 
 interface Expectation {
   readonly ok: boolean;
@@ -86,6 +86,11 @@ test("judges every real pair alike from the first to the last second of its wind
     const inside = at(from);
     if (inside.ok) assert.equal(inside.collateralExpiresAt, until, pair.id);
   }
+});
+
+test("knows Intel's root in a file for what it is", { skip }, () => {
+  assert.deepEqual(trustAnchorFromPem(vectorText("intel-sgx-root-ca.pem")), intelTrustAnchor());
+  assert.equal(intelTrustAnchor().crlUrl, "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der");
 });
 
 test("reads every field of the real quotes as recorded", { skip }, () => {
