@@ -7,10 +7,10 @@ import { decodeBackup, decodeSession, encodeSession, encodeShare, generateOperat
 import { p256FromPem } from "@dstack/keys";
 import { errorChain } from "@dstack/rpc";
 import { mockPki, parseSeed } from "@dstack/tee-simulator";
-import { startKms, type Kms } from "../../services/kms/src/kms.ts";
 import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
+import { startKms, type Kms } from "../../services/kms/test/start-kms.ts";
 import { backupCommand, restoreCommand, shareSubmitCommand } from "../src/commands/kms-backup.ts";
 import { keygenCommand } from "../src/commands/kms-keygen.ts";
 import { shareOpenCommand, type ShareOpenOptions } from "../src/commands/kms-share.ts";

@@ -1,0 +1,2 @@
+/** For tests of other packages, which reach into this folder only. */
+export { startKms, type Kms } from "../src/kms.ts";
