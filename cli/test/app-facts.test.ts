@@ -65,6 +65,9 @@ describe("who can change it", () => {
     const value = input(manifestOf({ allowed_envs: ["GREETING", "LD_PRELOAD", "PATH"] }));
     assert.match(await warnings(value), /environment: LD_PRELOAD, PATH can change what programs do/);
     assert.match(await told(value, "environment"), /GREETING/);
+    assert.match(await told(value, "launch token"), /the host can replace the whole environment/, "SECURITY 03");
+    const required = input(manifestOf({ manifest_version: "3", allowed_envs: ["GREETING"], requirements: { launch_token_hash: "ab".repeat(32) } }));
+    assert.match(await told(required, "launch token"), /^required, SHA-256 abab/);
   });
 
   test("an app id of its own is told from one that was chosen", async () => {

@@ -93,6 +93,9 @@ function whoCanChange(compose: AppCompose, { app, kmsMeta }: AppFactsInput): Fac
   if (compose.keyProviderId.length > 0) facts.push(fact("key provider", `pinned by the compose file: ${toHex(compose.keyProviderId)}`));
   const dangerous = compose.allowedEnvs.filter(isDangerousEnvName);
   if (compose.allowedEnvs.length > 0) facts.push(fact("environment", `its owner may set ${compose.allowedEnvs.join(", ")}; the values are not measured`));
+  const launchToken = compose.requirements?.launchTokenHash;
+  if (launchToken !== undefined) facts.push(fact("launch token", `required, SHA-256 ${launchToken}: who lacks it can set no environment`));
+  else if (compose.allowedEnvs.length > 0) facts.push(fact("launch token", "none required: the host can replace the whole environment by one of its own"));
   if (dangerous.length > 0) facts.push(warning("environment", `${dangerous.join(", ")} can change what programs do`));
   return facts;
 }

@@ -11,7 +11,7 @@ import { imagesBelow, type OsImageSource } from "@dstack/verify";
 import { APP_ID, collateralAt, INSTANCE_ID, makeEvidence, makeImage, newPki, NOW, wireForms, type EvidenceOptions, type MockImage } from "../../../libs/verify/test/mock-app.ts";
 import type { VerificationResponse } from "../src/verification-response.ts";
 import { Verifier, type VerifierOptions } from "../src/verifier.ts";
-import { jsonVector, vector, withoutVectors } from "./vectors.ts";
+import { gatewayVector, jsonVector, vector, withoutVectors } from "./vectors.ts";
 
 const pki = newPki();
 const nowhere: OsImageSource = { find: () => Promise.resolve({ kind: "absent", reason: "the download failed" }) };
@@ -136,6 +136,17 @@ describe("recorded evidence", { skip: withoutVectors }, () => {
     const result = await verifier({ trustAnchor: intelTrustAnchor(), collateralSource: fixedCollateral(collateralFromJson(jsonVector("collateral/tdx2506.json"))), clock: { now: () => Date.UTC(2025, 6, 1) } })
       .verifyRequest({ attestation: vector("simulator/attestation.bin").toString("hex") });
     assert.equal(result.details.quote_verified, false);
+  });
+
+  test("an answer has every member that a certificate monitor reads", async () => {
+    const recorded = JSON.parse(gatewayVector("ct/verifier-response.json")) as VerificationResponse;
+    const ours = await verifier().verifyRequest(request());
+    const shape = (value: unknown, like: unknown, path: string): void => {
+      assert.equal(typeof value, typeof like, path);
+      if (typeof like !== "object" || like === null) return;
+      for (const [name, inner] of Object.entries(like)) shape((value as Record<string, unknown>)[name], inner, `${path}.${name}`);
+    };
+    shape(ours, recorded, "answer");
   });
 
   test("SEV-SNP and Nitro evidence is refused by name", async () => {
