@@ -6,10 +6,13 @@ import { parseArgs } from "node:util";
 import { changedFiles } from "./changed-files.ts";
 import { copyCheckout, writeSources } from "./copy-checkout.ts";
 import { instrument } from "./instrument.ts";
-import type { Mutant } from "./instrument.ts";
-import { NOT_IN_PROCESS, PACKAGES, TESTS } from "./packages.ts";
+import type { Instrumented, Mutant } from "./instrument.ts";
+import { NOT_IN_PROCESS, PACKAGES } from "./packages.ts";
+import type { MutatedPackage } from "./packages.ts";
 import { JobPlanner } from "./plan-jobs.ts";
+import type { JobResult } from "./protocol.ts";
 import { printScore, readAccepted, scoreOf, writeScore } from "./score.ts";
+import type { Score } from "./score.ts";
 import { VerdictStore } from "./verdicts.ts";
 import { JudgeProcess } from "./worker-pool.ts";
 
@@ -45,49 +48,62 @@ if (options.help === true || shard === null || (options.package !== undefined &&
 }
 
 async function run(part: number, parts: number): Promise<number> {
-  const files = chosenSources();
-  if (files === undefined) return 0;
-  const tests = TESTS.flatMap((pattern) => globSync(pattern, { cwd: ROOT })).filter((file) => !NOT_IN_PROCESS.some((pattern) => pattern.test(file))).toSorted();
-  const instrumented = await instrument(new Map(files.map((file) => [file, readFileSync(join(ROOT, file), "utf8")])));
+  const isChosen = changeFilter();
+  if (isChosen === undefined) return 0;
   if (options.fresh === true) rmSync(STATE, { force: true });
-  const store = new VerdictStore(STATE, testsHash(tests));
-  const own = instrumented.mutants.filter(({ key }) => Number.parseInt(key.slice(0, 8), 16) % parts === part - 1);
-  const open = own.filter(({ key }) => store.get(key) === undefined).toSorted((a, b) => a.key.localeCompare(b.key));
-  say(`${files.length} files, ${instrumented.mutants.length} mutants, ${own.length} in this part, ${open.length} to judge`);
-  if (open.length > 0 && options.report !== true) await judgeAll(open, instrumented, tests, store);
-
-  const accepted = readAccepted(KEPT);
+  const until = performance.now() + Number(options.seconds) * 1000;
   let worst = 100;
-  for (const { name, sources } of PACKAGES) {
-    const mutants = own.filter(({ file }) => file.startsWith(`${sources}/`));
-    if (mutants.length === 0) continue;
-    const score = scoreOf({ name, mutants, verdictOf: ({ key }) => store.get(key), ignored: instrumented.ignored, accepted });
+  let judged = 0;
+  for (const one of PACKAGES.filter(({ name }) => options.package === undefined || name === options.package)) {
+    const files = globSync(`${one.sources}/**/*.ts`, { cwd: ROOT }).filter(isChosen).toSorted();
+    if (files.length === 0) continue;
+    const score = await runPackage(one, files, { part, parts, until });
     printScore(score, say);
     if (options.keep === true) writeScore(KEPT, score);
     worst = Math.min(worst, score.score);
+    judged += 1;
   }
+  if (judged === 0) say("mutate: no source of the evidence libraries is meant; nothing judged");
   return worst < Number(options["at-least"]) ? 1 : 0;
 }
 
-/** Undefined where there is nothing to do. */
-function chosenSources(): string[] | undefined {
-  const all = PACKAGES.filter(({ name }) => options.package === undefined || name === options.package)
-    .flatMap(({ sources }) => globSync(`${sources}/**/*.ts`, { cwd: ROOT }))
-    .filter((file) => options.file === undefined || file.includes(options.file))
-    .toSorted();
-  if (options.changed !== true) return all;
+interface Share {
+  readonly part: number;
+  readonly parts: number;
+  /** Of performance.now(). */
+  readonly until: number;
+}
+
+async function runPackage(one: MutatedPackage, files: readonly string[], { part, parts, until }: Share): Promise<Score> {
+  const tests = one.tests.flatMap((pattern) => globSync(pattern, { cwd: ROOT })).filter((file) => !NOT_IN_PROCESS.test(file)).toSorted();
+  const instrumented = await instrument(new Map(files.map((file) => [file, readFileSync(join(ROOT, file), "utf8")])));
+  const store = new VerdictStore(STATE, testsHash(tests));
+  const own = instrumented.mutants.filter(({ key }) => Number.parseInt(key.slice(0, 8), 16) % parts === part - 1);
+  const open = own.filter(({ key }) => store.get(key) === undefined).toSorted((a, b) => a.key.localeCompare(b.key));
+  say(`\n${one.name}: ${files.length} files, ${instrumented.mutants.length} mutants, ${own.length} in this part, ${open.length} to judge`);
+  if (open.length > 0 && options.report !== true) await judgeAll(open, { one, instrumented, tests, store, until });
+  return scoreOf({ name: one.name, mutants: own, verdictOf: ({ key }) => store.get(key), ignored: instrumented.ignored, accepted: readAccepted(KEPT) });
+}
+
+/** Which sources are meant; undefined where nobody can say. */
+function changeFilter(): ((file: string) => boolean) | undefined {
+  const isNamed = (file: string): boolean => options.file === undefined || file.includes(options.file);
+  if (options.changed !== true) return isNamed;
   const changed = changedFiles(ROOT);
-  if (!changed.known) {
-    say(`mutate: ${changed.reason}; nothing judged`);
-    return undefined;
-  }
-  const files = all.filter((file) => changed.files.has(file));
-  if (files.length > 0) return files;
-  say("mutate: no source of the evidence libraries differs from main; nothing judged");
+  if (changed.known) return (file) => isNamed(file) && changed.files.has(file);
+  say(`mutate: ${changed.reason}; nothing judged`);
   return undefined;
 }
 
-async function judgeAll(open: readonly Mutant[], instrumented: Awaited<ReturnType<typeof instrument>>, tests: readonly string[], store: VerdictStore): Promise<void> {
+interface Judging {
+  readonly one: MutatedPackage;
+  readonly instrumented: Instrumented;
+  readonly tests: readonly string[];
+  readonly store: VerdictStore;
+  readonly until: number;
+}
+
+async function judgeAll(open: readonly Mutant[], { one, instrumented, tests, store, until }: Judging): Promise<void> {
   const copy = copyCheckout(ROOT);
   const stop = new AbortController();
   const judges: JudgeProcess[] = [];
@@ -95,27 +111,25 @@ async function judgeAll(open: readonly Mutant[], instrumented: Awaited<ReturnTyp
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, onSignal);
   try {
     writeSources(copy, instrumented.sources);
-    const start = { root: copy, entries: PACKAGES.flatMap(({ entries }) => entries), tests };
-    for (let i = 0; i < Number(options.workers); i++) judges.push(new JudgeProcess(start));
+    for (let i = 0; i < Number(options.workers); i++) judges.push(new JudgeProcess({ root: copy, entries: one.entries, tests }));
     const begun = performance.now();
+    const seconds = (): number => Math.round((performance.now() - begun) / 1000);
     const survey = await judges[0]!.survey();
-    const seconds = (since: number): number => Math.round((performance.now() - since) / 1000);
-    say(`${survey.units.length} tests in ${tests.length} files, surveyed in ${seconds(begun)} s`);
+    say(`${survey.units.length} tests in ${tests.length} files, surveyed in ${seconds()} s`);
     for (const broken of survey.broken) say(`  does not pass without mutants and judges nothing: ${broken}`);
     const planner = new JobPlanner(survey, instrumented.mutants);
     const queue = [...open];
-    const judgingSince = performance.now();
     let done = 0;
     await Promise.all(judges.map(async (judge) => {
-      for (let mutant = queue.shift(); mutant !== undefined && !stop.signal.aborted && seconds(judgingSince) < Number(options.seconds); mutant = queue.shift()) {
+      for (let mutant = queue.shift(); mutant !== undefined && !stop.signal.aborted && performance.now() < until; mutant = queue.shift()) {
         const job = planner.plan(mutant.id);
-        const result = job === undefined ? { verdict: "not reached" as const } : await judge.judge(job);
+        const result: JobResult | { readonly verdict: "not reached" } = job === undefined ? { verdict: "not reached" } : await judge.judge(job);
         store.add(mutant.key, { verdict: result.verdict, ...("by" in result && result.by !== undefined ? { by: result.by } : {}) });
         done += 1;
-        if (done % 200 === 0) say(`${done} of ${open.length} in ${seconds(judgingSince)} s`);
+        if (done % 200 === 0) say(`${done} of ${open.length} in ${seconds()} s`);
       }
     }));
-    say(`${done} judged in ${seconds(judgingSince)} s`);
+    say(`${done} judged in ${seconds()} s`);
   } finally {
     for (const judge of judges) judge.stop();
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, onSignal);
