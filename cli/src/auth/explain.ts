@@ -1,4 +1,4 @@
-import { comparable, type BootInfo, type Decision } from "@dstack/governance";
+import { commandFor, type Decision } from "@dstack/governance";
 import type { AuthBackend } from "./auth-backend.ts";
 import type { BootRequest } from "./boot-request.ts";
 
@@ -22,24 +22,13 @@ export async function explain(backend: AuthBackend, { kind, boot }: BootRequest)
   const basis = decision.basis ?? backend.name;
   if (decision.isAllowed) return { isAllowed: true, reason: "", rule: "", field: "", value: "", basis, command: undefined, advice: "" };
   const { reason, rule, field } = decision;
-  const command = commandFor(rule, boot);
+  const command = commandFor(kind, decision, boot);
   return {
     isAllowed: false, reason, rule, field, basis,
     value: [boot[field]].flat().join(", "),
     command: command === undefined ? undefined : `dstack auth ${command}${backend.selector}`,
     advice: command === undefined ? adviceFor(decision) : "",
   };
-}
-
-function commandFor(rule: string, boot: BootInfo): string | undefined {
-  const app = comparable(boot.appId);
-  if (rule === "osImages") return `allow os-image ${comparable(boot.osImageHash)}`;
-  if (rule === "kms.mrAggregated") return `allow kms ${comparable(boot.mrAggregated)}`;
-  if (rule === "kms.devices") return `allow device ${comparable(boot.deviceId)} --kms`;
-  if (rule === "apps") return `allow app ${app}`;
-  if (rule.endsWith("composeHashes")) return `allow compose ${comparable(boot.composeHash)} --app ${app}`;
-  if (rule.endsWith("devices")) return `allow device ${comparable(boot.deviceId)} --app ${app}`;
-  return undefined;
 }
 
 function adviceFor({ rule, field }: Extract<Decision, { readonly isAllowed: false }>): string {

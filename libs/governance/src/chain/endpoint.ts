@@ -1,5 +1,6 @@
 import { createPublicClient, http, type PublicClient } from "viem";
 import { errorChain } from "@dstack/rpc";
+import { boundedFetch } from "../bounded-fetch.ts";
 import { GovernanceError } from "../errors.ts";
 
 /** One JSON-RPC server of a chain. */
@@ -32,19 +33,4 @@ export function reasonOf(error: unknown): string {
     return `${String(error.shortMessage)}${details === "" || String(error.shortMessage).includes(details) ? "" : ` ${details}`}`.replace(/https?:\/\/\S+/g, "(endpoint)").slice(0, 300);
   }
   return (error instanceof Error ? errorChain(error) : String(error)).replace(/https?:\/\/\S+/g, "(endpoint)").slice(0, 300);
-}
-
-/** A fetch that reads no more than it should, whatever is sent. */
-function boundedFetch(maxBytes: number): typeof fetch {
-  return async (input, init) => {
-    const response = await fetch(input, { ...init, redirect: "error" });
-    const parts: Uint8Array[] = [];
-    let total = 0;
-    for await (const part of response.body ?? []) {
-      total += part.byteLength;
-      if (total > maxBytes) throw new Error(`answer of more than ${maxBytes} bytes`);
-      parts.push(part);
-    }
-    return new Response(Buffer.concat(parts), { status: response.status, statusText: response.statusText, headers: response.headers });
-  };
 }
