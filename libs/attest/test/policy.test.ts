@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AttestError, evaluatePolicy, parsePolicy } from "@dstack/attest";
-import type { QuoteClaims, QuotePolicy } from "@dstack/attest";
-import { ENCLAVE, goodScene } from "../../../tests/forge/forged-evidence.ts";
+import { AttestError, collateralFromJson, evaluatePolicy, parsePolicy, parseQuote, trustAnchorFromPem } from "@dstack/attest";
+import type { Attestation, QuoteClaims, QuotePolicy } from "@dstack/attest";
+import { fixedCollateral, verifyAttestation } from "@dstack/attest/node";
+import { ENCLAVE, forge, goodScene } from "../../../tests/forge/forged-evidence.ts";
 import { failuresOf, verifyScene } from "./forged.ts";
 
 const DAY = 86_400;
@@ -76,6 +77,18 @@ test("makes the policy part of a quote's verdict", () => {
   assert.deepEqual(accepted.checks.slice(-3).map(({ name, result }) => [name, result]), [["policy-tcb-status", "pass"], ["policy-advisories", "pass"], ["policy-platform", "not applicable"]]);
   good.qeReport[ENCLAVE.isvSvn] = 4;
   assert.deepEqual(failuresOf(verifyScene(good, { policy })), ["policy-tcb-status policy-status", "policy-advisories policy-advisory"]);
+});
+
+test("asks the same of a quote inside an attestation", async () => {
+  const scene = goodScene();
+  scene.qeReport[ENCLAVE.isvSvn] = 4;
+  const { quote, collateral, rootPem, now } = forge(scene);
+  const attestation: Attestation = { platform: { kind: "tdx", quote, eventLog: [] }, runtimeEvents: [], reportData: parseQuote(quote).body.reportData, config: "" };
+  const options = { collateralSource: fixedCollateral(collateralFromJson(collateral)), now, trustAnchor: trustAnchorFromPem(rootPem) };
+  const codesWith = async (policy: QuotePolicy): Promise<unknown[]> =>
+    (await verifyAttestation(attestation, { ...options, policy })).checks.filter(({ name }) => name === "policy-tcb-status").map(({ result, code }) => code ?? result);
+  assert.deepEqual(await codesWith({ acceptedStatuses: ["UpToDate"] }), ["policy-status"]);
+  assert.deepEqual(await codesWith({ acceptedStatuses: ["OutOfDate"] }), ["pass"]);
 });
 
 test("reads a policy, each of its members optional", () => {

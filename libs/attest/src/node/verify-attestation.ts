@@ -7,15 +7,12 @@ import { fail, guarded } from "../checks.ts";
 import type { Outcome } from "../checks.ts";
 import { AttestError } from "../errors.ts";
 import { parseQuote } from "../quote.ts";
-import type { TrustAnchor } from "../trust-anchor.ts";
+import type { VerifyOptions } from "../quote-plan.ts";
 import type { CollateralSource } from "./collateral-source.ts";
 import { verifyQuote } from "./verify-quote.ts";
 
-export interface VerifyAttestationOptions extends AttestationCheckOptions {
+export interface VerifyAttestationOptions extends VerifyOptions, AttestationCheckOptions {
   readonly collateralSource: CollateralSource;
-  /** Unix seconds. */
-  readonly now: number;
-  readonly trustAnchor: TrustAnchor;
   readonly signal?: AbortSignal;
 }
 
