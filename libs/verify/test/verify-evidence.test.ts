@@ -157,6 +157,14 @@ describe("with an image's measurement document alone", () => {
     assert.deepEqual([bundled.ok, acpi(bundled)], [false, "fail"], "a bundle's document never takes digests on trust");
   });
 
+  test("refuses a machine that cannot be measured, lite or not", async () => {
+    const { input } = setUp(acpiLog(7), "lite");
+    const config = JSON.parse(input.vmConfig) as Record<string, unknown>;
+    const verdict = await verifyOsImage({ ...input, vmConfig: JSON.stringify({ ...config, swtpm: true }) });
+    assert.equal(verdict.ok, false);
+    assert.match(verdict.reason, /swtpm/);
+  });
+
   test("refuses a document that is not the image's (DS #1266)", async () => {
     const verdict = await verifyOsImage(setUp(acpiLog(), "lite", (document) => document.with(document.length - 1, 1)).input);
     assert.equal(verdict.ok, false);
