@@ -171,3 +171,20 @@ test("information is asked once a second, together for all who ask, and errors a
   await hook.auth.info();
   assert.equal(hook.calls.length, 4);
 });
+
+test("questions share a connection; one that the server had closed is replaced, a new one that breaks is not", async () => {
+  const ports: (number | undefined)[] = [];
+  const says = (text: string) => (response: ServerResponse): void => {
+    ports.push(response.socket?.remotePort);
+    response.end(text);
+  };
+  const breaks = (response: ServerResponse): void => void response.destroy();
+  const hook = await webhook([says(ALLOW), says(ALLOW), breaks, says(ALLOW), breaks, breaks]);
+  for (let i = 0; i < 2; i++) assert.equal((await boot(hook)).kind, "allowed");
+  assert.equal(ports[0], ports[1]);
+  assert.equal((await boot(hook)).kind, "allowed", "the kept connection broke, the new one answered");
+  assert.notEqual(ports[2], ports[1]);
+  assert.equal(hook.calls.length, 4);
+  assert.equal((await failure(boot(hook))).code, "auth-unreachable");
+  assert.ok(hook.calls.length <= 6);
+});

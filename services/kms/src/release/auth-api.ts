@@ -1,5 +1,6 @@
+import type { Agent } from "node:http";
 import { KmsError } from "../errors.ts";
-import { boundedRequest, type Answer } from "./bounded-request.ts";
+import { boundedRequest, keptConnections, type Answer } from "./bounded-request.ts";
 
 /** Identity and measurements as the webhook takes them: hex without prefix. */
 export type BootInfoJson = Readonly<Record<string, string | readonly string[]>>;
@@ -55,10 +56,11 @@ const INFO_AGE_MS = 1_000;
 /** Asks a webhook. One attempt, one deadline, a bounded answer. */
 export function webhookAuthApi(options: WebhookOptions): AuthApi {
   const base = options.url.replace(/\/+$/, "");
+  const connections = keptConnections(base);
   let known: { readonly at: number; readonly info: AuthInfo } | undefined;
   let asking: Promise<AuthInfo> | undefined;
   const askInfo = async (): Promise<AuthInfo> => {
-    const info = readInfo(await ask(options, `${base}/`, undefined), base);
+    const info = readInfo(await ask(options, connections, `${base}/`, undefined), base);
     known = { at: options.clock.now(), info };
     return info;
   };
@@ -66,7 +68,7 @@ export function webhookAuthApi(options: WebhookOptions): AuthApi {
     isDev: false,
     bootAuth: async (kind, bootInfo, signal) => {
       const url = `${base}/bootAuth/${kind}`;
-      return readDecision(await ask(options, url, JSON.stringify(bootInfo), signal), url);
+      return readDecision(await ask(options, connections, url, JSON.stringify(bootInfo), signal), url);
     },
     info: () => {
       if (known !== undefined && options.clock.now() - known.at < INFO_AGE_MS) return Promise.resolve(known.info);
@@ -78,12 +80,12 @@ export function webhookAuthApi(options: WebhookOptions): AuthApi {
   };
 }
 
-async function ask(options: WebhookOptions, url: string, body: string | undefined, signal?: AbortSignal): Promise<Answer> {
+async function ask(options: WebhookOptions, connections: Agent, url: string, body: string | undefined, signal?: AbortSignal): Promise<Answer> {
   const { timeoutMs, userAgent, bearerToken, ca } = options;
   try {
     const token = await bearerToken?.();
     const headers = { "user-agent": userAgent, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
-    return await boundedRequest({ url, body, headers, ca, timeoutMs, maxAnswerBytes: MAX_ANSWER_BYTES, signal });
+    return await boundedRequest({ url, body, headers, ca, connections, timeoutMs, maxAnswerBytes: MAX_ANSWER_BYTES, signal });
   } catch (cause) {
     throw new KmsError("auth-unreachable", `auth api ${url} could not be asked (${why(cause)}); this is no denial, try again`, { cause });
   }
