@@ -101,9 +101,9 @@ export class CheckedCollateral implements QuoteCollateral {
     return chain;
   }
 
-  /** Keeps a chain whose signatures hold and which these revocation lists do not name, least recently used out first. */
+  /** Keeps a chain that was judged with its signatures and these revocation lists, if it passed; least recently used out first. */
   remember(pem: string, chain: PckChain): void {
-    if (chain.judgement.outcome.result !== "pass" || chain.judgement.signatures.length > 0) return;
+    if (chain.judgement.outcome.result !== "pass") return;
     this.#pckChains.set(pem, chain);
     const oldest = this.#pckChains.keys().next();
     if (this.#pckChains.size > MAX_PCK_CHAINS && oldest.done === false) this.#pckChains.delete(oldest.value);

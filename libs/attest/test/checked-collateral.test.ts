@@ -97,6 +97,7 @@ test("does not take a copy with changes for what was checked", () => {
   const changed = { ...collateral, tcbInfo: collateral.tcbInfo.replace("OutOfDate", "UpToDate") };
   assert.equal(alreadyChecked(changed, options.trustAnchor), undefined);
   assert.deepEqual(failuresOf(verifyQuote(forged.quote, changed, options)), ["tcb-info signature-invalid"]);
+  assert.equal("pckCertificateChain" in collateral, false);
   assert.deepEqual(collateralToJson(collateral), forged.collateral, "it carries the collateral it was made from");
 });
 

@@ -201,6 +201,7 @@ const extension = (oid: string, value: Uint8Array, critical?: boolean): Uint8Arr
 const signature = derBitString(derSequence(derUnsigned(1), derUnsigned(1)));
 
 interface Parts {
+  validity?: Uint8Array;
   version?: Uint8Array | undefined;
   serial?: Uint8Array;
   inner?: Uint8Array;
@@ -215,7 +216,7 @@ function certificate(parts: Parts = {}): Uint8Array {
   const { serial = derUnsigned(1), inner = algorithm, outer = algorithm, more = new Uint8Array(0), last = new Uint8Array(0) } = parts;
   const version = "version" in parts ? parts.version ?? new Uint8Array(0) : derContext(0, true, derUnsigned(2));
   const extensions = parts.extensions ?? new Uint8Array(0);
-  const tbs = derElement(TAG.sequence, concatBytes(version, serial, inner, name("a"), validity, name("b"), spkiDer(keyOf("pck")), extensions, more));
+  const tbs = derElement(TAG.sequence, concatBytes(version, serial, inner, name("a"), parts.validity ?? validity, name("b"), spkiDer(keyOf("pck")), extensions, more));
   return derElement(TAG.sequence, concatBytes(tbs, outer, parts.signature ?? signature, last));
 }
 
@@ -225,6 +226,7 @@ const certificateRows: readonly (readonly [string, Parts, RegExp])[] = [
   ["version 1", { version: derContext(0, true, derUnsigned(0)) }, /not an X.509 v3 certificate/],
   ["two versions", { version: derContext(0, true, concatBytes(derUnsigned(2), derUnsigned(2))) }, /version: expected one element/],
   ["two different algorithms", { outer: otherAlgorithm }, /two different signature algorithms/],
+  ["a validity of three times", { validity: derSequence(derTime(0), derTime(10), derTime(20)) }, /validity: 1 fields too many/],
   ["a field too many inside", { more: derUnsigned(1) }, /fields too many/],
   ["a field too many outside", { last: derUnsigned(1) }, /fields too many/],
   ["a signature that is not whole octets", { signature: derBitString(Uint8Array.of(0x80), 1) }, /not whole octets/],

@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ENCLAVE, goodScene, goodSgxScene, TD, tcbLevel, tdReport } from "../../../tests/forge/forged-evidence.ts";
+import { parseHex, toHex } from "@dstack/bytes";
+import { readPem, writePem } from "@dstack/der";
+import { collateralFromJson, fail, trustAnchorFromPem } from "@dstack/attest";
+import { verifyQuote } from "@dstack/attest/node";
+import { ENCLAVE, forge, goodScene, goodSgxScene, TD, tcbLevel, tdReport } from "../../../tests/forge/forged-evidence.ts";
 import type { Scene } from "../../../tests/forge/forged-evidence.ts";
 import { failuresOf, verifyScene } from "./forged.ts";
 
@@ -89,6 +93,7 @@ const rows: readonly Row[] = [
   { what: "a PCK chain without its authority", edit: (scene) => { scene.chains.pck = ["pck", "root"]; }, fails: ["pck-chain chain-broken"], says: /issued by "Forged SGX PCK Platform CA", the next certificate is "Forged SGX Root CA"/ },
   { what: "a PCK chain with a signer in its middle", edit: (scene) => { scene.chains.pck = ["pck", "tcbSigner", "root"]; }, fails: ["pck-chain chain-broken"], says: /the next certificate is "Forged SGX TCB Signing"/ },
   { what: "a chain without end", edit: (scene) => { scene.chains.pck = ["pck", "pckCa", "pckCa", "pckCa", "pckCa", "pckCa", "root"]; }, fails: ["pck-chain chain-length"], says: /chain of 6 certificates/ },
+  { what: "a chain of five that is none", edit: (scene) => { scene.chains.pck = ["pck", "pckCa", "pckCa", "pckCa", "pckCa", "root"]; }, fails: ["pck-chain chain-broken"], says: /the next certificate is "Forged SGX PCK Platform CA"/ },
   { what: "a chain under another root of the same name", edit: (scene) => { scene.certificates.pckCa.signer = "stranger"; scene.chains.pck = ["pck", "pckCa"]; }, fails: ["pck-crl signature-invalid", "pck-chain signature-invalid"], says: /does not hold/ },
 
   { what: "a QE report by another key", edit: (scene) => { scene.signers.qeReport = "stranger"; }, fails: ["qe-report-signature signature-invalid"], says: /signature of the QE report/ },
@@ -135,6 +140,28 @@ for (const { what, scene: make = goodScene, edit, fails, says } of rows) {
     assert.match(verification.checks.filter(({ result }) => result === "fail").map(({ reason }) => reason).join("\n"), says);
   });
 }
+
+test("refuses certificates and lists signed by another algorithm", () => {
+  const scene = goodScene();
+  const { quote, collateral, rootPem, now } = forge(scene);
+  // ecdsa-with-SHA384 in place of SHA-256, wherever it stands.
+  const otherAlgorithm = (hex: string): string => hex.replaceAll("06082a8648ce3d040302", "06082a8648ce3d040303");
+  const otherChain = (pem: string): string => {
+    const [signer, ...rest] = readPem(pem, "CERTIFICATE");
+    return [parseHex(otherAlgorithm(toHex(signer!))), ...rest].map((der) => writePem(der, "CERTIFICATE")).join("");
+  };
+  for (const [name, check, edit] of [
+    ["root_ca_crl", "root-crl", otherAlgorithm], ["pck_crl", "pck-crl", otherAlgorithm], ["tcb_info_issuer_chain", "tcb-info", otherChain], ["qe_identity_issuer_chain", "qe-identity", otherChain],
+  ] as const) {
+    const verification = verifyQuote(quote, collateralFromJson({ ...collateral, [name]: edit(collateral[name] ?? "") }), { now, trustAnchor: trustAnchorFromPem(rootPem) });
+    assert.deepEqual(failuresOf(verification), [`${check} signature-algorithm`]);
+    assert.match(verification.ok ? "" : verification.reason, /signed with 1\.2\.840\.10045\.4\.3\.3, expected ECDSA SHA-256/);
+  }
+});
+
+test("gives no code where there is none", () => {
+  assert.deepEqual(Object.keys(fail("why")), ["result", "reason"]);
+});
 
 // Audit row 06: every bit of the debug group refuses, and so does every reserved one.
 test("refuses each TD attribute bit that is not allowed, and only those", () => {
