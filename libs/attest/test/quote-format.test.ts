@@ -99,6 +99,13 @@ test("refuses a quote above its limit before reading it", () => {
   refuses("quote-malformed", /4194305 bytes, limit 4194304/, new Uint8Array(4 * 1024 * 1024 + 1));
 });
 
+test("reads certification data of type 4 as PEM, like type 5", () => {
+  const { quote, collateral, rootPem, now } = forge(goodScene());
+  const typeFour = edited(quote, lengthFields(quote).inner - 2, u16le(4));
+  assert.equal(parseQuote(typeFour).certification.kind, "pem-chain");
+  assert.ok(verifyQuote(typeFour, collateralFromJson(collateral), { now, trustAnchor: trustAnchorFromPem(rootPem) }).ok);
+});
+
 test("reads certification data by encrypted PPID, of both lengths", () => {
   for (const [type, length] of [[2, 256], [3, 384]] as const) {
     const { certification } = parseQuote(withEncryptedPpid(forge(goodScene()).quote, type, length));
