@@ -10,6 +10,11 @@ export async function guest(method, id) {
   return post(`/guest/${method}?json`, { id });
 }
 
+/** Whether the policy would let this boot: advice of the VMM, `allowed` is null where it cannot tell. */
+export async function bootAdvice(question) {
+  return post("/boot-advice", question);
+}
+
 /** The text of a log as it grows, until `signal` aborts. */
 export async function followLog({ id, channel, lines, signal, onText }) {
   const query = new URLSearchParams({ id, ch: channel, lines: String(lines), follow: "true", ansi: "false" });

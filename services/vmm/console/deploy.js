@@ -1,3 +1,4 @@
+import { adviceBox } from "./advice.js";
 import { rpc } from "./api.js";
 import { closeDialog, openDialog, toast } from "./dialogs.js";
 import { element, field } from "./element.js";
@@ -26,6 +27,7 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
   const publicLogs = checkbox("publicLogs", false, "Anybody may read container logs");
   const ports = element("div", { class: "ports" });
   const preview = element("output", { class: "faint preview" }, "The compose hash shows here.");
+  const advice = adviceBox();
   const problem = element("p", { class: "banner danger", role: "alert", hidden: true });
   const submit = element("button", { class: "primary", type: "submit" }, "Deploy");
 
@@ -46,10 +48,13 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
     timer = setTimeout(async () => {
       if (name.value.trim() === "" || compose.value.trim() === "") return;
       try {
-        const { hash } = await rpc("GetComposeHash", request());
+        const wanted = request();
+        const { hash } = await rpc("GetComposeHash", wanted);
+        void advice.ask({ image: wanted.image, compose_file: wanted.compose_file });
         preview.className = "faint preview";
         preview.textContent = `Compose hash ${hash}, app id ${hash.slice(0, 40)}`;
       } catch (error) {
+        advice.clear();
         preview.className = "preview wrong";
         preview.textContent = error.message;
       }
@@ -88,7 +93,8 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
     element("div", { class: "row" }, file, gateway.node, publicLogs.node),
     portMapping ? element("div", {}, ports, element("button", { type: "button", onclick: () => ports.append(portRow()) }, "Add a port")) : undefined,
     preview,
-    element("p", { class: "faint" }, "Secrets are encrypted for the app before they leave your desk: use the command line, dstack deploy -e NAME=VALUE. A KMS that does not know the compose hash refuses to boot the app and says so here."),
+    advice.node,
+    element("p", { class: "faint" }, "Secrets are encrypted for the app before they leave your desk: use the command line, dstack deploy -e NAME=VALUE."),
     problem,
     element("div", { class: "buttons" }, element("button", { type: "button", onclick: closeDialog }, "Cancel"), submit));
   openDialog(form);

@@ -3,6 +3,7 @@ import { attempt, confirmAction } from "./dialogs.js";
 import { actionButton, element } from "./element.js";
 import { logView } from "./log-view.js";
 import { bootPhases, clockTime, seconds, shownStatus, tone } from "./state.js";
+import { canUpdate, openUpdateForm } from "./update.js";
 
 /**
  * The right side: one VM in full. Parts are rebuilt only when what they show has changed, so that
@@ -40,7 +41,7 @@ export function detailView(container, { onChange }) {
         shown = vm.id;
       }
       const { configuration = null } = vm;
-      part("head", [vm.name, shownStatus(vm), vm.app_url, tone(vm)], () => head(vm, onChange));
+      part("head", [vm.name, shownStatus(vm), vm.app_url, tone(vm), configuration?.compose_file], () => head(vm, onChange));
       part("error", vm.boot_error, () => errorBanner(vm));
       part("boot", [vm.events, vm.boot_progress, shownStatus(vm)], () => boot(vm));
       part("facts", [vm.id, vm.app_id, vm.instance_id, configuration, vm.image_version, vm.interfaces], () => facts(vm));
@@ -70,6 +71,7 @@ function head(vm, onChange) {
     element("div", { class: "buttons" },
       vm.app_url !== null && status === "running" ? element("a", { class: "button", href: vm.app_url, target: "_blank", rel: "noopener noreferrer" }, "Dashboard") : undefined,
       !isUp && status !== "removing" && status !== "broken" ? actionButton("Start", act(`${vm.name} is starting`, "StartVm"), { class: "primary", "data-action": "start" }) : undefined,
+      canUpdate(vm) && status !== "removing" && status !== "broken" ? element("button", { type: "button", "data-action": "update", onclick: () => openUpdateForm(vm, { onUpdated: onChange }) }, "Update") : undefined,
       status === "running" ? actionButton("Shut down", act(`${vm.name} was asked to shut down`, "ShutdownVm"), { "data-action": "shutdown" }) : undefined,
       isUp ? actionButton("Stop", stop, { "data-action": "stop" }) : undefined,
       status === "removing" ? undefined : actionButton("Remove", remove, { class: "danger", "data-action": "remove" })));

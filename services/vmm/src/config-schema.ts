@@ -120,6 +120,8 @@ export const vmmConfigSchema = z.object({
   cvm: cvm.prefault({}),
   gateway: z.object({ base_domain: text.default("localhost"), port: port.default(8082), agent_port: port.default(8090) }).prefault({}),
   auth: z.object({ enabled: z.boolean().default(false), tokens: z.array(text).default([]), htpasswd_file: text.default("") }).prefault({}),
+  /** Ours: whom the console asks, before a deployment, whether the KMS will release keys. `device_id`: 64 hex digits. */
+  auth_webhook: z.object({ url: text.default(""), device_id: text.default("") }).prefault({}),
   supervisor: z
     .object({
       exe: text.default(""),

@@ -2,8 +2,10 @@ import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { utf8Decode } from "@dstack/bytes";
 import { listImages } from "@dstack/image";
-import type { HttpExchange, HttpRoute } from "@dstack/rpc";
+import { DEFAULT_BODY_LIMIT_BYTES, errorChain, readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
+import { bootAdvice } from "./boot-advice.ts";
 import type { Fleet } from "./fleet.ts";
 import { ansiStripper, readLog } from "./log-reader.ts";
 import { checkVmId } from "./manifest.ts";
@@ -32,6 +34,7 @@ export function httpRoutes(options: HttpRoutesOptions): HttpRoute[] {
       path: "/vm",
       handle: async ({ response }) => void response.writeHead(200, { "content-type": "application/json" }).end(await options.statusJson()),
     },
+    { verbs: ["POST"], path: "/boot-advice", handle: (exchange) => sendAdvice(exchange, options) },
     { verbs: ["GET"], path: "/logs", handle: (exchange) => sendLog(exchange, options.fleet) },
     { verbs: ["GET", "HEAD"], path: OS_IMAGES_PATH, handle: (exchange) => sendBundle(exchange, options.config.imagePath) },
   ];
@@ -54,6 +57,17 @@ async function sendAsset({ response, url }: HttpExchange, folder: string): Promi
     return;
   }
   response.writeHead(200, { "content-type": TYPES[name?.[2] ?? ""] ?? "application/octet-stream", "x-content-type-options": "nosniff", "cache-control": "no-cache" }).end(body);
+}
+
+async function sendAdvice({ request, response }: HttpExchange, options: HttpRoutesOptions): Promise<void> {
+  const answer = (status: number, value: object): void => void response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store" }).end(JSON.stringify(value));
+  try {
+    answer(200, await bootAdvice(utf8Decode(await readBody(request, DEFAULT_BODY_LIMIT_BYTES), "request"), options));
+  } catch (error) {
+    // What is left of a request that was too long is not waited for.
+    if (error instanceof RpcError) response.setHeader("connection", "close");
+    answer(400, { error: errorChain(error) });
+  }
 }
 
 const DEFAULT_LINES = 10_000;

@@ -133,7 +133,8 @@ export function checkUrls(field: string, urls: readonly string[]): string[] {
   return [...urls];
 }
 
-function appIdOf(given: string | undefined, compose: ParsedAppCompose): string {
+/** Hex; of the manifest where none is given, and "" where none is wanted. @throws VmmError `request-invalid` */
+export function appIdOf(given: string | undefined, compose: ParsedAppCompose): string {
   if (given === undefined) return toHex(appIdFromComposeHash(compose.composeHash));
   const text = given.replace(/^0x/, "").toLowerCase();
   if (text === "") return "";

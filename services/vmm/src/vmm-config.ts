@@ -47,6 +47,8 @@ export function checkVmmConfig(raw: RawConfig, cwd: string): VmmConfig {
   for (const url of gatewayUrls) checkUrl("cvm.gateway_urls", url);
   if (cvm.pccs_url !== "") checkUrl("cvm.pccs_url", cvm.pccs_url);
   if (cvm.nvidia_attestation_proxy_url !== undefined) checkUrl("cvm.nvidia_attestation_proxy_url", cvm.nvidia_attestation_proxy_url);
+  if (raw.auth_webhook.url !== "") checkUrl("auth_webhook.url", raw.auth_webhook.url);
+  must(/^(?:0x)?[0-9a-fA-F]{64}$|^$/.test(raw.auth_webhook.device_id), "auth_webhook.device_id", "32 bytes of hex", raw.auth_webhook.device_id);
   const absolute = (path: string): string => resolve(cwd, path.startsWith("~/") || path === "~" ? join(homedir(), path.slice(1)) : path);
   const { address, port, image, image_path, run_path, ...rest } = raw;
   return {
