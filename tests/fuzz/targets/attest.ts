@@ -7,7 +7,7 @@ import {
   encodeEventLogJson, parseCcel, parseEventLogJson, parseQuote, planCollateral, planQuote, readBootClaims, replayFirmwareRegister, replayRtmr3,
   trustAnchorFromPem,
 } from "@dstack/attest";
-import type { Attestation, CheckedCollateral, QuotePlan } from "@dstack/attest";
+import type { Attestation, Check, CheckedCollateral, QuotePlan } from "@dstack/attest";
 import { mutateBytes } from "../mutate-bytes.ts";
 import { mutateDer } from "../mutate-der.ts";
 import { mutateJsonText } from "../mutate-json.ts";
@@ -29,10 +29,13 @@ function checked(json: unknown): CheckedCollateral {
 }
 
 const collateral = checked(good.collateral);
+const goodQuote = parseQuote(good.quote);
+
+const failuresOf = (checks: readonly Pick<Check, "name" | "result">[]): string =>
+  checks.filter(({ result }) => result === "fail").map(({ name }) => name).join(" ") || "all checks pass";
 
 /** Which checks a plan failed at: the outcome of a judged quote. */
-const planWord = (plan: QuotePlan): string =>
-  plan.judgements.filter(({ outcome }) => outcome.result === "fail").map(({ name }) => name).join(" ") || "all checks pass";
+const planWord = (plan: QuotePlan): string => failuresOf(plan.judgements.map(({ name, outcome }) => ({ name, result: outcome.result })));
 
 export const quote: Target = {
   name: "quote",
@@ -64,7 +67,7 @@ export const collateralTarget: Target = {
   name: "collateral",
   about: "collateral JSON: TCB info, QE identity, revocation lists, chains, and a quote judged by them",
   findings,
-  seeds: () => [utf8(JSON.stringify(smallCollateral()))],
+  seeds: () => [utf8(JSON.stringify(good.collateral))],
   mutate: (random, seed, other) => (random.oneIn(10) ? mutateBytes(random, seed, other) : mutateJsonText(random, seed, editCollateral)),
   run: (input) => {
     let json: unknown;
@@ -73,15 +76,13 @@ export const collateralTarget: Target = {
     } catch {
       return "not JSON";
     }
-    return planWord(planQuote(parseQuote(good.quote), checked(json), { now: good.now, trustAnchor: anchor }));
+    const material = checked(json);
+    // Documents are read and judged each time; a quote meets them every fourth time, for it costs as much again.
+    if (input.length % 4 !== 0) return failuresOf(material.checksAt(good.now));
+    return planWord(planQuote(goodQuote, material, { now: good.now, trustAnchor: anchor }));
   },
   isRefusal: isAttestError,
 };
-
-/** Fewer levels than Intel publishes: the same code, more inputs in a second. */
-function smallCollateral(): Value {
-  return { ...good.collateral };
-}
 
 function editCollateral(random: Random, value: Value): Value {
   if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array || random.oneIn(8)) return mutateValue(random, value);
