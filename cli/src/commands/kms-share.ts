@@ -39,8 +39,9 @@ export async function shareOpenCommand(env: NodeJS.ProcessEnv, file: string, opt
     else print(`${checks.map(({ name, result, reason }) => `${result.padEnd(5)} ${name}: ${reason}`).join("\n")}\nyour share was not opened`);
     return 3;
   }
-  const pem = Buffer.from(await readBytes(options.key)).toString("latin1");
-  const operator = refusable(() => operatorKeyFromPem(pem));
+  const keyFile = await readBytes(options.key);
+  const operator = refusable(() => operatorKeyFromPem(Buffer.from(keyFile).toString("latin1")));
+  keyFile.fill(0);
   try {
     const { index, share } = refusable(() => openOwnShare(backup, operator));
     try {

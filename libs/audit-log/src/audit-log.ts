@@ -165,8 +165,7 @@ export class AuditLog {
 
   /** The file must be the one that was checked, and as long as the chain. */
   async #requireOwnFile(): Promise<void> {
-    const own = await this.#file.stat();
-    const named = await stat(this.#path);
+    const [own, named] = await Promise.all([this.#file.stat(), stat(this.#path)]);
     if (named.ino !== own.ino || named.dev !== own.dev) throw new Error("the file was replaced by another; put it back, or start again with the new one");
     if (own.size === this.#head.size) return;
     if (own.size < this.#head.size) throw new Error(`the file was cut from ${this.#head.size} to ${own.size} bytes; keep it as evidence, move it away and start again`);

@@ -227,7 +227,10 @@ async function startAuthSimple(config: string): Promise<{ readonly child: ChildP
     child.stderr.on("data", (chunk: Buffer) => {
       text += chunk.toString();
       const found = /"address":"([^"]+)"/.exec(text);
-      if (found !== null) resolve(`http://${found[1]}`);
+      if (found === null) return;
+      resolve(`http://${found[1]}`);
+      // It goes on to talk for as long as it runs.
+      child.stderr.removeAllListeners("data").resume();
     });
     child.once("exit", () => reject(new Error(text)));
   });
