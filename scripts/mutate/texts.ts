@@ -28,14 +28,14 @@ interface Path {
 
 /** Functions all of whose arguments are texts. */
 const MESSAGE_MAKERS = new Set([
-  "pass", "notApplicable", "notBound", "malformed", "invalid", "unbound", "mismatch", "refusal", "refused", "unsupported", "between", "differs", "describe", "kindOf",
+  "pass", "notApplicable", "notBound", "malformed", "invalid", "unbound", "mismatch", "refusal", "refused", "unsupported", "unusable", "invalidWitness", "between", "differs", "describe", "kindOf",
 ]);
 /** Functions whose first argument is a text and whose second is a code. */
 const TEXT_AND_CODE = new Set(["fail", "failed"]);
 /** Functions that make nothing but texts. */
 const TEXT_FUNCTIONS = new Set(["describe", "kindOf", "label", "isoTime"]);
 /** Functions whose arguments behind the first are texts: a condition or value, then what to say of it. */
-const CHECKERS = new Set(["check", "members", "bytes", "digest", "octets"]);
+const CHECKERS = new Set(["check", "insideHead", "members", "bytes", "digest", "octets"]);
 /** Readers of a value, whose last argument names it for messages. */
 const VALUE_READERS = /^(read|parse|decode|utf8Decode|hash\d|take|only|reading|checked|slice|part)/;
 /** Methods of readers whose text argument names the field for messages. */
@@ -71,7 +71,7 @@ function isTextArgument({ node, key, parentPath }: Path): boolean {
   if (call?.type !== "CallExpression") return false;
   if (callee?.type === "Identifier") {
     const name = callee.name ?? "";
-    return MESSAGE_MAKERS.has(name) || (TEXT_AND_CODE.has(name) && position === 0) || (CHECKERS.has(name) && position > 0 && isLiteral(node))
+    return MESSAGE_MAKERS.has(name) || (TEXT_AND_CODE.has(name) && position === 0) || (name === "check" && position > 0) || (CHECKERS.has(name) && position > 0 && isLiteral(node))
       || (VALUE_READERS.test(name) && position > 0 && isLiteral(node));
   }
   if (callee?.type !== "MemberExpression" || !isLiteral(node)) return false;

@@ -1,14 +1,19 @@
 /** Each bound of the readers from both sides: the last value that is taken and the first that is not. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { concatBytes, u16le, u32le } from "@dstack/bytes";
+import { concatBytes, u16le, u32le, utf8 } from "@dstack/bytes";
 import { decode, encode } from "cborg";
 import { authenticodeParts } from "../src/authenticode.ts";
+import { inBootOrder } from "../src/ccel.ts";
+import { compareMeasurements } from "../src/compare.ts";
 import { MeasureError } from "../src/errors.ts";
 import { guidBytes } from "../src/guid.ts";
 import { patchedKernelHead } from "../src/kernel-header.ts";
 import { machineOf } from "../src/machine.ts";
+import { measureVm } from "../src/measure-vm.ts";
+import { mrtd } from "../src/mrtd.ts";
 import { qemuDefaults, qemuVersionIn } from "../src/qemu-profile.ts";
+import { sha384 } from "../src/sha.ts";
 import { decodeTdHobWitness, encodeTdHobWitness, tdHob, tdHobLayout } from "../src/td-hob.ts";
 import { parseTdxMeasurement, tdxMeasurementCbor } from "../src/tdx-measurement.ts";
 import { parseTdvf } from "../src/tdvf.ts";
@@ -157,9 +162,14 @@ describe("kernel", () => {
     const first = swapped.slice(table, table + 40);
     swapped.copyWithin(table, table + 40, table + 80);
     swapped.set(first, table + 40);
-    const starts = authenticodeParts(swapped).slice(3).map((part) => part.byteOffset);
-    assert.deepEqual(starts, starts.toSorted((a, b) => a - b));
-    assert.equal(starts.length, 2);
+    for (const kernel of [kernelFixture(), swapped]) assert.deepEqual(authenticodeParts(kernel).slice(3).map((part) => part.byteOffset), [0x400, 0x1000]);
+  });
+  it("names the header that lies outside", () => {
+    assert.match(verdict(() => authenticodeParts(new Uint8Array(0x3f))), /PE offset inside the first 63 bytes, got end 64/);
+    assert.match(digestible((view) => { view.setUint32(0x3c, 0x2ff0, true); }), /PE header inside the first 12288 bytes, got end 12296/);
+    assert.match(digestible((view) => { view.setUint32(0x98 + 60, 0x3001, true); }), /headers inside the first 12288 bytes, got end 12289/);
+    // The table of sections counts, not the optional header alone.
+    assert.match(digestible((view) => { view.setUint16(0x94, 12_288 - 0x98 - 80 + 1, true); }), /optional header and section table inside the first 12288 bytes, got end 12289/);
   });
   it("has no part for an empty section", () => {
     const kernel = kernelFixture();
@@ -323,5 +333,30 @@ describe("measurement.tdx.cbor", () => {
     assert.match(changed((value) => { value["image"] = [] as never; }), /image: expected a map, got a object/);
     assert.match(changed((value) => { delete value["image"]!["initrd_sha384"]; value["image"]!["other"] = 1; }), /image: expected the keys cmdline_sha384, kernel_authenticode, initrd_sha384, got "other", "cmdline_sha384", "kernel_authenticode"/);
     assert.match(read(encode(5)), /document: expected a map, got 5/);
+  });
+});
+
+describe("registers", () => {
+  it("count pages above 4 GiB by their whole address", () => {
+    const firmware = firmwareFixture();
+    const section = { dataOffset: 0, rawBytes: 4096, address: 5 * 2 ** 32 + 8192, memoryBytes: 4096, type: 0, extend: true, augmented: false };
+    const record = (name: string, address: number): Uint8Array => {
+      const bytes = new Uint8Array(128);
+      bytes.set(utf8(name));
+      new DataView(bytes.buffer).setBigUint64(16, BigInt(address), true);
+      return bytes;
+    };
+    const chunks = Array.from({ length: 16 }, (_, i) => [record("MR.EXTEND", section.address + 256 * i), firmware.subarray(256 * i, 256 * (i + 1))]).flat();
+    assert.deepEqual(mrtd(firmware, [section], "single"), sha384(record("MEM.PAGE.ADD", section.address), ...chunks));
+  });
+  it("are explained without a configuration too, event by event", () => {
+    const expected = measureVm(files(), vmConfig());
+    const got = measureVm(files(), vmConfig({ cpu_count: 4 }));
+    const [difference] = compareMeasurements(expected, got, inBootOrder(got.events));
+    assert.match(difference?.hint ?? "", /^RTMR0 differs first at event 9 of 13 \(etc\/table-loader\); RTMR0 covers/);
+  });
+  it("name the fw_cfg files that the older firmware measures", () => {
+    const labels = measureVm(files(), vmConfig({ ovmf_variant: "stable202505" })).events.imr0.map(({ label }) => label);
+    assert.deepEqual(labels.slice(2, 4), ["fw_cfg BootMenu", "fw_cfg bootorder"]);
   });
 });
