@@ -65,14 +65,16 @@ test("notes unknown keys with what was meant, and a production folder that would
 test("the command prints text or JSON, ends with 3 where something is insecure, and changes nothing", async () => {
   const run = async (...parameters: string[]) => {
     let text = "";
-    const child = spawn(process.execPath, [join(import.meta.dirname, "../src/main.ts"), "check", ...parameters], { cwd: folder, env: {}, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [join(import.meta.dirname, "../src/main.ts"), "check", ...parameters], { cwd: folder, env: { NODE_COMPILE_CACHE: join(folder, "compiled") }, stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
     const [code] = (await once(child, "close")) as [number];
     return { code, text };
   };
   const good = await file(GOOD);
+  await mkdir(join(folder, "compiled"));
   const before = await readdir(folder);
-  const [fine, bad, broken, usage] = await Promise.all([run("-c", good), run("-o", "json"), run("-c", join(folder, "none.toml")), run("-o", "xml")]);
+  const fine = await run("-c", good);
+  const [bad, broken, usage] = await Promise.all([run("-o", "json"), run("-c", join(folder, "none.toml")), run("-o", "xml")]);
   assert.deepEqual([fine.code, /nothing insecure/.test(fine.text)], [0, true], fine.text);
   assert.equal(bad.code, 0, "the working directory's kms.toml is the good one");
   assert.deepEqual((JSON.parse(bad.text) as { findings: unknown[] }).findings, []);

@@ -45,7 +45,7 @@ interface Kms {
 
 function start(parameters: readonly string[], options: { readonly port: number; readonly cwd: string; readonly env?: Readonly<Record<string, string>> }): Kms {
   let text = "";
-  const child = spawn(process.execPath, [MAIN, ...parameters], { cwd: options.cwd, env: { PATH: process.env["PATH"], ...options.env }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [MAIN, ...parameters], { cwd: options.cwd, env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: join(harness.folder, "compiled"), ...options.env }, stdio: ["ignore", "pipe", "pipe"] });
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
   const kms = { child, port: options.port, text: () => text };
   running.push(kms);

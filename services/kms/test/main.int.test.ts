@@ -33,7 +33,7 @@ interface Run {
 
 function run(...parameters: readonly string[]): Run {
   let text = "";
-  const child = spawn(process.execPath, [MAIN, ...parameters], { env: { PATH: process.env["PATH"] }, cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [MAIN, ...parameters], { env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: join(folder, "compiled") }, cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
   for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
   return { child, text: () => text };
 }
@@ -44,7 +44,7 @@ async function finished({ child, text }: Run): Promise<{ readonly status: number
 }
 
 async function listening(process: Run): Promise<string> {
-  for (let waited = 0; waited < 20_000; waited += 50) {
+  for (let waited = 0; waited < 60_000; waited += 50) {
     const address = /"address":"([^"]+)"/.exec(process.text())?.[1];
     if (address !== undefined) return address;
     if (process.child.exitCode !== null) break;
