@@ -2,6 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { comparable } from "@dstack/governance";
 import type { Address } from "viem";
 import { CliError } from "../errors.ts";
+import { externalWebhook } from "../stack/auth-webhook.ts";
 import type { StackLayout } from "../stack/layout.ts";
 import type { AuthBackend } from "./auth-backend.ts";
 import type { ContractBackend, Sending } from "./contract-backend.ts";
@@ -29,6 +30,8 @@ export async function selectBackend(layout: StackLayout, env: Environment, optio
   if (options.config !== undefined && options.contract !== undefined) throw new CliError("usage", "--config and --contract: a policy is in one place");
   const contract = options.config === undefined ? (options.contract ?? env["KMS_CONTRACT_ADDR"] ?? env["KMS_CONTRACT_ADDRESS"]) : undefined;
   if (contract !== undefined) return selectContract(env, { ...options, contract });
+  const external = options.config === undefined ? await externalWebhook(layout) : undefined;
+  if (external !== undefined) throw new CliError("usage", `the local deployment asks ${external}, not its own policy file`, { hint: "say where that policy is kept: --config, or --contract and --rpc" });
   return fileBackend({ path: options.config ?? layout.authConfig, keyFolder: layout.state, env }, options.config !== undefined);
 }
 

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { readTextIfExists } from "@dstack/files";
 import { changeDocument, comparable, diffDocuments, GovernanceError, parsePolicyDocument, type PolicyChange, type PolicyDifference, type PolicyDocument } from "@dstack/governance";
 import type { AuthBackend } from "../auth/auth-backend.ts";
 import { lastRefusal, parseBootRequest, type BootRequest } from "../auth/boot-request.ts";
@@ -45,10 +46,10 @@ export interface ChangeOptions extends BackendOptions {
 
 /** `dstack auth allow` and `dstack auth deny` */
 export async function authChange(layout: StackLayout, env: NodeJS.ProcessEnv, isAllowed: boolean, kind: string, value: string | undefined, options: ChangeOptions): Promise<void> {
-  await make(await selectBackend(layout, env, options), [await changeOf(isAllowed, kind, value, options)], options.output);
+  await make(await selectBackend(layout, env, options), [await changeOf(layout, isAllowed, kind, value, options)], options.output);
 }
 
-async function changeOf(isAllowed: boolean, kind: string, value: string | undefined, { app, kms }: ChangeOptions): Promise<PolicyChange> {
+async function changeOf(layout: StackLayout, isAllowed: boolean, kind: string, value: string | undefined, { app, kms }: ChangeOptions): Promise<PolicyChange> {
   const need = (what: string): string => value ?? usage(`${isAllowed ? "allow" : "deny"} ${kind}: ${what} is missing`);
   const ofApp = async (): Promise<string> => appIdOf(app ?? usage(`${kind}: --app is missing`));
   switch (kind) {
@@ -69,10 +70,16 @@ async function changeOf(isAllowed: boolean, kind: string, value: string | undefi
       return { kind, value: await hashOf("kms", need("the measurement")), isAllowed };
     case "gateway":
       if (!isAllowed) return { kind, value: "" };
-      return { kind, value: need("the gateway's app id") };
+      return { kind, value: value ?? (await localGateway(layout)) ?? need("the gateway's app id") };
     default:
       return usage(`"${kind}": expected app, compose, device, any-device, os-image, kms or gateway`);
   }
+}
+
+/** The app id of the local deployment's gateway, where there is one. */
+async function localGateway(layout: StackLayout): Promise<string | undefined> {
+  const digits = (await readTextIfExists(`${layout.gatewayFolder}/app-id`))?.trim();
+  return digits === undefined ? undefined : `0x${digits}`;
 }
 
 /** Shows what will change, changes it, shows what came of it. */

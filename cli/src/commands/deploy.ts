@@ -5,6 +5,7 @@ import { deployApp } from "../deploy/deploy-app.ts";
 import { readEnvironment } from "../deploy/environment.ts";
 import { parseAmount, parsePort } from "../deploy/ports.ts";
 import { waitForAnswer, waitForBoot } from "../deploy/wait-for-app.ts";
+import { appIdOf } from "../auth/hash-from-file.ts";
 import { CliError } from "../errors.ts";
 import type { StackLayout } from "../stack/layout.ts";
 import { vmmClient } from "../vmm-client.ts";
@@ -24,6 +25,8 @@ export interface DeployOptions {
   readonly publicLogs?: boolean;
   readonly allowMutable?: boolean;
   readonly allow: boolean;
+  readonly check: boolean;
+  readonly appId?: string;
   readonly wait: boolean;
   readonly output: OutputFormat;
 }
@@ -48,13 +51,15 @@ export async function deployCommand(layout: StackLayout, env: NodeJS.ProcessEnv,
     publicLogs: options.publicLogs ?? false,
     allowMutable: options.allowMutable ?? false,
     allow: options.allow,
+    check: options.check,
+    appId: options.appId === undefined ? undefined : (await appIdOf(options.appId)).slice(2),
   };
   const client = await vmmClient(layout, env);
   const progress = createProgress(process.stderr);
   const deployment = await progress.phase("deploy", () => deployApp(client, layout, request));
   for (const { from, to } of deployment.resolved) say(`      ${visible(from)} is pinned to ${to}`);
   for (const { sign, path, value } of deployment.policyChanges) say(`      policy ${sign} ${visible(path)} ${visible(value)}`);
-  say("      allowed to boot by the policy of this deployment");
+  say(options.check ? "      allowed to boot by the policy as it is now" : "      the policy was not asked; the KMS will ask it");
   for (const warning of deployment.warnings) say(`      warning: ${visible(warning)}`);
   const ports = publishedPorts(deployment.yamlText);
   const port = ports.includes(80) ? 80 : ports[0];

@@ -1,9 +1,11 @@
 import { access, constants, statfs } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { freemem } from "node:os";
+import { askWebhookInfo } from "@dstack/governance";
 import { ProcessError, run } from "@dstack/process";
 import { print, printJson, table, type OutputFormat } from "../output.ts";
 import type { StackLayout } from "../stack/layout.ts";
+import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../stack/auth-webhook.ts";
 import { accepts, qemuFolder } from "../stack/services.ts";
 
 interface Finding {
@@ -25,6 +27,7 @@ export async function doctor(layout: StackLayout, env: NodeJS.ProcessEnv, format
     tdx(),
     disk(layout),
     memory(),
+    authorization(layout),
     ...Object.entries(layout.ports).filter(([name]) => name !== "wireguard").map(([name, port]) => portState(name, port)),
   ]);
   if (format === "json") printJson(findings);
@@ -66,6 +69,13 @@ async function disk(layout: StackLayout): Promise<Finding> {
 async function memory(): Promise<Finding> {
   const gib = freemem() / 2 ** 30;
   return { name: "memory", result: gib >= 3 ? "ok" : "note", detail: `${gib.toFixed(1)} GiB free; a guest takes 2` };
+}
+
+async function authorization(layout: StackLayout): Promise<Finding> {
+  const external = await externalWebhook(layout);
+  if (external === undefined) return { name: "authorization", result: "ok", detail: `by the deployment's own webhook and ${layout.authConfig}` };
+  const info = await askWebhookInfo({ url: external, timeoutMs: WEBHOOK_TIMEOUT_MS });
+  return typeof info === "string" ? { name: "authorization", result: "note", detail: `by ${external}: ${info}; no app can boot until it answers` } : { name: "authorization", result: "ok", detail: `by ${external}, which answers` };
 }
 
 async function portState(name: string, port: number): Promise<Finding> {

@@ -3,13 +3,14 @@ import { basename, join } from "node:path";
 import { toHex } from "@dstack/bytes";
 import { appIdFromComposeHash, buildAppCompose, ComposeError, lintDockerCompose, type AppComposeOptions, type ParsedAppCompose } from "@dstack/compose";
 import { ImageError, readImageDirectory } from "@dstack/image";
-import type { PolicyDifference } from "@dstack/governance";
+import { askWebhook, hypotheticalBoot, type BootInfo, type PolicyDifference, type WebhookAnswer } from "@dstack/governance";
 import type { EnvPair } from "@dstack/keys";
 import type { vmm } from "@dstack/proto";
 import { explain } from "../auth/explain.ts";
 import { fileBackend } from "../auth/file-backend.ts";
 import { allowVersion, changePolicyFile, localPolicy, type Allowance } from "../auth/policy-file.ts";
 import { CliError } from "../errors.ts";
+import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../stack/auth-webhook.ts";
 import type { StackLayout } from "../stack/layout.ts";
 import { digestLookup } from "../stack/registry-client.ts";
 import { stopVm } from "../commands/lifecycle.ts";
@@ -34,6 +35,10 @@ export interface DeployRequest {
   readonly allowMutable: boolean;
   /** Whether the policy is changed to allow this version; otherwise it must allow it already. */
   readonly allow: boolean;
+  /** Whether the policy is asked before anything is created. */
+  readonly check: boolean;
+  /** Hex, 20 bytes; the first bytes of the compose hash where undefined. */
+  readonly appId: string | undefined;
 }
 
 export interface Deployment {
@@ -69,11 +74,16 @@ export async function deployApp(client: VmmClient, layout: StackLayout, request:
   const manifest = manifestOf(request, yamlText);
   const composeHash = toHex(manifest.composeHash);
   const existing = (await client.list()).find((vm) => vm.name === request.name);
-  const appId = existing?.appId ?? toHex(appIdFromComposeHash(manifest.composeHash));
+  if (existing !== undefined && request.appId !== undefined && request.appId !== existing.appId) {
+    throw new CliError("usage", `${request.name} is there already and is app ${existing.appId}, not ${request.appId}`, { hint: `take another name, or remove it first: dstack rm ${request.name}` });
+  }
+  const appId = existing?.appId ?? request.appId ?? toHex(appIdFromComposeHash(manifest.composeHash));
   const encryptedEnv = request.environment.length === 0 ? new Uint8Array() : await encryptEnvironment(client, layout, appId, request.environment);
   const allowance = { osImageHash: image, deviceId: DEVELOPMENT_DEVICE_ID, appId, composeHash };
-  const policyChanges = request.allow ? await changePolicyFile(localPolicy(layout), (policy) => allowVersion(policy, allowance)) : [];
-  await requireAllowed(layout, allowance);
+  const webhook = await externalWebhook(layout);
+  // A policy that others keep is theirs to change.
+  const policyChanges = request.allow && webhook === undefined ? await changePolicyFile(localPolicy(layout), (policy) => allowVersion(policy, allowance)) : [];
+  if (request.check) await requireAllowed(layout, webhook, allowance);
   const composeText = new TextDecoder().decode(manifest.bytes);
   const vmId = existing === undefined ? await create(client, request, composeText, appId, encryptedEnv) : await update(client, existing, request, composeText, encryptedEnv);
   return {
@@ -89,11 +99,19 @@ export async function deployApp(client: VmmClient, layout: StackLayout, request:
 }
 
 /** Before anything is created: a boot that would be refused is refused here, with the rule and what would change it. @throws CliError `denied` */
-async function requireAllowed(layout: StackLayout, { osImageHash, deviceId, appId, composeHash }: Allowance): Promise<void> {
-  const boot = { mrAggregated: "", mrSystem: "", instanceId: "", osImageHash, deviceId, appId, composeHash, tcbStatus: "UpToDate", advisoryIds: [], teeVariant: "dstack-tdx" };
+async function requireAllowed(layout: StackLayout, webhook: string | undefined, allowance: Allowance): Promise<void> {
+  const boot = hypotheticalBoot(allowance);
+  const answer = webhook === undefined ? await askFile(layout, boot) : await askWebhook({ url: webhook, timeoutMs: WEBHOOK_TIMEOUT_MS }, "app", boot);
+  if (answer.kind === "allowed") return;
+  if (answer.kind === "no-answer") throw new CliError("failed", `it is not known whether this version may boot: ${answer.reason}`, { hint: "nothing was deployed; --no-check deploys without asking first" });
+  const { reason, rule, field, command } = answer;
+  const why = rule === "" ? "" : ` (rule ${rule}, field ${field})`;
+  throw new CliError("denied", `this version may not boot: ${reason}${why}`, { hint: `nothing was deployed${command === undefined ? "" : `; to allow it: ${command}`}` });
+}
+
+async function askFile(layout: StackLayout, boot: BootInfo): Promise<WebhookAnswer> {
   const { isAllowed, reason, rule, field, command } = await explain(fileBackend(localPolicy(layout), false), { kind: "app", boot });
-  if (isAllowed) return;
-  throw new CliError("denied", `this version may not boot: ${reason} (rule ${rule}, field ${field})`, { hint: `nothing was deployed${command === undefined ? "" : `; to allow it: ${command}`}` });
+  return isAllowed ? { kind: "allowed" } : { kind: "denied", reason, rule, field, command };
 }
 
 /** The text of a compose file of sensible size. @throws CliError */

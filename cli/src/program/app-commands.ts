@@ -21,6 +21,8 @@ export function addAppCommands(program: Command, layout: StackLayout, env: NodeJ
     .option("--storage-fs <fs>", "file system of the data disk", "ext4")
     .option("--public-logs", "let anyone read container logs on port 8090")
     .option("--allow-mutable", "accept image tags that cannot be pinned to a digest")
+    .option("--app-id <id>", "the app's id, such as its contract's address; from the manifest where nothing is named")
+    .option("--no-check", "do not ask the policy first; the KMS asks it when the VM boots")
     .option("--no-allow", "leave the policy as it is: the version must be allowed already")
     .option("--no-wait", "return once the VM is started")
     .addOption(output())

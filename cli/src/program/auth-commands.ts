@@ -84,7 +84,7 @@ function addChanging(auth: Command, layout: StackLayout, env: NodeJS.ProcessEnv)
   for (const verb of ["allow", "deny"] as const) {
     withSending(auth.command(`${verb} <kind> [value]`))
       .summary(`${verb} an app, a manifest, a device, an OS image, a KMS`)
-      .description("Kinds: app, compose, device, any-device, os-image, kms, gateway. A value is hex, or a file that the hash is taken of: an app-compose.json, an image's folder, a boot request. The difference is printed before it is made.")
+      .description("Kinds: app, compose, device, any-device, os-image, kms, gateway. A value is hex, or a file that the hash is taken of: an app-compose.json, an image's folder, a boot request. A gateway that is not named is the local deployment's. The difference is printed before it is made.")
       .option("--app <app id>", "the app that a manifest or device is for")
       .option("--kms", "the device is for a KMS")
       .addOption(output())

@@ -5,7 +5,7 @@ import { BASE_DOMAIN, HOST_AS_SEEN_BY_GUEST, type StackLayout } from "./layout.t
 const q = (text: string): string => JSON.stringify(text);
 
 /** Verified quotes, compared measurements, an asked webhook; only the root of trust is a development one. */
-export function kmsToml(layout: StackLayout): string {
+export function kmsToml(layout: StackLayout, webhook: string): string {
   const { ports, kmsCerts } = layout;
   return `# Written by \`dstack up\` at every start.
 [rpc]
@@ -46,7 +46,7 @@ download_timeout = "2m"
 type = "webhook"
 
 [core.auth_api.webhook]
-url = "http://127.0.0.1:${ports.auth}"
+url = ${q(webhook)}
 
 [core.onboard]
 enabled = true
@@ -136,6 +136,10 @@ export interface VmmSettings {
   readonly qemuPath: string;
   readonly teeSeedHex: string;
   readonly token: string;
+  /** Whom the KMS asks, so that the console can ask before a deployment. */
+  readonly webhook: string;
+  /** Hex. */
+  readonly deviceId: string;
 }
 
 export function vmmToml(layout: StackLayout, settings: VmmSettings): string {
@@ -179,6 +183,10 @@ agent_port = 8090
 [auth]
 enabled = true
 tokens = [${q(settings.token)}]
+
+[auth_webhook]
+url = ${q(settings.webhook)}
+device_id = ${q(settings.deviceId)}
 
 [supervisor]
 sock = ${q(`${vmmFolder}/supervisor.sock`)}

@@ -26,6 +26,8 @@ export async function helloRequest(layout: StackLayout, image: string): Promise<
     publicLogs: false,
     allowMutable: false,
     allow: true,
+    check: true,
+    appId: undefined,
   };
 }
 

@@ -32,6 +32,8 @@ export interface StackLayout {
   readonly teeSeed: string;
   readonly teeRoot: string;
   readonly authConfig: string;
+  /** Address of a webhook that is asked instead of the deployment's own. */
+  readonly authWebhook: string;
   readonly kmsFolder: string;
   readonly kmsConfig: string;
   readonly kmsCerts: string;
@@ -60,6 +62,7 @@ export function stackLayout(env: NodeJS.ProcessEnv, ports: StackPorts = portsFro
     teeSeed: at("tee", "seed"),
     teeRoot: at("tee", "root.pem"),
     authConfig: at("auth", "auth-config.json"),
+    authWebhook: at("auth", "webhook-url"),
     kmsFolder: at("kms"),
     kmsConfig: at("kms", "kms.toml"),
     kmsCerts: at("kms", "certs"),

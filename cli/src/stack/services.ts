@@ -10,8 +10,10 @@ import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { run } from "@dstack/process";
 import { generateWireGuardKeys, publicKeyOf, parseWireGuardKey } from "@dstack/wireguard";
 import { REPOSITORY_ROOT } from "../commands/image.ts";
+import { DEVELOPMENT_DEVICE_ID } from "../deploy/development-device.ts";
 import { changePolicyFile, keepImages, localPolicy } from "../auth/policy-file.ts";
 import { CliError } from "../errors.ts";
+import { checkWebhook, externalWebhook, webhookUrl } from "./auth-webhook.ts";
 import { gatewayToml, kmsToml, registryYaml, vmmToml } from "./configs.ts";
 import { keptSecret } from "./development-keys.ts";
 import { HOST_AS_SEEN_BY_GUEST, type StackLayout } from "./layout.ts";
@@ -25,7 +27,8 @@ export interface Services {
   readonly processes: readonly ManagedProcess[];
   startCollateral(): Promise<void>;
   startRegistry(): Promise<void>;
-  startAuth(): Promise<void>;
+  /** Starts auth-simple, or checks the webhook that is asked instead. */
+  startAuth(note: (text: string) => void): Promise<void>;
   startKms(): Promise<void>;
   startGateway(): Promise<void>;
   startVmm(): Promise<void>;
@@ -63,8 +66,10 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
       await writeFileAtomic(config, registryYaml(layout));
       await start("registry", registryProgram(layout), ["serve", config], ports.registry, { OTEL_TRACES_EXPORTER: "none" });
     },
-    startAuth: async () => {
+    startAuth: async (note) => {
       const gatewayAppId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
+      const external = await externalWebhook(layout);
+      if (external !== undefined) return checkWebhook(external, gatewayAppId, note);
       const images = (await listImages(layout.images)).flatMap(({ osImageHash }) => (osImageHash === undefined ? [] : [toHex(osImageHash)]));
       // Present and empty denies: no other KMS may boot on this one's authority.
       const kms = { mrAggregated: [], devices: [] };
@@ -73,7 +78,7 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
     },
     startKms: async () => {
       await mkdir(layout.kmsFolder, { recursive: true, mode: 0o700 });
-      await writeSecret(layout.kmsConfig, kmsToml(layout));
+      await writeSecret(layout.kmsConfig, kmsToml(layout, await webhookUrl(layout)));
       await startNode("kms", "kms/src/main.ts", ["-c", layout.kmsConfig], ports.kms);
     },
     startGateway: async () => {
@@ -88,7 +93,7 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
       await mkdir(layout.vmmFolder, { recursive: true, mode: 0o700 });
       const token = await keptSecret(layout.vmmToken, 24);
       const teeSeedHex = (await readFile(layout.teeSeed, "utf8")).trim();
-      await writeSecret(layout.vmmConfig, vmmToml(layout, { qemuPath: join(qemuFolder(layout, env), "qemu-system-x86_64"), teeSeedHex, token }));
+      await writeSecret(layout.vmmConfig, vmmToml(layout, { qemuPath: join(qemuFolder(layout, env), "qemu-system-x86_64"), teeSeedHex, token, webhook: await webhookUrl(layout), deviceId: DEVELOPMENT_DEVICE_ID }));
       await startNode("vmm", "vmm/src/main.ts", ["-c", layout.vmmConfig], ports.vmm);
     },
     keepAlive: async (say) => {

@@ -10,6 +10,7 @@ import { CliError } from "../errors.ts";
 import { print, say } from "../output.ts";
 import { createProgress, type Progress } from "../progress.ts";
 import { vmmClient } from "../vmm-client.ts";
+import { chooseWebhook } from "./auth-webhook.ts";
 import { cleanUp, stopEverything } from "./cleanup.ts";
 import { ensureWildcardCertificate } from "./development-keys.ts";
 import { deployHello, HELLO_PORT } from "./hello.ts";
@@ -20,6 +21,8 @@ import { publishHelloImage } from "./hello-image.ts";
 export interface UpOptions {
   readonly once: boolean;
   readonly hello: boolean;
+  /** A webhook to ask instead of the deployment's own; its policy is not ours to change, so hello is left out. */
+  readonly authUrl: string | undefined;
   readonly env: NodeJS.ProcessEnv;
 }
 
@@ -45,11 +48,13 @@ export async function up(layout: StackLayout, options: UpOptions): Promise<void>
   const onSignal = (): void => stop.abort(new CliError("failed", "interrupted"));
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
   const progress = createProgress(process.stderr);
+  const hello = options.hello && options.authUrl === undefined;
   const services = createServices(layout, options.env, stop.signal);
   try {
     let outcome: HelloOutcome | undefined;
     try {
-      outcome = await start(layout, options, progress, services, stop.signal);
+      await chooseWebhook(layout, options.authUrl);
+      outcome = await start(layout, { ...options, hello }, progress, services, stop.signal);
     } catch (error) {
       if (!stop.signal.aborted) throw error;
     }
@@ -59,7 +64,7 @@ export async function up(layout: StackLayout, options: UpOptions): Promise<void>
     }
     await progress.phase("take down", () => stopEverything(layout, options.env));
     if (options.once) {
-      if (outcome === undefined && options.hello) throw new CliError("failed", "interrupted before the app answered");
+      if (outcome === undefined && hello) throw new CliError("failed", "interrupted before the app answered");
       print(summary(outcome, progress));
       if (outcome !== undefined && !outcome.verification.ok) process.exitCode = 3;
     }
@@ -78,8 +83,8 @@ async function start(layout: StackLayout, options: UpOptions, progress: Progress
   const built = await progress.phase("guest image", (note) => buildFlavour(layout, "sim", note));
   await progress.phase("collateral of the simulated TEE", () => services.startCollateral());
   await progress.phase("container registry", () => services.startRegistry());
-  if (options.hello) await progress.phase("demo app's image", () => publishHelloImage(layout));
-  await progress.phase("authorization", () => services.startAuth());
+  await progress.phase("demo app's image", () => publishHelloImage(layout));
+  await progress.phase("authorization", services.startAuth);
   await progress.phase("KMS", () => services.startKms());
   await progress.phase("gateway", async () => {
     await ensureWildcardCertificate(layout, Math.floor(Date.now() / 1000));

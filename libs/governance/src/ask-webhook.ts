@@ -26,9 +26,8 @@ export type WebhookAnswer =
 export interface WebhookInfo {
   /** Which gateway apps trust: ids with commas between them, `any`, or nothing. */
   readonly gatewayAppId: string;
-  /** Where a contract decides: its address, and the origins of the endpoints it is read from. Both empty for other policies. */
-  readonly kmsContractAddr: string;
-  readonly ethRpcUrl: string;
+  /** The options of `dstack auth` that select the contract where one decides; empty for other policies. */
+  readonly selector: string;
 }
 
 const MAX_ANSWER_BYTES = 64 * 1024;
@@ -43,28 +42,27 @@ export async function askWebhook(webhook: WebhookAddress, kind: BootKind, boot: 
   const { isAllowed, reason, rule, field } = answer;
   if (isAllowed) return { kind: "allowed" };
   const change = commandFor(kind, { rule, field }, boot);
-  const command = change === undefined ? undefined : `dstack auth ${change}${await selectorOf(webhook)}`;
+  const info = change === undefined ? "" : await askWebhookInfo(webhook);
+  const command = change === undefined ? undefined : `dstack auth ${change}${typeof info === "string" ? "" : info.selector}`;
   return { kind: "denied", reason: printable(reason) || "no reason was given", rule: printable(rule), field: printable(field), command };
-}
-
-/** The options that select a webhook's contract; nothing for files. People copy this into a shell, so it is taken in one form only. */
-async function selectorOf(webhook: WebhookAddress): Promise<string> {
-  const info = await askWebhookInfo(webhook);
-  if (typeof info === "string" || !/^0x[0-9a-fA-F]{40}$/.test(info.kmsContractAddr) || !/^https?:\/\/[\w.:[\]-]+(?:,https?:\/\/[\w.:[\]-]+)*$/.test(info.ethRpcUrl)) return "";
-  return ` --contract ${info.kmsContractAddr} --rpc ${info.ethRpcUrl}`;
 }
 
 /** What the webhook tells about itself; a text says why it tells nothing. */
 export async function askWebhookInfo(webhook: WebhookAddress): Promise<WebhookInfo | string> {
   const answer = await ask(webhook, "/", infoSchema, undefined);
   if (typeof answer === "string") return answer;
-  const { gatewayAppId, kmsContractAddr, ethRpcUrl } = answer;
-  return { gatewayAppId: printable(gatewayAppId), kmsContractAddr: printable(kmsContractAddr), ethRpcUrl: printable(ethRpcUrl) };
+  return { gatewayAppId: printable(answer.gatewayAppId), selector: selectorOf(answer) };
 }
 
 /** A boot as it would be asked about, had the VM been started: what only a running VM has is zero. */
 export function hypotheticalBoot(app: { readonly appId: string; readonly composeHash: string; readonly osImageHash: string; readonly deviceId: string }): BootInfo {
   return { ...app, instanceId: "00".repeat(20), mrAggregated: "00".repeat(32), mrSystem: "00".repeat(32), tcbStatus: "UpToDate", advisoryIds: [], teeVariant: "dstack-tdx" };
+}
+
+/** People copy this into a shell, so it is taken in one form only. */
+function selectorOf({ kmsContractAddr, ethRpcUrl }: z.output<typeof infoSchema>): string {
+  const isPlain = /^0x[0-9a-fA-F]{40}$/.test(kmsContractAddr) && /^https?:\/\/[\w.:[\]-]+(?:,https?:\/\/[\w.:[\]-]+)*$/.test(ethRpcUrl);
+  return isPlain ? ` --contract ${kmsContractAddr} --rpc ${ethRpcUrl}` : "";
 }
 
 async function ask<T>({ url, timeoutMs }: WebhookAddress, path: string, schema: z.ZodType<T>, body: string | undefined): Promise<T | string> {

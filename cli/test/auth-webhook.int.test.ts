@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import type { VmmClient } from "../src/vmm-client.ts";
+import { deployApp, type DeployRequest } from "../src/deploy/deploy-app.ts";
+import { selectBackend } from "../src/auth/select-backend.ts";
+import { CliError } from "../src/errors.ts";
+import { checkWebhook, chooseWebhook, externalWebhook, webhookUrl } from "../src/stack/auth-webhook.ts";
+import { kmsToml, vmmToml } from "../src/stack/configs.ts";
+import { stackLayout } from "../src/stack/layout.ts";
+
+const folder = await mkdtemp(join(tmpdir(), "dstack-webhook-"));
+const layout = stackLayout({ XDG_STATE_HOME: join(folder, "state"), XDG_CACHE_HOME: join(folder, "cache") });
+let answer: object | undefined = {};
+const asked: { path: string; body: string }[] = [];
+const server = createServer((request, response) => {
+  let body = "";
+  request.on("data", (chunk: Buffer) => (body += chunk.toString())).once("end", () => {
+    asked.push({ path: request.url ?? "", body });
+    if (answer === undefined) request.socket.destroy();
+    else response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(request.url === "/" ? { status: "ok", gatewayAppId: "0xAABB", kmsContractAddr: "", chainId: 0, appImplementation: "" } : answer));
+  });
+});
+await once(server.listen(0, "127.0.0.1"), "listening");
+const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+after(async () => {
+  server.closeAllConnections();
+  server.close();
+  await rm(folder, { recursive: true });
+});
+
+const image = join(layout.images, "test");
+await mkdir(image, { recursive: true });
+const files = { kernel: "k", initrd: "i", rootfs: "r", bios: "b", "metadata.json": JSON.stringify({ bios: "bios", kernel: "kernel", initrd: "initrd", rootfs: "rootfs", cmdline: "", shared_ro: true, version: "0.6.0", is_dev: false }) };
+for (const [name, content] of Object.entries(files)) await writeFile(join(image, name), content);
+await writeFile(join(image, "sha256sum.txt"), Object.entries(files).map(([name, content]) => `${createHash("sha256").update(content).digest("hex")}  ${name}\n`).join(""));
+const composeFile = join(folder, "docker-compose.yaml");
+await writeFile(composeFile, `services:\n  a:\n    image: busybox@sha256:${"0".repeat(64)}\n`);
+const APP = "ab".repeat(20);
+const request: DeployRequest = { composeFile, name: "web", environment: [], ports: [], image: "test", vcpu: 1, memoryMib: 1024, diskGib: 1, secureTime: false, storageFs: "ext4", publicLogs: false, allowMutable: false, allow: true, check: true, appId: APP };
+
+/** A VMM that keeps what it was asked to make. */
+function fakeVmm(): { readonly client: VmmClient; readonly created: { appId?: string }[] } {
+  const created: { appId?: string }[] = [];
+  const client = { list: () => Promise.resolve([]), call: (_method: unknown, vm: { appId?: string }) => (created.push(vm), Promise.resolve({ id: "vm" })) } as unknown as VmmClient;
+  return { client, created };
+}
+
+const refusal = async (work: Promise<unknown>): Promise<CliError> => {
+  const error = await work.then(() => undefined, (thrown: unknown) => thrown);
+  assert.ok(error instanceof CliError, String(error));
+  return error;
+};
+
+test("another webhook is asked by KMS, VMM and deploy, until a start without it", async () => {
+  assert.match(await webhookUrl(layout), /:9302$/);
+  await chooseWebhook(layout, `${url}/`);
+  assert.equal(await externalWebhook(layout), url);
+  assert.match(kmsToml(layout, await webhookUrl(layout)), new RegExp(`\\[core\\.auth_api\\.webhook\\]\nurl = "${url}"`));
+  assert.match(vmmToml(layout, { qemuPath: "q", teeSeedHex: "", token: "", webhook: url, deviceId: "66" }), new RegExp(`\\[auth_webhook\\]\nurl = "${url}"\ndevice_id = "66"`));
+  await chooseWebhook(layout, undefined);
+  assert.equal(await externalWebhook(layout), undefined);
+  for (const bad of ["", "8000", "ftp://a", "http://user:pass@a", "http://a/?token=x"]) assert.equal((await refusal(chooseWebhook(layout, bad))).code, "usage");
+});
+
+test("its answer decides whether anything is created, and the policy file is left alone", async () => {
+  await chooseWebhook(layout, url);
+  const { client, created } = fakeVmm();
+  answer = { isAllowed: false, reason: "compose hash not allowed", gatewayAppId: "", rule: "apps.x.composeHashes", field: "composeHash" };
+  asked.length = 0;
+  const denied = await refusal(deployApp(client, layout, request));
+  assert.equal(denied.code, "denied");
+  assert.match(denied.message, /compose hash not allowed \(rule apps\.x\.composeHashes, field composeHash\)/);
+  assert.match(denied.hint ?? "", new RegExp(`to allow it: dstack auth allow compose 0x[0-9a-f]{64} --app 0x${APP}$`));
+  assert.equal((JSON.parse(asked[0]?.body ?? "{}") as { appId: string }).appId, APP);
+  answer = undefined;
+  const silent = await refusal(deployApp(client, layout, request));
+  assert.equal(silent.code, "failed");
+  assert.match(silent.hint ?? "", /--no-check/);
+  assert.deepEqual(created, []);
+
+  assert.equal((await deployApp(client, layout, { ...request, check: false })).appId, APP);
+  answer = { isAllowed: true, reason: "", gatewayAppId: "" };
+  const { policyChanges } = await deployApp(client, layout, request);
+  assert.deepEqual(policyChanges, []);
+  assert.deepEqual(created.map(({ appId }) => appId), [APP, APP]);
+  await assert.rejects(readFile(layout.authConfig), { code: "ENOENT" });
+});
+
+test("a file that nobody asks is not changed by mistake", async () => {
+  await chooseWebhook(layout, url);
+  assert.equal((await refusal(selectBackend(layout, {}, {}))).code, "usage");
+  assert.ok(await selectBackend(layout, {}, { config: join(folder, "other.json") }));
+  await chooseWebhook(layout, undefined);
+  assert.ok(await selectBackend(layout, {}, {}));
+});
+
+test("a start says when nobody answers, and when the webhook trusts another gateway", async () => {
+  answer = {};
+  const notes: string[] = [];
+  const note = (text: string): void => void notes.push(text);
+  await checkWebhook(url, "aabb", note);
+  assert.deepEqual(notes, []);
+  await checkWebhook(url, "ccdd", note);
+  assert.match(notes[0] ?? "", /does not trust this deployment's gateway.*dstack auth allow gateway 0xccdd/);
+  answer = undefined;
+  server.closeAllConnections();
+  assert.equal((await refusal(checkWebhook("http://127.0.0.1:1", "aabb", note))).code, "failed");
+});
