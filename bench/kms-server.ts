@@ -30,7 +30,7 @@ CollateralFetcher.prototype.collateralFor = async function (quote, signal) {
 
 const harness = await Harness.create();
 // What it logs is thrown away, not collected.
-Object.defineProperty(harness.sink, "text", { get: () => "", set: () => undefined });
+Object.defineProperty(harness.sink, "text", { get: () => "", set: (_text: string) => {} });
 const kms = await harness.start({ "core.rate_limit.per_address": "0", "core.rate_limit.per_app": "0" });
 const { tempCa } = await harness.tempCa();
 const guests = Array.from({ length: GUESTS }, () => harness.guest());

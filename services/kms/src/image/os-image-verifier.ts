@@ -3,7 +3,10 @@ import { toHex, type Hash32 } from "@dstack/bytes";
 import type { EventLogEntry, TdReport } from "@dstack/attest";
 import { ImageError } from "@dstack/image";
 import type { ImageSource } from "@dstack/image/store";
-import { compareMeasurements, MeasureError, measureVm, parseVmConfig, type VmConfig, type VmFiles, type VmMeasurement } from "@dstack/measure";
+import {
+  acpiTables, checkVm, compareMeasurements, machineOf, MeasureError, measureLite, parseVmConfig,
+  type LoggedEvent, type RegisterDifference, type VmConfig, type VmFiles, type VmMeasurement,
+} from "@dstack/measure";
 import { KmsError } from "../errors.ts";
 
 /** Whether a quote's registers are those of the image that its VM configuration names. */
@@ -19,54 +22,63 @@ export const noImageVerification: OsImageVerifier = { verify: () => Promise.reso
 
 const MAX_KEPT = 32;
 
-interface Expected {
-  readonly config: VmConfig;
-  readonly hash: Hash32;
-  readonly measurement: VmMeasurement;
-}
-
 /**
  * Measures the image's own files with the VM configuration and compares register by register.
  * What a configuration measures to is computed once and kept, also for callers that come meanwhile.
  */
 export function osImageVerifier(images: ImageSource): OsImageVerifier {
-  const kept = new Map<string, Promise<Expected>>();
-  const expectedOf = (vmConfig: string): Promise<Expected> => {
-    const key = createHash("sha256").update(vmConfig).digest("hex");
-    const known = kept.get(key);
+  const kept = new Map<string, Promise<VmMeasurement>>();
+  const keep = (key: string, expected: Promise<VmMeasurement>): void => {
     kept.delete(key);
-    const expected = known ?? compute(images, vmConfig);
     kept.set(key, expected);
     const oldest = kept.keys().next();
     if (kept.size > MAX_KEPT && oldest.done === false) kept.delete(oldest.value);
     expected.catch(() => {
       if (kept.get(key) === expected) kept.delete(key);
     });
-    return expected;
   };
   return {
     forget: () => kept.clear(),
     verify: async (vmConfig, report, log) => {
-      const { config, hash, measurement } = await expectedOf(vmConfig);
+      const config = measured(() => parseVmConfig(vmConfig));
+      const hash = config.osImageHash;
+      if (hash === undefined) throw new KmsError("image-mismatch", "vm_config: os_image_hash is missing");
       const [rtmr0, rtmr1, rtmr2] = report.rtmr;
-      const differences = compareMeasurements(measurement, { mrtd: report.mrTd, rtmr0, rtmr1, rtmr2 }, log, config);
-      if (differences.length === 0) return;
-      const texts = differences.map(({ register, expected, got, hint }) => `${register} does not match (image ${toHex(hash)} gives ${expected}, the quote has ${got}; ${hint})`);
-      throw new KmsError("measurement-mismatch", `MRs do not match: ${texts.join("; ")}`);
+      const got = { mrtd: report.mrTd, rtmr0, rtmr1, rtmr2 };
+      if (config.attestationVariant === "lite") {
+        return requireSame(hash, compareMeasurements(measured(() => measureLite(config, ownAcpiEvents(config))), got, log, config));
+      }
+      const key = createHash("sha256").update(vmConfig).digest("hex");
+      const known = kept.get(key);
+      if (known !== undefined) {
+        keep(key, known);
+        const differences = compareMeasurements(await known, got, log, config);
+        // One configuration may have two good values of RTMR1: that is for the files to say.
+        if (differences.length === 0 || differences.some(({ register }) => register !== "RTMR1")) return requireSame(hash, differences);
+      }
+      const check = filesOf(images, hash).then((files) => measured(() => checkVm(files, config, got, log)));
+      keep(key, check.then(({ expected }) => expected));
+      requireSame(hash, (await check).differences);
     },
   };
 }
 
-async function compute(images: ImageSource, vmConfig: string): Promise<Expected> {
-  const config = measured(() => parseVmConfig(vmConfig));
-  const hash = config.osImageHash;
-  if (hash === undefined) throw new KmsError("image-mismatch", "vm_config: os_image_hash is missing");
-  if (config.attestationVariant !== "legacy") {
-    throw new KmsError("image-mismatch", `vm_config: tdx_attestation_variant ${config.attestationVariant} is not built in this version; expected legacy`);
-  }
-  const files = await filesOf(images, hash);
-  return { config, hash, measurement: measured(() => measureVm(files, config)) };
+function requireSame(hash: Hash32, differences: readonly RegisterDifference[]): void {
+  if (differences.length === 0) return;
+  const texts = differences.map(({ register, expected, got, hint }) => `${register} does not match (image ${toHex(hash)} gives ${expected}, the quote has ${got}; ${hint})`);
+  throw new KmsError("measurement-mismatch", `MRs do not match: ${texts.join("; ")}`);
 }
+
+/**
+ * The ACPI events that a VM of this configuration logs. The guest's own are not taken for it: whoever
+ * started the VM chooses the variant, and could leave the tables unmeasured by it (DS #1266).
+ */
+function ownAcpiEvents(config: VmConfig): readonly LoggedEvent[] {
+  const { loader, rsdp, tables } = acpiTables(machineOf(config));
+  return [loader, rsdp, tables].map((blob) => ({ imr: 0, eventType: EV_PLATFORM_CONFIG_FLAGS, digest: new Uint8Array(createHash("sha384").update(blob).digest()) }));
+}
+
+const EV_PLATFORM_CONFIG_FLAGS = 10;
 
 async function filesOf(images: ImageSource, hash: Hash32): Promise<VmFiles> {
   try {
