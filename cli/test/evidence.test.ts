@@ -12,6 +12,7 @@ import { readEvidence } from "../src/evidence/read-evidence.ts";
 import { readEventLog } from "../src/evidence/read-event-log.ts";
 import { replayEventLog } from "../src/evidence/replay-event-log.ts";
 import { replayText } from "../src/evidence/replay-text.ts";
+import { KmsMeta } from "../src/verify/subject.ts";
 
 const none = new Uint8Array();
 const boot: readonly RuntimeEvent[] = [
@@ -42,6 +43,13 @@ test("recognises evidence by its content, in binary, hex, PEM and JSON", () => {
   for (const [name, content, kind] of forms) assert.equal(readEvidence(typeof content === "string" ? utf8(content) : content)?.kind, kind, name);
   for (const other of ["", "{}", "hello", "abc", '{"quote":""}', "[1]"]) assert.equal(readEvidence(utf8(other)), undefined, other);
   assert.equal(readEvidence(Uint8Array.of(0xff, 1)), undefined);
+});
+
+test("refuses long hex like short, not for want of stack", () => {
+  const long = "00".repeat(5 * 1024 * 1024);
+  assert.throws(() => readEvidence(utf8(long)), { code: "attestation-malformed" });
+  assert.equal(KmsMeta.safeParse({ ca_cert: "", k256_pubkey: long }).success, true);
+  assert.equal(KmsMeta.safeParse({ ca_cert: "", k256_pubkey: `${long}0` }).success, false);
 });
 
 test("prints every field of what it recognised", () => {

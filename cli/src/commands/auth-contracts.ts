@@ -84,7 +84,7 @@ export async function authSetInfo(env: Env, file: string, options: BackendOption
   const hex = (...names: string[]): Hex => {
     const value = names.map((name) => json[name]).find((candidate) => typeof candidate === "string");
     const digits = typeof value === "string" ? value.replace(/^0x/i, "").toLowerCase() : "";
-    if (!/^([0-9a-f]{2})*$/.test(digits)) throw new CliError("failed", `${file}: ${names[0]} is not hex`);
+    if (!/^(?:[0-9a-f]{2})*$/.test(digits)) throw new CliError("failed", `${file}: ${names[0]} is not hex`);
     return `0x${digits}`;
   };
   const info = { k256Pubkey: hex("k256Pubkey", "k256_pubkey"), caPubkey: hex("caPubkey", "ca_pubkey"), quote: hex("quote"), eventlog: hex("eventlog") };

@@ -26,7 +26,7 @@ export function readEvidence(bytes: Uint8Array): Evidence | undefined {
   if (text === undefined) return fromBinary(bytes);
   if (text.includes("-----BEGIN CERTIFICATE-----")) return certificates(readPem(text, "CERTIFICATE", "certificate"));
   const digits = text.replace(/\s+/g, "");
-  if (/^(0x)?([0-9a-fA-F]{2})+$/.test(digits)) return fromBinary(parseHex(digits));
+  if (/^(?:0x)?(?:[0-9a-fA-F]{2})+$/.test(digits)) return fromBinary(parseHex(digits));
   const value = jsonOf(text);
   for (const key of ["attestation", "quote"]) {
     const field = value?.[key];

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { publicKeyInfoOf } from "./certificates.ts";
 
-const hex = z.string().regex(/^(0x)?([0-9a-fA-F]{2})*$/, "expected hex").max(64 * 1024 * 1024);
+const hex = z.string().regex(/^(?:0x)?(?:[0-9a-fA-F]{2})*$/, "expected hex").max(64 * 1024 * 1024);
 const text = z.string().max(64 * 1024 * 1024);
 /** PEM certificates, leaf first. */
 const certificates = z.array(text.refine(isCertificate, "expected a certificate in PEM")).max(8);

@@ -23,7 +23,7 @@ const schema = z.strictObject({
   version: z.literal(1),
   backup: hexOf(32),
   public_key: hexOf(32),
-  attestation: z.string().regex(/^([0-9a-f]{2})+$/, "expected lower-case hex"),
+  attestation: z.string().regex(/^(?:[0-9a-f]{2})+$/, "expected lower-case hex"),
   vm_config: z.string(),
 });
 
