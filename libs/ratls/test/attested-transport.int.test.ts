@@ -9,7 +9,7 @@ import { reportDataFor, type Attestation } from "@dstack/attest";
 import { generateP256, pkcs8Pem, spkiDer } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import { callRpc, errorChain } from "@dstack/rpc";
-import { attestedTransport, createAppCa, createCa, createLeaf, createTempClientCertificate, fetchTempCaUnverified, type EvidenceVerifier, type PeerRule, type SigningCa } from "@dstack/ratls";
+import { RatlsError, attestedTransport, createAppCa, createCa, createLeaf, createTempClientCertificate, fetchTempCaUnverified, type EvidenceVerifier, type PeerRule, type SigningCa } from "@dstack/ratls";
 
 const NOW = Math.floor(Date.now() / 1000);
 const root = createCa({ organization: "Dstack", commonName: "Dstack KMS CA", key: generateP256(), pathLength: 1, now: NOW });
@@ -152,7 +152,10 @@ test("first contact ends when its caller or its time does", async () => {
 });
 
 test("refuses to speak without TLS", async () => {
-  assert.throws(() => attestedTransport({ baseUrl: "http://127.0.0.1/prpc", trustedRoots: [root.pem], peer: { kind: "kms" } }), /needs https/);
+  assert.throws(
+    () => attestedTransport({ baseUrl: "http://127.0.0.1/prpc", trustedRoots: [root.pem], peer: { kind: "kms" } }),
+    (error) => error instanceof RatlsError && error.code === "peer-refused" && /needs https/.test(error.message),
+  );
   await assert.rejects(fetchTempCaUnverified({ baseUrl: "http://127.0.0.1/prpc" }), /needs https/);
 });
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { sign } from "node:crypto";
+import { generateKeyPairSync, sign } from "node:crypto";
 import { test } from "node:test";
 import { appId } from "@dstack/bytes";
 import { parseCertificate } from "@dstack/attest";
@@ -22,6 +22,9 @@ interface Fields {
   readonly notAfter?: number;
   readonly algorithm?: string;
   readonly critical?: string;
+  /** In place of `key`'s, and of the issuer's signature. */
+  readonly publicKeyInfo?: Uint8Array;
+  readonly signature?: (tbs: Uint8Array) => Uint8Array;
 }
 
 /** A certificate in which every field that the chain rule looks at can be set. */
@@ -32,14 +35,14 @@ function certificate(fields: Fields): Certificate {
   const extension = (id: string, critical: boolean, value: Uint8Array): Uint8Array => derSequence(derOid(id), ...(critical ? [derBoolean(true)] : []), derElement(0x04, value));
   const constraints = [...(ca ? [derBoolean(true)] : []), ...(fields.pathLength === undefined ? [] : [derUnsigned(fields.pathLength)])];
   const tbs = derSequence(
-    derContext(0, true, derUnsigned(2)), derUnsigned(7), algorithm, rdn(issuer.name), derSequence(derTime(notBefore), derTime(notAfter)), rdn(name), spkiDer(key),
+    derContext(0, true, derUnsigned(2)), derUnsigned(7), algorithm, rdn(issuer.name), derSequence(derTime(notBefore), derTime(notAfter)), rdn(name), fields.publicKeyInfo ?? spkiDer(key),
     derContext(3, true, derSequence(
       extension(X509_OID.keyUsage, true, derBitString(Uint8Array.of(signsCertificates ? 0x06 : 0x80), signsCertificates ? 1 : 7)),
       extension(X509_OID.basicConstraints, true, derSequence(...constraints)),
       ...(fields.critical === undefined ? [] : [extension(fields.critical, true, derOctetString(new Uint8Array(1)))]),
     )),
   );
-  const signature = new Uint8Array(sign("sha256", tbs, { key: privateKeyObject(issuer.key), dsaEncoding: "der" }));
+  const signature = fields.signature?.(tbs) ?? new Uint8Array(sign("sha256", tbs, { key: privateKeyObject(issuer.key), dsaEncoding: "der" }));
   return parseCertificate(derSequence(tbs, algorithm, derBitString(signature)));
 }
 
@@ -90,6 +93,13 @@ test("names the certificate and the rule that it breaks", () => {
   assert.match(verdict(chain(0, { 1: { algorithm: "1.2.840.10045.4.3.3" } })), /"level 1" is not signed with ECDSA and SHA-256/);
 });
 
+test("takes signatures by elliptic curve keys only, whatever the certificate says of them", () => {
+  const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  const publicKeyInfo = new Uint8Array(rsa.publicKey.export({ format: "der", type: "spki" }));
+  const signature = (tbs: Uint8Array): Uint8Array => new Uint8Array(sign("sha256", tbs, rsa.privateKey));
+  assert.match(verdict(chain(0, { 0: { publicKeyInfo }, 1: { signature } })), /leads to no trusted root/);
+});
+
 test("counts the authorities below one that limits them", () => {
   assert.equal(verdict(chain(2, { 0: { pathLength: 2 } })), "accepted");
   assert.match(verdict(chain(2, { 0: { pathLength: 1 } })), /"level 0" allows 1 CAs below it, found 2/);
@@ -99,7 +109,7 @@ test("counts the authorities below one that limits them", () => {
 
 test("refuses a critical extension that it does not know, and takes those it does", () => {
   for (const index of [1, 2]) {
-    assert.match(verdict(chain(1, { [index]: { critical: "1.2.3.4" } })), /unknown critical extension 1\.2\.3\.4/);
+    assert.match(verdict(chain(1, { [index]: { critical: "1.2.3.4" } })), new RegExp(`"level ${index}": unknown critical extension 1\\.2\\.3\\.4`));
   }
   for (const oid of [X509_OID.extendedKeyUsage, X509_OID.subjectAltName]) assert.equal(verdict(chain(1, { 2: { critical: oid } })), "accepted");
 });

@@ -95,6 +95,7 @@ test("opens a compressed event log of 16 KiB and refuses a larger one (#566)", {
   assert.match(refused(read(log(16_385))), /above 16384/);
   assert.match(refused(read(log(200 * 1024 * 1024))), /above 16384/);
   assert.match(refused(read(utf8("ELGZv1garbage"))), /broken/);
+  assert.match(refused(read(concatBytes(log(100), Uint8Array.of(0)))), /bytes after the gzip stream/);
   for (const tail of [Uint8Array.of(0), Uint8Array.of(0, 0), utf8("x"), u32le(2), log(3).subarray(6)]) assert.match(refused(read(concatBytes(log(2), tail))), /after the gzip stream|broken/);
 });
 
