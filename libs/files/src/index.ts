@@ -1,5 +1,5 @@
 /** State files that survive a crash: written whole, flushed, renamed into place. */
-export { removeIfExists, writeFileAtomic, writeJsonAtomic, writeSecret } from "./write-atomic.ts";
+export { removeIfExists, syncFolder, writeFileAtomic, writeJsonAtomic, writeSecret } from "./write-atomic.ts";
 export { readIfExists, readTextIfExists } from "./read.ts";
 export { FileLockedError, lockFile } from "./lock-file.ts";
 export type { FileLock } from "./lock-file.ts";

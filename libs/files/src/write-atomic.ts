@@ -48,7 +48,8 @@ export async function removeIfExists(path: string): Promise<void> {
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
+/** Flushes a folder: names that were made, removed or renamed in it are then on the disk. */
+export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, "r");
   try {
     await folder.sync();

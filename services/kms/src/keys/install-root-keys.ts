@@ -1,6 +1,7 @@
 import { access, link, mkdir, open, readFile, rename, rm, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { toHex } from "@dstack/bytes";
+import { syncFolder } from "@dstack/files";
 import { generateP256, pkcs8Pem, secp256k1PublicKey, spkiDer, type P256Key } from "@dstack/keys";
 import { createRootCa, createRpcCertificate, createTempCa } from "../certificates/kms-certificates.ts";
 import { KmsError } from "../errors.ts";
@@ -141,15 +142,6 @@ async function writeNew(path: string, data: string | Uint8Array): Promise<void> 
     await file.sync();
   } finally {
     await file.close();
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
 
