@@ -23,7 +23,9 @@ const schema = z.object({
     .object({
       address: z.string().default("0.0.0.0"),
       port: port.default(8000),
-      tls: z.object({ key: z.string().optional(), certs: z.string().optional() }).default({}),
+      tls: z
+        .object({ key: z.string().optional(), certs: z.string().optional(), mutual: z.object({ ca_certs: z.string().optional(), mandatory: z.boolean().default(false) }).prefault({}) })
+        .prefault({}),
     })
     .prefault({}),
   limits: z.partialRecord(z.enum(METHODS), z.union([z.number().int().positive(), z.string()]).transform(bodyLimit)).default({}),
@@ -35,6 +37,8 @@ const schema = z.object({
       site_name: z.string().max(200).default(""),
       enforce_self_authorization: z.boolean().optional(),
       attest_rpc_cert: z.boolean().optional(),
+      sev_snp_key_release: z.boolean().default(false),
+      aws_nitro_tpm_key_release: z.boolean().default(false),
       audit_log: z.string().optional(),
       attestation: z
         .object({
@@ -98,10 +102,7 @@ const schema = z.object({
 });
 
 /** Keys of released configuration files that change nothing here. */
-const SILENT = [
-  "log_level", "default", "rpc.tls.mutual", "core.subject_postfix", "core.gpu", "core.sev_snp_key_release",
-  "core.aws_nitro_tpm_key_release",
-];
+const SILENT = ["log_level", "default", "core.subject_postfix", "core.gpu"];
 
 export interface KmsConfig {
   readonly listen: { readonly host: string; readonly port: number };
@@ -177,6 +178,7 @@ export async function loadKmsConfig(options: { readonly file: string | undefined
   if (roots.length > 0 && !core.attestation.insecure_allow_external_trust_anchors) {
     throw invalid("external attestation trust anchors are configured but insecure_allow_external_trust_anchors is false");
   }
+  for (const [setting, reason] of withoutEffect(raw)) log.warn({ setting }, reason);
   // The switch of 0.5.5 to 0.5.8 turned all attestation of the KMS itself off.
   const selfDefault = core.onboard.quote_enabled ?? true;
   return {
@@ -211,6 +213,19 @@ export async function loadKmsConfig(options: { readonly file: string | undefined
     metricsEnabled: core.metrics.enabled,
     admin: core.admin.enabled ? adminOf(core.admin, env, cwd) : undefined,
   };
+}
+
+/** Settings of the reference that ask for something that this KMS does not do: an operator is told. */
+function withoutEffect({ rpc, core }: z.output<typeof schema>): [setting: string, reason: string][] {
+  const others = Object.keys(core.attestation.root_ca).filter((name) => name !== "tdx");
+  const tdxAlone = "has no effect: this KMS verifies evidence of TDX alone, and refuses all other";
+  return [
+    ...(rpc.tls.mutual.mandatory
+      ? [["rpc.tls.mutual.mandatory = true", "has no effect: anybody may have a client certificate of the temporary CA, so none is required, and callers are told apart by their evidence"] as [string, string]]
+      : []),
+    ...(["sev_snp_key_release", "aws_nitro_tpm_key_release"] as const).filter((name) => core[name]).map((name): [string, string] => [`core.${name} = true`, tdxAlone]),
+    ...others.map((name): [string, string] => [`core.attestation.root_ca.${name}`, tdxAlone]),
+  ];
 }
 
 /**

@@ -62,6 +62,12 @@ test("notes unknown keys with what was meant, and a production folder that would
   assert.match(notes[1]?.reason ?? "", /did you mean enforce_self_authorization\?/);
 });
 
+test("notes a setting of the reference that has no effect, and why", async () => {
+  const { findings } = await checkConfig(await file(`${GOOD}[rpc.tls.mutual]\nmandatory = true\n`), {});
+  assert.deepEqual(findings.map(({ kind, setting }) => [kind, setting]), [["note", "rpc.tls.mutual.mandatory = true"]]);
+  assert.match(findings[0]?.reason ?? "", /^has no effect: /);
+});
+
 test("the command prints text or JSON, ends with 3 where something is insecure, and changes nothing", async () => {
   const run = async (...parameters: string[]) => {
     let text = "";

@@ -97,6 +97,15 @@ test("misspelt keys are named with a suggestion (DS #830)", async () => {
   assert.match(said, /core\.enforce_self_authorisation.*enforce_self_authorization/);
 });
 
+test("settings of the reference that have no effect here are named, with the reason", async () => {
+  await load('rpc.tls.mutual.mandatory = true\n[core]\nsev_snp_key_release = true\naws_nitro_tpm_key_release = true\n[core.attestation]\ninsecure_allow_external_trust_anchors = true\nroot_ca.gcp_tpm = "/x.pem"\nroot_ca.tdx = "/y.pem"');
+  const lines = said.trimEnd().split("\n").map((line) => JSON.parse(line) as { readonly setting: string; readonly msg: string });
+  assert.deepEqual(lines.map(({ setting }) => setting), ["rpc.tls.mutual.mandatory = true", "core.sev_snp_key_release = true", "core.aws_nitro_tpm_key_release = true", "core.attestation.root_ca.gcp_tpm"]);
+  for (const { msg } of lines) assert.match(msg, /^has no effect: /);
+  await load("rpc.tls.mutual.mandatory = false\ncore.sev_snp_key_release = false");
+  assert.equal(said, "");
+});
+
 test("refuses wrong values in one line that names the key", async () => {
   for (const [toml, part] of [
     ["rpc.port = 70000", "rpc.port"], ['core.image.download_timeout = "2 weeks"', "download_timeout"], ['core.image.download_url = "http://x/y"', "OS_IMAGE_HASH"],
