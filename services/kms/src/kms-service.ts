@@ -6,7 +6,7 @@ import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
 import { decodeCsr, verifyCsr } from "@dstack/ratls";
 import { errorChain, route, RpcError, type JsonObject, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
-import { signCertificate } from "./certificates/sign-certificate.ts";
+import { ownNameIn, signCertificate } from "./certificates/sign-certificate.ts";
 import type { KmsConfig } from "./config.ts";
 import { KmsError } from "./errors.ts";
 import { clearImageCache } from "./image/clear-image-cache.ts";
@@ -166,13 +166,19 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
           await refuse("sign-cert", call, { reason: verified.reason, rule: "evidence", field: "quote" });
           throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(verified.reason) });
         }
+        const field = ownNameIn(csr.config, keys.domain);
+        if (field !== undefined) {
+          const reason = `certificate for "${keys.domain}" is refused: that is the KMS's own name`;
+          await refuse("sign-cert", call, { reason, rule: "own-name", field });
+          throw new RpcError("bad-request", "Failed to sign certificate", { cause: new Error(`${reason} (rule own-name, field ${field})`) });
+        }
         const decision = await gate.decide({
           action: "sign-cert", attestation, verified, vmConfig: request.vmConfig, boottime: true, ...origin(call), signal: call.signal,
         });
         if (decision.kind === "refused") throw new RpcError("handler-failed", decision.reason);
         const vmConfig = request.vmConfig === "" ? attestation.config : request.vmConfig;
         const certificateChain = await withContext("Failed to sign certificate", () =>
-          signCertificate({ rootCa: keys.rootCa, domain: keys.domain, config: csr.config, publicPoint, info: decision.info, attestation, verified, vmConfig, now: now() }));
+          signCertificate({ rootCa: keys.rootCa, config: csr.config, publicPoint, info: decision.info, attestation, verified, vmConfig, now: now() }));
         return { certificateChain };
       },
     }),

@@ -100,6 +100,8 @@ test("refuses evidence for another key, and apps that may not boot", async () =>
 
 test("no app gets a certificate for the KMS's own name", async () => {
   assert.match(await refusal(harness.guest(), { altNames: ["app.example.com", "127.0.0.1"] }), /that is the KMS's own name/);
-  assert.match(await refusal(harness.guest(), { subject: "127.0.0.1" }), /that is the KMS's own name/);
+  const refused = (await harness.auditLines()).at(-1)!;
+  assert.deepEqual([refused["action"], refused["outcome"], refused["rule"], refused["field"]], ["sign-cert", "refused", "own-name", "subject_alt_names"], "and no line says that one was signed");
+  assert.match(await refusal(harness.guest(), { subject: "127.0.0.1" }), /^Failed to sign certificate: .*that is the KMS's own name \(rule own-name, field subject\)$/);
   assert.match(await refusal(harness.guest(), { altNames: ["bad name"] }), /neither a DNS name nor an IP address/);
 });

@@ -2,13 +2,10 @@ import { appInfo, encodeAppInfo, type AppInfo, type Attestation } from "@dstack/
 import type { AppId } from "@dstack/bytes";
 import { appCaKey } from "@dstack/keys";
 import { createAppCa, createLeaf, USAGE, type CsrConfig, type SigningCa } from "@dstack/ratls";
-import { RpcError } from "@dstack/rpc";
 import type { VerifiedEvidence } from "../release/boot-info.ts";
 
 export interface SignOptions {
   readonly rootCa: SigningCa;
-  /** Names of the KMS itself, which no app may have a certificate for. */
-  readonly domain: string;
   readonly config: CsrConfig;
   /** Uncompressed point of the requester's key. */
   readonly publicPoint: Uint8Array;
@@ -26,7 +23,6 @@ export interface SignOptions {
  */
 export function signCertificate(options: SignOptions): [string, string, string] {
   const { rootCa, config, info, attestation, verified, vmConfig, now } = options;
-  refuseOwnName(options);
   const appCa = appCaOf(rootCa, info.appId, now);
   const leaf = createLeaf({
     issuer: appCa,
@@ -51,9 +47,9 @@ export function signCertificate(options: SignOptions): [string, string, string] 
 export const appCaOf = (root: SigningCa, appId: AppId, now: number): SigningCa =>
   createAppCa({ root, key: appCaKey(root.key.scalar, appId), appId, now });
 
-function refuseOwnName({ domain, config }: SignOptions): void {
-  const own = domain.toLowerCase();
-  for (const name of [config.subject, ...config.altNames]) {
-    if (name.toLowerCase().replace(/\.$/, "") === own) throw new RpcError("bad-request", `certificate for "${name}" is refused: that is the KMS's own name`);
-  }
+/** Where a request asks for the KMS's own name, which no app may have a certificate for; undefined where it does not. */
+export function ownNameIn({ subject, altNames }: CsrConfig, domain: string): "subject" | "subject_alt_names" | undefined {
+  const isOwn = (name: string): boolean => name.toLowerCase().replace(/\.$/, "") === domain.toLowerCase();
+  if (isOwn(subject)) return "subject";
+  return altNames.some(isOwn) ? "subject_alt_names" : undefined;
 }
