@@ -170,6 +170,9 @@ test("information is asked once a second, together for all who ask, and errors a
   await failure(hook.auth.info());
   await hook.auth.info();
   assert.equal(hook.calls.length, 4);
+  hook.now = 0;
+  await failure(hook.auth.info());
+  assert.equal(hook.calls.length, 5, "a clock that was put back makes no answer younger");
 });
 
 test("questions share a connection; one that the server had closed is replaced, a new one that breaks is not", async () => {

@@ -92,6 +92,9 @@ test("its own evidence is verified once an hour, together for all who ask, and b
   now += 1;
   await self.bootInfo();
   assert.equal(agent.quotes(), before + 2);
+  now -= 1;
+  await self.bootInfo();
+  assert.equal(agent.quotes(), before + 3, "a clock that was put back makes no evidence younger");
 
   const other = await Harness.create();
   try {

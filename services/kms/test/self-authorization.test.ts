@@ -60,6 +60,11 @@ test("an unreachable server is no denial, is not kept, and permits nothing", asy
   await authorization.require();
 });
 
+test("a denial names the rule and the field where the auth server does", async () => {
+  const { authorization } = subject({ ...DENIED, rule: "kms.mrAggregated", field: "mrAggregated" });
+  await assert.rejects(authorization.require(), { message: "KMS is not allowed: gone (rule kms.mrAggregated, field mrAggregated)" });
+});
+
 test("callers at one time share one question", async () => {
   const { state, authorization } = subject(ALLOWED);
   await Promise.all(Array.from({ length: 100 }, () => authorization.require()));

@@ -8,7 +8,7 @@ import { callRpc, RpcError } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import type { OsImageVerifier } from "../image/os-image-verifier.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
-import type { AuthApi } from "../release/auth-api.ts";
+import { denialText, type AuthApi } from "../release/auth-api.ts";
 import { bootInfoJson, type VerifiedEvidence } from "../release/boot-info.ts";
 import { verifyEvidence, type EvidenceRule } from "../release/caller.ts";
 import type { SelfAttestation } from "../self/self-attestation.ts";
@@ -98,7 +98,7 @@ async function requireAllowed({ auth, images, self, log, signal }: FetchOptions,
   const vmConfig = isLegacy ? await self.vmConfig() : attestation.config;
   const info = appInfo({ attestation, verified: verified.quote, vmConfig });
   const decision = await auth.bootAuth("kms", bootInfoJson(verified, info), signal);
-  if (decision.kind === "denied") throw new KmsError("source-refused", `${context}: boot denied: ${decision.reason}`);
+  if (decision.kind === "denied") throw new KmsError("source-refused", `${context}: boot denied: ${denialText(decision)}`);
   if (isLegacy) {
     log.warn({ mrAggregated: toHex(info.mrAggregated) }, "the source's certificate names no OS image (0.5.8 or older): its image is not compared");
     return;

@@ -8,7 +8,7 @@ import { attestRoots, bootstrap, type Attest } from "../keys/bootstrap.ts";
 import { checkDomain } from "../keys/domain.ts";
 import { installRootKeys, requireNoKeys } from "../keys/install-root-keys.ts";
 import { KmsError } from "../errors.ts";
-import type { AuthApi } from "../release/auth-api.ts";
+import { denialText, type AuthApi } from "../release/auth-api.ts";
 import type { EvidenceRule } from "../release/caller.ts";
 import type { SelfAttestation } from "../self/self-attestation.ts";
 import type { SelfAuthorization } from "../self/self-authorization.ts";
@@ -112,7 +112,7 @@ export async function requireSelfAllowed(selfAuthorization: SelfAuthorization, c
     if (cause instanceof KmsError) throw new KmsError(cause.code, context, { cause });
     throw cause;
   }
-  if (decision.kind === "denied") throw new KmsError("self-unauthorized", `${context}: boot denied: ${decision.reason}`);
+  if (decision.kind === "denied") throw new KmsError("self-unauthorized", `${context}: boot denied: ${denialText(decision)}`);
 }
 
 /** Clients match some of these texts from their beginning: those of our own checks stay as they are. */

@@ -10,6 +10,10 @@ export type AuthDecision =
   /** `rule` and `field` where the server says what decided. */
   | { readonly kind: "denied"; readonly reason: string; readonly rule: string | undefined; readonly field: string | undefined };
 
+/** What the one who is denied is told: the reason, and what decided where the server says so. */
+export const denialText = ({ reason, rule, field }: Extract<AuthDecision, { readonly kind: "denied" }>): string =>
+  rule === undefined ? reason : `${reason} (rule ${rule}, field ${field ?? "isAllowed"})`;
+
 export interface AuthInfo {
   readonly kmsContractAddr: string;
   readonly gatewayAppId: string;
@@ -71,7 +75,8 @@ export function webhookAuthApi(options: WebhookOptions): AuthApi {
       return readDecision(await ask(options, connections, url, JSON.stringify(bootInfo), signal), url);
     },
     info: () => {
-      if (known !== undefined && options.clock.now() - known.at < INFO_AGE_MS) return Promise.resolve(known.info);
+      const age = options.clock.now() - (known?.at ?? Number.NEGATIVE_INFINITY);
+      if (known !== undefined && age >= 0 && age < INFO_AGE_MS) return Promise.resolve(known.info);
       asking ??= askInfo().finally(() => {
         asking = undefined;
       });

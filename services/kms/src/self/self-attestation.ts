@@ -56,7 +56,8 @@ export class SelfAttestation {
    */
   bootInfo(): Promise<SelfBootInfo> {
     const now = this.#evidence.clock.now();
-    if (this.#known !== undefined && now - this.#known.at < BOOT_INFO_AGE_MS) return Promise.resolve(this.#known.bootInfo);
+    // A clock that was set back makes nothing younger.
+    if (this.#known !== undefined && now >= this.#known.at && now - this.#known.at < BOOT_INFO_AGE_MS) return Promise.resolve(this.#known.bootInfo);
     this.#asking ??= this.#verify()
       .then((bootInfo) => {
         this.#known = { at: now, bootInfo };

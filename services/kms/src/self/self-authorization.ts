@@ -1,5 +1,5 @@
 import { KmsError } from "../errors.ts";
-import type { AuthApi, AuthDecision } from "../release/auth-api.ts";
+import { denialText, type AuthApi, type AuthDecision } from "../release/auth-api.ts";
 import type { SelfAttestation } from "./self-attestation.ts";
 
 /** Whether the auth server still wants this KMS to serve. */
@@ -30,8 +30,9 @@ export function selfAuthorization({ self, auth, clock }: { readonly self: SelfAt
   const askNow = async (): Promise<AuthDecision> => {
     const bootInfo = await inContext("Failed to load cached self boot info", () => self.bootInfo());
     const at = clock.now();
+    allowedAt = undefined;
     const decision = await inContext("Failed to call self KMS auth check", () => auth.bootAuth("kms", bootInfo.json));
-    allowedAt = decision.kind === "allowed" ? at : undefined;
+    if (decision.kind === "allowed") allowedAt = at;
     return decision;
   };
   const ask = (): Promise<AuthDecision> => {
@@ -46,7 +47,7 @@ export function selfAuthorization({ self, auth, clock }: { readonly self: SelfAt
     ask,
     require: async () => {
       const decision = await ask();
-      if (decision.kind === "denied") throw new KmsError("self-unauthorized", `KMS is not allowed: ${decision.reason}`);
+      if (decision.kind === "denied") throw new KmsError("self-unauthorized", `KMS is not allowed: ${denialText(decision)}`);
     },
   };
 }
