@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createServer as createPlainServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import { chmod, unlink } from "node:fs/promises";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { Server as TlsServer, TLSSocket, type DetailedPeerCertificate, type SecureContextOptions } from "node:tls";
 import type { Logger } from "@dstack/log";
 import { BodyBudget } from "./body-budget.ts";
@@ -10,6 +10,7 @@ import { dispatch, errorResponse, isJsonCall, stripPrefixes, type RpcRequest, ty
 import { errorChain, RpcError } from "./errors.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
 
+const CLOSE_TIMEOUT_MS = 2_000;
 /** More than any chain that could be accepted; what a peer sends beyond it is not looked at. */
 const MAX_PEER_CERTIFICATES = 6;
 
@@ -93,6 +94,11 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
           listener,
         );
   server.maxConnections = options.maxConnections ?? 12_000;
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
   server.on("tlsClientError", (error) => options.log.debug({ error: error.message }, "TLS handshake failed"));
   if ("path" in options.listen) await unlink(options.listen.path).catch(ignoreMissing);
   await listening(server, options.listen);
@@ -105,7 +111,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     setSecureContext: (context) => {
       if (server instanceof TlsServer) server.setSecureContext({ minVersion: "TLSv1.2", ...context });
     },
-    close: () => closeServer(server),
+    close: () => closeServer(server, sockets),
   };
 }
 
@@ -239,11 +245,17 @@ function listening(server: Server, listen: Listen): Promise<void> {
   });
 }
 
-function closeServer(server: Server): Promise<void> {
+/** Lets requests under way finish for a moment, then ends every connection: also those in a TLS handshake, which the server's own list lacks. */
+function closeServer(server: Server, sockets: ReadonlySet<Socket>): Promise<void> {
   return new Promise((resolve) => {
-    server.close(() => resolve());
+    const late = setTimeout(() => {
+      for (const socket of sockets) socket.destroy();
+    }, CLOSE_TIMEOUT_MS);
+    server.close(() => {
+      clearTimeout(late);
+      resolve();
+    });
     server.closeIdleConnections();
-    setTimeout(() => server.closeAllConnections(), 2_000).unref();
   });
 }
 

@@ -165,3 +165,18 @@ test("large bodies share a budget, small ones pass beside them, and it is given 
     await big.close();
   }
 });
+
+test("closing ends connections in a TLS handshake, and bodies that never come", { timeout: 60_000 }, async () => {
+  for (const tls of [undefined, { requestClientCertificate: false }]) {
+    const long = 3_600_000;
+    const closing = await startHttpServer({ listen: { host: "127.0.0.1", port: 0 }, log, requestTimeoutMs: long, headersTimeoutMs: long, mounts: [], ...(tls === undefined ? {} : { tls }) });
+    const silent = connect(closing.port, "127.0.0.1");
+    const slow = connect(closing.port, "127.0.0.1", () => slow.write("POST /prpc/GetInfo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{"));
+    const ended = [silent, slow].map((socket) => new Promise((resolve) => socket.on("error", () => undefined).on("close", resolve).resume()));
+    while ((await connections(closing)) < 2) await new Promise((resolve) => setImmediate(resolve));
+    await closing.close();
+    await Promise.all(ended);
+  }
+});
+
+const connections = ({ server: listener }: HttpServer): Promise<number> => new Promise((resolve, reject) => listener.getConnections((error, count) => (error === null ? resolve(count) : reject(error))));
