@@ -6,13 +6,14 @@
  */
 import { equalBytes, hash48, utf8 } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
+import { acpiTables } from "./acpi/acpi-tables.ts";
 import { rtmr1Events, rtmr2Events } from "./boot-events.ts";
 import type { LoggedEvent } from "./compare.ts";
 import { MeasureError } from "./errors.ts";
 import { eventType } from "./event-types.ts";
 import { RELEASED_CONFIGURATION, firmwareEvents, ovmfVariant } from "./firmware-events.ts";
 import type { AcpiDigests } from "./firmware-events.ts";
-import { SPLIT_MEMORY_BYTES } from "./machine.ts";
+import { machineOf, SPLIT_MEMORY_BYTES } from "./machine.ts";
 import { measurementOf, mrtdPass } from "./measure-vm.ts";
 import type { VmMeasurement } from "./measure-vm.ts";
 import { sha384 } from "./sha.ts";
@@ -64,6 +65,15 @@ export function measureLite(config: VmConfig, log: readonly LoggedEvent[]): VmMe
     imr1: rtmr1Events(document.kernelAuthenticode, 0),
     imr2: rtmr2Events(document.cmdlineSha384, document.initrdSha384),
   });
+}
+
+/**
+ * The ACPI events that a VM of this configuration logs: `measureLite` with these takes nothing from the guest.
+ * @throws MeasureError `vm-config-invalid`, `unsupported` for machines whose tables are not modelled
+ */
+export function acpiEvents(config: VmConfig): readonly LoggedEvent[] {
+  const { loader, rsdp, tables } = acpiTables(machineOf(config));
+  return [loader, rsdp, tables].map((blob) => ({ imr: 0, eventType: eventType.platformConfigFlags, digest: sha384(blob) }));
 }
 
 function acpiDigestsIn(log: readonly LoggedEvent[]): AcpiDigests {
