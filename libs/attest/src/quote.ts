@@ -106,13 +106,13 @@ export function parseQuote(bytes: Uint8Array): Quote {
 }
 
 /**
- * The quote in a file that holds it in binary or as hex text: the second byte of every version is zero.
+ * The quote in a file that holds it in binary or as hex text, in one line or many: the second byte of every version is zero.
  * @throws AttestError `quote-malformed`
  */
 export function quoteBytesOf(file: Uint8Array): Uint8Array {
   if (file[1] === 0) return file;
   if (file.length > 2 * MAX_QUOTE_BYTES) throw new AttestError("quote-malformed", `quote: ${file.length} bytes of hex text, limit ${2 * MAX_QUOTE_BYTES}`);
-  return reading("quote-malformed", "quote", () => parseHex(utf8Decode(file, "hex text").trim(), "hex text"));
+  return reading("quote-malformed", "quote", () => parseHex(utf8Decode(file, "hex text").trim().replace(/\r?\n/g, ""), "hex text"));
 }
 
 /** The TD report of a quote. @throws AttestError `quote-unsupported` for an SGX quote */

@@ -149,7 +149,7 @@ test("reads every field of a TD report 1.5", () => {
 test("takes a quote's file in binary or as hex text", () => {
   const { quote } = forge(goodScene());
   assert.deepEqual(quoteBytesOf(quote), quote);
-  for (const text of [toHex(quote), `0x${toHex(quote).toUpperCase()}\n`, `\n ${toHex(quote)} `]) assert.deepEqual(quoteBytesOf(utf8(text)), quote);
+  for (const text of [toHex(quote), `0x${toHex(quote).toUpperCase()}\n`, `\n ${toHex(quote)} `, toHex(quote).replace(/.{60}/g, "$&\n"), toHex(quote).replace(/.{64}/g, "$&\r\n")]) assert.deepEqual(quoteBytesOf(utf8(text)), quote);
   for (const text of ["04zz", "040", "{}", "ü", "04 00"]) {
     assert.throws(() => quoteBytesOf(utf8(text)), (error: unknown) => error instanceof AttestError && error.code === "quote-malformed", text);
   }
