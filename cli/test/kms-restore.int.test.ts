@@ -4,13 +4,13 @@ import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { toHex } from "@dstack/bytes";
 import { decodeBackup, decodeSession, encodeSession, encodeShare, generateOperatorKey, openOwnShare, operatorKeyFromPem, resealShare } from "@dstack/key-backup";
-import { p256FromPem } from "@dstack/keys";
+import { generateP256, p256FromPem } from "@dstack/keys";
 import { errorChain } from "@dstack/rpc";
 import { mockPki, parseSeed } from "@dstack/tee-simulator";
 import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
-import { startKms, type Kms } from "../../services/kms/test/start-kms.ts";
+import { makeBackup, startKms, type Kms } from "../../services/kms/test/start-kms.ts";
 import { backupCommand, restoreCommand, shareSubmitCommand } from "../src/commands/kms-backup.ts";
 import { keygenCommand } from "../src/commands/kms-keygen.ts";
 import { shareOpenCommand, type ShareOpenOptions } from "../src/commands/kms-share.ts";
@@ -25,6 +25,7 @@ let auth: ScriptedWebhook;
 let kms: Kms;
 let env: NodeJS.ProcessEnv;
 let pccs: string;
+let operators: Record<string, string>;
 const at = (name: string): string => join(harness.folder, name);
 
 before(async () => {
@@ -38,9 +39,9 @@ before(async () => {
     await captured(() => keygenCommand({ out: at(`${name}.key`), output: "text" }));
     publicKeys.push(toHex(operatorKeyFromPem(await readFile(at(`${name}.key`), "utf8")).publicKey));
   }
+  operators = { "core.backup.operators": JSON.stringify(publicKeys), "core.backup.threshold": "2" };
   kms = await harness.start({
-    ...attested(), "core.onboard.auto_bootstrap_domain": '"127.0.0.1"', "core.admin.enabled": "true", "core.admin.port": "0", "core.admin.auth_token": `"${ADMIN_TOKEN}"`,
-    "core.backup.operators": JSON.stringify(publicKeys), "core.backup.threshold": "2",
+    ...attested(), "core.onboard.auto_bootstrap_domain": '"127.0.0.1"', "core.admin.enabled": "true", "core.admin.port": "0", "core.admin.auth_token": `"${ADMIN_TOKEN}"`, ...operators,
   }, { DSTACK_AGENT_ADDRESS: agent.address });
   ({ pccsUrl: pccs } = (await harness.kmsOptions({})).config as unknown as { pccsUrl: string });
   await captured(() => backupCommand(env, { url: adminUrl(), out: at("backup.json"), rootCa: at("keys/root-ca.crt"), output: "text" }));
@@ -89,7 +90,7 @@ async function freshKms(change: Readonly<Record<string, string>> = {}): Promise<
   stops.push(stop);
   const from = harness.sink.text.length;
   const options = await harness.kmsOptions({
-    ...attested(), "core.cert_dir": `"${folder}"`, "core.onboard.auto_bootstrap_domain": '""', "core.onboard.address": '"127.0.0.1"', "core.onboard.port": "0", ...change,
+    ...attested(), ...operators, "core.cert_dir": `"${folder}"`, "core.onboard.auto_bootstrap_domain": '""', "core.onboard.address": '"127.0.0.1"', "core.onboard.port": "0", ...change,
   }, { DSTACK_AGENT_ADDRESS: agent.address });
   const started = startKms({ ...options, signal: stop.signal });
   started.catch(() => undefined);
@@ -216,12 +217,15 @@ test("a restoring KMS takes no backup that was changed, and no share for another
   await captured(() => open("ana", fresh));
   const backup = decodeBackup(new Uint8Array(await readFile(at("backup.json"))));
   const session = decodeSession(new Uint8Array(await readFile(fresh.session)));
-  const { share } = openOwnShare(backup, operatorKeyFromPem(await readFile(at("bob.key"), "utf8")));
+  const bob = operatorKeyFromPem(await readFile(at("bob.key"), "utf8"));
+  const ana = operatorKeyFromPem(await readFile(at("ana.key"), "utf8"));
+  const { share } = openOwnShare(backup, bob);
   for (const [change, refused] of [
-    [resealShare({ ...session, backup: "11".repeat(32) }, 1, share), /^3: .*belongs to another backup/],
-    [resealShare({ ...session, publicKey: operatorKeyFromPem(generateOperatorKey().pem).publicKey }, 1, share), /^3: .*sealed to another session/],
-    [resealShare(session, 0, share), /^3: .*not the one that the backup gives operator 1/],
-    [{ ...resealShare(session, 1, share), operator: 2 }, /^3: .*does not open/],
+    [resealShare({ ...session, backup: "11".repeat(32) }, 1, share, bob), /^3: .*belongs to another backup/],
+    [resealShare({ ...session, publicKey: operatorKeyFromPem(generateOperatorKey().pem).publicKey }, 1, share, bob), /^3: .*sealed to another session/],
+    [resealShare(session, 0, share, ana), /^3: .*not the one that the backup gives operator 1/],
+    [resealShare(session, 1, share, ana), /^3: .*by somebody else/],
+    [{ ...resealShare(session, 1, share, bob), operator: 2 }, /^3: .*does not open/],
   ] as const) {
     await writeFile(at("share.json"), encodeShare(change));
     assert.match(await refusal(() => submit("", fresh, at("share.json"))), refused);
@@ -234,6 +238,27 @@ test("a restoring KMS takes no backup that was changed, and no share for another
   assert.match(await refusal(() => submit("ana", again, `${fresh.session}.ana`)), /^3: .*sealed to another session/);
   assert.deepEqual(await keysIn(again.folder), []);
   await again.abandon();
+});
+
+test("roots of somebody's choice come in by no backup: its operators must be those of the configuration, and hand the shares in themselves", { timeout: 120_000 }, async () => {
+  const fresh = await freshKms();
+  const make = async (name: string, publicKeys: readonly Uint8Array[], threshold: number): Promise<string> => {
+    const roots = { rootCa: generateP256(), tempCa: generateP256(), rootK256: new Uint8Array(32).fill(3) };
+    await writeFile(at(name), await makeBackup(roots, { threshold, publicKeys }, Date.now()));
+    return at(name);
+  };
+  const keys = await Promise.all(OPERATORS.map(async (name) => operatorKeyFromPem(await readFile(at(`${name}.key`), "utf8"))));
+  const mine = [0, 1].map(() => operatorKeyFromPem(generateOperatorKey().pem).publicKey);
+  const strangers = await make("evil-1.json", mine, 2);
+  assert.match(await refusal(() => begin(fresh, strangers, at("x1"))), /^3: .*names an operator that core.backup.operators does not/);
+  const mixed = await make("evil-2.json", [keys[0]!.publicKey, mine[0]!], 2);
+  assert.match(await refusal(() => begin(fresh, mixed, at("x2"))), /^3: .*names an operator that core.backup.operators does not/);
+  await fresh.abandon();
+  const strict = await freshKms({ "core.backup.threshold": "3" });
+  assert.match(await refusal(() => begin(strict)), /^3: .*opens with 2 shares, core.backup.threshold asks for 3/);
+  await strict.abandon();
+  const unnamed = await freshKms({ "core.backup.operators": "[]", "core.backup.threshold": "2" }).catch(() => undefined);
+  assert.equal(unnamed, undefined, "a threshold without operators is no configuration");
 });
 
 test("nothing is restored outside a TEE, where the auth server says no, or beside keys", { timeout: 120_000 }, async () => {

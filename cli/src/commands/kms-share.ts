@@ -45,7 +45,7 @@ export async function shareOpenCommand(env: NodeJS.ProcessEnv, file: string, opt
   try {
     const { index, share } = refusable(() => openOwnShare(backup, operator));
     try {
-      await writeNew(options.out, encodeShare(resealShare(session, index, share)));
+      await writeNew(options.out, encodeShare(resealShare(session, index, share, operator)));
     } finally {
       share.fill(0);
     }

@@ -15,7 +15,7 @@ export interface RestoreSession {
   readonly vmConfig: string;
 }
 
-export const MAX_SESSION_BYTES = 1024 * 1024;
+const MAX_SESSION_BYTES = 1024 * 1024;
 
 const FORMAT = "dstack-kms-restore-session";
 const schema = z.strictObject({

@@ -12,7 +12,7 @@ export function sealOperatorShare(header: BackupHeader, index: number, share: Ui
 }
 
 /** The operator's place in a backup. @throws KeyBackupError `not-an-operator` */
-export function ownShareIndex({ header }: Backup, publicKey: Uint8Array): number {
+function ownShareIndex({ header }: Backup, publicKey: Uint8Array): number {
   const index = header.operators.findIndex((key) => equalBytes(key, publicKey));
   if (index < 0) throw new KeyBackupError("not-an-operator", "this key is none of the operators' keys in the backup");
   return index;
@@ -25,20 +25,24 @@ export function openOwnShare(backup: Backup, { secretKey, publicKey }: OperatorK
   return { index, share: checked(backup, index, openSealed(secretKey, sealed, backupContext(backup.header, index))) };
 }
 
-/** Seals an opened share to a session whose evidence has been verified. */
-export function resealShare(session: RestoreSession, index: number, share: Uint8Array): ResealedShare {
-  return { backup: session.backup, session: session.publicKey, operator: index, sealed: sealTo(session.publicKey, share, sessionContext(session.backup, session.publicKey, index)) };
+/**
+ * Seals an opened share to a session whose evidence has been verified, so that it shows who did:
+ * whoever makes up a backup knows its shares, and must not be able to hand them in.
+ */
+export function resealShare(session: RestoreSession, index: number, share: Uint8Array, operator: OperatorKey): ResealedShare {
+  return { backup: session.backup, session: session.publicKey, operator: index, sealed: sealTo(session.publicKey, share, sessionContext(session.backup, session.publicKey, index), operator) };
 }
 
 /**
  * Opens a share on the side of the restoring KMS.
- * @throws KeyBackupError `wrong-backup` for a share of another backup, `cannot-open` for one of another session or place
+ * @throws KeyBackupError `wrong-backup` for a share of another backup, `cannot-open` for one of another session or
+ *   place, and for one that the operator of that place did not seal
  */
 export function openResealedShare(backup: Backup, session: { readonly backup: string; readonly secretKey: Uint8Array; readonly publicKey: Uint8Array }, share: ResealedShare): Uint8Array {
   if (share.backup !== session.backup) throw new KeyBackupError("wrong-backup", "share: it belongs to another backup than the one that is being restored");
   if (!equalBytes(share.session, session.publicKey)) throw new KeyBackupError("cannot-open", "share: it was sealed to another session; open it again for this one");
   if (share.operator >= backup.shares.length) throw new KeyBackupError("not-an-operator", `share: the backup has no operator ${share.operator + 1}`);
-  return checked(backup, share.operator, openSealed(session.secretKey, share.sealed, sessionContext(session.backup, session.publicKey, share.operator)));
+  return checked(backup, share.operator, openSealed(session.secretKey, share.sealed, sessionContext(session.backup, session.publicKey, share.operator), operatorAt(backup.header, share.operator)));
 }
 
 function checked(backup: Backup, index: number, share: Uint8Array): Uint8Array {

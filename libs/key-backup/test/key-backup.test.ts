@@ -3,10 +3,11 @@ import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import { equalBytes, toHex, utf8, utf8Decode } from "@dstack/bytes";
 import {
-  backupHash, decodeBackup, decodeSession, decodeShare, encodeBackup, encodeSession, encodeShare, generateOperatorKey, KeyBackupError, openOwnShare, openResealedShare, openSealed,
-  operatorKeyFromPem, parseOperatorPublicKey, resealShare, restoreReportData, sealOperatorShare, sealTo, type KeyBackupErrorCode, type RestoreSession,
+  backupHash, decodeBackup, decodeSession, decodeShare, encodeBackup, encodeSession, encodeShare, generateOperatorKey, KeyBackupError, openOwnShare, openResealedShare,
+  operatorKeyFromPem, parseOperatorPublicKey, resealShare, restoreReportData, sealOperatorShare, type KeyBackupErrorCode, type RestoreSession,
 } from "@dstack/key-backup";
 import { generateP256, spkiDer } from "@dstack/keys";
+import { openSealed, sealTo } from "../src/sealed-box.ts";
 import { fixture } from "./files.ts";
 
 const is = (code: KeyBackupErrorCode, text?: RegExp) => (error: unknown): boolean => error instanceof KeyBackupError && error.code === code && (text === undefined || text.test(error.message));
@@ -90,7 +91,7 @@ test("a share opened for a session reaches that session alone, once it is the ri
   const hash = backupHash(bytes);
   const { session, secretKey } = sessionFor(hash);
   const { index, share } = openOwnShare(backup, operators[1]!);
-  const resealed = decodeShare(encodeShare(resealShare(session, index, share)));
+  const resealed = decodeShare(encodeShare(resealShare(session, index, share, operators[1]!)));
   const receiver = { backup: hash, secretKey, publicKey: session.publicKey };
   assert.deepEqual(openResealedShare(backup, receiver, resealed), shares[1]);
 
@@ -101,14 +102,15 @@ test("a share opened for a session reaches that session alone, once it is the ri
   assert.throws(() => openResealedShare(backup, { ...receiver, backup: "00".repeat(32) }, { ...resealed, backup: "00".repeat(32) }), is("cannot-open"));
   assert.throws(() => openResealedShare(backup, receiver, { ...resealed, operator: 0 }), is("cannot-open"));
   assert.throws(() => openResealedShare(backup, receiver, { ...resealed, operator: 3 }), is("not-an-operator"));
-  assert.throws(() => openResealedShare(backup, receiver, resealShare(session, 0, share)), is("cannot-open", /not the one that the backup gives operator 1/));
+  assert.throws(() => openResealedShare(backup, receiver, resealShare(session, 1, share, operators[0]!)), is("cannot-open", /by somebody else/), "whoever knows a share is not yet its operator");
+  assert.throws(() => openResealedShare(backup, receiver, resealShare(session, 0, share, operators[0]!)), is("cannot-open", /not the one that the backup gives operator 1/));
 });
 
 test("sessions and shares come back as they were written, and in no other spelling", () => {
   const { session } = sessionFor("ab".repeat(32));
   const sessionBytes = encodeSession(session);
   assert.deepEqual(decodeSession(sessionBytes), { ...session, publicKey: new Uint8Array(session.publicKey) });
-  const shareBytes = encodeShare(resealShare(session, 3, new Uint8Array(33)));
+  const shareBytes = encodeShare(resealShare(session, 3, new Uint8Array(33), operatorKeyFromPem(generateOperatorKey().pem)));
   assert.equal(decodeShare(shareBytes).operator, 3);
   for (const [bytes, decode] of [[sessionBytes, decodeSession], [shareBytes, decodeShare]] as const) {
     for (const changed of [bytes.slice(0, -1), utf8(utf8Decode(bytes).replace("{", "{ ")), utf8(utf8Decode(bytes).replace('"version": 1', '"version": 9')), new Uint8Array([0xff])]) {
@@ -131,6 +133,10 @@ test("a sealed box opens with its key and its context alone", () => {
   assert.ok(!equalBytes(sealed, sealTo(mine.publicKey, utf8("secret"), utf8("one"))));
   assert.throws(() => openSealed(other.secretKey, sealed, utf8("one")), is("cannot-open"));
   assert.throws(() => openSealed(mine.secretKey, sealed, utf8("two")), is("cannot-open"));
+  const signed = sealTo(mine.publicKey, utf8("secret"), utf8("one"), other);
+  assert.equal(utf8Decode(openSealed(mine.secretKey, signed, utf8("one"), other.publicKey)), "secret");
+  for (const sender of [undefined, mine.publicKey]) assert.throws(() => openSealed(mine.secretKey, signed, utf8("one"), sender), is("cannot-open"));
+  assert.throws(() => openSealed(mine.secretKey, sealed, utf8("one"), other.publicKey), is("cannot-open"));
   assert.throws(() => openSealed(mine.secretKey, sealed.subarray(0, 48), utf8("one")), is("cannot-open"));
   for (let at = 0; at < sealed.length; at++) {
     const changed = sealed.slice();

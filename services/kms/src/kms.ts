@@ -120,6 +120,7 @@ async function readyKeys({ config, version, clock, log, print, signal }: KmsOpti
     const attest: Attest = selfAttestation.attestCertificate ? (reportData) => parts.self.attest(reportData) : undefined;
     restore = new Restore({
       log,
+      operators: config.backup,
       self: selfAttestation.attestCertificate ? parts.self : undefined,
       authorize: async () => {
         await requireNoKeys(folder, "KMS has already been bootstrapped");

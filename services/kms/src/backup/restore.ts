@@ -7,11 +7,14 @@ import type { Logger } from "@dstack/log";
 import { KmsError } from "../errors.ts";
 import { checkDomain } from "../keys/domain.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
+import type { BackupOperators } from "./backup-operators.ts";
 import { openBackup } from "./open-backup.ts";
 
 export interface RestoreOptions {
   /** Evidence of this VM; undefined outside a TEE, where nothing is restored. */
   readonly self: { attest(reportData: ReportData): Promise<Attestation>; vmConfig(): Promise<string> } | undefined;
+  /** The operators of this KMS's own configuration: nobody else's shares make its keys. */
+  readonly operators: BackupOperators | undefined;
   /** Throws where the folder has keys, or the auth server does not want this KMS. */
   readonly authorize: () => Promise<void>;
   /** Makes these the root keys, once. */
@@ -74,6 +77,7 @@ export class Restore {
       if (self === undefined) throw new KmsError("restore-refused", "restore runs inside an attested KMS alone: operators give their shares to nothing else. Start it in a TEE with core.attest_rpc_cert on");
       const backup = decodeBackup(bytes);
       const hash = backupHash(bytes);
+      this.#requireOwnOperators(backup);
       checkDomain(domain);
       await authorize();
       if (this.#session?.hash === hash && this.#session.domain === domain) return this.#session.document;
@@ -115,6 +119,16 @@ export class Restore {
       this.#options.log.info({ ...this.#record }, "root keys restored");
       return { received, needed, restored: true };
     });
+  }
+
+  /** Anybody can make a backup of keys that they know; only these operators can have it restored here. */
+  #requireOwnOperators({ header }: Backup): void {
+    const { operators } = this.#options;
+    if (operators === undefined) throw new KmsError("restore-refused", "no operators are configured: set core.backup.operators and core.backup.threshold as they were in the KMS that made the backup");
+    const known = new Set(operators.publicKeys.map(toHex));
+    const stranger = header.operators.map(toHex).find((key) => !known.has(key));
+    if (stranger !== undefined) throw new KmsError("restore-refused", `the backup names an operator that core.backup.operators does not: ${stranger}`);
+    if (header.threshold < operators.threshold) throw new KmsError("restore-refused", `the backup opens with ${header.threshold} shares, core.backup.threshold asks for ${operators.threshold}`);
   }
 
   #forget(): void {
