@@ -13,6 +13,7 @@ import { createLogger } from "@dstack/log";
 import { kms } from "@dstack/proto";
 import { route, startHttpServer } from "@dstack/rpc";
 import { AnonymousLimits } from "../src/rate-limit/anonymous-limits.ts";
+import type { Caller } from "../src/release/caller.ts";
 
 /** Well above what the connections and bodies below may take, far below what they would take unbounded. */
 const MAX_RSS_MIB = 900;
@@ -180,4 +181,21 @@ test("anonymous calls beyond the limit of an address are refused before their bo
   } finally {
     await server.close();
   }
+});
+
+test("a client certificate without evidence is a caller like any other: its calls are counted (#564)", async () => {
+  const limits = new AnonymousLimits({ perAddress: 1, perApp: 0, clock: { now: () => 0 }, onRefusal: () => undefined });
+  const log = createLogger({ name: "test", level: "silent" });
+  const caller = (kind: "anonymous" | "attested"): Caller => ({ kind }) as Caller;
+  let next: Caller = caller("attested");
+  const service = limits.limit({ prefixes: [], log, authenticate: () => Promise.resolve(next), routes: [] });
+  const call = (peerCertificates: readonly Uint8Array[], remoteAddress = "10.0.0.1"): Parameters<typeof service.authenticate>[1] =>
+    ({ method: "GetAppKey", requestId: "r", peerCertificates, remoteAddress, headers: {}, query: new URLSearchParams(), signal: new AbortController().signal });
+  const certificate = [new Uint8Array(1)];
+  for (let i = 0; i < 5; i++) await service.authenticate("attested", call(certificate));
+  next = caller("anonymous");
+  for (let i = 0; i < 5; i++) await service.authenticate("attested", call([]));
+  await service.authenticate("attested", call(certificate));
+  await assert.rejects(service.authenticate("attested", call(certificate)), { message: "too many calls from 10.0.0.1: try again in 60 s (core.rate_limit.per_address)" });
+  await service.authenticate("attested", call(certificate, "10.0.0.2"));
 });

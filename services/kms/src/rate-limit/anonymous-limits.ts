@@ -37,18 +37,24 @@ export class AnonymousLimits {
     const name = url.pathname.slice(MOUNT.length);
     const row = service.routes.find(({ method }) => method === stripPrefixes(name, service.prefixes));
     if (row?.auth === "attested" && hasCertificate(request.socket)) return true;
-    const wait = this.#addresses.take(networkOf(request.socket.remoteAddress ?? ""));
-    if (wait === undefined) return true;
-    this.#onRefusal("address");
+    const refused = this.#takeOfAddress(request.socket.remoteAddress);
+    if (refused === undefined) return true;
     const json = isJsonCall({ name, verb: request.method === "GET" ? "GET" : "POST", query: url.searchParams, contentType: request.headers["content-type"], body: new Uint8Array() });
-    const answer = errorResponse(400, `too many calls from ${request.socket.remoteAddress ?? "this address"}: try again in ${wait} s (core.rate_limit.per_address)`, json);
+    const answer = errorResponse(400, refused.message, json);
     // The rest of the request is not read: the connection cannot be used again.
-    response.writeHead(answer.status, { "content-type": answer.contentType, "content-length": answer.body.length, "retry-after": String(wait), connection: "close" }).end(answer.body);
+    response.writeHead(answer.status, { "content-type": answer.contentType, "content-length": answer.body.length, "retry-after": String(refused.wait), connection: "close" }).end(answer.body);
     return false;
   }
 
-  /** The service with a limit on what is asked about one app. */
-  limitApps(service: RpcService<Caller, CallerRule>): RpcService<Caller, CallerRule> {
+  /** The service with a limit on what is asked about one app, and on certificates that say nothing, which `admit` let pass. */
+  limit(service: RpcService<Caller, CallerRule>): RpcService<Caller, CallerRule> {
+    const authenticate: typeof service.authenticate = async (rule, call) => {
+      const caller = await service.authenticate(rule, call);
+      if (caller.kind !== "anonymous" || rule !== "attested" || call.peerCertificates.length === 0) return caller;
+      const refused = this.#takeOfAddress(call.remoteAddress);
+      if (refused !== undefined) throw new RpcError("bad-request", refused.message);
+      return caller;
+    };
     const routes = service.routes.map((row): typeof row => {
       if (row.method !== "GetAppEnvEncryptPubKey") return row;
       return {
@@ -63,7 +69,15 @@ export class AnonymousLimits {
         },
       };
     });
-    return { ...service, routes };
+    return { ...service, authenticate, routes };
+  }
+
+  /** Counts one call. @returns what to tell the caller who may not make it */
+  #takeOfAddress(address: string | undefined): { readonly message: string; readonly wait: number } | undefined {
+    const wait = this.#addresses.take(networkOf(address ?? ""));
+    if (wait === undefined) return undefined;
+    this.#onRefusal("address");
+    return { wait, message: `too many calls from ${address ?? "this address"}: try again in ${wait} s (core.rate_limit.per_address)` };
   }
 }
 
