@@ -18,8 +18,12 @@ export interface DescribedService {
 export interface DescribedRoute {
   readonly path: string;
   readonly summary: string;
-  /** Media type of the answer. */
-  readonly answers: string;
+  /** Media types of the answer. */
+  readonly answers: readonly string[];
+  /** GET unless given. */
+  readonly verb?: "get" | "post";
+  /** What else it answers, by status. */
+  readonly otherwise?: Readonly<Record<number, string>>;
 }
 
 export interface OpenApiOptions {
@@ -37,27 +41,41 @@ export function openApiDocument({ title, version, services, routes = [] }: OpenA
     for (const row of service.routes) {
       addSchema(schemas, row.input);
       addSchema(schemas, row.output);
+      const caller = `Caller: ${rules[row.auth] ?? row.auth}.`;
       paths[`${path}${row.method}`] = {
+        get: {
+          operationId: `${row.method}ByQuery`,
+          description: `${caller} JSON; the request's fields in the query.`,
+          "x-dstack-auth": row.auth,
+          parameters: row.input.fields.filter(isQueryField).map((field) => ({ name: field.name, in: "query", schema: fieldSchema(field) })),
+          responses: answers(jsonContent(row.output), jsonError),
+        },
         post: {
           operationId: row.method,
-          description: `Caller: ${rules[row.auth] ?? row.auth}. At most ${row.bodyLimitBytes} bytes. Protobuf where neither the query flag "json" nor the content type asks for JSON.`,
+          description: `${caller} At most ${row.bodyLimitBytes} bytes. Protobuf where neither the query flag "json" nor the content type asks for JSON.`,
           "x-dstack-auth": row.auth,
           parameters: [{ name: "json", in: "query", allowEmptyValue: true, schema: { type: "string" } }],
-          ...(row.input.fields.length === 0 ? {} : { requestBody: { content: jsonContent(row.input) } }),
-          responses: {
-            200: { description: "Done", content: jsonContent(row.output) },
-            400: { description: "Refused or failed; the text says why", content: { "application/json": { schema: reference("Error") } } },
-          },
+          ...(row.input.fields.length === 0 ? {} : { requestBody: { content: { ...jsonContent(row.input), ...PROTOBUF } } }),
+          responses: answers({ ...jsonContent(row.output), ...PROTOBUF }, { ...jsonError, ...PROTOBUF }),
         },
       };
     }
   }
-  for (const { path, summary, answers } of routes) {
-    paths[path] = { get: { summary, responses: { 200: { description: "OK", content: { [answers]: {} } } } } };
+  for (const { path, summary, answers: types, verb = "get", otherwise = {} } of routes) {
+    const others = Object.fromEntries(Object.entries(otherwise).map(([status, description]) => [status, { description }]));
+    paths[path] = { [verb]: { summary, responses: { 200: { description: "OK", content: Object.fromEntries(types.map((type) => [type, {}])) }, ...others } } };
   }
   return { openapi: "3.1.0", info: { title, version }, paths, components: { schemas } };
 }
 
+const PROTOBUF: JsonObject = { "application/octet-stream": {} };
+const jsonError: JsonObject = { "application/json": { schema: { $ref: "#/components/schemas/Error" } } };
+const answers = (done: JsonObject, failed: JsonObject): JsonObject => ({
+  200: { description: "Done", content: done },
+  400: { description: "Refused or failed; the text says why", content: failed },
+});
+/** As `messageFromQuery` reads them. */
+const isQueryField = (field: DescField): boolean => field.fieldKind === "scalar" || (field.fieldKind === "list" && field.listKind === "scalar");
 const jsonContent = (message: DescMessage): JsonObject => ({ "application/json": { schema: schemaOf(message) } });
 const schemaOf = (message: DescMessage): JsonObject => (message.fields.length === 0 ? { type: "null" } : reference(message.name));
 const reference = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` });

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { AuditLog } from "@dstack/audit-log";
 import { lockFile } from "@dstack/files";
 import { markKeyFolder } from "@dstack/key-folder";
-import { mount, startHttpServer, type HttpServer } from "@dstack/rpc";
+import { mount, startHttpServer, type DescribedRoute, type HttpServer } from "@dstack/rpc";
 import { backupRoute, restoreRoutes } from "./backup/backup-routes.ts";
 import { Restore, type RestoreRecord } from "./backup/restore.ts";
 import { firstAttestedCertificate, refreshAttestedCertificate } from "./certificates/rpc-certificate.ts";
@@ -22,6 +22,7 @@ import { onboardService, requireSelfAllowed } from "./onboard/onboard-service.ts
 import { AnonymousLimits } from "./rate-limit/anonymous-limits.ts";
 import { limitWaitingConnections } from "./rate-limit/waiting-connections.ts";
 import { ReleaseGate } from "./release/release-gate.ts";
+import { DESCRIBED_SET_UP } from "./setup/described-routes.ts";
 import { setUp } from "./setup/set-up.ts";
 import { Status } from "./status.ts";
 
@@ -38,6 +39,7 @@ export interface Kms {
   close(): Promise<void>;
 }
 
+const BACKUP: DescribedRoute = { path: "/backup", summary: "The root keys, sealed to the configured operators", answers: ["application/json"], verb: "post", otherwise: { 400: "Refused; the text says why" } };
 /** To send a whole request; how long its answer takes is another matter. */
 const REQUEST_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 15_000;
@@ -69,7 +71,7 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
     const metrics = new Metrics(status);
     const gate = new ReleaseGate({ auth: parts.auth, audit, clock, log, images: parts.caches.verifier, refuseAnyGateway: environment === "production" });
     const anonymous = new AnonymousLimits({ ...config.rateLimit, clock, onRefusal: (by) => metrics.rateLimited(by) });
-    const service = anonymous.limitApps(kmsService({
+    const service = anonymous.limit(kmsService({
       ...parts, keys, gate, status, clock, log,
       limits: config.limits, adminTokenHash: config.adminTokenHash, settingsAgainstHandOver: settingsAgainstHandOver(config),
     }));
@@ -80,7 +82,7 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
       // The leaf alone: peers get the root from GetTempCaCert and trust nothing that comes with the connection.
       tls: { key: keys.rpcKeyPem, cert: attestCertificate ? await firstAttestedCertificate(attested) : keys.rpcCertificatePem, requestClientCertificate: true },
       mounts: [mount("/prpc/", service)],
-      routes: httpRoutes({ status, metrics: config.metricsEnabled ? metrics : undefined, audit, auth: parts.auth, selfAuthorization: parts.selfAuthorization, service }),
+      routes: httpRoutes({ status, metrics: config.metricsEnabled ? metrics : undefined, audit, auth: parts.auth, selfAuthorization: parts.selfAuthorization, clock, service }),
       guard: (exchange) => {
         const { url, response } = exchange;
         response.once("finish", () => metrics.observe(url.pathname, response.statusCode));
@@ -100,7 +102,7 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
     }
     const admin = config.admin === undefined ? undefined : await startAdminServer({
       listen: config.admin, auth: await adminAuth(config.admin), caches: parts.caches, version, log,
-      routes: [backupRoute({ roots: { rootCa: keys.rootCa.key, tempCa: keys.tempCa.key, rootK256: keys.rootK256 }, operators: config.backup, settingsAgainstHandOver: settingsAgainstHandOver(config), audit, clock, log })],
+      routes: [{ described: BACKUP, ...backupRoute({ roots: { rootCa: keys.rootCa.key, tempCa: keys.tempCa.key, rootK256: keys.rootK256 }, operators: config.backup, settingsAgainstHandOver: settingsAgainstHandOver(config), audit, clock, log }) }],
     });
     if (admin !== undefined) closers.push(() => admin.close());
     log.info({ address: server.address, admin: admin?.address, domain: keys.domain, environment, methods: service.routes.map(({ method }) => `/prpc/${method}`) }, "listening");
@@ -133,7 +135,7 @@ async function readyKeys({ config, version, clock, log, print, signal }: KmsOpti
     await setUp({
       config, now: now(), log, print, signal, attest, service,
       authorizeBootstrap: () => requireSelfAllowed(parts.selfAuthorization, "KMS is not allowed to auto-bootstrap"),
-      routes: [...restoreRoutes(restore), apiDescriptionRoute({ title: "dstack KMS set-up", version, service: service(() => Promise.resolve()) })],
+      routes: [...restoreRoutes(restore), apiDescriptionRoute({ title: "dstack KMS set-up", version, service: service(() => Promise.resolve()), routes: DESCRIBED_SET_UP })],
     });
   }
   return { keys: await openKeyStore({ folder, domain: config.autoBootstrapDomain, now: now() }), restored: restore?.record };

@@ -53,11 +53,11 @@ test("/openapi.json describes what the listener serves, and the administration's
   const document = JSON.parse((await ask("/openapi.json")).body.toString()) as { paths: Record<string, { post?: { "x-dstack-auth": string } }> };
   for (const { name } of Object.values(proto.KMS.method)) assert.ok(document.paths[`/prpc/${name}`]?.post !== undefined, name);
   assert.equal(document.paths["/prpc/GetKmsKey"]?.post?.["x-dstack-auth"], "attested");
-  for (const path of ["/", "/healthz", "/readyz", "/metrics"]) assert.ok(path in document.paths, path);
+  for (const path of ["/", "/health", "/healthz", "/readyz", "/metrics", "/openapi.json"]) assert.ok(path in document.paths, path);
   const admin = `http://${harness.kms.admin!.address}/openapi.json`;
   assert.equal((await fetch(admin)).status, 401);
   const described = (await (await fetch(admin, { headers: { "x-admin-token": "s3cret" } })).json()) as { paths: object };
-  assert.deepEqual(Object.keys(described.paths), ["/prpc/ClearImageCache"]);
+  assert.deepEqual(Object.keys(described.paths), ["/prpc/ClearImageCache", "/backup", "/openapi.json"]);
 });
 
 test("every method of the listener answers protobuf in protobuf, with and without its prefix", async () => {

@@ -110,7 +110,7 @@ test("a KMS that was onboarded serves the very keys of its source", async () => 
     [info["mr_aggregated"], info["os_image_hash"], info["tee_variant"], info["attestation_mode"], info["ppid"], info["eth_rpc_url"], info["kms_contract_address"]],
     [ownAgent.mrAggregated, harness.image.hash, "dstack-tdx", "dstack-tdx", "00".repeat(16), "https://chain.example", "0xabc"],
   );
-  assert.deepEqual(Object.keys((await replica.get("/openapi.json"))["paths"] as object), ["Bootstrap", "Onboard", "GetAttestationInfo", "Finish"].map((method) => `/prpc/${method}`));
+  assert.deepEqual(Object.keys((await replica.get("/openapi.json"))["paths"] as object), [...["Bootstrap", "Onboard", "GetAttestationInfo", "Finish"].map((method) => `/prpc/${method}`), "/", "/health", "/state", "/finish", "/restore", "/restore/share", "/openapi.json"]);
   assert.equal((await replica.call("Finish", {})).status, 400, "there is nothing to finish yet");
   const onboarded = await replica.call("Onboard", onboardBody());
   assert.equal(onboarded.status, 200, JSON.stringify(onboarded.json));

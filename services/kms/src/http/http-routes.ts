@@ -1,12 +1,12 @@
 import type { ServerResponse } from "node:http";
 import type { AuditLog } from "@dstack/audit-log";
-import { errorChain, type DescribedRoute, type DescribedService, type HttpExchange, type HttpRoute } from "@dstack/rpc";
-import { KmsError } from "../errors.ts";
+import { type DescribedRoute, type DescribedService, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import type { Metrics } from "../metrics.ts";
 import type { AuthApi } from "../release/auth-api.ts";
 import type { SelfAuthorization } from "../self/self-authorization.ts";
 import type { Status } from "../status.ts";
 import { apiDescriptionRoute } from "./api-description.ts";
+import { readiness } from "./readiness.ts";
 import { statusPage, type StatusReport } from "./status-page.ts";
 
 export interface HttpRoutesOptions {
@@ -15,26 +15,28 @@ export interface HttpRoutesOptions {
   readonly audit: AuditLog;
   readonly auth: AuthApi;
   readonly selfAuthorization: SelfAuthorization;
+  readonly clock: { now(): number };
   /** What is mounted at `/prpc/`. */
   readonly service: DescribedService["service"];
 }
 
 const LINKS = { meta: "/prpc/GetMeta", api: "/openapi.json", health: "/healthz", readiness: "/readyz" } as const;
 const DESCRIBED: readonly DescribedRoute[] = [
-  { path: "/", summary: "Name, version, environment and insecure settings; a page where HTML is accepted", answers: "application/json" },
-  { path: "/health", summary: "Alive", answers: "text/plain" },
-  { path: "/healthz", summary: "Alive", answers: "text/plain" },
-  { path: "/readyz", summary: "200 where keys could be released now, else 503 with the problems", answers: "application/json" },
+  { path: "/", summary: "Name, version, environment and insecure settings; a page where HTML is accepted", answers: ["application/json", "text/html"] },
+  { path: "/health", summary: "Alive", answers: ["text/plain"] },
+  { path: "/healthz", summary: "Alive", answers: ["text/plain"] },
+  { path: "/readyz", summary: "Whether keys could be released now", answers: ["application/json"], otherwise: { 503: "They could not; the problems" } },
 ];
-const DESCRIBED_METRICS: DescribedRoute = { path: "/metrics", summary: "Prometheus text", answers: "text/plain" };
+const DESCRIBED_METRICS: DescribedRoute = { path: "/metrics", summary: "Prometheus text", answers: ["text/plain"] };
 
 /** Routes beside the RPC mount; none of them needs or tells a secret. */
-export function httpRoutes({ status, metrics, audit, auth, selfAuthorization, service }: HttpRoutesOptions): HttpRoute[] {
+export function httpRoutes({ status, metrics, service, ...options }: HttpRoutesOptions): HttpRoute[] {
   const ok = ({ response }: { readonly response: ServerResponse }): Promise<void> => Promise.resolve(send(response, 200, "text/plain; charset=utf-8", "OK"));
   const report: StatusReport = {
     name: "dstack-kms", version: status.version, domain: status.domain, ...status.report(),
     links: { ...LINKS, ...(metrics === undefined ? {} : { metrics: "/metrics" }) },
   };
+  const problemsNow = readiness(options);
   return [
     { verbs: ["GET"], path: "/health", handle: ok },
     { verbs: ["GET"], path: "/healthz", handle: ok },
@@ -42,7 +44,7 @@ export function httpRoutes({ status, metrics, audit, auth, selfAuthorization, se
       verbs: ["GET"],
       path: "/readyz",
       handle: async ({ response }) => {
-        const problems = await notReady(audit, auth, selfAuthorization);
+        const problems = await problemsNow();
         send(response, problems.length === 0 ? 200 : 503, "application/json", JSON.stringify({ ready: problems.length === 0, problems }));
       },
     },
@@ -66,26 +68,6 @@ const metricsRoute = (metrics: Metrics): HttpRoute => ({
   path: "/metrics",
   handle: async ({ response }) => send(response, 200, "text/plain; version=0.0.4; charset=utf-8", await metrics.text()),
 });
-
-/** Why no key could be released right now. */
-async function notReady(audit: AuditLog, auth: AuthApi, selfAuthorization: SelfAuthorization): Promise<string[]> {
-  const problems = await auditProblem(audit);
-  for (const ask of [() => auth.info(), () => selfAuthorization.require()]) {
-    try {
-      await ask();
-    } catch (error) {
-      if (!(error instanceof KmsError)) throw error;
-      problems.push(errorChain(error));
-    }
-  }
-  return problems;
-}
-
-/** A log that failed is tried again: where nobody is served, nothing else would notice that it works. */
-async function auditProblem(audit: AuditLog): Promise<string[]> {
-  const failure = await audit.probe();
-  return failure === undefined ? [] : [`audit log: ${failure}`];
-}
 
 function send(response: ServerResponse, status: number, type: string, body: string): void {
   response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body) }).end(body);
