@@ -247,6 +247,11 @@ describe("a bundle", () => {
     assert.match(check(result, "freshness").reason, /as of .*Z, by the word of whoever made the bundle/);
   });
 
+  test("is not let off its TLS key by a URL that looks like one of this machine (CVE-2026-33697)", async () => {
+    const result = await edited(({ subject }) => void Object.assign(subject, { url: `https://${APP_ID}.dstack.localhost/`, acme_info: undefined }));
+    assert.deepEqual([result.verdict.kind, check(result, "tls-key").result], ["incomplete", "not bound"], JSON.stringify(summary(result)));
+  });
+
   test("is judged at the time that is asked for", async () => {
     const late = await judge({ time: new Date(Date.now() + 400 * 86_400_000).toISOString() });
     assert.equal(late.ok, false);
