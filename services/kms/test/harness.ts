@@ -149,7 +149,7 @@ export class Harness {
   }
 
   tempCa(): Promise<TempCa> {
-    return fetchTempCaUnverified({ baseUrl: this.baseUrl, timeoutMs: 10_000 });
+    return fetchTempCaUnverified({ baseUrl: this.baseUrl, timeoutMs: 60_000 });
   }
 
   /** The whole way of a guest to its keys; the error text where it is refused. */
@@ -157,13 +157,13 @@ export class Harness {
     const { tempCa, caCertificatePem } = await this.tempCa();
     const mine = createTempClientCertificate({ tempCa, key: guest.key, attestation: guest.attestation, now: Math.floor(Date.now() / 1000) });
     const transport = attestedTransport({ baseUrl: this.baseUrl, trustedRoots: [caCertificatePem], peer: { kind: "kms" }, identity: { certificatePem: mine.pem, keyPem: pkcs8Pem(guest.key) } });
-    return callRpc(transport, proto.KMS.method.getAppKey, { apiVersion: 1, vmConfig }, { timeoutMs: 20_000 });
+    return callRpc(transport, proto.KMS.method.getAppKey, { apiVersion: 1, vmConfig }, { timeoutMs: 60_000 });
   }
 
   /** Calls a method as nobody; the error text, or the answer. */
   async post(method: string, body: object): Promise<string> {
     const transport = httpTransport({ baseUrl: this.baseUrl, tls: { rejectUnauthorized: false } });
-    const answer = await transport.call(method, JSON.stringify(body), { timeoutMs: 20_000 });
+    const answer = await transport.call(method, JSON.stringify(body), { timeoutMs: 60_000 });
     const text = Buffer.from(answer.body).toString();
     return answer.status === 200 ? text : (JSON.parse(text) as { error: string }).error;
   }

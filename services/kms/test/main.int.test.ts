@@ -59,7 +59,7 @@ test("starts from nothing, keeps its roots over a restart, and stops cleanly on 
   for (let i = 0; i < 2; i++) {
     const process = run("-c", path);
     const address = await listening(process);
-    roots.push((await fetchTempCaUnverified({ baseUrl: `https://${address}/prpc`, timeoutMs: 10_000 })).caCertificatePem);
+    roots.push((await fetchTempCaUnverified({ baseUrl: `https://${address}/prpc`, timeoutMs: 60_000 })).caCertificatePem);
     process.child.kill("SIGTERM");
     assert.equal((await finished(process)).status, 0);
   }

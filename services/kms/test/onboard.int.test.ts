@@ -73,7 +73,7 @@ async function setUp(change: Readonly<Record<string, string>> = {}): Promise<Set
   const kms = startKms({ ...options, signal: stop.signal });
   kms.catch(() => undefined);
   let address: string | undefined;
-  for (let waited = 0; address === undefined && waited < 20_000; waited += 20) {
+  for (let waited = 0; address === undefined && waited < 60_000; waited += 20) {
     address = /"address":"([^"]+)"[^\n]*no keys yet/.exec(harness.sink.text.slice(from))?.[1];
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -58,7 +58,7 @@ async function open(change: { readonly source?: RootKeys; readonly requireToken?
   }).then(() => "set up", String);
   const url = `http://${await bound}`;
   const page = await context!.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(60_000);
   const complaints: string[] = [];
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => {

@@ -24,7 +24,7 @@ async function sign(guest: Guest, config: Partial<CsrConfig> = {}, edit: { reado
   const encoded = encodeCsrV2({ publicKeyInfo: spkiDer(guest.key), config: { ...CONFIG, ...config }, attestation: guest.attestation });
   const csr = edit.csr?.(encoded) ?? encoded;
   const transport = attestedTransport({ baseUrl: harness.baseUrl, trustedRoots: [root], peer: { kind: "kms" } });
-  const answer = await callRpc(transport, kms.KMS.method.signCert, { apiVersion: edit.apiVersion ?? 2, csr, signature: edit.signature ?? signCsr(csr, guest.key), vmConfig: guest.vmConfig }, { timeoutMs: 10_000 });
+  const answer = await callRpc(transport, kms.KMS.method.signCert, { apiVersion: edit.apiVersion ?? 2, csr, signature: edit.signature ?? signCsr(csr, guest.key), vmConfig: guest.vmConfig }, { timeoutMs: 60_000 });
   return answer.certificateChain;
 }
 
