@@ -15,6 +15,7 @@ import { createCa, createTempClientCertificate } from "@dstack/ratls";
 import type { HttpServer } from "@dstack/rpc";
 import { startMockPccs } from "@dstack/tee-simulator";
 import { APP_ID, makeEvidence, makeImage, newPki, wireForms, type MockImage } from "../../../libs/verify/test/mock-app.ts";
+import { MAX_REQUEST_BYTES } from "../src/http-routes.ts";
 import type { VerificationResponse } from "../src/verification-response.ts";
 
 const MAIN = join(import.meta.dirname, "../src/main.ts");
@@ -122,19 +123,18 @@ test("a body that is no request is refused by status and text", async () => {
 });
 
 test("a body above the limit is cut off, told or not", async () => {
-  const big = 5 * 1024 * 1024;
-  const told = await post(`{"quote":"${"0".repeat(big)}"}`);
-  assert.equal(told.status, 413);
-  const status = await new Promise<number>((resolve, reject) => {
-    const outgoing = httpRequest(`${url}/verify`, { method: "POST" }, (response) => {
-      response.resume();
-      resolve(response.statusCode ?? 0);
+  // Without a length the body comes in chunks. Nothing is sent beyond the byte too many, so that no reset can overtake the answer.
+  for (const headers of [{ "content-length": String(2 * MAX_REQUEST_BYTES) }, {}]) {
+    const status = await new Promise<number>((resolve, reject) => {
+      const outgoing = httpRequest(`${url}/verify`, { method: "POST", headers }, (response) => {
+        response.resume();
+        resolve(response.statusCode ?? 0);
+      });
+      outgoing.on("error", reject);
+      outgoing.write(Buffer.alloc(MAX_REQUEST_BYTES + 1, 0x20));
     });
-    outgoing.on("error", reject);
-    // No length is told: the body comes in chunks.
-    for (let sent = 0; sent < big; sent += 1024 * 1024) outgoing.write(Buffer.alloc(1024 * 1024, 0x20));
-  });
-  assert.equal(status, 413);
+    assert.equal(status, 413);
+  }
   assert.equal((await fetch(`${url}/health`)).status, 200);
 });
 
