@@ -21,7 +21,7 @@ const USAGE = `usage: npm run mutate -- [options]      changes the evidence libr
   --file TEXT         only sources whose path holds TEXT
   --shard I/N         only the I-th of N parts
   --workers N         processes (2)
-  --seconds N         stop judging after that time; the rest keeps for the next run
+  --seconds N         stop judging after that time, shared among the libraries; the rest keeps for the next run
   --fresh             forget earlier verdicts
   --report            judge nothing, print what is known
   --keep              write the score to bench/mutation
@@ -52,18 +52,18 @@ async function run(part: number, parts: number): Promise<number> {
   if (isChosen === undefined) return 0;
   if (options.fresh === true) rmSync(STATE, { force: true });
   const until = performance.now() + Number(options.seconds) * 1000;
+  const chosen = PACKAGES.filter(({ name }) => options.package === undefined || name === options.package)
+    .map((one) => ({ one, files: globSync(`${one.sources}/**/*.ts`, { cwd: ROOT }).filter(isChosen).toSorted() }))
+    .filter(({ files }) => files.length > 0);
+  if (chosen.length === 0) say("mutate: no source of the evidence libraries is meant; nothing judged");
   let worst = 100;
-  let judged = 0;
-  for (const one of PACKAGES.filter(({ name }) => options.package === undefined || name === options.package)) {
-    const files = globSync(`${one.sources}/**/*.ts`, { cwd: ROOT }).filter(isChosen).toSorted();
-    if (files.length === 0) continue;
-    const score = await runPackage(one, files, { part, parts, until });
+  for (const [index, { one, files }] of chosen.entries()) {
+    const now = performance.now();
+    const score = await runPackage(one, files, { part, parts, until: now + (until - now) / (chosen.length - index) });
     printScore(score, say);
     if (options.keep === true) writeScore(KEPT, score);
     worst = Math.min(worst, score.score);
-    judged += 1;
   }
-  if (judged === 0) say("mutate: no source of the evidence libraries is meant; nothing judged");
   return worst < Number(options["at-least"]) ? 1 : 0;
 }
 

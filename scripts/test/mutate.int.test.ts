@@ -107,7 +107,7 @@ describe("the mutation run", () => {
 
 // Bounded: a part of the mutants of what changed, in a fixed order. The whole is `npm run mutate`.
 test("tests notice changes in the sources that this line of work touched", { timeout: 8 * 60_000 }, async (t) => {
-  const { stdout } = await promisify(execFile)(process.execPath, ["scripts/mutate/main.ts", "--changed", "--seconds", "25", "--at-least", "60"], { cwd: ROOT, maxBuffer: 1 << 26 });
+  const { stdout } = await promisify(execFile)(process.execPath, ["scripts/mutate/main.ts", "--changed", "--seconds", "40", "--at-least", "60"], { cwd: ROOT, maxBuffer: 1 << 26 });
   t.diagnostic(stdout.split("\n").filter((line) => / %/.test(line) && !line.startsWith("  ")).join("; "));
   assert.match(stdout, /nothing judged|judged in/);
 });
