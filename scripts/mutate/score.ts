@@ -33,8 +33,10 @@ interface Counts {
 export interface Score {
   readonly package: string;
   readonly mutants: number;
-  /** Less than `mutants` where the run was stopped; they are judged in random order, so the score is a fair sample. */
+  /** Less than `mutants` where a run was stopped. What is open may have survived with earlier tests. */
   readonly judged: number;
+  /** The score if everything open survived. */
+  readonly atLeast: number;
   readonly counts: Counts;
   /** Killed (timeouts too) of all that are not accepted, in percent. */
   readonly score: number;
@@ -72,7 +74,7 @@ export function scoreOf({ name, mutants, verdictOf, ignored, accepted }: ScoreIn
   const killed = counts.killed + counts.timeout;
   const open = counts.survived + counts["not reached"];
   return {
-    package: name, mutants: mutants.length, judged: killed + open + counts.accepted, counts, score: percent(killed, killed + open), scoreWithAccepted: percent(killed, killed + open + counts.accepted), ignoredTexts: ignored,
+    package: name, mutants: mutants.length, judged: killed + open + counts.accepted, atLeast: percent(killed, mutants.length - counts.accepted), counts, score: percent(killed, killed + open), scoreWithAccepted: percent(killed, killed + open + counts.accepted), ignoredTexts: ignored,
     files: Object.fromEntries([...files].toSorted(([a], [b]) => a.localeCompare(b)).map(([file, { killed: done, all }]) => [file, { mutants: all, score: percent(done, all) }])),
     survivors,
   };
@@ -103,7 +105,8 @@ export function writeScore(folder: string, score: Score): void {
 /** For people: totals, files from worst to best, survivors with the reason where they are accepted. */
 export function printScore(score: Score, print: (line: string) => void): void {
   const { counts } = score;
-  print(`\n${score.package}: ${score.score} % of ${score.judged} judged of ${score.mutants} (${counts.killed} killed, ${counts.timeout} endless, ${counts.survived} survived, ${counts["not reached"]} not reached; ${counts.accepted} accepted, with them ${score.scoreWithAccepted} %; ${score.ignoredTexts} texts left out)`);
+  const part = score.judged === score.mutants ? "" : ` of the ${score.judged} judged so far of ${score.mutants}, so at least ${score.atLeast} %`;
+  print(`\n${score.package}: ${score.score} %${part} (${counts.killed} killed, ${counts.timeout} endless, ${counts.survived} survived, ${counts["not reached"]} not reached; ${counts.accepted} accepted, with them ${score.scoreWithAccepted} %; ${score.ignoredTexts} texts left out)`);
   for (const [file, { mutants, score: own }] of Object.entries(score.files).toSorted(([, a], [, b]) => a.score - b.score)) print(`  ${own.toFixed(1).padStart(5)} %  ${String(mutants).padStart(4)}  ${file}`);
   for (const accepted of [false, true]) {
     for (const survivor of score.survivors.filter((each) => (each.accepted !== undefined) === accepted)) {
