@@ -4,6 +4,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { kmsToml } from "../src/stack/configs.ts";
+import { DEFAULT_PORTS, stackLayout } from "../src/stack/layout.ts";
 
 let folder: string;
 before(async () => {
@@ -32,4 +34,11 @@ test("kms check says what is insecure and why, with exit code 3, and 1 where the
   assert.deepEqual(findings.map(({ kind, setting }) => [kind, setting]), [["insecure", 'core.auth_api.type = "dev"']]);
   assert.match(fine.stdout, /nothing insecure/);
   assert.match(missing.stderr, /none\.toml cannot be read/);
+});
+
+test("the kms.toml of `dstack up` loads without a complaint, and is insecure in what a simulated TEE needs alone", async () => {
+  const file = join(folder, "up.toml");
+  await writeFile(file, kmsToml(stackLayout({ HOME: folder }, DEFAULT_PORTS), "http://127.0.0.1:9302"));
+  const { findings } = JSON.parse((await dstack("-c", file, "-o", "json")).stdout) as { findings: { kind: string; setting: string }[] };
+  assert.deepEqual(findings.map(({ setting }) => setting), ["core.attestation.insecure_allow_external_trust_anchors = true", "core.attest_rpc_cert = false", "core.enforce_self_authorization = false"]);
 });
