@@ -1,4 +1,4 @@
-import { createPublicKey, verify } from "node:crypto";
+import { createPublicKey, verify, type KeyObject } from "node:crypto";
 import { equalBytes } from "@dstack/bytes";
 import { AttestError, basicConstraints, commonName, maySignCertificates, parseCertificateChain, refuseCritical } from "@dstack/attest";
 import type { Certificate } from "@dstack/attest";
@@ -63,8 +63,17 @@ function checkAuthority(certificate: Certificate, below: number): void {
 }
 
 function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
-  const key = createPublicKey({ key: Buffer.from(issuer.publicKeyInfo), format: "der", type: "spki" });
-  return key.asymmetricKeyType === "ec" && verify("sha256", certificate.tbs, { key, dsaEncoding: "der" }, certificate.signature);
+  const key = keyOf(issuer);
+  return key?.asymmetricKeyType === "ec" && verify("sha256", certificate.tbs, { key, dsaEncoding: "der" }, certificate.signature);
+}
+
+/** Undefined where the certificate, which anybody may have sent, holds no key that OpenSSL knows. */
+function keyOf({ publicKeyInfo }: Certificate): KeyObject | undefined {
+  try {
+    return createPublicKey({ key: Buffer.from(publicKeyInfo), format: "der", type: "spki" });
+  } catch {
+    return undefined;
+  }
 }
 
 const label = (certificate: Certificate): string => commonName(certificate.subject);

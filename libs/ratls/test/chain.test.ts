@@ -100,6 +100,13 @@ test("takes signatures by elliptic curve keys only, whatever the certificate say
   assert.match(verdict(chain(0, { 0: { publicKeyInfo }, 1: { signature } })), /leads to no trusted root/);
 });
 
+test("holds a key that is no key for one that signed nothing", () => {
+  const spki = spkiDer(keys[1]!);
+  for (const publicKeyInfo of [spki.with(spki.length - 1, spki.at(-1)! ^ 1), derSequence(), derSequence(derSequence(derOid("1.2.3.4")), derBitString(new Uint8Array(3)))]) {
+    assert.match(verdict(chain(1, { 1: { publicKeyInfo } })), /"level 2" is not signed by "level 1"/);
+  }
+});
+
 test("counts the authorities below one that limits them", () => {
   assert.equal(verdict(chain(2, { 0: { pathLength: 2 } })), "accepted");
   assert.match(verdict(chain(2, { 0: { pathLength: 1 } })), /"level 0" allows 1 CAs below it, found 2/);
