@@ -5,7 +5,6 @@ import type { Logger } from "@dstack/log";
 import { backupOperators, backupSchema, type BackupOperators } from "./backup/backup-operators.ts";
 import { KmsError } from "./errors.ts";
 
-const METHODS = ["GetAppKey", "GetKmsKey", "GetAppEnvEncryptPubKey", "GetMeta", "GetTempCaCert", "SignCert", "ClearImageCache"] as const;
 const port = z.number().int().min(0).max(65_535);
 const duration = z.string().transform((text, context) => {
   try {
@@ -16,6 +15,7 @@ const duration = z.string().transform((text, context) => {
   }
 });
 const perMinute = z.number().int().min(0).max(1_000_000);
+const limit = z.union([z.number().int().positive(), z.string()]).transform(bodyLimit).optional();
 const httpUrl = z.string().refine(isPlainHttpUrl, "expected an http or https URL without user name, query or fragment");
 
 const schema = z.object({
@@ -28,7 +28,7 @@ const schema = z.object({
         .prefault({}),
     })
     .prefault({}),
-  limits: z.partialRecord(z.enum(METHODS), z.union([z.number().int().positive(), z.string()]).transform(bodyLimit)).default({}),
+  limits: z.object({ GetAppKey: limit, GetKmsKey: limit, GetAppEnvEncryptPubKey: limit, GetMeta: limit, GetTempCaCert: limit, SignCert: limit, ClearImageCache: limit }).default({}),
   core: z
     .object({
       cert_dir: z.string().default("/etc/kms/certs"),
@@ -107,7 +107,7 @@ const SILENT = ["log_level", "default", "core.subject_postfix", "core.gpu"];
 export interface KmsConfig {
   readonly listen: { readonly host: string; readonly port: number };
   /** Body limits in bytes where they differ from the default. */
-  readonly limits: Readonly<Partial<Record<(typeof METHODS)[number], number>>>;
+  readonly limits: z.output<typeof schema>["limits"];
   readonly keyFolder: string;
   readonly auditLog: string;
   readonly adminTokenHash: string;

@@ -95,6 +95,8 @@ test("external roots need the switch that admits them, and unknown root names ar
 test("misspelt keys are named with a suggestion (DS #830)", async () => {
   await load("[core]\nenforce_self_authorisation = false");
   assert.match(said, /core\.enforce_self_authorisation.*enforce_self_authorization/);
+  assert.equal((await load('[limits]\nSignCrt = "1 MiB"\nGetMeta = "1 KiB"')).limits.GetMeta, 1_024);
+  assert.match(said, /limits\.SignCrt.*SignCert/);
 });
 
 test("settings of the reference that have no effect here are named, with the reason", async () => {
