@@ -31,9 +31,12 @@ interface Run {
   readonly text: () => string;
 }
 
-function run(...parameters: readonly string[]): Run {
+const run = (...parameters: readonly string[]): Run => start(process.execPath, MAIN, ...parameters);
+
+function start(program: string, ...parameters: readonly string[]): Run {
   let text = "";
-  const child = spawn(process.execPath, [MAIN, ...parameters], { env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: join(folder, "compiled") }, cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const { PATH, HOME, XDG_CACHE_HOME } = process.env;
+  const child = spawn(program, parameters, { env: { PATH, HOME, XDG_CACHE_HOME, NODE_COMPILE_CACHE: join(folder, "compiled") }, cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
   for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
   return { child, text: () => text };
 }
@@ -79,6 +82,14 @@ test("killed at once after its start, it comes up again with the same keys", asy
   second.child.kill("SIGINT");
   assert.equal((await finished(second)).status, 0);
   assert.equal(await readFile(join(folder, "killed/root-ca.key"), "utf8"), before);
+});
+
+test("dstack-kms -c kms.toml is the KMS: it serves, and ends cleanly where the launcher is told to", async () => {
+  const program = start(join(import.meta.dirname, "../../../dstack-kms"), "-c", await config("launched"));
+  await listening(program);
+  program.child.kill("SIGTERM");
+  assert.deepEqual(await finished(program).then(({ status }) => status), 0, program.text());
+  assert.ok(!(await readdir(join(folder, "launched"))).includes("lock"));
 });
 
 test("two KMS never share a key folder", async () => {
