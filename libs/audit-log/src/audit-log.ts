@@ -1,5 +1,6 @@
 import { open, stat, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
+import { syncFolder } from "@dstack/files";
 import type { Logger } from "@dstack/log";
 import { EMPTY_CHAIN, following, lineFor, MAX_BATCH_BYTES, MAX_LINE_BYTES, readChain, type AuditEntry, type ChainHead, type ChainItem } from "./chain.ts";
 import { AuditLogError } from "./errors.ts";
@@ -67,7 +68,10 @@ export class AuditLog {
         audit.#dirty = true;
         await audit.append({ action: "audit-repair", outcome: "repaired", removedBytes: end.bytes, removedSha256: end.sha256 });
       }
-      await syncFolder(dirname(path), path);
+      // A new file must still be in its folder after a crash.
+      await syncFolder(dirname(path)).catch((cause: unknown) => {
+        throw unwritable(path, cause);
+      });
       log.info({ path, seq: audit.#head.seq, hash: audit.#head.hash }, "audit log opened");
       return audit;
     } catch (error) {
@@ -180,20 +184,6 @@ async function lastItem(file: FileHandle): Promise<ChainItem | undefined> {
   let last: ChainItem | undefined;
   for await (const item of readChain(file)) last = item;
   return last;
-}
-
-/** A new file must still be in its folder after a crash. */
-async function syncFolder(folder: string, path: string): Promise<void> {
-  try {
-    const handle = await open(folder, "r");
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  } catch (cause) {
-    throw unwritable(path, cause);
-  }
 }
 
 const unwritable = (path: string, cause: unknown): AuditLogError =>
