@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { toHex, u32le, utf8 } from "@dstack/bytes";
-import { AttestError, customReportData, osImageHashOf, parsePolicy, parseQuote, parseKeyProviderInfo, planCollateral, collateralFromJson, trustAnchorFromPem } from "@dstack/attest";
+import { AttestError, customReportData, fail, osImageHashOf, parsePolicy, parseQuote, pass, parseKeyProviderInfo, planCollateral, collateralFromJson, trustAnchorFromPem } from "@dstack/attest";
 import { forge, goodScene } from "../../../tests/forge/forged-evidence.ts";
 import type { Scene } from "../../../tests/forge/forged-evidence.ts";
+import { atTime, decide } from "../src/judgement.ts";
 import { scaleBytes, scaleCompact, ScaleReader } from "../src/scale.ts";
 import { refuses } from "./fixtures.ts";
 import { verifyScene } from "./forged.ts";
@@ -107,4 +108,18 @@ test("tells what is not yet valid from what has expired, to the second", () => {
   assert.equal(code((scene) => { scene.tcbInfo["nextUpdate"] = at(scene, -1); }, "collateral-fresh"), "collateral-expired");
   // Never valid: issued now, expired before.
   assert.equal(code((scene) => { scene.tcbInfo["issueDate"] = at(scene, 0); scene.tcbInfo["nextUpdate"] = at(scene, -1); }, "collateral-fresh"), "collateral-expired");
+});
+
+test("a check that failed by itself keeps its own code, whatever its dates and signatures", () => {
+  const signature = { what: "x", publicKey: new Uint8Array(65), message: new Uint8Array(0), signature: new Uint8Array(64) };
+  const periods = [{ kind: "collateral" as const, what: "x", from: 10, until: 20 }];
+  const failed = { name: "pck-chain", outcome: fail("broken", "chain-broken"), periods, signatures: [signature] };
+  assert.equal(atTime(failed, 30).code, "chain-broken");
+  assert.equal(decide(failed, new Set()).outcome.code, "chain-broken");
+  const passed = { ...failed, outcome: pass("fine") };
+  assert.equal(decide(passed, new Set()).outcome.code, "signature-invalid");
+  assert.equal(decide(passed, new Set([signature])).outcome.result, "pass");
+  for (const [now, code] of [[9, "collateral-not-yet-valid"], [10, undefined], [20, undefined], [21, "collateral-expired"], [Number.NaN, "collateral-expired"]] as const) {
+    assert.equal(atTime({ ...passed, signatures: [] }, now).code, code, String(now));
+  }
 });
