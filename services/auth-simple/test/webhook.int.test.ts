@@ -101,16 +101,14 @@ test("malformed requests are 400 and leave the process running (S19)", async () 
   assert.equal((await fetch(`${base}/bootAuth/app`)).status, 404);
 });
 
-test("answers in a few milliseconds with 100,000 entries", async () => {
-  const apps = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [i.toString(16).padStart(40, "a"), { composeHashes: [BASE.composeHash], allowAnyDevice: true }]));
+test("with 100,000 entries it reads the file once, and decides by each of them", async () => {
+  const apps = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [i.toString(16).padStart(40, "0"), { composeHashes: [BASE.composeHash], allowAnyDevice: true }]));
   await write({ ...GOOD, apps: { ...apps, ...GOOD.apps } });
   assert.equal((await post("app", BASE)).json["isAllowed"], true);
-  // Past the time in which a changed file is read again to be sure.
-  await new Promise((resolve) => setTimeout(resolve, 2_100));
-  const started = performance.now();
-  for (let i = 0; i < 20; i++) await post("app", BASE);
-  const each = (performance.now() - started) / 20;
-  assert.ok(each < 25, `${each} ms a request`);
+  for (const i of [0, 1, 50_000, 99_999]) assert.equal((await post("app", { ...BASE, appId: i.toString(16).padStart(40, "0") })).json["isAllowed"], true, `entry ${i}`);
+  assert.equal((await post("app", { ...BASE, appId: (100_000).toString(16).padStart(40, "0") })).json["reason"], "app not registered");
+  // How long an answer takes: npm run bench -- auth.
+  assert.equal(output.match(/"apps":100001,/g)?.length, 1);
 });
 
 test("a bad environment ends the start with one clear line", async () => {
