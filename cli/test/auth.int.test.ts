@@ -134,6 +134,9 @@ describe("a policy in a file", () => {
     assert.match(await done(["kms:add-image"]), /dstack auth allow os-image/);
     assert.match(await done(["script/Manage.s.sol:AddComposeHash"]), /dstack auth allow compose/);
     assert.equal(new Set(OLD_NAMES.map(({ old }) => old)).size, OLD_NAMES.length);
+    const page = await readFile(join(import.meta.dirname, "../../docs/governance.md"), "utf8");
+    const rows = [...page.slice(page.indexOf("## Old names")).matchAll(/^\| `(.+)` \| `(.+)` \|$/gm)].map(([, old, ours]) => ({ old, ours: ours?.replaceAll("\\|", "|") }));
+    assert.deepEqual(rows, OLD_NAMES, "the table of docs/governance.md");
   });
 });
 
