@@ -122,7 +122,7 @@ function forms(secret: Uint8Array): string[] {
   return [bytes.toString("hex"), bytes.toString("base64"), bytes.toString("base64url"), [...bytes].join(",")];
 }
 
-test("a KMS that was destroyed comes back with two of three shares, and gives every app the keys it had", { timeout: 120_000 }, async () => {
+test("a KMS that was destroyed comes back with two of three shares, and gives every app the keys it had", { timeout: 600_000 }, async () => {
   const guest = harness.guest();
   const before = await harness.getAppKey(guest);
   const rootScalar = p256FromPem(await readFile(at("keys/root-ca.key"), "utf8")).scalar;
@@ -176,7 +176,7 @@ test("a backup is on record before it leaves, for those alone whom the configura
   assert.ok(!(await readdir(harness.folder)).includes("x.json"));
 });
 
-test("an operator's share stays closed unless quote, measurement, platform and key of the restoring KMS all hold", { timeout: 120_000 }, async () => {
+test("an operator's share stays closed unless quote, measurement, platform and key of the restoring KMS all hold", { timeout: 600_000 }, async () => {
   const fresh = await freshKms();
   await captured(() => begin(fresh));
   const stays = async (text: RegExp, change: Partial<ShareOpenOptions>): Promise<void> => {
@@ -202,7 +202,7 @@ test("an operator's share stays closed unless quote, measurement, platform and k
   await fresh.abandon();
 });
 
-test("a restoring KMS takes no backup that was changed, and no share for another backup, session or place", { timeout: 120_000 }, async () => {
+test("a restoring KMS takes no backup that was changed, and no share for another backup, session or place", { timeout: 600_000 }, async () => {
   const fresh = await freshKms();
   assert.match(await refusal(() => submit("ana", fresh, at("root-ca.crt"))), /^3: .*no restore has begun/);
   const text = await readFile(at("backup.json"), "utf8");
@@ -240,7 +240,7 @@ test("a restoring KMS takes no backup that was changed, and no share for another
   await again.abandon();
 });
 
-test("roots of somebody's choice come in by no backup: its operators must be those of the configuration, and hand the shares in themselves", { timeout: 120_000 }, async () => {
+test("roots of somebody's choice come in by no backup: its operators must be those of the configuration, and hand the shares in themselves", { timeout: 600_000 }, async () => {
   const fresh = await freshKms();
   const make = async (name: string, publicKeys: readonly Uint8Array[], threshold: number): Promise<string> => {
     const roots = { rootCa: generateP256(), tempCa: generateP256(), rootK256: new Uint8Array(32).fill(3) };
@@ -261,7 +261,7 @@ test("roots of somebody's choice come in by no backup: its operators must be tho
   assert.equal(unnamed, undefined, "a threshold without operators is no configuration");
 });
 
-test("nothing is restored outside a TEE, where the auth server says no, or beside keys", { timeout: 120_000 }, async () => {
+test("nothing is restored outside a TEE, where the auth server says no, or beside keys", { timeout: 600_000 }, async () => {
   const outside = await freshKms({ "core.attest_rpc_cert": "false", "core.enforce_self_authorization": "false" });
   assert.match(await refusal(() => begin(outside)), /^3: .*restore runs inside an attested KMS alone/);
   await outside.abandon();

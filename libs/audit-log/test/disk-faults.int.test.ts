@@ -49,7 +49,7 @@ test("a disk that turns read-only fails the append, and the next start", (t) => 
   await assert.rejects(open(path), isUnwritable);
 }));
 
-test("what was acknowledged before a kill is in the log, and the chain holds", { timeout: 60_000 }, async () => {
+test("what was acknowledged before a kill is in the log, and the chain holds", { timeout: 600_000 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), "audit-kill-"));
   const path = join(folder, "audit.jsonl");
   const script = `import { AuditLog } from "@dstack/audit-log"; import { createLogger } from "@dstack/log";

@@ -166,7 +166,7 @@ test("large bodies share a budget, small ones pass beside them, and it is given 
   }
 });
 
-test("closing ends connections in a TLS handshake, and bodies that never come", { timeout: 60_000 }, async () => {
+test("closing ends connections in a TLS handshake, and bodies that never come", { timeout: 600_000 }, async () => {
   for (const tls of [undefined, { requestClientCertificate: false }]) {
     const long = 3_600_000;
     const closing = await startHttpServer({ listen: { host: "127.0.0.1", port: 0 }, log, requestTimeoutMs: long, headersTimeoutMs: long, mounts: [], ...(tls === undefined ? {} : { tls }) });

@@ -53,7 +53,7 @@ function start(parameters: readonly string[], options: { readonly port: number; 
 }
 
 async function said(kms: Kms, what: RegExp): Promise<RegExpExecArray> {
-  for (let waited = 0; waited < 60_000; waited += 50) {
+  for (let waited = 0; waited < 240_000; waited += 50) {
     const found = what.exec(kms.text());
     if (found !== null) return found;
     if (kms.child.exitCode !== null) break;
@@ -96,7 +96,7 @@ async function startInVm(name: string, agent: number): Promise<Kms> {
   return kms;
 }
 
-test("the guides' curl lines bootstrap a KMS, onboard a second one from it, and finish both", { timeout: 180_000 }, async () => {
+test("the guides' curl lines bootstrap a KMS, onboard a second one from it, and finish both", { timeout: 600_000 }, async () => {
   const first = await startInVm("first", 0);
   const base = `http://127.0.0.1:${first.port}`;
   const json = (text: string): Record<string, string> => JSON.parse(text) as Record<string, string>;
@@ -122,7 +122,7 @@ test("the guides' curl lines bootstrap a KMS, onboard a second one from it, and 
   assert.equal(await key(second), await key(first));
 });
 
-test("stopped while it waits for an operator, a KMS ends cleanly and waits again", { timeout: 120_000 }, async () => {
+test("stopped while it waits for an operator, a KMS ends cleanly and waits again", { timeout: 600_000 }, async () => {
   const waiting = await startInVm("stopped", 0);
   waiting.child.kill("SIGTERM");
   const [code] = (await once(waiting.child, "exit")) as [number | null];
@@ -131,7 +131,7 @@ test("stopped while it waits for an operator, a KMS ends cleanly and waits again
   assert.match(await curl(`http://127.0.0.1:${again.port}/finish`), /no keys yet/);
 });
 
-test("the page does the same in a browser: two KMS, one set of keys", { skip: executablePath === undefined ? "no Chromium" : false, timeout: 180_000 }, async () => {
+test("the page does the same in a browser: two KMS, one set of keys", { skip: executablePath === undefined ? "no Chromium" : false, timeout: 600_000 }, async () => {
   const [first, second] = [await startInVm("page-first", 0), await startInVm("page-second", 1)];
   const browser = await chromium.launch({ executablePath: executablePath ?? "", args: ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"] });
   try {
@@ -166,7 +166,7 @@ test("the page does the same in a browser: two KMS, one set of keys", { skip: ex
   }
 });
 
-test("the kms.toml of the host set-up starts without flags, on all addresses too, and says what is insecure", { timeout: 120_000 }, async () => {
+test("the kms.toml of the host set-up starts without flags, on all addresses too, and says what is insecure", { timeout: 600_000 }, async () => {
   for (const address of ["127.0.0.1", "0.0.0.0"]) {
     const cwd = join(harness.folder, `host-${address}`);
     await mkdir(cwd);

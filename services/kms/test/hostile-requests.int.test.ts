@@ -40,7 +40,7 @@ after(async () => {
 });
 
 async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (let waited = 0; waited < 60_000; waited += 50) {
+  for (let waited = 0; waited < 240_000; waited += 50) {
     if (await holds()) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
@@ -70,7 +70,7 @@ async function rssMib(): Promise<number> {
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
 }
 
-test("bodies of 10 MB and more, of every form, are refused or read, and nothing remains of them", { timeout: 120_000 }, async () => {
+test("bodies of 10 MB and more, of every form, are refused or read, and nothing remains of them", { timeout: 600_000 }, async () => {
   const forms: [Buffer, Record<string, string>][] = [
     [Buffer.alloc(10 * 2 ** 20 + 1, 0x20), { "content-type": "application/json" }],
     [Buffer.alloc(10 * 2 ** 20, 0xff), {}],
@@ -92,7 +92,7 @@ test("bodies of 10 MB and more, of every form, are refused or read, and nothing 
   assert.ok((await rssMib()) < MAX_RSS_MIB, `${await rssMib()} MiB`);
 });
 
-test("numbers, names and paths at their extremes are refused in words", { timeout: 60_000 }, async () => {
+test("numbers, names and paths at their extremes are refused in words", { timeout: 600_000 }, async () => {
   const u64 = ["18446744073709551615", "18446744073709551616", "-1", "1e400", "9007199254740993", '"18446744073709551615"'];
   for (const number of u64) {
     for (const method of ["GetAppKey", "SignCert"]) {
@@ -113,7 +113,7 @@ test("numbers, names and paths at their extremes are refused in words", { timeou
   assert.ok(await works());
 });
 
-test("10,000 idle connections, and slow heads and bodies among them, keep nobody out and are ended", { timeout: 120_000 }, async (context) => {
+test("10,000 idle connections, and slow heads and bodies among them, keep nobody out and are ended", { timeout: 600_000 }, async (context) => {
   // Both ends of each connection take a file descriptor; machines that allow fewer see fewer.
   const allowed = Number(/Max open files\s+(\d+)/.exec(await readFile("/proc/self/limits", "utf8"))?.[1]);
   const idle = Math.min(10_000, Math.floor((allowed - 600) / 200) * 200);
@@ -148,7 +148,7 @@ test("10,000 idle connections, and slow heads and bodies among them, keep nobody
   assert.ok(await works());
 });
 
-test("anonymous calls beyond the limit of an app are refused with the time to wait, and counted (#564)", { timeout: 120_000 }, async () => {
+test("anonymous calls beyond the limit of an app are refused with the time to wait, and counted (#564)", { timeout: 600_000 }, async () => {
   const ask = (app: string): Promise<Answer> => call(`/prpc/GetAppEnvEncryptPubKey?app_id=${app.repeat(20)}`);
   const answers: Answer[] = [];
   let refused: Answer[] = [];

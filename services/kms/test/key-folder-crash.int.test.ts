@@ -98,7 +98,7 @@ async function restart(folder: string, install: () => Promise<unknown>, when: st
   return keys;
 }
 
-test("killed at any change of the disk, a bootstrap leaves an empty folder or all of its keys", { timeout: 120_000 }, async () => {
+test("killed at any change of the disk, a bootstrap leaves an empty folder or all of its keys", { timeout: 600_000 }, async () => {
   const killed = await forEachOperation(async (operation) => {
     const folder = await newFolder();
     const dead = await killedAt(folder, operation, NOW, []);
@@ -108,7 +108,7 @@ test("killed at any change of the disk, a bootstrap leaves an empty folder or al
   assert.ok(killed > 35, `only ${killed} operations were seen`);
 });
 
-test("killed at any change of the disk, an onboarding leaves an empty folder or the source's keys", { timeout: 120_000 }, async () => {
+test("killed at any change of the disk, an onboarding leaves an empty folder or the source's keys", { timeout: 600_000 }, async () => {
   const killed = await forEachOperation(async (operation) => {
     const folder = await newFolder();
     const dead = await killedAt(folder, operation, NOW, [join(base, "received.json")]);
@@ -119,7 +119,7 @@ test("killed at any change of the disk, an onboarding leaves an empty folder or 
   assert.ok(killed > 35, `only ${killed} operations were seen`);
 });
 
-test("killed at any change of the disk, a start that renews certificates keeps keys and certificates that fit", { timeout: 120_000 }, async () => {
+test("killed at any change of the disk, a start that renews certificates keeps keys and certificates that fit", { timeout: 600_000 }, async () => {
   const whole = await newFolder();
   await bootstrap({ folder: whole, domain: "kms.example.com", now: NOW, attest: undefined });
   const roots = await openKeyStore({ folder: whole, domain: "", now: NOW });
@@ -133,7 +133,7 @@ test("killed at any change of the disk, a start that renews certificates keeps k
   assert.ok(killed > 8, `only ${killed} operations were seen`);
 });
 
-test("where any one operation fails, as on a full disk, the same holds, and nothing is made valid before it is flushed", { timeout: 120_000 }, async () => {
+test("where any one operation fails, as on a full disk, the same holds, and nothing is made valid before it is flushed", { timeout: 600_000 }, async () => {
   let failAt = 0;
   let seen: string[] = [];
   await observeFileOperations((operation) => {

@@ -47,7 +47,7 @@ async function finished({ child, text }: Run): Promise<{ readonly status: number
 }
 
 async function listening(process: Run): Promise<string> {
-  for (let waited = 0; waited < 60_000; waited += 50) {
+  for (let waited = 0; waited < 240_000; waited += 50) {
     const address = /"address":"([^"]+)"/.exec(process.text())?.[1];
     if (address !== undefined) return address;
     if (process.child.exitCode !== null) break;

@@ -76,7 +76,7 @@ async function picture(page: Page, name: string): Promise<void> {
 
 const shown = async (page: Page): Promise<Record<string, string>> => JSON.parse(await page.locator("#result").innerText()) as Record<string, string>;
 
-test("the page bootstraps, shows public keys and quote, still knows them when it is opened again, and finishes", { skip, timeout: 120_000 }, async () => {
+test("the page bootstraps, shows public keys and quote, still knows them when it is opened again, and finishes", { skip, timeout: 600_000 }, async () => {
   const kms = await open();
   await kms.page.goto(kms.url);
   await kms.page.locator("#evidence dd", { hasText: "0xa6" }).waitFor();
@@ -104,7 +104,7 @@ test("the page bootstraps, shows public keys and quote, still knows them when it
   await kms.page.close();
 });
 
-test("the page onboards from another KMS, behind the token of the start, and finishes", { skip, timeout: 120_000 }, async () => {
+test("the page onboards from another KMS, behind the token of the start, and finishes", { skip, timeout: 600_000 }, async () => {
   const kms = await open({ source: roots, requireToken: true });
   await kms.page.goto(kms.url);
   await kms.page.locator("#token-form input").fill("wrong");
@@ -126,7 +126,7 @@ test("the page onboards from another KMS, behind the token of the start, and fin
   await kms.page.close();
 });
 
-test("the printed link opens the page without asking, and a refusal is shown as text", { skip, timeout: 120_000 }, async () => {
+test("the printed link opens the page without asking, and a refusal is shown as text", { skip, timeout: 600_000 }, async () => {
   const kms = await open({ requireToken: true });
   await kms.page.goto(/http:\S+/.exec(kms.printed[0] ?? "")?.[0] ?? "");
   await kms.page.locator("#onboard-form input[name=source]").fill("https://kms.example.com:9201");

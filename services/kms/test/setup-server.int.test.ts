@@ -59,7 +59,7 @@ async function start(change: { readonly requireToken?: boolean } = {}): Promise<
   };
 }
 
-test("open as released, it bootstraps once, refuses to finish before, and ends after", { timeout: 60_000 }, async () => {
+test("open as released, it bootstraps once, refuses to finish before, and ends after", { timeout: 600_000 }, async () => {
   const kms = await start();
   assert.deepEqual(kms.printed, []);
   assert.equal((await kms.get("/health")).text, "OK");
@@ -83,14 +83,14 @@ test("open as released, it bootstraps once, refuses to finish before, and ends a
   await assert.rejects(fetch(`${kms.url}/health`), "the listener is gone");
 });
 
-test("the RPC Finish ends it too, after its answer", { timeout: 60_000 }, async () => {
+test("the RPC Finish ends it too, after its answer", { timeout: 600_000 }, async () => {
   const kms = await start();
   assert.equal((await kms.get("/prpc/Onboard.Bootstrap?domain=10.0.2.2")).status, 200, "GET works as in every service");
   assert.deepEqual(await kms.post("/prpc/Onboard.Finish?json", "{}").then(({ status, text }) => [status, text]), [200, "null"]);
   assert.equal(await kms.done, "set up");
 });
 
-test("with a token it does nothing for whoever has none, and logs none (#611)", { timeout: 60_000 }, async () => {
+test("with a token it does nothing for whoever has none, and logs none (#611)", { timeout: 600_000 }, async () => {
   const kms = await start({ requireToken: true });
   const token = /#token=([0-9a-f]{32})/.exec(kms.printed[0] ?? "")?.[1] ?? "";
   assert.equal(token.length, 32, kms.printed.join());
@@ -106,7 +106,7 @@ test("with a token it does nothing for whoever has none, and logs none (#611)", 
   assert.ok(!kms.logged().includes(token));
 });
 
-test("a page of another site cannot make an operator's browser bootstrap or finish", { timeout: 60_000 }, async () => {
+test("a page of another site cannot make an operator's browser bootstrap or finish", { timeout: 600_000 }, async () => {
   const kms = await start();
   const image = await kms.get("/prpc/Onboard.Bootstrap?domain=kms.example.com", { "user-agent": "Mozilla/5.0 (X11; Linux x86_64)" });
   assert.equal(image.status, 403, "an image or a link, which without TLS says nothing of its origin");
@@ -120,7 +120,7 @@ test("a page of another site cannot make an operator's browser bootstrap or fini
   assert.equal(await kms.done, "stopped");
 });
 
-test("told to stop it ends without keys, and requests beyond what it needs are refused", { timeout: 60_000 }, async () => {
+test("told to stop it ends without keys, and requests beyond what it needs are refused", { timeout: 600_000 }, async () => {
   const kms = await start();
   const big = await kms.post("/prpc/Onboard.Bootstrap?json", JSON.stringify({ domain: "a".repeat(100_000) }));
   assert.deepEqual([big.status, /payload too large/.test(big.text)], [400, true]);
