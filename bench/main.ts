@@ -1,5 +1,6 @@
 /** Loaded one at a time: each brings its own peers along. */
 const BENCHMARKS: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
+  auth: async (args) => (await import("./auth.ts")).auth(args),
   boot: async () => (await import("./boot.ts")).boot(),
   evidence: async (args) => (await import("./evidence.ts")).evidence(args),
   kms: async (args) => (await import("./kms.ts")).kms(args),

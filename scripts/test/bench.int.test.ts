@@ -11,3 +11,8 @@ test("the benchmark of the evidence libraries prints its ratios", { timeout: 5 *
     assert.match(stdout, new RegExp(`\\d+\\.\\d\\d x  ${title}`));
   }
 });
+
+test("the benchmark of decisions prints what many apps cost", { timeout: 5 * 60_000 }, async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, ["bench/main.ts", "auth", "--quick"], { cwd: dirname(dirname(import.meta.dirname)) });
+  assert.match(stdout, /\d+\.\d\d ms {2}1000 apps in the file\n +\d+\.\d\d x {3}of the time with 1 app/);
+});
