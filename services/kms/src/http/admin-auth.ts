@@ -1,7 +1,7 @@
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import { compare } from "bcryptjs";
 import { KmsError } from "../errors.ts";
+import { isSameSecret } from "./same-secret.ts";
 
 export interface AdminCredentials {
   /** The shared token; undefined where only users are known. */
@@ -53,14 +53,14 @@ export class AdminAuth {
     const { token } = this.#credentials;
     const { authorization } = headers;
     const bearer = /^Bearer\s+(.*)$/i.exec(authorization ?? "")?.[1];
-    if (bearer !== undefined) return token !== undefined && isSame(bearer, token);
+    if (bearer !== undefined) return token !== undefined && isSameSecret(bearer, token);
     const header = headers["x-admin-token"];
-    if (token !== undefined && typeof header === "string" && isSame(header, token)) return true;
+    if (token !== undefined && typeof header === "string" && isSameSecret(header, token)) return true;
     const basic = /^Basic\s+([A-Za-z0-9+/=]+)$/i.exec(authorization ?? "")?.[1];
     if (basic === undefined) return false;
     const [user = "", ...rest] = Buffer.from(basic, "base64").toString("utf8").split(":");
     const password = rest.join(":");
-    if (token !== undefined && (isSame(password, token) || (password === "" && isSame(user, token)))) return true;
+    if (token !== undefined && (isSameSecret(password, token) || (password === "" && isSameSecret(user, token)))) return true;
     return this.#isUser(user, password);
   }
 
@@ -82,6 +82,4 @@ export class AdminAuth {
   }
 }
 
-const isSame = (a: string, b: string): boolean => timingSafeEqual(digest(a), digest(b));
-const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
 const invalid = (text: string): KmsError => new KmsError("config-invalid", `core.admin.htpasswd_file: ${text}`);

@@ -1,4 +1,5 @@
 import type { JsonObject } from "@dstack/rpc";
+import { escapeHtml } from "./escape-html.ts";
 
 /** What `GET /` says, as data. */
 export interface StatusReport extends JsonObject {
@@ -19,7 +20,7 @@ export function statusPage(report: StatusReport): string {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>${text(name)} ${text(domain)}</title>
+<title>${escapeHtml(name)} ${escapeHtml(domain)}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; color: #1c2024; background: #fff }
 th { text-align: left; padding-right: 2rem; vertical-align: top; font-weight: 600 }
@@ -28,20 +29,18 @@ li.insecure { color: #a40000 }
 </style>
 </head>
 <body>
-<h1>${text(name)}</h1>
+<h1>${escapeHtml(name)}</h1>
 <table>
-<tr><th scope="row">Version</th><td>${text(version)}</td></tr>
-<tr><th scope="row">Domain</th><td>${text(domain)}</td></tr>
-<tr><th scope="row">Environment</th><td>${text(environment)}</td></tr>
-${checks.map((check) => `<tr><th scope="row">${text(check.name)}</th><td>${text(check.result)}: ${text(check.reason)}</td></tr>`).join("\n")}
+<tr><th scope="row">Version</th><td>${escapeHtml(version)}</td></tr>
+<tr><th scope="row">Domain</th><td>${escapeHtml(domain)}</td></tr>
+<tr><th scope="row">Environment</th><td>${escapeHtml(environment)}</td></tr>
+${checks.map((check) => `<tr><th scope="row">${escapeHtml(check.name)}</th><td>${escapeHtml(check.result)}: ${escapeHtml(check.reason)}</td></tr>`).join("\n")}
 </table>
 <h2>Insecure settings</h2>
-${insecure.length === 0 ? "<p>None.</p>" : `<ul>${insecure.map((setting) => `<li class="insecure"><code>${text(setting)}</code></li>`).join("")}</ul>`}
+${insecure.length === 0 ? "<p>None.</p>" : `<ul>${insecure.map((setting) => `<li class="insecure"><code>${escapeHtml(setting)}</code></li>`).join("")}</ul>`}
 <h2>Links</h2>
-<ul>${Object.entries(links).map(([label, href]) => `<li><a href="${text(href)}">${text(label)}</a></li>`).join("")}</ul>
+<ul>${Object.entries(links).map(([label, href]) => `<li><a href="${escapeHtml(href)}">${escapeHtml(label)}</a></li>`).join("")}</ul>
 </body>
 </html>
 `;
 }
-
-const text = (value: string): string => value.replaceAll(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readTextIfExists } from "@dstack/files";
 import type { HttpExchange, HttpRoute } from "@dstack/rpc";
+import { escapeHtml } from "../http/escape-html.ts";
 import { INFO_FILE, keyFolderState } from "../keys/key-files.ts";
 
 export interface SetupPageOptions {
@@ -44,5 +45,3 @@ export function pageRoutes({ siteName, tokenRequired, keyFolder }: SetupPageOpti
 async function sendAsset({ response }: HttpExchange, path: string, type: string): Promise<void> {
   response.writeHead(200, { ...SAFE_HEADERS, "content-type": type }).end(await readFile(join(FOLDER, path.slice("/page/".length))));
 }
-
-const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);

@@ -1,8 +1,9 @@
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { once } from "node:events";
 import { mount, startHttpServer, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
+import { isSameSecret } from "../http/same-secret.ts";
 import { requireKeys } from "../keys/key-files.ts";
 import { limitWaitingConnections } from "../rate-limit/waiting-connections.ts";
 import { pageRoutes } from "./setup-page.ts";
@@ -81,7 +82,7 @@ function admit({ request, response, url }: HttpExchange, token: string | undefin
     send(response, 403, "refused: this request may come from a page of another site. In a browser use the set-up page");
     return false;
   }
-  if (token === undefined || isSame(/^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "", token)) return true;
+  if (token === undefined || isSameSecret(/^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "", token)) return true;
   response.setHeader("www-authenticate", 'Bearer realm="dstack-kms set-up"');
   send(response, 401, 'the set-up token is missing or wrong: send "Authorization: Bearer <token>" with the token that this KMS printed at start');
   return false;
@@ -97,9 +98,6 @@ function isSameSite({ headers, method }: IncomingMessage, { pathname }: URL): bo
   const { origin } = headers;
   return origin === undefined || (URL.canParse(origin) && new URL(origin).host === headers.host);
 }
-
-const isSame = (a: string, b: string): boolean => timingSafeEqual(digest(a), digest(b));
-const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
 
 function send(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, { "content-type": "text/plain; charset=utf-8", "content-length": Buffer.byteLength(text) }).end(text);
