@@ -58,7 +58,7 @@ if (!isMainThread && parentPort !== null) {
   const [header, bytes] = viewsOf(shared);
   const target = TARGETS.get(run.target);
   if (target === undefined) throw new Error(`no fuzz target ${run.target}`);
-  parentPort.postMessage(fuzz(target, {
+  parentPort.postMessage(await fuzz(target, {
     count: run.count,
     seed: run.seed,
     before: (input) => {

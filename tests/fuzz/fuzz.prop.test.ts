@@ -10,12 +10,12 @@ import { TARGETS } from "./targets/index.ts";
 const SMOKE = 2000;
 
 for (const target of TARGETS.values()) {
-  test(`${target.name}: ${SMOKE} mangled inputs crash nothing, and inputs that once did no longer do`, () => {
+  test(`${target.name}: ${SMOKE} mangled inputs crash nothing, and inputs that once did no longer do`, async () => {
     for (const { file, input } of findingsOf(target)) assert.equal(crashOf(target, input), undefined, file);
     for (const seed of target.seeds()) assert.equal(crashOf(target, seed), undefined);
     // Time and memory are judged by `npm run fuzz`, not on a machine that is busy with other tests.
     const limits = { inputMs: Infinity, heapBytes: Infinity, residentBytes: Infinity };
-    const report = fuzz(target, { count: SMOKE, seed: 7, limits });
+    const report = await fuzz(target, { count: SMOKE, seed: 7, limits });
     assert.deepEqual(report.findings.map(({ text, input }) => `${text}: ${Buffer.from(input).toString("base64")}`), []);
     assert.equal(report.executions, SMOKE);
     assert.ok(report.accepted > 0, "some inputs get through to the end");
@@ -28,28 +28,28 @@ describe("the fuzzer itself", () => {
     isRefusal: (error) => error instanceof RangeError,
   });
 
-  test("finds a crash and gives the input that made it", () => {
+  test("finds a crash and gives the input that made it", async () => {
     const target = planted((input) => {
       if (input[3] === 0x80) throw new TypeError("planted");
       throw new RangeError("refused");
     });
-    const [finding] = fuzz(target, { count: 20_000, seed: 1 }).findings;
+    const [finding] = (await fuzz(target, { count: 20_000, seed: 1 })).findings;
     assert.equal(finding?.kind, "crash");
     assert.match(crashOf(target, finding.input) ?? "", /planted/);
   });
 
-  test("finds an input that takes too long each time it is read", () => {
+  test("finds an input that takes too long each time it is read", async () => {
     const slow = planted((input) => {
       for (const end = performance.now() + (input.length > 66 ? 4 : 0); performance.now() < end;);
       return "read";
     });
-    const { findings } = fuzz(slow, { count: 50, seed: 1, limits: { inputMs: 2, heapBytes: Infinity, residentBytes: Infinity } });
+    const { findings } = await fuzz(slow, { count: 50, seed: 1, limits: { inputMs: 2, heapBytes: Infinity, residentBytes: Infinity } });
     assert.equal(findings[0]?.kind, "hang");
   });
 
-  test("notices a reader that keeps what it read", () => {
+  test("notices a reader that keeps what it read", async () => {
     const kept: Uint8Array[] = [];
-    const report = fuzz(planted((input) => {
+    const report = await fuzz(planted((input) => {
       kept.push(new Uint8Array(4096).fill(input[0] ?? 0));
       return "read";
     }), { count: 6000, seed: 1, limits: { inputMs: Infinity, heapBytes: 4 * 2 ** 20, residentBytes: Infinity } });
@@ -57,14 +57,14 @@ describe("the fuzzer itself", () => {
     assert.equal(kept.length, 6000);
   });
 
-  test("gives the same inputs for the same seed, and others for another", () => {
-    const inputs = (seed: number): string => {
+  test("gives the same inputs for the same seed, and others for another", async () => {
+    const inputs = async (seed: number): Promise<string> => {
       const all: string[] = [];
-      fuzz(planted((input) => `${all.push(Buffer.from(input).toString("hex"))}`), { count: 50, seed });
+      await fuzz(planted((input) => `${all.push(Buffer.from(input).toString("hex"))}`), { count: 50, seed });
       return all.join("\n");
     };
-    assert.equal(inputs(5), inputs(5));
-    assert.notEqual(inputs(5), inputs(6));
+    assert.equal(await inputs(5), await inputs(5));
+    assert.notEqual(await inputs(5), await inputs(6));
   });
 
   test("runs a target in a thread of its own", async () => {
