@@ -26,7 +26,7 @@ after(() => {
 const decision = (over: object): { body: string } => ({ body: JSON.stringify({ isAllowed: false, reason: "no", gatewayAppId: "", ...over }) });
 const info = (over: object = {}): { body: string } => ({ body: JSON.stringify({ status: "ok", gatewayAppId: "gw", kmsContractAddr: CONTRACT, chainId: 1, appImplementation: "", ...over }) });
 
-test("asks about a VM that does not exist yet, in the exact lengths that contracts take", async () => {
+test("asks about a VM that does not exist yet, in the exact lengths that contracts take (DS #1268)", async () => {
   answer = () => decision({ isAllowed: true, reason: "" });
   assert.deepEqual(await askWebhook(webhook, "app", boot), { kind: "allowed" });
   assert.deepEqual(Object.fromEntries(Object.entries(JSON.parse(asked) as Record<string, string>).filter(([, value]) => /^[0-9a-f]+$/.test(value)).map(([key, value]) => [key, value.length / 2])), {

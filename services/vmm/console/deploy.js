@@ -22,6 +22,7 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
   const disk = number("disk", 10, 1);
   const tee = element("select", { name: "tee" }, [...(node?.tee_simulator ? [["dstack-tdx", "Simulated Intel TDX (development)"]] : []), ["tdx", "Intel TDX"], ["none", "None"]].map(([value, label]) => element("option", { value }, label)));
   const keys = element("select", { name: "keys" }, [["kms", "KMS"], ["none", "None: a new disk at every boot"]].map(([value, label]) => element("option", { value }, label)));
+  const appId = element("input", { name: "appId", autocomplete: "off", spellcheck: "false", placeholder: "from the manifest", pattern: "(0x)?[0-9a-fA-F]{40}", title: "20 bytes of hex" });
   const compose = element("textarea", { name: "compose", rows: "9", required: true, spellcheck: "false", class: "code", placeholder: EXAMPLE });
   const gateway = checkbox("gateway", true, "Reachable through the gateway");
   const publicLogs = checkbox("publicLogs", false, "Anybody may read container logs");
@@ -38,6 +39,7 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
     vcpu: Number(vcpu.value),
     memory: Number(memory.value),
     disk_size: Number(disk.value),
+    ...(appId.value.trim() === "" ? {} : { app_id: appId.value.trim() }),
     ports: [...ports.querySelectorAll("fieldset")].map((row) => row.read()),
     ...(tee.value === "none" ? { no_tee: true } : tee.value === "tdx" ? {} : { simulated_tee: tee.value }),
   });
@@ -50,9 +52,9 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
       try {
         const wanted = request();
         const { hash } = await rpc("GetComposeHash", wanted);
-        void advice.ask({ image: wanted.image, compose_file: wanted.compose_file });
+        void advice.ask({ image: wanted.image, compose_file: wanted.compose_file, app_id: wanted.app_id });
         preview.className = "faint preview";
-        preview.textContent = `Compose hash ${hash}, app id ${hash.slice(0, 40)}`;
+        preview.textContent = `Compose hash ${hash}, app id ${wanted.app_id ?? hash.slice(0, 40)}`;
       } catch (error) {
         advice.clear();
         preview.className = "preview wrong";
@@ -88,7 +90,7 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
     }
   } },
     element("h2", {}, "Deploy an app"),
-    element("div", { class: "grid" }, field("Name", name), field("Image", image), field("vCPUs", vcpu), field("Memory (MB)", memory), field("Disk (GB)", disk), field("TEE", tee), field("Keys from", keys)),
+    element("div", { class: "grid" }, field("Name", name), field("Image", image), field("vCPUs", vcpu), field("Memory (MB)", memory), field("Disk (GB)", disk), field("TEE", tee), field("Keys from", keys), field("App id", appId, "such as its contract's address")),
     field("docker-compose.yaml", compose),
     element("div", { class: "row" }, file, gateway.node, publicLogs.node),
     portMapping ? element("div", {}, ports, element("button", { type: "button", onclick: () => ports.append(portRow()) }, "Add a port")) : undefined,

@@ -116,6 +116,10 @@ test("before a deployment or update the console says whether it is allowed, why 
     await page.locator("textarea[name=compose]").fill(`${YAML}# 2\n`);
     await page.locator('.advice[data-allowed="true"]').waitFor();
     await picture(page, "allowed");
+    // An app that a contract governs has the contract's address for its id.
+    webhook.answer = ({ appId }) => ({ isAllowed: false, reason: `unknown ${appId}`, gatewayAppId: "" });
+    await page.locator("input[name=appId]").fill(`0x${"AB".repeat(20)}`);
+    await page.locator('.advice[data-allowed="false"]', { hasText: `unknown ${"ab".repeat(20)}` }).waitFor();
 
     const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ name: "running", compose_file: composeFile({ name: "running" }) }));
     await page.locator("dialog button", { hasText: "Cancel" }).click();
