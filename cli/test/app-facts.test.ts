@@ -85,6 +85,7 @@ describe("who can change it", () => {
       [input(manifestOf(), { provider: kms }), "allow-list", /give its URL with --kms/],
       [input(manifestOf(), { provider: kms, kmsMeta: meta }), "allow-list", /auth server of the KMS's operator/],
       [input(manifestOf(), { provider: kms, kmsMeta: { ...meta, kms_contract_address: "0xabc", chain_id: 1 } }), "allow-list", /contract 0xabc on chain 1/],
+      [input(manifestOf(), { provider: kms, kmsMeta: { ...meta, kms_contract_address: `0x${"0".repeat(40)}`, chain_id: 0 } }), "allow-list", /kept by an auth server/],
     ];
     for (const [value, name, expected] of cases) assert.match(await told(value, name), expected);
     assert.match(await warnings(input(manifestOf(), { provider: kms, kmsMeta: { ...meta, is_dev: true } })), /allow-list: none/);

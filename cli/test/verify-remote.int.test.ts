@@ -250,6 +250,9 @@ describe("a bundle", () => {
   test("is not let off its TLS key by a URL that looks like one of this machine (CVE-2026-33697)", async () => {
     const result = await edited(({ subject }) => void Object.assign(subject, { url: `https://${APP_ID}.dstack.localhost/`, acme_info: undefined }));
     assert.deepEqual([result.verdict.kind, check(result, "tls-key").result], ["incomplete", "not bound"], JSON.stringify(summary(result)));
+    // Nor is there a deployment here whose root could count instead of Intel's.
+    const byIntel = await judge({ root: undefined }, join(folder, "edited.json"));
+    assert.deepEqual([byIntel.environment, byIntel.verdict.kind, check(byIntel, "pck-chain").result], ["production", "failed", "fail"], JSON.stringify(summary(byIntel)));
   });
 
   test("is judged at the time that is asked for", async () => {

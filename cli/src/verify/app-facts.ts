@@ -103,10 +103,14 @@ function whoCanChange(compose: AppCompose, { app, kmsMeta }: AppFactsInput): Fac
 function governance(meta: KmsMeta | undefined): Fact {
   if (meta === undefined) return fact("allow-list", "kept by whoever governs that KMS; give its URL with --kms to see who");
   if (meta.is_dev) return warning("allow-list", "none: the KMS is a development one");
-  if (meta.kms_contract_address !== undefined && meta.kms_contract_address !== null && meta.kms_contract_address !== "") {
-    return fact("allow-list", `contract ${meta.kms_contract_address} on chain ${meta.chain_id ?? "not named"}, as the KMS says; read there who owns it`);
-  }
+  const contract = contractOf(meta);
+  if (contract !== undefined) return fact("allow-list", `contract ${contract} on chain ${meta.chain_id ?? "not named"}, as the KMS says; read there who owns it`);
   return fact("allow-list", "kept by an auth server of the KMS's operator, who can add versions at any time");
+}
+
+/** The contract that a KMS names. Auth servers without a chain name address zero, or none. */
+export function contractOf({ kms_contract_address: address }: KmsMeta): string | undefined {
+  return address === undefined || address === null || /^(?:0x)?0*$/.test(address) ? undefined : address;
 }
 
 function whatProtects(compose: AppCompose, { app, osImage, tcbStatus, ppid, tlsKey }: AppFactsInput): Fact[] {

@@ -3,6 +3,7 @@ import { attestationFromQuote, decodeAttestation, fail, notBound, padReportData,
 import { keccak256 } from "@dstack/keys";
 import { EVIDENCE_REQUIRED, evidenceRefusal, judgeChecks, type EvidenceVerification } from "@dstack/verify";
 import { expectedReportData, parseCertificates, readDstackExtensions, USAGE, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
+import { contractOf } from "./app-facts.ts";
 import { certificateRefusal, derOf, publicKeyInfoOf } from "./certificates.ts";
 import { environmentOf, judgeEvidence, rootOfTrust, type VerifyContext } from "./context.ts";
 import { expectations, identityOutcome, type AppExpectations } from "./judge-app.ts";
@@ -125,9 +126,9 @@ function rootKeyOf(pem: string): Uint8Array {
 }
 
 function facts(meta: KmsMeta, judged: EvidenceVerification | undefined): Fact[] {
-  const contract = meta.kms_contract_address ?? "";
+  const contract = contractOf(meta);
   const list: Fact[] = [
-    { name: "allow-list", value: contract === "" ? "an auth server of the KMS's operator, who can change it at any time" : `contract ${contract} on chain ${meta.chain_id ?? "not named"}: read there who may change it` },
+    { name: "allow-list", value: contract === undefined ? "an auth server of the KMS's operator, who can change it at any time" : `contract ${contract} on chain ${meta.chain_id ?? "not named"}: read there who may change it` },
     { name: "k256 key", value: meta.k256_pubkey },
     { name: "gateway", value: meta.gateway_app_id === undefined || meta.gateway_app_id === null || meta.gateway_app_id === "" ? "none named" : `app ${meta.gateway_app_id}` },
   ];

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { notBound, pass, type Outcome } from "@dstack/attest";
 import { readTextIfExists } from "@dstack/files";
 import { CliError } from "../errors.ts";
@@ -57,8 +58,8 @@ export async function verifyFile(layout: StackLayout, env: NodeJS.ProcessEnv, fi
   if (isBundle(value)) {
     const bundle = readBundle(value, file);
     const { subject } = bundle;
-    // The URL is the bundle's own word: where another root is named it is not of this machine, whatever it is called.
-    const local = "url" in subject && options.root === undefined && isLocal(layout, new URL(subject.url));
+    // The URL is the bundle's own word: where another root is named, or none is here, it is not of this machine.
+    const local = "url" in subject && options.root === undefined && existsSync(layout.teeRoot) && isLocal(layout, new URL(subject.url));
     const open = await openContext(layout, env, options, { bundle, local });
     const result = await judge(layout, subject, open, options, { what: file, local, fresh: notBound(`as of ${bundle.fetched_at}, by the word of whoever made the bundle and chose its nonce`) });
     // A file must not read like the live thing that it is about.
