@@ -60,7 +60,7 @@ test("a configuration without an image, or of a machine that cannot be measured,
   assert.match(await code(verifier.verify(textOf({ swtpm: true }), good(), [])), /^image-mismatch: the VM cannot be measured: .*swtpm/);
 });
 
-test("the lite variant needs no image, but its document must be the image's and the ACPI tables ours (DS #1266)", async () => {
+test("the lite variant needs no image, but its document must be the image's and the ACPI tables ours (SECURITY D4: TDX lite and ACPI)", async () => {
   const document = tdxMeasurementCbor(files);
   const checksumFile = utf8(`${createHash("sha256").update(document).digest("hex")}  measurement.tdx.cbor\n`);
   const lite = (change: Partial<VmConfig> = {}): VmConfig => ({

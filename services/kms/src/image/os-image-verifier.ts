@@ -4,8 +4,8 @@ import type { EventLogEntry, TdReport } from "@dstack/attest";
 import { ImageError } from "@dstack/image";
 import type { ImageSource } from "@dstack/image/store";
 import {
-  acpiTables, checkVm, compareMeasurements, machineOf, MeasureError, measureLite, parseVmConfig,
-  type LoggedEvent, type RegisterDifference, type VmConfig, type VmFiles, type VmMeasurement,
+  acpiEvents, checkVm, compareMeasurements, MeasureError, measureLite, parseVmConfig,
+  type RegisterDifference, type VmFiles, type VmMeasurement,
 } from "@dstack/measure";
 import { KmsError } from "../errors.ts";
 
@@ -46,7 +46,8 @@ export function osImageVerifier(images: ImageSource): OsImageVerifier {
       const [rtmr0, rtmr1, rtmr2] = report.rtmr;
       const got = { mrtd: report.mrTd, rtmr0, rtmr1, rtmr2 };
       if (config.attestationVariant === "lite") {
-        return requireSame(hash, compareMeasurements(measured(() => measureLite(config, ownAcpiEvents(config))), got, log, config));
+        // Not with the digests of the guest's log: whoever starts a VM chooses the variant, and could leave the tables unseen by it.
+        return requireSame(hash, compareMeasurements(measured(() => measureLite(config, acpiEvents(config))), got, log, config));
       }
       const key = createHash("sha256").update(vmConfig).digest("hex");
       const known = kept.get(key);
@@ -68,17 +69,6 @@ function requireSame(hash: Hash32, differences: readonly RegisterDifference[]): 
   const texts = differences.map(({ register, expected, got, hint }) => `${register} does not match (image ${toHex(hash)} gives ${expected}, the quote has ${got}; ${hint})`);
   throw new KmsError("measurement-mismatch", `MRs do not match: ${texts.join("; ")}`);
 }
-
-/**
- * The ACPI events that a VM of this configuration logs. The guest's own are not taken for it: whoever
- * started the VM chooses the variant, and could leave the tables unmeasured by it (DS #1266).
- */
-function ownAcpiEvents(config: VmConfig): readonly LoggedEvent[] {
-  const { loader, rsdp, tables } = acpiTables(machineOf(config));
-  return [loader, rsdp, tables].map((blob) => ({ imr: 0, eventType: EV_PLATFORM_CONFIG_FLAGS, digest: new Uint8Array(createHash("sha384").update(blob).digest()) }));
-}
-
-const EV_PLATFORM_CONFIG_FLAGS = 10;
 
 async function filesOf(images: ImageSource, hash: Hash32): Promise<VmFiles> {
   try {
