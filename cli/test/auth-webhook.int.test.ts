@@ -46,9 +46,9 @@ const APP = "ab".repeat(20);
 const request: DeployRequest = { composeFile, name: "web", environment: [], ports: [], image: "test", vcpu: 1, memoryMib: 1024, diskGib: 1, secureTime: false, storageFs: "ext4", publicLogs: false, allowMutable: false, allow: true, check: true, appId: APP };
 
 /** A VMM that keeps what it was asked to make. */
-function fakeVmm(): { readonly client: VmmClient; readonly created: { appId?: string }[] } {
+function fakeVmm(present: readonly { readonly name: string; readonly appId: string }[] = []): { readonly client: VmmClient; readonly created: { appId?: string }[] } {
   const created: { appId?: string }[] = [];
-  const client = { list: () => Promise.resolve([]), call: (_method: unknown, vm: { appId?: string }) => (created.push(vm), Promise.resolve({ id: "vm" })) } as unknown as VmmClient;
+  const client = { list: () => Promise.resolve(present), call: (_method: unknown, vm: { appId?: string }) => (created.push(vm), Promise.resolve({ id: "vm" })) } as unknown as VmmClient;
   return { client, created };
 }
 
@@ -91,6 +91,12 @@ test("its answer decides whether anything is created, and the policy file is lef
   assert.deepEqual(policyChanges, []);
   assert.deepEqual(created.map(({ appId }) => appId), [APP, APP]);
   await assert.rejects(readFile(layout.authConfig), { code: "ENOENT" });
+});
+
+test("an app keeps its id: another one under its name is refused, whatever the policy says", async () => {
+  const { client, created } = fakeVmm([{ name: "web", appId: "cd".repeat(20) }]);
+  assert.equal((await refusal(deployApp(client, layout, request))).code, "usage");
+  assert.deepEqual(created, []);
 });
 
 test("a file that nobody asks is not changed by mistake", async () => {
