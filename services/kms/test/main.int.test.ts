@@ -70,7 +70,7 @@ test("starts from nothing, keeps its roots over a restart, and stops cleanly on 
   assert.equal(await readFile(join(folder, "first/environment"), "utf8"), "development\n");
 });
 
-test("killed at once after its start, it comes up again with the same keys", async () => {
+test("killed at once after its start, it comes up again with the same keys, alone", async () => {
   const path = await config("killed");
   const first = run("-c", path);
   await listening(first);
@@ -79,6 +79,9 @@ test("killed at once after its start, it comes up again with the same keys", asy
   const before = await readFile(join(folder, "killed/root-ca.key"), "utf8");
   const second = run("-c", path);
   await listening(second);
+  const third = await finished(run("-c", path));
+  assert.equal(third.status, 1);
+  assert.match(third.text, /is held by process/, "two KMS never share a key folder");
   second.child.kill("SIGINT");
   assert.equal((await finished(second)).status, 0);
   assert.equal(await readFile(join(folder, "killed/root-ca.key"), "utf8"), before);
@@ -90,17 +93,6 @@ test("dstack-kms -c kms.toml is the KMS: it serves, and ends cleanly where the l
   program.child.kill("SIGTERM");
   assert.deepEqual(await finished(program).then(({ status }) => status), 0, program.text());
   assert.ok(!(await readdir(join(folder, "launched"))).includes("lock"));
-});
-
-test("two KMS never share a key folder", async () => {
-  const path = await config("shared");
-  const first = run("-c", path);
-  await listening(first);
-  const second = await finished(run("-c", path));
-  assert.equal(second.status, 1);
-  assert.match(second.text, /is held by process/);
-  first.child.kill("SIGTERM");
-  await finished(first);
 });
 
 test("a folder marked production refuses every insecure setting (#608, #609)", async () => {

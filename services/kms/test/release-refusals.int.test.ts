@@ -82,6 +82,8 @@ test("a release while the webhook answers nonsense, denies without keys or hangs
   }
 });
 
+const member = gzipSync(Buffer.alloc(16 * 1024 * 1024));
+
 test("an image that is missing, of another content, a bomb or endless in coming is refused", async () => {
   const tarOf = async (name: string, content: string, type: "file" | "symlink" = "file"): Promise<Uint8Array> => {
     const archive = pack();
@@ -91,6 +93,8 @@ test("an image that is missing, of another content, a bomb or endless in coming 
     for await (const chunk of archive) chunks.push(chunk as Uint8Array);
     return gzipSync(Buffer.concat(chunks));
   };
+  // 320 MiB, as members of one archive.
+  const bomb = Buffer.concat(Array.from({ length: 20 }, () => member));
   for (const [answer, expected] of [
     [{ status: 404 }, /Failed to download image [0-9a-f]{64}: Failed to download image: HTTP status 404/],
     [{ body: "no archive" }, /Failed to download image .*is refused/],
@@ -98,7 +102,7 @@ test("an image that is missing, of another content, a bomb or endless in coming 
     [{ body: await tarOf("../../escape", "x") }, /not a plain file name/],
     [{ body: await tarOf("link", "", "symlink") }, /only regular files/],
     [{ body: await tarOf("metadata.json", "{}") }, /sha256sum\.txt/],
-    [{ body: gzipSync(Buffer.alloc(300 * 1024 * 1024)) }, /is refused/],
+    [{ body: bomb }, /is refused/],
     [undefined, /Download image timeout/],
   ] as const) {
     const url = await serve(() => answer);
