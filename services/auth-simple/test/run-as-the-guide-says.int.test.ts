@@ -12,8 +12,8 @@ const ROOT = join(import.meta.dirname, "../../..");
 const BUN = join(ROOT, "node_modules/@oven/bun-linux-x64/bin/bun");
 const run = promisify(execFile);
 
-/** A Node that comes with npm, as a machine has it; the pinned one has none. */
-const npm = ["/usr/bin/npm", "/usr/local/bin/npm"].find((path) => existsSync(path));
+/** Of a Node that comes with npm, as a machine has it; the pinned one has none. */
+const npm = (process.env["PATH"] ?? "").split(":").map((folder) => join(folder, "npm")).find((path) => existsSync(path));
 const registry = (process.env["npm_config_registry"] ?? (npm === undefined ? "" : (await run(npm, ["config", "get", "registry"], { cwd: tmpdir() }).catch(() => ({ stdout: "" }))).stdout.trim())).replace(/\/$/, "");
 const isReachable = registry !== "" && (await fetch(`${registry}/pino`, { signal: AbortSignal.timeout(5_000), headers: { accept: "application/vnd.npm.install-v1+json" } }).then((answer) => answer.body?.cancel().then(() => answer.ok), () => false));
 const skip = isReachable === true ? false : "no npm registry answers";
