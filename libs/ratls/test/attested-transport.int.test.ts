@@ -46,7 +46,7 @@ async function peer(options: { readonly issuer?: SigningCa; readonly usage?: str
 const call = async (url: string, rule: PeerRule, verifyEvidence?: () => Promise<void>): Promise<string> => {
   const transport = attestedTransport({ baseUrl: url, trustedRoots: [root.pem], peer: rule, ...(verifyEvidence === undefined ? {} : { verifyEvidence }) });
   try {
-    await callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 5_000 });
+    await callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 60_000 });
     return "answered";
   } catch (error) {
     return errorChain(error);
@@ -89,7 +89,7 @@ test("refuses a certificate without usage, of another root, or for another host 
 
 test("a dialled address may differ from the name that the certificate must be for", async () => {
   const server = await peer({ usage: "kms:rpc", altNames: ["10.0.2.2"] });
-  const ask = (expectedHost: string): Promise<unknown> => callRpc(attestedTransport({ baseUrl: server.url, trustedRoots: [root.pem], peer: { kind: "kms" }, expectedHost }), kms.KMS.method.getMeta, {}, { timeoutMs: 5_000 });
+  const ask = (expectedHost: string): Promise<unknown> => callRpc(attestedTransport({ baseUrl: server.url, trustedRoots: [root.pem], peer: { kind: "kms" }, expectedHost }), kms.KMS.method.getMeta, {}, { timeoutMs: 60_000 });
   await ask("10.0.2.2");
   await assert.rejects(ask("10.0.2.3"), /altnames/);
   assert.equal(server.requests(), 1);
@@ -109,7 +109,7 @@ test("where no root is known yet, evidence alone vouches, and no request leaves 
   const app = await peer({ issuer: stranger, usage: "app:custom", evidence: true });
   const ask = async (url: string, verifyEvidence: EvidenceVerifier): Promise<string> => {
     const transport = attestedTransport({ baseUrl: url, trustedRoots: "evidence-only", peer: { kind: "kms" }, verifyEvidence });
-    return callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 5_000 }).then(() => "answered", errorChain);
+    return callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 60_000 }).then(() => "answered", errorChain);
   };
   assert.match(await ask(shown.url, () => Promise.reject(new Error("quote is forged"))), /quote is forged/);
   assert.match(await ask(plain.url, () => Promise.resolve()), /carries no evidence/);
@@ -132,7 +132,7 @@ test("shows its own certificate where it is given one, and reads no answer above
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const ask = (more: object): Promise<string> => {
     const transport = attestedTransport({ baseUrl: `https://127.0.0.1:${(server.address() as AddressInfo).port}/prpc`, trustedRoots: [root.pem], peer: { kind: "kms" }, ...more });
-    return callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 5_000 }).then(() => "answered", errorChain);
+    return callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 60_000 }).then(() => "answered", errorChain);
   };
   assert.equal(await ask({}), "answered");
   assert.equal(await ask({ identity: { certificatePem: mine.pem, keyPem: pkcs8Pem(root.key) } }), "answered");
@@ -163,9 +163,9 @@ test("first contact reads the temporary CA from an unknown server and checks tha
   const temp = createCa({ organization: "Dstack", commonName: "Dstack Client Temp CA", key: generateP256(), pathLength: 0, now: NOW });
   const stranger = createCa({ commonName: "x", key: generateP256(), pathLength: 0, now: NOW });
   const good = await peer({ issuer: stranger, answer: JSON.stringify({ temp_ca_cert: temp.pem, temp_ca_key: pkcs8Pem(temp.key), ca_cert: root.pem }) });
-  const answer = await fetchTempCaUnverified({ baseUrl: good.url, timeoutMs: 5_000 });
+  const answer = await fetchTempCaUnverified({ baseUrl: good.url, timeoutMs: 60_000 });
   assert.deepEqual(answer.tempCa.key, temp.key);
   assert.equal(answer.caCertificatePem, root.pem);
   const bad = await peer({ issuer: stranger, answer: JSON.stringify({ temp_ca_cert: root.pem, temp_ca_key: pkcs8Pem(temp.key), ca_cert: root.pem }) });
-  await assert.rejects(fetchTempCaUnverified({ baseUrl: bad.url, timeoutMs: 5_000 }), /does not match private key/);
+  await assert.rejects(fetchTempCaUnverified({ baseUrl: bad.url, timeoutMs: 60_000 }), /does not match private key/);
 });
