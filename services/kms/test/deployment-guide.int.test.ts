@@ -176,6 +176,12 @@ test("the kms.toml of the host set-up starts without flags, on all addresses too
     assert.match(kms.text(), /insecure settings are in force/);
     assert.doesNotMatch(kms.text(), /unknown configuration key/);
     assert.match(await curl("-k", `https://127.0.0.1:${port}/prpc/GetTempCaCert?json`), /BEGIN CERTIFICATE/);
+    const insecure = ['core.auth_api.type = "dev"', "core.image.verify = false", "core.onboard.quote_enabled = false"];
+    const [status, metrics] = await Promise.all(["/", "/metrics"].map((path) => curl("-k", `https://127.0.0.1:${port}${path}`)));
+    for (const setting of insecure) {
+      assert.ok((JSON.parse(status ?? "") as { insecure_settings: string[] }).insecure_settings.includes(setting), setting);
+      assert.ok(metrics?.includes(`dstack_kms_insecure_setting_info{setting="${setting.replaceAll('"', '\\"')}"} 1`), setting);
+    }
     // Root keys never leave such a KMS, whoever asks.
     assert.match(await curl("-k", `https://127.0.0.1:${port}/prpc/GetKmsKey?json`), /root keys are never handed out/);
     kms.child.kill("SIGTERM");
