@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -168,6 +169,27 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
     assert.deepEqual(commands, [`dstack auth allow os-image ${IMAGE}`, `dstack auth allow compose ${HASH} --app ${app}`, `dstack auth allow device ${DEVICE} --app ${app}`]);
     assert.match(await done(["show"], env), new RegExp(HASH));
     assert.match(await done(["history"], env), new RegExp(`block \\d+ +${accounts[0].address} +app \\w+: ComposeHashAdded ${HASH}`));
+  });
+
+  test("auth-eth on these contracts behaves as every webhook should", async () => {
+    const main = join(import.meta.dirname, "../../services/auth-eth/src/main.ts");
+    const { PRIVATE_KEY: _, ...settings } = env;
+    const server = spawn(process.execPath, [main], { env: { PATH: process.env["PATH"], PORT: "0", ...settings }, stdio: ["ignore", "ignore", "pipe"] });
+    try {
+      const address = await new Promise<string>((resolve, reject) => {
+        let said = "";
+        server.stderr.setEncoding("utf8").on("data", (text: string) => {
+          const found = /"address":"([^"]+)"/.exec((said += text));
+          if (found?.[1] !== undefined) resolve(found[1]);
+        });
+        server.once("exit", () => reject(new Error(said)));
+      });
+      const { code, out } = await dstack(["conformance", `http://${address}`, "--allowed", requestFile]);
+      assert.equal(code, 0, out);
+      assert.doesNotMatch(out, /^(fail|not applicable)/m);
+    } finally {
+      server.kill("SIGKILL");
+    }
   });
 
   test("a dry run and a Safe's file change nothing", async () => {

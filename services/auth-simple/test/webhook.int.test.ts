@@ -86,6 +86,31 @@ test("follows the file between two requests, keeps the good one when it breaks, 
   assert.equal((await post("app", BASE)).json["isAllowed"], true);
 });
 
+test("a file that is replaced or written over while it is read gives the old decision or the new one, never another", async () => {
+  await write(GOOD);
+  assert.equal((await post("app", BASE)).json["isAllowed"], true);
+  const padding = "x".repeat(200_000);
+  const other = { ...GOOD, note: padding, apps: {} };
+  let isWriting = true;
+  const writer = (async () => {
+    for (let i = 0; i < 30; i++) {
+      if (i % 2 === 0) await write(i % 4 === 0 ? other : { ...GOOD, note: padding });
+      // In place, as an editor may: a reader can see the half of it.
+      else await writeFile(config, JSON.stringify(i % 4 === 1 ? other : { ...GOOD, note: padding }));
+    }
+    isWriting = false;
+  })();
+  const seen = new Set<string>();
+  while (isWriting) {
+    const { status, json } = await post("app", BASE);
+    seen.add(`${status} ${String(json["isAllowed"])} ${String(json["reason"])} ${String(json["gatewayAppId"])}`);
+  }
+  await writer;
+  assert.deepEqual([...seen].filter((answer) => answer !== "200 true  gw" && answer !== "200 false app not registered gw"), []);
+  await write(GOOD);
+  assert.equal((await post("app", BASE)).json["isAllowed"], true);
+});
+
 test("logs each denial with rule, field and value", async () => {
   await write({ ...GOOD, apps: {} });
   output = "";
