@@ -39,13 +39,15 @@ export interface Services {
 const MAX_RESTARTS = 5;
 
 export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, signal: AbortSignal): Services {
+  // The key that signs for contracts is nothing that a service may have.
+  const inherited = Object.fromEntries(Object.entries(env).filter(([variable]) => variable !== "PRIVATE_KEY"));
   const processes: ManagedProcess[] = [];
   const starters = new Map<string, () => Promise<ManagedProcess>>();
   const { ports } = layout;
 
   const start = async (name: string, program: string, args: readonly string[], port: number, extraEnv: NodeJS.ProcessEnv = {}): Promise<void> => {
     signal.throwIfAborted();
-    const starter = (): Promise<ManagedProcess> => startProcess({ name, program, args, cwd: layout.state, logFile: join(layout.logs, `${name}.log`), env: { ...env, ...extraEnv } });
+    const starter = (): Promise<ManagedProcess> => startProcess({ name, program, args, cwd: layout.state, logFile: join(layout.logs, `${name}.log`), env: { ...inherited, ...extraEnv } });
     starters.set(name, starter);
     const child = await starter();
     processes.push(child);
