@@ -91,17 +91,17 @@ test("a file that is replaced or written over while it is read gives the old dec
   assert.equal((await post("app", BASE)).json["isAllowed"], true);
   const padding = "x".repeat(200_000);
   const other = { ...GOOD, note: padding, apps: {} };
-  let isWriting = true;
+  const written = new AbortController();
   const writer = (async () => {
     for (let i = 0; i < 30; i++) {
       if (i % 2 === 0) await write(i % 4 === 0 ? other : { ...GOOD, note: padding });
       // In place, as an editor may: a reader can see the half of it.
       else await writeFile(config, JSON.stringify(i % 4 === 1 ? other : { ...GOOD, note: padding }));
     }
-    isWriting = false;
+    written.abort();
   })();
   const seen = new Set<string>();
-  while (isWriting) {
+  while (!written.signal.aborted) {
     const { status, json } = await post("app", BASE);
     seen.add(`${status} ${String(json["isAllowed"])} ${String(json["reason"])} ${String(json["gatewayAppId"])}`);
   }
