@@ -106,6 +106,11 @@ describe("a policy in a file", () => {
   test("history tells each change, and says when somebody changed the file by hand", async () => {
     const lines = await done(["history"]);
     assert.match(lines, /\+ osImages/);
+    const own = /\(key (\w+)\)/.exec(lines)?.[1] ?? assert.fail("no key is shown");
+    await done(["history", "--signed-by", own]);
+    const foreign = await dstack(["history", "--signed-by", "0".repeat(32)]);
+    assert.equal(foreign.code, 3);
+    assert.match(foreign.err, /entry 1 is signed by key \w+, which is none/);
     const policy = join(folder, "state/dstack/auth/auth-config.json");
     await writeFile(policy, `${await readFile(policy, "utf8")} `);
     const { code, err } = await dstack(["history"]);
@@ -217,6 +222,16 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
     assert.match(out, /denied: App is revoked/);
     await done(["allow", "app", app], env);
     assert.equal((await dstack(["explain", requestFile], env)).code, 0);
+  });
+
+  test("an app can ask for patched platforms", async () => {
+    await done(["require-tcb", app, "on"], env);
+    await writeRequest(app, { tcbStatus: "OutOfDate" });
+    assert.match((await dstack(["explain", requestFile], env)).out, /denied: TCB status is not up to date[\s\S]*require-tcb/);
+    await done(["require-tcb", app, "off"], env);
+    assert.equal((await dstack(["explain", requestFile], env)).code, 0);
+    assert.equal((await dstack(["require-tcb", app, "perhaps"], env)).code, 2);
+    await writeRequest(app);
   });
 
   test("contracts are upgraded, passed on and fixed", async () => {

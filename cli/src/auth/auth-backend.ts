@@ -1,4 +1,4 @@
-import type { BootInfo, BootKind, Decision, PolicyChange, PolicyDifference, PolicyDocument } from "@dstack/governance";
+import type { BootInfo, BootKind, Decision, PolicyChange, PolicyDocument } from "@dstack/governance";
 
 /** One entry of a history, whatever keeps it. */
 export interface HistoryLine {
@@ -21,8 +21,9 @@ export interface AuthBackend {
   /** The options that select this backend again, for commands that are proposed. */
   readonly selector: string;
   document(): Promise<PolicyDocument>;
-  /** Makes the changes. What is printed as the diff is what is done. Returns a line about what happened. */
-  apply(changes: readonly PolicyChange[], difference: readonly PolicyDifference[]): Promise<string>;
+  /** Makes the changes. Returns a line about what happened. */
+  apply(changes: readonly PolicyChange[]): Promise<string>;
   decide(kind: BootKind, boot: BootInfo): Promise<Decision & { readonly basis?: string }>;
-  history(): Promise<History>;
+  /** @param signedBy fingerprints of the keys that count; any key where empty */
+  history(signedBy: readonly string[]): Promise<History>;
 }

@@ -32,7 +32,7 @@ export async function explain(backend: AuthBackend, { kind, boot }: BootRequest)
 }
 
 function adviceFor({ rule, field }: Extract<Decision, { readonly isAllowed: false }>): string {
-  if (field === "tcbStatus") return "update the platform's firmware, or accept this status in allowedTcbStatuses (files) or setRequireTcbUpToDate (contracts)";
+  if (field === "tcbStatus") return "update the platform's firmware, or accept this status in allowedTcbStatuses (files) or by `dstack auth require-tcb <app> off` (apps of contracts)";
   if (field === "advisoryIds") return "update the platform's firmware, or accept the advisories in allowedAdvisoryIds";
   return `ask whoever governs it: ${rule}`;
 }

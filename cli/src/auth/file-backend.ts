@@ -17,21 +17,28 @@ export function fileBackend(file: PolicyFile, isNamed: boolean): AuthBackend {
       return `written to ${path}; in force at the next request`;
     },
     decide: async (kind, boot) => decide(parseAuthConfig(JSON.stringify(await readPolicyFile(path)), readSwitches(env)).config, kind, boot),
-    history: async () => {
+    history: async (signedBy) => {
       const { entries, broken } = checkHistory((await readTextIfExists(historyPathOf(path))) ?? "");
       const present = await readTextIfExists(path);
       const last = entries.at(-1);
+      const foreign = signedBy.length === 0 ? undefined : entries.find(({ key }) => !signedBy.includes(fingerprint(key)));
       const isByHand = last !== undefined && last.after !== (present === undefined ? "" : sha256(present));
       return {
         lines: entries.map(({ at, by, changes, key }) => ({
           at,
-          by: `${by} (key ${sha256(Buffer.from(key, "base64")).slice(0, 16)})`,
+          by: `${by} (key ${fingerprint(key)})`,
           what: changes.map(({ sign, path: place, value }) => `${sign} ${place} ${value}`).join("\n"),
         })),
-        broken: broken === undefined ? (isByHand ? `${path} is not as the last entry left it: it was changed by hand` : undefined) : `${historyPathOf(path)}: ${broken}`,
+        broken: broken !== undefined ? `${historyPathOf(path)}: ${broken}`
+          : foreign !== undefined ? `${historyPathOf(path)}: entry ${foreign.sequence} is signed by key ${fingerprint(foreign.key)}, which is none of those that count`
+          : isByHand ? `${path} is not as the last entry left it: it was changed by hand`
+          : undefined,
       };
     },
   };
 }
+
+/** How people tell keys apart: 128 bits of the SHA-256 of the public key. */
+const fingerprint = (key: string): string => sha256(Buffer.from(key, "base64")).slice(0, 32);
 
 const sha256 = (bytes: string | Uint8Array): string => createHash("sha256").update(bytes).digest("hex");

@@ -59,17 +59,23 @@ export async function authUpgrade(env: Env, proxy: string, code: string | undefi
   print(visible(await backend.send([calls.upgrade(target, implementation)])));
 }
 
-/** `dstack auth transfer`, `accept`, `disable-upgrades`, `set-app-code` */
-export async function authContractCall(env: Env, verb: "transfer" | "accept" | "disable-upgrades" | "set-app-code", first: string, second: string | undefined, options: BackendOptions): Promise<void> {
+/** `dstack auth transfer`, `accept`, `disable-upgrades`, `set-app-code`, `require-tcb` */
+export async function authContractCall(env: Env, verb: "transfer" | "accept" | "disable-upgrades" | "set-app-code" | "require-tcb", first: string, second: string | undefined, options: BackendOptions): Promise<void> {
   const backend = await selectContract(env, options);
   const call = {
     transfer: () => calls.transferOwnership(addressOf(first, "the contract"), addressOf(second ?? "", "the new owner")),
     accept: () => calls.acceptOwnership(addressOf(first, "the contract")),
     "disable-upgrades": () => calls.disableUpgrades(addressOf(first, "the app id")),
+    "require-tcb": () => calls.setRequireTcb(addressOf(first, "the app id"), onOrOff(second)),
     "set-app-code": () => calls.setAppImplementation(backend.contract, addressOf(first, "the code")),
   }[verb]();
   say(`~ ${call.title}`);
   print(visible(await backend.send([call])));
+}
+
+function onOrOff(text: string | undefined): boolean {
+  if (text !== "on" && text !== "off") throw new CliError("usage", `expected on or off, got "${text ?? ""}"`);
+  return text === "on";
 }
 
 /** `dstack auth set-info`: keys and evidence of a KMS, from its bootstrap-info.json or the reference's file. */

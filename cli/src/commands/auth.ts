@@ -92,7 +92,7 @@ async function make(backend: AuthBackend, changes: readonly PolicyChange[], outp
     return;
   }
   if (output === "text") print(`${visible(backend.name)}\n${lines(differences)}`);
-  const result = await backend.apply(changes, differences);
+  const result = await backend.apply(changes);
   if (output === "json") printJson({ changes: differences, result });
   else print(visible(result).replaceAll("\\x0a", "\n"));
 }
@@ -182,9 +182,9 @@ async function appNamed(layout: StackLayout, env: NodeJS.ProcessEnv, name: strin
 }
 
 /** `dstack auth history`: 3 where it cannot be relied on. */
-export async function authHistory(layout: StackLayout, env: NodeJS.ProcessEnv, options: BackendOptions & Output): Promise<number> {
+export async function authHistory(layout: StackLayout, env: NodeJS.ProcessEnv, options: BackendOptions & Output & { readonly signedBy?: readonly string[] }): Promise<number> {
   const backend = await selectBackend(layout, env, options);
-  const { lines: entries, broken } = await backend.history();
+  const { lines: entries, broken } = await backend.history(options.signedBy ?? []);
   if (options.output === "json") printJson({ entries, broken: broken ?? null });
   else print(entries.length === 0 ? "no changes yet" : table(["WHEN", "WHO", "WHAT"], entries.flatMap(({ at, by, what }) => what.split("\n").map((line, index) => (index === 0 ? [at, by, line] : ["", "", line])))));
   if (broken !== undefined) say(`broken: ${visible(broken)}`);

@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import type { DeployOptions } from "../commands/auth-contracts.ts";
 import type { StackLayout } from "../stack/layout.ts";
-import { type Common, examples, output } from "./options.ts";
+import { collect, type Common, examples, output } from "./options.ts";
 
 type Options = Common & DeployOptions;
 
@@ -62,6 +62,7 @@ function addReading(auth: Command, layout: StackLayout, env: NodeJS.ProcessEnv):
     });
   withBackend(auth.command("history"))
     .summary("list the changes of the policy, who made them and when")
+    .option("--signed-by <key>", "of a file: a key whose entries count, as this command prints it; repeatable. Entries of any other key break the history", collect, [])
     .description("Of a file: its signed history, checked. Of contracts: their events. Exit code 3 where a history does not hold.")
     .addOption(output())
     .addHelpText("after", examples(["dstack auth history"]))
@@ -122,6 +123,7 @@ function addContracts(auth: Command, env: NodeJS.ProcessEnv): void {
     ["transfer <contract> <to>", "transfer", "offer a contract to a new owner, who must accept"],
     ["accept <contract>", "accept", "accept a contract that was offered"],
     ["disable-upgrades <app>", "disable-upgrades", "fix an app's code for good; cannot be undone"],
+    ["require-tcb <app> <on|off>", "require-tcb", "boot an app on fully patched platforms only, or on others too"],
     ["set-app-code <address>", "set-app-code", "make new apps of the code at this address"],
   ] as const) {
     withSending(auth.command(usage))

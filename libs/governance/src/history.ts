@@ -1,5 +1,5 @@
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from "node:crypto";
-import { appendFile, open } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { FileLockedError, lockFile, readTextIfExists, writeFileAtomic, writeSecret, type FileLock } from "@dstack/files";
@@ -79,8 +79,7 @@ export async function writeWithHistory(options: {
       key: createPublicKey(options.key).export({ type: "spki", format: "der" }).toString("base64"),
     };
     const signature = sign(null, Buffer.from(JSON.stringify(unsigned)), options.key).toString("base64");
-    await appendFile(options.historyPath, `${JSON.stringify({ ...unsigned, signature })}\n`, { mode: 0o600 });
-    await flush(options.historyPath);
+    await append(options.historyPath, `${JSON.stringify({ ...unsigned, signature })}\n`);
     await writeFileAtomic(options.path, changed.text);
     return true;
   } finally {
@@ -143,9 +142,11 @@ function signatureHolds(unsigned: object, key: string, signature: string): boole
   }
 }
 
-async function flush(path: string): Promise<void> {
-  const file = await open(path, "r+");
+/** On the disk when it returns. */
+async function append(path: string, line: string): Promise<void> {
+  const file = await open(path, "a", 0o600);
   try {
+    await file.writeFile(line);
     await file.sync();
   } finally {
     await file.close();
