@@ -39,16 +39,28 @@ async function byFile(effort: Effort): Promise<void> {
   try {
     for (const apps of [1, effort.apps]) {
       const path = join(folder, `${apps}.json`);
-      const entries = Object.fromEntries(Array.from({ length: apps }, (_, i) => [appId(i), { composeHashes: [LISTED.composeHash], devices: [LISTED.deviceId] }]));
-      await writeFile(path, JSON.stringify({ osImages: [LISTED.osImageHash], kms: { mrAggregated: [], devices: [] }, apps: entries }));
+      const entries = Object.fromEntries(
+        Array.from({ length: apps }, (_, i) => [
+          appId(i),
+          { composeHashes: [LISTED.composeHash], devices: [LISTED.deviceId] },
+        ]),
+      );
+      await writeFile(
+        path,
+        JSON.stringify({ osImages: [LISTED.osImageHash], kms: { mrAggregated: [], devices: [] }, apps: entries }),
+      );
       servers.push(await start("auth-simple", { AUTH_CONFIG_PATH: path }));
     }
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
-    const [alone, crowded] = await inTurns(effort, servers.map((server, index) => {
-      const apps = index === 0 ? 1 : effort.apps;
-      // Over all of the file.
-      return (turn: number) => ask(server, "/bootAuth/app", boot(appId(Math.floor((turn * apps) / effort.turns))), '"isAllowed":true');
-    })) as [number, number];
+    const [alone, crowded] = (await inTurns(
+      effort,
+      servers.map((server, index) => {
+        const apps = index === 0 ? 1 : effort.apps;
+        // Over all of the file.
+        return (turn: number) =>
+          ask(server, "/bootAuth/app", boot(appId(Math.floor((turn * apps) / effort.turns))), '"isAllowed":true');
+      }),
+    )) as [number, number];
     print(`auth-simple, one decision over HTTP, median of ${effort.rounds * effort.turns}`);
     print(`  ${alone.toFixed(2)} ms  1 app in the file`);
     print(`  ${crowded.toFixed(2)} ms  ${effort.apps} apps in the file`);
@@ -65,16 +77,30 @@ async function byContract(effort: Effort): Promise<void> {
   try {
     const { client } = endpoint(anvil.url, START_TIMEOUT_MS);
     const [owner] = accounts;
-    const create = async (call: ContractCall): Promise<Address> => (await sendCall(call, { client, account: owner, timeoutMs: START_TIMEOUT_MS })).contractAddress!;
-    const kms = await create(calls.createKmsProxy(await create(calls.createKmsCode()), owner.address, await create(calls.createAppCode())));
-    await sendCall(calls.changeKmsList(kms, "os-image", `0x${LISTED.osImageHash}`, true), { client, account: owner, timeoutMs: START_TIMEOUT_MS });
-    const eth = await start("auth-eth", { ETH_RPC_URL: anvil.url, KMS_CONTRACT_ADDR: kms, ETH_CHAIN_ID: "1337", ETH_FINALITY_CONFIRMATIONS: "0", ETH_MAX_BLOCK_AGE: "0" });
+    const create = async (call: ContractCall): Promise<Address> =>
+      (await sendCall(call, { client, account: owner, timeoutMs: START_TIMEOUT_MS })).contractAddress!;
+    const kms = await create(
+      calls.createKmsProxy(await create(calls.createKmsCode()), owner.address, await create(calls.createAppCode())),
+    );
+    await sendCall(calls.changeKmsList(kms, "os-image", `0x${LISTED.osImageHash}`, true), {
+      client,
+      account: owner,
+      timeoutMs: START_TIMEOUT_MS,
+    });
+    const eth = await start("auth-eth", {
+      ETH_RPC_URL: anvil.url,
+      KMS_CONTRACT_ADDR: kms,
+      ETH_CHAIN_ID: "1337",
+      ETH_FINALITY_CONFIRMATIONS: "0",
+      ETH_MAX_BLOCK_AGE: "0",
+    });
     server = eth;
     const chain = { port: Number(new URL(anvil.url).port), agent: eth.agent };
-    const [decision, bare] = await inTurns(effort, [
+    const [decision, bare] = (await inTurns(effort, [
       (turn) => ask(eth, "/bootAuth/app", boot(appId(turn)), "App not registered"),
-      () => ask(chain, "/", '{"jsonrpc":"2.0","id":1,"method":"eth_getBlockByNumber","params":["latest",false]}', '"hash"'),
-    ]) as [number, number];
+      () =>
+        ask(chain, "/", '{"jsonrpc":"2.0","id":1,"method":"eth_getBlockByNumber","params":["latest",false]}', '"hash"'),
+    ])) as [number, number];
     print(`auth-eth, one decision over HTTP by a contract on a local chain, median of ${effort.rounds * effort.turns}`);
     print(`  ${decision.toFixed(2)} ms  a decision`);
     print(`  ${bare.toFixed(2)} ms  one call of the chain, which looks a block up`);
@@ -86,7 +112,10 @@ async function byContract(effort: Effort): Promise<void> {
 }
 
 /** The median of each contestant's milliseconds, after one round to warm up. */
-async function inTurns({ rounds, turns }: Effort, contestants: readonly ((turn: number) => Promise<void>)[]): Promise<number[]> {
+async function inTurns(
+  { rounds, turns }: Effort,
+  contestants: readonly ((turn: number) => Promise<void>)[],
+): Promise<number[]> {
   const times = contestants.map((): number[] => []);
   for (let round = 0; round <= rounds; round++) {
     for (const [index, run] of contestants.entries()) {
@@ -110,7 +139,10 @@ interface Server extends Peer {
 }
 
 async function start(name: string, env: Readonly<Record<string, string>>): Promise<Server> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "../services", name, "src/main.ts")], { env: { PATH: process.env["PATH"], PORT: "0", HOST: "127.0.0.1", ...env }, stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(process.execPath, [join(import.meta.dirname, "../services", name, "src/main.ts")], {
+    env: { PATH: process.env["PATH"], PORT: "0", HOST: "127.0.0.1", ...env },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   const port = await new Promise<number>((resolve, reject) => {
     let output = "";
     const timer = setTimeout(() => reject(new Error(`${name} did not start: ${output}`)), START_TIMEOUT_MS);
@@ -136,10 +168,23 @@ async function stop({ child, agent }: Server): Promise<void> {
 /** @throws Error for another answer than the one that is meant to be measured */
 async function ask({ port, agent }: Peer, path: string, body: string, expected: string): Promise<void> {
   const answer = await new Promise<string>((resolve, reject) => {
-    const outgoing = request({ host: "127.0.0.1", port, path, method: "POST", agent, headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body) } }, (response) => {
-      let text = "";
-      response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk)).once("end", () => resolve(text));
-    });
+    const outgoing = request(
+      {
+        host: "127.0.0.1",
+        port,
+        path,
+        method: "POST",
+        agent,
+        headers: { "content-type": "application/json", "content-length": Buffer.byteLength(body) },
+      },
+      (response) => {
+        let text = "";
+        response
+          .setEncoding("utf8")
+          .on("data", (chunk: string) => (text += chunk))
+          .once("end", () => resolve(text));
+      },
+    );
     outgoing.once("error", reject).end(body);
   });
   if (!answer.includes(expected)) throw new Error(`expected ${expected}, got ${answer.slice(0, 300)}`);

@@ -43,22 +43,42 @@ export async function boot(): Promise<void> {
     const folder = join(layout.vmmFolder, "vm", vmId);
     const watched = watchConsole(join(folder, "serial.log"), begun);
     await waitForBoot(client, vmId, { timeoutMs: BOOT_TIMEOUT_MS, note: () => undefined });
-    await waitForAnswer(appUrl(layout, appId, HELLO_PORT), `${layout.caFolder}/ca.crt`, { timeoutMs: 120_000, note: () => undefined });
+    await waitForAnswer(appUrl(layout, appId, HELLO_PORT), `${layout.caFolder}/ca.crt`, {
+      timeoutMs: 120_000,
+      note: () => undefined,
+    });
     const total = (performance.now() - begun) / 1000;
     const seen = await watched.stop();
     const cpuAfter = await cpuTimes(layout.state);
     const guestCpu = guestShare(await readFile(join(folder, "serial.log"), "utf8"));
     const argv = await qemuArguments(folder);
     const bare = await bareBoot(join(qemuFolder(layout, env), "qemu-system-x86_64"), argv, layout.cache);
-    report(seen, total, bare, { services: cpuAfter.services - cpuBefore.services, qemu: cpuAfter.qemu - cpuBefore.qemu }, guestCpu);
+    report(
+      seen,
+      total,
+      bare,
+      { services: cpuAfter.services - cpuBefore.services, qemu: cpuAfter.qemu - cpuBefore.qemu },
+      guestCpu,
+    );
   } finally {
     await deployment.stop();
   }
 }
 
-function report(seen: ReadonlyMap<string, number>, total: number, bare: BareBoot, cpu: { services: number; qemu: number }, guest: { own: number; all: number }): void {
-  const line = (name: string, seconds: number): void => console.log(`${name.padEnd(28)} ${seconds.toFixed(1).padStart(7)} s   ${(seconds / bare.userspace).toFixed(2).padStart(6)} x`);
-  console.log(`phase                          wall        of a bare boot (${bare.userspace.toFixed(1)} s to userspace, same run)`);
+function report(
+  seen: ReadonlyMap<string, number>,
+  total: number,
+  bare: BareBoot,
+  cpu: { services: number; qemu: number },
+  guest: { own: number; all: number },
+): void {
+  const line = (name: string, seconds: number): void =>
+    console.log(
+      `${name.padEnd(28)} ${seconds.toFixed(1).padStart(7)} s   ${(seconds / bare.userspace).toFixed(2).padStart(6)} x`,
+    );
+  console.log(
+    `phase                          wall        of a bare boot (${bare.userspace.toFixed(1)} s to userspace, same run)`,
+  );
   let last = 0;
   for (const [phase] of MARKERS) {
     const at = seen.get(phase);
@@ -71,7 +91,9 @@ function report(seen: ReadonlyMap<string, number>, total: number, bare: BareBoot
   console.log(`bare QEMU: firmware to kernel ${bare.kernel.toFixed(1)} s, to userspace ${bare.userspace.toFixed(1)} s`);
   const own = cpu.services + cpu.qemu * (guest.all === 0 ? 0 : guest.own / guest.all);
   const all = cpu.services + cpu.qemu;
-  console.log(`CPU: ${all.toFixed(1)} s in all; our own ${own.toFixed(1)} s = ${((100 * own) / all).toFixed(1)} % (host services ${cpu.services.toFixed(1)} s; guest software ${guest.own.toFixed(1)} of ${guest.all.toFixed(1)} guest CPU seconds)`);
+  console.log(
+    `CPU: ${all.toFixed(1)} s in all; our own ${own.toFixed(1)} s = ${((100 * own) / all).toFixed(1)} % (host services ${cpu.services.toFixed(1)} s; guest software ${guest.own.toFixed(1)} of ${guest.all.toFixed(1)} guest CPU seconds)`,
+  );
 }
 
 /** Notes when each marker first shows on a console, in seconds since `begun`. */
@@ -81,7 +103,8 @@ function watchConsole(path: string, begun: number): { stop(): Promise<ReadonlyMa
   const work = (async () => {
     while (!stopped.signal.aborted) {
       const text = await readFile(path, "utf8").catch(() => "");
-      for (const [phase, line] of MARKERS) if (!seen.has(phase) && line.test(text)) seen.set(phase, (performance.now() - begun) / 1000);
+      for (const [phase, line] of MARKERS)
+        if (!seen.has(phase) && line.test(text)) seen.set(phase, (performance.now() - begun) / 1000);
       await sleep(POLL_MS);
     }
   })();
@@ -128,13 +151,35 @@ async function bareBoot(qemu: string, argv: readonly string[], cache: string): P
         { kind: "directory", path: "dev" },
         { kind: "character-device", path: "dev/console", major: 5, minor: 1 },
         { kind: "file", path: "busybox", bytes: busybox, executable: true },
-        { kind: "file", path: "init", bytes: Buffer.from("#!/busybox sh\n/busybox echo bare-userspace\n/busybox poweroff -f\n"), executable: true },
+        {
+          kind: "file",
+          path: "init",
+          bytes: Buffer.from("#!/busybox sh\n/busybox echo bare-userspace\n/busybox poweroff -f\n"),
+          executable: true,
+        },
       ]),
     );
     const value = (name: string): string => argv[argv.indexOf(name) + 1] ?? "";
-    const keep = ["-accel", "-cpu", "-bios", "-kernel", "-machine", "-smp", "-m"].flatMap((name) => (argv.includes(name) ? [name, value(name)] : []));
+    const keep = ["-accel", "-cpu", "-bios", "-kernel", "-machine", "-smp", "-m"].flatMap((name) =>
+      argv.includes(name) ? [name, value(name)] : [],
+    );
     const begun = performance.now();
-    const child = spawn(qemu, [...keep, "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot", "-initrd", initrd, "-append", "console=ttyS0 panic=-1"], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(
+      qemu,
+      [
+        ...keep,
+        "-nographic",
+        "-nodefaults",
+        "-serial",
+        "stdio",
+        "-no-reboot",
+        "-initrd",
+        initrd,
+        "-append",
+        "console=ttyS0 panic=-1",
+      ],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
     let text = "";
     let kernel = 0;
     let userspace = 0;

@@ -3,7 +3,15 @@ import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Quote, QuoteVerifier } from "@phala/dcap-qvl";
 import {
-  collateralFromJson, decodeRuntimeEvents, encodeEventLogJson, parseEventLogJson, parseQuote, planQuote, replayRtmr3, runtimeEntries, trustAnchorFromPem,
+  collateralFromJson,
+  decodeRuntimeEvents,
+  encodeEventLogJson,
+  parseEventLogJson,
+  parseQuote,
+  planQuote,
+  replayRtmr3,
+  runtimeEntries,
+  trustAnchorFromPem,
 } from "@dstack/attest";
 import { checkCollateral, verifyQuote } from "@dstack/attest/node";
 import { cacheDirectory } from "@dstack/files";
@@ -33,26 +41,44 @@ export function evidence(args: readonly string[]): Promise<void> {
 }
 
 function verification(effort: Effort): void {
-  const subjects = (skip === false ? realEvidence() : [forge(goodScene())]).map(subjectOf).filter((subject) => subject !== undefined);
+  const subjects = (skip === false ? realEvidence() : [forge(goodScene())])
+    .map(subjectOf)
+    .filter((subject) => subject !== undefined);
   const [first] = subjects;
   if (first === undefined) throw new Error("no evidence that both libraries accept");
   const { warm, cold } = first;
-  section(`quote verification (${skip === false ? `${subjects.length} real quotes with Intel's collateral, in turn` : "a forged quote: no vectors beside the checkout"}; each ${cold} P-256 verifications cold, ${warm} with cached collateral)`);
-  const ms = rounds([
-    { name: "cold", run: inTurn(subjects.map(({ verifyCold }) => verifyCold)) },
-    { name: "cached collateral", run: inTurn(subjects.map(({ verifyCached }) => verifyCached)) },
-    { name: "@phala/dcap-qvl", run: inTurn(subjects.map(({ verifyByPeer }) => verifyByPeer)) },
-    { name: "bare, cold", run: bareVerifications(cold) },
-    { name: "bare, cached", run: bareVerifications(warm) },
-    { name: "bare, cached, one new key", run: bareVerifications(warm, 1) },
-  ], effort);
+  section(
+    `quote verification (${skip === false ? `${subjects.length} real quotes with Intel's collateral, in turn` : "a forged quote: no vectors beside the checkout"}; each ${cold} P-256 verifications cold, ${warm} with cached collateral)`,
+  );
+  const ms = rounds(
+    [
+      { name: "cold", run: inTurn(subjects.map(({ verifyCold }) => verifyCold)) },
+      { name: "cached collateral", run: inTurn(subjects.map(({ verifyCached }) => verifyCached)) },
+      { name: "@phala/dcap-qvl", run: inTurn(subjects.map(({ verifyByPeer }) => verifyByPeer)) },
+      { name: "bare, cold", run: bareVerifications(cold) },
+      { name: "bare, cached", run: bareVerifications(warm) },
+      { name: "bare, cached, one new key", run: bareVerifications(warm, 1) },
+    ],
+    effort,
+  );
   show(ms);
   ratio("cold, of dcap-qvl's rate", ms, "@phala/dcap-qvl", "cold", "aim 10");
   ratio("the most that the bare verifications allow", ms, "@phala/dcap-qvl", "bare, cold");
   ratio("cached collateral, of dcap-qvl's rate", ms, "@phala/dcap-qvl", "cached collateral", "aim 30");
   ratio("cold, of the bare verifications' time", ms, "cold", "bare, cold");
-  ratio("cached collateral, of the bare verifications' time", ms, "cached collateral", "bare, cached", "aim at most 1.5");
-  ratio("the same, of bare verifications with the quote's own key made", ms, "cached collateral", "bare, cached, one new key");
+  ratio(
+    "cached collateral, of the bare verifications' time",
+    ms,
+    "cached collateral",
+    "bare, cached",
+    "aim at most 1.5",
+  );
+  ratio(
+    "the same, of bare verifications with the quote's own key made",
+    ms,
+    "cached collateral",
+    "bare, cached, one new key",
+  );
 }
 
 interface Subject {
@@ -106,7 +132,8 @@ function bareVerifications(count: number, newKeys = 0): () => void {
   const known = make();
   return () => {
     for (let i = 0; i < count; i++) {
-      if (!verify("sha256", message, { key: i < newKeys ? make() : known, dsaEncoding: "ieee-p1363" }, signature)) throw new Error("a bare verification failed");
+      if (!verify("sha256", message, { key: i < newKeys ? make() : known, dsaEncoding: "ieee-p1363" }, signature))
+        throw new Error("a bare verification failed");
     }
   };
 }
@@ -115,22 +142,39 @@ function parsing(effort: Effort): void {
   const { quote } = forge(goodScene());
   const buffer = Buffer.from(quote);
   section("quote parsing");
-  const ms = rounds([{ name: "parse", run: () => parseQuote(quote) }, { name: "@phala/dcap-qvl", run: () => Quote.parse(buffer) }], effort);
+  const ms = rounds(
+    [
+      { name: "parse", run: () => parseQuote(quote) },
+      { name: "@phala/dcap-qvl", run: () => Quote.parse(buffer) },
+    ],
+    effort,
+  );
   show(ms);
   ratio("of dcap-qvl's rate", ms, "@phala/dcap-qvl", "parse");
 }
 
 function eventLog(effort: Effort): void {
-  const events = Array.from({ length: EVENTS }, (_, index) => ({ event: `event-${index}`, payload: new Uint8Array(32).fill(index) }));
+  const events = Array.from({ length: EVENTS }, (_, index) => ({
+    event: `event-${index}`,
+    payload: new Uint8Array(32).fill(index),
+  }));
   const json = encodeEventLogJson(runtimeEntries(events));
   section(`event log of ${EVENTS} entries: parse, check each digest, replay`);
-  const ms = rounds([
-    { name: "log", run: () => replayRtmr3(decodeRuntimeEvents(parseEventLogJson(json))) },
-    { name: "JSON.parse", run: () => JSON.parse(json) as unknown },
-    { name: "bare hashes", run: () => bareReplay() },
-  ], effort);
+  const ms = rounds(
+    [
+      { name: "log", run: () => replayRtmr3(decodeRuntimeEvents(parseEventLogJson(json))) },
+      { name: "JSON.parse", run: () => JSON.parse(json) as unknown },
+      { name: "bare hashes", run: () => bareReplay() },
+    ],
+    effort,
+  );
   show(ms);
-  ratio("of JSON.parse and the bare hashes together", new Map([...ms, ["bare", ms.get("JSON.parse")! + ms.get("bare hashes")!]]), "log", "bare");
+  ratio(
+    "of JSON.parse and the bare hashes together",
+    new Map([...ms, ["bare", ms.get("JSON.parse")! + ms.get("bare hashes")!]]),
+    "log",
+    "bare",
+  );
 }
 
 /** Digest and extension of each event: two SHA-384 over about a hundred bytes. */
@@ -148,15 +192,25 @@ function imageMeasurement(effort: Effort): void {
   }
   const read = (name: string): Uint8Array => new Uint8Array(readFileSync(join(folder, name)));
   const metadata = parseImageMetadata(read("metadata.json"));
-  const files = { firmware: read(metadata.bios ?? "ovmf.fd"), kernel: read(metadata.kernel), initrd: read(metadata.initrd), cmdline: metadata.cmdline ?? "" };
+  const files = {
+    firmware: read(metadata.bios ?? "ovmf.fd"),
+    kernel: read(metadata.kernel),
+    initrd: read(metadata.initrd),
+    cmdline: metadata.cmdline ?? "",
+  };
   const list = read("sha256sum.txt");
   const config = parseVmConfig('{"cpu_count":2,"memory_size":2147483648,"qemu_version":"10.0.2"}');
   const bytes = [files.firmware, files.kernel, files.initrd];
-  section(`measuring the guest image (${(bytes.reduce((sum, { length }) => sum + length, 0) / 2 ** 20).toFixed(1)} MiB of firmware, kernel and initrd)`);
-  const ms = rounds([
-    { name: "measure", run: () => [measureVm(files, config), osImageHash(list)] },
-    { name: "SHA-384 of the files", run: () => bytes.map((file) => createHash("sha384").update(file).digest()) },
-  ], { ...effort, turnMs: effort.turnMs * 2 });
+  section(
+    `measuring the guest image (${(bytes.reduce((sum, { length }) => sum + length, 0) / 2 ** 20).toFixed(1)} MiB of firmware, kernel and initrd)`,
+  );
+  const ms = rounds(
+    [
+      { name: "measure", run: () => [measureVm(files, config), osImageHash(list)] },
+      { name: "SHA-384 of the files", run: () => bytes.map((file) => createHash("sha384").update(file).digest()) },
+    ],
+    { ...effort, turnMs: effort.turnMs * 2 },
+  );
   show(ms);
   ratio("of hashing the files", ms, "measure", "SHA-384 of the files", "aim at most 1.3");
 }
@@ -166,9 +220,18 @@ function section(title: string): void {
 }
 
 function show(ms: ReadonlyMap<string, number>): void {
-  for (const [name, each] of ms) process.stdout.write(`  ${name.padEnd(28)} ${each.toFixed(each < 1 ? 4 : 2).padStart(9)} ms\n`);
+  for (const [name, each] of ms)
+    process.stdout.write(`  ${name.padEnd(28)} ${each.toFixed(each < 1 ? 4 : 2).padStart(9)} ms\n`);
 }
 
-function ratio(title: string, ms: ReadonlyMap<string, number>, numerator: Contestant["name"], denominator: Contestant["name"], aim?: string): void {
-  process.stdout.write(`  ${((ms.get(numerator) ?? NaN) / (ms.get(denominator) ?? NaN)).toFixed(2)} x  ${title}${aim === undefined ? "" : ` (${aim})`}\n`);
+function ratio(
+  title: string,
+  ms: ReadonlyMap<string, number>,
+  numerator: Contestant["name"],
+  denominator: Contestant["name"],
+  aim?: string,
+): void {
+  process.stdout.write(
+    `  ${((ms.get(numerator) ?? NaN) / (ms.get(denominator) ?? NaN)).toFixed(2)} x  ${title}${aim === undefined ? "" : ` (${aim})`}\n`,
+  );
 }

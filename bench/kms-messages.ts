@@ -14,7 +14,11 @@ export interface Ready {
   readonly body: string;
 }
 
-export type Ask = { readonly kind: "collateral"; readonly isCold: boolean } | { readonly kind: "usage" } | { readonly kind: "stages" } | { readonly kind: "stop" };
+export type Ask =
+  | { readonly kind: "collateral"; readonly isCold: boolean }
+  | { readonly kind: "usage" }
+  | { readonly kind: "stages" }
+  | { readonly kind: "stop" };
 
 export interface Usage {
   readonly cpuMs: number;

@@ -8,7 +8,16 @@ import { parseQuote, planQuote, reportDataFor, trustAnchorFromPem, type QuoteCol
 import { checkCollateral, CollateralFetcher, fixedCollateral, verifyAttestation } from "@dstack/attest/node";
 import { AuditLog } from "@dstack/audit-log";
 import { appId, instanceId, parseHex } from "@dstack/bytes";
-import { appK256Key, appKeySignature, diskCryptKey, envCryptKey, generateP256, pkcs8Pem, secp256k1PublicKey, spkiDer } from "@dstack/keys";
+import {
+  appK256Key,
+  appKeySignature,
+  diskCryptKey,
+  envCryptKey,
+  generateP256,
+  pkcs8Pem,
+  secp256k1PublicKey,
+  spkiDer,
+} from "@dstack/keys";
 import { createTempClientCertificate } from "@dstack/ratls";
 import { webhookAuthApi } from "../services/kms/src/release/auth-api.ts";
 import { bootInfoJson } from "../services/kms/src/release/boot-info.ts";
@@ -49,7 +58,13 @@ process.on("message", (ask: Ask) => {
     },
   );
 });
-process.send?.({ kind: "ready", kmsPort: kms.server.port, barePort: (bare.address() as AddressInfo).port, identities, body: JSON.stringify({ api_version: 1, vm_config: guests[0]!.vmConfig }) } satisfies Ready);
+process.send?.({
+  kind: "ready",
+  kmsPort: kms.server.port,
+  barePort: (bare.address() as AddressInfo).port,
+  identities,
+  body: JSON.stringify({ api_version: 1, vm_config: guests[0]!.vmConfig }),
+} satisfies Ready);
 
 async function answer(ask: Ask): Promise<Usage | Stages | { readonly done: true }> {
   switch (ask.kind) {
@@ -73,9 +88,12 @@ async function answer(ask: Ask): Promise<Usage | Stages | { readonly done: true 
 /** Node's own TLS server with the KMS's certificate; it asks for a client certificate and reads the body. */
 async function bareServer(keyFolder: string): Promise<Server> {
   const [key, cert] = await Promise.all(["rpc.key", "rpc.crt"].map((name) => readFile(join(keyFolder, name))));
-  const server = createServer({ key: key!, cert: cert!, requestCert: true, rejectUnauthorized: false }, (request, response) => {
-    request.resume().on("end", () => response.end(BARE_ANSWER));
-  });
+  const server = createServer(
+    { key: key!, cert: cert!, requestCert: true, rejectUnauthorized: false },
+    (request, response) => {
+      request.resume().on("end", () => response.end(BARE_ANSWER));
+    },
+  );
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return server;
 }
@@ -86,7 +104,13 @@ async function stages(): Promise<Stages> {
   const now = Math.floor(Date.now() / 1000);
   const checked = checkCollateral({ ...collateral! }, trustAnchor);
   const expectedReportData = reportDataFor("ratls-cert", spkiDer(guest!.key));
-  const verified = (source: QuoteCollateral) => verifyAttestation(guest!.attestation, { collateralSource: fixedCollateral(source), trustAnchor, now, expectedReportData });
+  const verified = (source: QuoteCollateral) =>
+    verifyAttestation(guest!.attestation, {
+      collateralSource: fixedCollateral(source),
+      trustAnchor,
+      now,
+      expectedReportData,
+    });
   const verification = await verified(checked);
   if (!verification.ok) throw new Error(verification.reason);
 
@@ -105,22 +129,36 @@ async function stages(): Promise<Stages> {
   };
   const auth = webhookAuthApi({ url: harness.authUrl, timeoutMs: 10_000, userAgent: "bench", clock: Date });
   const boot = bootInfoJson(verification, verification.appInfo);
-  const audit = await AuditLog.open({ path: join(harness.folder, "bench-audit.jsonl"), clock: Date, log: harness.sink.log });
+  const audit = await AuditLog.open({
+    path: join(harness.folder, "bench-audit.jsonl"),
+    clock: Date,
+    log: harness.sink.log,
+  });
   const entry = { action: "app-key", outcome: "released", ...boot };
   try {
     return {
       verificationCold: await cpuPerCall(30, () => verified({ ...checked })),
       verificationCached: await cpuPerCall(100, () => verified(checked)),
       auth: await perCall(60, () => auth.bootAuth("app", boot)),
-      derivation: await cpuPerCall(100, () => [diskCryptKey(root.scalar, app, instance), envCryptKey(root.scalar, app), appK256Key(root.scalar, app)]),
+      derivation: await cpuPerCall(100, () => [
+        diskCryptKey(root.scalar, app, instance),
+        envCryptKey(root.scalar, app),
+        appK256Key(root.scalar, app),
+      ]),
       signing: await cpuPerCall(100, () => appKeySignature(root.scalar, app, secp256k1PublicKey(k256))),
       auditAlone: await perCall(60, () => audit.append(entry)),
       auditTogether: (await perCall(10, () => Promise.all(Array.from({ length: 64 }, () => audit.append(entry))))) / 64,
       bareVerify: await cpuPerCall(300, () => verify("sha256", bareMessage, publicKey, bareSignature)),
       bareDerivation: await cpuPerCall(100, () => [scalar("prime256v1"), scalar("prime256v1")]),
       bareSigning: await cpuPerCall(100, () => [scalar("secp256k1"), sign("sha256", bareMessage, k256Pair.privateKey)]),
-      verifiesCold: checked.holding.size + planQuote(parseQuote(guest!.attestation.platform.quote), checkCollateral({ ...checked }, trustAnchor), { now, trustAnchor }).signatures.length,
-      verifiesCached: planQuote(parseQuote(guest!.attestation.platform.quote), checked, { now, trustAnchor }).signatures.length,
+      verifiesCold:
+        checked.holding.size +
+        planQuote(parseQuote(guest!.attestation.platform.quote), checkCollateral({ ...checked }, trustAnchor), {
+          now,
+          trustAnchor,
+        }).signatures.length,
+      verifiesCached: planQuote(parseQuote(guest!.attestation.platform.quote), checked, { now, trustAnchor }).signatures
+        .length,
     };
   } finally {
     await audit.close();

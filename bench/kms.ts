@@ -20,7 +20,8 @@ export async function kms(args: readonly string[]): Promise<void> {
   try {
     const [ready] = (await once(child, "message")) as [Ready];
     const ask = asker(child);
-    const load = (port: number, path: string, count: number, concurrency = CONCURRENCY): Promise<void> => run({ port, path, body: ready.body, identities: ready.identities, count, concurrency });
+    const load = (port: number, path: string, count: number, concurrency = CONCURRENCY): Promise<void> =>
+      run({ port, path, body: ready.body, identities: ready.identities, count, concurrency });
     const contestants = [
       { port: ready.kmsPort, path: GET_APP_KEY, isCold: false },
       { port: ready.kmsPort, path: GET_APP_KEY, isCold: true },
@@ -36,7 +37,10 @@ export async function kms(args: readonly string[]): Promise<void> {
         await load(port, path, effort.requests);
         const wallMs = performance.now() - begun;
         const after = (await ask({ kind: "usage" })) as Usage;
-        turns[index]!.push({ cpuMs: (after.cpuMs - before.cpuMs) / effort.requests, perSecond: (1000 * effort.requests) / wallMs });
+        turns[index]!.push({
+          cpuMs: (after.cpuMs - before.cpuMs) / effort.requests,
+          perSecond: (1000 * effort.requests) / wallMs,
+        });
       }
     }
     const [cached, cold, tls] = turns.map(median) as [Measured, Measured, Measured];
@@ -65,12 +69,16 @@ interface Measured {
 const median = (all: readonly Measured[]): Measured => all.toSorted((a, b) => a.cpuMs - b.cpuMs)[all.length >> 1]!;
 
 function report(cached: Measured, cold: Measured, tls: Measured, stages: Stages): void {
-  const line = (name: string, { cpuMs, perSecond }: Measured): void => console.log(`${name.padEnd(44)} ${(1000 / cpuMs).toFixed(0).padStart(6)} /s a core  ${cpuMs.toFixed(2).padStart(7)} ms CPU  ${perSecond.toFixed(0).padStart(6)} /s seen by ${CONCURRENCY} clients`);
+  const line = (name: string, { cpuMs, perSecond }: Measured): void =>
+    console.log(
+      `${name.padEnd(44)} ${(1000 / cpuMs).toFixed(0).padStart(6)} /s a core  ${cpuMs.toFixed(2).padStart(7)} ms CPU  ${perSecond.toFixed(0).padStart(6)} /s seen by ${CONCURRENCY} clients`,
+    );
   console.log("requests, each over a new mutual TLS connection");
   line("GetAppKey, collateral cached", cached);
   line("GetAppKey, collateral verified anew", cold);
   line("bare TLS server, same connections", tls);
-  const ms = (name: string, value: number, note = ""): void => console.log(`${name.padEnd(44)} ${value.toFixed(3).padStart(9)} ms${note === "" ? "" : `  ${note}`}`);
+  const ms = (name: string, value: number, note = ""): void =>
+    console.log(`${name.padEnd(44)} ${value.toFixed(3).padStart(9)} ms${note === "" ? "" : `  ${note}`}`);
   console.log("\nparts of one GetAppKey, each by itself; CPU time unless it says otherwise");
   ms("TLS and HTTP (bare server)", tls.cpuMs);
   ms("verification, collateral cached", stages.verificationCached, `${stages.verifiesCached} P-256 verifications`);
@@ -84,11 +92,16 @@ function report(cached: Measured, cold: Measured, tls: Measured, stages: Stages)
   const others = tls.cpuMs + stages.bareDerivation + Math.min(stages.signing, stages.bareSigning);
   const bareCached = others + stages.verifiesCached * stages.bareVerify;
   const bareCold = others + stages.verifiesCold * stages.bareVerify;
-  console.log("\nbeside the bare cryptography: the same TLS connections, P-256 verifications and keys by OpenSSL, and the secp256k1 key and signature");
+  console.log(
+    "\nbeside the bare cryptography: the same TLS connections, P-256 verifications and keys by OpenSSL, and the secp256k1 key and signature",
+  );
   ms("P-256 verification", stages.bareVerify);
   ms("two P-256 keys", stages.bareDerivation);
   ms("secp256k1 key and signature by OpenSSL", stages.bareSigning);
-  const ratio = (name: string, ours: number, theirs: number): void => console.log(`${name.padEnd(44)} ${(ours / theirs).toFixed(2).padStart(9)} x   ${ours.toFixed(2)} of ${theirs.toFixed(2)} ms CPU; aim 2`);
+  const ratio = (name: string, ours: number, theirs: number): void =>
+    console.log(
+      `${name.padEnd(44)} ${(ours / theirs).toFixed(2).padStart(9)} x   ${ours.toFixed(2)} of ${theirs.toFixed(2)} ms CPU; aim 2`,
+    );
   ratio("GetAppKey, collateral cached", cached.cpuMs, bareCached);
   ratio("GetAppKey, collateral verified anew", cold.cpuMs, bareCold);
 }
@@ -112,7 +125,9 @@ async function memory(effort: typeof FULL, ask: Asker, boot: (count: number) => 
     const seconds = (performance.now() - begun) / 1000;
     over.abort();
     await watching;
-    console.log(`round ${round}: peak ${peak.toFixed(0)} MiB, afterwards ${(await mebibytes()).toFixed(0)} MiB, ${seconds.toFixed(1)} s for all`);
+    console.log(
+      `round ${round}: peak ${peak.toFixed(0)} MiB, afterwards ${(await mebibytes()).toFixed(0)} MiB, ${seconds.toFixed(1)} s for all`,
+    );
   }
 }
 
@@ -123,10 +138,11 @@ function asker(child: ChildProcess): Asker {
   const waiting: { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void }[] = [];
   child.on("message", (value) => waiting.shift()?.resolve(value));
   child.once("exit", () => waiting.splice(0).forEach(({ reject }) => reject(new Error("the server process ended"))));
-  return (ask) => new Promise((resolve, reject) => {
-    waiting.push({ resolve, reject });
-    child.send(ask);
-  });
+  return (ask) =>
+    new Promise((resolve, reject) => {
+      waiting.push({ resolve, reject });
+      child.send(ask);
+    });
 }
 
 interface Load {
@@ -149,15 +165,28 @@ async function run({ port, path, body, identities, count, concurrency }: Load): 
 /** One request over a connection of its own. @throws Error unless the answer is 200 */
 function post(port: number, path: string, body: string, { certificatePem, keyPem }: ClientIdentity): Promise<void> {
   return new Promise((resolve, reject) => {
-    const outgoing = request({
-      host: "127.0.0.1", port, path, method: "POST", agent: false, cert: certificatePem, key: keyPem, rejectUnauthorized: false, timeout: REQUEST_TIMEOUT_MS,
-      headers: { "content-length": Buffer.byteLength(body), connection: "close" },
-    }, (response) => {
-      let text = "";
-      response.on("data", (chunk: Buffer) => (text += chunk.toString("latin1")));
-      response.on("end", () => (response.statusCode === 200 ? resolve() : reject(new Error(`status ${response.statusCode}: ${text}`))));
-      response.on("error", reject);
-    });
+    const outgoing = request(
+      {
+        host: "127.0.0.1",
+        port,
+        path,
+        method: "POST",
+        agent: false,
+        cert: certificatePem,
+        key: keyPem,
+        rejectUnauthorized: false,
+        timeout: REQUEST_TIMEOUT_MS,
+        headers: { "content-length": Buffer.byteLength(body), connection: "close" },
+      },
+      (response) => {
+        let text = "";
+        response.on("data", (chunk: Buffer) => (text += chunk.toString("latin1")));
+        response.on("end", () =>
+          response.statusCode === 200 ? resolve() : reject(new Error(`status ${response.statusCode}: ${text}`)),
+        );
+        response.on("error", reject);
+      },
+    );
     outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer within ${REQUEST_TIMEOUT_MS} ms`)));
     outgoing.on("error", reject);
     outgoing.end(body);

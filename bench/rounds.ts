@@ -8,7 +8,10 @@ export interface Contestant {
  * Milliseconds per call of each contestant, the median over `rounds`. They take turns in every round,
  * so that what else the machine does falls on all of them; a turn repeats the call for about `turnMs`.
  */
-export function rounds(contestants: readonly Contestant[], options: { readonly rounds: number; readonly turnMs: number }): ReadonlyMap<string, number> {
+export function rounds(
+  contestants: readonly Contestant[],
+  options: { readonly rounds: number; readonly turnMs: number },
+): ReadonlyMap<string, number> {
   const repeats = contestants.map(({ run }) => repeatsFor(run, options.turnMs));
   const times = contestants.map((): number[] => []);
   for (let round = 0; round < options.rounds; round++) {
@@ -28,7 +31,8 @@ function repeatsFor(run: () => unknown, turnMs: number): number {
     const begun = performance.now();
     for (let i = 0; i < count; i++) run();
     const tookMs = performance.now() - begun;
-    if (tookMs * 2 >= turnMs || count >= 1_000_000) return Math.max(1, Math.round((count * turnMs) / Math.max(tookMs, 0.001)));
+    if (tookMs * 2 >= turnMs || count >= 1_000_000)
+      return Math.max(1, Math.round((count * turnMs) / Math.max(tookMs, 0.001)));
     count *= 2;
   }
 }

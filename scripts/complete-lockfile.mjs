@@ -6,8 +6,38 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const OS = ["aix", "android", "darwin", "freebsd", "linux", "netbsd", "openbsd", "openharmony", "sunos", "win32", "windows"];
-const CPU = { x64: "x64", amd64: "x64", x86_64: "x64", arm64: "arm64", aarch64: "arm64", arm: "arm", armv7: "arm", arm64ec: "arm64", ia32: "ia32", "386": "ia32", loong64: "loong64", mips64el: "mips64el", ppc64: "ppc64", ppc64le: "ppc64", riscv64: "riscv64", s390x: "s390x", wasm32: "wasm32" };
+const OS = [
+  "aix",
+  "android",
+  "darwin",
+  "freebsd",
+  "linux",
+  "netbsd",
+  "openbsd",
+  "openharmony",
+  "sunos",
+  "win32",
+  "windows",
+];
+const CPU = {
+  x64: "x64",
+  amd64: "x64",
+  x86_64: "x64",
+  arm64: "arm64",
+  aarch64: "arm64",
+  arm: "arm",
+  armv7: "arm",
+  arm64ec: "arm64",
+  ia32: "ia32",
+  386: "ia32",
+  loong64: "loong64",
+  mips64el: "mips64el",
+  ppc64: "ppc64",
+  ppc64le: "ppc64",
+  riscv64: "riscv64",
+  s390x: "s390x",
+  wasm32: "wasm32",
+};
 
 /**
  * @param {{packages: Record<string, any>}} lock a parsed package-lock.json, changed in place
@@ -20,9 +50,16 @@ export function completeLockfile(lock) {
       if (`${path}/node_modules/${name}` in lock.packages || `node_modules/${name}` in lock.packages) continue;
       const platform = platformOf(name);
       if (platform === undefined || !/^\d+\.\d+\.\d+$/.test(version)) {
-        throw new Error(`${name}@${version} of ${path} is missing in package-lock.json and its platform cannot be told from its name: add it by hand`);
+        throw new Error(
+          `${name}@${version} of ${path} is missing in package-lock.json and its platform cannot be told from its name: add it by hand`,
+        );
       }
-      lock.packages[`node_modules/${name}`] = { version, ...platform, ...(entry.dev ? { dev: true } : {}), optional: true };
+      lock.packages[`node_modules/${name}`] = {
+        version,
+        ...platform,
+        ...(entry.dev ? { dev: true } : {}),
+        optional: true,
+      };
       added.push(name);
     }
   }

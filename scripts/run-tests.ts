@@ -52,7 +52,13 @@ function phases(): Record<Kind, () => Promise<Counts>> {
     lint: () => program("lint", join(ROOT, "node_modules", ".bin", "oxlint"), ["--quiet"], 2 * MINUTE_MS),
     unit: () => tests("unit and property tests", ["test", "prop"], { concurrency: 2, limitMs: 5 * MINUTE_MS }),
     // Before the tests that boot it or look into it; done in a second where nothing changed.
-    image: () => program("guest image", process.execPath, ["cli/src/main.ts", "image", "build", "--flavour", "sim"], 12 * MINUTE_MS),
+    image: () =>
+      program(
+        "guest image",
+        process.execPath,
+        ["cli/src/main.ts", "image", "build", "--flavour", "sim"],
+        12 * MINUTE_MS,
+      ),
     int: () => tests("integration tests", ["int"], { concurrency: 2, limitMs: 9 * MINUTE_MS }),
     e2e: () => tests("end-to-end tests", ["e2e"], { concurrency: 1, limitMs: 15 * MINUTE_MS }),
   };
@@ -95,7 +101,11 @@ async function program(title: string, command: string, args: string[], limitMs: 
 }
 
 /** The test files of some kinds, one process each; one line per file, failures in full. */
-async function tests(title: string, kinds: readonly string[], limits: { concurrency: number; limitMs: number }): Promise<Counts> {
+async function tests(
+  title: string,
+  kinds: readonly string[],
+  limits: { concurrency: number; limitMs: number },
+): Promise<Counts> {
   const files = filesOf(kinds);
   say(`== ${title}: ${files.length} files`);
   const begun = performance.now();
@@ -120,7 +130,9 @@ async function tests(title: string, kinds: readonly string[], limits: { concurre
         const { passed, failed, cancelled, skipped, todo, tests: all } = event.data.counts;
         if (event.data.file !== undefined) {
           const word = failed + cancelled === 0 ? "ok" : "FAILED";
-          say(`${word}  ${relative(ROOT, event.data.file)}  ${all} tests  ${(event.data.duration_ms / 1000).toFixed(1)} s`);
+          say(
+            `${word}  ${relative(ROOT, event.data.file)}  ${all} tests  ${(event.data.duration_ms / 1000).toFixed(1)} s`,
+          );
         } else {
           counts.passed = passed;
           counts.failed = failed + cancelled;

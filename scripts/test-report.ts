@@ -19,7 +19,11 @@ export function describeFailure(test: FailedTest, stderr: string): string | unde
   const reason = cause instanceof Error ? (cause.stack ?? cause.message) : inspect(cause);
   // A file that fails as a whole (it did not load, it was killed) says why on stderr only.
   const wholeFile = test.name === test.file;
-  const lines = [`FAILED  ${wholeFile ? test.name : `${test.name} (${test.file ?? "?"}:${test.line ?? 0})`}`, reason, ...(wholeFile ? [stderr] : [])];
+  const lines = [
+    `FAILED  ${wholeFile ? test.name : `${test.name} (${test.file ?? "?"}:${test.line ?? 0})`}`,
+    reason,
+    ...(wholeFile ? [stderr] : []),
+  ];
   return lines.join("\n").split("\n").slice(0, 80).join("\n  ");
 }
 

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { importsOf, importsUnder, splitSpecifier, targetOf, workspaces, type Import, type Workspace } from "./workspaces.ts";
+import {
+  importsOf,
+  importsUnder,
+  splitSpecifier,
+  targetOf,
+  workspaces,
+  type Import,
+  type Workspace,
+} from "./workspaces.ts";
 
 // Packages whose main entry stays free of files, sockets, processes and clocks of the system.
 const PURE = ["@dstack/attest", "@dstack/bytes", "@dstack/compose", "@dstack/der", "@dstack/keys", "@dstack/measure"];
@@ -13,8 +21,14 @@ const sources = new Map(all.map((workspace) => [workspace.name, importsUnder(`${
 const tested = new Map(all.map((workspace) => [workspace.name, importsUnder(`${workspace.folder}/test`)]));
 
 /** Lines "file imports x", one for each import of a workspace that breaks a rule. */
-function offenders(workspace: Workspace, imports: ReadonlyMap<string, Import[]>, breaks: (imported: Import) => boolean): string[] {
-  return (imports.get(workspace.name) ?? []).filter(breaks).map(({ file, specifier }) => `${file} imports ${specifier}`);
+function offenders(
+  workspace: Workspace,
+  imports: ReadonlyMap<string, Import[]>,
+  breaks: (imported: Import) => boolean,
+): string[] {
+  return (imports.get(workspace.name) ?? [])
+    .filter(breaks)
+    .map(({ file, specifier }) => `${file} imports ${specifier}`);
 }
 
 function kindOf(specifier: string): Workspace["kind"] | undefined {
@@ -32,15 +46,19 @@ describe("the import graph", () => {
       const wrong = offenders(workspace, sources, ({ specifier }) => {
         if (!specifier.startsWith("@dstack/")) return false;
         const [name, subpath] = splitSpecifier(specifier);
-        return name === workspace.name || kindOf(specifier) !== "lib" || byName.get(name)?.exports[subpath] === undefined;
+        return (
+          name === workspace.name || kindOf(specifier) !== "lib" || byName.get(name)?.exports[subpath] === undefined
+        );
       });
       assert.deepEqual(wrong, []);
     });
 
     test(`${workspace.folder} stays inside its folder with relative imports`, () => {
-      const outside = (imported: Import): boolean => imported.specifier.startsWith(".") && !targetOf(imported).startsWith(`${workspace.folder}/`);
+      const outside = (imported: Import): boolean =>
+        imported.specifier.startsWith(".") && !targetOf(imported).startsWith(`${workspace.folder}/`);
       // Tests may share fixtures with other packages' tests, and forge evidence.
-      const outsideTests = (imported: Import): boolean => outside(imported) && !/^(?:(?:libs|services)\/[^/]+\/test|tests\/forge)\//.test(targetOf(imported));
+      const outsideTests = (imported: Import): boolean =>
+        outside(imported) && !/^(?:(?:libs|services)\/[^/]+\/test|tests\/forge)\//.test(targetOf(imported));
       assert.deepEqual([...offenders(workspace, sources, outside), ...offenders(workspace, tested, outsideTests)], []);
     });
 
@@ -68,16 +86,28 @@ describe("the import graph", () => {
 
   for (const name of PURE) {
     test(`${name} is pure from its main entry down`, () => {
-      const impure = reachableFrom(name, ".").filter(({ specifier }) => specifier.startsWith("node:") && !ALLOWED_BUILTINS.includes(specifier));
-      assert.deepEqual(impure.map(({ file, specifier }) => `${file} imports ${specifier}`), []);
+      const impure = reachableFrom(name, ".").filter(
+        ({ specifier }) => specifier.startsWith("node:") && !ALLOWED_BUILTINS.includes(specifier),
+      );
+      assert.deepEqual(
+        impure.map(({ file, specifier }) => `${file} imports ${specifier}`),
+        [],
+      );
     });
   }
 
   test("no production source can import the TEE simulator (SECURITY #563)", () => {
-    const wrong = [...sources.values()].flat().filter(({ file, specifier }) =>
-      !file.startsWith("services/tee-simulator/") && (splitSpecifier(specifier)[0] === SIMULATOR || (specifier.startsWith(".") && targetOf({ file, specifier }).startsWith("services/tee-simulator/"))));
+    const wrong = [...sources.values()]
+      .flat()
+      .filter(
+        ({ file, specifier }) =>
+          !file.startsWith("services/tee-simulator/") &&
+          (splitSpecifier(specifier)[0] === SIMULATOR ||
+            (specifier.startsWith(".") && targetOf({ file, specifier }).startsWith("services/tee-simulator/"))),
+      );
     assert.deepEqual(wrong, []);
-    for (const workspace of all) assert.equal(workspace.dependencies[SIMULATOR], undefined, `${workspace.folder} depends on the simulator`);
+    for (const workspace of all)
+      assert.equal(workspace.dependencies[SIMULATOR], undefined, `${workspace.folder} depends on the simulator`);
   });
 });
 

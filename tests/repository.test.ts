@@ -19,16 +19,28 @@ const { completeLockfile } = (await import(new URL("../scripts/complete-lockfile
 };
 
 describe("the lockfile", () => {
-  const lock = JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8")) as { packages: Record<string, LockedPackage> };
-  const installed = Object.entries(lock.packages).filter(([path, entry]) => path.includes("node_modules/") && entry.link !== true);
+  const lock = JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8")) as {
+    packages: Record<string, LockedPackage>;
+  };
+  const installed = Object.entries(lock.packages).filter(
+    ([path, entry]) => path.includes("node_modules/") && entry.link !== true,
+  );
 
   test("names no host, so that everybody's own registry serves", () => {
-    assert.deepEqual(installed.filter(([, entry]) => entry.resolved !== undefined).map(([path]) => path), []);
+    assert.deepEqual(
+      installed.filter(([, entry]) => entry.resolved !== undefined).map(([path]) => path),
+      [],
+    );
   });
 
   test("has a SHA-512 integrity value for each package that can be installed here", () => {
-    const bare = installed.filter(([, entry]) => entry.optional !== true && !(entry.integrity ?? "").startsWith("sha512-"));
-    assert.deepEqual(bare.map(([path]) => path), []);
+    const bare = installed.filter(
+      ([, entry]) => entry.optional !== true && !(entry.integrity ?? "").startsWith("sha512-"),
+    );
+    assert.deepEqual(
+      bare.map(([path]) => path),
+      [],
+    );
   });
 
   test("names the optional packages of other platforms, without which npm ci refuses it (mend: node scripts/complete-lockfile.mjs)", () => {
@@ -36,17 +48,26 @@ describe("the lockfile", () => {
   });
 
   test("pins the Node of scripts/node.lock.json", () => {
-    const pin = JSON.parse(readFileSync(join(ROOT, "scripts", "node.lock.json"), "utf8")) as { package: string; version: string; sha256: string };
+    const pin = JSON.parse(readFileSync(join(ROOT, "scripts", "node.lock.json"), "utf8")) as {
+      package: string;
+      version: string;
+      sha256: string;
+    };
     assert.equal(lock.packages[`node_modules/${pin.package}`]?.version, pin.version);
     assert.match(pin.sha256, /^[0-9a-f]{64}$/);
-    const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { dependencies: Record<string, string> };
+    const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
+      dependencies: Record<string, string>;
+    };
     assert.equal(manifest.dependencies[pin.package], pin.version);
   });
 });
 
 test("the bootstrap checks the very ports that the local deployment uses", () => {
   const checked = JSON.parse(readFileSync(join(ROOT, "scripts", "demo-ports.json"), "utf8")) as { port: number }[];
-  assert.deepEqual(checked.map(({ port }) => port), Object.values(DEFAULT_PORTS));
+  assert.deepEqual(
+    checked.map(({ port }) => port),
+    Object.values(DEFAULT_PORTS),
+  );
 });
 
 describe("npm's settings", () => {
@@ -60,7 +81,10 @@ describe("npm's settings", () => {
 describe("dependencies", () => {
   const text = readFileSync(join(ROOT, "DEPENDENCIES.md"), "utf8");
   const documented = new Set([...text.matchAll(/^\| `([^`]+)` \|/gm)].map((match) => match[1]));
-  const root = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { dependencies: object; devDependencies: object };
+  const root = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
+    dependencies: object;
+    devDependencies: object;
+  };
   const used = new Set(
     [...workspaces().map(({ dependencies }) => dependencies), root.dependencies, root.devDependencies]
       .flatMap((list) => Object.keys(list))
@@ -68,22 +92,37 @@ describe("dependencies", () => {
   );
 
   test("each has its line in DEPENDENCIES.md", () => {
-    assert.deepEqual([...used].filter((name) => !documented.has(name)), []);
+    assert.deepEqual(
+      [...used].filter((name) => !documented.has(name)),
+      [],
+    );
   });
 
   test("DEPENDENCIES.md names none that is gone", () => {
-    assert.deepEqual([...documented].filter((name) => !used.has(name ?? "")), []);
+    assert.deepEqual(
+      [...documented].filter((name) => !used.has(name ?? "")),
+      [],
+    );
   });
 
   test("are pinned to one exact version in the whole repository", () => {
     const versions = new Map<string, Set<string>>();
-    for (const list of [...workspaces().map(({ dependencies }) => dependencies), root.dependencies, root.devDependencies]) {
+    for (const list of [
+      ...workspaces().map(({ dependencies }) => dependencies),
+      root.dependencies,
+      root.devDependencies,
+    ]) {
       for (const [name, version] of Object.entries(list) as [string, string][]) {
         if (!name.startsWith("@dstack/")) versions.set(name, (versions.get(name) ?? new Set()).add(version));
       }
     }
-    const loose = [...versions].filter(([, set]) => set.size !== 1 || ![...set].every((version) => /^\d+\.\d+\.\d+$/.test(version)));
-    assert.deepEqual(loose.map(([name, set]) => `${name}: ${[...set].join(", ")}`), []);
+    const loose = [...versions].filter(
+      ([, set]) => set.size !== 1 || ![...set].every((version) => /^\d+\.\d+\.\d+$/.test(version)),
+    );
+    assert.deepEqual(
+      loose.map(([name, set]) => `${name}: ${[...set].join(", ")}`),
+      [],
+    );
   });
 });
 
@@ -101,13 +140,20 @@ describe("tracked files", { skip: listed.status === 0 ? false : "this is not a g
   const files = (listed.stdout ?? "").split("\0").filter((file) => file !== "" && existsSync(join(ROOT, file)));
 
   test("are neither products nor leftovers", () => {
-    const strays = files.filter((file) => /\.(log|orig|rej|tmp|img|qcow2|squashfs|erofs|tgz|deb)$|(^|\/)(node_modules|dist|\.cache)\//i.test(file));
+    const strays = files.filter((file) =>
+      /\.(log|orig|rej|tmp|img|qcow2|squashfs|erofs|tgz|deb)$|(^|\/)(node_modules|dist|\.cache)\//i.test(file),
+    );
     assert.deepEqual(strays, []);
   });
 
   test("name no host of a package registry and no folder of somebody's machine", () => {
     // Put together here, so that this file does not find itself.
-    const forbidden = [["registry", "npmjs", "org"].join("."), ["deb", "debian", "org"].join("."), ["", "work", "main"].join("/"), ["", "work", "shared"].join("/")];
+    const forbidden = [
+      ["registry", "npmjs", "org"].join("."),
+      ["deb", "debian", "org"].join("."),
+      ["", "work", "main"].join("/"),
+      ["", "work", "shared"].join("/"),
+    ];
     const found = files.flatMap((file) => {
       const content = readFileSync(join(ROOT, file), "latin1");
       return forbidden.filter((word) => content.includes(word)).map((word) => `${file}: ${word}`);
@@ -116,6 +162,9 @@ describe("tracked files", { skip: listed.status === 0 ? false : "this is not a g
   });
 
   test("are each under one megabyte", () => {
-    assert.deepEqual(files.filter((file) => readFileSync(join(ROOT, file)).length > 1_000_000), []);
+    assert.deepEqual(
+      files.filter((file) => readFileSync(join(ROOT, file)).length > 1_000_000),
+      [],
+    );
   });
 });

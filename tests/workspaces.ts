@@ -22,7 +22,9 @@ export interface Import {
 
 /** All workspaces of the repository. */
 export function workspaces(): Workspace[] {
-  const folders = ["libs", "services"].flatMap((parent) => readdirSync(join(ROOT, parent)).map((name) => `${parent}/${name}`));
+  const folders = ["libs", "services"].flatMap((parent) =>
+    readdirSync(join(ROOT, parent)).map((name) => `${parent}/${name}`),
+  );
   return [...folders, "cli"]
     .filter((folder) => existsSync(join(ROOT, folder, "package.json")))
     .map((folder) => {
@@ -47,13 +49,16 @@ export function importsUnder(folder: string): Import[] {
 /** What one file imports, exports from, or loads dynamically by a literal name. */
 export function importsOf(file: string): Import[] {
   const text = readFileSync(join(ROOT, file), "utf8");
-  const statement = /^\s*(?:import|export)\s(?:[^"'`;]*?\sfrom\s+)?["']([^"']+)["']|^\s*\}\s*from\s+["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/gm;
+  const statement =
+    /^\s*(?:import|export)\s(?:[^"'`;]*?\sfrom\s+)?["']([^"']+)["']|^\s*\}\s*from\s+["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/gm;
   return [...text.matchAll(statement)].map((match) => ({ file, specifier: match[1] ?? match[2] ?? match[3] ?? "" }));
 }
 
 /** The file, relative to the checkout, that a relative import means. */
 export function targetOf({ file, specifier }: Import): string {
-  return relative(ROOT, resolve(ROOT, dirname(file), specifier)).split(sep).join("/");
+  return relative(ROOT, resolve(ROOT, dirname(file), specifier))
+    .split(sep)
+    .join("/");
 }
 
 /** "@dstack/attest/node" -> ["@dstack/attest", "./node"], "semver/functions/valid.js" -> ["semver", "./functions/valid.js"]. */

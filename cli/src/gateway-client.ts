@@ -67,7 +67,13 @@ export async function getThroughGateway(options: GatewayRequest): Promise<Gatewa
       response.once("error", fail);
       response.once("end", () => {
         clearTimeout(timer);
-        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8"), certificate: certificates[0] ?? new Uint8Array(), certificates, authorized: socket.authorized });
+        resolve({
+          status: response.statusCode ?? 0,
+          body: Buffer.concat(chunks).toString("utf8"),
+          certificate: certificates[0] ?? new Uint8Array(),
+          certificates,
+          authorized: socket.authorized,
+        });
       });
     });
     outgoing.end();
@@ -83,13 +89,24 @@ export async function shownCertificates(url: URL, timeoutMs: number): Promise<re
   const port = url.port === "" ? 443 : Number(url.port);
   const host = url.hostname.endsWith(".localhost") ? "127.0.0.1" : url.hostname;
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port, ...(isIP(url.hostname) === 0 ? { servername: url.hostname } : {}), rejectUnauthorized: false, minVersion: "TLSv1.2" }, () => {
-      const certificates = peerCertificates(socket);
-      socket.destroy();
-      resolve(certificates);
-    });
+    const socket = connect(
+      {
+        host,
+        port,
+        ...(isIP(url.hostname) === 0 ? { servername: url.hostname } : {}),
+        rejectUnauthorized: false,
+        minVersion: "TLSv1.2",
+      },
+      () => {
+        const certificates = peerCertificates(socket);
+        socket.destroy();
+        resolve(certificates);
+      },
+    );
     socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no TLS handshake within ${timeoutMs} ms`)));
-    socket.once("error", (cause) => reject(new CliError("failed", `${url.host} did not answer: ${cause.message}`, { cause })));
+    socket.once("error", (cause) =>
+      reject(new CliError("failed", `${url.host} did not answer: ${cause.message}`, { cause })),
+    );
   });
 }
 

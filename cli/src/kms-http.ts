@@ -19,24 +19,44 @@ const MAX_ANSWER_BYTES = 2 * 1024 * 1024;
  * from the command line.
  * @throws CliError with the KMS's own words where it refuses
  */
-export async function postToKms({ url, path, body, tokenFile, tokenVariable, env }: KmsHttpOptions): Promise<Uint8Array> {
-  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) throw new CliError("usage", `--url: expected an http or https URL, got "${url}"`);
+export async function postToKms({
+  url,
+  path,
+  body,
+  tokenFile,
+  tokenVariable,
+  env,
+}: KmsHttpOptions): Promise<Uint8Array> {
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
+    throw new CliError("usage", `--url: expected an http or https URL, got "${url}"`);
   const token = tokenFile === undefined ? env[tokenVariable] : await readFile(tokenFile, "utf8");
   const target = new URL(path, url.endsWith("/") ? url : `${url}/`);
   let response: Response;
   let answer: Uint8Array;
   try {
     response = await fetch(target, {
-      method: "POST", body, redirect: "error", signal: AbortSignal.timeout(TIMEOUT_MS),
-      headers: { "content-type": "application/json", ...(token === undefined || token.trim() === "" ? {} : { authorization: `Bearer ${token.trim()}` }) },
+      method: "POST",
+      body,
+      redirect: "error",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      headers: {
+        "content-type": "application/json",
+        ...(token === undefined || token.trim() === "" ? {} : { authorization: `Bearer ${token.trim()}` }),
+      },
     });
     answer = await bounded(response);
   } catch (cause) {
     throw new CliError("failed", `no answer from the KMS at ${target.origin}`, { cause });
   }
   if (response.status === 200) return answer;
-  if (response.status === 401) throw new CliError("denied", `the KMS at ${target.origin} wants a token`, { hint: `give it with --token-file or ${tokenVariable}` });
-  throw new CliError("denied", `the KMS at ${target.origin} refused: ${refusal(answer) ?? `HTTP status ${response.status}`}`);
+  if (response.status === 401)
+    throw new CliError("denied", `the KMS at ${target.origin} wants a token`, {
+      hint: `give it with --token-file or ${tokenVariable}`,
+    });
+  throw new CliError(
+    "denied",
+    `the KMS at ${target.origin} refused: ${refusal(answer) ?? `HTTP status ${response.status}`}`,
+  );
 }
 
 async function bounded(response: Response): Promise<Uint8Array> {

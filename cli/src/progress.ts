@@ -23,7 +23,10 @@ export function createProgress(stream: NodeJS.WriteStream, now: () => number = (
         // A log file wants the steps, not every percent.
         if (!live && now() - lastShown < LOG_NOTE_EVERY_MS) return;
         lastShown = now();
-        if (live) stream.write(`\r\u001b[2K  … ${name}: ${text.slice(0, Math.max(20, (stream.columns ?? 80) - name.length - 8))}`);
+        if (live)
+          stream.write(
+            `\r\u001b[2K  … ${name}: ${text.slice(0, Math.max(20, (stream.columns ?? 80) - name.length - 8))}`,
+          );
         else stream.write(`      ${name}: ${text}\n`);
       };
       stream.write(live ? `  … ${name}` : `  …   ${name}\n`);

@@ -8,16 +8,37 @@ import { fullReportText } from "../src/verify/report.ts";
 import type { Fact, VerifyResult } from "../src/verify/result.ts";
 
 const zero = hash32(new Uint8Array(32));
-const manifestOf = (change: Record<string, unknown> = {}): string => JSON.stringify({ manifest_version: 2, name: "app", runner: "docker-compose", docker_compose_file: "services:\n  web:\n    image: nginx:latest\n", ...change });
+const manifestOf = (change: Record<string, unknown> = {}): string =>
+  JSON.stringify({
+    manifest_version: 2,
+    name: "app",
+    runner: "docker-compose",
+    docker_compose_file: "services:\n  web:\n    image: nginx:latest\n",
+    ...change,
+  });
 
-function input(manifest: string, change: { provider?: { name: string; id: string }; app?: Partial<AppInfo> } & Partial<Omit<AppFactsInput, "app">> = {}): AppFactsInput {
+function input(
+  manifest: string,
+  change: { provider?: { name: string; id: string }; app?: Partial<AppInfo> } & Partial<
+    Omit<AppFactsInput, "app">
+  > = {},
+): AppFactsInput {
   const { provider = { name: "none", id: "" }, app, ...rest } = change;
   const composeHash = hash32(new Uint8Array(createHash("sha256").update(utf8(manifest)).digest()));
   return {
     manifest,
     app: {
-      appId: appId(composeHash.slice(0, 20)), composeHash, instanceId: new Uint8Array(0) as AppInfo["instanceId"], deviceId: zero, deviceIdLegacy: zero, mrSystem: zero, mrAggregated: zero,
-      osImageHash: zero, keyProviderInfo: encodeKeyProviderInfo(provider), initScriptHashes: [], ...app,
+      appId: appId(composeHash.slice(0, 20)),
+      composeHash,
+      instanceId: new Uint8Array(0) as AppInfo["instanceId"],
+      deviceId: zero,
+      deviceIdLegacy: zero,
+      mrSystem: zero,
+      mrAggregated: zero,
+      osImageHash: zero,
+      keyProviderInfo: encodeKeyProviderInfo(provider),
+      initScriptHashes: [],
+      ...app,
     },
     osImage: { checks: [], ok: true, reason: "", hash: zero },
     tcbStatus: "UpToDate",
@@ -28,33 +49,60 @@ function input(manifest: string, change: { provider?: { name: string; id: string
   };
 }
 
-const facts = async (value: AppFactsInput): Promise<Fact[]> => (await appFacts(value)).flatMap((section) => section.facts);
-const warnings = async (value: AppFactsInput): Promise<string> => (await facts(value)).filter(({ warning }) => warning === true).map(({ name, value: text }) => `${name}: ${text}`).join("\n");
-const told = async (value: AppFactsInput, name: string): Promise<string> => (await facts(value)).filter((fact) => fact.name === name).map((fact) => fact.value).join("\n");
+const facts = async (value: AppFactsInput): Promise<Fact[]> =>
+  (await appFacts(value)).flatMap((section) => section.facts);
+const warnings = async (value: AppFactsInput): Promise<string> =>
+  (await facts(value))
+    .filter(({ warning }) => warning === true)
+    .map(({ name, value: text }) => `${name}: ${text}`)
+    .join("\n");
+const told = async (value: AppFactsInput, name: string): Promise<string> =>
+  (await facts(value))
+    .filter((fact) => fact.name === name)
+    .map((fact) => fact.value)
+    .join("\n");
 
 describe("what runs", () => {
   test("an image without a digest is a warning (SECURITY 07)", async () => {
     assert.match(await warnings(input(manifestOf())), /image: web: nginx:latest is not pinned by digest/);
-    const pinned = manifestOf({ docker_compose_file: `services:\n  web:\n    image: nginx@sha256:${"ab".repeat(32)}\n` });
+    const pinned = manifestOf({
+      docker_compose_file: `services:\n  web:\n    image: nginx@sha256:${"ab".repeat(32)}\n`,
+    });
     assert.equal(await warnings(input(pinned)), "");
     assert.match(await warnings(input(manifestOf({ docker_compose_file: "services: [" }))), /image: .*YAML/);
   });
 
   test("scripts are shown whole, with their hash (#551)", async () => {
     const script = "#!/bin/sh\necho ready\n";
-    const shown = await told(input(manifestOf({ pre_launch_script: script, init_script: [script] })), "pre-launch script");
+    const shown = await told(
+      input(manifestOf({ pre_launch_script: script, init_script: [script] })),
+      "pre-launch script",
+    );
     assert.equal(shown, `SHA-256 ${createHash("sha256").update(script).digest("hex")}\n${script}`);
     assert.equal(await told(input(manifestOf({ init_script: [script] })), "init script 1"), shown);
   });
 
   test("members that are not known and a manifest that cannot be read are warnings (NM #3415)", async () => {
-    assert.match(await warnings(input(manifestOf({ surprise: true }))), /members that this version does not know: surprise/);
+    assert.match(
+      await warnings(input(manifestOf({ surprise: true }))),
+      /members that this version does not know: surprise/,
+    );
     assert.match(await warnings(input("{")), /manifest: cannot be read/);
   });
 
   test("a development image is a warning", async () => {
-    const metadata = { bios: "ovmf.fd", kernel: "bzImage", initrd: "initrd", cmdline: "a dstack.storage_encrypted=true dstack.storage_encrypted=off", version: "0.6.0", shared_ro: false, is_dev: true };
-    const shown = await warnings(input(manifestOf(), { osImage: { checks: [], ok: true, reason: "", hash: zero, metadata } }));
+    const metadata = {
+      bios: "ovmf.fd",
+      kernel: "bzImage",
+      initrd: "initrd",
+      cmdline: "a dstack.storage_encrypted=true dstack.storage_encrypted=off",
+      version: "0.6.0",
+      shared_ro: false,
+      is_dev: true,
+    };
+    const shown = await warnings(
+      input(manifestOf(), { osImage: { checks: [], ok: true, reason: "", hash: zero, metadata } }),
+    );
     assert.match(shown, /OS image: a development image/);
     assert.match(shown, /disk: not encrypted/, "of a repeated option the last counts (#618)");
   });
@@ -66,13 +114,22 @@ describe("who can change it", () => {
     assert.match(await warnings(value), /environment: LD_PRELOAD, PATH can change what programs do/);
     assert.match(await told(value, "environment"), /GREETING/);
     assert.match(await told(value, "launch token"), /the host can replace the whole environment/, "SECURITY 03");
-    const required = input(manifestOf({ manifest_version: "3", allowed_envs: ["GREETING"], requirements: { launch_token_hash: "ab".repeat(32) } }));
+    const required = input(
+      manifestOf({
+        manifest_version: "3",
+        allowed_envs: ["GREETING"],
+        requirements: { launch_token_hash: "ab".repeat(32) },
+      }),
+    );
     assert.match(await told(required, "launch token"), /^required, SHA-256 abab/);
   });
 
   test("an app id of its own is told from one that was chosen", async () => {
     assert.match(await told(input(manifestOf()), "app id"), /made from this very compose file/);
-    assert.match(await told(input(manifestOf(), { app: { appId: appId(parseHex("77".repeat(20))) } }), "app id"), /not made from/);
+    assert.match(
+      await told(input(manifestOf(), { app: { appId: appId(parseHex("77".repeat(20))) } }), "app id"),
+      /not made from/,
+    );
   });
 
   test("each key provider says who decides", async () => {
@@ -84,22 +141,57 @@ describe("who can change it", () => {
       [input(manifestOf(), { provider: { name: "tpm", id: "" } }), "keys", /TPM/],
       [input(manifestOf(), { provider: kms }), "allow-list", /give its URL with --kms/],
       [input(manifestOf(), { provider: kms, kmsMeta: meta }), "allow-list", /auth server of the KMS's operator/],
-      [input(manifestOf(), { provider: kms, kmsMeta: { ...meta, kms_contract_address: "0xabc", chain_id: 1 } }), "allow-list", /contract 0xabc on chain 1/],
-      [input(manifestOf(), { provider: kms, kmsMeta: { ...meta, kms_contract_address: `0x${"0".repeat(40)}`, chain_id: 0 } }), "allow-list", /kept by an auth server/],
+      [
+        input(manifestOf(), { provider: kms, kmsMeta: { ...meta, kms_contract_address: "0xabc", chain_id: 1 } }),
+        "allow-list",
+        /contract 0xabc on chain 1/,
+      ],
+      [
+        input(manifestOf(), {
+          provider: kms,
+          kmsMeta: { ...meta, kms_contract_address: `0x${"0".repeat(40)}`, chain_id: 0 },
+        }),
+        "allow-list",
+        /kept by an auth server/,
+      ],
     ];
     for (const [value, name, expected] of cases) assert.match(await told(value, name), expected);
-    assert.match(await warnings(input(manifestOf(), { provider: kms, kmsMeta: { ...meta, is_dev: true } })), /allow-list: none/);
-    assert.match(await warnings(input(manifestOf(), { provider: { name: "elsewhere", id: "" } })), /unknown provider: elsewhere/);
+    assert.match(
+      await warnings(input(manifestOf(), { provider: kms, kmsMeta: { ...meta, is_dev: true } })),
+      /allow-list: none/,
+    );
+    assert.match(
+      await warnings(input(manifestOf(), { provider: { name: "elsewhere", id: "" } })),
+      /unknown provider: elsewhere/,
+    );
     assert.match(await warnings(input(manifestOf(), { app: { keyProviderInfo: utf8("{") } })), /unknown provider/);
   });
 });
 
 test("nothing in a manifest, a URL or a reason moves the reader's cursor", async () => {
   const escape = "\u001b[2J\u001b[1;1Hverified";
-  const sections = await appFacts(input(manifestOf({ name: escape, docker_compose_file: `services:\n  ${JSON.stringify(escape)}:\n    image: ${JSON.stringify(escape)}\n`, pre_launch_script: `${escape}\r`, allowed_envs: ["A\u009b1m"] })));
+  const sections = await appFacts(
+    input(
+      manifestOf({
+        name: escape,
+        docker_compose_file: `services:\n  ${JSON.stringify(escape)}:\n    image: ${JSON.stringify(escape)}\n`,
+        pre_launch_script: `${escape}\r`,
+        allowed_envs: ["A\u009b1m"],
+      }),
+    ),
+  );
   const result: VerifyResult = {
-    ok: false, verdict: { kind: "failed", reason: escape }, kind: "app", what: escape, environment: "production", checks: [{ name: "x", result: "fail", reason: escape }], sections,
-    appId: undefined, composeHash: undefined, tcbStatus: undefined, osImageHash: undefined,
+    ok: false,
+    verdict: { kind: "failed", reason: escape },
+    kind: "app",
+    what: escape,
+    environment: "production",
+    checks: [{ name: "x", result: "fail", reason: escape }],
+    sections,
+    appId: undefined,
+    composeHash: undefined,
+    tcbStatus: undefined,
+    osImageHash: undefined,
   };
   assert.doesNotMatch(fullReportText(result), /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
 });

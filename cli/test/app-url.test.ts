@@ -10,7 +10,8 @@ test("port 80 needs no suffix, any other port has one", () => {
 });
 
 test("finds the published TCP ports in every form of the compose file", () => {
-  const yaml = 'services:\n  a:\n    ports: ["80:8080", "127.0.0.1:81:1", "82:2/tcp", "53:53/udp", "9000", "90-91:90-91"]\n  b:\n    ports:\n      - { target: 1, published: "83" }\n      - { target: 1, published: 84, protocol: udp }\n  c: null\n';
+  const yaml =
+    'services:\n  a:\n    ports: ["80:8080", "127.0.0.1:81:1", "82:2/tcp", "53:53/udp", "9000", "90-91:90-91"]\n  b:\n    ports:\n      - { target: 1, published: "83" }\n      - { target: 1, published: 84, protocol: udp }\n  c: null\n';
   assert.deepEqual(publishedPorts(yaml), [80, 81, 82, 90, 83]);
   assert.deepEqual(publishedPorts(""), []);
 });

@@ -21,11 +21,22 @@ let answer: object | undefined = {};
 const asked: { path: string; body: string }[] = [];
 const server = createServer((request, response) => {
   let body = "";
-  request.on("data", (chunk: Buffer) => (body += chunk.toString())).once("end", () => {
-    asked.push({ path: request.url ?? "", body });
-    if (answer === undefined) request.socket.destroy();
-    else response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(request.url === "/" ? { status: "ok", gatewayAppId: "0xAABB", kmsContractAddr: "", chainId: 0, appImplementation: "" } : answer));
-  });
+  request
+    .on("data", (chunk: Buffer) => (body += chunk.toString()))
+    .once("end", () => {
+      asked.push({ path: request.url ?? "", body });
+      if (answer === undefined) request.socket.destroy();
+      else
+        response
+          .writeHead(200, { "content-type": "application/json" })
+          .end(
+            JSON.stringify(
+              request.url === "/"
+                ? { status: "ok", gatewayAppId: "0xAABB", kmsContractAddr: "", chainId: 0, appImplementation: "" }
+                : answer,
+            ),
+          );
+    });
 });
 await once(server.listen(0, "127.0.0.1"), "listening");
 const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -37,23 +48,68 @@ after(async () => {
 
 const image = join(layout.images, "test");
 await mkdir(image, { recursive: true });
-const files = { kernel: "k", initrd: "i", rootfs: "r", bios: "b", "metadata.json": JSON.stringify({ bios: "bios", kernel: "kernel", initrd: "initrd", rootfs: "rootfs", cmdline: "", shared_ro: true, version: "0.6.0", is_dev: false }) };
+const files = {
+  kernel: "k",
+  initrd: "i",
+  rootfs: "r",
+  bios: "b",
+  "metadata.json": JSON.stringify({
+    bios: "bios",
+    kernel: "kernel",
+    initrd: "initrd",
+    rootfs: "rootfs",
+    cmdline: "",
+    shared_ro: true,
+    version: "0.6.0",
+    is_dev: false,
+  }),
+};
 for (const [name, content] of Object.entries(files)) await writeFile(join(image, name), content);
-await writeFile(join(image, "sha256sum.txt"), Object.entries(files).map(([name, content]) => `${createHash("sha256").update(content).digest("hex")}  ${name}\n`).join(""));
+await writeFile(
+  join(image, "sha256sum.txt"),
+  Object.entries(files)
+    .map(([name, content]) => `${createHash("sha256").update(content).digest("hex")}  ${name}\n`)
+    .join(""),
+);
 const composeFile = join(folder, "docker-compose.yaml");
 await writeFile(composeFile, `services:\n  a:\n    image: busybox@sha256:${"0".repeat(64)}\n`);
 const APP = "ab".repeat(20);
-const request: DeployRequest = { composeFile, name: "web", environment: [], ports: [], image: "test", vcpu: 1, memoryMib: 1024, diskGib: 1, secureTime: false, storageFs: "ext4", publicLogs: false, allowMutable: false, allow: true, check: true, appId: APP };
+const request: DeployRequest = {
+  composeFile,
+  name: "web",
+  environment: [],
+  ports: [],
+  image: "test",
+  vcpu: 1,
+  memoryMib: 1024,
+  diskGib: 1,
+  secureTime: false,
+  storageFs: "ext4",
+  publicLogs: false,
+  allowMutable: false,
+  allow: true,
+  check: true,
+  appId: APP,
+};
 
 /** A VMM that keeps what it was asked to make. */
-function fakeVmm(present: readonly { readonly name: string; readonly appId: string }[] = []): { readonly client: VmmClient; readonly created: { appId?: string }[] } {
+function fakeVmm(present: readonly { readonly name: string; readonly appId: string }[] = []): {
+  readonly client: VmmClient;
+  readonly created: { appId?: string }[];
+} {
   const created: { appId?: string }[] = [];
-  const client = { list: () => Promise.resolve(present), call: (_method: unknown, vm: { appId?: string }) => (created.push(vm), Promise.resolve({ id: "vm" })) } as unknown as VmmClient;
+  const client = {
+    list: () => Promise.resolve(present),
+    call: (_method: unknown, vm: { appId?: string }) => (created.push(vm), Promise.resolve({ id: "vm" })),
+  } as unknown as VmmClient;
   return { client, created };
 }
 
 const refusal = async (work: Promise<unknown>): Promise<CliError> => {
-  const error = await work.then(() => undefined, (thrown: unknown) => thrown);
+  const error = await work.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
   assert.ok(error instanceof CliError, String(error));
   return error;
 };
@@ -62,17 +118,30 @@ test("another webhook is asked by KMS, VMM and deploy, until a start without it"
   assert.match(await webhookUrl(layout), /:9302$/);
   await chooseWebhook(layout, `${url}/`);
   assert.equal(await externalWebhook(layout), url);
-  assert.match(kmsToml(layout, await webhookUrl(layout)), new RegExp(`\\[core\\.auth_api\\.webhook\\]\nurl = "${url}"`));
-  assert.match(vmmToml(layout, { qemuPath: "q", teeSeedHex: "", token: "", webhook: url, deviceId: "66" }), new RegExp(`\\[auth_webhook\\]\nurl = "${url}"\ndevice_id = "66"`));
+  assert.match(
+    kmsToml(layout, await webhookUrl(layout)),
+    new RegExp(`\\[core\\.auth_api\\.webhook\\]\nurl = "${url}"`),
+  );
+  assert.match(
+    vmmToml(layout, { qemuPath: "q", teeSeedHex: "", token: "", webhook: url, deviceId: "66" }),
+    new RegExp(`\\[auth_webhook\\]\nurl = "${url}"\ndevice_id = "66"`),
+  );
   await chooseWebhook(layout, undefined);
   assert.equal(await externalWebhook(layout), undefined);
-  for (const bad of ["", "8000", "ftp://a", "http://user:pass@a", "http://a/?token=x"]) assert.equal((await refusal(chooseWebhook(layout, bad))).code, "usage");
+  for (const bad of ["", "8000", "ftp://a", "http://user:pass@a", "http://a/?token=x"])
+    assert.equal((await refusal(chooseWebhook(layout, bad))).code, "usage");
 });
 
 test("its answer decides whether anything is created, and the policy file is left alone", async () => {
   await chooseWebhook(layout, url);
   const { client, created } = fakeVmm();
-  answer = { isAllowed: false, reason: "compose hash not allowed", gatewayAppId: "", rule: "apps.x.composeHashes", field: "composeHash" };
+  answer = {
+    isAllowed: false,
+    reason: "compose hash not allowed",
+    gatewayAppId: "",
+    rule: "apps.x.composeHashes",
+    field: "composeHash",
+  };
   asked.length = 0;
   const denied = await refusal(deployApp(client, layout, request));
   assert.equal(denied.code, "denied");
@@ -89,7 +158,10 @@ test("its answer decides whether anything is created, and the policy file is lef
   answer = { isAllowed: true, reason: "", gatewayAppId: "" };
   const { policyChanges } = await deployApp(client, layout, request);
   assert.deepEqual(policyChanges, []);
-  assert.deepEqual(created.map(({ appId }) => appId), [APP, APP]);
+  assert.deepEqual(
+    created.map(({ appId }) => appId),
+    [APP, APP],
+  );
   await assert.rejects(readFile(layout.authConfig), { code: "ENOENT" });
 });
 

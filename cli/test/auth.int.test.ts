@@ -17,7 +17,10 @@ const APP = `0x${"a1".repeat(20)}`;
 const folder = await mkdtemp(join(tmpdir(), "dstack-auth-"));
 after(() => rm(folder, { recursive: true }));
 const manifest = join(folder, "app-compose.json");
-const { bytes } = buildAppCompose({ name: "x", dockerComposeFile: "services:\n  a:\n    image: busybox@sha256:" + "0".repeat(64) + "\n" });
+const { bytes } = buildAppCompose({
+  name: "x",
+  dockerComposeFile: "services:\n  a:\n    image: busybox@sha256:" + "0".repeat(64) + "\n",
+});
 await writeFile(manifest, bytes);
 const HASH = `0x${createHash("sha256").update(bytes).digest("hex")}`;
 const requestFile = join(folder, "request.json");
@@ -31,9 +34,17 @@ interface Run {
 /** One command line in this process, with what it prints. One at a time. */
 async function dstack(args: readonly string[], env: Record<string, string> = {}): Promise<Run> {
   const written = { out: "", err: "" };
-  const restore = [capture(process.stdout, (text) => (written.out += text)), capture(process.stderr, (text) => (written.err += text))];
+  const restore = [
+    capture(process.stdout, (text) => (written.out += text)),
+    capture(process.stderr, (text) => (written.err += text)),
+  ];
   try {
-    const code = await runCli(["auth", ...args], { PATH: process.env["PATH"], HOME: folder, XDG_STATE_HOME: join(folder, "state"), ...env });
+    const code = await runCli(["auth", ...args], {
+      PATH: process.env["PATH"],
+      HOME: folder,
+      XDG_STATE_HOME: join(folder, "state"),
+      ...env,
+    });
     return { code, ...written };
   } finally {
     for (const undo of restore) undo();
@@ -44,7 +55,8 @@ async function dstack(args: readonly string[], env: Record<string, string> = {})
 /** Takes the text that is written; the test runner's own messages are bytes and go through. */
 function capture(stream: NodeJS.WriteStream, take: (text: string) => void): () => void {
   const write = stream.write.bind(stream);
-  stream.write = ((chunk: string | Uint8Array) => (typeof chunk === "string" ? (take(chunk), true) : write(chunk))) as typeof stream.write;
+  stream.write = ((chunk: string | Uint8Array) =>
+    typeof chunk === "string" ? (take(chunk), true) : write(chunk)) as typeof stream.write;
   return () => {
     stream.write = write;
   };
@@ -57,7 +69,19 @@ const done = async (args: readonly string[], env: Record<string, string> = {}): 
 };
 
 const writeRequest = (appId: string, more: object = {}): Promise<void> =>
-  writeFile(requestFile, JSON.stringify({ mrAggregated: MR.slice(2), osImageHash: IMAGE.slice(2), appId: appId.slice(2), composeHash: HASH.slice(2), instanceId: "", deviceId: DEVICE.slice(2), tcbStatus: "UpToDate", ...more }));
+  writeFile(
+    requestFile,
+    JSON.stringify({
+      mrAggregated: MR.slice(2),
+      osImageHash: IMAGE.slice(2),
+      appId: appId.slice(2),
+      composeHash: HASH.slice(2),
+      instanceId: "",
+      deviceId: DEVICE.slice(2),
+      tcbStatus: "UpToDate",
+      ...more,
+    }),
+  );
 
 describe("a policy in a file", () => {
   test("explain names one rule after the other, and the command that meets it", async () => {
@@ -81,19 +105,36 @@ describe("a policy in a file", () => {
   });
 
   test("hashes are taken of the files that are given", async () => {
-    assert.match(await done(["deny", "compose", manifest, "--app", APP]), new RegExp(`^- apps\\.${APP}\\.composeHashes ${HASH}`, "m"));
-    assert.match(await done(["allow", "compose", manifest, "--app", APP]), new RegExp(`^\\+ apps\\.${APP}\\.composeHashes ${HASH}`, "m"));
+    assert.match(
+      await done(["deny", "compose", manifest, "--app", APP]),
+      new RegExp(`^- apps\\.${APP}\\.composeHashes ${HASH}`, "m"),
+    );
+    assert.match(
+      await done(["allow", "compose", manifest, "--app", APP]),
+      new RegExp(`^\\+ apps\\.${APP}\\.composeHashes ${HASH}`, "m"),
+    );
     await writeFile(join(folder, "sha256sum.txt"), "sums");
     const image = `0x${createHash("sha256").update("sums").digest("hex")}`;
     assert.match(await done(["allow", "os-image", folder]), new RegExp(`^\\+ osImages ${image}`, "m"));
     assert.match(await done(["allow", "kms", requestFile]), new RegExp(`^\\+ kms\\.mrAggregated ${MR}`, "m"));
-    assert.match(await done(["allow", "device", requestFile, "--kms"]), new RegExp(`^\\+ kms\\.devices ${DEVICE}`, "m"));
+    assert.match(
+      await done(["allow", "device", requestFile, "--kms"]),
+      new RegExp(`^\\+ kms\\.devices ${DEVICE}`, "m"),
+    );
     assert.match(await done(["allow", "compose", manifest, "--app", APP]), /nothing to change/);
   });
 
   test("a diff says what differs, and can be made so", async () => {
     const wanted = join(folder, "wanted.json");
-    await writeFile(wanted, JSON.stringify({ gatewayAppId: "gw", osImages: [IMAGE], kms: { mrAggregated: [MR], devices: [DEVICE] }, apps: { [APP]: { composeHashes: [], devices: [DEVICE] } } }));
+    await writeFile(
+      wanted,
+      JSON.stringify({
+        gatewayAppId: "gw",
+        osImages: [IMAGE],
+        kms: { mrAggregated: [MR], devices: [DEVICE] },
+        apps: { [APP]: { composeHashes: [], devices: [DEVICE] } },
+      }),
+    );
     const { code, out } = await dstack(["diff", wanted]);
     assert.equal(code, 3);
     assert.match(out, /^\+ gatewayAppId gw$/m);
@@ -141,7 +182,9 @@ describe("a policy in a file", () => {
     assert.match(await done(["script/Manage.s.sol:AddComposeHash"]), /dstack auth allow compose/);
     assert.equal(new Set(OLD_NAMES.map(({ old }) => old)).size, OLD_NAMES.length);
     const page = await readFile(join(import.meta.dirname, "../../docs/governance.md"), "utf8");
-    const rows = [...page.slice(page.indexOf("## Old names")).matchAll(/^\| `(.+)` \| `(.+)` \|$/gm)].map(([, old, ours]) => ({ old, ours: ours?.replaceAll("\\|", "|") }));
+    const rows = [...page.slice(page.indexOf("## Old names")).matchAll(/^\| `(.+)` \| `(.+)` \|$/gm)].map(
+      ([, old, ours]) => ({ old, ours: ours?.replaceAll("\\|", "|") }),
+    );
     assert.deepEqual(rows, OLD_NAMES, "the table of docs/governance.md");
   });
 });
@@ -153,12 +196,19 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
 
   before(async () => {
     anvil = await Anvil.start();
-    env = { ETH_RPC_URL: anvil.url, ETH_CHAIN_ID: "1337", ETH_FINALITY_CONFIRMATIONS: "0", PRIVATE_KEY: accountKeys[0] };
+    env = {
+      ETH_RPC_URL: anvil.url,
+      ETH_CHAIN_ID: "1337",
+      ETH_FINALITY_CONFIRMATIONS: "0",
+      PRIVATE_KEY: accountKeys[0],
+    };
   });
   after(() => anvil.stop());
 
   test("deploy, then explain names one rule after the other, and the command that meets it", async () => {
-    const kms = /DstackKms proxy deployed to: (0x\w{40})/.exec(await done(["deploy", "kms"], env))?.[1] ?? assert.fail("no address");
+    const kms =
+      /DstackKms proxy deployed to: (0x\w{40})/.exec(await done(["deploy", "kms"], env))?.[1] ??
+      assert.fail("no address");
     env = { ...env, KMS_CONTRACT_ADDR: kms };
     app = /App ID: (0x\w{40})/.exec(await done(["deploy", "app"], env))?.[1]?.toLowerCase() ?? assert.fail("no app id");
     await writeRequest(app);
@@ -171,15 +221,25 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
       commands.push(command.replace(/ --contract.*/, ""));
       await done(command.split(" ").slice(2), env);
     }
-    assert.deepEqual(commands, [`dstack auth allow os-image ${IMAGE}`, `dstack auth allow compose ${HASH} --app ${app}`, `dstack auth allow device ${DEVICE} --app ${app}`]);
+    assert.deepEqual(commands, [
+      `dstack auth allow os-image ${IMAGE}`,
+      `dstack auth allow compose ${HASH} --app ${app}`,
+      `dstack auth allow device ${DEVICE} --app ${app}`,
+    ]);
     assert.match(await done(["show"], env), new RegExp(HASH));
-    assert.match(await done(["history"], env), new RegExp(`block \\d+ +${accounts[0].address} +app \\w+: ComposeHashAdded ${HASH}`));
+    assert.match(
+      await done(["history"], env),
+      new RegExp(`block \\d+ +${accounts[0].address} +app \\w+: ComposeHashAdded ${HASH}`),
+    );
   });
 
   test("auth-eth on these contracts behaves as every webhook should", async () => {
     const main = join(import.meta.dirname, "../../services/auth-eth/src/main.ts");
     const { PRIVATE_KEY: _, ...settings } = env;
-    const server = spawn(process.execPath, [main], { env: { PATH: process.env["PATH"], PORT: "0", ...settings }, stdio: ["ignore", "ignore", "pipe"] });
+    const server = spawn(process.execPath, [main], {
+      env: { PATH: process.env["PATH"], PORT: "0", ...settings },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     try {
       const address = await new Promise<string>((resolve, reject) => {
         let said = "";
@@ -207,9 +267,18 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
     assert.equal(bad.code, 3);
     assert.match(bad.err, /the dry run failed: revoke app/);
     const file = join(folder, "safe.json");
-    await done(["deny", "compose", manifest, "--app", app, "--safe-file", file, "--safe", accounts[1].address], keyless);
-    const { chainId, transactions } = JSON.parse(await readFile(file, "utf8")) as { chainId: string; transactions: { to: string; data: string }[] };
-    assert.deepEqual([chainId, transactions.length, transactions[0]?.to.toLowerCase(), transactions[0]?.data], ["1337", 1, app, `0x67b3f22c${HASH.slice(2)}`]);
+    await done(
+      ["deny", "compose", manifest, "--app", app, "--safe-file", file, "--safe", accounts[1].address],
+      keyless,
+    );
+    const { chainId, transactions } = JSON.parse(await readFile(file, "utf8")) as {
+      chainId: string;
+      transactions: { to: string; data: string }[];
+    };
+    assert.deepEqual(
+      [chainId, transactions.length, transactions[0]?.to.toLowerCase(), transactions[0]?.data],
+      ["1337", 1, app, `0x67b3f22c${HASH.slice(2)}`],
+    );
     assert.equal((await dstack(["explain", requestFile], env)).code, 0);
     const { code, err } = await dstack(["deny", "compose", manifest, "--app", app], keyless);
     assert.equal(code, 2);
@@ -227,7 +296,10 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
   test("an app can ask for patched platforms", async () => {
     await done(["require-tcb", app, "on"], env);
     await writeRequest(app, { tcbStatus: "OutOfDate" });
-    assert.match((await dstack(["explain", requestFile], env)).out, /denied: TCB status is not up to date[\s\S]*require-tcb/);
+    assert.match(
+      (await dstack(["explain", requestFile], env)).out,
+      /denied: TCB status is not up to date[\s\S]*require-tcb/,
+    );
     await done(["require-tcb", app, "off"], env);
     assert.equal((await dstack(["explain", requestFile], env)).code, 0);
     assert.equal((await dstack(["require-tcb", app, "perhaps"], env)).code, 2);
@@ -253,6 +325,9 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
     assert.match(bad.err, /not 32 bytes of hex/);
     assert.doesNotMatch(bad.err, new RegExp(key.slice(10, 30)));
     await writeFile(join(folder, "key"), accountKeys[0], { mode: 0o644 });
-    assert.match((await dstack(["allow", "os-image", MR, "--key-file", join(folder, "key")], env)).err, /readable by others/);
+    assert.match(
+      (await dstack(["allow", "os-image", MR, "--key-file", join(folder, "key")], env)).err,
+      /readable by others/,
+    );
   });
 });

@@ -8,7 +8,8 @@ export async function captured(run: () => Promise<number>): Promise<{ readonly c
     return true;
   };
   // Bytes are the test runner's own messages.
-  stdout.write = ((chunk: string | Uint8Array, ...rest: []) => (typeof chunk === "string" ? keep(chunk) : out.call(stdout, chunk, ...rest))) as typeof stdout.write;
+  stdout.write = ((chunk: string | Uint8Array, ...rest: []) =>
+    typeof chunk === "string" ? keep(chunk) : out.call(stdout, chunk, ...rest)) as typeof stdout.write;
   stderr.write = ((chunk: string) => keep(chunk)) as typeof stderr.write;
   try {
     return { code: await run(), text };

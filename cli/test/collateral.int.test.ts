@@ -26,7 +26,9 @@ const server = createServer((request, response) => answer(forged, request.url ??
 let pccs = "";
 
 before(async () => {
-  await new Promise<void>((resolve) => { server.listen(0, "127.0.0.1", resolve); });
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
   pccs = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 });
 after(() => {
@@ -34,13 +36,18 @@ after(() => {
   rmSync(root, { recursive: true });
 });
 
-interface Run { readonly code: number; readonly stdout: string; readonly stderr: string }
+interface Run {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
 
 function dstack(...args: readonly string[]): Promise<Run> {
   const env = { ...process.env, XDG_STATE_HOME: join(root, "state"), XDG_CACHE_HOME: join(root, "cache") };
   return new Promise((resolve) => {
     execFile(process.execPath, [main, "collateral", ...args], { env, timeout: 60_000 }, (error, stdout, stderr) =>
-      resolve({ code: error === null ? 0 : Number(error.code ?? 1), stdout, stderr }));
+      resolve({ code: error === null ? 0 : Number(error.code ?? 1), stdout, stderr }),
+    );
   });
 }
 
@@ -63,9 +70,22 @@ test("gives no collateral that does not chain to the root", async () => {
 test("shows documents, levels and checks, for people and for scripts", async () => {
   const text = await dstack("show", collateral, "--root", rootPem);
   assert.equal(text.code, 0, text.stderr);
-  for (const part of [/TDX collateral of FMSPC 90c06f000000/, /TCB info +\d{4}-/, /UpToDate +2029-08-14/, /TDX_01 +4 +UpToDate/, /FORGED-SA-00001/, /pass {2}tcb-info: /]) assert.match(text.stdout, part);
+  for (const part of [
+    /TDX collateral of FMSPC 90c06f000000/,
+    /TCB info +\d{4}-/,
+    /UpToDate +2029-08-14/,
+    /TDX_01 +4 +UpToDate/,
+    /FORGED-SA-00001/,
+    /pass {2}tcb-info: /,
+  ])
+    assert.match(text.stdout, part);
   const json = await dstack("show", collateral, "--root", rootPem, "-o", "json");
-  const value = JSON.parse(json.stdout) as { ok: boolean; fmspc: string; tcb_levels: unknown[]; checks: { name: string; result: string }[] };
+  const value = JSON.parse(json.stdout) as {
+    ok: boolean;
+    fmspc: string;
+    tcb_levels: unknown[];
+    checks: { name: string; result: string }[];
+  };
   assert.deepEqual([value.ok, value.fmspc, value.tcb_levels.length, value.checks.length], [true, "90c06f000000", 2, 7]);
 });
 
@@ -81,7 +101,11 @@ test("pins collateral that holds, where verification finds it", async () => {
   assert.deepEqual([refused.code, refused.stdout], [3, ""]);
   assert.match(refused.stderr, /does not hold: root-crl/);
   const pinned = await dstack("pin", collateral, "--root", rootPem);
-  assert.equal(pinned.stdout.trim(), join(root, "state/dstack/collateral-pins/tdx-platform-90c06f000000.json"), pinned.stderr);
+  assert.equal(
+    pinned.stdout.trim(),
+    join(root, "state/dstack/collateral-pins/tdx-platform-90c06f000000.json"),
+    pinned.stderr,
+  );
   assert.deepEqual(JSON.parse(readFileSync(pinned.stdout.trim(), "utf8")), forged.collateral);
   rmSync(pinned.stdout.trim());
   await pinCollateral({ XDG_STATE_HOME: join(root, "state") }, collateral, { root: rootPem, quote });
@@ -93,19 +117,40 @@ test("says what is wrong with its arguments", async () => {
   const rows: readonly (readonly [() => Promise<unknown>, string, RegExp])[] = [
     [() => showCollateral(join(root, "none.json"), { output: "text" }), "not-found", /none\.json cannot be read/],
     [() => showCollateral(rootPem, { output: "text" }), "failed", /not valid JSON/],
-    [() => showCollateral(file("empty.json", "{}"), { output: "text" }), "collateral-malformed", /pck_crl_issuer_chain is not text/],
+    [
+      () => showCollateral(file("empty.json", "{}"), { output: "text" }),
+      "collateral-malformed",
+      /pck_crl_issuer_chain is not text/,
+    ],
     [() => showCollateral(collateral, { output: "text", time: "yesterday" }), "usage", /expected RFC 3339/],
     [() => fetchCollateral(env, collateral, { pccs: [pccs] }), "quote-malformed", /hex text/],
     [() => fetchCollateral(env, quote, { pccs: ["ftp://x"] }), "collateral-unavailable", /http or https URL/],
     [() => pinCollateral(env, collateral, { root: collateral }), "trust-anchor-invalid", /no CERTIFICATE block/],
   ];
-  for (const [run, code, says] of rows) await assert.rejects(run(), (error: unknown) => error instanceof Error && (error as Error & { code?: string }).code === code && says.test(error.message), code);
+  for (const [run, code, says] of rows)
+    await assert.rejects(
+      run(),
+      (error: unknown) =>
+        error instanceof Error && (error as Error & { code?: string }).code === code && says.test(error.message),
+      code,
+    );
 });
 
 function answer({ collateral: documents }: Forged, url: string, response: import("node:http").ServerResponse): void {
-  const send = (body: string | Uint8Array, header: string, chain: string): void => void response.writeHead(200, { [header]: encodeURIComponent(documents[chain] ?? "") }).end(body);
+  const send = (body: string | Uint8Array, header: string, chain: string): void =>
+    void response.writeHead(200, { [header]: encodeURIComponent(documents[chain] ?? "") }).end(body);
   if (url.includes("/pckcrl?")) send(documents["pck_crl"] ?? "", "SGX-PCK-CRL-Issuer-Chain", "pck_crl_issuer_chain");
   else if (url.includes("/rootcacrl")) send(documents["root_ca_crl"] ?? "", "x-none", "");
-  else if (url.includes("/tcb?")) send(`{"tcbInfo":${documents["tcb_info"]},"signature":"${documents["tcb_info_signature"]}"}`, "TCB-Info-Issuer-Chain", "tcb_info_issuer_chain");
-  else send(`{"enclaveIdentity":${documents["qe_identity"]},"signature":"${documents["qe_identity_signature"]}"}`, "SGX-Enclave-Identity-Issuer-Chain", "qe_identity_issuer_chain");
+  else if (url.includes("/tcb?"))
+    send(
+      `{"tcbInfo":${documents["tcb_info"]},"signature":"${documents["tcb_info_signature"]}"}`,
+      "TCB-Info-Issuer-Chain",
+      "tcb_info_issuer_chain",
+    );
+  else
+    send(
+      `{"enclaveIdentity":${documents["qe_identity"]},"signature":"${documents["qe_identity_signature"]}"}`,
+      "SGX-Enclave-Identity-Issuer-Chain",
+      "qe_identity_issuer_chain",
+    );
 }

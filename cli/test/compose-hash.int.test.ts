@@ -13,11 +13,15 @@ const file = join(folder, "app-compose.json");
 
 function hash(content: string, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
   writeFileSync(file, content);
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, "compose", "hash", file, ...args], { encoding: "utf8", timeout: 60_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, "compose", "hash", file, ...args], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   return { status, stdout, stderr };
 }
 
-const manifest = '{ "runner": "docker-compose", "docker_compose_file": "docker-compose.yml", "bash_script": "start.sh" }\n';
+const manifest =
+  '{ "runner": "docker-compose", "docker_compose_file": "docker-compose.yml", "bash_script": "start.sh" }\n';
 const sortedHash = "8908f00d567395bf9f3ff1d6f3774e3c7eb275d9b2b006a1de654cb173556a0d";
 
 test("prints the SHA-256 of the manifest's bytes, as text and as JSON", () => {
@@ -46,6 +50,9 @@ test("names what is no manifest, and says what guests would refuse in one", () =
 
 test("tells a missing file (4) from options that do not go together (2)", () => {
   assert.equal(hash(manifest, "--drop-unused").status, 2);
-  const missing = spawnSync(process.execPath, [main, "compose", "hash", join(folder, "nowhere")], { encoding: "utf8", timeout: 60_000 });
+  const missing = spawnSync(process.execPath, [main, "compose", "hash", join(folder, "nowhere")], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   assert.deepEqual([missing.status, missing.stdout], [4, ""]);
 });

@@ -10,13 +10,27 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 const main = join(import.meta.dirname, "../src/main.ts");
 const file = join(folder, "file");
 
-function run(verb: string, content: string | Uint8Array, ...args: string[]): { status: number | null; stdout: string; stderr: string } {
+function run(
+  verb: string,
+  content: string | Uint8Array,
+  ...args: string[]
+): { status: number | null; stdout: string; stderr: string } {
   writeFileSync(file, content);
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, "evidence", verb, file, ...args], { encoding: "utf8", timeout: 60_000 });
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, "evidence", verb, file, ...args], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
   return { status, stdout, stderr };
 }
 
-const request = Buffer.concat([Buffer.from("44706c65617365207369676e20636572743a0c010203004074", "hex"), Buffer.from("6573742e6578616d706c652e636f6d", "hex"), Buffer.from("00010000000000", "hex"), Buffer.from("0000000000", "hex"), Buffer.alloc(64), Buffer.from("00", "hex")]);
+const request = Buffer.concat([
+  Buffer.from("44706c65617365207369676e20636572743a0c010203004074", "hex"),
+  Buffer.from("6573742e6578616d706c652e636f6d", "hex"),
+  Buffer.from("00010000000000", "hex"),
+  Buffer.from("0000000000", "hex"),
+  Buffer.alloc(64),
+  Buffer.from("00", "hex"),
+]);
 
 test("decode prints fields and exits 0, or names the refusal and exits 3", () => {
   const json = run("decode", request, "-o", "json");

@@ -17,15 +17,28 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "cli-audit-"));
   path = join(folder, "audit.jsonl");
   const clock = { now: () => Date.UTC(2026, 0, 1) + times.push(0) * 60_000 };
-  const audit = await AuditLog.open({ path, clock, log: createLogger({ name: "test", stream: { write: () => true } }) });
+  const audit = await AuditLog.open({
+    path,
+    clock,
+    log: createLogger({ name: "test", stream: { write: () => true } }),
+  });
   await audit.append({ action: "app-key", outcome: "released", appId: APP, instanceId: "1d".repeat(20) });
-  await audit.append({ action: "app-key", outcome: "refused", appId: "a1".repeat(20), instanceId: "2d".repeat(20), reason: "Boot denied: \u001b[31mno", rule: "apps", field: "composeHash" });
+  await audit.append({
+    action: "app-key",
+    outcome: "refused",
+    appId: "a1".repeat(20),
+    instanceId: "2d".repeat(20),
+    reason: "Boot denied: \u001b[31mno",
+    rule: "apps",
+    field: "composeHash",
+  });
   await audit.append({ action: "sign-cert", outcome: "released", appId: APP, instanceId: "2d".repeat(20) });
   await audit.close();
 });
 after(() => rm(folder, { recursive: true }));
 
-const verify = (file = path, contains?: string) => captured(() => auditVerifyCommand(file, { output: "json", ...(contains === undefined ? {} : { contains }) }));
+const verify = (file = path, contains?: string) =>
+  captured(() => auditVerifyCommand(file, { output: "json", ...(contains === undefined ? {} : { contains }) }));
 const show = async (options: Partial<AuditShowOptions>): Promise<number[]> => {
   const { text } = await captured(() => auditShowCommand(path, { last: "100", output: "json", ...options }));
   return (JSON.parse(text) as { seq: number }[]).map(({ seq }) => seq);
@@ -34,7 +47,10 @@ const show = async (options: Partial<AuditShowOptions>): Promise<number[]> => {
 test("verify says how many lines hold and what the last hash is; 3 and the line where one does not", async () => {
   const { code, text } = await verify();
   const whole = JSON.parse(text) as Record<string, unknown>;
-  assert.deepEqual([code, whole["ok"], whole["lines"], whole["first"], whole["last"]], [0, true, 3, "2026-01-01T00:01:00.000Z", "2026-01-01T00:03:00.000Z"]);
+  assert.deepEqual(
+    [code, whole["ok"], whole["lines"], whole["first"], whole["last"]],
+    [0, true, 3, "2026-01-01T00:01:00.000Z", "2026-01-01T00:03:00.000Z"],
+  );
   const changed = join(folder, "changed.jsonl");
   await writeFile(changed, (await readFile(path, "utf8")).replace('"released"', '"refused" '));
   const broken = await verify(changed);
@@ -70,14 +86,18 @@ test("show filters by app, instance, result and time, and keeps the newest", asy
   assert.deepEqual(await show({ until: "2026-01-01T00:02:00Z" }), [1, 2]);
   assert.deepEqual(await show({ last: "2" }), [2, 3]);
   assert.deepEqual(await show({ last: "1" }), [3]);
-  for (const options of [{ since: "yesterday" }, { until: "12" }, { last: "0" }, { last: "x" }]) await assert.rejects(show(options), (error: unknown) => error instanceof CliError && error.exitCode === 2);
+  for (const options of [{ since: "yesterday" }, { until: "12" }, { last: "0" }, { last: "x" }])
+    await assert.rejects(show(options), (error: unknown) => error instanceof CliError && error.exitCode === 2);
 });
 
 test("show is a table for people, in which a reason cannot move the cursor", async () => {
   const { code, text } = await captured(() => auditShowCommand(path, { last: "100", output: "text" }));
   assert.equal(code, 0);
   assert.match(text, /^SEQ +TIME +ACTION +RESULT +APP/);
-  assert.match(text, /2 +2026-01-01T00:02:00.000Z +app-key +refused +(a1){20} +(2d){20} +apps +composeHash +Boot denied: \\x1b\[31mno/);
+  assert.match(
+    text,
+    /2 +2026-01-01T00:02:00.000Z +app-key +refused +(a1){20} +(2d){20} +apps +composeHash +Boot denied: \\x1b\[31mno/,
+  );
 });
 
 test("show ends with 3 where the chain breaks", async () => {
@@ -88,5 +108,8 @@ test("show ends with 3 where the chain breaks", async () => {
 });
 
 test("a file that is not there is not found", async () => {
-  await assert.rejects(verify(join(folder, "nothing")), (error: unknown) => error instanceof CliError && error.exitCode === 4);
+  await assert.rejects(
+    verify(join(folder, "nothing")),
+    (error: unknown) => error instanceof CliError && error.exitCode === 4,
+  );
 });

@@ -5,7 +5,12 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { allowVersion, changePolicyFile, keepImages, readPolicyFile } from "../src/auth/policy-file.ts";
 
-const allowance = { osImageHash: "11".repeat(32), deviceId: "22".repeat(32), appId: "33".repeat(20), composeHash: "44".repeat(32) };
+const allowance = {
+  osImageHash: "11".repeat(32),
+  deviceId: "22".repeat(32),
+  appId: "33".repeat(20),
+  composeHash: "44".repeat(32),
+};
 const folder = await mkdtemp(join(tmpdir(), "dstack-policy-"));
 after(() => rm(folder, { recursive: true }));
 const path = join(folder, "auth", "auth-config.json");
@@ -14,12 +19,18 @@ const file = { path, keyFolder: join(folder, "keys"), env: {} };
 test("allows exactly one image, device, app and compose hash, and nothing twice", () => {
   const once = allowVersion({}, allowance);
   assert.deepEqual(once.osImages, [`0x${allowance.osImageHash}`]);
-  assert.deepEqual(once.apps?.[`0x${allowance.appId}`], { composeHashes: [`0x${allowance.composeHash}`], devices: [`0x${allowance.deviceId}`] });
+  assert.deepEqual(once.apps?.[`0x${allowance.appId}`], {
+    composeHashes: [`0x${allowance.composeHash}`],
+    devices: [`0x${allowance.deviceId}`],
+  });
   assert.deepEqual(allowVersion(once, { ...allowance, appId: `0x${allowance.appId.toUpperCase()}` }), once);
 });
 
 test("a new version of an app replaces the old one's hash, and images that are gone lose their place", () => {
-  const second = allowVersion(allowVersion({ osImages: ["0xAA"] }, allowance), { ...allowance, composeHash: "55".repeat(32) });
+  const second = allowVersion(allowVersion({ osImages: ["0xAA"] }, allowance), {
+    ...allowance,
+    composeHash: "55".repeat(32),
+  });
   assert.deepEqual(second.apps?.[`0x${allowance.appId}`]?.composeHashes, [`0x${"55".repeat(32)}`]);
   assert.deepEqual(keepImages(second, [allowance.osImageHash]).osImages, [`0x${allowance.osImageHash}`]);
 });
@@ -32,6 +43,9 @@ test("keeps what it does not know and refuses a broken file without touching it"
   const { kms, extra } = (await readPolicyFile(path)) as Record<string, unknown>;
   assert.deepEqual([kms, extra], [{ mrAggregated: ["0xab"] }, 1]);
   await writeFile(path, "{");
-  await assert.rejects(changePolicyFile(file, (policy) => policy), /not a valid authorization file/);
+  await assert.rejects(
+    changePolicyFile(file, (policy) => policy),
+    /not a valid authorization file/,
+  );
   assert.equal(await readFile(path, "utf8"), "{");
 });

@@ -27,7 +27,14 @@ before(async () => {
   auth = await startScriptedWebhook(agent.mrAggregated);
   layout = stackLayout(env());
   bundle = join(harness.folder, "bundle.json");
-  await harness.start({ "core.attest_rpc_cert": "true", "core.enforce_self_authorization": "true", "core.auth_api.webhook.url": `"${auth.url}"` }, { DSTACK_AGENT_ADDRESS: agent.address });
+  await harness.start(
+    {
+      "core.attest_rpc_cert": "true",
+      "core.enforce_self_authorization": "true",
+      "core.auth_api.webhook.url": `"${auth.url}"`,
+    },
+    { DSTACK_AGENT_ADDRESS: agent.address },
+  );
 });
 after(async () => {
   agent?.close();
@@ -35,19 +42,38 @@ after(async () => {
   await harness.close();
 });
 
-const env = (): NodeJS.ProcessEnv => ({ XDG_STATE_HOME: join(harness.folder, "state"), XDG_CACHE_HOME: join(harness.folder, "cache") });
-const check = ({ checks }: VerifyResult, name: string): Check => checks.find((candidate) => candidate.name === name) ?? assert.fail(`no check ${name}: ${JSON.stringify(checks)}`);
+const env = (): NodeJS.ProcessEnv => ({
+  XDG_STATE_HOME: join(harness.folder, "state"),
+  XDG_CACHE_HOME: join(harness.folder, "cache"),
+});
+const check = ({ checks }: VerifyResult, name: string): Check =>
+  checks.find((candidate) => candidate.name === name) ?? assert.fail(`no check ${name}: ${JSON.stringify(checks)}`);
 
 async function verify(change: TargetOptions = {}): Promise<VerifyResult> {
   const config = await readFile(join(harness.folder, "kms.toml"), "utf8");
   const pccs = /urls\.pccs = "([^"]+)"/.exec(config)?.[1];
-  return verifyUrl(layout, env(), "kms", new URL(harness.baseUrl), { root: join(harness.folder, "root.pem"), pccs, imageDir: join(harness.folder, "dstack-sim-0.6.0"), ...change });
+  return verifyUrl(layout, env(), "kms", new URL(harness.baseUrl), {
+    root: join(harness.folder, "root.pem"),
+    pccs,
+    imageDir: join(harness.folder, "dstack-sim-0.6.0"),
+    ...change,
+  });
 }
 
 test("a KMS verifies by the evidence in its certificate, its root CA and the evidence over its root keys", async () => {
   const result = await verify({ save: bundle, appId: KMS_APP, composeHash: `0x${KMS_COMPOSE}` });
   assert.equal(result.ok, true, fullReportText(result));
-  for (const name of ["kms-certificate", "root-ca", "report-data", "os-image", "root-keys", "identity", "expected-app-id", "expected-compose-hash"]) assert.equal(check(result, name).result, "pass", name);
+  for (const name of [
+    "kms-certificate",
+    "root-ca",
+    "report-data",
+    "os-image",
+    "root-keys",
+    "identity",
+    "expected-app-id",
+    "expected-compose-hash",
+  ])
+    assert.equal(check(result, name).result, "pass", name);
   assert.match(fullReportText(result), /allow-list +contract 0xabc on chain 7/);
   assert.match(fullReportText(result), /insecure_allow_external_trust_anchors/, "what the KMS leaves out is shown");
 });
@@ -58,7 +84,13 @@ test("another code than demanded fails, and with nothing demanded that is said",
 });
 
 test("a bundle of a KMS gives the verdict offline, and none where keys or certificate were swapped", async () => {
-  type Bundle = { subject: { certificates: string[]; meta: { ca_cert: string; k256_pubkey: string; bootstrap_info: Record<string, string> | null } }; images: object };
+  type Bundle = {
+    subject: {
+      certificates: string[];
+      meta: { ca_cert: string; k256_pubkey: string; bootstrap_info: Record<string, string> | null };
+    };
+    images: object;
+  };
   const judge = async (edit: (bundle: Bundle) => void = () => undefined): Promise<VerifyResult> => {
     const value = JSON.parse(await readFile(bundle, "utf8")) as Bundle;
     edit(value);
@@ -70,14 +102,44 @@ test("a bundle of a KMS gives the verdict offline, and none where keys or certif
   const { caCertificatePem } = await harness.tempCa();
   const cases: [string, (bundle: Bundle) => void, string, Check["result"]][] = [
     ["another k256 key", ({ subject }) => void (subject.meta.k256_pubkey = "02".repeat(33)), "root-keys", "fail"],
-    ["bootstrap information over another key", ({ subject: { meta } }) => void (meta.bootstrap_info!["k256_pubkey"] = meta.k256_pubkey = "02".repeat(33)), "root-keys", "fail"],
-    ["bootstrap information over another CA", ({ subject }) => void (subject.meta.bootstrap_info!["ca_pubkey"] = "30"), "root-keys", "fail"],
-    ["bootstrap evidence cut short", ({ subject }) => void (subject.meta.bootstrap_info!["attestation"] = "00"), "root-keys", "fail"],
-    ["no bootstrap evidence", ({ subject }) => void Object.assign(subject.meta.bootstrap_info!, { attestation: "", quote: "" }), "root-keys", "not bound"],
+    [
+      "bootstrap information over another key",
+      ({ subject: { meta } }) => void (meta.bootstrap_info!["k256_pubkey"] = meta.k256_pubkey = "02".repeat(33)),
+      "root-keys",
+      "fail",
+    ],
+    [
+      "bootstrap information over another CA",
+      ({ subject }) => void (subject.meta.bootstrap_info!["ca_pubkey"] = "30"),
+      "root-keys",
+      "fail",
+    ],
+    [
+      "bootstrap evidence cut short",
+      ({ subject }) => void (subject.meta.bootstrap_info!["attestation"] = "00"),
+      "root-keys",
+      "fail",
+    ],
+    [
+      "no bootstrap evidence",
+      ({ subject }) => void Object.assign(subject.meta.bootstrap_info!, { attestation: "", quote: "" }),
+      "root-keys",
+      "not bound",
+    ],
     ["no bootstrap information", ({ subject }) => void (subject.meta.bootstrap_info = null), "root-keys", "not bound"],
-    ["the root CA as the listener's certificate", ({ subject }) => void (subject.certificates = [caCertificatePem]), "kms-certificate", "fail"],
+    [
+      "the root CA as the listener's certificate",
+      ({ subject }) => void (subject.certificates = [caCertificatePem]),
+      "kms-certificate",
+      "fail",
+    ],
     ["no certificate", ({ subject }) => void (subject.certificates = []), "kms-certificate", "fail"],
-    ["a root CA that is none", ({ subject }) => void (subject.meta.ca_cert = subject.certificates[0]!), "root-ca", "fail"],
+    [
+      "a root CA that is none",
+      ({ subject }) => void (subject.meta.ca_cert = subject.certificates[0]!),
+      "root-ca",
+      "fail",
+    ],
     ["no image", (value) => void (value.images = {}), "os-image", "not bound"],
   ];
   for (const [what, edit, name, outcome] of cases) {

@@ -24,11 +24,22 @@ interface Expect {
 }
 
 function verify(quote: Uint8Array, collateral: Uint8Array, now: number, change: Partial<QuoteInput> = {}): QuoteResult {
-  return verifyQuoteFile({ quote, collateral, now, trustAnchor: intelTrustAnchor(), tcbRules: "intel", policy: undefined, ...change });
+  return verifyQuoteFile({
+    quote,
+    collateral,
+    now,
+    trustAnchor: intelTrustAnchor(),
+    tcbRules: "intel",
+    policy: undefined,
+    ...change,
+  });
 }
 
 function assertExpected(result: QuoteResult, expect: Expect, id: string): void {
-  const why = result.checks.filter(({ result: outcome }) => outcome === "fail").map(({ name, reason }) => `${name}: ${reason}`).join("; ");
+  const why = result.checks
+    .filter(({ result: outcome }) => outcome === "fail")
+    .map(({ name, reason }) => `${name}: ${reason}`)
+    .join("; ");
   assert.equal(result.ok, expect.ok, `${id}: ${why}`);
   if (!expect.ok) {
     assert.equal(result.status, null);
@@ -41,7 +52,17 @@ function assertExpected(result: QuoteResult, expect: Expect, id: string): void {
 }
 
 describe("verify quote, on recorded and made-up quotes", { skip }, () => {
-  const pairs = skip === false ? (JSON.parse(readFileSync(join(VECTORS, "pairs.json"), "utf8")) as { id: string; quote: string; collateral: string; verify_at_unix: number; expect: Expect; decoded: Record<string, unknown> }[]) : [];
+  const pairs =
+    skip === false
+      ? (JSON.parse(readFileSync(join(VECTORS, "pairs.json"), "utf8")) as {
+          id: string;
+          quote: string;
+          collateral: string;
+          verify_at_unix: number;
+          expect: Expect;
+          decoded: Record<string, unknown>;
+        }[])
+      : [];
   for (const { id, quote, collateral, verify_at_unix: now, expect, decoded } of pairs) {
     test(id, () => {
       const bytes = new Uint8Array(readFileSync(join(VECTORS, quote)));
@@ -53,22 +74,46 @@ describe("verify quote, on recorded and made-up quotes", { skip }, () => {
       assert.equal(result.fields["version"], decoded["version"]);
       assert.equal(verify(bytes, documents, now - 20 * 365 * 86_400).ok, false, "before its time");
       assert.equal(verify(bytes, documents, now + 20 * 365 * 86_400).ok, false, "after its time");
-      assert.equal(verify(bytes, documents, now, { trustAnchor: trustAnchorFromPem(newPki().rootPem) }).ok, false, "another root");
+      assert.equal(
+        verify(bytes, documents, now, { trustAnchor: trustAnchorFromPem(newPki().rootPem) }).ok,
+        false,
+        "another root",
+      );
     });
   }
 
   const synthetic = skip === false ? readdirSync(join(VECTORS, "synthetic")).sort() : [];
   for (const file of synthetic) {
     test(file.replace(".json", ""), () => {
-      const vector = JSON.parse(readFileSync(join(VECTORS, "synthetic", file), "utf8")) as { quote_hex: string; collateral: unknown; verify_at_unix: number; root_ca_pem: string; expect: Expect };
-      const result = verify(parseHex(vector.quote_hex), utf8(JSON.stringify(vector.collateral)), vector.verify_at_unix, { trustAnchor: trustAnchorFromPem(vector.root_ca_pem) });
+      const vector = JSON.parse(readFileSync(join(VECTORS, "synthetic", file), "utf8")) as {
+        quote_hex: string;
+        collateral: unknown;
+        verify_at_unix: number;
+        root_ca_pem: string;
+        expect: Expect;
+      };
+      const result = verify(
+        parseHex(vector.quote_hex),
+        utf8(JSON.stringify(vector.collateral)),
+        vector.verify_at_unix,
+        { trustAnchor: trustAnchorFromPem(vector.root_ca_pem) },
+      );
       assertExpected(result, vector.expect, file);
     });
   }
 
   test("the reference's rules change the status of a cloud guest, and nothing else", () => {
-    const vector = JSON.parse(readFileSync(join(VECTORS, "synthetic/module1-skips-svn01.json"), "utf8")) as { quote_hex: string; collateral: unknown; verify_at_unix: number; root_ca_pem: string };
-    const run = (tcbRules: "intel" | "reference"): QuoteResult => verify(parseHex(vector.quote_hex), utf8(JSON.stringify(vector.collateral)), vector.verify_at_unix, { trustAnchor: trustAnchorFromPem(vector.root_ca_pem), tcbRules });
+    const vector = JSON.parse(readFileSync(join(VECTORS, "synthetic/module1-skips-svn01.json"), "utf8")) as {
+      quote_hex: string;
+      collateral: unknown;
+      verify_at_unix: number;
+      root_ca_pem: string;
+    };
+    const run = (tcbRules: "intel" | "reference"): QuoteResult =>
+      verify(parseHex(vector.quote_hex), utf8(JSON.stringify(vector.collateral)), vector.verify_at_unix, {
+        trustAnchor: trustAnchorFromPem(vector.root_ca_pem),
+        tcbRules,
+      });
     assert.deepEqual([run("intel").status, run("reference").status], ["UpToDate", "OutOfDate"]);
   });
 });
@@ -77,18 +122,21 @@ describe("verify quote, on files that are wrong", () => {
   const pki = newPki();
   const anchor: TrustAnchor = trustAnchorFromPem(pki.rootPem);
   const documents = utf8(JSON.stringify(collateralToJson(collateralAt(pki))));
-  const failed = (result: QuoteResult): string[] => result.checks.filter(({ result: outcome }) => outcome === "fail").map(({ name }) => name);
+  const failed = (result: QuoteResult): string[] =>
+    result.checks.filter(({ result: outcome }) => outcome === "fail").map(({ name }) => name);
 
   test("says which file cannot be read, and why", async () => {
     const folder = await mkdtemp(join(tmpdir(), "verify-quote-"));
     const { quote } = makeEvidence(await makeImage(folder), { pki }).attestation.platform;
     await rm(folder, { recursive: true });
-    const run = (bytes: Uint8Array, collateral: Uint8Array, change: Partial<QuoteInput> = {}): QuoteResult => verify(bytes, collateral, NOW, { trustAnchor: anchor, ...change });
+    const run = (bytes: Uint8Array, collateral: Uint8Array, change: Partial<QuoteInput> = {}): QuoteResult =>
+      verify(bytes, collateral, NOW, { trustAnchor: anchor, ...change });
     assert.equal(run(quote, documents).ok, true);
     assert.deepEqual(failed(run(new Uint8Array(0), documents)), ["quote-format"]);
     assert.deepEqual(failed(run(utf8("not hex"), documents)), ["quote-format"]);
     assert.deepEqual(failed(run(quote.subarray(0, 700), documents)), ["quote-format"]);
-    for (const collateral of ["", "{", "[]", "{}", "null"]) assert.deepEqual(failed(run(quote, utf8(collateral))), ["collateral-format"], collateral);
+    for (const collateral of ["", "{", "[]", "{}", "null"])
+      assert.deepEqual(failed(run(quote, utf8(collateral))), ["collateral-format"], collateral);
     assert.deepEqual(run(new Uint8Array(0), documents).fields, {});
     assert.match(run(quote, utf8("{}")).checks.at(-1)?.reason ?? "", /pck_crl_issuer_chain/);
     const policy = run(quote, documents, { policy: parsePolicy({ accepted_fmspcs: ["111111111111"] }) });

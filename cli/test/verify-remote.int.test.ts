@@ -15,7 +15,16 @@ import { createLogger } from "@dstack/log";
 import { createAppCa, createCa, createLeaf, USAGE, type LeafOptions, type SigningCa } from "@dstack/ratls";
 import type { HttpServer } from "@dstack/rpc";
 import { startMockPccs } from "@dstack/tee-simulator";
-import { APP_ID, makeEvidence, makeImage, MANIFEST, newPki, wireForms, type EvidenceOptions, type MockImage } from "../../libs/verify/test/mock-app.ts";
+import {
+  APP_ID,
+  makeEvidence,
+  makeImage,
+  MANIFEST,
+  newPki,
+  wireForms,
+  type EvidenceOptions,
+  type MockImage,
+} from "../../libs/verify/test/mock-app.ts";
 import { stackLayout, type StackLayout } from "../src/stack/layout.ts";
 import type { VerifyResult } from "../src/verify/result.ts";
 import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/verify-target.ts";
@@ -28,7 +37,13 @@ const pki = newPki();
 const now = Math.floor(Date.now() / 1000);
 const webKey = generateP256();
 const webCa = createCa({ commonName: "Web CA", key: generateP256(), pathLength: 0, now });
-const kmsRoot = createCa({ commonName: "Dstack KMS CA", organization: "Dstack", key: generateP256(), pathLength: 1, now });
+const kmsRoot = createCa({
+  commonName: "Dstack KMS CA",
+  organization: "Dstack",
+  key: generateP256(),
+  pathLength: 1,
+  now,
+});
 const provider = { name: "kms", id: toHex(spkiDer(kmsRoot.key)) };
 
 let folder = "";
@@ -47,14 +62,45 @@ interface World {
   kmsMeta: unknown;
 }
 
-const env = (): NodeJS.ProcessEnv => ({ XDG_STATE_HOME: join(folder, "state"), XDG_CACHE_HOME: join(folder, "cache"), PATH: process.env["PATH"] });
-const guest = (options: EvidenceOptions = {}): Record<string, string> => wireForms(makeEvidence(image, { pki, keyProvider: provider, ...options })).quote;
-const evidenceOf = (nonce: Uint8Array): Record<string, string> => ({ ...guest({ reportData: customReportData("dstack-evidence", nonce) }), app_compose: MANIFEST });
-const gatewayQuote = (reportData: ReportData, app = GATEWAY_APP): string => JSON.stringify(guest({ reportData, events: (usual) => usual.map((event) => (event.event === "app-id" ? { ...event, payload: parseHex(app) } : event)) }));
-const certificateQuote = (key: P256Key, app?: string): string => gatewayQuote(customReportData("zt-cert", spkiDer(key)), app);
+const env = (): NodeJS.ProcessEnv => ({
+  XDG_STATE_HOME: join(folder, "state"),
+  XDG_CACHE_HOME: join(folder, "cache"),
+  PATH: process.env["PATH"],
+});
+const guest = (options: EvidenceOptions = {}): Record<string, string> =>
+  wireForms(makeEvidence(image, { pki, keyProvider: provider, ...options })).quote;
+const evidenceOf = (nonce: Uint8Array): Record<string, string> => ({
+  ...guest({ reportData: customReportData("dstack-evidence", nonce) }),
+  app_compose: MANIFEST,
+});
+const gatewayQuote = (reportData: ReportData, app = GATEWAY_APP): string =>
+  JSON.stringify(
+    guest({
+      reportData,
+      events: (usual) =>
+        usual.map((event) => (event.event === "app-id" ? { ...event, payload: parseHex(app) } : event)),
+    }),
+  );
+const certificateQuote = (key: P256Key, app?: string): string =>
+  gatewayQuote(customReportData("zt-cert", spkiDer(key)), app);
 
-function tlsOf(key: P256Key, issuer: SigningCa, more: Partial<LeafOptions> = {}, chain: readonly string[] = []): SecureContext {
-  const leaf = createLeaf({ commonName: DOMAIN, issuer, publicPoint: key.publicPoint, altNames: [`*.${DOMAIN}`], serverAuth: true, notBefore: now - 86_400, notAfter: now + 86_400, now, ...more });
+function tlsOf(
+  key: P256Key,
+  issuer: SigningCa,
+  more: Partial<LeafOptions> = {},
+  chain: readonly string[] = [],
+): SecureContext {
+  const leaf = createLeaf({
+    commonName: DOMAIN,
+    issuer,
+    publicPoint: key.publicPoint,
+    altNames: [`*.${DOMAIN}`],
+    serverAuth: true,
+    notBefore: now - 86_400,
+    notAfter: now + 86_400,
+    now,
+    ...more,
+  });
   return createSecureContext({ key: pkcs8Pem(key), cert: [leaf.pem, ...chain].join("") });
 }
 
@@ -62,9 +108,12 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   const host = (request.headers.host ?? "").split(":")[0];
   const url = new URL(request.url ?? "/", "http://x");
   const send = (value: unknown): void => void response.end(JSON.stringify(value));
-  if (host === `${APP_ID}-8090.${DOMAIN}` && url.pathname === "/evidence") return send(world.evidence(parseHex(url.searchParams.get("nonce") ?? "")));
-  if (host === `gateway.${DOMAIN}` && url.pathname === "/acme-info" && world.acmeInfo !== undefined) return send(world.acmeInfo);
-  if (host === "127.0.0.1" && url.pathname === "/prpc/GetMeta" && world.kmsMeta !== undefined) return send(world.kmsMeta);
+  if (host === `${APP_ID}-8090.${DOMAIN}` && url.pathname === "/evidence")
+    return send(world.evidence(parseHex(url.searchParams.get("nonce") ?? "")));
+  if (host === `gateway.${DOMAIN}` && url.pathname === "/acme-info" && world.acmeInfo !== undefined)
+    return send(world.acmeInfo);
+  if (host === "127.0.0.1" && url.pathname === "/prpc/GetMeta" && world.kmsMeta !== undefined)
+    return send(world.kmsMeta);
   response.writeHead(404).end();
 }
 
@@ -75,9 +124,29 @@ before(async () => {
   image = await makeImage(layout.images);
   await writeFile(join(folder, "root.pem"), pki.rootPem);
   await writeFile(join(folder, "web-ca.pem"), webCa.pem);
-  pccs = await startMockPccs({ pki, host: "127.0.0.1", port: 0, log: createLogger({ name: "t", stream: { write: () => undefined } }), clock: Date });
-  const fallback = createLeaf({ commonName: DOMAIN, issuer: webCa, publicPoint: webKey.publicPoint, altNames: [`*.${DOMAIN}`], serverAuth: true, now });
-  server = createServer({ key: pkcs8Pem(webKey), cert: fallback.pem, SNICallback: (name, done) => done(null, name === `${APP_ID}.${DOMAIN}` ? world.tls : undefined) }, answer);
+  pccs = await startMockPccs({
+    pki,
+    host: "127.0.0.1",
+    port: 0,
+    log: createLogger({ name: "t", stream: { write: () => undefined } }),
+    clock: Date,
+  });
+  const fallback = createLeaf({
+    commonName: DOMAIN,
+    issuer: webCa,
+    publicPoint: webKey.publicPoint,
+    altNames: [`*.${DOMAIN}`],
+    serverAuth: true,
+    now,
+  });
+  server = createServer(
+    {
+      key: pkcs8Pem(webKey),
+      cert: fallback.pem,
+      SNICallback: (name, done) => done(null, name === `${APP_ID}.${DOMAIN}` ? world.tls : undefined),
+    },
+    answer,
+  );
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   base = new URL(`https://${APP_ID}.${DOMAIN}:${(server.address() as AddressInfo).port}/`);
 });
@@ -93,30 +162,61 @@ beforeEach(() => {
   world = {
     tls: tlsOf(webKey, webCa),
     evidence: evidenceOf,
-    acmeInfo: { account_uri: "", quoted_hist_keys: [{ public_key: toHex(spkiDer(webKey)), quote: certificateQuote(webKey) }], base_domain: DOMAIN },
+    acmeInfo: {
+      account_uri: "",
+      quoted_hist_keys: [{ public_key: toHex(spkiDer(webKey)), quote: certificateQuote(webKey) }],
+      base_domain: DOMAIN,
+    },
     kmsMeta: undefined,
   };
 });
 
-const options = (change: TargetOptions = {}): TargetOptions => ({ root: join(folder, "root.pem"), caFile: join(folder, "web-ca.pem"), pccs: `http://${pccs.address}`, gatewayAppId: `0x${GATEWAY_APP}`, imageUrl: "http://127.0.0.1:1/{OS_IMAGE_HASH}", ...change });
-const verifyApp = (change: TargetOptions = {}): Promise<VerifyResult> => verifyUrl(layout, env(), "app", base, options(change));
-const check = ({ checks }: VerifyResult, name: string): Check => checks.find((candidate) => candidate.name === name) ?? assert.fail(`no check ${name}`);
-const summary = (result: VerifyResult): unknown => [result.verdict, result.checks.filter(({ result: outcome }) => outcome !== "pass")];
+const options = (change: TargetOptions = {}): TargetOptions => ({
+  root: join(folder, "root.pem"),
+  caFile: join(folder, "web-ca.pem"),
+  pccs: `http://${pccs.address}`,
+  gatewayAppId: `0x${GATEWAY_APP}`,
+  imageUrl: "http://127.0.0.1:1/{OS_IMAGE_HASH}",
+  ...change,
+});
+const verifyApp = (change: TargetOptions = {}): Promise<VerifyResult> =>
+  verifyUrl(layout, env(), "app", base, options(change));
+const check = ({ checks }: VerifyResult, name: string): Check =>
+  checks.find((candidate) => candidate.name === name) ?? assert.fail(`no check ${name}`);
+const summary = (result: VerifyResult): unknown => [
+  result.verdict,
+  result.checks.filter(({ result: outcome }) => outcome !== "pass"),
+];
 
 describe("an app", () => {
   test("verifies with its TLS key held by the gateway, and says what runs, who can change it and what protects it", async () => {
     const result = await verifyApp();
     assert.equal(result.ok, true, JSON.stringify(summary(result)));
     assert.deepEqual([result.appId, result.tcbStatus, result.environment], [APP_ID, "UpToDate", "development"]);
-    for (const name of ["report-data", "freshness", "rtmr3-replay", "os-image", "compose-hash", "app-id", "tls-key"]) assert.equal(check(result, name).result, "pass", name);
+    for (const name of ["report-data", "freshness", "rtmr3-replay", "os-image", "compose-hash", "app-id", "tls-key"])
+      assert.equal(check(result, name).result, "pass", name);
     const text = fullReportText(result);
-    for (const expected of [/What runs here/, /image +web: hello@sha256:/, /Who can change it/, new RegExp(`from KMS ${provider.id.slice(0, 16)}`), /What protects it/, /encrypted under the app's key/, /verified: https/, /a development image/, /TLS key +sha256\/\//]) assert.match(text, expected);
+    for (const expected of [
+      /What runs here/,
+      /image +web: hello@sha256:/,
+      /Who can change it/,
+      new RegExp(`from KMS ${provider.id.slice(0, 16)}`),
+      /What protects it/,
+      /encrypted under the app's key/,
+      /verified: https/,
+      /a development image/,
+      /TLS key +sha256\/\//,
+    ])
+      assert.match(text, expected);
   });
 
   test("is incomplete, not verified, while its TLS key is bound by nothing (CVE-2026-33697)", async () => {
     world.acmeInfo = { quoted_hist_keys: [{ public_key: toHex(spkiDer(webKey)), quote: "" }] };
     const unquoted = await verifyApp();
-    assert.deepEqual([unquoted.ok, unquoted.verdict.kind, check(unquoted, "tls-key").result], [false, "incomplete", "not bound"]);
+    assert.deepEqual(
+      [unquoted.ok, unquoted.verdict.kind, check(unquoted, "tls-key").result],
+      [false, "incomplete", "not bound"],
+    );
     assert.equal((await verifyApp({ accept: ["tls-key"] })).ok, true);
     world.acmeInfo = undefined;
     assert.equal(check(await verifyApp(), "tls-key").result, "not bound");
@@ -128,7 +228,12 @@ describe("an app", () => {
   test("believes no quote of just any app over the TLS key, nor one over another key", async () => {
     assert.equal(check(await verifyApp({ gatewayAppId: undefined }), "tls-key").result, "not bound");
     assert.equal(check(await verifyApp({ gatewayAppId: "77".repeat(20) }), "tls-key").result, "fail");
-    const wrong = [certificateQuote(generateP256()), gatewayQuote(reportDataFor("ratls-cert", spkiDer(webKey))), "not json", '{"quote":"00","event_log":"[]"}'];
+    const wrong = [
+      certificateQuote(generateP256()),
+      gatewayQuote(reportDataFor("ratls-cert", spkiDer(webKey))),
+      "not json",
+      '{"quote":"00","event_log":"[]"}',
+    ];
     for (const quote of wrong) {
       world.acmeInfo = { quoted_hist_keys: [{ public_key: toHex(spkiDer(webKey)), quote }] };
       const outcome = check(await verifyApp(), "tls-key");
@@ -140,7 +245,9 @@ describe("an app", () => {
     world.acmeInfo = undefined;
     const key = generateP256();
     const show = (options: EvidenceOptions, holder = key): void => {
-      world.tls = tlsOf(holder, webCa, { attestation: makeEvidence(image, { pki, keyProvider: provider, ...options }).attestation });
+      world.tls = tlsOf(holder, webCa, {
+        attestation: makeEvidence(image, { pki, keyProvider: provider, ...options }).attestation,
+      });
     };
     const reportData = reportDataFor("ratls-cert", spkiDer(key));
     show({ reportData });
@@ -149,7 +256,11 @@ describe("an app", () => {
     assert.match(check(result, "tls-key").reason, /bound by the evidence in its certificate/);
     show({ reportData }, generateP256());
     assert.match(check(await verifyApp(), "tls-key").reason, /does not hold: .*report-data/);
-    show({ reportData, events: (usual) => usual.map((event) => (event.event === "app-id" ? { ...event, payload: parseHex("99".repeat(20)) } : event)) });
+    show({
+      reportData,
+      events: (usual) =>
+        usual.map((event) => (event.event === "app-id" ? { ...event, payload: parseHex("99".repeat(20)) } : event)),
+    });
     assert.match(check(await verifyApp(), "tls-key").reason, /that is app 9999/);
   });
 
@@ -174,7 +285,13 @@ describe("an app", () => {
   });
 
   test("learns governance and gateway from its own KMS alone", async () => {
-    const meta = { ca_cert: kmsRoot.pem, k256_pubkey: "02".repeat(33), gateway_app_id: `0x${GATEWAY_APP}`, kms_contract_address: "0xabc", chain_id: 8453 };
+    const meta = {
+      ca_cert: kmsRoot.pem,
+      k256_pubkey: "02".repeat(33),
+      gateway_app_id: `0x${GATEWAY_APP}`,
+      kms_contract_address: "0xabc",
+      chain_id: 8453,
+    };
     world.kmsMeta = meta;
     const kmsUrl = `https://127.0.0.1:${base.port}`;
     // The connection's certificate is not one of the KMS: what it says does not count.
@@ -182,10 +299,19 @@ describe("an app", () => {
     assert.equal(check(stranger, "tls-key").result, "not bound");
     assert.ok(!fullReportText(stranger).includes("0xabc"));
     const rpc = generateP256();
-    const leaf = createLeaf({ commonName: "127.0.0.1", issuer: kmsRoot, publicPoint: rpc.publicPoint, usage: USAGE.kmsRpc, now });
+    const leaf = createLeaf({
+      commonName: "127.0.0.1",
+      issuer: kmsRoot,
+      publicPoint: rpc.publicPoint,
+      usage: USAGE.kmsRpc,
+      now,
+    });
     const kms = createServer({ key: pkcs8Pem(rpc), cert: leaf.pem }, answer);
     await new Promise<void>((resolve) => kms.listen(0, "127.0.0.1", resolve));
-    const own = await verifyApp({ kmsUrl: `https://127.0.0.1:${(kms.address() as AddressInfo).port}`, gatewayAppId: undefined });
+    const own = await verifyApp({
+      kmsUrl: `https://127.0.0.1:${(kms.address() as AddressInfo).port}`,
+      gatewayAppId: undefined,
+    });
     kms.close();
     kms.closeAllConnections();
     assert.equal(check(own, "tls-key").result, "pass");
@@ -202,7 +328,10 @@ describe("an app", () => {
     assert.deepEqual(swapped.sections, [], "nothing is told about a manifest that is not the measured one");
     world.evidence = evidenceOf;
     const demanded = await verifyApp({ appId: "77".repeat(20), composeHash: "88".repeat(32), osImageHash: image.hash });
-    assert.deepEqual(["expected-app-id", "expected-compose-hash", "expected-os-image"].map((name) => check(demanded, name).result), ["fail", "fail", "pass"]);
+    assert.deepEqual(
+      ["expected-app-id", "expected-compose-hash", "expected-os-image"].map((name) => check(demanded, name).result),
+      ["fail", "fail", "pass"],
+    );
     const policy = join(folder, "policy.json");
     await writeFile(policy, '{"accepted_fmspcs":["111111111111"]}');
     assert.equal(check(await verifyApp({ policy }), "policy-platform").result, "fail");
@@ -213,7 +342,10 @@ describe("an app", () => {
   test("needs evidence at all: no agent, or one that says nonsense, is an error and no verdict", async () => {
     world.evidence = () => ({});
     await assert.rejects(verifyApp(), /the evidence at .* is malformed/);
-    await assert.rejects(verifyUrl(layout, env(), "app", new URL(base.href.replace(APP_ID, "00".repeat(20))), options()), /no evidence at .*404/);
+    await assert.rejects(
+      verifyUrl(layout, env(), "app", new URL(base.href.replace(APP_ID, "00".repeat(20))), options()),
+      /no evidence at .*404/,
+    );
   });
 });
 
@@ -221,11 +353,20 @@ describe("a bundle", () => {
   const bundleFile = (): string => join(folder, "bundle.json");
   // A port where nothing listens, and a cache of its own: whoever asks for more than the bundle has, fails.
   const offline = (): [StackLayout, NodeJS.ProcessEnv] => {
-    const alone = { XDG_STATE_HOME: join(folder, "offline/state"), XDG_CACHE_HOME: join(folder, "offline/cache"), PCCS_URL: "http://127.0.0.1:1" };
+    const alone = {
+      XDG_STATE_HOME: join(folder, "offline/state"),
+      XDG_CACHE_HOME: join(folder, "offline/cache"),
+      PCCS_URL: "http://127.0.0.1:1",
+    };
     return [stackLayout(alone), alone];
   };
-  const judge = (change: TargetOptions = {}, file = bundleFile()): Promise<VerifyResult> => verifyFile(...offline(), file, { root: join(folder, "root.pem"), gatewayAppId: GATEWAY_APP, ...change });
-  type Edit = (bundle: { subject: { nonce: string; certificates: string[]; evidence: Record<string, string> }; collateral: Record<string, Record<string, string>>; images: Record<string, Record<string, string>> }) => void;
+  const judge = (change: TargetOptions = {}, file = bundleFile()): Promise<VerifyResult> =>
+    verifyFile(...offline(), file, { root: join(folder, "root.pem"), gatewayAppId: GATEWAY_APP, ...change });
+  type Edit = (bundle: {
+    subject: { nonce: string; certificates: string[]; evidence: Record<string, string> };
+    collateral: Record<string, Record<string, string>>;
+    images: Record<string, Record<string, string>>;
+  }) => void;
   const edited = async (edit: Edit): Promise<VerifyResult> => {
     const bundle = JSON.parse(await readFile(bundleFile(), "utf8")) as Parameters<Edit>[0];
     edit(bundle);
@@ -235,24 +376,43 @@ describe("a bundle", () => {
   };
 
   before(async () => {
-    world = { tls: tlsOf(webKey, webCa), evidence: evidenceOf, acmeInfo: { quoted_hist_keys: [{ public_key: toHex(spkiDer(webKey)), quote: certificateQuote(webKey) }] }, kmsMeta: undefined };
+    world = {
+      tls: tlsOf(webKey, webCa),
+      evidence: evidenceOf,
+      acmeInfo: { quoted_hist_keys: [{ public_key: toHex(spkiDer(webKey)), quote: certificateQuote(webKey) }] },
+      kmsMeta: undefined,
+    };
     assert.equal((await verifyApp({ save: bundleFile() })).ok, true);
   });
 
   test("gives the same verdict offline, but for freshness", async () => {
     const result = await judge();
     assert.equal(result.ok, true, JSON.stringify(summary(result)));
-    assert.deepEqual([check(result, "freshness").result, check(result, "tls-key").result, check(result, "os-image").result], ["not bound", "pass", "pass"]);
+    assert.deepEqual(
+      [check(result, "freshness").result, check(result, "tls-key").result, check(result, "os-image").result],
+      ["not bound", "pass", "pass"],
+    );
     assert.match(result.what, /bundle\.json \(bundle of https:/);
     assert.match(check(result, "freshness").reason, /as of .*Z, by the word of whoever made the bundle/);
   });
 
   test("is not let off its TLS key by a URL that looks like one of this machine (CVE-2026-33697)", async () => {
-    const result = await edited(({ subject }) => void Object.assign(subject, { url: `https://${APP_ID}.dstack.localhost/`, acme_info: undefined }));
-    assert.deepEqual([result.verdict.kind, check(result, "tls-key").result], ["incomplete", "not bound"], JSON.stringify(summary(result)));
+    const result = await edited(
+      ({ subject }) =>
+        void Object.assign(subject, { url: `https://${APP_ID}.dstack.localhost/`, acme_info: undefined }),
+    );
+    assert.deepEqual(
+      [result.verdict.kind, check(result, "tls-key").result],
+      ["incomplete", "not bound"],
+      JSON.stringify(summary(result)),
+    );
     // Nor is there a deployment here whose root could count instead of Intel's.
     const byIntel = await judge({ root: undefined }, join(folder, "edited.json"));
-    assert.deepEqual([byIntel.environment, byIntel.verdict.kind, check(byIntel, "pck-chain").result], ["production", "failed", "fail"], JSON.stringify(summary(byIntel)));
+    assert.deepEqual(
+      [byIntel.environment, byIntel.verdict.kind, check(byIntel, "pck-chain").result],
+      ["production", "failed", "fail"],
+      JSON.stringify(summary(byIntel)),
+    );
   });
 
   test("is judged at the time that is asked for", async () => {
@@ -262,16 +422,27 @@ describe("a bundle", () => {
   });
 
   test("is refused wherever it was changed, and incomplete where something was taken out", async () => {
-    assert.equal(check(await edited(({ subject }) => void (subject.nonce = "00".repeat(32))), "report-data").result, "fail");
-    assert.equal(check(await edited(({ subject }) => void (subject.evidence["app_compose"] += " ")), "compose-hash").result, "fail");
+    assert.equal(
+      check(await edited(({ subject }) => void (subject.nonce = "00".repeat(32))), "report-data").result,
+      "fail",
+    );
+    assert.equal(
+      check(await edited(({ subject }) => void (subject.evidence["app_compose"] += " ")), "compose-hash").result,
+      "fail",
+    );
     const other = createLeaf({ commonName: DOMAIN, issuer: webCa, publicPoint: generateP256().publicPoint, now });
-    assert.equal(check(await edited(({ subject }) => void (subject.certificates = [other.pem])), "tls-key").result, "fail");
+    assert.equal(
+      check(await edited(({ subject }) => void (subject.certificates = [other.pem])), "tls-key").result,
+      "fail",
+    );
     const bare = await edited((bundle) => void (bundle.collateral = {}));
     assert.match(check(bare, "collateral").reason, /the bundle holds no collateral for/);
     assert.equal(bare.ok, false);
     const noImage = await edited((bundle) => void (bundle.images = {}));
     assert.deepEqual([noImage.verdict.kind, check(noImage, "os-image").result], ["incomplete", "not bound"]);
-    const wrongImage = await edited(({ images }) => void (images[image.hash] = { files_tar_gz: Buffer.from("no archive").toString("base64") }));
+    const wrongImage = await edited(
+      ({ images }) => void (images[image.hash] = { files_tar_gz: Buffer.from("no archive").toString("base64") }),
+    );
     assert.equal(check(wrongImage, "os-image").result, "fail");
     const signature = await edited(({ collateral }) => {
       for (const documents of Object.values(collateral)) documents["tcb_info_signature"] = "11".repeat(64);
@@ -280,11 +451,24 @@ describe("a bundle", () => {
   });
 
   test("of another form is refused by its member, and so is a file that is no evidence", async () => {
-    await assert.rejects(edited((bundle) => void Object.assign(bundle, { version: 2 })), /version/);
-    await assert.rejects(edited((bundle) => void Object.assign(bundle, { more: 1 })), /more/);
-    await assert.rejects(edited(({ subject }) => void (subject.certificates = ["no certificate"])), /certificate in PEM/);
+    await assert.rejects(
+      edited((bundle) => void Object.assign(bundle, { version: 2 })),
+      /version/,
+    );
+    await assert.rejects(
+      edited((bundle) => void Object.assign(bundle, { more: 1 })),
+      /more/,
+    );
+    await assert.rejects(
+      edited(({ subject }) => void (subject.certificates = ["no certificate"])),
+      /certificate in PEM/,
+    );
     const file = join(folder, "other.json");
-    for (const [content, expected] of [["{", /not valid JSON/], ["[]", /neither an evidence bundle/], ['{"quote":5}', /neither an evidence bundle/]] as const) {
+    for (const [content, expected] of [
+      ["{", /not valid JSON/],
+      ["[]", /neither an evidence bundle/],
+      ['{"quote":5}', /neither an evidence bundle/],
+    ] as const) {
       await writeFile(file, content);
       await assert.rejects(judge({}, file), expected);
     }
@@ -294,18 +478,45 @@ describe("a bundle", () => {
     const file = join(folder, "evidence.json");
     await writeFile(file, JSON.stringify(guest()));
     const result = await verifyFile(layout, env(), file, options());
-    assert.deepEqual([result.ok, check(result, "report-data").result], [true, "not bound"], JSON.stringify(summary(result)));
+    assert.deepEqual(
+      [result.ok, check(result, "report-data").result],
+      [true, "not bound"],
+      JSON.stringify(summary(result)),
+    );
     await writeFile(file, "{}");
-    assert.match(check(await verifyFile(layout, env(), file, options()), "evidence").reason, /neither attestation nor quote/);
+    assert.match(
+      check(await verifyFile(layout, env(), file, options()), "evidence").reason,
+      /neither attestation nor quote/,
+    );
   });
 
   test("the command exits with 0, or with 3 where a check fails, and prints JSON for scripts", () => {
     const run = (...args: string[]): { status: number | null; stdout: string; stderr: string } =>
-      spawnSync(process.execPath, [join(import.meta.dirname, "../src/main.ts"), "verify", bundleFile(), "--root", join(folder, "root.pem"), ...args], { encoding: "utf8", env: { ...offline()[1], PATH: process.env["PATH"] }, timeout: 60_000 });
+      spawnSync(
+        process.execPath,
+        [
+          join(import.meta.dirname, "../src/main.ts"),
+          "verify",
+          bundleFile(),
+          "--root",
+          join(folder, "root.pem"),
+          ...args,
+        ],
+        { encoding: "utf8", env: { ...offline()[1], PATH: process.env["PATH"] }, timeout: 60_000 },
+      );
     const good = run("--gateway-app-id", GATEWAY_APP, "-o", "json");
     assert.equal(good.status, 0, good.stderr);
-    const json = JSON.parse(good.stdout) as { ok: boolean; verdict: string; app_id: string; checks: Check[]; sections: { title: string }[] };
-    assert.deepEqual([json.ok, json.verdict, json.app_id, json.sections.map(({ title }) => title)], [true, "verified", APP_ID, ["What runs here", "Who can change it", "What protects it"]]);
+    const json = JSON.parse(good.stdout) as {
+      ok: boolean;
+      verdict: string;
+      app_id: string;
+      checks: Check[];
+      sections: { title: string }[];
+    };
+    assert.deepEqual(
+      [json.ok, json.verdict, json.app_id, json.sections.map(({ title }) => title)],
+      [true, "verified", APP_ID, ["What runs here", "Who can change it", "What protects it"]],
+    );
     const bad = run("--gateway-app-id", "77".repeat(20));
     assert.equal(bad.status, 3);
     assert.match(bad.stdout, /FAIL {2}tls-key[^\n]*the gateway is app 7777/);
@@ -314,18 +525,29 @@ describe("a bundle", () => {
 });
 
 describe("a gateway", () => {
-  const verify = (change: TargetOptions = {}): Promise<VerifyResult> => verifyUrl(layout, env(), "gateway", new URL(base.href.replace(APP_ID, "gateway")), options(change));
+  const verify = (change: TargetOptions = {}): Promise<VerifyResult> =>
+    verifyUrl(layout, env(), "gateway", new URL(base.href.replace(APP_ID, "gateway")), options(change));
 
   test("verifies by the quotes for the key it serves, those before it, and its account", async () => {
     const uri = "https://acme.example/acct/1";
     const earlier = generateP256();
     world.acmeInfo = {
-      account_uri: uri, account_quote: gatewayQuote(customReportData("acme-account", new TextEncoder().encode(uri))), base_domain: DOMAIN,
-      quoted_hist_keys: [{ public_key: toHex(spkiDer(webKey)), quote: certificateQuote(webKey) }, { public_key: toHex(spkiDer(earlier)), quote: certificateQuote(earlier) }],
+      account_uri: uri,
+      account_quote: gatewayQuote(customReportData("acme-account", new TextEncoder().encode(uri))),
+      base_domain: DOMAIN,
+      quoted_hist_keys: [
+        { public_key: toHex(spkiDer(webKey)), quote: certificateQuote(webKey) },
+        { public_key: toHex(spkiDer(earlier)), quote: certificateQuote(earlier) },
+      ],
     };
     const result = await verify({ appId: GATEWAY_APP });
     assert.equal(result.ok, true, JSON.stringify(summary(result)));
-    assert.deepEqual(["served-key", "earlier-key", "acme-account", "identity", "expected-app-id"].map((name) => check(result, name).result), ["pass", "pass", "pass", "pass", "pass"]);
+    assert.deepEqual(
+      ["served-key", "earlier-key", "acme-account", "identity", "expected-app-id"].map(
+        (name) => check(result, name).result,
+      ),
+      ["pass", "pass", "pass", "pass", "pass"],
+    );
     assert.equal(check(await verify(), "identity").result, "not bound");
     assert.equal((await verify({ appId: "77".repeat(20) })).ok, false);
     world.acmeInfo = { ...(world.acmeInfo as object), account_uri: `${uri}2` };
@@ -337,16 +559,26 @@ describe("a gateway", () => {
   });
 
   test("is not verified where the served key is not listed, not quoted or another app's", async () => {
-    const entry = (key: P256Key, quote: string): unknown => ({ quoted_hist_keys: [{ public_key: toHex(spkiDer(key)), quote }] });
+    const entry = (key: P256Key, quote: string): unknown => ({
+      quoted_hist_keys: [{ public_key: toHex(spkiDer(key)), quote }],
+    });
     for (const [info, outcome, verdict] of [
-      [entry(generateP256(), ""), "fail", "failed"], [entry(webKey, ""), "not bound", "incomplete"], [entry(webKey, certificateQuote(generateP256())), "fail", "failed"], [{}, "fail", "failed"],
+      [entry(generateP256(), ""), "fail", "failed"],
+      [entry(webKey, ""), "not bound", "incomplete"],
+      [entry(webKey, certificateQuote(generateP256())), "fail", "failed"],
+      [{}, "fail", "failed"],
     ] as const) {
       world.acmeInfo = info;
       const result = await verify();
       assert.deepEqual([check(result, "served-key").result, result.verdict.kind], [outcome, verdict]);
     }
     const stolen = generateP256();
-    world.acmeInfo = { quoted_hist_keys: [{ public_key: toHex(spkiDer(webKey)), quote: certificateQuote(webKey) }, { public_key: toHex(spkiDer(stolen)), quote: certificateQuote(stolen, "77".repeat(20)) }] };
+    world.acmeInfo = {
+      quoted_hist_keys: [
+        { public_key: toHex(spkiDer(webKey)), quote: certificateQuote(webKey) },
+        { public_key: toHex(spkiDer(stolen)), quote: certificateQuote(stolen, "77".repeat(20)) },
+      ],
+    };
     assert.equal(check(await verify(), "earlier-key").result, "fail");
     world.acmeInfo = undefined;
     await assert.rejects(verify(), /serves no acme-info/);

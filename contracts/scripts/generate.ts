@@ -21,15 +21,26 @@ interface Artifact {
 
 /** File name -> text of each generated module. */
 export function generate(): Map<string, string> {
-  execFileSync("forge", ["build"], { cwd: CONTRACTS, stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, PATH: `${join(CONTRACTS, "../node_modules/.bin")}:${process.env["PATH"]}` } });
-  return new Map(CONTRACT_FILES.map(({ contract, file, constant }) => {
-    const artifact = JSON.parse(readFileSync(join(CONTRACTS, `dist/out/${contract}.sol/${contract}.json`), "utf8")) as Artifact;
-    return [file, `// Made by contracts/scripts/generate.ts; do not edit.
+  execFileSync("forge", ["build"], {
+    cwd: CONTRACTS,
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, PATH: `${join(CONTRACTS, "../node_modules/.bin")}:${process.env["PATH"]}` },
+  });
+  return new Map(
+    CONTRACT_FILES.map(({ contract, file, constant }) => {
+      const artifact = JSON.parse(
+        readFileSync(join(CONTRACTS, `dist/out/${contract}.sol/${contract}.json`), "utf8"),
+      ) as Artifact;
+      return [
+        file,
+        `// Made by contracts/scripts/generate.ts; do not edit.
 export const ${constant}Abi = ${JSON.stringify(artifact.abi, null, 1)} as const;
 
 export const ${constant}Code = "${artifact.bytecode.object}" as const;
-`];
-  }));
+`,
+      ];
+    }),
+  );
 }
 
 if (import.meta.main) {

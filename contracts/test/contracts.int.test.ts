@@ -3,7 +3,19 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
-import { encodeAbiParameters, encodeFunctionData, getAddress, keccak256, pad, toBytes, toEventSelector, toFunctionSelector, type Abi, type AbiEvent, type AbiFunction } from "viem";
+import {
+  encodeAbiParameters,
+  encodeFunctionData,
+  getAddress,
+  keccak256,
+  pad,
+  toBytes,
+  toEventSelector,
+  toFunctionSelector,
+  type Abi,
+  type AbiEvent,
+  type AbiFunction,
+} from "viem";
 import { generate } from "../scripts/generate.ts";
 
 const CONTRACTS = join(import.meta.dirname, "..");
@@ -21,7 +33,9 @@ interface Vectors {
   readonly DstackApp: Record<"functions" | "events" | "errors", Named[]>;
   readonly policyTopics: Record<string, string>;
   readonly calldata: { readonly bootInfo: object; readonly isAppAllowed: string; readonly isKmsAllowed: string };
-  readonly storage: Record<"DstackKms" | "DstackApp", Record<string, number | string>> & { readonly examples: { contract: "DstackKms" | "DstackApp"; field: string; key: `0x${string}`; slot: string }[] };
+  readonly storage: Record<"DstackKms" | "DstackApp", Record<string, number | string>> & {
+    readonly examples: { contract: "DstackKms" | "DstackApp"; field: string; key: `0x${string}`; slot: string }[];
+  };
 }
 
 interface Artifact {
@@ -31,11 +45,17 @@ interface Artifact {
 
 /** One of forge's commands in the contracts' folder; its whole output where it fails. */
 function forge(...args: string[]): void {
-  const { status, stdout, stderr } = spawnSync("forge", args, { cwd: CONTRACTS, encoding: "utf8", timeout: 240_000, env: { ...process.env, PATH: `${join(CONTRACTS, "../node_modules/.bin")}:${process.env["PATH"]}`, NO_COLOR: "1" } });
+  const { status, stdout, stderr } = spawnSync("forge", args, {
+    cwd: CONTRACTS,
+    encoding: "utf8",
+    timeout: 240_000,
+    env: { ...process.env, PATH: `${join(CONTRACTS, "../node_modules/.bin")}:${process.env["PATH"]}`, NO_COLOR: "1" },
+  });
   assert.equal(status, 0, `forge ${args.join(" ")}:\n${stdout}${stderr}`);
 }
 
-const artifact = (name: string): Artifact => JSON.parse(readFileSync(join(CONTRACTS, `dist/out/${name}.sol/${name}.json`), "utf8")) as Artifact;
+const artifact = (name: string): Artifact =>
+  JSON.parse(readFileSync(join(CONTRACTS, `dist/out/${name}.sol/${name}.json`), "utf8")) as Artifact;
 
 let generated: Map<string, string>;
 before(() => {
@@ -57,52 +77,78 @@ test("no call costs other gas than the snapshot says (mend: forge snapshot in co
   forge("snapshot", "--no-match-test", "testFuzz|invariant", "--check", "gas-snapshot.txt");
 });
 
-describe("deployed contracts can be replaced", { skip: existsSync(VECTORS) ? false : "no vectors beside the checkout" }, () => {
-  const vectors = existsSync(VECTORS) ? (JSON.parse(readFileSync(VECTORS, "utf8")) as Vectors) : undefined!;
+describe(
+  "deployed contracts can be replaced",
+  { skip: existsSync(VECTORS) ? false : "no vectors beside the checkout" },
+  () => {
+    const vectors = existsSync(VECTORS) ? (JSON.parse(readFileSync(VECTORS, "utf8")) as Vectors) : undefined!;
 
-  for (const name of ["DstackKms", "DstackApp"] as const) {
-    test(`${name} has every function, event and error of the deployed one`, () => {
-      const { abi } = artifact(name);
-      const functions = new Set(abi.filter((item): item is AbiFunction => item.type === "function").map((item) => toFunctionSelector(item)));
-      const events = new Set(abi.filter((item): item is AbiEvent => item.type === "event").map((item) => toEventSelector(item)));
-      for (const { signature, selector } of vectors[name].functions) assert.ok(functions.has(selector as `0x${string}`), signature);
-      for (const { signature, topic0 } of vectors[name].events) assert.ok(events.has(topic0 as `0x${string}`), signature);
-    });
+    for (const name of ["DstackKms", "DstackApp"] as const) {
+      test(`${name} has every function, event and error of the deployed one`, () => {
+        const { abi } = artifact(name);
+        const functions = new Set(
+          abi.filter((item): item is AbiFunction => item.type === "function").map((item) => toFunctionSelector(item)),
+        );
+        const events = new Set(
+          abi.filter((item): item is AbiEvent => item.type === "event").map((item) => toEventSelector(item)),
+        );
+        for (const { signature, selector } of vectors[name].functions)
+          assert.ok(functions.has(selector as `0x${string}`), signature);
+        for (const { signature, topic0 } of vectors[name].events)
+          assert.ok(events.has(topic0 as `0x${string}`), signature);
+      });
 
-    test(`${name} keeps each field in its slot`, () => {
-      const layout = artifact(name).storageLayout.storage;
-      for (const [label, slot] of Object.entries(vectors.storage[name])) {
-        if (label.includes("byte")) {
-          assert.deepEqual(layout.filter((field) => field.slot === String(slot)).map((field) => [field.label, field.offset]), [["_upgradesDisabled", 0], ["allowAnyDevice", 1]]);
-          continue;
+      test(`${name} keeps each field in its slot`, () => {
+        const layout = artifact(name).storageLayout.storage;
+        for (const [label, slot] of Object.entries(vectors.storage[name])) {
+          if (label.includes("byte")) {
+            assert.deepEqual(
+              layout.filter((field) => field.slot === String(slot)).map((field) => [field.label, field.offset]),
+              [
+                ["_upgradesDisabled", 0],
+                ["allowAnyDevice", 1],
+              ],
+            );
+            continue;
+          }
+          const field = layout.find((candidate) => candidate.label === label.split(".")[0]);
+          const [first, last] = String(slot).split("..").map(Number);
+          if (label.startsWith("kmsInfo.")) assert.equal(field?.slot, "0");
+          else assert.equal(field?.slot, String(first), label);
+          if (last !== undefined) assert.match(field?.type ?? "", new RegExp(`\\)${last - first! + 1}_storage$`));
         }
-        const field = layout.find((candidate) => candidate.label === label.split(".")[0]);
-        const [first, last] = String(slot).split("..").map(Number);
-        if (label.startsWith("kmsInfo.")) assert.equal(field?.slot, "0");
-        else assert.equal(field?.slot, String(first), label);
-        if (last !== undefined) assert.match(field?.type ?? "", new RegExp(`\\)${last - first! + 1}_storage$`));
+      });
+    }
+
+    test("elements of mappings lie where deployed proxies have them", () => {
+      for (const { contract, field, key, slot } of vectors.storage.examples) {
+        const base =
+          artifact(contract).storageLayout.storage.find(({ label }) => label === field)?.slot ?? assert.fail(field);
+        assert.equal(
+          keccak256(encodeAbiParameters([{ type: "bytes32" }, { type: "uint256" }], [pad(key), BigInt(base)])),
+          slot,
+          field,
+        );
       }
     });
-  }
 
-  test("elements of mappings lie where deployed proxies have them", () => {
-    for (const { contract, field, key, slot } of vectors.storage.examples) {
-      const base = artifact(contract).storageLayout.storage.find(({ label }) => label === field)?.slot ?? assert.fail(field);
-      assert.equal(keccak256(encodeAbiParameters([{ type: "bytes32" }, { type: "uint256" }], [pad(key), BigInt(base)])), slot, field);
-    }
-  });
+    test("names of policies hash to their topics", () => {
+      for (const [name, topic] of Object.entries(vectors.policyTopics))
+        assert.equal(keccak256(toBytes(name)), topic, name);
+      const sources = ["PolicyAudit", "DstackKms", "DstackApp"]
+        .map((name) => readFileSync(join(CONTRACTS, `src/${name}.sol`), "utf8"))
+        .join("");
+      for (const name of Object.keys(vectors.policyTopics)) assert.ok(sources.includes(`keccak256("${name}")`), name);
+    });
 
-  test("names of policies hash to their topics", () => {
-    for (const [name, topic] of Object.entries(vectors.policyTopics)) assert.equal(keccak256(toBytes(name)), topic, name);
-    const sources = ["PolicyAudit", "DstackKms", "DstackApp"].map((name) => readFileSync(join(CONTRACTS, `src/${name}.sol`), "utf8")).join("");
-    for (const name of Object.keys(vectors.policyTopics)) assert.ok(sources.includes(`keccak256("${name}")`), name);
-  });
-
-  test("calls are encoded as clients encode them", () => {
-    const { abi } = artifact("DstackKms");
-    const info = vectors.calldata.bootInfo as Record<string, string>;
-    const args = [{ ...info, appId: getAddress(info["appId"] ?? ""), instanceId: getAddress(info["instanceId"] ?? "") }];
-    assert.equal(encodeFunctionData({ abi, functionName: "isAppAllowed", args }), vectors.calldata.isAppAllowed);
-    assert.equal(encodeFunctionData({ abi, functionName: "isKmsAllowed", args }), vectors.calldata.isKmsAllowed);
-  });
-});
+    test("calls are encoded as clients encode them", () => {
+      const { abi } = artifact("DstackKms");
+      const info = vectors.calldata.bootInfo as Record<string, string>;
+      const args = [
+        { ...info, appId: getAddress(info["appId"] ?? ""), instanceId: getAddress(info["instanceId"] ?? "") },
+      ];
+      assert.equal(encodeFunctionData({ abi, functionName: "isAppAllowed", args }), vectors.calldata.isAppAllowed);
+      assert.equal(encodeFunctionData({ abi, functionName: "isKmsAllowed", args }), vectors.calldata.isKmsAllowed);
+    });
+  },
+);

@@ -17,7 +17,12 @@ export async function debianMirror(context) {
   if (chosen) return chosen.replace(/\/+$/, "");
   const empty = join(context.cacheDir, "apt", "no-lists");
   mkdirSync(join(empty, "partial"), { recursive: true });
-  const { stdout } = await run(context, aptGet(context), ["-o", `Dir::State::lists=${empty}`, "update", "--print-uris"]);
+  const { stdout } = await run(context, aptGet(context), [
+    "-o",
+    `Dir::State::lists=${empty}`,
+    "update",
+    "--print-uris",
+  ]);
   const codename = /^VERSION_CODENAME="?([a-z]+)"?$/m.exec(osRelease())?.[1];
   const isDebian = /^ID="?debian"?$/m.test(osRelease());
   for (const [, base, suite] of stdout.matchAll(/^'(https?:\/\/[^']+?)\/+dists\/([^/']+)\/InRelease'/gm)) {
@@ -49,7 +54,10 @@ export async function unpackClosure(context, { folder, mirror, suites, packages,
   mkdirSync(join(archives, "partial"), { recursive: true });
   mkdirSync(join(apt, "empty"));
   writeFileSync(join(apt, "status"), "");
-  writeFileSync(join(apt, "sources.list"), suites.map((suite) => `deb [signed-by=${KEYRING} arch=amd64] ${mirror} ${suite} main\n`).join(""));
+  writeFileSync(
+    join(apt, "sources.list"),
+    suites.map((suite) => `deb [signed-by=${KEYRING} arch=amd64] ${mirror} ${suite} main\n`).join(""),
+  );
   const options = {
     "Dir::State::lists": join(apt, "lists"),
     "Dir::State::status": join(apt, "status"),
@@ -87,7 +95,11 @@ export async function unpackClosure(context, { folder, mirror, suites, packages,
     .sort();
   for (const deb of debs) {
     const { code, stderr } = await run(context, "dpkg-deb", ["-x", join(archives, deb), folder]);
-    if (code !== 0) throw new Failure(`${deb} could not be unpacked into ${folder}:\n${tail(stderr)}`, "df -h   # is the disk full? make room and run the same command again");
+    if (code !== 0)
+      throw new Failure(
+        `${deb} could not be unpacked into ${folder}:\n${tail(stderr)}`,
+        "df -h   # is the disk full? make room and run the same command again",
+      );
   }
   return debs;
 }

@@ -13,7 +13,10 @@ const MEMORY_BYTES = 4 * GIB;
 /** Refuses other systems than Linux on x86-64. */
 export function checkPlatform({ platform = process.platform, arch = process.arch } = {}) {
   if (platform === "linux" && arch === "x64") return;
-  throw new Failure(`dstack runs on Linux on x86-64, this is ${platform} on ${arch}`, "use a Debian 12 machine (amd64); reach its ports with ssh -L");
+  throw new Failure(
+    `dstack runs on Linux on x86-64, this is ${platform} on ${arch}`,
+    "use a Debian 12 machine (amd64); reach its ports with ssh -L",
+  );
 }
 
 /** Refuses users other than root, with the command to use instead. */
@@ -62,7 +65,9 @@ export async function checkPorts(context) {
     if (owner !== undefined && isOurs(context, owner.pid)) continue;
     throw new Failure(
       `port 127.0.0.1:${port}/${protocol} (${what}) is taken${owner ? ` by process ${owner.pid} (${owner.name})` : ""}`,
-      owner ? `kill ${owner.pid}   # or stop it the way it was started (or DSTACK_PORT_BASE=19000 moves ours), then run the same command again` : `ss -lnp sport = :${port}   # shows who has it; stop it and run the same command again`,
+      owner
+        ? `kill ${owner.pid}   # or stop it the way it was started (or DSTACK_PORT_BASE=19000 moves ours), then run the same command again`
+        : `ss -lnp sport = :${port}   # shows who has it; stop it and run the same command again`,
     );
   }
 }
@@ -98,8 +103,11 @@ function ownerOf(port, protocol) {
     }
   }
   for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-    const holds = quietly(() => readdirSync(`/proc/${pid}/fd`).some((fd) => inodes.has(quietly(() => readlinkSync(`/proc/${pid}/fd/${fd}`)))));
-    if (holds) return { pid: Number(pid), name: quietly(() => readFileSync(`/proc/${pid}/comm`, "utf8").trim()) ?? "?" };
+    const holds = quietly(() =>
+      readdirSync(`/proc/${pid}/fd`).some((fd) => inodes.has(quietly(() => readlinkSync(`/proc/${pid}/fd/${fd}`)))),
+    );
+    if (holds)
+      return { pid: Number(pid), name: quietly(() => readFileSync(`/proc/${pid}/comm`, "utf8").trim()) ?? "?" };
   }
   return undefined;
 }

@@ -34,7 +34,10 @@ export function createContext({ root, env, say }) {
 
 /** Makes the cache and state folders; refuses with the folder's name when one cannot be written. */
 export function makeFolders(/** @type {Context} */ context) {
-  for (const [name, folder] of [["cache", context.cacheDir], ["state", context.stateDir]]) {
+  for (const [name, folder] of [
+    ["cache", context.cacheDir],
+    ["state", context.stateDir],
+  ]) {
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       accessSync(folder, constants.W_OK);

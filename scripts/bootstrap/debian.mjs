@@ -7,7 +7,8 @@ import { publishFolder } from "./publish.mjs";
 import { findProgram, run, tail } from "./run.mjs";
 
 const LOCK_WAIT_SECONDS = 600;
-const NO_NETWORK = /Failed to fetch|Could not resolve|Temporary failure|Could not connect|Cannot initiate|Unable to connect|Connection (?:failed|timed out)/;
+const NO_NETWORK =
+  /Failed to fetch|Could not resolve|Temporary failure|Could not connect|Cannot initiate|Unable to connect|Connection (?:failed|timed out)/;
 
 /**
  * @typedef {{package: string, program: string, why: string}} Needed
@@ -24,12 +25,17 @@ const NO_NETWORK = /Failed to fetch|Could not resolve|Temporary failure|Could no
 export async function missingPackages(context, jobs) {
   const list = JSON.parse(readFileSync(join(context.root, "scripts", "debian-packages.json"), "utf8"));
   const needed = jobs.flatMap((job) => list[job]);
-  const installed = await installedPackages(context, needed.map((entry) => entry.package));
+  const installed = await installedPackages(
+    context,
+    needed.map((entry) => entry.package),
+  );
   return {
     // A program of the user's own is as good; a package that dpkg calls half-installed is not.
-    missing: needed.filter(({ package: name, program }) => (installed.get(name) ?? "absent") === "absent"
-      ? findProgram(context, program) === undefined
-      : installed.get(name) !== "installed"),
+    missing: needed.filter(({ package: name, program }) =>
+      (installed.get(name) ?? "absent") === "absent"
+        ? findProgram(context, program) === undefined
+        : installed.get(name) !== "installed",
+    ),
     unpack: list.unpacked.filter(({ program }) => !existsSync(join(toolsFolder(context), program))),
   };
 }
@@ -69,7 +75,12 @@ export async function unpackPackages(context, wanted) {
   let updateLog = "";
   for (const { package: name, program, why } of wanted) {
     context.say(`unpacking ${name} into ${join(context.cacheDir, "tools")} (${why})`);
-    const download = (folder) => run(context, apt, ["-q", "-o", "APT::Sandbox::User=root", "download", name], { cwd: folder, timeoutMs: 300_000, label: `fetching ${name}` });
+    const download = (folder) =>
+      run(context, apt, ["-q", "-o", "APT::Sandbox::User=root", "download", name], {
+        cwd: folder,
+        timeoutMs: 300_000,
+        label: `fetching ${name}`,
+      });
     await publishFolder(join(context.cacheDir, "tools"), async (fresh) => {
       let result = await download(fresh);
       if (result.code !== 0) {
@@ -78,9 +89,14 @@ export async function unpackPackages(context, wanted) {
       }
       if (result.code !== 0) throw aptFailure(`apt-get download ${name}`, result, updateLog);
       const deb = readdirSync(fresh).find((file) => file.endsWith(".deb"));
-      if (deb === undefined) throw new Failure(`apt-get download ${name} left no package`, `apt-get download ${name}   # what does it say?`);
+      if (deb === undefined)
+        throw new Failure(`apt-get download ${name} left no package`, `apt-get download ${name}   # what does it say?`);
       const { code, stderr } = await run(context, "dpkg-deb", ["-x", join(fresh, deb), join(fresh, "root")]);
-      if (code !== 0) throw new Failure(`${deb} could not be unpacked:\n${tail(stderr)}`, "df -h   # is the disk full? make room and run the same command again");
+      if (code !== 0)
+        throw new Failure(
+          `${deb} could not be unpacked:\n${tail(stderr)}`,
+          "df -h   # is the disk full? make room and run the same command again",
+        );
       rmSync(join(fresh, deb));
       return name;
     });
@@ -108,7 +124,15 @@ async function aptUpdate(context, apt) {
 
 async function aptRun(context, apt, args, updateLog, options) {
   const env = { ...context.env, DEBIAN_FRONTEND: "noninteractive", NEEDRESTART_SUSPEND: "1", LC_ALL: "C" };
-  const flags = ["-q", "-o", `DPkg::Lock::Timeout=${LOCK_WAIT_SECONDS}`, "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"];
+  const flags = [
+    "-q",
+    "-o",
+    `DPkg::Lock::Timeout=${LOCK_WAIT_SECONDS}`,
+    "-o",
+    "Dpkg::Options::=--force-confdef",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+  ];
   let said = false;
   const onLine = (line) => {
     if (said || !line.startsWith("Waiting for cache lock")) return;
@@ -124,10 +148,14 @@ function aptFailure(what, { stdout, stderr }, updateLog) {
   const log = `${stdout}\n${stderr}`;
   const again = "then run the same command again";
   if (log.includes("dpkg was interrupted")) return new Failure(message, `dpkg --configure -a   # ${again}`);
-  if (log.includes("Could not get lock")) return new Failure(message, `wait for the other package manager to end, ${again}`);
-  if (/No space left|You don't have enough free space/.test(log)) return new Failure(message, `df -h   # make room, ${again}`);
-  if (NO_NETWORK.test(log) || NO_NETWORK.test(updateLog)) return new Failure(message, `apt-get update   # when it works without "Failed to fetch", ${again}`);
-  if (/unmet dependencies|held broken packages/.test(log)) return new Failure(message, `apt-get -f install   # ${again}`);
+  if (log.includes("Could not get lock"))
+    return new Failure(message, `wait for the other package manager to end, ${again}`);
+  if (/No space left|You don't have enough free space/.test(log))
+    return new Failure(message, `df -h   # make room, ${again}`);
+  if (NO_NETWORK.test(log) || NO_NETWORK.test(updateLog))
+    return new Failure(message, `apt-get update   # when it works without "Failed to fetch", ${again}`);
+  if (/unmet dependencies|held broken packages/.test(log))
+    return new Failure(message, `apt-get -f install   # ${again}`);
   return new Failure(message, `apt-get update && apt-get install -f   # ${again}`);
 }
 
@@ -138,7 +166,8 @@ async function installedPackages(context, names) {
   const { stdout } = await run(context, "dpkg-query", ["-W", "-f", "${Package} ${db:Status-Status}\\n", ...names]);
   for (const line of stdout.split("\n")) {
     const [name, status] = line.split(" ");
-    if (name !== "" && status !== undefined) result.set(name, status === "not-installed" || status === "config-files" ? "absent" : status);
+    if (name !== "" && status !== undefined)
+      result.set(name, status === "not-installed" || status === "config-files" ? "absent" : status);
   }
   return result;
 }

@@ -24,7 +24,10 @@ export async function withLock(context, path, work) {
       const holder = readFileSync(path, "utf8").trim();
       context.say(`waiting for another dstack bootstrap${/^\d+$/.test(holder) ? ` (pid ${holder})` : ""} to finish`);
       if (!(await flock(context, fd, ["-w", String(WAIT_SECONDS)]))) {
-        throw new Failure(`another bootstrap has held ${path} for ${WAIT_SECONDS / 60} minutes`, `fuser -v ${path}   # shows who holds it`);
+        throw new Failure(
+          `another bootstrap has held ${path} for ${WAIT_SECONDS / 60} minutes`,
+          `fuser -v ${path}   # shows who holds it`,
+        );
       }
     }
     writeFileSync(path, `${process.pid}\n`);

@@ -26,7 +26,11 @@ const USAGE = `usage: node scripts/bootstrap.mjs <command>
  */
 export async function main(argv) {
   const say = (line) => process.stderr.write(`${line}\n`);
-  const context = createContext({ root: dirname(dirname(dirname(fileURLToPath(import.meta.url)))), env: process.env, say });
+  const context = createContext({
+    root: dirname(dirname(dirname(fileURLToPath(import.meta.url)))),
+    env: process.env,
+    say,
+  });
   const release = stopOnSignals(context);
   try {
     const [command, ...args] = argv;
@@ -52,10 +56,34 @@ export async function main(argv) {
 }
 
 const JOBS = {
-  start: { command: "npm start", debian: ["start"], memory: true, ports: true, script: (context, args) => [join(context.root, "cli", "src", "main.ts"), "up", ...args] },
-  test: { command: "npm test", debian: ["start", "test"], memory: true, ports: false, script: (context, args) => [join(context.root, "scripts", "run-tests.ts"), ...args] },
-  prepare: { command: "node scripts/bootstrap.mjs prepare", debian: ["start"], memory: false, ports: false, script: () => undefined },
-  run: { command: "", debian: [], memory: false, ports: false, script: (_context, [script, ...args]) => [resolve(script), ...args] },
+  start: {
+    command: "npm start",
+    debian: ["start"],
+    memory: true,
+    ports: true,
+    script: (context, args) => [join(context.root, "cli", "src", "main.ts"), "up", ...args],
+  },
+  test: {
+    command: "npm test",
+    debian: ["start", "test"],
+    memory: true,
+    ports: false,
+    script: (context, args) => [join(context.root, "scripts", "run-tests.ts"), ...args],
+  },
+  prepare: {
+    command: "node scripts/bootstrap.mjs prepare",
+    debian: ["start"],
+    memory: false,
+    ports: false,
+    script: () => undefined,
+  },
+  run: {
+    command: "",
+    debian: [],
+    memory: false,
+    ports: false,
+    script: (_context, [script, ...args]) => [resolve(script), ...args],
+  },
 };
 
 async function prepare(context, job) {
@@ -69,14 +97,30 @@ async function prepare(context, job) {
 
   const { path: node } = pinnedNode(context);
   const inCache = (work) => withLock(context, join(context.cacheDir, "bootstrap.lock"), work);
-  await step(() => nodeInPlace(context), () => installNode(context), inCache);
+  await step(
+    () => nodeInPlace(context),
+    () => installNode(context),
+    inCache,
+  );
   prependPath(context, dirname(node), toolsFolder(context), qemuFolder(context));
   context.env.DSTACK_QEMU_DIR = qemuFolder(context);
-  await step(() => modulesInPlace(context), () => installModules(context, node), (work) => withLock(context, join(context.root, ".cache", "bootstrap.lock"), work));
+  await step(
+    () => modulesInPlace(context),
+    () => installModules(context, node),
+    (work) => withLock(context, join(context.root, ".cache", "bootstrap.lock"), work),
+  );
   if (!wholeHost) return node;
 
-  await step(() => debianInPlace(context, job), () => installDebian(context, job), inCache);
-  await step(() => qemuInPlace(context), () => installQemu(context), inCache);
+  await step(
+    () => debianInPlace(context, job),
+    () => installDebian(context, job),
+    inCache,
+  );
+  await step(
+    () => qemuInPlace(context),
+    () => installQemu(context),
+    inCache,
+  );
   return node;
 }
 
@@ -97,7 +141,11 @@ async function installDebian(context, { debian }) {
   const { missing, unpack } = await missingPackages(context, debian);
   if (missing.length > 0) await installPackages(context, missing);
   const still = (await missingPackages(context, debian)).missing.map((entry) => entry.package);
-  if (still.length > 0) throw new Failure(`apt-get said it was done, yet these are missing: ${still.join(", ")}`, `apt-get install ${still.join(" ")}`);
+  if (still.length > 0)
+    throw new Failure(
+      `apt-get said it was done, yet these are missing: ${still.join(", ")}`,
+      `apt-get install ${still.join(" ")}`,
+    );
   if (unpack.length > 0) await unpackPackages(context, unpack);
 }
 

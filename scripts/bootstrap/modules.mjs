@@ -28,7 +28,10 @@ export function modulesInPlace(context) {
 }
 
 /** Runs `npm ci` under the pinned Node. The caller holds the lock. */
-export async function installModules(/** @type {import("./context.mjs").Context} */ context, /** @type {string} */ node) {
+export async function installModules(
+  /** @type {import("./context.mjs").Context} */ context,
+  /** @type {string} */ node,
+) {
   context.say("installing the npm packages of package-lock.json");
   await npm(context, node, ["ci"], { label: "npm ci", timeoutMs: 900_000, what: "installing the npm packages" });
 }

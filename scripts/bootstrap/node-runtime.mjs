@@ -46,10 +46,27 @@ export async function installNode(/** @type {import("./context.mjs").Context} */
       what: `fetching Node ${pin.version}`,
     });
     const tarballs = readdirSync(packed).map((name) => join(packed, name));
-    if (tarballs.length !== 1) throw new Failure(`npm pack left ${tarballs.length} files where one tarball was expected`, "run the same command again");
-    expectHash(`the package ${pin.package}@${pin.version}`, pin.integrity, `sha512-${await hashFile(tarballs[0], "sha512", "base64")}`);
-    const { code, stderr } = await run(context, "tar", ["-xzf", tarballs[0], "-C", fresh, "--strip-components=1", "--no-same-owner"], { timeoutMs: 120_000 });
-    if (code !== 0) throw new Failure(`the Node package could not be unpacked:\n${tail(stderr)}`, "df -h   # is the disk full? make room and run the same command again");
+    if (tarballs.length !== 1)
+      throw new Failure(
+        `npm pack left ${tarballs.length} files where one tarball was expected`,
+        "run the same command again",
+      );
+    expectHash(
+      `the package ${pin.package}@${pin.version}`,
+      pin.integrity,
+      `sha512-${await hashFile(tarballs[0], "sha512", "base64")}`,
+    );
+    const { code, stderr } = await run(
+      context,
+      "tar",
+      ["-xzf", tarballs[0], "-C", fresh, "--strip-components=1", "--no-same-owner"],
+      { timeoutMs: 120_000 },
+    );
+    if (code !== 0)
+      throw new Failure(
+        `the Node package could not be unpacked:\n${tail(stderr)}`,
+        "df -h   # is the disk full? make room and run the same command again",
+      );
     rmSync(packed, { recursive: true });
     const binary = join(fresh, "bin", "node");
     expectHash(`${pin.package}@${pin.version} bin/node`, pin.sha256, await hashFile(binary, "sha256", "hex"));

@@ -13,14 +13,24 @@ import { findProgram, run, tail } from "./run.mjs";
  * @returns {Promise<string>} stdout
  */
 export async function npm(context, node, args, { label, timeoutMs, what }) {
-  const always = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-progress", "--no-update-notifier", "--loglevel=error"];
+  const always = [
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--no-progress",
+    "--no-update-notifier",
+    "--loglevel=error",
+  ];
   const patience = ["--fetch-retries=2", "--fetch-retry-mintimeout=2000", "--fetch-retry-maxtimeout=10000"];
   const { code, stdout, stderr } = await run(context, node, [npmCli(context), ...args, ...always, ...patience], {
     label,
     timeoutMs,
   });
   if (code === 0) return stdout;
-  throw new Failure(`${what} failed (npm ${args[0]}, exit code ${code}):\n${summary(stderr || stdout)}`, mendFor(stderr));
+  throw new Failure(
+    `${what} failed (npm ${args[0]}, exit code ${code}):\n${summary(stderr || stdout)}`,
+    mendFor(stderr),
+  );
 }
 
 // The script itself rather than the program `npm`, which may be tied to another Node.
@@ -35,7 +45,10 @@ function npmCli(context) {
     const path = realpathSync(candidate);
     if (path.endsWith("npm-cli.js")) return path;
   }
-  throw new Failure("npm was not found beside this Node", "install Node with its npm (Debian: apt-get install npm), then run the same command again");
+  throw new Failure(
+    "npm was not found beside this Node",
+    "install Node with its npm (Debian: apt-get install npm), then run the same command again",
+  );
 }
 
 // npm's first lines say what happened; stack traces, advice and log files follow.
@@ -46,7 +59,8 @@ function summary(output) {
 }
 
 function mendFor(stderr) {
-  if (stderr.includes("EUSAGE")) return "npm install && node scripts/complete-lockfile.mjs   # or take back the change of package.json";
+  if (stderr.includes("EUSAGE"))
+    return "npm install && node scripts/complete-lockfile.mjs   # or take back the change of package.json";
   if (/ENOSPC/.test(stderr)) return "df -h   # the disk is full: make room and run the same command again";
   if (/ENOTFOUND|EAI_AGAIN|ETIMEDOUT|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|E40[13]|network/i.test(stderr)) {
     return "npm ping   # does npm reach its registry? mend the network or npm's settings and run the same command again";

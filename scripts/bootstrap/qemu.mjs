@@ -19,7 +19,10 @@ export function qemuFolder(/** @type {import("./context.mjs").Context} */ contex
 
 /** Is a QEMU that starts and is new enough in place? Its version, else undefined. */
 export function qemuInPlace(/** @type {import("./context.mjs").Context} */ context) {
-  return versionOfBoth(context, PROGRAMS.map((name) => join(qemuFolder(context), name)));
+  return versionOfBoth(
+    context,
+    PROGRAMS.map((name) => join(qemuFolder(context), name)),
+  );
 }
 
 /**
@@ -33,7 +36,10 @@ export async function installQemu(context) {
   const folder = join(context.cacheDir, "qemu");
   mkdirSync(folder, { recursive: true });
   if ((await hostQemu(context)) === undefined && (await releaseHasQemu(context))) {
-    await installPackages(context, PACKAGES.map((name) => ({ package: name, why: "runs the virtual machines" })));
+    await installPackages(
+      context,
+      PACKAGES.map((name) => ({ package: name, why: "runs the virtual machines" })),
+    );
   }
   const own = await hostQemu(context);
   if (own !== undefined) {
@@ -63,7 +69,10 @@ export async function installQemu(context) {
     writeFileSync(join(fresh, "packages.txt"), debs.map((deb) => `${deb}\n`).join(""));
     mkdirSync(join(fresh, "bin"));
     for (const program of PROGRAMS) writeWrapper(fresh, program);
-    const version = await versionOfBoth(context, PROGRAMS.map((program) => join(fresh, "bin", program)));
+    const version = await versionOfBoth(
+      context,
+      PROGRAMS.map((program) => join(fresh, "bin", program)),
+    );
     if (version === undefined) {
       const { stderr } = await run(context, join(fresh, "bin", PROGRAMS[0]), ["--version"]);
       throw new Failure(
@@ -106,13 +115,19 @@ async function versionOfBoth(context, paths) {
 // are given again; modules (the TCG accelerator is one) have an environment variable.
 function writeWrapper(folder, program) {
   const path = join(folder, "bin", program);
-  const firmware = program === "qemu-img" ? "" : ' -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu"';
-  writeFileSync(path, `#!/bin/sh
+  const firmware =
+    program === "qemu-img"
+      ? ""
+      : ' -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu"';
+  writeFileSync(
+    path,
+    `#!/bin/sh
 root=$(dirname -- "$(dirname -- "$(readlink -f -- "$0")")")
 LD_LIBRARY_PATH="$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu"
 QEMU_MODULE_DIR="$root/usr/lib/x86_64-linux-gnu/qemu"
 export LD_LIBRARY_PATH QEMU_MODULE_DIR
 exec "$root/usr/bin/${program}"${firmware} "$@"
-`);
+`,
+  );
   chmodSync(path, 0o755);
 }

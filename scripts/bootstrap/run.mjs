@@ -44,9 +44,12 @@ export function run(context, command, args, options = {}) {
       lines.forEach(onLine);
     });
     const started = Date.now();
-    const heartbeat = label === undefined ? undefined : setInterval(() => {
-      context.say(`  ... ${label}, ${Math.round((Date.now() - started) / 1000)} s`);
-    }, HEARTBEAT_MS);
+    const heartbeat =
+      label === undefined
+        ? undefined
+        : setInterval(() => {
+            context.say(`  ... ${label}, ${Math.round((Date.now() - started) / 1000)} s`);
+          }, HEARTBEAT_MS);
     let late = false;
     const deadline = setTimeout(() => {
       late = true;
@@ -64,7 +67,12 @@ export function run(context, command, args, options = {}) {
     child.on("close", (code, signal) => {
       done();
       if (late) reject(new Error(`${command} ${args[0] ?? ""} did not end within ${timeoutMs / 1000} s`));
-      else resolve({ code: code ?? 128, stdout: out.stdout, stderr: signal ? `${out.stderr}\n(ended by ${signal})` : out.stderr });
+      else
+        resolve({
+          code: code ?? 128,
+          stdout: out.stdout,
+          stderr: signal ? `${out.stderr}\n(ended by ${signal})` : out.stderr,
+        });
     });
   });
 }
@@ -93,5 +101,10 @@ export function findProgram(context, name) {
 
 /** The last lines of a program's output, for an error message. */
 export function tail(/** @type {string} */ text, lines = 12) {
-  return text.trim().split("\n").slice(-lines).map((line) => `    ${line}`).join("\n");
+  return text
+    .trim()
+    .split("\n")
+    .slice(-lines)
+    .map((line) => `    ${line}`)
+    .join("\n");
 }

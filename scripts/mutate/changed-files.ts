@@ -1,6 +1,8 @@
 import { spawnSync } from "node:child_process";
 
-export type Changed = { readonly known: true; readonly files: ReadonlySet<string> } | { readonly known: false; readonly reason: string };
+export type Changed =
+  | { readonly known: true; readonly files: ReadonlySet<string> }
+  | { readonly known: false; readonly reason: string };
 
 const MAIN_NAMES = ["origin/main", "main"];
 

@@ -18,11 +18,20 @@ interface Options {
 
 interface Suite {
   readonly name: string;
-  readonly hooks: { readonly before: Hook[]; readonly after: Hook[]; readonly beforeEach: Hook[]; readonly afterEach: Hook[] };
+  readonly hooks: {
+    readonly before: Hook[];
+    readonly after: Hook[];
+    readonly beforeEach: Hook[];
+    readonly afterEach: Hook[];
+  };
   readonly children: (Suite | { readonly name: string; readonly body: Body })[];
 }
 
-const newSuite = (name: string): Suite => ({ name, hooks: { before: [], after: [], beforeEach: [], afterEach: [] }, children: [] });
+const newSuite = (name: string): Suite => ({
+  name,
+  hooks: { before: [], after: [], beforeEach: [], afterEach: [] },
+  children: [],
+});
 
 let current = newSuite("");
 
@@ -56,8 +65,12 @@ class Context {
     this.#cleanup.push(hook);
   }
 
-  diagnostic(): void { /* Nobody reads it here. */ }
-  skip(): void { /* A test that skips itself returns next. */ }
+  diagnostic(): void {
+    /* Nobody reads it here. */
+  }
+  skip(): void {
+    /* A test that skips itself returns next. */
+  }
 
   async end(): Promise<void> {
     this.#abort.abort();
@@ -75,7 +88,9 @@ export function test(...args: Declaration): Promise<void> {
 test.skip = (): void => undefined;
 test.todo = (): void => undefined;
 
-export function describe(...args: readonly [name: string, optionsOrBody?: Options | (() => unknown), body?: () => unknown]): void {
+export function describe(
+  ...args: readonly [name: string, optionsOrBody?: Options | (() => unknown), body?: () => unknown]
+): void {
   const { name, options, body } = parse(args as unknown as Declaration);
   if (isSkipped(options)) return;
   const outer = current;
@@ -100,11 +115,13 @@ function parse([name, second, third]: Declaration): { name: string; options: Opt
   return { name, options: typeof second === "object" ? second : {}, body: body ?? (() => undefined) };
 }
 
-const isSkipped = ({ skip = false, todo = false }: Options): boolean => (skip !== false && skip !== undefined) || todo !== false;
+const isSkipped = ({ skip = false, todo = false }: Options): boolean =>
+  (skip !== false && skip !== undefined) || todo !== false;
 
 function unitsOf(suiteNode: Suite, path: string): Unit[] {
   const { before: first, after: last, beforeEach: each, afterEach: eachAfter } = suiteNode.hooks;
-  if (first.length + last.length + each.length + eachAfter.length > 0) return [{ id: path, run: () => runSuite(suiteNode) }];
+  if (first.length + last.length + each.length + eachAfter.length > 0)
+    return [{ id: path, run: () => runSuite(suiteNode) }];
   return suiteNode.children.flatMap((child) => {
     const id = `${path} > ${child.name}`;
     return "children" in child ? unitsOf(child, id) : [{ id, run: () => runBody(child.name, child.body) }];

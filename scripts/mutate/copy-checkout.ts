@@ -1,4 +1,14 @@
-import { cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { COPIED } from "./packages.ts";
@@ -13,7 +23,10 @@ export function copyCheckout(root: string): string {
   for (const path of COPIED) {
     if (!existsSync(join(root, path))) continue;
     mkdirSync(dirname(join(copy, path)), { recursive: true });
-    cpSync(join(root, path), join(copy, path), { recursive: true, filter: (source) => !source.includes("/node_modules") });
+    cpSync(join(root, path), join(copy, path), {
+      recursive: true,
+      filter: (source) => !source.includes("/node_modules"),
+    });
   }
   const shared = resolve(root, "../shared");
   if (existsSync(shared)) symlinkSync(shared, join(parent, "shared"));

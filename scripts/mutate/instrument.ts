@@ -24,24 +24,47 @@ export interface Instrumented {
 
 const silent = (): void => undefined;
 const logger = {
-  isTraceEnabled: () => false, isDebugEnabled: () => false, isInfoEnabled: () => false, isWarnEnabled: () => false, isErrorEnabled: () => false, isFatalEnabled: () => false,
-  trace: silent, debug: silent, info: silent, warn: silent, error: silent, fatal: silent,
+  isTraceEnabled: () => false,
+  isDebugEnabled: () => false,
+  isInfoEnabled: () => false,
+  isWarnEnabled: () => false,
+  isErrorEnabled: () => false,
+  isFatalEnabled: () => false,
+  trace: silent,
+  debug: silent,
+  info: silent,
+  warn: silent,
+  error: silent,
+  fatal: silent,
 };
 
 /** Every mutant of the sources (path -> content), all in one code with a switch for each. */
 export async function instrument(sources: ReadonlyMap<string, string>): Promise<Instrumented> {
   const files = [...sources].map(([name, content]) => ({ name, content, mutate: true as const }));
-  const result = await new Instrumenter(logger).instrument(files, { ignorers: [texts], excludedMutations: [], plugins: null });
-  const mutants = result.mutants.filter(({ status }) => status !== "Ignored").map(({ id, fileName, location, mutatorName, replacement }) => {
-    const content = sources.get(fileName) ?? "";
-    const { start, end } = location;
-    const original = between(content, start, end);
-    const key = createHash("sha256")
-      .update([fileName, content, start.line, start.column, end.line, end.column, mutatorName, replacement].join("\0"))
-      .digest("hex").slice(0, 24);
-    return { id, key, file: fileName, line: start.line + 1, mutator: mutatorName, original, replacement };
+  const result = await new Instrumenter(logger).instrument(files, {
+    ignorers: [texts],
+    excludedMutations: [],
+    plugins: null,
   });
-  return { sources: new Map(result.files.map(({ name, content }) => [name, content])), mutants, ignored: result.mutants.length - mutants.length };
+  const mutants = result.mutants
+    .filter(({ status }) => status !== "Ignored")
+    .map(({ id, fileName, location, mutatorName, replacement }) => {
+      const content = sources.get(fileName) ?? "";
+      const { start, end } = location;
+      const original = between(content, start, end);
+      const key = createHash("sha256")
+        .update(
+          [fileName, content, start.line, start.column, end.line, end.column, mutatorName, replacement].join("\0"),
+        )
+        .digest("hex")
+        .slice(0, 24);
+      return { id, key, file: fileName, line: start.line + 1, mutator: mutatorName, original, replacement };
+    });
+  return {
+    sources: new Map(result.files.map(({ name, content }) => [name, content])),
+    mutants,
+    ignored: result.mutants.length - mutants.length,
+  };
 }
 
 interface Position {

@@ -35,12 +35,25 @@ const STATE = join(ROOT, ".cache", "mutate", "verdicts.jsonl");
 
 const { values: options } = parseArgs({
   options: {
-    package: { type: "string" }, file: { type: "string" }, shard: { type: "string", default: "1/1" }, workers: { type: "string", default: "2" }, seconds: { type: "string", default: "86400" },
-    "at-least": { type: "string", default: "0" }, fresh: { type: "boolean" }, report: { type: "boolean" }, keep: { type: "boolean" }, changed: { type: "boolean" }, help: { type: "boolean" },
+    package: { type: "string" },
+    file: { type: "string" },
+    shard: { type: "string", default: "1/1" },
+    workers: { type: "string", default: "2" },
+    seconds: { type: "string", default: "86400" },
+    "at-least": { type: "string", default: "0" },
+    fresh: { type: "boolean" },
+    report: { type: "boolean" },
+    keep: { type: "boolean" },
+    changed: { type: "boolean" },
+    help: { type: "boolean" },
   },
 });
 const shard = /^([1-9]\d*)\/([1-9]\d*)$/.exec(options.shard);
-if (options.help === true || shard === null || (options.package !== undefined && !PACKAGES.some(({ name }) => name === options.package))) {
+if (
+  options.help === true ||
+  shard === null ||
+  (options.package !== undefined && !PACKAGES.some(({ name }) => name === options.package))
+) {
   process.stderr.write(USAGE);
   process.exitCode = 2;
 } else {
@@ -74,15 +87,30 @@ interface Share {
   readonly until: number;
 }
 
-async function runPackage(one: MutatedPackage, files: readonly string[], { part, parts, until }: Share): Promise<Score> {
-  const tests = one.tests.flatMap((pattern) => globSync(pattern, { cwd: ROOT })).filter((file) => !NOT_IN_PROCESS.test(file)).toSorted();
+async function runPackage(
+  one: MutatedPackage,
+  files: readonly string[],
+  { part, parts, until }: Share,
+): Promise<Score> {
+  const tests = one.tests
+    .flatMap((pattern) => globSync(pattern, { cwd: ROOT }))
+    .filter((file) => !NOT_IN_PROCESS.test(file))
+    .toSorted();
   const instrumented = await instrument(new Map(files.map((file) => [file, readFileSync(join(ROOT, file), "utf8")])));
   const store = new VerdictStore(STATE, testsHash(tests));
   const own = instrumented.mutants.filter(({ key }) => Number.parseInt(key.slice(0, 8), 16) % parts === part - 1);
   const open = own.filter(({ key }) => store.get(key) === undefined).toSorted((a, b) => a.key.localeCompare(b.key));
-  say(`\n${one.name}: ${files.length} files, ${instrumented.mutants.length} mutants, ${own.length} in this part, ${open.length} to judge`);
+  say(
+    `\n${one.name}: ${files.length} files, ${instrumented.mutants.length} mutants, ${own.length} in this part, ${open.length} to judge`,
+  );
   if (open.length > 0 && options.report !== true) await judgeAll(open, { one, instrumented, tests, store, until });
-  return scoreOf({ name: one.name, mutants: own, verdictOf: ({ key }) => store.get(key), ignored: instrumented.ignored, accepted: readAccepted(KEPT) });
+  return scoreOf({
+    name: one.name,
+    mutants: own,
+    verdictOf: ({ key }) => store.get(key),
+    ignored: instrumented.ignored,
+    accepted: readAccepted(KEPT),
+  });
 }
 
 /** Which sources are meant; undefined where nobody can say. */
@@ -111,7 +139,8 @@ async function judgeAll(open: readonly Mutant[], { one, instrumented, tests, sto
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, onSignal);
   try {
     writeSources(copy, instrumented.sources);
-    for (let i = 0; i < Number(options.workers); i++) judges.push(new JudgeProcess({ root: copy, entries: one.entries, tests }));
+    for (let i = 0; i < Number(options.workers); i++)
+      judges.push(new JudgeProcess({ root: copy, entries: one.entries, tests }));
     const begun = performance.now();
     const seconds = (): number => Math.round((performance.now() - begun) / 1000);
     const survey = await judges[0]!.survey();
@@ -120,15 +149,25 @@ async function judgeAll(open: readonly Mutant[], { one, instrumented, tests, sto
     const planner = new JobPlanner(survey, instrumented.mutants);
     const queue = [...open];
     let done = 0;
-    await Promise.all(judges.map(async (judge) => {
-      for (let mutant = queue.shift(); mutant !== undefined && !stop.signal.aborted && performance.now() < until; mutant = queue.shift()) {
-        const job = planner.plan(mutant.id);
-        const result: JobResult | { readonly verdict: "not reached" } = job === undefined ? { verdict: "not reached" } : await judge.judge(job);
-        store.add(mutant.key, { verdict: result.verdict, ...("by" in result && result.by !== undefined ? { by: result.by } : {}) });
-        done += 1;
-        if (done % 200 === 0) say(`${done} of ${open.length} in ${seconds()} s`);
-      }
-    }));
+    await Promise.all(
+      judges.map(async (judge) => {
+        for (
+          let mutant = queue.shift();
+          mutant !== undefined && !stop.signal.aborted && performance.now() < until;
+          mutant = queue.shift()
+        ) {
+          const job = planner.plan(mutant.id);
+          const result: JobResult | { readonly verdict: "not reached" } =
+            job === undefined ? { verdict: "not reached" } : await judge.judge(job);
+          store.add(mutant.key, {
+            verdict: result.verdict,
+            ...("by" in result && result.by !== undefined ? { by: result.by } : {}),
+          });
+          done += 1;
+          if (done % 200 === 0) say(`${done} of ${open.length} in ${seconds()} s`);
+        }
+      }),
+    );
     say(`${done} judged in ${seconds()} s`);
   } finally {
     for (const judge of judges) judge.stop();

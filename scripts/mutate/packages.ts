@@ -11,15 +11,34 @@ export interface MutatedPackage {
 
 export const PACKAGES: readonly MutatedPackage[] = [
   {
-    name: "attest", sources: "libs/attest/src", entries: ["libs/attest/src/index.ts", "libs/attest/src/node/index.ts", "libs/attest/src/web/index.ts"],
+    name: "attest",
+    sources: "libs/attest/src",
+    entries: ["libs/attest/src/index.ts", "libs/attest/src/node/index.ts", "libs/attest/src/web/index.ts"],
     tests: ["libs/attest/test/**/*.test.ts", "services/tee-simulator/test/*.test.ts"],
   },
-  { name: "ratls", sources: "libs/ratls/src", entries: ["libs/ratls/src/index.ts"], tests: ["libs/ratls/test/**/*.test.ts"] },
-  { name: "measure", sources: "libs/measure/src", entries: ["libs/measure/src/index.ts"], tests: ["libs/measure/test/**/*.test.ts"] },
+  {
+    name: "ratls",
+    sources: "libs/ratls/src",
+    entries: ["libs/ratls/src/index.ts"],
+    tests: ["libs/ratls/test/**/*.test.ts"],
+  },
+  {
+    name: "measure",
+    sources: "libs/measure/src",
+    entries: ["libs/measure/src/index.ts"],
+    tests: ["libs/measure/test/**/*.test.ts"],
+  },
 ];
 
 /** Tests that need more than one process (a real QEMU, Chromium, mount namespaces) are too slow to run per change. */
 export const NOT_IN_PROCESS = /qemu|web\.int|kernel\.int|witness|place\.int|tee\.int|\.e2e\./;
 
 /** Folders of the checkout that sources and tests need beside them. */
-export const COPIED = ["libs", "services/tee-simulator", "tests/forge", "package.json", "tsconfig.json", "tsconfig.base.json"];
+export const COPIED = [
+  "libs",
+  "services/tee-simulator",
+  "tests/forge",
+  "package.json",
+  "tsconfig.json",
+  "tsconfig.base.json",
+];

@@ -29,7 +29,8 @@ export class JobPlanner {
         if (file !== undefined) this.#unitsOfFile.set(file, (this.#unitsOfFile.get(file) ?? new Set()).add(unit));
       }
     }
-    for (const [file, hits] of Object.entries(survey.files)) for (const id of Object.keys(hits)) push(this.#loadedBy, id, file);
+    for (const [file, hits] of Object.entries(survey.files))
+      for (const id of Object.keys(hits)) push(this.#loadedBy, id, file);
   }
 
   /** @returns undefined for a mutant that no test reaches */
@@ -37,7 +38,11 @@ export class JobPlanner {
     const units = this.#units.get(mutant) ?? [];
     const reload = this.#reload(mutant);
     if (units.length === 0 && reload === undefined) return undefined;
-    const inPlace = units.map(({ id, ms, hits }) => ({ id, hitLimit: (hits[mutant] ?? 0) * HIT_FACTOR + HIT_FLOOR, limitMs: limitOf(ms) }));
+    const inPlace = units.map(({ id, ms, hits }) => ({
+      id,
+      hitLimit: (hits[mutant] ?? 0) * HIT_FACTOR + HIT_FLOOR,
+      limitMs: limitOf(ms),
+    }));
     return { mutant, inPlace, ...(reload === undefined ? {} : { reload }) };
   }
 
@@ -46,10 +51,16 @@ export class JobPlanner {
     const loaders = this.#loadedBy.get(mutant) ?? [];
     const atLoad = this.#survey.loading[mutant] !== undefined;
     if (!atLoad && loaders.length === 0) return undefined;
-    const near = atLoad ? [...this.#unitsOfFile.get(this.#fileOf.get(mutant) ?? "") ?? []] : [];
-    const units = [...near, ...this.#survey.units.filter(({ file }) => loaders.includes(file))].toSorted((a, b) => a.ms - b.ms).slice(0, MAX_RELOAD_UNITS);
+    const near = atLoad ? [...(this.#unitsOfFile.get(this.#fileOf.get(mutant) ?? "") ?? [])] : [];
+    const units = [...near, ...this.#survey.units.filter(({ file }) => loaders.includes(file))]
+      .toSorted((a, b) => a.ms - b.ms)
+      .slice(0, MAX_RELOAD_UNITS);
     const unique = [...new Set(units)];
-    return { files: [...new Set(unique.map(({ file }) => file))], units: unique.map(({ id }) => id), limitMs: limitOf(Math.max(0, ...unique.map(({ ms }) => ms))) };
+    return {
+      files: [...new Set(unique.map(({ file }) => file))],
+      units: unique.map(({ id }) => id),
+      limitMs: limitOf(Math.max(0, ...unique.map(({ ms }) => ms))),
+    };
   }
 }
 

@@ -15,7 +15,12 @@ export interface Survey {
   readonly loading: Readonly<Record<string, number>>;
   /** While a test file is loaded. */
   readonly files: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  readonly units: readonly { readonly id: string; readonly file: string; readonly ms: number; readonly hits: Readonly<Record<string, number>> }[];
+  readonly units: readonly {
+    readonly id: string;
+    readonly file: string;
+    readonly ms: number;
+    readonly hits: Readonly<Record<string, number>>;
+  }[];
   /** Tests that fail without any mutant; they judge nothing. */
   readonly broken: readonly string[];
 }

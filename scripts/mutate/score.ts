@@ -74,8 +74,19 @@ export function scoreOf({ name, mutants, verdictOf, ignored, accepted }: ScoreIn
   const killed = counts.killed + counts.timeout;
   const open = counts.survived + counts["not reached"];
   return {
-    package: name, mutants: mutants.length, judged: killed + open + counts.accepted, atLeast: percent(killed, mutants.length - counts.accepted), counts, score: percent(killed, killed + open), scoreWithAccepted: percent(killed, killed + open + counts.accepted), ignoredTexts: ignored,
-    files: Object.fromEntries([...files].toSorted(([a], [b]) => a.localeCompare(b)).map(([file, { killed: done, all }]) => [file, { mutants: all, score: percent(done, all) }])),
+    package: name,
+    mutants: mutants.length,
+    judged: killed + open + counts.accepted,
+    atLeast: percent(killed, mutants.length - counts.accepted),
+    counts,
+    score: percent(killed, killed + open),
+    scoreWithAccepted: percent(killed, killed + open + counts.accepted),
+    ignoredTexts: ignored,
+    files: Object.fromEntries(
+      [...files]
+        .toSorted(([a], [b]) => a.localeCompare(b))
+        .map(([file, { killed: done, all }]) => [file, { mutants: all, score: percent(done, all) }]),
+    ),
     survivors,
   };
 }
@@ -83,34 +94,73 @@ export function scoreOf({ name, mutants, verdictOf, ignored, accepted }: ScoreIn
 const percent = (part: number, whole: number): number => (whole === 0 ? 100 : Math.round((1000 * part) / whole) / 10);
 
 function covers(entry: Accepted, mutant: Mutant): boolean {
-  return entry.file === mutant.file && entry.original === mutant.original && (entry.replacement === undefined || entry.replacement === mutant.replacement);
+  return (
+    entry.file === mutant.file &&
+    sameCode(entry.original, mutant.original) &&
+    (entry.replacement === undefined || sameCode(entry.replacement, mutant.replacement))
+  );
 }
 
-function survivorOf({ file, line, mutator, original, replacement }: Mutant, { verdict }: Judged, rule: Accepted | undefined): Survivor {
-  return { file, line, mutator, original, replacement, verdict, ...(rule === undefined ? {} : { accepted: rule.reason }) };
+/** Line breaks, blanks and trailing commas are the formatter's. */
+function sameCode(left: string, right: string): boolean {
+  const bare = (code: string) => code.replace(/\s+/g, "").replace(/,(?=[)\]}])/g, "");
+  return bare(left) === bare(right);
+}
+
+function survivorOf(
+  { file, line, mutator, original, replacement }: Mutant,
+  { verdict }: Judged,
+  rule: Accepted | undefined,
+): Survivor {
+  return {
+    file,
+    line,
+    mutator,
+    original,
+    replacement,
+    verdict,
+    ...(rule === undefined ? {} : { accepted: rule.reason }),
+  };
 }
 
 export function readAccepted(folder: string): readonly Accepted[] {
   const path = join(folder, "accepted.json");
-  return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) as Accepted[] : [];
+  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Accepted[]) : [];
 }
 
 export function writeScore(folder: string, score: Score): void {
   mkdirSync(folder, { recursive: true });
   const { survivors, ...head } = score;
-  const shown = survivors.map((survivor) => ({ ...survivor, original: shorten(survivor.original), replacement: shorten(survivor.replacement) }));
-  writeFileSync(join(folder, `${score.package}.json`), `${JSON.stringify(head, undefined, 1).slice(0, -2)},\n "survivors": [\n${shown.map((survivor) => `  ${JSON.stringify(survivor)}`).join(",\n")}\n ]\n}\n`);
+  const shown = survivors.map((survivor) => ({
+    ...survivor,
+    original: shorten(survivor.original),
+    replacement: shorten(survivor.replacement),
+  }));
+  writeFileSync(
+    join(folder, `${score.package}.json`),
+    `${JSON.stringify(head, undefined, 1).slice(0, -2)},\n "survivors": [\n${shown.map((survivor) => `  ${JSON.stringify(survivor)}`).join(",\n")}\n ]\n}\n`,
+  );
 }
 
 /** For people: totals, files from worst to best, survivors with the reason where they are accepted. */
 export function printScore(score: Score, print: (line: string) => void): void {
   const { counts } = score;
-  const part = score.judged === score.mutants ? "" : ` of the ${score.judged} judged so far of ${score.mutants}, so at least ${score.atLeast} %`;
-  print(`\n${score.package}: ${score.score} %${part} (${counts.killed} killed, ${counts.timeout} endless, ${counts.survived} survived, ${counts["not reached"]} not reached; ${counts.accepted} accepted, with them ${score.scoreWithAccepted} %; ${score.ignoredTexts} texts left out)`);
-  for (const [file, { mutants, score: own }] of Object.entries(score.files).toSorted(([, a], [, b]) => a.score - b.score)) print(`  ${own.toFixed(1).padStart(5)} %  ${String(mutants).padStart(4)}  ${file}`);
+  const part =
+    score.judged === score.mutants
+      ? ""
+      : ` of the ${score.judged} judged so far of ${score.mutants}, so at least ${score.atLeast} %`;
+  print(
+    `\n${score.package}: ${score.score} %${part} (${counts.killed} killed, ${counts.timeout} endless, ${counts.survived} survived, ${counts["not reached"]} not reached; ${counts.accepted} accepted, with them ${score.scoreWithAccepted} %; ${score.ignoredTexts} texts left out)`,
+  );
+  for (const [file, { mutants, score: own }] of Object.entries(score.files).toSorted(
+    ([, a], [, b]) => a.score - b.score,
+  ))
+    print(`  ${own.toFixed(1).padStart(5)} %  ${String(mutants).padStart(4)}  ${file}`);
   for (const accepted of [false, true]) {
     for (const survivor of score.survivors.filter((each) => (each.accepted !== undefined) === accepted)) {
-      print(`  ${accepted ? "accepted" : survivor.verdict}  ${survivor.file}:${survivor.line}  ${shorten(survivor.original)}  ->  ${shorten(survivor.replacement)}${accepted ? `  (${survivor.accepted})` : ""}`);
+      print(
+        `  ${accepted ? "accepted" : survivor.verdict}  ${survivor.file}:${survivor.line}  ${shorten(survivor.original)}  ->  ${shorten(survivor.replacement)}${accepted ? `  (${survivor.accepted})` : ""}`,
+      );
     }
   }
 }

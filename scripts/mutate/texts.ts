@@ -28,7 +28,22 @@ interface Path {
 
 /** Functions all of whose arguments are texts. */
 const MESSAGE_MAKERS = new Set([
-  "pass", "notApplicable", "notBound", "malformed", "invalid", "unbound", "mismatch", "refusal", "refused", "unsupported", "unusable", "invalidWitness", "between", "differs", "describe", "kindOf",
+  "pass",
+  "notApplicable",
+  "notBound",
+  "malformed",
+  "invalid",
+  "unbound",
+  "mismatch",
+  "refusal",
+  "refused",
+  "unsupported",
+  "unusable",
+  "invalidWitness",
+  "between",
+  "differs",
+  "describe",
+  "kindOf",
 ]);
 /** Functions whose first argument is a text and whose second is a code. */
 const TEXT_AND_CODE = new Set(["fail", "failed"]);
@@ -39,8 +54,37 @@ const CHECKERS = new Set(["check", "insideHead", "members", "bytes", "digest", "
 /** Readers of a value, whose last argument names it for messages. */
 const VALUE_READERS = /^(read|parse|decode|utf8Decode|hash\d|take|only|reading|checked|slice|part)/;
 /** Methods of readers whose text argument names the field for messages. */
-const FIELD_READERS = new Set(["take", "takeIf", "u8", "u16", "u32", "u64", "bytes", "text", "list", "bool", "option", "compact", "length", "fail", "end", "map", "array"]);
-const READERS = new Set(["cursor", "reader", "block", "inner", "fields", "outer", "validity", "algorithm", "super", "this"]);
+const FIELD_READERS = new Set([
+  "take",
+  "takeIf",
+  "u8",
+  "u16",
+  "u32",
+  "u64",
+  "bytes",
+  "text",
+  "list",
+  "bool",
+  "option",
+  "compact",
+  "length",
+  "fail",
+  "end",
+  "map",
+  "array",
+]);
+const READERS = new Set([
+  "cursor",
+  "reader",
+  "block",
+  "inner",
+  "fields",
+  "outer",
+  "validity",
+  "algorithm",
+  "super",
+  "this",
+]);
 const BUILT_IN_ERRORS = new Set(["Error", "RangeError", "TypeError", "SyntaxError"]);
 
 /** Stryker's interface for what is left out. */
@@ -66,16 +110,23 @@ function isTextArgument({ node, key, parentPath }: Path): boolean {
   const callee = call?.callee;
   if (call?.type === "NewExpression") {
     const name = callee?.name ?? "";
-    return name.endsWith("Error") ? position > 0 || BUILT_IN_ERRORS.has(name) : /(Reader|Cursor|Fields)$/.test(name) && position > 0 && isLiteral(node);
+    return name.endsWith("Error")
+      ? position > 0 || BUILT_IN_ERRORS.has(name)
+      : /(Reader|Cursor|Fields)$/.test(name) && position > 0 && isLiteral(node);
   }
   if (call?.type !== "CallExpression") return false;
   if (callee?.type === "Identifier") {
     const name = callee.name ?? "";
-    return MESSAGE_MAKERS.has(name) || (TEXT_AND_CODE.has(name) && position === 0) || (name === "check" && position > 0) || (CHECKERS.has(name) && position > 0 && isLiteral(node))
-      || (VALUE_READERS.test(name) && position > 0 && isLiteral(node));
+    return (
+      MESSAGE_MAKERS.has(name) ||
+      (TEXT_AND_CODE.has(name) && position === 0) ||
+      (name === "check" && position > 0) ||
+      (CHECKERS.has(name) && position > 0 && isLiteral(node)) ||
+      (VALUE_READERS.test(name) && position > 0 && isLiteral(node))
+    );
   }
   if (callee?.type !== "MemberExpression" || !isLiteral(node)) return false;
-  const receiver = callee.object?.type === "ThisExpression" ? "this" : callee.object?.name ?? "";
+  const receiver = callee.object?.type === "ThisExpression" ? "this" : (callee.object?.name ?? "");
   return FIELD_READERS.has(callee.property?.name ?? "") && READERS.has(receiver);
 }
 

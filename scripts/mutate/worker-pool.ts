@@ -22,7 +22,10 @@ export class JudgeProcess {
 
   async survey(): Promise<Survey> {
     const answer = await this.#ask({ kind: "survey" });
-    if (answer?.kind !== "surveyed") throw new Error(`the tests could not be surveyed: ${answer === undefined ? "no answer" : JSON.stringify(answer)}`);
+    if (answer?.kind !== "surveyed")
+      throw new Error(
+        `the tests could not be surveyed: ${answer === undefined ? "no answer" : JSON.stringify(answer)}`,
+      );
     return answer.survey;
   }
 
@@ -39,7 +42,10 @@ export class JudgeProcess {
     const answer = await this.#ask({ kind: "job", job });
     if (answer?.kind !== "done") {
       this.stop();
-      return { verdict: answer === undefined ? "timeout" : "killed", by: answer?.kind === "failed" ? answer.text.slice(0, 200) : "no answer in time" };
+      return {
+        verdict: answer === undefined ? "timeout" : "killed",
+        by: answer?.kind === "failed" ? answer.text.slice(0, 200) : "no answer in time",
+      };
     }
     if (answer.result.reloaded === true) this.#reloads += 1;
     if (answer.result.spoilt === true || this.#reloads >= MAX_RELOADS) this.stop();
@@ -53,14 +59,18 @@ export class JudgeProcess {
   }
 
   async #ask(message: ToWorker): Promise<FromWorker | undefined> {
-    const child = this.#child ?? await this.#spawn();
+    const child = this.#child ?? (await this.#spawn());
     const answer = answerOf(child);
     child.send(message);
     return await answer;
   }
 
   async #spawn(): Promise<ChildProcess> {
-    const child = fork(WORKER, [JSON.stringify(this.#start)], { stdio: ["ignore", "ignore", "inherit", "ipc"], execArgv: ["--no-warnings"], serialization: "advanced" });
+    const child = fork(WORKER, [JSON.stringify(this.#start)], {
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+      execArgv: ["--no-warnings"],
+      serialization: "advanced",
+    });
     if (child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_BELOW_NORMAL);
     this.#child = child;
     const answer = await answerOf(child);

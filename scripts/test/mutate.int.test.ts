@@ -58,17 +58,27 @@ describe("the mutation run", () => {
 
   test("tells what tests notice from what they do not", async () => {
     const { sources, mutants, ignored } = await instrument(new Map([["src/lib.ts", SOURCE]]));
-    for (const [file, content] of [...sources, ["test/lib.test.ts", TESTS] as const, ["package.json", '{"type":"module"}'] as const]) {
+    for (const [file, content] of [
+      ...sources,
+      ["test/lib.test.ts", TESTS] as const,
+      ["package.json", '{"type":"module"}'] as const,
+    ]) {
       mkdirSync(dirname(join(root, file)), { recursive: true });
       writeFileSync(join(root, file), content);
     }
     assert.ok(ignored >= 1, "the text of an error is left out");
     const survey = await judge.survey();
-    assert.deepEqual([survey.broken, survey.units.map(({ id }) => id.split(" > ").at(-1))], [[], ["allows", "counts", "remembers"]]);
+    assert.deepEqual(
+      [survey.broken, survey.units.map(({ id }) => id.split(" > ").at(-1))],
+      [[], ["allows", "counts", "remembers"]],
+    );
     const planner = new JobPlanner(survey, mutants);
     const verdictOf = async (original: string, replacement: string): Promise<string> => {
       const mutant = mutants.find((each: Mutant) => each.original === original && each.replacement === replacement);
-      assert.ok(mutant, `${original} -> ${replacement} is among ${mutants.map((each) => `${each.original} -> ${each.replacement}`).join(", ")}`);
+      assert.ok(
+        mutant,
+        `${original} -> ${replacement} is among ${mutants.map((each) => `${each.original} -> ${each.replacement}`).join(", ")}`,
+      );
       const job = planner.plan(mutant.id);
       if (job === undefined) return "not reached";
       const { verdict }: JobResult = await judge.judge(job);
@@ -92,13 +102,27 @@ describe("the mutation run", () => {
     writeFileSync(path, '{"key":"half', { flag: "a" });
     assert.equal(new VerdictStore(path, "tests-1").get("b")?.verdict, "survived");
     const changed = new VerdictStore(path, "tests-2");
-    assert.deepEqual([changed.get("a")?.verdict, changed.get("b"), changed.get("half")], ["killed", undefined, undefined]);
+    assert.deepEqual(
+      [changed.get("a")?.verdict, changed.get("b"), changed.get("half")],
+      ["killed", undefined, undefined],
+    );
   });
 
   test("counts accepted survivors apart, by the very code they were accepted for", () => {
-    const mutant = (id: string, replacement: string): Mutant => ({ id, key: id, file: "f.ts", line: 1, mutator: "M", original: "a < b", replacement });
+    const mutant = (id: string, replacement: string): Mutant => ({
+      id,
+      key: id,
+      file: "f.ts",
+      line: 1,
+      mutator: "M",
+      original: "a < b",
+      replacement,
+    });
     const score = scoreOf({
-      name: "x", ignored: 0, mutants: [mutant("1", "true"), mutant("2", "a <= b"), mutant("3", "false")], accepted: [{ file: "f.ts", original: "a < b", replacement: "a <= b", reason: "equal" }],
+      name: "x",
+      ignored: 0,
+      mutants: [mutant("1", "true"), mutant("2", "a <= b"), mutant("3", "false")],
+      accepted: [{ file: "f.ts", original: "a < b", replacement: "a <= b", reason: "equal" }],
       verdictOf: ({ id }) => ({ verdict: id === "1" ? "killed" : "survived" }),
     });
     assert.deepEqual([score.score, score.scoreWithAccepted, score.counts.accepted], [50, 33.3, 1]);
@@ -107,7 +131,16 @@ describe("the mutation run", () => {
 
 // Bounded: a part of the mutants of what changed, in a fixed order. The whole is `npm run mutate`.
 test("tests notice changes in the sources that this line of work touched", { timeout: 8 * 60_000 }, async (t) => {
-  const { stdout } = await promisify(execFile)(process.execPath, ["scripts/mutate/main.ts", "--changed", "--seconds", "40", "--at-least", "60"], { cwd: ROOT, maxBuffer: 1 << 26 });
-  t.diagnostic(stdout.split("\n").filter((line) => / %/.test(line) && !line.startsWith("  ")).join("; "));
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ["scripts/mutate/main.ts", "--changed", "--seconds", "40", "--at-least", "60"],
+    { cwd: ROOT, maxBuffer: 1 << 26 },
+  );
+  t.diagnostic(
+    stdout
+      .split("\n")
+      .filter((line) => / %/.test(line) && !line.startsWith("  "))
+      .join("; "),
+  );
   assert.match(stdout, /nothing judged|judged in/);
 });

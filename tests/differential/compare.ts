@@ -49,17 +49,37 @@ export function* combinedEdits(seed: number, count: number): Generator<Case> {
       if (scene.teeType === 0) break;
       apply(scene, random);
     }
-    yield { name: edits.map(({ name }) => name).join(" + "), evidence: forge(scene), rows: [...edits.flatMap(({ differs = [] }) => differs), "module-level"] };
+    yield {
+      name: edits.map(({ name }) => name).join(" + "),
+      evidence: forge(scene),
+      rows: [...edits.flatMap(({ differs = [] }) => differs), "module-level"],
+    };
   }
 }
 
 /** Rows that speak of form, which random bytes may break anywhere. */
-const FORM = ["strict-quote", "strict-json", "strict-der", "crl-signature", "crl-issuer", "crl-time", "crl-chain", "chain-names", "chain-authority", "critical-extension", "vendor", "short-chain", "sent-root", "document-signer"];
+const FORM = [
+  "strict-quote",
+  "strict-json",
+  "strict-der",
+  "crl-signature",
+  "crl-issuer",
+  "crl-time",
+  "crl-chain",
+  "chain-names",
+  "chain-authority",
+  "critical-extension",
+  "vendor",
+  "short-chain",
+  "sent-root",
+  "document-signer",
+];
 
 /** Random bytes and members changed, signatures left as they are: whoever reads on must notice. */
 export function* randomChanges(seed: number, count: number, start: Forged = forge(goodScene())): Generator<Case> {
   const random = new Random(seed);
-  for (let i = 0; i < count; i++) yield { name: `random change ${i} of seed ${seed}`, evidence: changed(random, start), rows: FORM };
+  for (let i = 0; i < count; i++)
+    yield { name: `random change ${i} of seed ${seed}`, evidence: changed(random, start), rows: FORM };
 }
 
 function changed(random: Random, evidence: Forged): Forged {
@@ -74,7 +94,8 @@ function changedText(random: Random, name: string, value: string): string {
   const raw = new Uint8Array(Buffer.from(value));
   if (name.endsWith("_chain")) return text(mutateBytes(random, raw, raw));
   if (name.endsWith("_crl")) return Buffer.from(mutateDer(random, Buffer.from(value, "hex"))).toString("hex");
-  if (name.endsWith("_signature")) return Buffer.from(mutateBytes(random, Buffer.from(value, "hex"), raw)).toString("hex");
+  if (name.endsWith("_signature"))
+    return Buffer.from(mutateBytes(random, Buffer.from(value, "hex"), raw)).toString("hex");
   return text(mutateJsonText(random, raw, mutateValue));
 }
 
@@ -104,4 +125,7 @@ export const unusedRows = (used: Iterable<string>): string[] => {
   return DIFFERENCES.map(({ id }) => id).filter((id) => !set.has(id));
 };
 
-const show = (verdict: Verdict): string => (verdict.ok ? `accept ${verdict.status} [${verdict.advisories}]` : `refuse (${verdict.reasons.join("; ").slice(0, 300)})`);
+const show = (verdict: Verdict): string =>
+  verdict.ok
+    ? `accept ${verdict.status} [${verdict.advisories}]`
+    : `refuse (${verdict.reasons.join("; ").slice(0, 300)})`;

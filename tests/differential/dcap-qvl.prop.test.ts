@@ -17,8 +17,14 @@ const SEED = 11;
 /** Rows that only whole-document changes or rare bytes bring up. */
 const RARE = new Set(["strict-quote", "strict-der", "sent-root"]);
 
-function assertExplained({ unexplained, compared, bothAccept, bothRefuse, explained }: Comparison, title: string): void {
-  if (TIMES > 1) process.stdout.write(`${title}: ${compared} compared, ${bothAccept} both accept, ${bothRefuse} both refuse, explained: ${JSON.stringify(Object.fromEntries(explained))}\n`);
+function assertExplained(
+  { unexplained, compared, bothAccept, bothRefuse, explained }: Comparison,
+  title: string,
+): void {
+  if (TIMES > 1)
+    process.stdout.write(
+      `${title}: ${compared} compared, ${bothAccept} both accept, ${bothRefuse} both refuse, explained: ${JSON.stringify(Object.fromEntries(explained))}\n`,
+    );
   assert.deepEqual(unexplained, []);
   if (compared >= 100) assert.ok(bothAccept > 0 && bothRefuse > 0);
 }
@@ -26,7 +32,11 @@ function assertExplained({ unexplained, compared, bothAccept, bothRefuse, explai
 test("agrees on each rule broken alone, except where the table says who is right", () => {
   const result = compare(singleEdits(SEED, 2 * TIMES));
   assertExplained(result, "single edits");
-  assert.deepEqual(unusedRows(result.explained.keys()).filter((id) => !RARE.has(id)), [], "rows of the table that nothing needs");
+  assert.deepEqual(
+    unusedRows(result.explained.keys()).filter((id) => !RARE.has(id)),
+    [],
+    "rows of the table that nothing needs",
+  );
 });
 
 test("agrees on rules broken together", () => {
@@ -38,13 +48,22 @@ test("agrees on bytes and members changed at random", () => {
 });
 
 test("agrees on real quotes changed at random", { skip }, () => {
-  for (const evidence of realEvidence().slice(0, 4)) assertExplained(compare(randomChanges(SEED, 15 * TIMES, evidence)), evidence.id);
+  for (const evidence of realEvidence().slice(0, 4))
+    assertExplained(compare(randomChanges(SEED, 15 * TIMES, evidence)), evidence.id);
 });
 
 /** Recorded cases on which the libraries part, and by which row. */
 const PARTED: Readonly<Record<string, string>> = {
-  "pceid-mismatch": "pceid", "wrong-vendor": "vendor", "module1-out-of-date": "module-level", "module1-skips-svn01": "tdx-components", "qe-auth-empty": "qe-auth-length",
-  "pck-crl-expired": "crl-time", "pck-crl-wrong-signer": "crl-signature", "seam-signer-mismatch": "module-identity", "levels-unsorted": "level-order", "intermediate-not-ca": "chain-authority",
+  "pceid-mismatch": "pceid",
+  "wrong-vendor": "vendor",
+  "module1-out-of-date": "module-level",
+  "module1-skips-svn01": "tdx-components",
+  "qe-auth-empty": "qe-auth-length",
+  "pck-crl-expired": "crl-time",
+  "pck-crl-wrong-signer": "crl-signature",
+  "seam-signer-mismatch": "module-identity",
+  "levels-unsorted": "level-order",
+  "intermediate-not-ca": "chain-authority",
 };
 
 test("agrees on every recorded quote", { skip }, () => {
@@ -53,6 +72,10 @@ test("agrees on every recorded quote", { skip }, () => {
     const other = theirs(evidence);
     const row = PARTED[evidence.id];
     if (row === undefined) assert.ok(agree(mine, other), `${evidence.id}: ${JSON.stringify({ mine, other })}`);
-    else assert.ok(!agree(mine, other) && differenceById(row).explains(mine, other), `${evidence.id}: ${JSON.stringify({ mine, other })}`);
+    else
+      assert.ok(
+        !agree(mine, other) && differenceById(row).explains(mine, other),
+        `${evidence.id}: ${JSON.stringify({ mine, other })}`,
+      );
   }
 });

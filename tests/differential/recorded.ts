@@ -9,8 +9,19 @@ const FOLDER = resolve(import.meta.dirname, "../../../shared/vectors/attestation
 /** `skip` option for node:test. */
 export const skip: string | false = existsSync(FOLDER) ? false : `no vectors at ${FOLDER}`;
 
-interface Pair { readonly id: string; readonly quote: string; readonly collateral: string; readonly verify_at_unix: number }
-interface Synthetic { readonly id: string; readonly root_ca_pem: string; readonly quote_hex: string; readonly collateral: Readonly<Record<string, string>>; readonly verify_at_unix: number }
+interface Pair {
+  readonly id: string;
+  readonly quote: string;
+  readonly collateral: string;
+  readonly verify_at_unix: number;
+}
+interface Synthetic {
+  readonly id: string;
+  readonly root_ca_pem: string;
+  readonly quote_hex: string;
+  readonly collateral: Readonly<Record<string, string>>;
+  readonly verify_at_unix: number;
+}
 
 const json = <T>(path: string): T => JSON.parse(readFileSync(join(FOLDER, path), "utf8")) as T;
 
@@ -18,16 +29,28 @@ const json = <T>(path: string): T => JSON.parse(readFileSync(join(FOLDER, path),
 export function realEvidence(): (Forged & { readonly id: string })[] {
   const rootPem = readFileSync(join(FOLDER, "intel-sgx-root-ca.pem"), "utf8");
   return json<Pair[]>("pairs.json").map((pair) => ({
-    id: pair.id, quote: new Uint8Array(readFileSync(join(FOLDER, pair.quote))), collateral: json(pair.collateral), now: pair.verify_at_unix, ...root(rootPem),
+    id: pair.id,
+    quote: new Uint8Array(readFileSync(join(FOLDER, pair.quote))),
+    collateral: json(pair.collateral),
+    now: pair.verify_at_unix,
+    ...root(rootPem),
   }));
 }
 
 /** Made cases, each breaking one rule under a root of its own. */
 export function syntheticEvidence(): (Forged & { readonly id: string })[] {
-  return readdirSync(join(FOLDER, "synthetic")).toSorted().map((file) => {
-    const { id, root_ca_pem: rootPem, quote_hex: quote, collateral, verify_at_unix: now } = json<Synthetic>(`synthetic/${file}`);
-    return { id, quote: parseHex(quote), collateral, now, ...root(rootPem) };
-  });
+  return readdirSync(join(FOLDER, "synthetic"))
+    .toSorted()
+    .map((file) => {
+      const {
+        id,
+        root_ca_pem: rootPem,
+        quote_hex: quote,
+        collateral,
+        verify_at_unix: now,
+      } = json<Synthetic>(`synthetic/${file}`);
+      return { id, quote: parseHex(quote), collateral, now, ...root(rootPem) };
+    });
 }
 
 function root(rootPem: string): { readonly rootPem: string; readonly rootDer: Uint8Array } {

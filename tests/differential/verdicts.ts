@@ -15,7 +15,10 @@ export function ours(evidence: Forged): Verdict {
   } catch (error) {
     return { ok: false, reasons: ["collateral-format", String(error)] };
   }
-  const result = verifyQuote(evidence.quote, collateral, { now: evidence.now, trustAnchor: trustAnchorFromPem(evidence.rootPem) });
+  const result = verifyQuote(evidence.quote, collateral, {
+    now: evidence.now,
+    trustAnchor: trustAnchorFromPem(evidence.rootPem),
+  });
   return result.ok
     ? { ok: true, status: result.status, advisories: result.advisoryIds.join(" ") }
     : { ok: false, reasons: result.checks.filter(({ result: each }) => each === "fail").map(({ name }) => name) };
@@ -26,7 +29,11 @@ export function theirs(evidence: Forged): Verdict {
   try {
     // Its types ask for lists of numbers; at run time it takes hex like the exchange form.
     const collateral = evidence.collateral as unknown as Parameters<QuoteVerifier["verify"]>[1];
-    const report = QuoteVerifier.newWithRootCa(Buffer.from(evidence.rootDer)).verify(Buffer.from(evidence.quote), collateral, evidence.now);
+    const report = QuoteVerifier.newWithRootCa(Buffer.from(evidence.rootDer)).verify(
+      Buffer.from(evidence.quote),
+      collateral,
+      evidence.now,
+    );
     return { ok: true, status: report.status, advisories: [...new Set(report.advisory_ids)].toSorted().join(" ") };
   } catch (error) {
     return { ok: false, reasons: [error instanceof Error ? error.message : String(error)] };

@@ -34,9 +34,11 @@ interface Vm {
   readonly app_id: string;
 }
 
-const info = async (app: string): Promise<Vm> => JSON.parse((await deployment.cli("info", app, "-o", "json")).stdout) as Vm;
+const info = async (app: string): Promise<Vm> =>
+  JSON.parse((await deployment.cli("info", app, "-o", "json")).stdout) as Vm;
 const caFile = (): string => `${deployment.layout.caFolder}/ca.crt`;
-const get = (address: string): ReturnType<typeof getThroughGateway> => getThroughGateway({ url: new URL(address), caFile: caFile(), timeoutMs: 20_000 });
+const get = (address: string): ReturnType<typeof getThroughGateway> =>
+  getThroughGateway({ url: new URL(address), caFile: caFile(), timeoutMs: 20_000 });
 const visits = (body: string): number => Number(/visits: (\d+)/.exec(body)?.[1]);
 
 async function until<T>(what: string, withinMs: number, probe: () => Promise<T | undefined>): Promise<T> {
@@ -59,7 +61,17 @@ after(async () => {
 });
 
 test("an ordinary compose file becomes an app that answers through the gateway", { skip }, async () => {
-  const { code, stdout, stderr } = await deployment.cli("deploy", "-c", COMPOSE, "-n", "app", "-e", `GREETING_SECRET=${SECRET}`, "-o", "json");
+  const { code, stdout, stderr } = await deployment.cli(
+    "deploy",
+    "-c",
+    COMPOSE,
+    "-n",
+    "app",
+    "-e",
+    `GREETING_SECRET=${SECRET}`,
+    "-o",
+    "json",
+  );
   assert.equal(code, 0, stderr);
   const summary = JSON.parse(stdout) as { app_id: string; compose_hash: string; url: string };
   appId = summary.app_id;
@@ -72,7 +84,9 @@ test("an ordinary compose file becomes an app that answers through the gateway",
 
 test("the app, and only the app, sees the secret (SECURITY #556, #606)", { skip }, async () => {
   assert.ok((await get(url)).body.includes(createHash("sha256").update(SECRET).digest("hex")));
-  const { stdout } = await run("grep", ["-rlaF", "--exclude=hda.img", SECRET, deployment.layout.state], { okCodes: [0, 1, 2] });
+  const { stdout } = await run("grep", ["-rlaF", "--exclude=hda.img", SECRET, deployment.layout.state], {
+    okCodes: [0, 1, 2],
+  });
   assert.equal(stdout, "", "the secret lies in a file of the host");
   const { stdout: disk } = await run("grep", ["-rlaF", SECRET, deployment.layout.vmmFolder], { okCodes: [0, 1, 2] });
   assert.equal(disk, "", "the secret lies on a disk in the clear");
@@ -100,11 +114,32 @@ test("passthrough brings the bytes to the app untouched", { skip }, async () => 
 
 test("verify checks the whole chain, and fails by name against another root of trust", { skip }, async () => {
   const good = await deployment.cli("verify", "app", "-o", "json");
-  const result = JSON.parse(good.stdout) as { ok: boolean; environment: string; checks: { name: string; result: string; reason: string }[] };
+  const result = JSON.parse(good.stdout) as {
+    ok: boolean;
+    environment: string;
+    checks: { name: string; result: string; reason: string }[];
+  };
   assert.equal(good.code, 0, good.stdout);
   const outcome = new Map(result.checks.map((check) => [check.name, check.result]));
-  for (const name of ["report-data", "rtmr3-replay", "os-image", "firmware", "virtual-hardware", "kernel", "command-line-and-initrd", "compose-hash", "app-id", "kms-identity", "tcb", "mr-config-id"]) {
-    assert.equal(outcome.get(name), "pass", `${name}: ${JSON.stringify(result.checks.find((check) => check.name === name))}`);
+  for (const name of [
+    "report-data",
+    "rtmr3-replay",
+    "os-image",
+    "firmware",
+    "virtual-hardware",
+    "kernel",
+    "command-line-and-initrd",
+    "compose-hash",
+    "app-id",
+    "kms-identity",
+    "tcb",
+    "mr-config-id",
+  ]) {
+    assert.equal(
+      outcome.get(name),
+      "pass",
+      `${name}: ${JSON.stringify(result.checks.find((check) => check.name === name))}`,
+    );
   }
   assert.equal(outcome.get("kms-evidence"), "not applicable");
   assert.equal(outcome.get("root-of-trust"), "not bound");
@@ -112,22 +147,34 @@ test("verify checks the whole chain, and fails by name against another root of t
   assert.ok(result.checks.every((check) => check.reason !== ""));
   const foreignKms = await deployment.cli("verify", url, "--kms-ca", caFile(), "-o", "json");
   assert.equal(foreignKms.code, 3);
-  assert.equal((JSON.parse(foreignKms.stdout) as typeof result).checks.find((check) => check.name === "kms-identity")?.result, "fail");
+  assert.equal(
+    (JSON.parse(foreignKms.stdout) as typeof result).checks.find((check) => check.name === "kms-identity")?.result,
+    "fail",
+  );
 });
 
-test("a saved bundle gives the same verdict from the file alone; KMS and gateway outside a TEE verify as neither", { skip }, async () => {
-  const bundle = join(deployment.layout.state, "app.bundle.json");
-  assert.equal((await deployment.cli("verify", url, "--save", bundle)).code, 0);
-  const judged = await deployment.cli("verify", bundle);
-  assert.equal(judged.code, 0, judged.stdout);
-  for (const expected of [/What runs here/, /image +\S+: \S+/, /freshness +as of/]) assert.match(judged.stdout, expected);
-  const kms = await deployment.cli("verify", "kms", `https://127.0.0.1:${deployment.layout.ports.kms}`);
-  assert.equal(kms.code, 3);
-  assert.match(kms.stdout, /FAIL +evidence +the certificate of the KMS carries no evidence/);
-  const gateway = await deployment.cli("verify", "gateway", `https://gateway.dstack.localhost:${deployment.layout.ports.proxy}`);
-  assert.equal(gateway.code, 3);
-  assert.match(gateway.stdout, /served-key +key \S+ is served and listed without a quote/);
-});
+test(
+  "a saved bundle gives the same verdict from the file alone; KMS and gateway outside a TEE verify as neither",
+  { skip },
+  async () => {
+    const bundle = join(deployment.layout.state, "app.bundle.json");
+    assert.equal((await deployment.cli("verify", url, "--save", bundle)).code, 0);
+    const judged = await deployment.cli("verify", bundle);
+    assert.equal(judged.code, 0, judged.stdout);
+    for (const expected of [/What runs here/, /image +\S+: \S+/, /freshness +as of/])
+      assert.match(judged.stdout, expected);
+    const kms = await deployment.cli("verify", "kms", `https://127.0.0.1:${deployment.layout.ports.kms}`);
+    assert.equal(kms.code, 3);
+    assert.match(kms.stdout, /FAIL +evidence +the certificate of the KMS carries no evidence/);
+    const gateway = await deployment.cli(
+      "verify",
+      "gateway",
+      `https://gateway.dstack.localhost:${deployment.layout.ports.proxy}`,
+    );
+    assert.equal(gateway.code, 3);
+    assert.match(gateway.stdout, /served-key +key \S+ is served and listed without a quote/);
+  },
+);
 
 test("a running app is found again after the VMM and the supervisor were killed", { skip }, async () => {
   deployment.kill("vmm");
@@ -152,27 +199,36 @@ test("after stop and start data and keys are the same; KMS and gateway may come 
   deployment.kill("kms");
   deployment.kill("gateway");
   assert.equal((await deployment.cli("start", "app")).code, 0);
-  await until("the guest says that it waits for the KMS", 120_000, async () => (/KMS/i.test((await deployment.cli("logs", "app")).stdout.split("requesting app keys").at(-1) ?? "") ? true : undefined));
+  await until("the guest says that it waits for the KMS", 120_000, async () =>
+    /KMS/i.test((await deployment.cli("logs", "app")).stdout.split("requesting app keys").at(-1) ?? "")
+      ? true
+      : undefined,
+  );
   await deployment.services.startKms();
-  await until("the app starts without a gateway", 240_000, async () => ((await info("app")).boot_progress === "done" ? true : undefined));
+  await until("the app starts without a gateway", 240_000, async () =>
+    (await info("app")).boot_progress === "done" ? true : undefined,
+  );
   await deployment.services.startGateway();
   const answer = await waitForAnswer(url, caFile(), { timeoutMs: 180_000, note: () => undefined });
   assert.ok(visits(answer.body) > before, `${before} visits before, now: ${answer.body}`);
   assert.equal(await appKey(), keyBefore);
 });
 
-test("inside a guest the agent's socket answers every call, and keeps boot events to itself (DS #1266, V2 event log)", { skip }, async () => {
-  const calls = [
-    ["Version", {}],
-    ["Info", {}],
-    ["GetKey", { path: "a", purpose: "b" }],
-    ["GetTlsKey", { subject: "s", usage_ra_tls: true, usage_server_auth: true }],
-    ["GetQuote", { report_data: "00" }],
-    ["Attest", { report_data: "00" }],
-    ["EmitEvent", { event: "mine", payload: "00" }],
-    ["EmitEvent", { event: "app-id", payload: "00" }],
-  ] as const;
-  const program = `
+test(
+  "inside a guest the agent's socket answers every call, and keeps boot events to itself (DS #1266, V2 event log)",
+  { skip },
+  async () => {
+    const calls = [
+      ["Version", {}],
+      ["Info", {}],
+      ["GetKey", { path: "a", purpose: "b" }],
+      ["GetTlsKey", { subject: "s", usage_ra_tls: true, usage_server_auth: true }],
+      ["GetQuote", { report_data: "00" }],
+      ["Attest", { report_data: "00" }],
+      ["EmitEvent", { event: "mine", payload: "00" }],
+      ["EmitEvent", { event: "app-id", payload: "00" }],
+    ] as const;
+    const program = `
     const { request } = require("node:http");
     const ask = (method, body) => new Promise((resolve, reject) => {
       const outgoing = request({ socketPath: "/var/run/dstack.sock", path: "/" + method, method: "POST", headers: { "content-type": "application/json" } }, (answer) => {
@@ -184,29 +240,58 @@ test("inside a guest the agent's socket answers every call, and keeps boot event
     (async () => {
       for (const [method, body] of ${JSON.stringify(calls)}) console.log("agent-socket", method, body.event ?? "", await ask(method, body));
     })();`;
-  const manifest = buildAppCompose({
-    name: "agent",
-    dockerComposeFile: "services:\n  idle:\n    image: dstack/hello:latest\n    stop_grace_period: 1s\n",
-    preLaunchScript: `node -e '${program}' > /dev/console`,
-    gatewayEnabled: false,
-    secureTime: false,
-    storageFs: "ext4",
-  });
-  const { layout, env } = deployment;
-  const client = await vmmClient(layout, env);
-  const composeHash = toHex(manifest.composeHash);
-  const osImageHash = toHex((await readImageDirectory(join(layout.images, IMAGE))).osImageHash ?? new Uint8Array());
-  await changePolicyFile(localPolicy(layout), (policy) => allowVersion(policy, { osImageHash, deviceId: DEVELOPMENT_DEVICE_ID, appId: composeHash.slice(0, 40), composeHash }));
-  const { id } = await client.call(vmmMethods.createVm, { name: "agent", image: IMAGE, composeFile: new TextDecoder().decode(manifest.bytes), vcpu: 2, memory: 2048, diskSize: 5, simulatedTee: "dstack-tdx" });
-  await waitForBoot(client, id, { timeoutMs: 240_000, note: () => undefined });
-  const { stdout } = await deployment.cli("logs", "agent", "--lines", "5000");
-  const answers = [...stdout.matchAll(/agent-socket (\w+) (\S*) ?(\d+) (\d+)/g)].map(([, method, event, status, length]) => ({ method, event, status, length: Number(length) }));
-  assert.deepEqual(answers.map(({ method, event, status }) => `${method} ${event} ${status}`), [
-    "Version  200", "Info  200", "GetKey  200", "GetTlsKey  200", "GetQuote  200", "Attest  200", "EmitEvent mine 200", "EmitEvent app-id 400",
-  ]);
-  for (const { method, length } of answers.filter(({ method }) => method === "GetQuote" || method === "Attest")) assert.ok(length > 2_000, `${method}: ${length}`);
-  assert.equal((await deployment.cli("rm", "agent")).code, 0);
-});
+    const manifest = buildAppCompose({
+      name: "agent",
+      dockerComposeFile: "services:\n  idle:\n    image: dstack/hello:latest\n    stop_grace_period: 1s\n",
+      preLaunchScript: `node -e '${program}' > /dev/console`,
+      gatewayEnabled: false,
+      secureTime: false,
+      storageFs: "ext4",
+    });
+    const { layout, env } = deployment;
+    const client = await vmmClient(layout, env);
+    const composeHash = toHex(manifest.composeHash);
+    const osImageHash = toHex((await readImageDirectory(join(layout.images, IMAGE))).osImageHash ?? new Uint8Array());
+    await changePolicyFile(localPolicy(layout), (policy) =>
+      allowVersion(policy, {
+        osImageHash,
+        deviceId: DEVELOPMENT_DEVICE_ID,
+        appId: composeHash.slice(0, 40),
+        composeHash,
+      }),
+    );
+    const { id } = await client.call(vmmMethods.createVm, {
+      name: "agent",
+      image: IMAGE,
+      composeFile: new TextDecoder().decode(manifest.bytes),
+      vcpu: 2,
+      memory: 2048,
+      diskSize: 5,
+      simulatedTee: "dstack-tdx",
+    });
+    await waitForBoot(client, id, { timeoutMs: 240_000, note: () => undefined });
+    const { stdout } = await deployment.cli("logs", "agent", "--lines", "5000");
+    const answers = [...stdout.matchAll(/agent-socket (\w+) (\S*) ?(\d+) (\d+)/g)].map(
+      ([, method, event, status, length]) => ({ method, event, status, length: Number(length) }),
+    );
+    assert.deepEqual(
+      answers.map(({ method, event, status }) => `${method} ${event} ${status}`),
+      [
+        "Version  200",
+        "Info  200",
+        "GetKey  200",
+        "GetTlsKey  200",
+        "GetQuote  200",
+        "Attest  200",
+        "EmitEvent mine 200",
+        "EmitEvent app-id 400",
+      ],
+    );
+    for (const { method, length } of answers.filter(({ method }) => method === "GetQuote" || method === "Attest"))
+      assert.ok(length > 2_000, `${method}: ${length}`);
+    assert.equal((await deployment.cli("rm", "agent")).code, 0);
+  },
+);
 
 test("one changed byte of the compose file is refused once, and the reason is everywhere", { skip }, async () => {
   assert.equal((await deployment.cli("stop", "app")).code, 0);
@@ -292,9 +377,13 @@ async function appKey(): Promise<string> {
   const agent = `https://${appId}-8090.dstack.localhost:${deployment.layout.ports.proxy}/prpc`;
   const attested = await get(`${agent}/Worker.GetAttestationForAppKey?algorithm=ed25519`);
   assert.equal(attested.status, 200, attested.body);
-  const reportData = Buffer.from((JSON.parse(attested.body) as { report_data: string }).report_data, "hex").toString("latin1");
+  const reportData = Buffer.from((JSON.parse(attested.body) as { report_data: string }).report_data, "hex").toString(
+    "latin1",
+  );
   assert.match(reportData, /^dip1::ed25519-pk:[\w-]{43}/);
-  const { instance_id: instance } = JSON.parse((await get(`${agent}/Worker.Info?json`)).body) as { instance_id: string };
+  const { instance_id: instance } = JSON.parse((await get(`${agent}/Worker.Info?json`)).body) as {
+    instance_id: string;
+  };
   return `${instance} ${reportData}`;
 }
 
@@ -310,7 +399,16 @@ function listen(): Promise<Server> {
 function clientHello(name: string): Buffer {
   const host = Buffer.from(name);
   const sni = Buffer.concat([u16(0), u16(host.length + 5), u16(host.length + 3), Buffer.of(0), u16(host.length), host]);
-  const body = Buffer.concat([Buffer.of(3, 3), randomBytes(32), Buffer.of(0), u16(2), u16(0x1301), Buffer.of(1, 0), u16(sni.length), sni]);
+  const body = Buffer.concat([
+    Buffer.of(3, 3),
+    randomBytes(32),
+    Buffer.of(0),
+    u16(2),
+    u16(0x1301),
+    Buffer.of(1, 0),
+    u16(sni.length),
+    sni,
+  ]);
   const handshake = Buffer.concat([Buffer.of(1, 0), u16(body.length), body]);
   return Buffer.concat([Buffer.of(22, 3, 1), u16(handshake.length), handshake]);
 }

@@ -44,7 +44,13 @@ export async function createDeployment(portBase: number): Promise<Deployment> {
   const cacheOfUser = stackLayout(process.env).cache;
   // Own images and KMS cache, so that a test may damage them; tools and QEMU are the user's.
   const cache = join(state, "cache", "dstack");
-  const env: NodeJS.ProcessEnv = { ...process.env, XDG_STATE_HOME: state, XDG_CACHE_HOME: join(state, "cache"), DSTACK_PORT_BASE: String(portBase), DSTACK_QEMU_DIR: process.env["DSTACK_QEMU_DIR"] ?? join(cacheOfUser, "qemu", "current", "bin") };
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    XDG_STATE_HOME: state,
+    XDG_CACHE_HOME: join(state, "cache"),
+    DSTACK_PORT_BASE: String(portBase),
+    DSTACK_QEMU_DIR: process.env["DSTACK_QEMU_DIR"] ?? join(cacheOfUser, "qemu", "current", "bin"),
+  };
   const layout = stackLayout(env);
   await stopEverything(layout, env);
   await rm(state, { recursive: true, force: true });
@@ -87,7 +93,10 @@ export async function createDeployment(portBase: number): Promise<Deployment> {
 /** The command line as a user runs it. */
 export function runCli(args: readonly string[], env: NodeJS.ProcessEnv): Promise<CliResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(ROOT, "cli/src/main.ts"), ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [join(ROOT, "cli/src/main.ts"), ...args], {
+      env,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));

@@ -1,5 +1,17 @@
 import { sign } from "node:crypto";
-import { derBitString, derBoolean, derContext, derEnumerated, derOctetString, derOid, derSequence, derSet, derTime, derUnsigned, derUtf8 } from "@dstack/der";
+import {
+  derBitString,
+  derBoolean,
+  derContext,
+  derEnumerated,
+  derOctetString,
+  derOid,
+  derSequence,
+  derSet,
+  derTime,
+  derUnsigned,
+  derUtf8,
+} from "@dstack/der";
 import { OID, SGX_EXTENSION } from "@dstack/attest";
 import { privateKeyObject, spkiDer } from "@dstack/keys";
 import { keyOf } from "./forged-evidence.ts";
@@ -45,26 +57,53 @@ export interface RevocationFields {
 /** A signed X.509 v3 certificate in DER. */
 export function forgeCertificate(fields: CertificateFields): Uint8Array {
   const extensions = [
-    extension(OID.keyUsage, true, derBitString(Uint8Array.of(fields.signsCertificates ? 0x06 : 0x80), fields.signsCertificates ? 1 : 7)),
-    ...(fields.ca ? [extension(OID.basicConstraints, true, derSequence(derBoolean(true), ...(fields.pathLength === undefined ? [] : [derUnsigned(fields.pathLength)])))] : []),
+    extension(
+      OID.keyUsage,
+      true,
+      derBitString(Uint8Array.of(fields.signsCertificates ? 0x06 : 0x80), fields.signsCertificates ? 1 : 7),
+    ),
+    ...(fields.ca
+      ? [
+          extension(
+            OID.basicConstraints,
+            true,
+            derSequence(derBoolean(true), ...(fields.pathLength === undefined ? [] : [derUnsigned(fields.pathLength)])),
+          ),
+        ]
+      : []),
     ...(fields.unknownCritical === undefined ? [] : [extension(fields.unknownCritical, true, derSequence())]),
     ...(fields.platform === undefined ? [] : [extension(SGX_EXTENSION, false, platformExtension(fields.platform))]),
   ];
-  return signed(fields.signer, derSequence(
-    derContext(0, true, derUnsigned(2)), derUnsigned(fields.serial), algorithm(), name(fields.issuer),
-    derSequence(derTime(fields.notBefore), derTime(fields.notAfter)), name(fields.name), spkiDer(keyOf(fields.key)),
-    derContext(3, true, derSequence(...extensions)),
-  ));
+  return signed(
+    fields.signer,
+    derSequence(
+      derContext(0, true, derUnsigned(2)),
+      derUnsigned(fields.serial),
+      algorithm(),
+      name(fields.issuer),
+      derSequence(derTime(fields.notBefore), derTime(fields.notAfter)),
+      name(fields.name),
+      spkiDer(keyOf(fields.key)),
+      derContext(3, true, derSequence(...extensions)),
+    ),
+  );
 }
 
 /** A signed version 2 revocation list in DER. */
 export function forgeRevocationList({ issuer, signer, thisUpdate, nextUpdate, revoked }: RevocationFields): Uint8Array {
   const entries = revoked.map((serial) => derSequence(derUnsigned(serial), derTime(thisUpdate)));
-  return signed(signer, derSequence(
-    derUnsigned(1), algorithm(), name(issuer), derTime(thisUpdate), derTime(nextUpdate),
-    ...(entries.length === 0 ? [] : [derSequence(...entries)]),
-    derContext(0, true, derSequence(extension("2.5.29.20", false, derUnsigned(1)))),
-  ));
+  return signed(
+    signer,
+    derSequence(
+      derUnsigned(1),
+      algorithm(),
+      name(issuer),
+      derTime(thisUpdate),
+      derTime(nextUpdate),
+      ...(entries.length === 0 ? [] : [derSequence(...entries)]),
+      derContext(0, true, derSequence(extension("2.5.29.20", false, derUnsigned(1)))),
+    ),
+  );
 }
 
 const algorithm = (): Uint8Array => derSequence(derOid(OID.ecdsaWithSha256));
@@ -78,7 +117,9 @@ function platformExtension({ ppid, cpuSvn, components: given, pceSvn, pceId, fms
   return derSequence(
     item("1", derOctetString(ppid)),
     item("2", derSequence(...components, item("2.17", derUnsigned(pceSvn)), item("2.18", derOctetString(cpuSvn)))),
-    item("3", derOctetString(pceId)), item("4", derOctetString(fmspc)), item("5", derEnumerated(0)),
+    item("3", derOctetString(pceId)),
+    item("4", derOctetString(fmspc)),
+    item("5", derEnumerated(0)),
   );
 }
 
@@ -86,4 +127,3 @@ function signed(signer: KeyName, tbs: Uint8Array): Uint8Array {
   const signature = new Uint8Array(sign("sha256", tbs, { key: privateKeyObject(keyOf(signer)), dsaEncoding: "der" }));
   return derSequence(tbs, algorithm(), derBitString(signature));
 }
-

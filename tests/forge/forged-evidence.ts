@@ -26,9 +26,20 @@ export interface Scene {
   qeReport: Uint8Array;
   keepQeReportData: boolean;
   qeAuthData: Uint8Array;
-  certificates: { root: CertificateFields; pckCa: CertificateFields; pck: CertificateFields; tcbSigner: CertificateFields; qeSigner: CertificateFields };
+  certificates: {
+    root: CertificateFields;
+    pckCa: CertificateFields;
+    pck: CertificateFields;
+    tcbSigner: CertificateFields;
+    qeSigner: CertificateFields;
+  };
   /** Which certificates are sent, leaf first. */
-  chains: { pck: CertificateName[]; pckCrl: CertificateName[]; tcbInfo: CertificateName[]; qeIdentity: CertificateName[] };
+  chains: {
+    pck: CertificateName[];
+    pckCrl: CertificateName[];
+    tcbInfo: CertificateName[];
+    qeIdentity: CertificateName[];
+  };
   rootCrl: RevocationFields;
   pckCrl: RevocationFields;
   tcbInfo: Record<string, unknown>;
@@ -52,13 +63,34 @@ export interface Forged {
 }
 
 const KEY_NAMES: readonly KeyName[] = ["root", "pckCa", "pck", "tcbSigner", "qeSigner", "attestation", "stranger"];
-const KEYS = new Map<KeyName, P256Key>(KEY_NAMES.map((name, index) => [name, p256FromScalar(new Uint8Array(32).fill(index + 1))]));
+const KEYS = new Map<KeyName, P256Key>(
+  KEY_NAMES.map((name, index) => [name, p256FromScalar(new Uint8Array(32).fill(index + 1))]),
+);
 export const keyOf = (name: KeyName): P256Key => KEYS.get(name)!;
 
 /** Offsets in a TD report. */
-export const TD = { teeTcbSvn: 0, mrSeam: 16, mrSignerSeam: 64, seamAttributes: 112, attributes: 120, xfam: 128, mrTd: 136, reportData: 520, teeTcbSvn2: 584, mrServiceTd: 600 } as const;
+export const TD = {
+  teeTcbSvn: 0,
+  mrSeam: 16,
+  mrSignerSeam: 64,
+  seamAttributes: 112,
+  attributes: 120,
+  xfam: 128,
+  mrTd: 136,
+  reportData: 520,
+  teeTcbSvn2: 584,
+  mrServiceTd: 600,
+} as const;
 /** Offsets in an enclave report. */
-export const ENCLAVE = { cpuSvn: 0, miscSelect: 16, attributes: 48, mrSigner: 128, isvProdId: 256, isvSvn: 258, reportData: 320 } as const;
+export const ENCLAVE = {
+  cpuSvn: 0,
+  miscSelect: 16,
+  attributes: 48,
+  mrSigner: 128,
+  isvProdId: 256,
+  isvSvn: 258,
+  reportData: 320,
+} as const;
 
 const INTEL_QE_VENDOR = parseHex("939a7233f79c4ca9940a0db3957f0607");
 const DAY = 86_400;
@@ -84,16 +116,61 @@ export function goodScene(now = DEFAULT_NOW): Scene {
     keepQeReportData: false,
     qeAuthData: Uint8Array.from({ length: 32 }, (_, i) => i),
     certificates: {
-      root: { name: "Forged SGX Root CA", issuer: "Forged SGX Root CA", key: "root", signer: "root", serial: 100, ...authority },
-      pckCa: { name: "Forged SGX PCK Platform CA", issuer: "Forged SGX Root CA", key: "pckCa", signer: "root", serial: 101, pathLength: 0, ...authority },
-      pck: {
-        name: "Forged SGX PCK Certificate", issuer: "Forged SGX PCK Platform CA", key: "pck", signer: "pckCa", serial: 102, ...leaf,
-        platform: { ppid: parseHex("00112233445566778899aabbccddeeff"), cpuSvn: new Uint8Array(16).fill(5), pceSvn: 13, pceId: PCE_ID, fmspc: FMSPC },
+      root: {
+        name: "Forged SGX Root CA",
+        issuer: "Forged SGX Root CA",
+        key: "root",
+        signer: "root",
+        serial: 100,
+        ...authority,
       },
-      tcbSigner: { name: "Forged SGX TCB Signing", issuer: "Forged SGX Root CA", key: "tcbSigner", signer: "root", serial: 103, ...leaf },
-      qeSigner: { name: "Forged SGX QE Signing", issuer: "Forged SGX Root CA", key: "qeSigner", signer: "root", serial: 104, ...leaf },
+      pckCa: {
+        name: "Forged SGX PCK Platform CA",
+        issuer: "Forged SGX Root CA",
+        key: "pckCa",
+        signer: "root",
+        serial: 101,
+        pathLength: 0,
+        ...authority,
+      },
+      pck: {
+        name: "Forged SGX PCK Certificate",
+        issuer: "Forged SGX PCK Platform CA",
+        key: "pck",
+        signer: "pckCa",
+        serial: 102,
+        ...leaf,
+        platform: {
+          ppid: parseHex("00112233445566778899aabbccddeeff"),
+          cpuSvn: new Uint8Array(16).fill(5),
+          pceSvn: 13,
+          pceId: PCE_ID,
+          fmspc: FMSPC,
+        },
+      },
+      tcbSigner: {
+        name: "Forged SGX TCB Signing",
+        issuer: "Forged SGX Root CA",
+        key: "tcbSigner",
+        signer: "root",
+        serial: 103,
+        ...leaf,
+      },
+      qeSigner: {
+        name: "Forged SGX QE Signing",
+        issuer: "Forged SGX Root CA",
+        key: "qeSigner",
+        signer: "root",
+        serial: 104,
+        ...leaf,
+      },
     },
-    chains: { pck: ["pck", "pckCa", "root"], pckCrl: ["pckCa", "root"], tcbInfo: ["tcbSigner", "root"], qeIdentity: ["qeSigner", "root"] },
+    chains: {
+      pck: ["pck", "pckCa", "root"],
+      pckCrl: ["pckCa", "root"],
+      tcbInfo: ["tcbSigner", "root"],
+      qeIdentity: ["qeSigner", "root"],
+    },
     rootCrl: { issuer: "Forged SGX Root CA", signer: "root", ...fresh },
     pckCrl: { issuer: "Forged SGX PCK Platform CA", signer: "pckCa", ...fresh },
     tcbInfo: tcbInfo(now),
@@ -119,8 +196,11 @@ export function goodSgxScene(now = DEFAULT_NOW): Scene {
 
 /** Writes and signs everything that the scene says. */
 export function forge(scene: Scene): Forged {
-  const ders = Object.fromEntries(Object.entries(scene.certificates).map(([name, fields]) => [name, forgeCertificate(fields)])) as Record<CertificateName, Uint8Array>;
-  const chain = (names: readonly CertificateName[]): string => names.map((name) => writePem(ders[name], "CERTIFICATE")).join("");
+  const ders = Object.fromEntries(
+    Object.entries(scene.certificates).map(([name, fields]) => [name, forgeCertificate(fields)]),
+  ) as Record<CertificateName, Uint8Array>;
+  const chain = (names: readonly CertificateName[]): string =>
+    names.map((name) => writePem(ders[name], "CERTIFICATE")).join("");
   const tcbInfoText = JSON.stringify(scene.tcbInfo);
   const qeIdentityText = JSON.stringify(scene.qeIdentity);
   return {
@@ -144,18 +224,34 @@ export function forge(scene: Scene): Forged {
 
 function quoteBytes(scene: Scene, chain: Uint8Array): Uint8Array {
   const signed = concatBytes(
-    u16le(scene.version), u16le(scene.attestationKeyType), u32le(scene.teeType), u16le(0), u16le(0), scene.vendorId, new Uint8Array(20),
+    u16le(scene.version),
+    u16le(scene.attestationKeyType),
+    u32le(scene.teeType),
+    u16le(0),
+    u16le(0),
+    scene.vendorId,
+    new Uint8Array(20),
     ...(scene.version === 5 ? [u16le(scene.bodyType), u32le(scene.body.length)] : []),
     scene.body,
   );
   const attestationKey = keyOf("attestation").publicPoint.subarray(1);
   const report = Uint8Array.from(scene.qeReport);
-  if (!scene.keepQeReportData) report.set(createHash("sha256").update(attestationKey).update(scene.qeAuthData).digest(), ENCLAVE.reportData);
+  if (!scene.keepQeReportData)
+    report.set(createHash("sha256").update(attestationKey).update(scene.qeAuthData).digest(), ENCLAVE.reportData);
   const certification = concatBytes(
-    report, ecdsa(scene.signers.qeReport, report), u16le(scene.qeAuthData.length), scene.qeAuthData, u16le(5), u32le(chain.length), chain,
+    report,
+    ecdsa(scene.signers.qeReport, report),
+    u16le(scene.qeAuthData.length),
+    scene.qeAuthData,
+    u16le(5),
+    u32le(chain.length),
+    chain,
   );
   const head = concatBytes(ecdsa(scene.signers.quote, signed), attestationKey);
-  const authentication = scene.version === 3 ? concatBytes(head, certification) : concatBytes(head, u16le(6), u32le(certification.length), certification);
+  const authentication =
+    scene.version === 3
+      ? concatBytes(head, certification)
+      : concatBytes(head, u16le(6), u32le(certification.length), certification);
   return concatBytes(signed, u32le(authentication.length), authentication, scene.tail);
 }
 
@@ -170,7 +266,8 @@ export function tdReport(length: 584 | 648): Uint8Array {
   report.fill(0x5b, TD.mrSeam, TD.mrSeam + 48);
   report[TD.attributes + 3] = 0x10;
   report.set(parseHex("e702060000000000"), TD.xfam);
-  for (let register = 0; register < 9; register++) report.fill(0x11 * (register + 1), TD.mrTd + 48 * register, TD.mrTd + 48 * (register + 1));
+  for (let register = 0; register < 9; register++)
+    report.fill(0x11 * (register + 1), TD.mrTd + 48 * register, TD.mrTd + 48 * (register + 1));
   if (length === 648) report.set([5, 1, 6], TD.teeTcbSvn2);
   return report;
 }
@@ -197,7 +294,8 @@ export interface LevelFields {
 
 /** A TCB level as the document writes it. */
 export function tcbLevel({ sgx, pceSvn, tdx, status, advisories }: LevelFields): Record<string, unknown> {
-  const components = (svns: readonly number[]): { svn: number }[] => Array.from({ length: 16 }, (_, index) => ({ svn: svns[index] ?? 0 }));
+  const components = (svns: readonly number[]): { svn: number }[] =>
+    Array.from({ length: 16 }, (_, index) => ({ svn: svns[index] ?? 0 }));
   return {
     tcb: { sgxtcbcomponents: components(sgx), pcesvn: pceSvn, tdxtcbcomponents: components(tdx) },
     tcbDate: "2029-08-14T00:00:00Z",
@@ -208,24 +306,54 @@ export function tcbLevel({ sgx, pceSvn, tdx, status, advisories }: LevelFields):
 
 function tcbInfo(now: number): Record<string, unknown> {
   const module = { mrsigner: "00".repeat(48), attributes: "0000000000000000", attributesMask: "FFFFFFFFFFFFFFFF" };
-  const isvLevel = (isvsvn: number, status: string): object => ({ tcb: { isvsvn }, tcbDate: "2029-08-14T00:00:00Z", tcbStatus: status });
+  const isvLevel = (isvsvn: number, status: string): object => ({
+    tcb: { isvsvn },
+    tcbDate: "2029-08-14T00:00:00Z",
+    tcbStatus: status,
+  });
   return {
-    id: "TDX", version: 3, issueDate: iso(now - DAY), nextUpdate: iso(now + 29 * DAY), fmspc: toHex(FMSPC).toUpperCase(), pceId: toHex(PCE_ID), tcbType: 0, tcbEvaluationDataNumber: 17,
+    id: "TDX",
+    version: 3,
+    issueDate: iso(now - DAY),
+    nextUpdate: iso(now + 29 * DAY),
+    fmspc: toHex(FMSPC).toUpperCase(),
+    pceId: toHex(PCE_ID),
+    tcbType: 0,
+    tcbEvaluationDataNumber: 17,
     tdxModule: module,
     tdxModuleIdentities: [{ id: "TDX_01", ...module, tcbLevels: [isvLevel(4, "UpToDate"), isvLevel(2, "OutOfDate")] }],
     tcbLevels: [
       tcbLevel({ sgx: [5, 5, 5, 5, 5], pceSvn: 13, tdx: [5, 0, 6], status: "UpToDate" }),
-      tcbLevel({ sgx: [3, 3, 3, 3, 3], pceSvn: 11, tdx: [3, 0, 5], status: "OutOfDate", advisories: ["FORGED-SA-00001"] }),
+      tcbLevel({
+        sgx: [3, 3, 3, 3, 3],
+        pceSvn: 11,
+        tdx: [3, 0, 5],
+        status: "OutOfDate",
+        advisories: ["FORGED-SA-00001"],
+      }),
     ],
   };
 }
 
 function qeIdentity(now: number): Record<string, unknown> {
-  const level = (isvsvn: number, status: string, advisoryIDs?: string[]): object => ({ tcb: { isvsvn }, tcbDate: "2029-08-14T00:00:00Z", tcbStatus: status, ...(advisoryIDs === undefined ? {} : { advisoryIDs }) });
+  const level = (isvsvn: number, status: string, advisoryIDs?: string[]): object => ({
+    tcb: { isvsvn },
+    tcbDate: "2029-08-14T00:00:00Z",
+    tcbStatus: status,
+    ...(advisoryIDs === undefined ? {} : { advisoryIDs }),
+  });
   return {
-    id: "TD_QE", version: 2, issueDate: iso(now - DAY), nextUpdate: iso(now + 29 * DAY), tcbEvaluationDataNumber: 17,
-    miscselect: "00000000", miscselectMask: "FFFFFFFF", attributes: "11000000000000000000000000000000", attributesMask: "FBFFFFFFFFFFFFFF0000000000000000",
-    mrsigner: "44".repeat(32), isvprodid: 2,
+    id: "TD_QE",
+    version: 2,
+    issueDate: iso(now - DAY),
+    nextUpdate: iso(now + 29 * DAY),
+    tcbEvaluationDataNumber: 17,
+    miscselect: "00000000",
+    miscselectMask: "FFFFFFFF",
+    attributes: "11000000000000000000000000000000",
+    attributesMask: "FBFFFFFFFFFFFFFF0000000000000000",
+    mrsigner: "44".repeat(32),
+    isvprodid: 2,
     tcbLevels: [level(8, "UpToDate"), level(4, "OutOfDate", ["FORGED-SA-00002"])],
   };
 }

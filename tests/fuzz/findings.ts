@@ -18,7 +18,10 @@ export function findingsOf(target: Target): { readonly file: string; readonly in
 
 /** Keeps an input under a name made of its content. @returns the path, relative to the checkout */
 export function saveFinding(target: Target, input: Uint8Array): string {
-  const file = join(target.findings, `${target.name}-${createHash("sha256").update(input).digest("hex").slice(0, 16)}.bin`);
+  const file = join(
+    target.findings,
+    `${target.name}-${createHash("sha256").update(input).digest("hex").slice(0, 16)}.bin`,
+  );
   mkdirSync(join(ROOT, target.findings), { recursive: true });
   writeFileSync(join(ROOT, file), input);
   return file;

@@ -34,7 +34,14 @@ export async function fuzzGuarded(run: GuardedRun): Promise<FuzzReport> {
     } else if (execution > 0 && performance.now() - since > (run.stuckMs ?? STUCK_MS)) {
       const input = Uint8Array.from(bytes.subarray(0, Atomics.load(header, 1)));
       resolve({
-        executions: execution, accepted: 0, seconds: 0, slowestMs: performance.now() - since, corpus: 0, heapGrowthBytes: 0, residentGrowthBytes: 0, memoryGrew: false,
+        executions: execution,
+        accepted: 0,
+        seconds: 0,
+        slowestMs: performance.now() - since,
+        corpus: 0,
+        heapGrowthBytes: 0,
+        residentGrowthBytes: 0,
+        memoryGrew: false,
         findings: [{ kind: "hang", execution, input, text: "no end in sight; the run was given up" }],
       });
     }
@@ -58,13 +65,16 @@ if (!isMainThread && parentPort !== null) {
   const [header, bytes] = viewsOf(shared);
   const target = TARGETS.get(run.target);
   if (target === undefined) throw new Error(`no fuzz target ${run.target}`);
-  parentPort.postMessage(await fuzz(target, {
-    count: run.count,
-    seed: run.seed,
-    before: (input) => {
-      bytes.set(input.subarray(0, bytes.length));
-      Atomics.store(header, 1, Math.min(input.length, bytes.length));
-      Atomics.add(header, 0, 1);
-    },
-  }), []);
+  parentPort.postMessage(
+    await fuzz(target, {
+      count: run.count,
+      seed: run.seed,
+      before: (input) => {
+        bytes.set(input.subarray(0, bytes.length));
+        Atomics.store(header, 1, Math.min(input.length, bytes.length));
+        Atomics.add(header, 0, 1);
+      },
+    }),
+    [],
+  );
 }

@@ -72,8 +72,15 @@ export async function fuzz(target: Target, options: FuzzOptions): Promise<FuzzRe
     const tookMs = outcome.tookMs > limits.inputMs ? quickestMs(target, input, outcome.tookMs) : outcome.tookMs;
     slowestMs = Math.max(slowestMs, tookMs);
     if (outcome.kind === "accepted") accepted += 1;
-    if (outcome.kind === "crash") findings.push({ kind: "crash", execution, input: Uint8Array.from(input), text: outcome.word });
-    else if (tookMs > limits.inputMs) findings.push({ kind: "hang", execution, input: Uint8Array.from(input), text: `${tookMs.toFixed(0)} ms, limit ${limits.inputMs}` });
+    if (outcome.kind === "crash")
+      findings.push({ kind: "crash", execution, input: Uint8Array.from(input), text: outcome.word });
+    else if (tookMs > limits.inputMs)
+      findings.push({
+        kind: "hang",
+        execution,
+        input: Uint8Array.from(input),
+        text: `${tookMs.toFixed(0)} ms, limit ${limits.inputMs}`,
+      });
     else if (corpus.length < MAX_CORPUS && !seen.has(outcome.word)) {
       seen.add(outcome.word);
       corpus.push(Uint8Array.from(input));
@@ -87,7 +94,13 @@ export async function fuzz(target: Target, options: FuzzOptions): Promise<FuzzRe
   const heapGrowthBytes = end.heap - warm.heap;
   const residentGrowthBytes = end.resident - warm.resident;
   return {
-    executions: execution, accepted, seconds, slowestMs, corpus: corpus.length, heapGrowthBytes, residentGrowthBytes,
+    executions: execution,
+    accepted,
+    seconds,
+    slowestMs,
+    corpus: corpus.length,
+    heapGrowthBytes,
+    residentGrowthBytes,
     memoryGrew: heapGrowthBytes > limits.heapBytes || residentGrowthBytes > limits.residentBytes,
     findings,
   };
@@ -113,7 +126,7 @@ function timed(target: Target, input: Uint8Array): Outcome {
   } catch (error) {
     const tookMs = performance.now() - begun;
     if (target.isRefusal(error)) return { kind: "refused", word: wordOf(error), tookMs };
-    return { kind: "crash", word: error instanceof Error ? error.stack ?? error.message : String(error), tookMs };
+    return { kind: "crash", word: error instanceof Error ? (error.stack ?? error.message) : String(error), tookMs };
   }
 }
 
@@ -128,8 +141,14 @@ function quickestMs(target: Target, input: Uint8Array, first: number): number {
 function wordOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   // A SyntaxError quotes the input.
-  const text = error.cause instanceof Error && !(error.cause instanceof SyntaxError) ? `${error.message} ${error.cause.message}` : error.message;
-  return text.slice(0, 200).replace(/"[^"]*"/g, '""').replace(/[0-9a-f]{6,}|\d+/gi, "#");
+  const text =
+    error.cause instanceof Error && !(error.cause instanceof SyntaxError)
+      ? `${error.message} ${error.cause.message}`
+      : error.message;
+  return text
+    .slice(0, 200)
+    .replace(/"[^"]*"/g, '""')
+    .replace(/[0-9a-f]{6,}|\d+/gi, "#");
 }
 
 async function memory(): Promise<{ readonly heap: number; readonly resident: number }> {

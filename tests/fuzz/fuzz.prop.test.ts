@@ -16,7 +16,10 @@ for (const target of TARGETS.values()) {
     // Time and memory are judged by `npm run fuzz`, not on a machine that is busy with other tests.
     const limits = { inputMs: Infinity, heapBytes: Infinity, residentBytes: Infinity };
     const report = await fuzz(target, { count: SMOKE, seed: 7, limits });
-    assert.deepEqual(report.findings.map(({ text, input }) => `${text}: ${Buffer.from(input).toString("base64")}`), []);
+    assert.deepEqual(
+      report.findings.map(({ text, input }) => `${text}: ${Buffer.from(input).toString("base64")}`),
+      [],
+    );
     assert.equal(report.executions, SMOKE);
     assert.ok(report.accepted > 0, "some inputs get through to the end");
   });
@@ -24,7 +27,12 @@ for (const target of TARGETS.values()) {
 
 describe("the fuzzer itself", () => {
   const planted = (run: (input: Uint8Array) => string): Target => ({
-    name: "planted", about: "a reader with a planted fault", findings: "none", seeds: () => [new Uint8Array(64)], mutate: mutateBytes, run,
+    name: "planted",
+    about: "a reader with a planted fault",
+    findings: "none",
+    seeds: () => [new Uint8Array(64)],
+    mutate: mutateBytes,
+    run,
     isRefusal: (error) => error instanceof RangeError,
   });
 
@@ -43,16 +51,23 @@ describe("the fuzzer itself", () => {
       for (const end = performance.now() + (input.length > 66 ? 4 : 0); performance.now() < end;);
       return "read";
     });
-    const { findings } = await fuzz(slow, { count: 50, seed: 1, limits: { inputMs: 2, heapBytes: Infinity, residentBytes: Infinity } });
+    const { findings } = await fuzz(slow, {
+      count: 50,
+      seed: 1,
+      limits: { inputMs: 2, heapBytes: Infinity, residentBytes: Infinity },
+    });
     assert.equal(findings[0]?.kind, "hang");
   });
 
   test("notices a reader that keeps what it read", async () => {
     const kept: Uint8Array[] = [];
-    const report = await fuzz(planted((input) => {
-      kept.push(new Uint8Array(4096).fill(input[0] ?? 0));
-      return "read";
-    }), { count: 6000, seed: 1, limits: { inputMs: Infinity, heapBytes: 4 * 2 ** 20, residentBytes: Infinity } });
+    const report = await fuzz(
+      planted((input) => {
+        kept.push(new Uint8Array(4096).fill(input[0] ?? 0));
+        return "read";
+      }),
+      { count: 6000, seed: 1, limits: { inputMs: Infinity, heapBytes: 4 * 2 ** 20, residentBytes: Infinity } },
+    );
     assert.ok(report.memoryGrew);
     assert.equal(kept.length, 6000);
   });
@@ -60,7 +75,10 @@ describe("the fuzzer itself", () => {
   test("gives the same inputs for the same seed, and others for another", async () => {
     const inputs = async (seed: number): Promise<string> => {
       const all: string[] = [];
-      await fuzz(planted((input) => `${all.push(Buffer.from(input).toString("hex"))}`), { count: 50, seed });
+      await fuzz(
+        planted((input) => `${all.push(Buffer.from(input).toString("hex"))}`),
+        { count: 50, seed },
+      );
       return all.join("\n");
     };
     assert.equal(await inputs(5), await inputs(5));

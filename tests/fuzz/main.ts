@@ -36,14 +36,17 @@ async function run(): Promise<number> {
   const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   const rate = Math.round(report.executions / report.seconds);
   process.stdout.write(
-    `${name}: ${report.executions} executions, ${rate} per second, ${report.accepted} accepted, corpus ${report.corpus}, `
-    + `slowest ${report.slowestMs.toFixed(1)} ms, heap growth ${mib(report.heapGrowthBytes)}, RSS growth ${mib(report.residentGrowthBytes)}, `
-    + `${report.findings.length} findings\n`,
+    `${name}: ${report.executions} executions, ${rate} per second, ${report.accepted} accepted, corpus ${report.corpus}, ` +
+      `slowest ${report.slowestMs.toFixed(1)} ms, heap growth ${mib(report.heapGrowthBytes)}, RSS growth ${mib(report.residentGrowthBytes)}, ` +
+      `${report.findings.length} findings\n`,
   );
   for (const finding of report.findings) {
     const file = saveFinding(TARGETS.get(name)!, finding.input);
-    process.stdout.write(`${finding.kind} at execution ${finding.execution} of seed ${seed}: ${finding.text}\n  again: npm run fuzz -- ${name} --file ${file}\n`);
+    process.stdout.write(
+      `${finding.kind} at execution ${finding.execution} of seed ${seed}: ${finding.text}\n  again: npm run fuzz -- ${name} --file ${file}\n`,
+    );
   }
-  if (report.memoryGrew) process.stdout.write(`memory grew\n  again: npm run fuzz -- ${name} ${count} --seed ${seed}\n`);
+  if (report.memoryGrew)
+    process.stdout.write(`memory grew\n  again: npm run fuzz -- ${name} ${count} --seed ${seed}\n`);
   return report.findings.length > 0 || report.memoryGrew ? 1 : 0;
 }

@@ -1,7 +1,10 @@
 import type { Random } from "./random.ts";
 
 /** Values at which lengths, counts and flags of the formats turn over. */
-const EDGES = [0, 1, 2, 3, 5, 6, 47, 48, 49, 63, 64, 65, 127, 128, 255, 256, 584, 648, 0x7fff, 0xffff, 0x1_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
+const EDGES = [
+  0, 1, 2, 3, 5, 6, 47, 48, 49, 63, 64, 65, 127, 128, 255, 256, 584, 648, 0x7fff, 0xffff, 0x1_0000, 0x7fff_ffff,
+  0x8000_0000, 0xffff_ffff,
+];
 
 /** Largest input that is tried: parsers see large ones in their own tests, speed counts here. */
 export const MAX_INPUT_BYTES = 24 * 1024;

@@ -28,7 +28,8 @@ function editOne(random: Random, nodes: readonly Node[]): readonly Node[] {
   if (nodes.length === 0) return [{ tag: random.pick(TAGS), content: new Uint8Array(random.below(4)) }];
   const at = random.below(nodes.length);
   const node = nodes[at]!;
-  if (typeof node.content !== "object" || node.content instanceof Uint8Array || random.oneIn(8)) return editNode(random, nodes, at);
+  if (typeof node.content !== "object" || node.content instanceof Uint8Array || random.oneIn(8))
+    return editNode(random, nodes, at);
   return nodes.with(at, { tag: node.tag, content: editOne(random, node.content) });
 }
 
@@ -36,12 +37,18 @@ function editNode(random: Random, nodes: readonly Node[], at: number): readonly 
   const node = nodes[at]!;
   const content = node.content instanceof Uint8Array ? node.content : write(node.content);
   switch (random.below(7)) {
-    case 0: return nodes.toSpliced(at, 1);
-    case 1: return nodes.toSpliced(at, 0, random.pick(nodes));
-    case 2: return nodes.with(at, { tag: random.pick(TAGS), content });
-    case 3: return nodes.with(at, { tag: node.tag, content: nest(random, node) });
-    case 4: return nodes.with(at, { tag: node.tag, content: content.subarray(0, random.below(content.length + 1)) });
-    default: return nodes.with(at, { tag: node.tag, content: mutateBytes(random, content, content) });
+    case 0:
+      return nodes.toSpliced(at, 1);
+    case 1:
+      return nodes.toSpliced(at, 0, random.pick(nodes));
+    case 2:
+      return nodes.with(at, { tag: random.pick(TAGS), content });
+    case 3:
+      return nodes.with(at, { tag: node.tag, content: nest(random, node) });
+    case 4:
+      return nodes.with(at, { tag: node.tag, content: content.subarray(0, random.below(content.length + 1)) });
+    default:
+      return nodes.with(at, { tag: node.tag, content: mutateBytes(random, content, content) });
   }
 }
 
@@ -52,7 +59,9 @@ function nest(random: Random, node: Node): readonly Node[] {
 }
 
 const write = (nodes: readonly Node[]): Uint8Array =>
-  concatBytes(...nodes.map(({ tag, content }) => derElement(tag, content instanceof Uint8Array ? content : write(content))));
+  concatBytes(
+    ...nodes.map(({ tag, content }) => derElement(tag, content instanceof Uint8Array ? content : write(content))),
+  );
 
 /** Undefined where the bytes are not a sequence of elements in definite short or long form. */
 function parse(bytes: Uint8Array, depth: number): readonly Node[] | undefined {

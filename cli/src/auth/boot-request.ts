@@ -39,7 +39,10 @@ export function parseBootRequest(text: string): BootRequest | undefined {
  */
 export async function lastRefusal(auditLog: string, appId: string): Promise<BootRequest> {
   const file = await open(auditLog, "r").catch((cause: unknown) => {
-    throw new CliError("not-found", `the KMS's audit log ${auditLog} cannot be read`, { cause, hint: "give the boot request as a file" });
+    throw new CliError("not-found", `the KMS's audit log ${auditLog} cannot be read`, {
+      cause,
+      hint: "give the boot request as a file",
+    });
   });
   let last: AuditRecord | undefined;
   try {
@@ -52,6 +55,9 @@ export async function lastRefusal(auditLog: string, appId: string): Promise<Boot
     await file.close();
   }
   const request = last === undefined ? undefined : parseBootRequest(JSON.stringify(last));
-  if (last === undefined || request === undefined) throw new CliError("not-found", `the KMS has refused no boot of app ${appId}`, { hint: "give a boot request as a file to ask about another" });
+  if (last === undefined || request === undefined)
+    throw new CliError("not-found", `the KMS has refused no boot of app ${appId}`, {
+      hint: "give a boot request as a file to ask about another",
+    });
   return { ...request, refused: { time: last.time, reason: String(last["reason"] ?? "") } };
 }

@@ -1,7 +1,20 @@
 import { writeFile } from "node:fs/promises";
 import {
-  calls, ChainReader, contractPolicy, dstackKmsAbi, endpoint, exactHex, KmsContract, readPolicyLog, safeTransactionFile, sendCall,
-  type ContractCall, type ContractPolicy, type NewApp, type PolicyEvent, type SentCall,
+  calls,
+  ChainReader,
+  contractPolicy,
+  dstackKmsAbi,
+  endpoint,
+  exactHex,
+  KmsContract,
+  readPolicyLog,
+  safeTransactionFile,
+  sendCall,
+  type ContractCall,
+  type ContractPolicy,
+  type NewApp,
+  type PolicyEvent,
+  type SentCall,
 } from "@dstack/governance/chain";
 import type { Decision, PolicyChange, PolicyDocument } from "@dstack/governance";
 import { parseEventLogs, type Address, type PublicClient } from "viem";
@@ -50,7 +63,15 @@ export function contractBackend(options: ContractBackendOptions): ContractBacken
   const { contract, rpcUrls, fromBlock } = options;
   const endpoints = rpcUrls.map((url) => endpoint(url, 30_000));
   const first = endpoints[0]!;
-  const reader = new ChainReader({ endpoints, quorum: Math.floor(endpoints.length / 2) + 1, chainId: options.chainId, confirmations: options.confirmations, maxBlockAgeSeconds: undefined, deadlineMs: 60_000, clock: Date });
+  const reader = new ChainReader({
+    endpoints,
+    quorum: Math.floor(endpoints.length / 2) + 1,
+    chainId: options.chainId,
+    confirmations: options.confirmations,
+    maxBlockAgeSeconds: undefined,
+    deadlineMs: 60_000,
+    clock: Date,
+  });
   const kms = new KmsContract(contract, reader);
   const events = async (): Promise<{ readonly log: readonly PolicyEvent[]; readonly head: bigint }> => {
     const head = await first.client.getBlockNumber();
@@ -77,11 +98,13 @@ export function contractBackend(options: ContractBackendOptions): ContractBacken
     history: async () => {
       const { log } = await events();
       return {
-        lines: log.filter(({ name }) => !HOUSEKEEPING.has(name)).map(({ blockNumber, actor, kind, contract: source, name, args, transactionHash }) => ({
-          at: `block ${blockNumber}`,
-          by: actor ?? "(not told)",
-          what: `${kind === "kms" ? "" : `app ${source}: `}${name} ${Object.values(args).map(String).join(" ")} (transaction ${transactionHash})`,
-        })),
+        lines: log
+          .filter(({ name }) => !HOUSEKEEPING.has(name))
+          .map(({ blockNumber, actor, kind, contract: source, name, args, transactionHash }) => ({
+            at: `block ${blockNumber}`,
+            by: actor ?? "(not told)",
+            what: `${kind === "kms" ? "" : `app ${source}: `}${name} ${Object.values(args).map(String).join(" ")} (transaction ${transactionHash})`,
+          })),
         broken: undefined,
       };
     },
@@ -95,7 +118,8 @@ export function contractBackend(options: ContractBackendOptions): ContractBacken
       return deployed?.args.appId ?? fail(`transaction ${transactionHash} made no app`);
     },
     sender: () => signer(options).address,
-    implementation: async (proxy) => `0x${((await first.client.getStorageAt({ address: proxy, slot: IMPLEMENTATION_SLOT })) ?? "").slice(-40).padStart(40, "0")}`,
+    implementation: async (proxy) =>
+      `0x${((await first.client.getStorageAt({ address: proxy, slot: IMPLEMENTATION_SLOT })) ?? "").slice(-40).padStart(40, "0")}`,
   };
 }
 
@@ -108,20 +132,34 @@ function fail(message: string): never {
 
 function signer({ sending }: ContractBackendOptions): PrivateKeyAccount {
   if (sending.kind === "key") return privateKeyToAccount(sending.key);
-  throw new CliError("usage", sending.kind === "none" ? "nothing can sign this" : "a contract that is created needs a key: its address is not known before", { hint: "set PRIVATE_KEY or --key-file" });
+  throw new CliError(
+    "usage",
+    sending.kind === "none"
+      ? "nothing can sign this"
+      : "a contract that is created needs a key: its address is not known before",
+    { hint: "set PRIVATE_KEY or --key-file" },
+  );
 }
 
 async function sendOne(call: ContractCall, options: ContractBackendOptions): Promise<SentCall> {
   const account = signer(options);
   const { client } = endpoint(options.rpcUrls[0]!, 30_000);
   await requireChain(client, options.chainId);
-  return sendCall(call, { client, account, timeoutMs: TIMEOUT_MS, onSent: (_, hash) => say(`Waiting for transaction ${hash} to be confirmed...`) });
+  return sendCall(call, {
+    client,
+    account,
+    timeoutMs: TIMEOUT_MS,
+    onSent: (_, hash) => say(`Waiting for transaction ${hash} to be confirmed...`),
+  });
 }
 
 /** @throws CliError before anything is sent to another chain than the one that is meant */
 async function requireChain(client: PublicClient, chainId: number | undefined): Promise<number> {
   const actual = await client.getChainId();
-  if (chainId !== undefined && actual !== chainId) throw new CliError("failed", `the endpoint is on chain ${actual}, expected ${chainId}`, { hint: "nothing was sent" });
+  if (chainId !== undefined && actual !== chainId)
+    throw new CliError("failed", `the endpoint is on chain ${actual}, expected ${chainId}`, {
+      hint: "nothing was sent",
+    });
   return actual;
 }
 
@@ -133,7 +171,12 @@ function documentOf({ gatewayAppId, osImages, kms, apps }: ContractPolicy): Poli
     gatewayAppId,
     osImages: [...osImages],
     kms: { mrAggregated: [...kms.mrAggregated], devices: [...kms.devices] },
-    apps: Object.fromEntries(allowed.map(([id, { composeHashes, devices, allowAnyDevice }]) => [id.toLowerCase(), { composeHashes: [...composeHashes], devices: [...devices], ...(allowAnyDevice ? { allowAnyDevice } : {}) }])),
+    apps: Object.fromEntries(
+      allowed.map(([id, { composeHashes, devices, allowAnyDevice }]) => [
+        id.toLowerCase(),
+        { composeHashes: [...composeHashes], devices: [...devices], ...(allowAnyDevice ? { allowAnyDevice } : {}) },
+      ]),
+    ),
   };
 }
 
@@ -169,9 +212,15 @@ async function sendAll(list: readonly ContractCall[], options: ContractBackendOp
   const actual = await requireChain(endpoint(rpcUrls[0]!, 30_000).client, options.chainId);
   switch (sending.kind) {
     case "none":
-      throw new CliError("usage", "nothing can sign this change", { hint: "set PRIVATE_KEY or --key-file, write a Safe's file with --safe-file, or try it with --dry-run" });
+      throw new CliError("usage", "nothing can sign this change", {
+        hint: "set PRIVATE_KEY or --key-file, write a Safe's file with --safe-file, or try it with --dry-run",
+      });
     case "safe":
-      await writeFile(sending.file, safeTransactionFile(list, { chainId: actual, safe: sending.safe, now: Date.now() }), { mode: 0o644 });
+      await writeFile(
+        sending.file,
+        safeTransactionFile(list, { chainId: actual, safe: sending.safe, now: Date.now() }),
+        { mode: 0o644 },
+      );
       return `nothing was sent; ${sending.file} holds ${list.length} call${list.length === 1 ? "" : "s"} for Safe's transaction builder`;
     case "dry-run":
       return dryRun(list, { rpcUrl: rpcUrls[0]!, anvil: anvilProgram(), sender: sending.sender, kms: contract });
@@ -199,5 +248,7 @@ function ruleOf(reason: string): Pick<Extract<Decision, { readonly isAllowed: fa
     "Compose hash not allowed": { rule: "composeHashes", field: "composeHash" },
     "Device not allowed": { rule: "devices", field: "deviceId" },
   } as const;
-  return Object.hasOwn(known, reason) ? known[reason as keyof typeof known] : { rule: "contract of the app", field: "appId" };
+  return Object.hasOwn(known, reason)
+    ? known[reason as keyof typeof known]
+    : { rule: "contract of the app", field: "appId" };
 }

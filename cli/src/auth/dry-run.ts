@@ -23,14 +23,26 @@ export function anvilProgram(): string {
  * accepts calls from anybody, so they are made as the contracts' own owner unless a sender is named.
  * @throws CliError with the call that would fail and the contract's words
  */
-export async function dryRun(list: readonly ContractCall[], options: { readonly rpcUrl: string; readonly anvil: string; readonly sender: Address | undefined; readonly kms: Address }): Promise<string> {
+export async function dryRun(
+  list: readonly ContractCall[],
+  options: {
+    readonly rpcUrl: string;
+    readonly anvil: string;
+    readonly sender: Address | undefined;
+    readonly kms: Address;
+  },
+): Promise<string> {
   const fork = await startFork(options.anvil, options.rpcUrl);
   try {
     const { client } = endpoint(fork.url, START_TIMEOUT_MS);
     const control = createTestClient({ mode: "anvil", transport: http(fork.url, { timeout: START_TIMEOUT_MS }) });
     const lines: string[] = [];
     for (const call of list) {
-      const sender = options.sender ?? (await client.readContract({ address: call.to ?? options.kms, abi: dstackKmsAbi, functionName: "owner" }).catch(() => "0x000000000000000000000000000000000000dEaD" as const));
+      const sender =
+        options.sender ??
+        (await client
+          .readContract({ address: call.to ?? options.kms, abi: dstackKmsAbi, functionName: "owner" })
+          .catch(() => "0x000000000000000000000000000000000000dEaD" as const));
       await control.impersonateAccount({ address: sender });
       await control.setBalance({ address: sender, value: parseEther("1000") });
       const { gasUsed } = await sendCall(call, { client, account: sender, timeoutMs: START_TIMEOUT_MS });
@@ -38,7 +50,10 @@ export async function dryRun(list: readonly ContractCall[], options: { readonly 
     }
     return `${lines.join("\n")}\nnothing was sent: this was tried on a copy of block ${fork.block}`;
   } catch (cause) {
-    throw new CliError("denied", `the dry run failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, hint: "nothing was sent" });
+    throw new CliError("denied", `the dry run failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
+      cause,
+      hint: "nothing was sent",
+    });
   } finally {
     fork.relay.close();
     fork.relay.closeAllConnections();
@@ -63,7 +78,11 @@ async function startFork(program: string, rpcUrl: string): Promise<Fork> {
   });
   const relay = await startRelay(rpcUrl);
   const source = `http://127.0.0.1:${(relay.address() as AddressInfo).port}`;
-  const child = spawn(program, ["--port", "0", "--fork-url", source, "--fork-block-number", String(block), "--no-storage-caching"], { stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env["PATH"], HOME: process.env["HOME"] } });
+  const child = spawn(
+    program,
+    ["--port", "0", "--fork-url", source, "--fork-block-number", String(block), "--no-storage-caching"],
+    { stdio: ["ignore", "pipe", "pipe"], env: { PATH: process.env["PATH"], HOME: process.env["HOME"] } },
+  );
   try {
     return { url: await listening(child), block, child, relay };
   } catch (error) {
@@ -77,7 +96,12 @@ async function startFork(program: string, rpcUrl: string): Promise<Fork> {
 function listening(child: ChildProcess): Promise<string> {
   return new Promise<string>((resolve, reject) => {
     let text = "";
-    const fail = (why: string): void => reject(new CliError("failed", `anvil, on which a dry run is made, did not start: ${why}`, { hint: "npm ci in the checkout brings it" }));
+    const fail = (why: string): void =>
+      reject(
+        new CliError("failed", `anvil, on which a dry run is made, did not start: ${why}`, {
+          hint: "npm ci in the checkout brings it",
+        }),
+      );
     const timer = setTimeout(() => fail("no answer in time"), START_TIMEOUT_MS);
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding("utf8").on("data", (chunk: string) => {
@@ -88,7 +112,9 @@ function listening(child: ChildProcess): Promise<string> {
         resolve(`http://${found[1]}`);
       });
     }
-    child.once("error", (error) => fail(error.message)).once("exit", () => fail(text.trim().split("\n").at(-1) ?? "it ended"));
+    child
+      .once("error", (error) => fail(error.message))
+      .once("exit", () => fail(text.trim().split("\n").at(-1) ?? "it ended"));
   });
 }
 
@@ -96,11 +122,23 @@ function listening(child: ChildProcess): Promise<string> {
 async function startRelay(rpcUrl: string): Promise<Server> {
   const relay = createServer((request, response) => {
     const parts: Buffer[] = [];
-    request.on("data", (part: Buffer) => parts.push(part)).once("end", () => {
-      fetch(rpcUrl, { method: "POST", headers: { "content-type": "application/json" }, body: Buffer.concat(parts), redirect: "error", signal: AbortSignal.timeout(START_TIMEOUT_MS) })
-        .then(async (answer) => response.writeHead(answer.status, { "content-type": "application/json" }).end(Buffer.from(await answer.arrayBuffer())))
-        .catch(() => response.writeHead(502).end());
-    });
+    request
+      .on("data", (part: Buffer) => parts.push(part))
+      .once("end", () => {
+        fetch(rpcUrl, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: Buffer.concat(parts),
+          redirect: "error",
+          signal: AbortSignal.timeout(START_TIMEOUT_MS),
+        })
+          .then(async (answer) =>
+            response
+              .writeHead(answer.status, { "content-type": "application/json" })
+              .end(Buffer.from(await answer.arrayBuffer())),
+          )
+          .catch(() => response.writeHead(502).end());
+      });
   });
   await once(relay.listen(0, "127.0.0.1"), "listening");
   return relay;

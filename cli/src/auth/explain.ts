@@ -20,11 +20,16 @@ export interface Explanation {
 export async function explain(backend: AuthBackend, { kind, boot }: BootRequest): Promise<Explanation> {
   const decision = await backend.decide(kind, boot);
   const basis = decision.basis ?? backend.name;
-  if (decision.isAllowed) return { isAllowed: true, reason: "", rule: "", field: "", value: "", basis, command: undefined, advice: "" };
+  if (decision.isAllowed)
+    return { isAllowed: true, reason: "", rule: "", field: "", value: "", basis, command: undefined, advice: "" };
   const { reason, rule, field } = decision;
   const command = commandFor(kind, decision, boot);
   return {
-    isAllowed: false, reason, rule, field, basis,
+    isAllowed: false,
+    reason,
+    rule,
+    field,
+    basis,
     value: [boot[field]].flat().join(", "),
     command: command === undefined ? undefined : `dstack auth ${command}${backend.selector}`,
     advice: command === undefined ? adviceFor(decision) : "",
@@ -32,7 +37,8 @@ export async function explain(backend: AuthBackend, { kind, boot }: BootRequest)
 }
 
 function adviceFor({ rule, field }: Extract<Decision, { readonly isAllowed: false }>): string {
-  if (field === "tcbStatus") return "update the platform's firmware, or accept this status in allowedTcbStatuses (files) or by `dstack auth require-tcb <app> off` (apps of contracts)";
+  if (field === "tcbStatus")
+    return "update the platform's firmware, or accept this status in allowedTcbStatuses (files) or by `dstack auth require-tcb <app> off` (apps of contracts)";
   if (field === "advisoryIds") return "update the platform's firmware, or accept the advisories in allowedAdvisoryIds";
   return `ask whoever governs it: ${rule}`;
 }

@@ -16,12 +16,14 @@ export function fileBackend(file: PolicyFile, isNamed: boolean): AuthBackend {
       await changePolicyFile(file, (policy) => changes.reduce(changeDocument, policy));
       return `written to ${path}; in force at the next request`;
     },
-    decide: async (kind, boot) => decide(parseAuthConfig(JSON.stringify(await readPolicyFile(path)), readSwitches(env)).config, kind, boot),
+    decide: async (kind, boot) =>
+      decide(parseAuthConfig(JSON.stringify(await readPolicyFile(path)), readSwitches(env)).config, kind, boot),
     history: async (signedBy) => {
       const { entries, broken } = checkHistory((await readTextIfExists(historyPathOf(path))) ?? "");
       const present = await readTextIfExists(path);
       const last = entries.at(-1);
-      const foreign = signedBy.length === 0 ? undefined : entries.find(({ key }) => !signedBy.includes(fingerprint(key)));
+      const foreign =
+        signedBy.length === 0 ? undefined : entries.find(({ key }) => !signedBy.includes(fingerprint(key)));
       const isByHand = last !== undefined && last.after !== (present === undefined ? "" : sha256(present));
       return {
         lines: entries.map(({ at, by, changes, key }) => ({
@@ -29,10 +31,14 @@ export function fileBackend(file: PolicyFile, isNamed: boolean): AuthBackend {
           by: `${by} (key ${fingerprint(key)})`,
           what: changes.map(({ sign, path: place, value }) => `${sign} ${place} ${value}`).join("\n"),
         })),
-        broken: broken !== undefined ? `${historyPathOf(path)}: ${broken}`
-          : foreign !== undefined ? `${historyPathOf(path)}: entry ${foreign.sequence} is signed by key ${fingerprint(foreign.key)}, which is none of those that count`
-          : isByHand ? `${path} is not as the last entry left it: it was changed by hand`
-          : undefined,
+        broken:
+          broken !== undefined
+            ? `${historyPathOf(path)}: ${broken}`
+            : foreign !== undefined
+              ? `${historyPathOf(path)}: entry ${foreign.sequence} is signed by key ${fingerprint(foreign.key)}, which is none of those that count`
+              : isByHand
+                ? `${path} is not as the last entry left it: it was changed by hand`
+                : undefined,
       };
     },
   };

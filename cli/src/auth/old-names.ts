@@ -66,4 +66,5 @@ export const OLD_NAMES: readonly OldName[] = [
 ];
 
 /** The row for what somebody typed, e.g. `kms:add-image` or `Manage.s.sol:AddOsImage`. */
-export const oldNameFor = (typed: string): OldName | undefined => OLD_NAMES.find(({ old }) => old === typed || typed.endsWith(`.s.sol:${old}`));
+export const oldNameFor = (typed: string): OldName | undefined =>
+  OLD_NAMES.find(({ old }) => old === typed || typed.endsWith(`.s.sol:${old}`));

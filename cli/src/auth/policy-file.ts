@@ -2,7 +2,17 @@ import { mkdir } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { dirname, join } from "node:path";
 import { readTextIfExists } from "@dstack/files";
-import { changeDocument, comparable, diffDocuments, GovernanceError, parseAuthConfig, parsePolicyDocument, readSwitches, type PolicyDifference, type PolicyDocument } from "@dstack/governance";
+import {
+  changeDocument,
+  comparable,
+  diffDocuments,
+  GovernanceError,
+  parseAuthConfig,
+  parsePolicyDocument,
+  readSwitches,
+  type PolicyDifference,
+  type PolicyDocument,
+} from "@dstack/governance";
 import { historyKey, writeWithHistory } from "@dstack/governance/history";
 import { CliError } from "../errors.ts";
 import type { StackLayout } from "../stack/layout.ts";
@@ -15,7 +25,11 @@ export interface PolicyFile {
 }
 
 /** The policy of the local deployment. */
-export const localPolicy = ({ authConfig, state }: StackLayout): PolicyFile => ({ path: authConfig, keyFolder: state, env: {} });
+export const localPolicy = ({ authConfig, state }: StackLayout): PolicyFile => ({
+  path: authConfig,
+  keyFolder: state,
+  env: {},
+});
 
 /** Where the history of a policy file lies: beside it. */
 export const historyPathOf = (path: string): string => `${path}.history.jsonl`;
@@ -29,14 +43,18 @@ export async function readPolicyFile(path: string): Promise<PolicyDocument> {
  * Changes a policy file and signs the change into its history. Gives the differences; none where all was so already.
  * @throws CliError where the file or its history is broken: nothing is changed then
  */
-export async function changePolicyFile({ path, keyFolder, env }: PolicyFile, change: (policy: PolicyDocument) => PolicyDocument): Promise<readonly PolicyDifference[]> {
+export async function changePolicyFile(
+  { path, keyFolder, env }: PolicyFile,
+  change: (policy: PolicyDocument) => PolicyDocument,
+): Promise<readonly PolicyDifference[]> {
   await mkdir(keyFolder, { recursive: true, mode: 0o700 });
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const key = await historyKey(join(keyFolder, "auth-history.key"));
   let differences: readonly PolicyDifference[] = [];
   try {
     await writeWithHistory({
-      path, key,
+      path,
+      key,
       historyPath: historyPathOf(path),
       by: `${userInfo().username}@${hostname()}`,
       now: new Date(),
@@ -69,20 +87,32 @@ export interface Allowance {
  * The policy with this image and device allowed for the app, and exactly this compose hash: an earlier version of
  * the app may not be brought back by whoever runs the host. Pure.
  */
-export function allowVersion(policy: PolicyDocument, { osImageHash, deviceId, appId, composeHash }: Allowance): PolicyDocument {
+export function allowVersion(
+  policy: PolicyDocument,
+  { osImageHash, deviceId, appId, composeHash }: Allowance,
+): PolicyDocument {
   const known = [
     { kind: "os-image", value: osImageHash, isAllowed: true },
     { kind: "app", app: appId, isAllowed: true },
     { kind: "device", app: appId, value: deviceId, isAllowed: true },
   ] as const;
   const allowed = known.reduce<PolicyDocument>(changeDocument, policy);
-  const apps = Object.entries(allowed.apps ?? {}).map(([id, rule]) => [id, comparable(id) === comparable(appId) ? { ...rule, composeHashes: [comparable(composeHash)] } : rule] as const);
+  const apps = Object.entries(allowed.apps ?? {}).map(
+    ([id, rule]) =>
+      [
+        id,
+        comparable(id) === comparable(appId) ? { ...rule, composeHashes: [comparable(composeHash)] } : rule,
+      ] as const,
+  );
   return { ...allowed, apps: Object.fromEntries(apps) };
 }
 
 /** The policy without OS images that are none of `present`: what is gone from this host may not boot. Pure. */
 export function keepImages(policy: PolicyDocument, present: readonly string[]): PolicyDocument {
-  return { ...policy, osImages: (policy.osImages ?? []).filter((hash) => present.some((kept) => comparable(kept) === comparable(hash))) };
+  return {
+    ...policy,
+    osImages: (policy.osImages ?? []).filter((hash) => present.some((kept) => comparable(kept) === comparable(hash))),
+  };
 }
 
 function documentOf(text: string | undefined, path: string): PolicyDocument {
@@ -90,6 +120,9 @@ function documentOf(text: string | undefined, path: string): PolicyDocument {
     return parsePolicyDocument(text ?? "{}");
   } catch (cause) {
     if (!(cause instanceof GovernanceError)) throw cause;
-    throw new CliError("failed", `${path} is not a valid authorization file: ${cause.message}`, { cause, hint: "mend it by hand or restore it; nothing was changed" });
+    throw new CliError("failed", `${path} is not a valid authorization file: ${cause.message}`, {
+      cause,
+      hint: "mend it by hand or restore it; nothing was changed",
+    });
   }
 }

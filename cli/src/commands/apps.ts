@@ -15,11 +15,28 @@ export async function apps(layout: StackLayout, env: NodeJS.ProcessEnv, format: 
     print("no apps; deploy one with `dstack deploy -c docker-compose.yaml -n NAME`");
     return;
   }
-  print(table(["NAME", "STATUS", "BOOT", "UPTIME", "APP ID", "VM ID"], list.map((vm) => [vm.name, vm.status, vm.bootError === "" ? vm.bootProgress : "refused", vm.uptime, vm.appId, vm.id])));
+  print(
+    table(
+      ["NAME", "STATUS", "BOOT", "UPTIME", "APP ID", "VM ID"],
+      list.map((vm) => [
+        vm.name,
+        vm.status,
+        vm.bootError === "" ? vm.bootProgress : "refused",
+        vm.uptime,
+        vm.appId,
+        vm.id,
+      ]),
+    ),
+  );
 }
 
 /** `dstack info APP` */
-export async function info(layout: StackLayout, env: NodeJS.ProcessEnv, app: string, format: OutputFormat): Promise<void> {
+export async function info(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  app: string,
+  format: OutputFormat,
+): Promise<void> {
   const vm = await (await vmmClient(layout, env)).find(app);
   if (format === "json") {
     printJson(messageToJson(vmm.VmInfoSchema, vm));
@@ -37,12 +54,22 @@ export async function info(layout: StackLayout, env: NodeJS.ProcessEnv, app: str
     ["instance id", vm.instanceId],
     ["vm id", vm.id],
     ["image", `${vm.configuration?.image ?? ""} (${vm.imageVersion})`],
-    ["size", `${vm.configuration?.vcpu} vCPU, ${vm.configuration?.memory} MiB memory, ${vm.configuration?.diskSize} GiB disk`],
-    ["ports", vm.configuration?.ports.map((port) => `${port.protocol} ${port.hostAddress}:${port.hostPort} -> ${port.vmPort}`).join(", ")],
+    [
+      "size",
+      `${vm.configuration?.vcpu} vCPU, ${vm.configuration?.memory} MiB memory, ${vm.configuration?.diskSize} GiB disk`,
+    ],
+    [
+      "ports",
+      vm.configuration?.ports
+        .map((port) => `${port.protocol} ${port.hostAddress}:${port.hostPort} -> ${port.vmPort}`)
+        .join(", "),
+    ],
   ];
-  for (const [name, value] of rows) if (value !== undefined && value !== "") print(`${`${name}:`.padEnd(13)}${visible(value)}`);
+  for (const [name, value] of rows)
+    if (value !== undefined && value !== "") print(`${`${name}:`.padEnd(13)}${visible(value)}`);
   if (vm.events.length > 0) {
     print("events:");
-    for (const event of vm.events.slice(-20)) print(`  ${new Date(Number(event.timestamp)).toISOString()}  ${visible(event.event)}  ${visible(event.body)}`);
+    for (const event of vm.events.slice(-20))
+      print(`  ${new Date(Number(event.timestamp)).toISOString()}  ${visible(event.event)}  ${visible(event.body)}`);
   }
 }

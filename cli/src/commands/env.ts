@@ -8,14 +8,23 @@ import { vmmClient, vmmMethods } from "../vmm-client.ts";
 import { stopVm } from "./lifecycle.ts";
 
 /** `dstack env set APP K=V...` */
-export async function set(layout: StackLayout, env: NodeJS.ProcessEnv, app: string, pairs: readonly string[]): Promise<void> {
+export async function set(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  app: string,
+  pairs: readonly string[],
+): Promise<void> {
   const environment = await readEnvironment(pairs, undefined);
   const client = await vmmClient(layout, env);
   const vm = await client.find(app);
   const allowed = allowedNames(vm.configuration?.composeFile ?? "");
   const foreign = environment.filter(({ key }) => !allowed.includes(key)).map(({ key }) => key);
   if (foreign.length > 0) {
-    throw new CliError("usage", `${vm.name} does not accept ${foreign.join(", ")}: its manifest allows ${allowed.length === 0 ? "no variables" : allowed.join(", ")}`, { hint: "deploy it again with -e to change what it accepts; that changes its compose hash" });
+    throw new CliError(
+      "usage",
+      `${vm.name} does not accept ${foreign.join(", ")}: its manifest allows ${allowed.length === 0 ? "no variables" : allowed.join(", ")}`,
+      { hint: "deploy it again with -e to change what it accepts; that changes its compose hash" },
+    );
   }
   const missing = allowed.filter((name) => !environment.some(({ key }) => key === name));
   if (missing.length > 0) say(`warning: ${missing.join(", ")} will be unset: the environment is replaced as a whole`);
@@ -27,7 +36,12 @@ export async function set(layout: StackLayout, env: NodeJS.ProcessEnv, app: stri
 }
 
 /** `dstack env show APP` */
-export async function show(layout: StackLayout, env: NodeJS.ProcessEnv, app: string, format: OutputFormat): Promise<void> {
+export async function show(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  app: string,
+  format: OutputFormat,
+): Promise<void> {
   const vm = await (await vmmClient(layout, env)).find(app);
   const names = allowedNames(vm.configuration?.composeFile ?? "");
   if (format === "json") printJson(names);

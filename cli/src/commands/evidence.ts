@@ -17,7 +17,9 @@ export function decode(file: string, format: OutputFormat): Promise<number> {
   return judged(file, format, (bytes) => {
     const evidence = readEvidence(bytes);
     if (evidence === undefined) {
-      throw new CliError("failed", `${file} is not a quote, an attestation, a certificate or a certificate request`, { hint: "the content decides, not the name; for event logs use dstack evidence replay" });
+      throw new CliError("failed", `${file} is not a quote, an attestation, a certificate or a certificate request`, {
+        hint: "the content decides, not the name; for event logs use dstack evidence replay",
+      });
     }
     const fields = describeEvidence(evidence);
     if (format === "json") {
@@ -35,7 +37,9 @@ export function replay(file: string, format: OutputFormat): Promise<number> {
   return judged(file, format, (bytes) => {
     const log = readEventLog(bytes);
     if (log === undefined) {
-      throw new CliError("failed", `${file} holds no event log`, { hint: "give an event log, an agent's GetQuote or Info answer, tcb_info, or an attestation" });
+      throw new CliError("failed", `${file} holds no event log`, {
+        hint: "give an event log, an agent's GetQuote or Info answer, tcb_info, or an attestation",
+      });
     }
     const result = replayEventLog(log);
     if (format === "json") printJson(result);

@@ -16,7 +16,12 @@ export async function build(layout: StackLayout, flavour: Flavour, updateLock: b
 }
 
 /** Builds one flavour, or finds it unchanged; pins that had to change are said. */
-export async function buildFlavour(layout: StackLayout, flavour: Flavour, note: (text: string) => void, updateLock = false): Promise<BuiltImage> {
+export async function buildFlavour(
+  layout: StackLayout,
+  flavour: Flavour,
+  note: (text: string) => void,
+  updateLock = false,
+): Promise<BuiltImage> {
   const built = await buildImage({
     flavour,
     repoRoot: REPOSITORY_ROOT,
@@ -32,8 +37,19 @@ export async function buildFlavour(layout: StackLayout, flavour: Flavour, note: 
 /** `dstack image list` */
 export async function list(layout: StackLayout, format: OutputFormat): Promise<void> {
   const images = await listImages(layout.images, (name, reason) => say(`${name} is skipped: ${reason}`));
-  const rows = images.map((image) => ({ name: image.name, version: image.version, is_dev: image.metadata.is_dev ?? false, os_image_hash: image.osImageHash === undefined ? null : toHex(image.osImageHash) }));
+  const rows = images.map((image) => ({
+    name: image.name,
+    version: image.version,
+    is_dev: image.metadata.is_dev ?? false,
+    os_image_hash: image.osImageHash === undefined ? null : toHex(image.osImageHash),
+  }));
   if (format === "json") printJson(rows);
   else if (rows.length === 0) print("no images; build one with `dstack image build`");
-  else print(table(["NAME", "VERSION", "DEV", "OS IMAGE HASH"], rows.map((row) => [row.name, row.version, row.is_dev ? "yes" : "no", row.os_image_hash ?? "-"])));
+  else
+    print(
+      table(
+        ["NAME", "VERSION", "DEV", "OS IMAGE HASH"],
+        rows.map((row) => [row.name, row.version, row.is_dev ? "yes" : "no", row.os_image_hash ?? "-"]),
+      ),
+    );
 }

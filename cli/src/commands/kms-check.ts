@@ -5,8 +5,21 @@ import type { OutputFormat } from "../output.ts";
 import { REPOSITORY_ROOT } from "./image.ts";
 
 /** `dstack kms check`: the KMS reads its own configuration and says what is insecure. @returns its exit code */
-export async function kmsCheckCommand(env: NodeJS.ProcessEnv, { config, output }: { readonly config?: string; readonly output: OutputFormat }): Promise<number> {
-  const child = spawn(process.execPath, [join(REPOSITORY_ROOT, "services/kms/src/main.ts"), "check", "-o", output, ...(config === undefined ? [] : ["-c", config])], { env, stdio: "inherit" });
+export async function kmsCheckCommand(
+  env: NodeJS.ProcessEnv,
+  { config, output }: { readonly config?: string; readonly output: OutputFormat },
+): Promise<number> {
+  const child = spawn(
+    process.execPath,
+    [
+      join(REPOSITORY_ROOT, "services/kms/src/main.ts"),
+      "check",
+      "-o",
+      output,
+      ...(config === undefined ? [] : ["-c", config]),
+    ],
+    { env, stdio: "inherit" },
+  );
   const [code] = (await once(child, "exit")) as [number | null];
   return code ?? 1;
 }

@@ -5,13 +5,23 @@ import { CliError } from "../errors.ts";
 import { print, printJson, say, type OutputFormat } from "../output.ts";
 
 /** `dstack kms keygen`: a secret key into a new file of mode 0600, the public key to standard output. */
-export async function keygenCommand({ out, output }: { readonly out: string; readonly output: OutputFormat }): Promise<number> {
+export async function keygenCommand({
+  out,
+  output,
+}: {
+  readonly out: string;
+  readonly output: OutputFormat;
+}): Promise<number> {
   const { pem, publicKey } = generateOperatorKey();
   try {
     await writeFile(out, pem, { mode: 0o600, flag: "wx", flush: true });
   } catch (cause) {
     const exists = (cause as NodeJS.ErrnoException).code === "EEXIST";
-    throw new CliError("failed", exists ? `${out} is there already; a key is never replaced` : `${out} cannot be written`, { cause });
+    throw new CliError(
+      "failed",
+      exists ? `${out} is there already; a key is never replaced` : `${out} cannot be written`,
+      { cause },
+    );
   }
   if (output === "json") printJson({ public_key: toHex(publicKey), secret_key_file: out });
   else {

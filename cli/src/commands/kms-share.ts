@@ -2,7 +2,17 @@ import { readFile } from "node:fs/promises";
 import { parseHexOfLength, toHex } from "@dstack/bytes";
 import { decodeAttestation, fail, intelTrustAnchor, pass, trustAnchorFromPem, type Check } from "@dstack/attest";
 import { CollateralFetcher, verifyAttestation } from "@dstack/attest/node";
-import { backupHash, decodeSession, encodeShare, KeyBackupError, openOwnShare, operatorKeyFromPem, resealShare, restoreReportData, type RestoreSession } from "@dstack/key-backup";
+import {
+  backupHash,
+  decodeSession,
+  encodeShare,
+  KeyBackupError,
+  openOwnShare,
+  operatorKeyFromPem,
+  resealShare,
+  restoreReportData,
+  type RestoreSession,
+} from "@dstack/key-backup";
 import { CliError } from "../errors.ts";
 import { print, printJson, say, type OutputFormat } from "../output.ts";
 import { collateralCacheFolder, collateralPinFolder } from "../verify/collateral-folders.ts";
@@ -23,20 +33,31 @@ export interface ShareOpenOptions {
 const INTEL_PCCS = "https://api.trustedservices.intel.com";
 
 /** `dstack kms share open`: exit code 3, with the share unopened, unless all checks of the restoring KMS pass. */
-export async function shareOpenCommand(env: NodeJS.ProcessEnv, file: string, options: ShareOpenOptions): Promise<number> {
+export async function shareOpenCommand(
+  env: NodeJS.ProcessEnv,
+  file: string,
+  options: ShareOpenOptions,
+): Promise<number> {
   const allowed = options.mrAggregated.map((text) => measurement(text));
-  if (allowed.length === 0) throw new CliError("usage", "--mr-aggregated is missing: say which KMS may have your share", { hint: "it is the value that the auth server allows for this KMS (mrAggregated)" });
+  if (allowed.length === 0)
+    throw new CliError("usage", "--mr-aggregated is missing: say which KMS may have your share", {
+      hint: "it is the value that the auth server allows for this KMS (mrAggregated)",
+    });
   const bytes = await readBytes(file);
   const backup = readBackup(bytes);
   await requireRoot(backup, options.rootCa);
   const sessionBytes = await readBytes(options.session);
   const session = refusable(() => decodeSession(sessionBytes));
-  if (session.backup !== backupHash(bytes)) throw new CliError("denied", "the session is for another backup than this file");
+  if (session.backup !== backupHash(bytes))
+    throw new CliError("denied", "the session is for another backup than this file");
   const checks = await checkSession(env, session, options, allowed);
   const failed = checks.find(({ result }) => result === "fail");
   if (failed !== undefined) {
     if (options.output === "json") printJson({ ok: false, checks });
-    else print(`${checks.map(({ name, result, reason }) => `${result.padEnd(5)} ${name}: ${reason}`).join("\n")}\nyour share was not opened`);
+    else
+      print(
+        `${checks.map(({ name, result, reason }) => `${result.padEnd(5)} ${name}: ${reason}`).join("\n")}\nyour share was not opened`,
+      );
     return 3;
   }
   const keyFile = await readBytes(options.key);
@@ -52,7 +73,9 @@ export async function shareOpenCommand(env: NodeJS.ProcessEnv, file: string, opt
     if (options.output === "json") printJson({ ok: true, checks, share: options.out, operator: index });
     else {
       say(checks.map(({ name, result, reason }) => `${result.padEnd(5)} ${name}: ${reason}`).join("\n"));
-      print(`${options.out}: share ${index + 1} of ${backup.header.operators.length}, sealed to session ${toHex(session.publicKey)} alone`);
+      print(
+        `${options.out}: share ${index + 1} of ${backup.header.operators.length}, sealed to session ${toHex(session.publicKey)} alone`,
+      );
     }
     return 0;
   } finally {
@@ -61,30 +84,61 @@ export async function shareOpenCommand(env: NodeJS.ProcessEnv, file: string, opt
 }
 
 /** What an operator wants to know of the KMS before giving it anything: is it real, is it ours, and is it the one that holds this key? */
-async function checkSession(env: NodeJS.ProcessEnv, session: RestoreSession, options: ShareOpenOptions, allowed: readonly string[]): Promise<Check[]> {
-  const trustAnchor = options.root === undefined ? intelTrustAnchor() : trustAnchorFromPem(await readFile(options.root, "utf8"));
+async function checkSession(
+  env: NodeJS.ProcessEnv,
+  session: RestoreSession,
+  options: ShareOpenOptions,
+  allowed: readonly string[],
+): Promise<Check[]> {
+  const trustAnchor =
+    options.root === undefined ? intelTrustAnchor() : trustAnchorFromPem(await readFile(options.root, "utf8"));
   const pccsUrl = options.pccs ?? env["PCCS_URL"] ?? INTEL_PCCS;
   let attestation;
   try {
     attestation = decodeAttestation(session.attestation);
   } catch (error) {
-    return [{ name: "evidence", ...fail(`the session's evidence cannot be read: ${error instanceof Error ? error.message : String(error)}`) }];
+    return [
+      {
+        name: "evidence",
+        ...fail(`the session's evidence cannot be read: ${error instanceof Error ? error.message : String(error)}`),
+      },
+    ];
   }
   const verification = await verifyAttestation(attestation, {
-    collateralSource: new CollateralFetcher({ endpoints: [pccsUrl], trustAnchor, cacheFolder: collateralCacheFolder(env), pinFolder: collateralPinFolder(env) }),
+    collateralSource: new CollateralFetcher({
+      endpoints: [pccsUrl],
+      trustAnchor,
+      cacheFolder: collateralCacheFolder(env),
+      pinFolder: collateralPinFolder(env),
+    }),
     now: Math.floor(Date.now() / 1000),
     trustAnchor,
     expectedReportData: restoreReportData(session.publicKey, session.backup),
     vmConfig: session.vmConfig,
   });
   const checks = [...verification.checks];
-  if (!verification.ok) return checks.some(({ result }) => result === "fail") ? checks : [...checks, { name: "evidence", ...fail(verification.reason) }];
+  if (!verification.ok)
+    return checks.some(({ result }) => result === "fail")
+      ? checks
+      : [...checks, { name: "evidence", ...fail(verification.reason) }];
   const { quote, appInfo } = verification;
   const accepted = ["UpToDate", ...options.acceptTcb];
   const status: string = quote.status;
-  checks.push({ name: "tcb", ...(accepted.includes(status) ? pass(status) : fail(`the platform is ${status}${quote.advisoryIds.length === 0 ? "" : ` (${quote.advisoryIds.join(" ")})`}; accepted: ${accepted.join(", ")}`)) });
+  checks.push({
+    name: "tcb",
+    ...(accepted.includes(status)
+      ? pass(status)
+      : fail(
+          `the platform is ${status}${quote.advisoryIds.length === 0 ? "" : ` (${quote.advisoryIds.join(" ")})`}; accepted: ${accepted.join(", ")}`,
+        )),
+  });
   const measured = toHex(appInfo.mrAggregated);
-  checks.push({ name: "kms-measurement", ...(allowed.includes(measured) ? pass(measured) : fail(`mrAggregated is ${measured}; allowed: ${allowed.join(", ")}`)) });
+  checks.push({
+    name: "kms-measurement",
+    ...(allowed.includes(measured)
+      ? pass(measured)
+      : fail(`mrAggregated is ${measured}; allowed: ${allowed.join(", ")}`)),
+  });
   return checks;
 }
 

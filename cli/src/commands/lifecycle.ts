@@ -42,7 +42,10 @@ export async function stopVm(client: VmmClient, id: string, force: boolean, grac
   }
   if (!(await isUp(client, id))) return;
   await client.call(vmmMethods.stopVm, { id });
-  if (!(await isDown(client, id, 20_000))) throw new CliError("failed", `VM ${id} is still running after it was stopped`, { hint: "see `dstack info` and the VMM's log" });
+  if (!(await isDown(client, id, 20_000)))
+    throw new CliError("failed", `VM ${id} is still running after it was stopped`, {
+      hint: "see `dstack info` and the VMM's log",
+    });
 }
 
 async function isDown(client: VmmClient, id: string, withinMs: number): Promise<boolean> {

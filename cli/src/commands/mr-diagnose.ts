@@ -31,41 +31,79 @@ export async function diagnose(options: DiagnoseOptions): Promise<number> {
   const ovmfVariant = config.ovmfVariant ?? image.metadata.ovmf_variant;
   const actual = actualRegisters(options);
   const log = options.actualEventLog === undefined ? [] : readLog(await readText(options.actualEventLog));
-  const hashMatches = image.osImageHash === undefined || config.osImageHash === undefined || equalBytes(image.osImageHash, config.osImageHash);
+  const hashMatches =
+    image.osImageHash === undefined ||
+    config.osImageHash === undefined ||
+    equalBytes(image.osImageHash, config.osImageHash);
   const given = REGISTERS.filter((name) => actual[name] !== undefined);
-  const checked = measurable(() => checkVm(image.files, { ...config, ...(ovmfVariant === undefined ? {} : { ovmfVariant }) }, zerosForAbsent(actual), log));
+  const checked = measurable(() =>
+    checkVm(
+      image.files,
+      { ...config, ...(ovmfVariant === undefined ? {} : { ovmfVariant }) },
+      zerosForAbsent(actual),
+      log,
+    ),
+  );
   const { expected, kernelHeader } = checked;
-  const differences = checked.differences.filter(({ register }) => given.some((name) => name.toUpperCase() === register));
+  const differences = checked.differences.filter(({ register }) =>
+    given.some((name) => name.toUpperCase() === register),
+  );
   const ok = differences.length === 0 && hashMatches;
   const logged = log.filter(({ imr }) => imr === 0);
   const events = expected.events.imr0.map(({ label, digest }, i) => {
     const other = logged[i]?.digest;
-    return { event: i + 1, label, expected: toHex(digest), ...(other === undefined ? {} : { actual: toHex(other), matches: equalBytes(other, digest) }) };
+    return {
+      event: i + 1,
+      label,
+      expected: toHex(digest),
+      ...(other === undefined ? {} : { actual: toHex(other), matches: equalBytes(other, digest) }),
+    };
   });
   const image_hash = { expected: hex(config.osImageHash), image: hex(image.osImageHash), matches: hashMatches };
   if (options.json === true || options.output === "json") {
-    printJson({ ok, expected: registersJson(expected), kernel_header: kernelHeader, compared: given, differences, rtmr0_events: events, os_image_hash: image_hash });
+    printJson({
+      ok,
+      expected: registersJson(expected),
+      kernel_header: kernelHeader,
+      compared: given,
+      differences,
+      rtmr0_events: events,
+      os_image_hash: image_hash,
+    });
   } else {
     print(registersText(expected));
     if (kernelHeader !== "patched") print("RTMR1 is that of the kernel as it is in the file, as the quote has it");
     print("\nRTMR0 events:");
     for (const { event, label, expected: want, actual: got, matches } of events) {
-      print(`${String(event).padStart(2)}  ${label.padEnd(30)} ${want}${got === undefined ? "" : matches === true ? "  same" : `  log: ${got}`}`);
+      print(
+        `${String(event).padStart(2)}  ${label.padEnd(30)} ${want}${got === undefined ? "" : matches === true ? "  same" : `  log: ${got}`}`,
+      );
     }
     print("");
-    if (!hashMatches) print(`the image's hash is ${image_hash.image}, the VM configuration names ${image_hash.expected}`);
-    for (const { register, expected: want, got, hint } of differences) print(`${register} differs: expected ${want}, got ${got}; ${hint}`);
-    if (ok) print(given.length === 0 ? "no register was given to compare" : `${given.map((name) => name.toUpperCase()).join(", ")}: as expected`);
+    if (!hashMatches)
+      print(`the image's hash is ${image_hash.image}, the VM configuration names ${image_hash.expected}`);
+    for (const { register, expected: want, got, hint } of differences)
+      print(`${register} differs: expected ${want}, got ${got}; ${hint}`);
+    if (ok)
+      print(
+        given.length === 0
+          ? "no register was given to compare"
+          : `${given.map((name) => name.toUpperCase()).join(", ")}: as expected`,
+      );
   }
   return ok ? 0 : 3;
 }
 
 async function imageFolder({ imageDir, imageBaseDir }: DiagnoseOptions, config: VmConfig): Promise<string> {
-  if ((imageDir === undefined) === (imageBaseDir === undefined)) throw new CliError("usage", "give one of --image-dir and --image-base-dir");
+  if ((imageDir === undefined) === (imageBaseDir === undefined))
+    throw new CliError("usage", "give one of --image-dir and --image-base-dir");
   if (imageDir !== undefined) return imageDir;
   const wanted = config.osImageHash;
-  if (wanted === undefined) throw new CliError("usage", "the VM configuration has no os_image_hash to look for; give --image-dir");
-  const found = (await listImages(imageBaseDir ?? "")).find(({ osImageHash }) => osImageHash !== undefined && equalBytes(osImageHash, wanted));
+  if (wanted === undefined)
+    throw new CliError("usage", "the VM configuration has no os_image_hash to look for; give --image-dir");
+  const found = (await listImages(imageBaseDir ?? "")).find(
+    ({ osImageHash }) => osImageHash !== undefined && equalBytes(osImageHash, wanted),
+  );
   if (found === undefined) throw new CliError("not-found", `${imageBaseDir} has no image with hash ${toHex(wanted)}`);
   return found.dir;
 }

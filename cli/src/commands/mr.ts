@@ -35,21 +35,27 @@ const STABLE_FIRMWARE_VERSION = "0.5.10";
 
 /** `dstack mr` */
 export async function mr(metadata: string | undefined, options: MrOptions): Promise<void> {
-  if ((metadata === undefined) === (options.image === undefined)) throw new CliError("usage", "give the image once: --image DIR, or the path of its metadata.json");
+  if ((metadata === undefined) === (options.image === undefined))
+    throw new CliError("usage", "give the image once: --image DIR, or the path of its metadata.json");
   const config = vmConfigOf(options);
   const image = await readMeasuredImage(metadata ?? options.image ?? "");
   const ovmfVariant = config.ovmfVariant ?? image.metadata.ovmf_variant;
-  const measured = measurable(() => measureVm(image.files, { ...config, ...(ovmfVariant === undefined ? {} : { ovmfVariant }) }, hardwareOf(options)));
+  const measured = measurable(() =>
+    measureVm(image.files, { ...config, ...(ovmfVariant === undefined ? {} : { ovmfVariant }) }, hardwareOf(options)),
+  );
   const hash = image.osImageHash === undefined ? undefined : toHex(image.osImageHash);
-  if (options.json === true || options.output === "json") return printJson({ ...registersJson(measured), ...(hash === undefined ? {} : { os_image_hash: hash }) });
+  if (options.json === true || options.output === "json")
+    return printJson({ ...registersJson(measured), ...(hash === undefined ? {} : { os_image_hash: hash }) });
   print(registersText(measured));
   if (hash !== undefined) print(`OS image hash: ${hash}`);
 }
 
 /** As a VM configuration would say it. */
 export function vmConfigOf(options: MrOptions): VmConfig {
-  if (options.cpu !== undefined && options.vcpu !== undefined && options.cpu !== options.vcpu) throw new CliError("usage", `--cpu ${options.cpu} and --vcpu ${options.vcpu} are the same option`);
-  const ovmfVariant = options.ovmfVariant ?? (options.dstackOsVersion === STABLE_FIRMWARE_VERSION ? "stable202505" : undefined);
+  if (options.cpu !== undefined && options.vcpu !== undefined && options.cpu !== options.vcpu)
+    throw new CliError("usage", `--cpu ${options.cpu} and --vcpu ${options.vcpu} are the same option`);
+  const ovmfVariant =
+    options.ovmfVariant ?? (options.dstackOsVersion === STABLE_FIRMWARE_VERSION ? "stable202505" : undefined);
   return {
     cpuCount: count("--vcpu", options.vcpu ?? options.cpu ?? "1"),
     memoryBytes: size("--memory", options.memory),
@@ -81,16 +87,25 @@ export function measurable<T>(compute: () => T): T {
     return compute();
   } catch (cause) {
     if (!(cause instanceof MeasureError)) throw cause;
-    throw new CliError(cause.code === "vm-config-invalid" ? "usage" : "failed", "this VM cannot be measured", { cause });
+    throw new CliError(cause.code === "vm-config-invalid" ? "usage" : "failed", "this VM cannot be measured", {
+      cause,
+    });
   }
 }
 
-export const registersJson = ({ mrtd, rtmr0, rtmr1, rtmr2 }: Registers): Record<keyof Registers, string> =>
-  ({ mrtd: toHex(mrtd), rtmr0: toHex(rtmr0), rtmr1: toHex(rtmr1), rtmr2: toHex(rtmr2) });
+export const registersJson = ({ mrtd, rtmr0, rtmr1, rtmr2 }: Registers): Record<keyof Registers, string> => ({
+  mrtd: toHex(mrtd),
+  rtmr0: toHex(rtmr0),
+  rtmr1: toHex(rtmr1),
+  rtmr2: toHex(rtmr2),
+});
 
 /** The lines that the reference's tool prints. */
 export const registersText = (registers: Registers): string =>
-  ["Machine measurements:", ...Object.entries(registersJson(registers)).map(([name, value]) => `${name.toUpperCase()}: ${value}`)].join("\n");
+  [
+    "Machine measurements:",
+    ...Object.entries(registersJson(registers)).map(([name, value]) => `${name.toUpperCase()}: ${value}`),
+  ].join("\n");
 
 function count(option: string, text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new CliError("usage", `${option} ${text}: expected a whole number`);

@@ -33,9 +33,31 @@ function textOf(result: QuoteResult): string {
   const verdict = result.ok
     ? `verified: ${result.status}${result.advisory_ids.length === 0 ? "" : `, advisories ${result.advisory_ids.join(" ")}`}; platform ${result.platform_status}, QE ${result.qe_status}, TCB of ${result.tcb_date}`
     : `NOT verified: ${visible(failureOf(result))}`;
-  const platform = result.ok ? [`  FMSPC ${result.fmspc}, PPID ${result.ppid}${result.relaunch_advised ? "; start the VM again to prove the newer TCB" : ""}`] : [];
-  const shown = ["tee", "version", "report_data", "mr_td", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_enclave", "mr_signer"].filter((name) => name in result.fields);
-  return [...checkLines(result.checks), "", `  ${verdict}`, ...platform, "", ...shown.map((name) => `  ${name.padEnd(12)} ${visible(String(result.fields[name]))}`)].join("\n");
+  const platform = result.ok
+    ? [
+        `  FMSPC ${result.fmspc}, PPID ${result.ppid}${result.relaunch_advised ? "; start the VM again to prove the newer TCB" : ""}`,
+      ]
+    : [];
+  const shown = [
+    "tee",
+    "version",
+    "report_data",
+    "mr_td",
+    "rtmr0",
+    "rtmr1",
+    "rtmr2",
+    "rtmr3",
+    "mr_enclave",
+    "mr_signer",
+  ].filter((name) => name in result.fields);
+  return [
+    ...checkLines(result.checks),
+    "",
+    `  ${verdict}`,
+    ...platform,
+    "",
+    ...shown.map((name) => `  ${name.padEnd(12)} ${visible(String(result.fields[name]))}`),
+  ].join("\n");
 }
 
 function failureOf({ checks }: QuoteResult): string {

@@ -29,17 +29,31 @@ export interface VerifyCommandOptions {
 }
 
 /** `dstack verify <what>`: an app by URL, id or name, or a file. Exit code 0 when verified, 3 otherwise. */
-export async function verifyCommand(layout: StackLayout, env: NodeJS.ProcessEnv, what: string, options: VerifyCommandOptions): Promise<number> {
+export async function verifyCommand(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  what: string,
+  options: VerifyCommandOptions,
+): Promise<number> {
   if (!what.startsWith("https://") && existsSync(what)) {
-    if (options.save !== undefined) throw new CliError("usage", "--save: a file is there already; it goes with what is fetched");
+    if (options.save !== undefined)
+      throw new CliError("usage", "--save: a file is there already; it goes with what is fetched");
     return conclude(await verifyFile(layout, env, what, targetOptions(options)), options);
   }
-  const url = what.startsWith("https://") ? parseUrl(what) : new URL(appUrl(layout, (await (await vmmClient(layout, env)).find(what)).appId, 80));
+  const url = what.startsWith("https://")
+    ? parseUrl(what)
+    : new URL(appUrl(layout, (await (await vmmClient(layout, env)).find(what)).appId, 80));
   return conclude(await verifyUrl(layout, env, "app", url, targetOptions(options)), options);
 }
 
 /** `dstack verify kms|gateway <url>` */
-export async function verifyPartCommand(layout: StackLayout, env: NodeJS.ProcessEnv, kind: Exclude<RemoteKind, "app">, what: string, options: VerifyCommandOptions): Promise<number> {
+export async function verifyPartCommand(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  kind: Exclude<RemoteKind, "app">,
+  what: string,
+  options: VerifyCommandOptions,
+): Promise<number> {
   return conclude(await verifyUrl(layout, env, kind, parseUrl(what), targetOptions(options)), options);
 }
 
@@ -49,7 +63,12 @@ function parseUrl(text: string): URL {
   return url;
 }
 
-const targetOptions = ({ cacert, kmsCa, kms, ...options }: VerifyCommandOptions): TargetOptions => ({ ...options, caFile: cacert, kmsCaFile: kmsCa, kmsUrl: kms });
+const targetOptions = ({ cacert, kmsCa, kms, ...options }: VerifyCommandOptions): TargetOptions => ({
+  ...options,
+  caFile: cacert,
+  kmsCaFile: kmsCa,
+  kmsUrl: kms,
+});
 
 function conclude(result: VerifyResult, { output, save }: VerifyCommandOptions): number {
   if (save !== undefined) say(`wrote ${save}`);

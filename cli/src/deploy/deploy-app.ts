@@ -1,9 +1,22 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { toHex } from "@dstack/bytes";
-import { appIdFromComposeHash, buildAppCompose, ComposeError, lintDockerCompose, type AppComposeOptions, type ParsedAppCompose } from "@dstack/compose";
+import {
+  appIdFromComposeHash,
+  buildAppCompose,
+  ComposeError,
+  lintDockerCompose,
+  type AppComposeOptions,
+  type ParsedAppCompose,
+} from "@dstack/compose";
 import { ImageError, readImageDirectory } from "@dstack/image";
-import { askWebhook, hypotheticalBoot, type BootInfo, type PolicyDifference, type WebhookAnswer } from "@dstack/governance";
+import {
+  askWebhook,
+  hypotheticalBoot,
+  type BootInfo,
+  type PolicyDifference,
+  type WebhookAnswer,
+} from "@dstack/governance";
 import type { EnvPair } from "@dstack/keys";
 import type { vmm } from "@dstack/proto";
 import { explain } from "../auth/explain.ts";
@@ -68,24 +81,43 @@ export async function deployApp(client: VmmClient, layout: StackLayout, request:
   const findings = lintDockerCompose(source);
   const errors = findings.filter(({ severity }) => severity === "error");
   if (errors.length > 0) {
-    throw new CliError("failed", `${basename(request.composeFile)} cannot run as a confidential app:\n${errors.map(({ message, line }) => `  ${line === undefined ? "" : `line ${line}: `}${message}`).join("\n")}`, { hint: "nothing was deployed" });
+    throw new CliError(
+      "failed",
+      `${basename(request.composeFile)} cannot run as a confidential app:\n${errors.map(({ message, line }) => `  ${line === undefined ? "" : `line ${line}: `}${message}`).join("\n")}`,
+      { hint: "nothing was deployed" },
+    );
   }
-  const { text: yamlText, resolved } = await pinImages(source, digestLookup(`http://127.0.0.1:${layout.ports.registry}`), request.allowMutable);
+  const { text: yamlText, resolved } = await pinImages(
+    source,
+    digestLookup(`http://127.0.0.1:${layout.ports.registry}`),
+    request.allowMutable,
+  );
   const manifest = manifestOf(request, yamlText);
   const composeHash = toHex(manifest.composeHash);
   const existing = (await client.list()).find((vm) => vm.name === request.name);
   if (existing !== undefined && request.appId !== undefined && request.appId !== existing.appId) {
-    throw new CliError("usage", `${request.name} is there already and is app ${existing.appId}, not ${request.appId}`, { hint: `take another name, or remove it first: dstack rm ${request.name}` });
+    throw new CliError("usage", `${request.name} is there already and is app ${existing.appId}, not ${request.appId}`, {
+      hint: `take another name, or remove it first: dstack rm ${request.name}`,
+    });
   }
   const appId = existing?.appId ?? request.appId ?? toHex(appIdFromComposeHash(manifest.composeHash));
-  const encryptedEnv = request.environment.length === 0 ? new Uint8Array() : await encryptEnvironment(client, layout, appId, request.environment);
+  const encryptedEnv =
+    request.environment.length === 0
+      ? new Uint8Array()
+      : await encryptEnvironment(client, layout, appId, request.environment);
   const allowance = { osImageHash: image, deviceId: DEVELOPMENT_DEVICE_ID, appId, composeHash };
   const webhook = await externalWebhook(layout);
   // A policy that others keep is theirs to change.
-  const policyChanges = request.allow && webhook === undefined ? await changePolicyFile(localPolicy(layout), (policy) => allowVersion(policy, allowance)) : [];
+  const policyChanges =
+    request.allow && webhook === undefined
+      ? await changePolicyFile(localPolicy(layout), (policy) => allowVersion(policy, allowance))
+      : [];
   if (request.check) await requireAllowed(layout, webhook, allowance);
   const composeText = new TextDecoder().decode(manifest.bytes);
-  const vmId = existing === undefined ? await create(client, request, composeText, appId, encryptedEnv) : await update(client, existing, request, composeText, encryptedEnv);
+  const vmId =
+    existing === undefined
+      ? await create(client, request, composeText, appId, encryptedEnv)
+      : await update(client, existing, request, composeText, encryptedEnv);
   return {
     vmId,
     appId,
@@ -94,23 +126,36 @@ export async function deployApp(client: VmmClient, layout: StackLayout, request:
     resolved,
     policyChanges,
     updated: existing !== undefined,
-    warnings: lintDockerCompose(yamlText).map(({ message, line }) => `${line === undefined ? "" : `line ${line}: `}${message}`),
+    warnings: lintDockerCompose(yamlText).map(
+      ({ message, line }) => `${line === undefined ? "" : `line ${line}: `}${message}`,
+    ),
   };
 }
 
 /** Before anything is created: a boot that would be refused is refused here, with the rule and what would change it. @throws CliError `denied` */
 async function requireAllowed(layout: StackLayout, webhook: string | undefined, allowance: Allowance): Promise<void> {
   const boot = hypotheticalBoot(allowance);
-  const answer = webhook === undefined ? await askFile(layout, boot) : await askWebhook({ url: webhook, timeoutMs: WEBHOOK_TIMEOUT_MS }, "app", boot);
+  const answer =
+    webhook === undefined
+      ? await askFile(layout, boot)
+      : await askWebhook({ url: webhook, timeoutMs: WEBHOOK_TIMEOUT_MS }, "app", boot);
   if (answer.kind === "allowed") return;
-  if (answer.kind === "no-answer") throw new CliError("failed", `it is not known whether this version may boot: ${answer.reason}`, { hint: "nothing was deployed; --no-check deploys without asking first" });
+  if (answer.kind === "no-answer")
+    throw new CliError("failed", `it is not known whether this version may boot: ${answer.reason}`, {
+      hint: "nothing was deployed; --no-check deploys without asking first",
+    });
   const { reason, rule, field, command } = answer;
   const why = rule === "" ? "" : ` (rule ${rule}, field ${field})`;
-  throw new CliError("denied", `this version may not boot: ${reason}${why}`, { hint: `nothing was deployed${command === undefined ? "" : `; to allow it: ${command}`}` });
+  throw new CliError("denied", `this version may not boot: ${reason}${why}`, {
+    hint: `nothing was deployed${command === undefined ? "" : `; to allow it: ${command}`}`,
+  });
 }
 
 async function askFile(layout: StackLayout, boot: BootInfo): Promise<WebhookAnswer> {
-  const { isAllowed, reason, rule, field, command } = await explain(fileBackend(localPolicy(layout), false), { kind: "app", boot });
+  const { isAllowed, reason, rule, field, command } = await explain(fileBackend(localPolicy(layout), false), {
+    kind: "app",
+    boot,
+  });
   return isAllowed ? { kind: "allowed" } : { kind: "denied", reason, rule, field, command };
 }
 
@@ -118,7 +163,10 @@ async function askFile(layout: StackLayout, boot: BootInfo): Promise<WebhookAnsw
 export async function readComposeFile(path: string): Promise<string> {
   try {
     const { size } = await stat(path);
-    if (size > COMPOSE_FILE_LIMIT_BYTES) throw new CliError("failed", `${path} has ${size} bytes, at most ${COMPOSE_FILE_LIMIT_BYTES} are accepted`, { hint: "put data into an image or a volume" });
+    if (size > COMPOSE_FILE_LIMIT_BYTES)
+      throw new CliError("failed", `${path} has ${size} bytes, at most ${COMPOSE_FILE_LIMIT_BYTES} are accepted`, {
+        hint: "put data into an image or a volume",
+      });
     return new TextDecoder("utf-8", { fatal: true }).decode(await readFile(path));
   } catch (cause) {
     if (cause instanceof CliError) throw cause;
@@ -128,13 +176,18 @@ export async function readComposeFile(path: string): Promise<string> {
 
 /** The hash of a guest OS image on this host, as the KMS will see it. @throws CliError */
 async function readImage(layout: StackLayout, name: string): Promise<string> {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name)) throw new CliError("usage", `image name "${name}": expected letters, digits, dots, dashes and underscores`);
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
+    throw new CliError("usage", `image name "${name}": expected letters, digits, dots, dashes and underscores`);
   try {
     const { osImageHash } = await readImageDirectory(join(layout.images, name));
     if (osImageHash === undefined) throw new CliError("failed", `image ${name} has no sha256sum.txt and so no hash`);
     return toHex(osImageHash);
   } catch (cause) {
-    if (cause instanceof ImageError) throw new CliError("not-found", `image ${name} cannot be used: ${cause.message}`, { cause, hint: "`dstack image list` shows what is there, `dstack image build` makes one" });
+    if (cause instanceof ImageError)
+      throw new CliError("not-found", `image ${name} cannot be used: ${cause.message}`, {
+        cause,
+        hint: "`dstack image list` shows what is there, `dstack image build` makes one",
+      });
     throw cause;
   }
 }
@@ -155,7 +208,13 @@ function manifestOf(request: DeployRequest, yamlText: string): ParsedAppCompose 
   }
 }
 
-async function create(client: VmmClient, request: DeployRequest, composeText: string, appId: string, encryptedEnv: Uint8Array): Promise<string> {
+async function create(
+  client: VmmClient,
+  request: DeployRequest,
+  composeText: string,
+  appId: string,
+  encryptedEnv: Uint8Array,
+): Promise<string> {
   const { id } = await client.call(vmmMethods.createVm, {
     name: request.name,
     image: request.image,
@@ -172,7 +231,13 @@ async function create(client: VmmClient, request: DeployRequest, composeText: st
 }
 
 /** An update keeps app id, instance id and disk: the app's keys and data stay the same. */
-async function update(client: VmmClient, existing: vmm.VmInfo, request: DeployRequest, composeText: string, encryptedEnv: Uint8Array): Promise<string> {
+async function update(
+  client: VmmClient,
+  existing: vmm.VmInfo,
+  request: DeployRequest,
+  composeText: string,
+  encryptedEnv: Uint8Array,
+): Promise<string> {
   await stopVm(client, existing.id, false);
   await client.call(vmmMethods.updateVm, {
     id: existing.id,

@@ -14,7 +14,11 @@ export type DigestLookup = (repository: string, tag: string) => Promise<string |
  * the measured bytes name the software itself (audit 07). All other bytes stay as they are.
  * @throws CliError for a tag that no registry resolves
  */
-export async function pinImages(yamlText: string, lookup: DigestLookup, allowMutable: boolean): Promise<{ text: string; resolved: readonly ResolvedReference[] }> {
+export async function pinImages(
+  yamlText: string,
+  lookup: DigestLookup,
+  allowMutable: boolean,
+): Promise<{ text: string; resolved: readonly ResolvedReference[] }> {
   const resolved: ResolvedReference[] = [];
   for (const image of listImages(yamlText)) {
     if (isPinnedImage(image)) continue;
@@ -35,5 +39,7 @@ export async function pinImages(yamlText: string, lookup: DigestLookup, allowMut
 export function splitReference(reference: string): { repository: string; tag: string } {
   const colon = reference.lastIndexOf(":");
   const slash = reference.lastIndexOf("/");
-  return colon > slash ? { repository: reference.slice(0, colon), tag: reference.slice(colon + 1) } : { repository: reference, tag: "latest" };
+  return colon > slash
+    ? { repository: reference.slice(0, colon), tag: reference.slice(colon + 1) }
+    : { repository: reference, tag: "latest" };
 }

@@ -19,7 +19,10 @@ export function parsePort(text: string): PortArgument {
   const hostPort = port(parts.pop());
   const hostAddress = parts.join(":").replace(/^\[|\]$/g, "");
   if (vmPort === undefined || hostPort === undefined || (hostAddress !== "" && isIP(hostAddress) === 0)) {
-    throw new CliError("usage", `port mapping "${text}": expected [tcp:|udp:][address:]hostport:vmport, for example 8080:80`);
+    throw new CliError(
+      "usage",
+      `port mapping "${text}": expected [tcp:|udp:][address:]hostport:vmport, for example 8080:80`,
+    );
   }
   return { protocol, hostAddress, hostPort, vmPort };
 }
@@ -36,7 +39,11 @@ function port(text: string | undefined): number | undefined {
 export function parseAmount(text: string, unit: "M" | "G", what: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([MGT])?B?$/i.exec(text.trim());
   const powers = "MGT";
-  const amount = match === null ? Number.NaN : Number(match[1]) * 1024 ** (powers.indexOf((match[2] ?? unit).toUpperCase()) - powers.indexOf(unit));
-  if (!Number.isSafeInteger(amount) || amount <= 0) throw new CliError("usage", `${what} "${text}": expected for example ${unit === "M" ? "2048 or 2G" : "10 or 10G"}`);
+  const amount =
+    match === null
+      ? Number.NaN
+      : Number(match[1]) * 1024 ** (powers.indexOf((match[2] ?? unit).toUpperCase()) - powers.indexOf(unit));
+  if (!Number.isSafeInteger(amount) || amount <= 0)
+    throw new CliError("usage", `${what} "${text}": expected for example ${unit === "M" ? "2048 or 2G" : "10 or 10G"}`);
   return amount;
 }

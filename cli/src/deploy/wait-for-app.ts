@@ -23,15 +23,30 @@ export async function waitForBoot(client: VmmClient, vmId: string, options: Wait
     const { info } = await client.call(vmmMethods.getInfo, { id: vmId });
     if (info === undefined) throw new CliError("not-found", `VM ${vmId} is gone`);
     if (info.bootProgress === "done") {
-      return Object.fromEntries(info.events.filter((event) => event.event === "boot.progress").map((event) => [event.body, Number(event.timestamp)]));
+      return Object.fromEntries(
+        info.events
+          .filter((event) => event.event === "boot.progress")
+          .map((event) => [event.body, Number(event.timestamp)]),
+      );
     }
     if (info.status !== "running") {
-      if (info.bootError !== "") throw new CliError("denied", `the boot of ${info.name} was refused: ${info.bootError}`, { hint: `\`dstack logs ${info.name}\` shows the console; the app was not started` });
-      throw new CliError("failed", `the VM of ${info.name} ended while ${info.bootProgress === "" ? "booting" : info.bootProgress}`, { hint: `see \`dstack logs ${info.name}\`` });
+      if (info.bootError !== "")
+        throw new CliError("denied", `the boot of ${info.name} was refused: ${info.bootError}`, {
+          hint: `\`dstack logs ${info.name}\` shows the console; the app was not started`,
+        });
+      throw new CliError(
+        "failed",
+        `the VM of ${info.name} ended while ${info.bootProgress === "" ? "booting" : info.bootProgress}`,
+        { hint: `see \`dstack logs ${info.name}\`` },
+      );
     }
     options.note(info.bootError === "" ? info.bootProgress || "booting" : `${info.bootProgress}; ${info.bootError}`);
     if (Date.now() > deadline) {
-      throw new CliError("failed", `${info.name} did not finish booting within ${options.timeoutMs / 1000} s; it is at: ${info.bootProgress || "booting"}${info.bootError === "" ? "" : ` (${info.bootError})`}`, { hint: `it is left running; see \`dstack logs ${info.name}\`` });
+      throw new CliError(
+        "failed",
+        `${info.name} did not finish booting within ${options.timeoutMs / 1000} s; it is at: ${info.bootProgress || "booting"}${info.bootError === "" ? "" : ` (${info.bootError})`}`,
+        { hint: `it is left running; see \`dstack logs ${info.name}\`` },
+      );
     }
     await sleep(400);
   }
@@ -54,7 +69,10 @@ export async function waitForAnswer(url: string, caFile: string, options: WaitOp
       reason = (error as Error).message;
     }
     options.note(reason);
-    if (Date.now() > deadline) throw new CliError("failed", `${url} does not answer: ${reason}`, { hint: "see `dstack doctor` and the gateway's log" });
+    if (Date.now() > deadline)
+      throw new CliError("failed", `${url} does not answer: ${reason}`, {
+        hint: "see `dstack doctor` and the gateway's log",
+      });
     await sleep(500);
   }
 }

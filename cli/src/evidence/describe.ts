@@ -1,5 +1,14 @@
 import {
-  commonName, entryToJson, parseCertificateChain, parseQuote, readPckExtension, type AppInfoRecord, type Attestation, type Certificate, type EnclaveReport, type Quote,
+  commonName,
+  entryToJson,
+  parseCertificateChain,
+  parseQuote,
+  readPckExtension,
+  type AppInfoRecord,
+  type Attestation,
+  type Certificate,
+  type EnclaveReport,
+  type Quote,
   type TdReport,
 } from "@dstack/attest";
 import { readU32LE, toHex, utf8Decode } from "@dstack/bytes";
@@ -14,13 +23,19 @@ export type Field = string | number | boolean | null | Fields | readonly Field[]
 /** Every field of the evidence, named as on its wire. @throws DerError, AttestError for a PCK chain that cannot be read */
 export function describeEvidence(evidence: Evidence): Fields {
   switch (evidence.kind) {
-    case "quote": return { ...quoteFields(evidence.quote), trailing_bytes: trailingBytes(evidence.quote, evidence.bytes) };
-    case "attestation": return { version: evidence.version, ...attestationFields(evidence.attestation) };
+    case "quote":
+      return { ...quoteFields(evidence.quote), trailing_bytes: trailingBytes(evidence.quote, evidence.bytes) };
+    case "attestation":
+      return { version: evidence.version, ...attestationFields(evidence.attestation) };
     case "certificate": {
       const [leaf, ...issuers] = evidence.certificates;
-      return { ...certificateFields(leaf), ...(issuers.length === 0 ? {} : { issuers: issuers.map(certificateFields) }) };
+      return {
+        ...certificateFields(leaf),
+        ...(issuers.length === 0 ? {} : { issuers: issuers.map(certificateFields) }),
+      };
     }
-    case "certificate request": return { api_version: evidence.apiVersion, ...requestFields(evidence.csr) };
+    case "certificate request":
+      return { api_version: evidence.apiVersion, ...requestFields(evidence.csr) };
   }
 }
 
@@ -97,7 +112,15 @@ function certificationFields(certification: Quote["certification"]): Fields {
   const pck = chain[0] === undefined ? undefined : readPckExtension(chain[0]);
   return {
     kind: "PCK certificate chain",
-    ...(pck === undefined ? {} : { fmspc: toHex(pck.fmspc), ppid: toHex(pck.ppid), cpu_svn: toHex(pck.cpuSvn), pce_svn: pck.pceSvn, pce_id: toHex(pck.pceId) }),
+    ...(pck === undefined
+      ? {}
+      : {
+          fmspc: toHex(pck.fmspc),
+          ppid: toHex(pck.ppid),
+          cpu_svn: toHex(pck.cpuSvn),
+          pce_svn: pck.pceSvn,
+          pce_id: toHex(pck.pceId),
+        }),
     certificates: chain.map(x509Fields),
   };
 }
@@ -114,7 +137,11 @@ function attestationFields(attestation: Attestation): Fields {
     quote: toHex(quote),
     ...readableQuote(quote),
     event_log: eventLog.map((entry) => entryToJson(entry) as Fields),
-    runtime_events: attestation.runtimeEvents.map(({ event, payload, version }) => ({ event, payload: toHex(payload), version: version ?? 1 })),
+    runtime_events: attestation.runtimeEvents.map(({ event, payload, version }) => ({
+      event,
+      payload: toHex(payload),
+      version: version ?? 1,
+    })),
     report_data: toHex(attestation.reportData),
     config: attestation.config,
     ...(attestation.reportDataPayload === undefined ? {} : { report_data_payload: attestation.reportDataPayload }),
@@ -135,7 +162,12 @@ function readableQuote(bytes: Uint8Array): Fields {
 function certificateFields({ certificate, usage, appId, appInfo, attestation }: DstackExtensions): Fields {
   return {
     ...x509Fields(certificate),
-    extensions: [...certificate.extensions].map(([oid, { critical, value }]) => ({ oid, name: EXTENSION_NAMES.get(oid) ?? null, critical, bytes: value.length })),
+    extensions: [...certificate.extensions].map(([oid, { critical, value }]) => ({
+      oid,
+      name: EXTENSION_NAMES.get(oid) ?? null,
+      critical,
+      bytes: value.length,
+    })),
     ...(usage === undefined ? {} : { usage }),
     ...(appId === undefined ? {} : { app_id: toHex(appId) }),
     ...(appInfo === undefined ? {} : { app_info: appInfoFields(appInfo) }),
@@ -143,7 +175,9 @@ function certificateFields({ certificate, usage, appId, appInfo, attestation }: 
   };
 }
 
-const EXTENSION_NAMES: ReadonlyMap<string, string> = new Map(Object.entries(DSTACK_OID).map(([name, oid]) => [oid, `dstack ${name}`]));
+const EXTENSION_NAMES: ReadonlyMap<string, string> = new Map(
+  Object.entries(DSTACK_OID).map(([name, oid]) => [oid, `dstack ${name}`]),
+);
 
 function x509Fields(certificate: Certificate): Fields {
   return {
@@ -167,7 +201,9 @@ function appInfoFields(info: AppInfoRecord): Fields {
     mr_aggregated: toHex(info.mrAggregated),
     os_image_hash: toHex(info.osImageHash),
     key_provider_info: toHex(info.keyProviderInfo),
-    ...(info.initScriptHashes === undefined ? {} : { init_script_hashes: info.initScriptHashes.map((hash) => toHex(hash)) }),
+    ...(info.initScriptHashes === undefined
+      ? {}
+      : { init_script_hashes: info.initScriptHashes.map((hash) => toHex(hash)) }),
   };
 }
 

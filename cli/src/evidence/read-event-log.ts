@@ -1,6 +1,15 @@
 import {
-  attestationFromQuote, decodeRuntimeEvents, parseCcel, parseEventLogJson, parseQuote, parseRuntimeLog, runtimeEntries, tdReportOf, type EventLogEntry,
-  type RuntimeEvent, type TdReport,
+  attestationFromQuote,
+  decodeRuntimeEvents,
+  parseCcel,
+  parseEventLogJson,
+  parseQuote,
+  parseRuntimeLog,
+  runtimeEntries,
+  tdReportOf,
+  type EventLogEntry,
+  type RuntimeEvent,
+  type TdReport,
 } from "@dstack/attest";
 import { equalBytes, parseHex, parseHexOfLength, utf8 } from "@dstack/bytes";
 import { attestationOf, jsonOf, readEvidence, textOf } from "./read-evidence.ts";
@@ -12,7 +21,10 @@ export interface FoundEventLog {
   /** The checked events of RTMR3, which are the ones replayed. */
   readonly runtimeEvents: readonly RuntimeEvent[];
   /** Registers to compare with: of the quote, or as the guest states them. */
-  readonly registers?: { readonly from: "quote" | "tcb_info"; readonly values: readonly [Uint8Array, Uint8Array, Uint8Array, Uint8Array] };
+  readonly registers?: {
+    readonly from: "quote" | "tcb_info";
+    readonly values: readonly [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+  };
   /** Report data that was stated beside the quote, and that in it. */
   readonly reportData?: { readonly stated: Uint8Array; readonly quoted: Uint8Array };
   /** The manifest that was stated beside the log. */
@@ -39,14 +51,18 @@ export function readEventLog(bytes: Uint8Array): FoundEventLog | undefined {
     if (start === "{") {
       const whole = jsonOf(text);
       // Several lines, or one that is an event by itself: the guest's own file.
-      return whole === undefined || Object.hasOwn(whole, "payload") || Object.hasOwn(whole, "imr") ? fromLines(text) : fromObject(whole);
+      return whole === undefined || Object.hasOwn(whole, "payload") || Object.hasOwn(whole, "imr")
+        ? fromLines(text)
+        : fromObject(whole);
     }
   }
   const evidence = readEvidence(bytes);
   const attestation = evidence === undefined ? undefined : attestationOf(evidence);
   if (attestation === undefined) return undefined;
   return {
-    kind: "attestation", entries: attestation.platform.eventLog, runtimeEvents: attestation.runtimeEvents,
+    kind: "attestation",
+    entries: attestation.platform.eventLog,
+    runtimeEvents: attestation.runtimeEvents,
     ...fromQuote(attestation.platform.quote, attestation.reportData),
   };
 }
@@ -60,14 +76,23 @@ function fromObject(value: Record<string, unknown>): FoundEventLog | undefined {
     const stated = value["report_data"];
     const found = attestationFromQuote(parseHex(quote, "quote"), log);
     return {
-      kind: "GetQuote answer", entries: found.platform.eventLog, runtimeEvents: found.runtimeEvents,
-      ...fromQuote(found.platform.quote, typeof stated === "string" && stated !== "" ? parseHexOfLength(stated, 64, "report_data") : undefined),
+      kind: "GetQuote answer",
+      entries: found.platform.eventLog,
+      runtimeEvents: found.runtimeEvents,
+      ...fromQuote(
+        found.platform.quote,
+        typeof stated === "string" && stated !== "" ? parseHexOfLength(stated, 64, "report_data") : undefined,
+      ),
     };
   }
   if (typeof attestation === "string" && attestation !== "") return readEventLog(parseHex(attestation, "attestation"));
   if (log === undefined) return undefined;
   const appCompose = value["app_compose"];
-  return { ...fromEntries("tcb_info", parseEventLogJson(log)), ...statedRegisters(value), ...(typeof appCompose === "string" ? { appCompose } : {}) };
+  return {
+    ...fromEntries("tcb_info", parseEventLogJson(log)),
+    ...statedRegisters(value),
+    ...(typeof appCompose === "string" ? { appCompose } : {}),
+  };
 }
 
 /** The guest's own file, one event a line. */
@@ -76,15 +101,24 @@ function fromLines(text: string): FoundEventLog {
   return { kind: "runtime log", entries: runtimeEntries(runtimeEvents), runtimeEvents };
 }
 
-const fromEntries = (kind: FoundEventLog["kind"], entries: readonly EventLogEntry[]): FoundEventLog => ({ kind, entries, runtimeEvents: decodeRuntimeEvents(entries) });
+const fromEntries = (kind: FoundEventLog["kind"], entries: readonly EventLogEntry[]): FoundEventLog => ({
+  kind,
+  entries,
+  runtimeEvents: decodeRuntimeEvents(entries),
+});
 
 function fromQuote(quote: Uint8Array, stated: Uint8Array | undefined): Pick<FoundEventLog, "registers" | "reportData"> {
   const report: TdReport = tdReportOf(parseQuote(quote));
-  return { registers: { from: "quote", values: report.rtmr }, ...(stated === undefined ? {} : { reportData: { stated, quoted: report.reportData } }) };
+  return {
+    registers: { from: "quote", values: report.rtmr },
+    ...(stated === undefined ? {} : { reportData: { stated, quoted: report.reportData } }),
+  };
 }
 
 function statedRegisters(value: Record<string, unknown>): Pick<FoundEventLog, "registers"> {
-  const values = REGISTERS.map((name) => (typeof value[name] === "string" && value[name] !== "" ? parseHexOfLength(value[name], 48, name) : undefined));
+  const values = REGISTERS.map((name) =>
+    typeof value[name] === "string" && value[name] !== "" ? parseHexOfLength(value[name], 48, name) : undefined,
+  );
   const [rtmr0, rtmr1, rtmr2, rtmr3] = values;
   if (rtmr0 === undefined || rtmr1 === undefined || rtmr2 === undefined || rtmr3 === undefined) return {};
   return { registers: { from: "tcb_info", values: [rtmr0, rtmr1, rtmr2, rtmr3] } };

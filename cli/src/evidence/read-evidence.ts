@@ -1,4 +1,12 @@
-import { decodeAttestation, parseCertificate, parseQuote, recogniseUnsupported, unsupportedEvidence, type Attestation, type Quote } from "@dstack/attest";
+import {
+  decodeAttestation,
+  parseCertificate,
+  parseQuote,
+  recogniseUnsupported,
+  unsupportedEvidence,
+  type Attestation,
+  type Quote,
+} from "@dstack/attest";
 import { equalBytes, parseHex, utf8, utf8Decode } from "@dstack/bytes";
 import { readPem } from "@dstack/der";
 import { decodeCsr, RatlsError, readDstackExtensions, type Csr, type DstackExtensions } from "@dstack/ratls";
@@ -38,10 +46,14 @@ export function readEvidence(bytes: Uint8Array): Evidence | undefined {
 /** The attestation inside, where there is one. */
 export function attestationOf(evidence: Evidence): Attestation | undefined {
   switch (evidence.kind) {
-    case "quote": return undefined;
-    case "attestation": return evidence.attestation;
-    case "certificate": return evidence.certificates[0].attestation;
-    case "certificate request": return evidence.csr.attestation();
+    case "quote":
+      return undefined;
+    case "attestation":
+      return evidence.attestation;
+    case "certificate":
+      return evidence.certificates[0].attestation;
+    case "certificate request":
+      return evidence.csr.attestation();
   }
 }
 
@@ -53,7 +65,8 @@ function fromBinary(bytes: Uint8Array): Evidence | undefined {
   if (equalBytes(bytes.subarray(0, CSR_START.length), CSR_START)) return request(bytes);
   if (first >= 3 && first <= 5 && second === 0) return { kind: "quote", quote: parseQuote(bytes), bytes };
   if (first === 0) return { kind: "attestation", version: 0, attestation: decodeAttestation(bytes) };
-  if ((first & 0xf0) === 0x80 || first === 0xde || first === 0xdf) return { kind: "attestation", version: 1, attestation: decodeAttestation(bytes) };
+  if ((first & 0xf0) === 0x80 || first === 0xde || first === 0xdf)
+    return { kind: "attestation", version: 1, attestation: decodeAttestation(bytes) };
   return undefined;
 }
 
@@ -62,7 +75,11 @@ function certificates(ders: readonly Uint8Array[]): Evidence {
     parseCertificate(der); // Its own refusal says more than that of the extensions' reader.
     return readDstackExtensions(der);
   });
-  if (leaf === undefined || ders.length > MAX_CERTIFICATES) throw new RatlsError("extension-malformed", `certificate chain: ${ders.length} certificates, expected 1 to ${MAX_CERTIFICATES}`);
+  if (leaf === undefined || ders.length > MAX_CERTIFICATES)
+    throw new RatlsError(
+      "extension-malformed",
+      `certificate chain: ${ders.length} certificates, expected 1 to ${MAX_CERTIFICATES}`,
+    );
   return { kind: "certificate", certificates: [leaf, ...rest] };
 }
 

@@ -7,7 +7,10 @@ import { RatlsError } from "@dstack/ratls";
 export type Refusal = AttestError | BytesError | DerError | RatlsError;
 
 export const isRefusal = (error: unknown): error is Refusal =>
-  error instanceof AttestError || error instanceof BytesError || error instanceof DerError || error instanceof RatlsError;
+  error instanceof AttestError ||
+  error instanceof BytesError ||
+  error instanceof DerError ||
+  error instanceof RatlsError;
 
 /** The code of the innermost refusal, which says most, and the texts from the outermost on. */
 export function refusalOf(error: Refusal): { readonly code: string; readonly reason: string } {

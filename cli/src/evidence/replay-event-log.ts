@@ -1,6 +1,21 @@
 import {
-  AttestError, bootPrefix, decodeRuntimeEvents, entryToJson, eventDigest, fail, notApplicable, notBound, parseKeyProviderInfo, pass, readBootClaims, readGpuLaunch, replayFirmwareRegister,
-  replayRtmr3, type Check, type Outcome, type RuntimeEvent,
+  AttestError,
+  bootPrefix,
+  decodeRuntimeEvents,
+  entryToJson,
+  eventDigest,
+  fail,
+  notApplicable,
+  notBound,
+  parseKeyProviderInfo,
+  pass,
+  readBootClaims,
+  readGpuLaunch,
+  replayFirmwareRegister,
+  replayRtmr3,
+  type Check,
+  type Outcome,
+  type RuntimeEvent,
 } from "@dstack/attest";
 import { BytesError, equalBytes, toHex, utf8 } from "@dstack/bytes";
 import { composeHash } from "@dstack/compose";
@@ -31,14 +46,28 @@ export function replayEventLog(log: FoundEventLog): Replay {
     { name: "rtmr3-replay", ...compareRtmr3(log, rtmr3) },
     { name: "event-log", ...compareLogs(log) },
     { name: "firmware-log", ...compareFirmware(log, firmware) },
-    { name: "boot-events", ...(log.runtimeEvents.length === 0 ? notApplicable("the log has no runtime events") : claims.outcome ?? pass("each at most once before system-ready")) },
+    {
+      name: "boot-events",
+      ...(log.runtimeEvents.length === 0
+        ? notApplicable("the log has no runtime events")
+        : (claims.outcome ?? pass("each at most once before system-ready"))),
+    },
     { name: "report-data", ...compareReportData(log) },
     { name: "app-compose", ...compareManifest(log, claims.value) },
   ];
-  const [rtmr0 = null, rtmr1 = null, rtmr2 = null] = firmware.map((register) => (register === undefined ? null : toHex(register)));
+  const [rtmr0 = null, rtmr1 = null, rtmr2 = null] = firmware.map((register) =>
+    register === undefined ? null : toHex(register),
+  );
   return {
     ok: checks.every(({ result }) => result !== "fail"),
-    kind: log.kind, rtmr0, rtmr1, rtmr2, rtmr3: toHex(rtmr3), events: eventFields(log), claims: claims.value ?? null, checks,
+    kind: log.kind,
+    rtmr0,
+    rtmr1,
+    rtmr2,
+    rtmr3: toHex(rtmr3),
+    events: eventFields(log),
+    claims: claims.value ?? null,
+    checks,
   };
 }
 
@@ -59,7 +88,15 @@ function claimsOf(events: readonly RuntimeEvent[]): Fields {
     os_image_hash: claims.osImageHash === undefined ? null : toHex(claims.osImageHash),
     init_script_hashes: claims.initScriptHashes.map((hash) => toHex(hash)),
     gpu_policy_hash: claims.gpuPolicyHash === undefined ? null : toHex(claims.gpuPolicyHash),
-    gpu: gpu === undefined ? null : { devices: gpu.devices, devtools: gpu.devtools, evidence_sha256: toHex(gpu.evidenceSha256), verified: "not supported" },
+    gpu:
+      gpu === undefined
+        ? null
+        : {
+            devices: gpu.devices,
+            devtools: gpu.devtools,
+            evidence_sha256: toHex(gpu.evidenceSha256),
+            verified: "not supported",
+          },
     storage_fs: claims.storageFs ?? null,
     unknown_events: claims.unknownEvents,
   };
@@ -68,9 +105,14 @@ function claimsOf(events: readonly RuntimeEvent[]): Fields {
 function compareRtmr3({ registers, runtimeEvents }: FoundEventLog, replayed: Uint8Array): Outcome {
   if (registers === undefined) return notBound("no quote came with the log");
   if (!equalBytes(replayed, registers.values[3])) {
-    return fail(`${runtimeEvents.length} events replay to ${toHex(replayed)}, the ${registers.from} says ${toHex(registers.values[3])}`, "rtmr3-mismatch");
+    return fail(
+      `${runtimeEvents.length} events replay to ${toHex(replayed)}, the ${registers.from} says ${toHex(registers.values[3])}`,
+      "rtmr3-mismatch",
+    );
   }
-  return pass(`${runtimeEvents.length} events replay to RTMR3 of the ${registers.from}${registers.from === "quote" ? ", which is not verified here" : ", which nothing signs"}`);
+  return pass(
+    `${runtimeEvents.length} events replay to RTMR3 of the ${registers.from}${registers.from === "quote" ? ", which is not verified here" : ", which nothing signs"}`,
+  );
 }
 
 /** An attestation tells its runtime events twice; nobody may read others out of it than those replayed (DS #1294). */
@@ -79,26 +121,36 @@ function compareLogs({ kind, entries, runtimeEvents }: FoundEventLog): Outcome {
   const logged = decodeRuntimeEvents(entries);
   if (logged.length === 0) return notApplicable("the log carries no runtime events of its own");
   const digests = (events: readonly RuntimeEvent[]): string => events.map((event) => toHex(eventDigest(event))).join();
-  return digests(logged) === digests(runtimeEvents) ? pass(`${logged.length} events`) : fail("the event log and the replayed runtime events differ", "event-log-mismatch");
+  return digests(logged) === digests(runtimeEvents)
+    ? pass(`${logged.length} events`)
+    : fail("the event log and the replayed runtime events differ", "event-log-mismatch");
 }
 
 /** Logs are often stripped of firmware events, so a difference proves nothing. */
 function compareFirmware({ registers }: FoundEventLog, firmware: readonly (Uint8Array | undefined)[]): Outcome {
   if (registers === undefined) return notBound("no quote came with the log");
-  const wrong = firmware.flatMap((register, imr) => (register === undefined || !equalBytes(register, registers.values[imr] ?? new Uint8Array()) ? [`RTMR${imr}`] : []));
-  return wrong.length === 0 ? pass(`digests replay to RTMR0 to RTMR2 of the ${registers.from}`) : notBound(`the log does not replay to ${wrong.join(", ")} of the ${registers.from}: stripped, or of another VM`);
+  const wrong = firmware.flatMap((register, imr) =>
+    register === undefined || !equalBytes(register, registers.values[imr] ?? new Uint8Array()) ? [`RTMR${imr}`] : [],
+  );
+  return wrong.length === 0
+    ? pass(`digests replay to RTMR0 to RTMR2 of the ${registers.from}`)
+    : notBound(`the log does not replay to ${wrong.join(", ")} of the ${registers.from}: stripped, or of another VM`);
 }
 
 function compareReportData({ reportData }: FoundEventLog): Outcome {
   if (reportData === undefined) return notApplicable("none was stated beside the quote");
   const { stated, quoted } = reportData;
-  return equalBytes(stated, quoted) ? pass("as stated beside the quote") : fail(`stated ${toHex(stated)}, quoted ${toHex(quoted)}`, "report-data-mismatch");
+  return equalBytes(stated, quoted)
+    ? pass("as stated beside the quote")
+    : fail(`stated ${toHex(stated)}, quoted ${toHex(quoted)}`, "report-data-mismatch");
 }
 
 function compareManifest({ appCompose }: FoundEventLog, claims: Fields | undefined): Outcome {
   if (appCompose === undefined || claims === undefined) return notApplicable("no manifest and event to compare");
   const hash = toHex(composeHash(utf8(appCompose)));
-  return hash === claims["compose_hash"] ? pass(`its SHA-256 is the compose hash ${hash}`) : fail(`SHA-256 of app_compose is ${hash}, measured was ${String(claims["compose_hash"])}`, "event-log-mismatch");
+  return hash === claims["compose_hash"]
+    ? pass(`its SHA-256 is the compose hash ${hash}`)
+    : fail(`SHA-256 of app_compose is ${hash}, measured was ${String(claims["compose_hash"])}`, "event-log-mismatch");
 }
 
 /** Entries of the log in their order, then those runtime events that it left out; phase tells who could have written them. */
@@ -111,10 +163,23 @@ function eventFields(log: FoundEventLog): Fields[] {
     if (entry.imr !== 3) return { phase: "firmware", ...(entryToJson(entry) as Fields) };
     const index = runtime++;
     const event = log.runtimeEvents[index];
-    return { phase: phase(index), ...(entryToJson(entry) as Fields), digest: toHex(event === undefined ? entry.digest : eventDigest(event)) };
+    return {
+      phase: phase(index),
+      ...(entryToJson(entry) as Fields),
+      digest: toHex(event === undefined ? entry.digest : eventDigest(event)),
+    };
   });
   if (logged > 0) return entries;
-  return [...entries, ...log.runtimeEvents.map((event, index): Fields => ({ phase: phase(index), imr: 3, digest: toHex(eventDigest(event)), event: event.event, event_payload: toHex(event.payload) }))];
+  return [
+    ...entries,
+    ...log.runtimeEvents.map((event, index): Fields => ({
+      phase: phase(index),
+      imr: 3,
+      digest: toHex(eventDigest(event)),
+      event: event.event,
+      event_payload: toHex(event.payload),
+    })),
+  ];
 }
 
 function refusable<T extends Field>(read: () => T): { readonly value?: T; readonly outcome?: Outcome } {

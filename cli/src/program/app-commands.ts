@@ -7,7 +7,9 @@ export function addAppCommands(program: Command, layout: StackLayout, env: NodeJ
   program
     .command("deploy")
     .summary("deploy a docker-compose file as a confidential app")
-    .description("Build the app's manifest, allow its hash, encrypt its environment, start its VM and wait until it answers.")
+    .description(
+      "Build the app's manifest, allow its hash, encrypt its environment, start its VM and wait until it answers.",
+    )
     .requiredOption("-c, --compose <file>", "docker-compose.yaml to run")
     .requiredOption("-n, --name <name>", "name of the app")
     .option("-e, --env <K=V>", "secret environment variable, encrypted to the app; repeatable", collect, [])
@@ -26,7 +28,13 @@ export function addAppCommands(program: Command, layout: StackLayout, env: NodeJ
     .option("--no-allow", "leave the policy as it is: the version must be allowed already")
     .option("--no-wait", "return once the VM is started")
     .addOption(output())
-    .addHelpText("after", examples(["dstack deploy -c docker-compose.yaml -n web", "dstack deploy -c docker-compose.yaml -n web -e API_KEY=s3cret -p 8080:80"]))
+    .addHelpText(
+      "after",
+      examples([
+        "dstack deploy -c docker-compose.yaml -n web",
+        "dstack deploy -c docker-compose.yaml -n web -e API_KEY=s3cret -p 8080:80",
+      ]),
+    )
     .action(async (options: Common & Record<string, unknown>) => {
       const { deployCommand } = await import("../commands/deploy.ts");
       await deployCommand(layout, env, options as never);
@@ -44,7 +52,9 @@ export function addAppCommands(program: Command, layout: StackLayout, env: NodeJ
     .summary("show an app's state, boot phases and last error")
     .addOption(output())
     .addHelpText("after", examples(["dstack info hello"]))
-    .action(async (app: string, options: Common) => (await import("../commands/apps.ts")).info(layout, env, app, options.output));
+    .action(async (app: string, options: Common) =>
+      (await import("../commands/apps.ts")).info(layout, env, app, options.output),
+    );
 
   program
     .command("logs <app>")
@@ -52,14 +62,19 @@ export function addAppCommands(program: Command, layout: StackLayout, env: NodeJ
     .option("-f, --follow", "keep printing")
     .option("--lines <n>", "how many lines from the end", "200")
     .addHelpText("after", examples(["dstack logs hello", "dstack logs -f hello"]))
-    .action(async (app: string, options: { follow?: boolean; lines: string }) => (await import("../commands/logs.ts")).logs(layout, env, app, options.follow ?? false, options.lines));
+    .action(async (app: string, options: { follow?: boolean; lines: string }) =>
+      (await import("../commands/logs.ts")).logs(layout, env, app, options.follow ?? false, options.lines),
+    );
 
   for (const [verb, summary] of [
     ["stop", "stop an app's VM; its data is kept"],
     ["start", "start an app's VM again"],
     ["rm", "remove an app and its data"],
   ] as const) {
-    const command = program.command(`${verb} <app>`).summary(summary).addHelpText("after", examples([`dstack ${verb} hello`]));
+    const command = program
+      .command(`${verb} <app>`)
+      .summary(summary)
+      .addHelpText("after", examples([`dstack ${verb} hello`]));
     if (verb === "stop") command.option("-f, --force", "do not wait for the guest to shut down");
     command.action(async (app: string, options: { force?: boolean }) => {
       const lifecycle = await import("../commands/lifecycle.ts");
@@ -78,5 +93,7 @@ export function addAppCommands(program: Command, layout: StackLayout, env: NodeJ
     .summary("list the names that the app accepts; values are readable inside the app only")
     .addOption(output())
     .addHelpText("after", examples(["dstack env show hello"]))
-    .action(async (app: string, options: Common) => (await import("../commands/env.ts")).show(layout, env, app, options.output));
+    .action(async (app: string, options: Common) =>
+      (await import("../commands/env.ts")).show(layout, env, app, options.output),
+    );
 }

@@ -12,7 +12,10 @@ function withBackend(command: Command): Command {
     .option("--contract <address>", "DstackKms that keeps the policy; also KMS_CONTRACT_ADDR")
     .option("--rpc <url>", "JSON-RPC endpoint, or several with commas; also ETH_RPC_URL, which keeps keys out of sight")
     .option("--chain-id <n>", "chain that the endpoints must be on; also ETH_CHAIN_ID")
-    .option("--confirmations <n>", "count blocks this far below the head, instead of finalized ones; also ETH_FINALITY_CONFIRMATIONS")
+    .option(
+      "--confirmations <n>",
+      "count blocks this far below the head, instead of finalized ones; also ETH_FINALITY_CONFIRMATIONS",
+    )
     .option("--from-block <n>", "block from which on the contract is there", "0");
 }
 
@@ -31,7 +34,9 @@ export function addAuthCommands(program: Command, layout: StackLayout, env: Node
   const auth = program
     .command("auth")
     .summary("show, change and explain who may boot")
-    .description("Manage the policy by which a KMS releases keys: a file that auth-simple reads, or contracts that auth-eth asks. The verbs are the same for both.")
+    .description(
+      "Manage the policy by which a KMS releases keys: a file that auth-simple reads, or contracts that auth-eth asks. The verbs are the same for both.",
+    )
     .argument("[old-name]", "a task or script of the reference: prints the command that does its work")
     .action(async (typed: string | undefined) => {
       const { oldNameFor } = await import("../auth/old-names.ts");
@@ -53,17 +58,29 @@ function addReading(auth: Command, layout: StackLayout, env: NodeJS.ProcessEnv):
     .action(async (options: Options) => (await import("../commands/auth.ts")).authShow(layout, env, options));
   withBackend(auth.command("explain <request>"))
     .summary("say which rule allows or denies a boot, and what command would change that")
-    .description("The request is a file (as a webhook gets it, a line of its log, a record of the KMS's audit log), or the name or id of an app whose last boot was refused. Nothing is changed. Exit code 3 where the boot is denied.")
+    .description(
+      "The request is a file (as a webhook gets it, a line of its log, a record of the KMS's audit log), or the name or id of an app whose last boot was refused. Nothing is changed. Exit code 3 where the boot is denied.",
+    )
     .option("--audit-log <file>", "audit log of the KMS that refused; the local deployment's where nothing is named")
     .addOption(output())
-    .addHelpText("after", examples(["dstack auth explain web", "dstack auth explain request.json --config auth-config.json"]))
+    .addHelpText(
+      "after",
+      examples(["dstack auth explain web", "dstack auth explain request.json --config auth-config.json"]),
+    )
     .action(async (request: string, options: Options) => {
       process.exitCode = await (await import("../commands/auth.ts")).authExplain(layout, env, request, options);
     });
   withBackend(auth.command("history"))
     .summary("list the changes of the policy, who made them and when")
-    .option("--signed-by <key>", "of a file: a key whose entries count, as this command prints it; repeatable. Entries of any other key break the history", collect, [])
-    .description("Of a file: its signed history, checked. Of contracts: their events. Exit code 3 where a history does not hold.")
+    .option(
+      "--signed-by <key>",
+      "of a file: a key whose entries count, as this command prints it; repeatable. Entries of any other key break the history",
+      collect,
+      [],
+    )
+    .description(
+      "Of a file: its signed history, checked. Of contracts: their events. Exit code 3 where a history does not hold.",
+    )
     .addOption(output())
     .addHelpText("after", examples(["dstack auth history"]))
     .action(async (options: Options) => {
@@ -77,7 +94,9 @@ function addReading(auth: Command, layout: StackLayout, env: NodeJS.ProcessEnv):
     .addOption(output())
     .addHelpText("after", examples(["dstack auth conformance http://127.0.0.1:3001 --allowed request.json"]))
     .action(async (url: string, { tokenFile, ...options }: Options & { tokenFile?: string }) => {
-      process.exitCode = await (await import("../commands/auth.ts")).authConformance(url, { ...options, ...(tokenFile === undefined ? {} : { token: tokenFile }) });
+      process.exitCode = await (
+        await import("../commands/auth.ts")
+      ).authConformance(url, { ...options, ...(tokenFile === undefined ? {} : { token: tokenFile }) });
     });
 }
 
@@ -85,19 +104,36 @@ function addChanging(auth: Command, layout: StackLayout, env: NodeJS.ProcessEnv)
   for (const verb of ["allow", "deny"] as const) {
     withSending(auth.command(`${verb} <kind> [value]`))
       .summary(`${verb} an app, a manifest, a device, an OS image, a KMS`)
-      .description("Kinds: app, compose, device, any-device, os-image, kms, gateway. A value is hex, or a file that the hash is taken of: an app-compose.json, an image's folder, a boot request. A gateway that is not named is the local deployment's. The difference is printed before it is made.")
+      .description(
+        "Kinds: app, compose, device, any-device, os-image, kms, gateway. A value is hex, or a file that the hash is taken of: an app-compose.json, an image's folder, a boot request. A gateway that is not named is the local deployment's. The difference is printed before it is made.",
+      )
       .option("--app <app id>", "the app that a manifest or device is for")
       .option("--kms", "the device is for a KMS")
       .addOption(output())
-      .addHelpText("after", examples([`dstack auth ${verb} os-image ~/.cache/dstack/images/dstack-0.6.0`, `dstack auth ${verb} compose app-compose.json --app 0x…`, `dstack auth ${verb} device 0x… --kms --contract 0x… --dry-run`]))
-      .action(async (kind: string, value: string | undefined, options: Options) => (await import("../commands/auth.ts")).authChange(layout, env, verb === "allow", kind, value, options));
+      .addHelpText(
+        "after",
+        examples([
+          `dstack auth ${verb} os-image ~/.cache/dstack/images/dstack-0.6.0`,
+          `dstack auth ${verb} compose app-compose.json --app 0x…`,
+          `dstack auth ${verb} device 0x… --kms --contract 0x… --dry-run`,
+        ]),
+      )
+      .action(async (kind: string, value: string | undefined, options: Options) =>
+        (await import("../commands/auth.ts")).authChange(layout, env, verb === "allow", kind, value, options),
+      );
   }
   withSending(auth.command("diff <file>"))
     .summary("compare the policy with the one in a file")
     .description("Lines with + are in the file only, lines with - in the policy only. Exit code 3 where they differ.")
     .option("--apply", "make the policy what the file says")
     .addOption(output())
-    .addHelpText("after", examples(["dstack auth diff wanted.json", "dstack auth diff wanted.json --apply --contract 0x… --safe-file changes.json"]))
+    .addHelpText(
+      "after",
+      examples([
+        "dstack auth diff wanted.json",
+        "dstack auth diff wanted.json --apply --contract 0x… --safe-file changes.json",
+      ]),
+    )
     .action(async (file: string, options: Options) => {
       process.exitCode = await (await import("../commands/auth.ts")).authDiff(layout, env, file, options);
     });
@@ -113,12 +149,22 @@ function addContracts(auth: Command, env: NodeJS.ProcessEnv): void {
     .option("--disable-upgrades", "app: its code is fixed for good")
     .option("--device <id>", "app: a first device")
     .option("--compose <file>", "app: a first manifest")
-    .addHelpText("after", examples(["dstack auth deploy kms --rpc http://127.0.0.1:8545", "dstack auth deploy app --compose app-compose.json --contract 0x…"]))
-    .action(async (what: string, options: Options) => (await import("../commands/auth-contracts.ts")).authDeploy(env, what, options));
+    .addHelpText(
+      "after",
+      examples([
+        "dstack auth deploy kms --rpc http://127.0.0.1:8545",
+        "dstack auth deploy app --compose app-compose.json --contract 0x…",
+      ]),
+    )
+    .action(async (what: string, options: Options) =>
+      (await import("../commands/auth-contracts.ts")).authDeploy(env, what, options),
+    );
   withSending(auth.command("upgrade <contract> [code]"))
     .summary("give a contract new code: at an address, or this version's")
     .addHelpText("after", examples(["dstack auth upgrade 0x… --dry-run"]))
-    .action(async (contract: string, code: string | undefined, options: Options) => (await import("../commands/auth-contracts.ts")).authUpgrade(env, contract, code, options));
+    .action(async (contract: string, code: string | undefined, options: Options) =>
+      (await import("../commands/auth-contracts.ts")).authUpgrade(env, contract, code, options),
+    );
   for (const [usage, verb, summary] of [
     ["transfer <contract> <to>", "transfer", "offer a contract to a new owner, who must accept"],
     ["accept <contract>", "accept", "accept a contract that was offered"],
@@ -131,12 +177,17 @@ function addContracts(auth: Command, env: NodeJS.ProcessEnv): void {
       .addHelpText("after", examples([`dstack auth ${usage.replace(/<[^>]+>/g, "0x…")}`]))
       .action(async (first: string, ...rest: unknown[]) => {
         const second = typeof rest[0] === "string" ? rest[0] : undefined;
-        const options = rest.find((value): value is Options => typeof value === "object" && value !== null && !(value instanceof Command)) ?? ({} as Options);
+        const options =
+          rest.find(
+            (value): value is Options => typeof value === "object" && value !== null && !(value instanceof Command),
+          ) ?? ({} as Options);
         await (await import("../commands/auth-contracts.ts")).authContractCall(env, verb, first, second, options);
       });
   }
   withSending(auth.command("set-info <file>"))
     .summary("publish keys and evidence of a KMS, from its bootstrap-info.json")
     .addHelpText("after", examples(["dstack auth set-info bootstrap-info.json --contract 0x…"]))
-    .action(async (file: string, options: Options) => (await import("../commands/auth-contracts.ts")).authSetInfo(env, file, options));
+    .action(async (file: string, options: Options) =>
+      (await import("../commands/auth-contracts.ts")).authSetInfo(env, file, options),
+    );
 }

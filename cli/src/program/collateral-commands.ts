@@ -7,12 +7,22 @@ export function addCollateralCommands(program: Command, env: NodeJS.ProcessEnv):
   collateral
     .command("fetch <quote>")
     .summary("fetch the collateral of a quote's platform")
-    .description("Fetch what a quote (a file, binary or hex) is verified with, check it, and print it in the JSON form that tools exchange.")
+    .description(
+      "Fetch what a quote (a file, binary or hex) is verified with, check it, and print it in the JSON form that tools exchange.",
+    )
     .option("--pccs <url>", "base URL of a PCCS or of Intel's PCS; several are tried in order", collect, [])
     .option("--root <pem>", "root certificate that it must chain to, instead of Intel's")
     .option("--out <file>", "write it here instead of to standard output")
-    .addHelpText("after", examples(["dstack collateral fetch quote.bin --out collateral.json", "dstack collateral fetch quote.hex --pccs https://pccs.example.com"]))
-    .action(async (quote: string, options: { pccs: string[]; root?: string; out?: string }) => (await import("../commands/collateral.ts")).fetchCollateral(env, quote, options));
+    .addHelpText(
+      "after",
+      examples([
+        "dstack collateral fetch quote.bin --out collateral.json",
+        "dstack collateral fetch quote.hex --pccs https://pccs.example.com",
+      ]),
+    )
+    .action(async (quote: string, options: { pccs: string[]; root?: string; out?: string }) =>
+      (await import("../commands/collateral.ts")).fetchCollateral(env, quote, options),
+    );
   collateral
     .command("show <file>")
     .summary("show what collateral says, until when, and whether it holds")
@@ -20,16 +30,29 @@ export function addCollateralCommands(program: Command, env: NodeJS.ProcessEnv):
     .option("--time <rfc3339>", "judge it at this time instead of now")
     .option("--root <pem>", "root certificate that it must chain to, instead of Intel's")
     .addOption(output())
-    .addHelpText("after", examples(["dstack collateral show collateral.json", "dstack collateral show collateral.json --time 2026-03-01T00:00:00Z -o json"]))
+    .addHelpText(
+      "after",
+      examples([
+        "dstack collateral show collateral.json",
+        "dstack collateral show collateral.json --time 2026-03-01T00:00:00Z -o json",
+      ]),
+    )
     .action(async (file: string, options: Common & { time?: string; root?: string }) => {
       process.exitCode = await (await import("../commands/collateral.ts")).showCollateral(file, options);
     });
   collateral
     .command("pin <file>")
     .summary("verify with exactly this collateral from now on, offline")
-    .description("Keep a collateral file so that verification of its platforms uses exactly this and fetches nothing. It must hold now. Remove the printed file to go back.")
-    .option("--quote <file>", "pin it for this quote's platform (needed where the quote names its certificate by encrypted PPID)")
+    .description(
+      "Keep a collateral file so that verification of its platforms uses exactly this and fetches nothing. It must hold now. Remove the printed file to go back.",
+    )
+    .option(
+      "--quote <file>",
+      "pin it for this quote's platform (needed where the quote names its certificate by encrypted PPID)",
+    )
     .option("--root <pem>", "root certificate that it must chain to, instead of Intel's")
     .addHelpText("after", examples(["dstack collateral pin collateral.json"]))
-    .action(async (file: string, options: { quote?: string; root?: string }) => (await import("../commands/collateral.ts")).pinCollateral(env, file, options));
+    .action(async (file: string, options: { quote?: string; root?: string }) =>
+      (await import("../commands/collateral.ts")).pinCollateral(env, file, options),
+    );
 }

@@ -11,7 +11,9 @@ export function addImageCommands(program: Command, layout: StackLayout): void {
     .addOption(new Option("--flavour <flavour>", "which image").choices(["prod", "dev", "sim"]).default("sim"))
     .option("--update-lock", "resolve the packages anew and print what changed")
     .addHelpText("after", examples(["dstack image build", "dstack image build --flavour prod"]))
-    .action(async (options: { flavour: "prod" | "dev" | "sim"; updateLock?: boolean }) => (await import("../commands/image.ts")).build(layout, options.flavour, options.updateLock ?? false));
+    .action(async (options: { flavour: "prod" | "dev" | "sim"; updateLock?: boolean }) =>
+      (await import("../commands/image.ts")).build(layout, options.flavour, options.updateLock ?? false),
+    );
   image
     .command("list")
     .summary("list the guest OS images on this host")

@@ -5,7 +5,8 @@ export interface Common {
   readonly output: "text" | "json";
 }
 
-export const output = (): Option => new Option("-o, --output <format>", "text, or json for scripts").choices(["text", "json"]).default("text");
+export const output = (): Option =>
+  new Option("-o, --output <format>", "text, or json for scripts").choices(["text", "json"]).default("text");
 
 /** For an option that may be given several times. */
 export const collect = (value: string, all: readonly string[]): string[] => [...all, value];

@@ -7,11 +7,19 @@ export function addStackCommands(program: Command, layout: StackLayout, env: Nod
   program
     .command("up")
     .summary("start the local deployment")
-    .description("Start KMS, gateway and VMM on this host with a simulated TEE, deploy examples/hello, and stay until Ctrl-C.")
+    .description(
+      "Start KMS, gateway and VMM on this host with a simulated TEE, deploy examples/hello, and stay until Ctrl-C.",
+    )
     .option("--once", "do everything once, print a JSON summary as the last line, take everything down")
     .option("--no-hello", "start the services only")
-    .option("--auth-url <url>", "ask this authorization webhook instead of starting one; its policy is left alone, and hello is not deployed")
-    .addHelpText("after", examples(["dstack up", "dstack up --once | tail -n 1", "dstack up --auth-url http://127.0.0.1:8000"]))
+    .option(
+      "--auth-url <url>",
+      "ask this authorization webhook instead of starting one; its policy is left alone, and hello is not deployed",
+    )
+    .addHelpText(
+      "after",
+      examples(["dstack up", "dstack up --once | tail -n 1", "dstack up --auth-url http://127.0.0.1:8000"]),
+    )
     .action(async (options: { once?: boolean; hello: boolean; authUrl?: string }) => {
       const { up } = await import("../stack/up.ts");
       await up(layout, { once: options.once ?? false, hello: options.hello, authUrl: options.authUrl, env });

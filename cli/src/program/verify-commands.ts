@@ -13,10 +13,21 @@ export function addVerifyCommands(program: Command, layout: StackLayout, env: No
     )
     .option("--cacert <pem>", "certificate authority of the gateway's TLS certificate")
     .option("--kms-ca <pem>", "root CA certificate of the KMS that must have released the keys")
-    .option("--kms <url>", "ask this KMS who may change the app and which gateway is its own; believed only where it is the app's KMS")
+    .option(
+      "--kms <url>",
+      "ask this KMS who may change the app and which gateway is its own; believed only where it is the app's KMS",
+    )
     .option("--gateway-app-id <hex>", "the app id of the gateway that may hold the TLS key")
     .option("--save <file>", "write a bundle that the same can be checked with later, offline")
-    .addHelpText("after", examples(["dstack verify hello", "dstack verify https://<app-id>.dstack.localhost:9443/", "dstack verify https://<app-id>-443s.apps.example.org/ --save bundle.json", "dstack verify bundle.json --time 2026-03-01T00:00:00Z"]))
+    .addHelpText(
+      "after",
+      examples([
+        "dstack verify hello",
+        "dstack verify https://<app-id>.dstack.localhost:9443/",
+        "dstack verify https://<app-id>-443s.apps.example.org/ --save bundle.json",
+        "dstack verify bundle.json --time 2026-03-01T00:00:00Z",
+      ]),
+    )
     .action(async (what: string | undefined, options: Options) => {
       if (what === undefined) return verify.help({ error: true });
       const { verifyCommand } = await import("../commands/verify.ts");
@@ -24,19 +35,35 @@ export function addVerifyCommands(program: Command, layout: StackLayout, env: No
     });
   judging(verify.command("kms <url>"))
     .summary("check a KMS by the evidence in its certificate")
-    .description("Check that a KMS runs in a TEE and which code it is: the evidence in its certificate, its root CA, and the evidence that its root keys were made in a TEE.")
+    .description(
+      "Check that a KMS runs in a TEE and which code it is: the evidence in its certificate, its root CA, and the evidence that its root keys were made in a TEE.",
+    )
     .option("--save <file>", "write a bundle that the same can be checked with later, offline")
-    .addHelpText("after", examples(["dstack verify kms https://kms.example.org:9201", "dstack verify kms https://kms.example.org:9201 --os-image-hash <hex> --compose-hash <hex>"]))
+    .addHelpText(
+      "after",
+      examples([
+        "dstack verify kms https://kms.example.org:9201",
+        "dstack verify kms https://kms.example.org:9201 --os-image-hash <hex> --compose-hash <hex>",
+      ]),
+    )
     .action(async (url: string, options: Options) => {
       const { verifyPartCommand } = await import("../commands/verify.ts");
       process.exitCode = await verifyPartCommand(layout, env, "kms", url, options as never);
     });
   judging(verify.command("gateway <url>"))
     .summary("check a gateway by the quotes for its certificate keys")
-    .description("Check that the key of the certificate that a gateway serves, and its ACME account, are bound by quotes.")
+    .description(
+      "Check that the key of the certificate that a gateway serves, and its ACME account, are bound by quotes.",
+    )
     .option("--cacert <pem>", "certificate authority of the gateway's TLS certificate")
     .option("--save <file>", "write a bundle that the same can be checked with later, offline")
-    .addHelpText("after", examples(["dstack verify gateway https://gateway.apps.example.org", "dstack verify gateway https://gateway.apps.example.org --app-id <hex>"]))
+    .addHelpText(
+      "after",
+      examples([
+        "dstack verify gateway https://gateway.apps.example.org",
+        "dstack verify gateway https://gateway.apps.example.org --app-id <hex>",
+      ]),
+    )
     .action(async (url: string, options: Options) => {
       const { verifyPartCommand } = await import("../commands/verify.ts");
       process.exitCode = await verifyPartCommand(layout, env, "gateway", url, options as never);
@@ -44,15 +71,33 @@ export function addVerifyCommands(program: Command, layout: StackLayout, env: No
   verify
     .command("quote")
     .summary("check a quote file with a collateral file")
-    .description("All steps of DCAP verification on files, without a network: v3 SGX, v4 and v5. Exit code 3 where a check fails.")
+    .description(
+      "All steps of DCAP verification on files, without a network: v3 SGX, v4 and v5. Exit code 3 where a check fails.",
+    )
     .requiredOption("--quote <file>", "quote, binary or hex")
-    .requiredOption("--collateral <file>", "collateral in the JSON form that tools exchange (see dstack collateral fetch)")
+    .requiredOption(
+      "--collateral <file>",
+      "collateral in the JSON form that tools exchange (see dstack collateral fetch)",
+    )
     .option("--time <rfc3339>", "judge it at this time instead of now")
     .option("--root <pem>", "root certificate that everything must chain to, instead of Intel's")
-    .option("--policy <file>", "demands on the platform, in JSON: accepted_statuses, grace_days, accepted_advisories, accepted_ppids, accepted_fmspcs")
-    .addOption(new Option("--tcb-rules <rules>", "whose rules match TCB levels and merge their status").choices(["intel", "reference"]).default("intel"))
+    .option(
+      "--policy <file>",
+      "demands on the platform, in JSON: accepted_statuses, grace_days, accepted_advisories, accepted_ppids, accepted_fmspcs",
+    )
+    .addOption(
+      new Option("--tcb-rules <rules>", "whose rules match TCB levels and merge their status")
+        .choices(["intel", "reference"])
+        .default("intel"),
+    )
     .addOption(output())
-    .addHelpText("after", examples(["dstack verify quote --quote quote.bin --collateral collateral.json", "dstack verify quote --quote quote.hex --collateral collateral.json --time 2026-03-01T00:00:00Z -o json"]))
+    .addHelpText(
+      "after",
+      examples([
+        "dstack verify quote --quote quote.bin --collateral collateral.json",
+        "dstack verify quote --quote quote.hex --collateral collateral.json --time 2026-03-01T00:00:00Z -o json",
+      ]),
+    )
     .action(async (options: Options) => {
       const { verifyQuoteCommand } = await import("../commands/verify-quote.ts");
       process.exitCode = await verifyQuoteCommand(options as never);
@@ -72,6 +117,11 @@ function judging(command: Command): Command {
     .option("--app-id <hex>", "the app id that must be measured")
     .option("--compose-hash <hex>", "the compose hash that must be measured")
     .option("--os-image-hash <hex>", "the OS image that must be measured")
-    .option("--accept <check>", "take a check that is not bound upon yourself (may be given several times)", collect, [])
+    .option(
+      "--accept <check>",
+      "take a check that is not bound upon yourself (may be given several times)",
+      collect,
+      [],
+    )
     .addOption(output());
 }

@@ -74,10 +74,13 @@ async function findStrays(layout: StackLayout): Promise<{ name: string; pid: num
 
 /** Only programs that the deployment starts: an editor with a file of the state folder open is not ours to stop. */
 function isService(args: readonly string[]): boolean {
-  return args.slice(0, 3).some((arg) => /qemu-system|services\/[a-z-]+\/src\/|docker-registry|wireguard-go|ld-linux/.test(arg));
+  return args
+    .slice(0, 3)
+    .some((arg) => /qemu-system|services\/[a-z-]+\/src\/|docker-registry|wireguard-go|ld-linux/.test(arg));
 }
 
-const nameOf = (args: readonly string[]): string => /services\/([a-z-]+)\/src/.exec(args.join(" "))?.[1] ?? /qemu-system/.exec(args.join(" "))?.[0] ?? args[0] ?? "?";
+const nameOf = (args: readonly string[]): string =>
+  /services\/([a-z-]+)\/src/.exec(args.join(" "))?.[1] ?? /qemu-system/.exec(args.join(" "))?.[0] ?? args[0] ?? "?";
 
 async function removeInterface(layout: StackLayout): Promise<void> {
   const { device } = tunnelOf(layout);

@@ -68,7 +68,10 @@ export interface GatewaySecrets {
 /** Name and network follow the port, so that two local deployments on one host do not meet. */
 export function tunnelOf(layout: StackLayout): { readonly device: string; readonly network: string } {
   const { wireguard } = layout.ports;
-  return { device: `dstack-gw${wireguard}`, network: `10.${wireguard === 9305 ? 44 : 45 + (Math.floor(wireguard / 100) % 200)}` };
+  return {
+    device: `dstack-gw${wireguard}`,
+    network: `10.${wireguard === 9305 ? 44 : 45 + (Math.floor(wireguard / 100) % 200)}`,
+  };
 }
 
 export function gatewayToml(layout: StackLayout, secrets: GatewaySecrets): string {

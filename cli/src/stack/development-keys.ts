@@ -32,7 +32,12 @@ export async function ensureWildcardCertificate(layout: StackLayout, nowSeconds:
   await mkdir(layout.caFolder, { recursive: true, mode: 0o700 });
   const ca = await ensureCa(at("ca.key"), at("ca.crt"), nowSeconds);
   const until = Number(await readTextIfExists(at("wildcard.until")).catch(() => undefined));
-  if (until > nowSeconds + RENEW_BEFORE_SECONDS && (await readTextIfExists(at("wildcard.crt"))) !== undefined && (await readTextIfExists(at("wildcard.key"))) !== undefined) return;
+  if (
+    until > nowSeconds + RENEW_BEFORE_SECONDS &&
+    (await readTextIfExists(at("wildcard.crt"))) !== undefined &&
+    (await readTextIfExists(at("wildcard.key"))) !== undefined
+  )
+    return;
   const key = generateP256();
   const notAfter = nowSeconds + YEAR_SECONDS;
   const leaf = createLeaf({
@@ -54,7 +59,15 @@ async function ensureCa(keyPath: string, certificatePath: string, nowSeconds: nu
   const keyPem = await readTextIfExists(keyPath);
   const pem = await readTextIfExists(certificatePath);
   if (keyPem !== undefined && pem !== undefined) return loadCa(pem, keyPem, "development CA");
-  const ca = createCa({ organization: "dstack", commonName: "dstack development CA", key: generateP256(), pathLength: 0, notBefore: nowSeconds - 3_600, notAfter: nowSeconds + 10 * YEAR_SECONDS, now: nowSeconds });
+  const ca = createCa({
+    organization: "dstack",
+    commonName: "dstack development CA",
+    key: generateP256(),
+    pathLength: 0,
+    notBefore: nowSeconds - 3_600,
+    notAfter: nowSeconds + 10 * YEAR_SECONDS,
+    now: nowSeconds,
+  });
   await writeSecret(keyPath, pkcs8Pem(ca.key));
   await writeFileAtomic(certificatePath, ca.pem, { mode: 0o644 });
   return ca;

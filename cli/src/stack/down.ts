@@ -26,5 +26,7 @@ export async function down(layout: StackLayout, purgeData: boolean): Promise<voi
 async function lockHolder(path: string): Promise<{ pid: number; startTime: string } | undefined> {
   const [pid, startTime] = (await readFile(path, "utf8").catch(() => "")).trim().split(" ");
   const record = { pid: Number(pid), startTime: startTime ?? "" };
-  return Number.isInteger(record.pid) && record.pid > 1 && processStartTime(record.pid) === record.startTime ? record : undefined;
+  return Number.isInteger(record.pid) && record.pid > 1 && processStartTime(record.pid) === record.startTime
+    ? record
+    : undefined;
 }

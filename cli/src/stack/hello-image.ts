@@ -13,6 +13,11 @@ export async function publishHelloImage(layout: StackLayout): Promise<string> {
     exposedPorts: [8080],
     volumes: ["/data"],
   });
-  const { digest } = await pushImage({ registryUrl: `http://127.0.0.1:${layout.ports.registry}`, repository: "dstack/hello", tag: "latest", image });
+  const { digest } = await pushImage({
+    registryUrl: `http://127.0.0.1:${layout.ports.registry}`,
+    repository: "dstack/hello",
+    tag: "latest",
+    image,
+  });
   return digest;
 }

@@ -41,4 +41,3 @@ export async function deployHello(client: VmmClient, layout: StackLayout, image:
   if (existing !== undefined) await stopVm(client, existing.id, true);
   return deployApp(client, layout, await helloRequest(layout, image));
 }
-

@@ -14,7 +14,17 @@ export interface StackPorts {
   readonly proxy: number;
 }
 
-export const DEFAULT_PORTS: StackPorts = { vmm: 9080, kms: 9301, auth: 9302, gatewayRpc: 9303, gatewayAdmin: 9304, wireguard: 9305, pccs: 9306, registry: 9307, proxy: 9443 };
+export const DEFAULT_PORTS: StackPorts = {
+  vmm: 9080,
+  kms: 9301,
+  auth: 9302,
+  gatewayRpc: 9303,
+  gatewayAdmin: 9304,
+  wireguard: 9305,
+  pccs: 9306,
+  registry: 9307,
+  proxy: 9443,
+};
 
 /** Where a guest sees the host under QEMU's user-mode network. */
 export const HOST_AS_SEEN_BY_GUEST = "10.0.2.2";

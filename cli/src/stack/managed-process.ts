@@ -47,7 +47,13 @@ export async function startProcess(spec: ProcessSpec): Promise<ManagedProcess> {
   await new Promise<void>((resolve, reject) => {
     child.once("spawn", resolve);
     child.once("error", (cause: NodeJS.ErrnoException) =>
-      reject(new CliError("failed", `${spec.name}: ${spec.program} ${cause.code === "ENOENT" ? "is not installed" : cause.message}`, { cause, hint: "run `dstack doctor` to see what is missing" })),
+      reject(
+        new CliError(
+          "failed",
+          `${spec.name}: ${spec.program} ${cause.code === "ENOENT" ? "is not installed" : cause.message}`,
+          { cause, hint: "run `dstack doctor` to see what is missing" },
+        ),
+      ),
     );
   });
   child.unref();
@@ -59,13 +65,26 @@ export async function startProcess(spec: ProcessSpec): Promise<ManagedProcess> {
  * Waits until `ready` answers true.
  * @throws CliError with the last lines of the process's log when it ends first or the deadline passes
  */
-export async function waitReady(child: ManagedProcess, ready: () => Promise<boolean>, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+export async function waitReady(
+  child: ManagedProcess,
+  ready: () => Promise<boolean>,
+  timeoutMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await ready())) {
     signal?.throwIfAborted();
     const end = child.ended();
-    if (end !== undefined) throw new CliError("failed", `${child.name} ended with ${end}:\n${await lastLines(child.logFile, 8)}`, { hint: `its log: ${child.logFile}` });
-    if (Date.now() > deadline) throw new CliError("failed", `${child.name} did not become ready within ${timeoutMs / 1000} s:\n${await lastLines(child.logFile, 8)}`, { hint: `its log: ${child.logFile}` });
+    if (end !== undefined)
+      throw new CliError("failed", `${child.name} ended with ${end}:\n${await lastLines(child.logFile, 8)}`, {
+        hint: `its log: ${child.logFile}`,
+      });
+    if (Date.now() > deadline)
+      throw new CliError(
+        "failed",
+        `${child.name} did not become ready within ${timeoutMs / 1000} s:\n${await lastLines(child.logFile, 8)}`,
+        { hint: `its log: ${child.logFile}` },
+      );
     await sleep(100);
   }
 }
@@ -76,8 +95,14 @@ export function isRunning(record: { readonly pid: number; readonly startTime: st
 }
 
 /** SIGTERM, then SIGKILL to the whole group after `graceMs`; returns once it is gone. */
-export async function stopProcess(record: { readonly pid: number; readonly startTime: string }, graceMs = 10_000): Promise<void> {
-  for (const [signal, waitMs] of [["SIGTERM", graceMs], ["SIGKILL", 5_000]] as const) {
+export async function stopProcess(
+  record: { readonly pid: number; readonly startTime: string },
+  graceMs = 10_000,
+): Promise<void> {
+  for (const [signal, waitMs] of [
+    ["SIGTERM", graceMs],
+    ["SIGKILL", 5_000],
+  ] as const) {
     if (!isRunning(record)) return;
     try {
       process.kill(signal === "SIGKILL" ? -record.pid : record.pid, signal);
@@ -91,7 +116,12 @@ export async function stopProcess(record: { readonly pid: number; readonly start
 
 async function lastLines(path: string, count: number): Promise<string> {
   const text = await readFile(path, "utf8").catch(() => "");
-  return text.trimEnd().split("\n").slice(-count).map((line) => `    ${readable(line)}`).join("\n");
+  return text
+    .trimEnd()
+    .split("\n")
+    .slice(-count)
+    .map((line) => `    ${readable(line)}`)
+    .join("\n");
 }
 
 /** A JSON log line as `level message (error)`. */

@@ -15,7 +15,10 @@ export function digestLookup(loopbackRegistry: string | undefined, timeoutMs = 1
   return async (repository, tag) => {
     const { registry, path } = splitRepository(repository);
     if (loopbackRegistry !== undefined && registry === "registry-1.docker.io") {
-      const local = await headManifest(`${loopbackRegistry}/v2/${path.replace(/^library\//, "")}/manifests/${tag}`, timeoutMs);
+      const local = await headManifest(
+        `${loopbackRegistry}/v2/${path.replace(/^library\//, "")}/manifests/${tag}`,
+        timeoutMs,
+      );
       if (local !== undefined) return local;
     }
     return headManifest(`https://${registry}/v2/${path}/manifests/${tag}`, timeoutMs);
@@ -26,7 +29,9 @@ export function digestLookup(loopbackRegistry: string | undefined, timeoutMs = 1
 export function splitRepository(repository: string): { registry: string; path: string } {
   const [first = "", ...rest] = repository.split("/");
   if (rest.length > 0 && (first.includes(".") || first.includes(":") || first === "localhost")) {
-    return first === "docker.io" ? { registry: "registry-1.docker.io", path: hubPath(rest.join("/")) } : { registry: first, path: rest.join("/") };
+    return first === "docker.io"
+      ? { registry: "registry-1.docker.io", path: hubPath(rest.join("/")) }
+      : { registry: first, path: rest.join("/") };
   }
   return { registry: "registry-1.docker.io", path: hubPath(repository) };
 }
@@ -54,7 +59,9 @@ async function headManifest(url: string, timeoutMs: number, token?: string): Pro
 
 /** The token flow of the distribution specification, for public images. */
 async function anonymousToken(challenge: string, timeoutMs: number): Promise<string | undefined> {
-  const values = Object.fromEntries([...challenge.matchAll(/(\w+)="([^"]*)"/g)].map((match) => [match[1] ?? "", match[2] ?? ""]));
+  const values = Object.fromEntries(
+    [...challenge.matchAll(/(\w+)="([^"]*)"/g)].map((match) => [match[1] ?? "", match[2] ?? ""]),
+  );
   const realm = values["realm"];
   if (realm === undefined || !realm.startsWith("https://")) return undefined;
   const url = new URL(realm);

@@ -45,38 +45,76 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
   const starters = new Map<string, () => Promise<ManagedProcess>>();
   const { ports } = layout;
 
-  const start = async (name: string, program: string, args: readonly string[], port: number, extraEnv: NodeJS.ProcessEnv = {}): Promise<void> => {
+  const start = async (
+    name: string,
+    program: string,
+    args: readonly string[],
+    port: number,
+    extraEnv: NodeJS.ProcessEnv = {},
+  ): Promise<void> => {
     signal.throwIfAborted();
-    const starter = (): Promise<ManagedProcess> => startProcess({ name, program, args, cwd: layout.state, logFile: join(layout.logs, `${name}.log`), env: { ...inherited, ...extraEnv } });
+    const starter = (): Promise<ManagedProcess> =>
+      startProcess({
+        name,
+        program,
+        args,
+        cwd: layout.state,
+        logFile: join(layout.logs, `${name}.log`),
+        env: { ...inherited, ...extraEnv },
+      });
     starters.set(name, starter);
     const child = await starter();
     processes.push(child);
     await recordProcesses(layout.stackFile, processes);
     await waitReady(child, () => accepts(port), READY_TIMEOUT_MS, signal);
   };
-  const startNode = (name: string, entry: string, args: readonly string[], port: number, extraEnv?: NodeJS.ProcessEnv): Promise<void> => start(name, process.execPath, [join(REPOSITORY_ROOT, "services", entry), ...args], port, extraEnv);
+  const startNode = (
+    name: string,
+    entry: string,
+    args: readonly string[],
+    port: number,
+    extraEnv?: NodeJS.ProcessEnv,
+  ): Promise<void> =>
+    start(name, process.execPath, [join(REPOSITORY_ROOT, "services", entry), ...args], port, extraEnv);
 
   return {
     processes,
     startCollateral: async () => {
       await keptSecret(layout.teeSeed, 32);
-      await startNode("mock-pccs", "tee-simulator/src/pccs-main.ts", ["--seed-file", layout.teeSeed, "--listen", `127.0.0.1:${ports.pccs}`, "--root-out", layout.teeRoot], ports.pccs);
+      await startNode(
+        "mock-pccs",
+        "tee-simulator/src/pccs-main.ts",
+        ["--seed-file", layout.teeSeed, "--listen", `127.0.0.1:${ports.pccs}`, "--root-out", layout.teeRoot],
+        ports.pccs,
+      );
     },
     startRegistry: async () => {
       await mkdir(layout.registryFolder, { recursive: true, mode: 0o700 });
       const config = join(layout.state, "registry.yml");
       await writeFileAtomic(config, registryYaml(layout));
-      await start("registry", registryProgram(layout), ["serve", config], ports.registry, { OTEL_TRACES_EXPORTER: "none" });
+      await start("registry", registryProgram(layout), ["serve", config], ports.registry, {
+        OTEL_TRACES_EXPORTER: "none",
+      });
     },
     startAuth: async (note) => {
       const gatewayAppId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
       const external = await externalWebhook(layout);
       if (external !== undefined) return checkWebhook(external, gatewayAppId, note);
-      const images = (await listImages(layout.images)).flatMap(({ osImageHash }) => (osImageHash === undefined ? [] : [toHex(osImageHash)]));
+      const images = (await listImages(layout.images)).flatMap(({ osImageHash }) =>
+        osImageHash === undefined ? [] : [toHex(osImageHash)],
+      );
       // Present and empty denies: no other KMS may boot on this one's authority.
       const kms = { mrAggregated: [], devices: [] };
-      await changePolicyFile(localPolicy(layout), (policy) => ({ kms, ...keepImages(policy, images), gatewayAppId: `0x${gatewayAppId}` }));
-      await startNode("auth-simple", "auth-simple/src/main.ts", [], ports.auth, { PORT: String(ports.auth), HOST: "127.0.0.1", AUTH_CONFIG_PATH: layout.authConfig });
+      await changePolicyFile(localPolicy(layout), (policy) => ({
+        kms,
+        ...keepImages(policy, images),
+        gatewayAppId: `0x${gatewayAppId}`,
+      }));
+      await startNode("auth-simple", "auth-simple/src/main.ts", [], ports.auth, {
+        PORT: String(ports.auth),
+        HOST: "127.0.0.1",
+        AUTH_CONFIG_PATH: layout.authConfig,
+      });
     },
     startKms: async () => {
       await mkdir(layout.kmsFolder, { recursive: true, mode: 0o700 });
@@ -88,14 +126,30 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
       await mkdir(folder, { recursive: true, mode: 0o700 });
       await issueGatewayCertificate(layout, folder);
       const privateKey = await wireguardKey(join(layout.gatewayFolder, "wireguard.key"));
-      await writeSecret(layout.gatewayConfig, gatewayToml(layout, { wireguardPrivateKey: privateKey, wireguardPublicKey: publicKeyOf(parseWireGuardKey(privateKey)), adminToken: await keptSecret(join(layout.gatewayFolder, "admin-token"), 32) }));
+      await writeSecret(
+        layout.gatewayConfig,
+        gatewayToml(layout, {
+          wireguardPrivateKey: privateKey,
+          wireguardPublicKey: publicKeyOf(parseWireGuardKey(privateKey)),
+          adminToken: await keptSecret(join(layout.gatewayFolder, "admin-token"), 32),
+        }),
+      );
       await startNode("gateway", "gateway/src/main.ts", ["-c", layout.gatewayConfig], ports.proxy);
     },
     startVmm: async () => {
       await mkdir(layout.vmmFolder, { recursive: true, mode: 0o700 });
       const token = await keptSecret(layout.vmmToken, 24);
       const teeSeedHex = (await readFile(layout.teeSeed, "utf8")).trim();
-      await writeSecret(layout.vmmConfig, vmmToml(layout, { qemuPath: join(qemuFolder(layout, env), "qemu-system-x86_64"), teeSeedHex, token, webhook: await webhookUrl(layout), deviceId: DEVELOPMENT_DEVICE_ID }));
+      await writeSecret(
+        layout.vmmConfig,
+        vmmToml(layout, {
+          qemuPath: join(qemuFolder(layout, env), "qemu-system-x86_64"),
+          teeSeedHex,
+          token,
+          webhook: await webhookUrl(layout),
+          deviceId: DEVELOPMENT_DEVICE_ID,
+        }),
+      );
       await startNode("vmm", "vmm/src/main.ts", ["-c", layout.vmmConfig], ports.vmm);
     },
     keepAlive: async (say) => {
@@ -107,7 +161,9 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
           const starter = starters.get(child.name);
           if (end === undefined || starter === undefined || count >= MAX_RESTARTS || signal.aborted) continue;
           restarts.set(child.name, count + 1);
-          say(`${child.name} ended with ${end}; ${count + 1 === MAX_RESTARTS ? "last restart" : "starting it again"} (its log: ${child.logFile})`);
+          say(
+            `${child.name} ended with ${end}; ${count + 1 === MAX_RESTARTS ? "last restart" : "starting it again"} (its log: ${child.logFile})`,
+          );
           processes[index] = await starter();
           await recordProcesses(layout.stackFile, processes);
         }
@@ -143,7 +199,10 @@ export async function waitPortsFree(ports: readonly number[], timeoutMs: number)
   const deadline = Date.now() + timeoutMs;
   for (const port of ports) {
     while (await accepts(port)) {
-      if (Date.now() > deadline) throw new CliError("failed", `port ${port} is taken by another program`, { hint: `see who has it: ss -ltnp 'sport = :${port}'; or move all ports: DSTACK_PORT_BASE=20000` });
+      if (Date.now() > deadline)
+        throw new CliError("failed", `port ${port} is taken by another program`, {
+          hint: `see who has it: ss -ltnp 'sport = :${port}'; or move all ports: DSTACK_PORT_BASE=20000`,
+        });
       await sleep(100);
     }
   }
@@ -162,10 +221,26 @@ async function issueGatewayCertificate(layout: StackLayout, folder: string): Pro
   const key = generateP256();
   const appId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
   const publicKeyFile = join(folder, "rpc.pub");
-  await writeFileAtomic(publicKeyFile, createPublicKey(pkcs8Pem(key)).export({ type: "spki", format: "pem" }).toString());
+  await writeFileAtomic(
+    publicKeyFile,
+    createPublicKey(pkcs8Pem(key)).export({ type: "spki", format: "pem" }).toString(),
+  );
   await run(
     process.execPath,
-    [join(REPOSITORY_ROOT, "services/kms/src/main.ts"), "issue-development-certificate", "-c", layout.kmsConfig, "--app-id", appId, "--domain", `${HOST_AS_SEEN_BY_GUEST},127.0.0.1,localhost`, "--public-key-file", publicKeyFile, "--out", join(folder, "rpc.crt")],
+    [
+      join(REPOSITORY_ROOT, "services/kms/src/main.ts"),
+      "issue-development-certificate",
+      "-c",
+      layout.kmsConfig,
+      "--app-id",
+      appId,
+      "--domain",
+      `${HOST_AS_SEEN_BY_GUEST},127.0.0.1,localhost`,
+      "--public-key-file",
+      publicKeyFile,
+      "--out",
+      join(folder, "rpc.crt"),
+    ],
     { timeoutMs: 30_000 },
   );
   await writeSecret(join(folder, "rpc.key"), pkcs8Pem(key));

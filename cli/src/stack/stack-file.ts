@@ -23,7 +23,10 @@ export async function readStackFile(path: string): Promise<readonly ProcessRecor
 
 /** Recorded before the next process is started, so that a kill at any moment leaves no orphan unknown. */
 export async function recordProcesses(path: string, processes: readonly ManagedProcess[]): Promise<void> {
-  await writeJsonAtomic(path, { version: 1, processes: processes.map(({ name, pid, startTime }) => ({ name, pid, startTime })) });
+  await writeJsonAtomic(path, {
+    version: 1,
+    processes: processes.map(({ name, pid, startTime }) => ({ name, pid, startTime })),
+  });
 }
 
 /** Stops what an earlier run left behind, newest first. Returns the names of what was still running. */

@@ -69,7 +69,8 @@ export async function up(layout: StackLayout, options: UpOptions): Promise<void>
       if (outcome !== undefined && !outcome.verification.ok) process.exitCode = 3;
     }
   } catch (error) {
-    if (error instanceof CliError && options.once) print(JSON.stringify({ ok: false, error: error.message, phases_ms: progress.phasesMs }));
+    if (error instanceof CliError && options.once)
+      print(JSON.stringify({ ok: false, error: error.message, phases_ms: progress.phasesMs }));
     await stopEverything(layout, options.env);
     throw error;
   } finally {
@@ -78,7 +79,13 @@ export async function up(layout: StackLayout, options: UpOptions): Promise<void>
   }
 }
 
-async function start(layout: StackLayout, options: UpOptions, progress: Progress, services: Services, signal: AbortSignal): Promise<HelloOutcome | undefined> {
+async function start(
+  layout: StackLayout,
+  options: UpOptions,
+  progress: Progress,
+  services: Services,
+  signal: AbortSignal,
+): Promise<HelloOutcome | undefined> {
   await progress.phase("clean up", (note) => cleanUp(layout, note));
   const built = await progress.phase("guest image", (note) => buildFlavour(layout, "sim", note));
   await progress.phase("collateral of the simulated TEE", () => services.startCollateral());
@@ -95,8 +102,12 @@ async function start(layout: StackLayout, options: UpOptions, progress: Progress
   const client = await vmmClient(layout, options.env);
   const deployment = await progress.phase("deploy", () => deployHello(client, layout, built.image.name));
   const url = appUrl(layout, deployment.appId, HELLO_PORT);
-  await progress.phase("boot", (note) => waitForBoot(client, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note, signal }));
-  await progress.phase("answer", (note) => waitForAnswer(url, `${layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }));
+  await progress.phase("boot", (note) =>
+    waitForBoot(client, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note, signal }),
+  );
+  await progress.phase("answer", (note) =>
+    waitForAnswer(url, `${layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }),
+  );
   const verification = await progress.phase("verify", () => verifyUrl(layout, options.env, "app", new URL(url), {}));
   say(`\n${reportText(verification)}`);
   return { url, appId: deployment.appId, composeHash: deployment.composeHash, verification };
@@ -113,7 +124,10 @@ async function announce(layout: StackLayout, outcome: HelloOutcome | undefined):
       `          from another desk: ssh -L ${layout.ports.proxy}:127.0.0.1:${layout.ports.proxy} -L ${layout.ports.vmm}:127.0.0.1:${layout.ports.vmm} <this machine>`,
     );
   }
-  lines.push(`\nIn another terminal, in ${REPOSITORY_ROOT}:\n          ./dstack apps | logs -f hello | verify hello | deploy -c docker-compose.yaml -n NAME`, "\nCtrl-C stops everything; data is kept.");
+  lines.push(
+    `\nIn another terminal, in ${REPOSITORY_ROOT}:\n          ./dstack apps | logs -f hello | verify hello | deploy -c docker-compose.yaml -n NAME`,
+    "\nCtrl-C stops everything; data is kept.",
+  );
   print(lines.join("\n"));
 }
 
@@ -133,6 +147,9 @@ async function takeLock(layout: StackLayout): Promise<FileLock> {
     return await lockFile(layout.lockFile);
   } catch (error) {
     if (!(error instanceof FileLockedError)) throw error;
-    throw new CliError("failed", `the local deployment is already running (process ${error.pid})`, { cause: error, hint: "use it with `dstack apps`, or stop it with `dstack down`" });
+    throw new CliError("failed", `the local deployment is already running (process ${error.pid})`, {
+      cause: error,
+      hint: "use it with `dstack apps`, or stop it with `dstack down`",
+    });
   }
 }

@@ -2,7 +2,14 @@
 import { createHash } from "node:crypto";
 import { equalBytes, toHex, utf8 } from "@dstack/bytes";
 import type { AppInfo } from "@dstack/attest";
-import { ComposeError, composeProject, isDangerousEnvName, isPinnedImage, parseAppCompose, type AppCompose } from "@dstack/compose";
+import {
+  ComposeError,
+  composeProject,
+  isDangerousEnvName,
+  isPinnedImage,
+  parseAppCompose,
+  type AppCompose,
+} from "@dstack/compose";
 import type { OsImageVerdict } from "@dstack/verify";
 import { keyProviderOf } from "./key-provider.ts";
 import type { Fact, Section } from "./result.ts";
@@ -27,7 +34,9 @@ export async function appFacts(input: AppFactsInput): Promise<readonly Section[]
     compose = parseAppCompose(utf8(input.manifest)).compose;
   } catch (error) {
     if (!(error instanceof ComposeError)) throw error;
-    return [{ title: "What runs here", facts: [warning("manifest", `cannot be read by this version: ${error.message}`)] }];
+    return [
+      { title: "What runs here", facts: [warning("manifest", `cannot be read by this version: ${error.message}`)] },
+    ];
   }
   return [
     { title: "What runs here", facts: await whatRuns(compose, input) },
@@ -39,7 +48,8 @@ export async function appFacts(input: AppFactsInput): Promise<readonly Section[]
 async function whatRuns(compose: AppCompose, { app, osImage }: AppFactsInput): Promise<Fact[]> {
   const facts: Fact[] = [fact("app", `${compose.name} (${toHex(app.appId)})`), fact("runner", compose.runner)];
   const { metadata, hash } = osImage;
-  if (hash !== undefined) facts.push(fact("OS image", `${metadata?.version ?? "version not known here"}, ${toHex(hash)}`));
+  if (hash !== undefined)
+    facts.push(fact("OS image", `${metadata?.version ?? "version not known here"}, ${toHex(hash)}`));
   if (metadata?.is_dev === true) facts.push(warning("OS image", "a development image: its operator can log in"));
   const { dockerComposeFile } = compose;
   if (dockerComposeFile !== undefined) {
@@ -52,17 +62,27 @@ async function whatRuns(compose: AppCompose, { app, osImage }: AppFactsInput): P
     ["bash script", compose.bashScript],
   ];
   for (const [name, script] of scripts) {
-    if (script !== undefined && script !== "") facts.push(fact(name, `SHA-256 ${createHash("sha256").update(script).digest("hex")}\n${script}`));
+    if (script !== undefined && script !== "")
+      facts.push(fact(name, `SHA-256 ${createHash("sha256").update(script).digest("hex")}\n${script}`));
   }
-  for (const { source, target, verityRoot } of compose.verityVolumes) facts.push(fact("volume", `${target} from ${source}, root hash ${toHex(verityRoot)}`));
-  if (compose.unknownFields.length > 0) facts.push(warning("manifest", `members that this version does not know: ${compose.unknownFields.join(", ")}`));
+  for (const { source, target, verityRoot } of compose.verityVolumes)
+    facts.push(fact("volume", `${target} from ${source}, root hash ${toHex(verityRoot)}`));
+  if (compose.unknownFields.length > 0)
+    facts.push(warning("manifest", `members that this version does not know: ${compose.unknownFields.join(", ")}`));
   return facts;
 }
 
 async function images(dockerComposeFile: string): Promise<Fact[]> {
   try {
     const project = await composeProject(dockerComposeFile, "app");
-    return [...project.images].map(([service, image]) => (isPinnedImage(image) ? fact("image", `${service}: ${image}`) : warning("image", `${service}: ${image} is not pinned by digest: whoever controls the registry can change what runs`)));
+    return [...project.images].map(([service, image]) =>
+      isPinnedImage(image)
+        ? fact("image", `${service}: ${image}`)
+        : warning(
+            "image",
+            `${service}: ${image} is not pinned by digest: whoever controls the registry can change what runs`,
+          ),
+    );
   } catch (error) {
     if (!(error instanceof ComposeError)) throw error;
     return [warning("image", error.message)];
@@ -71,15 +91,30 @@ async function images(dockerComposeFile: string): Promise<Fact[]> {
 
 function whoCanChange(compose: AppCompose, { app, kmsMeta }: AppFactsInput): Fact[] {
   const derived = equalBytes(app.appId, app.composeHash.subarray(0, 20));
-  const facts: Fact[] = [fact("app id", derived ? "made from this very compose file" : "chosen at deployment; not made from this compose file")];
+  const facts: Fact[] = [
+    fact(
+      "app id",
+      derived ? "made from this very compose file" : "chosen at deployment; not made from this compose file",
+    ),
+  ];
   const provider = keyProviderOf(app);
   switch (provider?.name) {
     case "kms":
-      facts.push(fact("keys", `from KMS ${provider.id.slice(0, 16)}…${provider.id.slice(-16)}: who it lets run under this app id gets the same keys and data`));
+      facts.push(
+        fact(
+          "keys",
+          `from KMS ${provider.id.slice(0, 16)}…${provider.id.slice(-16)}: who it lets run under this app id gets the same keys and data`,
+        ),
+      );
       facts.push(governance(kmsMeta));
       break;
     case "local-sgx":
-      facts.push(fact("keys", `from the key provider enclave ${provider.id} on the same machine: any other compose file, image or machine gets other keys`));
+      facts.push(
+        fact(
+          "keys",
+          `from the key provider enclave ${provider.id} on the same machine: any other compose file, image or machine gets other keys`,
+        ),
+      );
       break;
     case "tpm":
       facts.push(fact("keys", "from the machine's TPM, sealed to what was measured"));
@@ -90,21 +125,30 @@ function whoCanChange(compose: AppCompose, { app, kmsMeta }: AppFactsInput): Fac
     default:
       facts.push(warning("keys", `from an unknown provider: ${provider?.name ?? "none is measured"}`));
   }
-  if (compose.keyProviderId.length > 0) facts.push(fact("key provider", `pinned by the compose file: ${toHex(compose.keyProviderId)}`));
+  if (compose.keyProviderId.length > 0)
+    facts.push(fact("key provider", `pinned by the compose file: ${toHex(compose.keyProviderId)}`));
   const dangerous = compose.allowedEnvs.filter(isDangerousEnvName);
-  if (compose.allowedEnvs.length > 0) facts.push(fact("environment", `its owner may set ${compose.allowedEnvs.join(", ")}; the values are not measured`));
+  if (compose.allowedEnvs.length > 0)
+    facts.push(fact("environment", `its owner may set ${compose.allowedEnvs.join(", ")}; the values are not measured`));
   const launchToken = compose.requirements?.launchTokenHash;
-  if (launchToken !== undefined) facts.push(fact("launch token", `required, SHA-256 ${launchToken}: who lacks it can set no environment`));
-  else if (compose.allowedEnvs.length > 0) facts.push(fact("launch token", "none required: the host can replace the whole environment by one of its own"));
+  if (launchToken !== undefined)
+    facts.push(fact("launch token", `required, SHA-256 ${launchToken}: who lacks it can set no environment`));
+  else if (compose.allowedEnvs.length > 0)
+    facts.push(fact("launch token", "none required: the host can replace the whole environment by one of its own"));
   if (dangerous.length > 0) facts.push(warning("environment", `${dangerous.join(", ")} can change what programs do`));
   return facts;
 }
 
 function governance(meta: KmsMeta | undefined): Fact {
-  if (meta === undefined) return fact("allow-list", "kept by whoever governs that KMS; give its URL with --kms to see who");
+  if (meta === undefined)
+    return fact("allow-list", "kept by whoever governs that KMS; give its URL with --kms to see who");
   if (meta.is_dev) return warning("allow-list", "none: the KMS is a development one");
   const contract = contractOf(meta);
-  if (contract !== undefined) return fact("allow-list", `contract ${contract} on chain ${meta.chain_id ?? "not named"}, as the KMS says; read there who owns it`);
+  if (contract !== undefined)
+    return fact(
+      "allow-list",
+      `contract ${contract} on chain ${meta.chain_id ?? "not named"}, as the KMS says; read there who owns it`,
+    );
   return fact("allow-list", "kept by an auth server of the KMS's operator, who can add versions at any time");
 }
 
@@ -115,16 +159,28 @@ export function contractOf({ kms_contract_address: address }: KmsMeta): string |
 
 function whatProtects(compose: AppCompose, { app, osImage, tcbStatus, ppid, tlsKey }: AppFactsInput): Fact[] {
   const commandLine = osImage.metadata?.cmdline ?? "";
-  const encryption = commandLine.split(/\s+/).findLast((word) => word.startsWith("dstack.storage_encrypted="))?.split("=")[1] ?? "true";
+  const encryption =
+    commandLine
+      .split(/\s+/)
+      .findLast((word) => word.startsWith("dstack.storage_encrypted="))
+      ?.split("=")[1] ?? "true";
   const encrypted = ["1", "true", "yes", "on"].includes(encryption);
   const facts: Fact[] = [
     fact("memory", `Intel TDX, TCB ${tcbStatus}, platform ${toHex(ppid)}`),
-    osImage.metadata === undefined ? fact("disk", "encrypted unless the image's command line says otherwise, which is not at hand") : encrypted ? fact("disk", "encrypted under the app's key") : warning("disk", "not encrypted: the image's command line switches it off"),
+    osImage.metadata === undefined
+      ? fact("disk", "encrypted unless the image's command line says otherwise, which is not at hand")
+      : encrypted
+        ? fact("disk", "encrypted under the app's key")
+        : warning("disk", "not encrypted: the image's command line switches it off"),
     fact("instance", app.instanceId.length === 0 ? "without an id of its own" : toHex(app.instanceId)),
   ];
   // The form that curl takes: whoever connects later can insist on the key that was judged.
-  if (tlsKey !== undefined) facts.push(fact("TLS key", `sha256//${createHash("sha256").update(tlsKey).digest("base64")} (curl --pinnedpubkey)`));
-  if (compose.gatewayEnabled) facts.push(fact("network", "reached through a gateway, which ends TLS unless the address says passthrough"));
+  if (tlsKey !== undefined)
+    facts.push(
+      fact("TLS key", `sha256//${createHash("sha256").update(tlsKey).digest("base64")} (curl --pinnedpubkey)`),
+    );
+  if (compose.gatewayEnabled)
+    facts.push(fact("network", "reached through a gateway, which ends TLS unless the address says passthrough"));
   if (compose.publicLogs) facts.push(warning("logs", "anybody can read the containers' logs (public_logs)"));
   if (compose.publicSysinfo) facts.push(fact("system information", "anybody can read it (public_sysinfo)"));
   return facts;

@@ -13,7 +13,10 @@ import type { ImageInput } from "./context.ts";
  * gives the same registers, which it does for released firmware, else the image's files.
  * @param folders looked through for images, each an image or a folder of images; what is in none is left out
  */
-export async function bundleImages(inputs: readonly ImageInput[], folders: readonly string[]): Promise<Bundle["images"]> {
+export async function bundleImages(
+  inputs: readonly ImageInput[],
+  folders: readonly string[],
+): Promise<Bundle["images"]> {
   const images: Bundle["images"] = {};
   const byHash = Map.groupBy(inputs, ({ vmConfig }) => toHex(parseVmConfig(vmConfig).osImageHash ?? new Uint8Array(0)));
   for (const [hash, sharing] of byHash) {
@@ -23,11 +26,16 @@ export async function bundleImages(inputs: readonly ImageInput[], folders: reado
   return images;
 }
 
-async function bundleImage(hash: Hash32, folders: readonly string[], inputs: readonly ImageInput[]): Promise<BundledImage | undefined> {
+async function bundleImage(
+  hash: Hash32,
+  folders: readonly string[],
+  inputs: readonly ImageInput[],
+): Promise<BundledImage | undefined> {
   const dir = await findImage(hash, folders);
   if (dir === undefined) return undefined;
   const material = await readMaterial(dir);
-  if (material !== undefined && (await sufficesFor(inputs, material))) return { checksum_file: toBase64(material.checksumFile), measurement: toBase64(material.measurement) };
+  if (material !== undefined && (await sufficesFor(inputs, material)))
+    return { checksum_file: toBase64(material.checksumFile), measurement: toBase64(material.measurement) };
   const folder = await mkdtemp(join(tmpdir(), "dstack-bundle-"));
   try {
     return { files_tar_gz: toBase64(await readFile(await makeMrBundle(dir, folder))) };
@@ -38,7 +46,10 @@ async function bundleImage(hash: Hash32, folders: readonly string[], inputs: rea
 
 async function sufficesFor(inputs: readonly ImageInput[], material: MeasurementMaterial): Promise<boolean> {
   for (const input of inputs) {
-    const verdict = await verifyOsImage({ ...input, images: { find: () => Promise.resolve({ kind: "document", material }) } });
+    const verdict = await verifyOsImage({
+      ...input,
+      images: { find: () => Promise.resolve({ kind: "document", material }) },
+    });
     if (!verdict.ok) return false;
   }
   return true;
@@ -64,7 +75,10 @@ async function imageAt(folder: string): Promise<readonly Awaited<ReturnType<type
 
 async function readMaterial(dir: string): Promise<MeasurementMaterial | undefined> {
   try {
-    return { checksumFile: await readFile(join(dir, "sha256sum.txt")), measurement: await readFile(join(dir, TDX_MEASUREMENT_FILE)) };
+    return {
+      checksumFile: await readFile(join(dir, "sha256sum.txt")),
+      measurement: await readFile(join(dir, TDX_MEASUREMENT_FILE)),
+    };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;

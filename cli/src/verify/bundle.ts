@@ -41,7 +41,8 @@ const schema = z.strictObject({
 export type Bundle = z.infer<typeof schema>;
 export type BundledImage = z.infer<typeof BundledImage>;
 
-export const isBundle = (value: unknown): boolean => typeof value === "object" && value !== null && (value as { format?: unknown }).format === FORMAT;
+export const isBundle = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && (value as { format?: unknown }).format === FORMAT;
 
 /** @throws CliError `failed` naming what is wrong */
 export function readBundle(value: unknown, file: string): Bundle {
@@ -51,7 +52,9 @@ export function readBundle(value: unknown, file: string): Bundle {
 }
 
 export async function writeBundle(file: string, parts: Omit<Bundle, "format" | "version">): Promise<void> {
-  await writeFileAtomic(file, `${JSON.stringify({ format: FORMAT, version: VERSION, ...parts }, null, 1)}\n`, { mode: 0o644 });
+  await writeFileAtomic(file, `${JSON.stringify({ format: FORMAT, version: VERSION, ...parts }, null, 1)}\n`, {
+    mode: 0o644,
+  });
 }
 
 /** Remembers what another source gives, for a bundle. */
@@ -80,7 +83,9 @@ export function bundledCollateral({ collateral }: Bundle): CollateralSource {
     collateralFor: (quote) => {
       const key = collateralKey(platformOf(quote));
       const found = Object.hasOwn(collateral, key) ? collateral[key] : undefined;
-      return found === undefined ? Promise.reject(new AttestError("collateral-unavailable", `the bundle holds no collateral for ${key}`)) : Promise.resolve(collateralFromJson(found));
+      return found === undefined
+        ? Promise.reject(new AttestError("collateral-unavailable", `the bundle holds no collateral for ${key}`))
+        : Promise.resolve(collateralFromJson(found));
     },
   };
 }
@@ -91,7 +96,11 @@ export function bundledImages({ images }: Bundle): OsImageSource {
     find: async (hash) => {
       const image = images[toHex(hash)];
       if (image === undefined) return { kind: "absent", reason: "the bundle does not hold it" };
-      if ("measurement" in image) return { kind: "document", material: { checksumFile: fromBase64(image.checksum_file), measurement: fromBase64(image.measurement) } };
+      if ("measurement" in image)
+        return {
+          kind: "document",
+          material: { checksumFile: fromBase64(image.checksum_file), measurement: fromBase64(image.measurement) },
+        };
       return unpacked(fromBase64(image.files_tar_gz), hash);
     },
   };

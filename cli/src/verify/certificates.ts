@@ -13,7 +13,8 @@ export function certificateRefusal(error: unknown): string | undefined {
 /** The one certificate of a text. @throws DerError where there is none, or another one behind it */
 export function derOf(pem: string): Uint8Array {
   const [der, ...more] = readPem(pem, "CERTIFICATE", "certificate");
-  if (der === undefined || more.length > 0) throw new DerError("value-invalid", `certificate: expected one in PEM, got ${1 + more.length}`);
+  if (der === undefined || more.length > 0)
+    throw new DerError("value-invalid", `certificate: expected one in PEM, got ${1 + more.length}`);
   return der;
 }
 
@@ -21,4 +22,5 @@ export function derOf(pem: string): Uint8Array {
  * SubjectPublicKeyInfo of any certificate, also of those of the public web. Node is given text, never DER:
  * it looks for PEM first, and a certificate with a quote has other certificates in PEM inside.
  */
-export const publicKeyInfoOf = (pem: string): Uint8Array => new Uint8Array(new X509Certificate(pemOf(derOf(pem))).publicKey.export({ type: "spki", format: "der" }));
+export const publicKeyInfoOf = (pem: string): Uint8Array =>
+  new Uint8Array(new X509Certificate(pemOf(derOf(pem))).publicKey.export({ type: "spki", format: "der" }));

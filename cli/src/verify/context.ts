@@ -1,7 +1,21 @@
-import { evaluatePolicy, notBound, pass, type Check, type Outcome, type QuotePolicy, type TrustAnchor } from "@dstack/attest";
+import {
+  evaluatePolicy,
+  notBound,
+  pass,
+  type Check,
+  type Outcome,
+  type QuotePolicy,
+  type TrustAnchor,
+} from "@dstack/attest";
 import type { CollateralSource } from "@dstack/attest/node";
 import type { ReportData } from "@dstack/bytes";
-import { verifyEvidence, type Evidence, type EvidenceVerification, type OsImageInput, type OsImageSource } from "@dstack/verify";
+import {
+  verifyEvidence,
+  type Evidence,
+  type EvidenceVerification,
+  type OsImageInput,
+  type OsImageSource,
+} from "@dstack/verify";
 
 /** What evidence is judged with, wherever it came from. */
 export interface VerifyContext {
@@ -22,21 +36,37 @@ export type ImageInput = Omit<OsImageInput, "images">;
 /** Evidence under a root that anybody with its key can sign for proves nothing about hardware. */
 export type Environment = "development" | "production";
 
-export const environmentOf = ({ trustAnchor }: VerifyContext): Environment => (trustAnchor.kind === "intel" ? "production" : "development");
+export const environmentOf = ({ trustAnchor }: VerifyContext): Environment =>
+  trustAnchor.kind === "intel" ? "production" : "development";
 
 export function rootOfTrust({ trustAnchor, rootFile }: VerifyContext): Outcome {
-  return trustAnchor.kind === "intel" ? pass("Intel SGX Root CA") : notBound(`${rootFile}: a development root, which anybody with its key can sign for`);
+  return trustAnchor.kind === "intel"
+    ? pass("Intel SGX Root CA")
+    : notBound(`${rootFile}: a development root, which anybody with its key can sign for`);
 }
 
 /** Verifies evidence in full, with the policy's demands; the platform's TCB status is a check of its own. */
-export async function judgeEvidence(evidence: Evidence, context: VerifyContext, expectedReportData: ReportData | undefined): Promise<EvidenceVerification> {
+export async function judgeEvidence(
+  evidence: Evidence,
+  context: VerifyContext,
+  expectedReportData: ReportData | undefined,
+): Promise<EvidenceVerification> {
   const { collateralSource, trustAnchor, now, images, policy } = context;
-  const result = await verifyEvidence(evidence, { collateralSource, trustAnchor, now, images, ...(expectedReportData === undefined ? {} : { expectedReportData }) });
+  const result = await verifyEvidence(evidence, {
+    collateralSource,
+    trustAnchor,
+    now,
+    images,
+    ...(expectedReportData === undefined ? {} : { expectedReportData }),
+  });
   const checks: Check[] = [{ name: "root-of-trust", ...rootOfTrust(context) }, ...result.checks];
   if (result.attestation.ok) {
     const { quote, report } = result.attestation;
     context.onImage?.({ report, eventLog: evidence.attestation.platform.eventLog, vmConfig: evidence.vmConfig });
-    checks.push({ name: "tcb", ...pass(`${quote.status}${quote.advisoryIds.length === 0 ? "" : `, advisories ${quote.advisoryIds.join(" ")}`}`) });
+    checks.push({
+      name: "tcb",
+      ...pass(`${quote.status}${quote.advisoryIds.length === 0 ? "" : `, advisories ${quote.advisoryIds.join(" ")}`}`),
+    });
     if (policy !== undefined) checks.push(...evaluatePolicy(quote, policy, now));
   }
   return { ...result, checks };

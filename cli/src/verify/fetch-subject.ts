@@ -26,7 +26,11 @@ export async function fetchApp({ url, caFile, nonce, kmsUrl }: AppRequest): Prom
   evidenceUrl.hostname = siblingHost(url.hostname, `${url.hostname.split(".")[0]?.split("-")[0]}-${AGENT_PORT}`);
   const answer = await getThroughGateway({ url: evidenceUrl, caFile, timeoutMs: TIMEOUT_MS });
   if (answer.status !== 200) {
-    throw new CliError("failed", `no evidence at ${evidenceUrl.host}: ${answer.status} ${answer.body.trim().slice(0, 200)}`, { hint: "the app may have switched public_tcbinfo off, or its gateway hides port 8090" });
+    throw new CliError(
+      "failed",
+      `no evidence at ${evidenceUrl.host}: ${answer.status} ${answer.body.trim().slice(0, 200)}`,
+      { hint: "the app may have switched public_tcbinfo off, or its gateway hides port 8090" },
+    );
   }
   const evidence = read(AppEvidence, answer.body, `the evidence at ${evidenceUrl.host}`);
   const shown = await shownCertificates(url, TIMEOUT_MS);
@@ -49,15 +53,33 @@ export async function fetchApp({ url, caFile, nonce, kmsUrl }: AppRequest): Prom
 /** @throws CliError where no gateway answers */
 export async function fetchGateway(url: URL, caFile: string | undefined): Promise<GatewaySubject> {
   const { info } = await fetchAcmeInfo(url, caFile);
-  return { kind: "gateway", url: url.href, certificates: (await shownCertificates(url, TIMEOUT_MS)).map(pemOf), acme_info: info };
+  return {
+    kind: "gateway",
+    url: url.href,
+    certificates: (await shownCertificates(url, TIMEOUT_MS)).map(pemOf),
+    acme_info: info,
+  };
 }
 
 /** The KMS's answer and the certificate of the very connection that it came over. @throws CliError */
 export async function fetchKms(url: URL): Promise<KmsSubject> {
   const base = url.pathname.replace(/\/+$/, "").replace(/\/prpc$/, "");
-  const answer = await getThroughGateway({ url: new URL(`${base}/prpc/GetMeta?json`, url), acceptAnyCertificate: true, timeoutMs: TIMEOUT_MS });
-  if (answer.status !== 200) throw new CliError("failed", `the KMS at ${url.host} answered GetMeta with ${answer.status} ${answer.body.trim().slice(0, 200)}`);
-  return { kind: "kms", url: url.href, certificates: answer.certificates.map(pemOf), meta: read(KmsMeta, answer.body, `GetMeta of ${url.host}`) };
+  const answer = await getThroughGateway({
+    url: new URL(`${base}/prpc/GetMeta?json`, url),
+    acceptAnyCertificate: true,
+    timeoutMs: TIMEOUT_MS,
+  });
+  if (answer.status !== 200)
+    throw new CliError(
+      "failed",
+      `the KMS at ${url.host} answered GetMeta with ${answer.status} ${answer.body.trim().slice(0, 200)}`,
+    );
+  return {
+    kind: "kms",
+    url: url.href,
+    certificates: answer.certificates.map(pemOf),
+    meta: read(KmsMeta, answer.body, `GetMeta of ${url.host}`),
+  };
 }
 
 const ACME_PATHS = ["/.dstack/acme-info", "/acme-info", "/prpc/AcmeInfo?json", "/AcmeInfo?json"];
@@ -67,15 +89,24 @@ async function fetchAcmeInfo(url: URL, caFile: string | undefined): Promise<{ re
   const failures: string[] = [];
   for (const path of ACME_PATHS) {
     const at = new URL(path, url);
-    const answer: GatewayAnswer = await getThroughGateway({ url: at, caFile, acceptAnyCertificate: true, timeoutMs: TIMEOUT_MS });
-    if (answer.status === 200 && answer.body.trimStart().startsWith("{")) return { info: read(AcmeInfo, answer.body, `acme-info of ${url.host}`) };
+    const answer: GatewayAnswer = await getThroughGateway({
+      url: at,
+      caFile,
+      acceptAnyCertificate: true,
+      timeoutMs: TIMEOUT_MS,
+    });
+    if (answer.status === 200 && answer.body.trimStart().startsWith("{"))
+      return { info: read(AcmeInfo, answer.body, `acme-info of ${url.host}`) };
     failures.push(`${path}: ${answer.status}`);
   }
-  throw new CliError("failed", `${url.host} serves no acme-info (${failures.join(", ")})`, { hint: "give the gateway's own URL: https://gateway.<base domain>/" });
+  throw new CliError("failed", `${url.host} serves no acme-info (${failures.join(", ")})`, {
+    hint: "give the gateway's own URL: https://gateway.<base domain>/",
+  });
 }
 
 /** Another first label on the same domain. */
-export const siblingHost = (hostname: string, label: string): string => [label, ...hostname.split(".").slice(1)].join(".");
+export const siblingHost = (hostname: string, label: string): string =>
+  [label, ...hostname.split(".").slice(1)].join(".");
 
 function whereAbsent(error: unknown): undefined {
   if (!(error instanceof CliError)) throw error;

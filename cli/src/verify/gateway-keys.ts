@@ -14,24 +14,37 @@ export type QuotedKey =
   | { readonly kind: "refused"; readonly reason: string };
 
 /** Verifies that a quote names this certificate key (SubjectPublicKeyInfo). */
-export const judgeCertificateKey = (publicKey: Uint8Array, quote: string, context: VerifyContext): Promise<QuotedKey> => judgeQuoted(quote, "zt-cert", publicKey, context);
+export const judgeCertificateKey = (publicKey: Uint8Array, quote: string, context: VerifyContext): Promise<QuotedKey> =>
+  judgeQuoted(quote, "zt-cert", publicKey, context);
 
 /** Verifies that a quote names this ACME account. */
-export const judgeAccount = (accountUri: string, quote: string, context: VerifyContext): Promise<QuotedKey> => judgeQuoted(quote, "acme-account", utf8(accountUri), context);
+export const judgeAccount = (accountUri: string, quote: string, context: VerifyContext): Promise<QuotedKey> =>
+  judgeQuoted(quote, "acme-account", utf8(accountUri), context);
 
 /** The entry of the list with this key. */
-export function listedKey({ quoted_hist_keys: keys }: AcmeInfo, publicKey: Uint8Array): AcmeInfo["quoted_hist_keys"][number] | undefined {
+export function listedKey(
+  { quoted_hist_keys: keys }: AcmeInfo,
+  publicKey: Uint8Array,
+): AcmeInfo["quoted_hist_keys"][number] | undefined {
   return keys.find((key) => equalBytes(parseHex(key.public_key), publicKey));
 }
 
-async function judgeQuoted(quote: string, tag: string, content: Uint8Array, context: VerifyContext): Promise<QuotedKey> {
+async function judgeQuoted(
+  quote: string,
+  tag: string,
+  content: Uint8Array,
+  context: VerifyContext,
+): Promise<QuotedKey> {
   if (quote === "") return { kind: "unquoted" };
   try {
     const evidence = evidenceFromJson(JSON.parse(quote));
     const { attestation, checks } = await judgeEvidence(evidence, context, customReportData(tag, content));
     const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
     if (verdict.kind === "verified" && attestation.ok) return { kind: "verified", appInfo: attestation.appInfo };
-    return { kind: verdict.kind === "incomplete" ? "undecided" : "refused", reason: verdict.kind === "verified" ? "the quote is not verified" : verdict.reason };
+    return {
+      kind: verdict.kind === "incomplete" ? "undecided" : "refused",
+      reason: verdict.kind === "verified" ? "the quote is not verified" : verdict.reason,
+    };
   } catch (error) {
     const reason = error instanceof SyntaxError ? "the quote is not JSON" : evidenceRefusal(error);
     if (reason === undefined) throw error;
@@ -39,4 +52,5 @@ async function judgeQuoted(quote: string, tag: string, content: Uint8Array, cont
   }
 }
 
-export const describeApp = ({ appId, composeHash }: AppInfo): string => `app ${toHex(appId)}, compose hash ${toHex(composeHash)}`;
+export const describeApp = ({ appId, composeHash }: AppInfo): string =>
+  `app ${toHex(appId)}, compose hash ${toHex(composeHash)}`;

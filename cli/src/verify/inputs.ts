@@ -9,7 +9,8 @@ const MAX_FILE_BYTES = 256 * 1024 * 1024;
 export async function readInput(file: string): Promise<Uint8Array> {
   try {
     const { size } = await stat(file);
-    if (size > MAX_FILE_BYTES) throw new CliError("failed", `${file} has ${size} bytes, at most ${MAX_FILE_BYTES} are read`);
+    if (size > MAX_FILE_BYTES)
+      throw new CliError("failed", `${file} has ${size} bytes, at most ${MAX_FILE_BYTES} are read`);
     return await readFile(file);
   } catch (cause) {
     if (cause instanceof CliError) throw cause;
@@ -39,7 +40,13 @@ export async function readPolicy(file: string | undefined): Promise<QuotePolicy 
 
 /** Unix seconds of RFC 3339 text; now without one. @throws CliError `usage` */
 export function readTime(text: string | undefined): number {
-  const milliseconds = text === undefined ? Date.now() : /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(milliseconds)) throw new CliError("usage", `--time ${text}: expected RFC 3339, like 2026-03-01T00:00:00Z`);
+  const milliseconds =
+    text === undefined
+      ? Date.now()
+      : /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text)
+        ? Date.parse(text)
+        : Number.NaN;
+  if (Number.isNaN(milliseconds))
+    throw new CliError("usage", `--time ${text}: expected RFC 3339, like 2026-03-01T00:00:00Z`);
   return Math.floor(milliseconds / 1000);
 }

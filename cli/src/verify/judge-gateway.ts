@@ -18,7 +18,10 @@ const REQUIRED = ["served-key"];
 const MAX_KEYS = 64;
 
 /** Judges a gateway by its list of keys: the one that is served, those before it, and the ACME account. */
-export async function judgeGateway({ url, certificates, acme_info: info }: GatewaySubject, { context, expected, accept }: JudgeGatewayOptions): Promise<VerifyResult> {
+export async function judgeGateway(
+  { url, certificates, acme_info: info }: GatewaySubject,
+  { context, expected, accept }: JudgeGatewayOptions,
+): Promise<VerifyResult> {
   const [leaf] = certificates;
   const served = leaf === undefined ? undefined : publicKeyInfoOf(leaf);
   const judged: { readonly key: Uint8Array; readonly outcome: QuotedKey }[] = [];
@@ -30,11 +33,22 @@ export async function judgeGateway({ url, certificates, acme_info: info }: Gatew
   const app = own?.outcome.kind === "verified" ? own.outcome.appInfo : undefined;
   const checks: Check[] = [
     { name: "root-of-trust", ...rootOfTrust(context) },
-    { name: "served-key", ...servedKey(served, served !== undefined && listedKey(info, served) !== undefined, own?.outcome) },
-    ...judged.filter((entry) => entry !== own).map(({ key, outcome }): Check => ({ name: "earlier-key", ...earlierKey(key, outcome, app) })),
+    {
+      name: "served-key",
+      ...servedKey(served, served !== undefined && listedKey(info, served) !== undefined, own?.outcome),
+    },
+    ...judged
+      .filter((entry) => entry !== own)
+      .map(({ key, outcome }): Check => ({ name: "earlier-key", ...earlierKey(key, outcome, app) })),
     { name: "acme-account", ...(await account(info.account_uri, info.account_quote, app, context)) },
   ];
-  if (info.quoted_hist_keys.length > MAX_KEYS) checks.push({ name: "earlier-key", ...notBound(`${info.quoted_hist_keys.length - MAX_KEYS} more keys are listed; only the first ${MAX_KEYS} were looked at`) });
+  if (info.quoted_hist_keys.length > MAX_KEYS)
+    checks.push({
+      name: "earlier-key",
+      ...notBound(
+        `${info.quoted_hist_keys.length - MAX_KEYS} more keys are listed; only the first ${MAX_KEYS} were looked at`,
+      ),
+    });
   if (app !== undefined) {
     checks.push({ name: "identity", ...identityOutcome(expected, app) }, ...expectations(expected, app));
   }
@@ -42,16 +56,41 @@ export async function judgeGateway({ url, certificates, acme_info: info }: Gatew
   const facts: Fact[] = [
     { name: "base domain", value: info.base_domain === "" ? "not named" : info.base_domain },
     { name: "ACME account", value: info.account_uri === "" ? "none" : info.account_uri },
-    { name: "keys", value: `${judged.filter(({ outcome }) => outcome.kind === "verified").length} of ${info.quoted_hist_keys.length} are bound by quotes` },
+    {
+      name: "keys",
+      value: `${judged.filter(({ outcome }) => outcome.kind === "verified").length} of ${info.quoted_hist_keys.length} are bound by quotes`,
+    },
   ];
-  const identity = app === undefined ? NO_IDENTITY : { ...NO_IDENTITY, appId: toHex(app.appId), composeHash: toHex(app.composeHash), osImageHash: toHex(app.osImageHash) };
-  return concludeResult({ kind: "gateway", what: url, environment: environmentOf(context), checks, required: REQUIRED, sections: [{ title: "Gateway", facts }], identity }, accept);
+  const identity =
+    app === undefined
+      ? NO_IDENTITY
+      : {
+          ...NO_IDENTITY,
+          appId: toHex(app.appId),
+          composeHash: toHex(app.composeHash),
+          osImageHash: toHex(app.osImageHash),
+        };
+  return concludeResult(
+    {
+      kind: "gateway",
+      what: url,
+      environment: environmentOf(context),
+      checks,
+      required: REQUIRED,
+      sections: [{ title: "Gateway", facts }],
+      identity,
+    },
+    accept,
+  );
 }
 
 function servedKey(served: Uint8Array | undefined, listed: boolean, outcome: QuotedKey | undefined): Outcome {
   if (served === undefined) return fail("the server showed no certificate");
   const name = `key ${toHex(served).slice(-32)}`;
-  if (outcome === undefined) return listed ? notBound(`${name} is listed, but too far down to be looked at`) : fail(`${name} of the certificate that is served is not among those that the gateway lists`);
+  if (outcome === undefined)
+    return listed
+      ? notBound(`${name} is listed, but too far down to be looked at`)
+      : fail(`${name} of the certificate that is served is not among those that the gateway lists`);
   switch (outcome.kind) {
     case "verified":
       return pass(`${name} is served, listed, and named by a quote`);
@@ -68,7 +107,9 @@ function earlierKey(key: Uint8Array, outcome: QuotedKey, app: AppInfo | undefine
   const name = `key ${toHex(key).slice(-32)}`;
   switch (outcome.kind) {
     case "verified":
-      return app === undefined || equalBytes(outcome.appInfo.appId, app.appId) ? pass(`${name}: ${describeApp(outcome.appInfo)}`) : fail(`${name} is of another app: ${describeApp(outcome.appInfo)}`);
+      return app === undefined || equalBytes(outcome.appInfo.appId, app.appId)
+        ? pass(`${name}: ${describeApp(outcome.appInfo)}`)
+        : fail(`${name} is of another app: ${describeApp(outcome.appInfo)}`);
     case "unquoted":
       return notBound(`${name} is listed without a quote`);
     case "undecided":
@@ -83,7 +124,9 @@ async function account(uri: string, quote: string, app: AppInfo | undefined, con
   const judged = await judgeAccount(uri, quote, context);
   switch (judged.kind) {
     case "verified":
-      return app === undefined || equalBytes(judged.appInfo.appId, app.appId) ? pass(`${uri} is held by ${describeApp(judged.appInfo)}; allow no other account in the domain's CAA record`) : fail(`${uri} is held by another app: ${describeApp(judged.appInfo)}`);
+      return app === undefined || equalBytes(judged.appInfo.appId, app.appId)
+        ? pass(`${uri} is held by ${describeApp(judged.appInfo)}; allow no other account in the domain's CAA record`)
+        : fail(`${uri} is held by another app: ${describeApp(judged.appInfo)}`);
     case "unquoted":
       return notBound(`${uri} without a quote`);
     case "undecided":

@@ -1,8 +1,26 @@
 import { concatBytes, equalBytes, parseHex, toHex, utf8, utf8Decode, type ReportData } from "@dstack/bytes";
-import { attestationFromQuote, decodeAttestation, fail, notBound, padReportData, parseCertificate, pass, type Attestation, type Check, type Outcome } from "@dstack/attest";
+import {
+  attestationFromQuote,
+  decodeAttestation,
+  fail,
+  notBound,
+  padReportData,
+  parseCertificate,
+  pass,
+  type Attestation,
+  type Check,
+  type Outcome,
+} from "@dstack/attest";
 import { keccak256 } from "@dstack/keys";
 import { EVIDENCE_REQUIRED, evidenceRefusal, judgeChecks, type EvidenceVerification } from "@dstack/verify";
-import { expectedReportData, parseCertificates, readDstackExtensions, USAGE, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
+import {
+  expectedReportData,
+  parseCertificates,
+  readDstackExtensions,
+  USAGE,
+  verifyCertificateChain,
+  type DstackExtensions,
+} from "@dstack/ratls";
 import { contractOf } from "./app-facts.ts";
 import { certificateRefusal, derOf, publicKeyInfoOf } from "./certificates.ts";
 import { environmentOf, judgeEvidence, rootOfTrust, type VerifyContext } from "./context.ts";
@@ -22,23 +40,33 @@ const REQUIRED = [...EVIDENCE_REQUIRED, "report-data", "kms-certificate", "root-
  * Judges a KMS: the certificate of its listener and the evidence in it, the root CA above it, and the
  * evidence that its root keys were made in a VM like that.
  */
-export async function judgeKms({ url, certificates, meta }: KmsSubject, { context, expected, accept }: JudgeKmsOptions): Promise<VerifyResult> {
+export async function judgeKms(
+  { url, certificates, meta }: KmsSubject,
+  { context, expected, accept }: JudgeKmsOptions,
+): Promise<VerifyResult> {
   const checks: Check[] = [];
   const leaf = readLeaf(certificates[0], checks);
   checks.push({ name: "root-ca", ...rootCa(certificates, meta, context) });
   const judged = leaf === undefined ? undefined : await ownEvidence(leaf, checks, context);
   if (judged === undefined) checks.push({ name: "root-of-trust", ...rootOfTrust(context) });
   checks.push({ name: "root-keys", ...(await rootKeys(meta, context)) });
-  if (judged?.attestation.ok === true) checks.push({ name: "identity", ...identityOutcome(expected, judged.attestation.appInfo) }, ...expectations(expected, judged.attestation.appInfo));
-  return concludeResult({
-    kind: "kms",
-    what: url,
-    environment: environmentOf(context),
-    checks,
-    required: REQUIRED,
-    sections: [{ title: "KMS", facts: facts(meta, judged) }],
-    identity: judged === undefined ? NO_IDENTITY : identityOf(judged),
-  }, accept);
+  if (judged?.attestation.ok === true)
+    checks.push(
+      { name: "identity", ...identityOutcome(expected, judged.attestation.appInfo) },
+      ...expectations(expected, judged.attestation.appInfo),
+    );
+  return concludeResult(
+    {
+      kind: "kms",
+      what: url,
+      environment: environmentOf(context),
+      checks,
+      required: REQUIRED,
+      sections: [{ title: "KMS", facts: facts(meta, judged) }],
+      identity: judged === undefined ? NO_IDENTITY : identityOf(judged),
+    },
+    accept,
+  );
 }
 
 function readLeaf(pem: string | undefined, checks: Check[]): DstackExtensions | undefined {
@@ -49,7 +77,8 @@ function readLeaf(pem: string | undefined, checks: Check[]): DstackExtensions | 
   if (pem === undefined) return refuse("the KMS showed no certificate");
   try {
     const leaf = readDstackExtensions(derOf(pem));
-    if (leaf.usage !== USAGE.kmsRpc) return refuse(`certificate usage: expected ${USAGE.kmsRpc}, got ${leaf.usage ?? "none"}`);
+    if (leaf.usage !== USAGE.kmsRpc)
+      return refuse(`certificate usage: expected ${USAGE.kmsRpc}, got ${leaf.usage ?? "none"}`);
     checks.push({ name: "kms-certificate", ...pass(`usage ${leaf.usage}`) });
     return leaf;
   } catch (error) {
@@ -60,12 +89,25 @@ function readLeaf(pem: string | undefined, checks: Check[]): DstackExtensions | 
 }
 
 /** Bound to the key of the connection that the answers came over. */
-async function ownEvidence(leaf: DstackExtensions, checks: Check[], context: VerifyContext): Promise<EvidenceVerification | undefined> {
+async function ownEvidence(
+  leaf: DstackExtensions,
+  checks: Check[],
+  context: VerifyContext,
+): Promise<EvidenceVerification | undefined> {
   if (leaf.attestation === undefined) {
-    checks.push({ name: "evidence", ...fail("the certificate of the KMS carries no evidence: it runs outside a TEE, or with attestation switched off") });
+    checks.push({
+      name: "evidence",
+      ...fail(
+        "the certificate of the KMS carries no evidence: it runs outside a TEE, or with attestation switched off",
+      ),
+    });
     return undefined;
   }
-  const judged = await judgeEvidence({ attestation: leaf.attestation, vmConfig: leaf.attestation.config }, context, expectedReportData(leaf));
+  const judged = await judgeEvidence(
+    { attestation: leaf.attestation, vmConfig: leaf.attestation.config },
+    context,
+    expectedReportData(leaf),
+  );
   checks.push(...judged.checks);
   return judged;
 }
@@ -85,11 +127,14 @@ function rootCa(certificates: readonly string[], { ca_cert: rootPem }: KmsMeta, 
 /** That the public keys which the KMS hands out are those that a VM attested when it made them. */
 async function rootKeys(meta: KmsMeta, context: VerifyContext): Promise<Outcome> {
   const info = meta.bootstrap_info;
-  if (info === undefined || info === null) return notBound("the KMS has no bootstrap information: its root keys were made elsewhere, and nothing shows where");
+  if (info === undefined || info === null)
+    return notBound("the KMS has no bootstrap information: its root keys were made elsewhere, and nothing shows where");
   const ca = parseHex(info.ca_pubkey);
   const k256 = parseHex(info.k256_pubkey);
-  if (!equalBytes(k256, parseHex(meta.k256_pubkey))) return fail("the k256 key of the bootstrap information is not the one in force");
-  if (!equalBytes(ca, rootKeyOf(meta.ca_cert))) return fail("the CA key of the bootstrap information is not that of the root CA");
+  if (!equalBytes(k256, parseHex(meta.k256_pubkey)))
+    return fail("the k256 key of the bootstrap information is not the one in force");
+  if (!equalBytes(ca, rootKeyOf(meta.ca_cert)))
+    return fail("the CA key of the bootstrap information is not that of the root CA");
   let attestation: Attestation | undefined;
   try {
     attestation = bootstrapAttestation(info);
@@ -99,22 +144,33 @@ async function rootKeys(meta: KmsMeta, context: VerifyContext): Promise<Outcome>
     return fail(`the bootstrap evidence cannot be read: ${reason}`);
   }
   if (attestation === undefined) return notBound("no evidence shows that the root keys were made in a TEE");
-  const { checks, attestation: verified } = await judgeEvidence({ attestation, vmConfig: attestation.config }, context, bootstrapReportData(ca, k256));
+  const { checks, attestation: verified } = await judgeEvidence(
+    { attestation, vmConfig: attestation.config },
+    context,
+    bootstrapReportData(ca, k256),
+  );
   const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
   if (verdict.kind === "incomplete") return notBound(`the bootstrap evidence cannot be judged: ${verdict.reason}`);
-  if (verdict.kind !== "verified" || !verified.ok) return fail(`the bootstrap evidence does not hold: ${verdict.kind === "verified" ? "not verified" : verdict.reason}`);
-  return pass(`made in a VM with compose hash ${toHex(verified.appInfo.composeHash)}, OS image ${toHex(verified.appInfo.osImageHash)}`);
+  if (verdict.kind !== "verified" || !verified.ok)
+    return fail(
+      `the bootstrap evidence does not hold: ${verdict.kind === "verified" ? "not verified" : verdict.reason}`,
+    );
+  return pass(
+    `made in a VM with compose hash ${toHex(verified.appInfo.composeHash)}, OS image ${toHex(verified.appInfo.osImageHash)}`,
+  );
 }
 
 function bootstrapAttestation(info: NonNullable<KmsMeta["bootstrap_info"]>): Attestation | undefined {
   if (info.attestation !== "") return decodeAttestation(parseHex(info.attestation));
   // Before 0.5.6: quote and event log, without a configuration to measure against.
-  if (info.quote !== "") return attestationFromQuote(parseHex(info.quote), utf8Decode(parseHex(info.eventlog), "event log"));
+  if (info.quote !== "")
+    return attestationFromQuote(parseHex(info.quote), utf8Decode(parseHex(info.eventlog), "event log"));
   return undefined;
 }
 
 /** Keccak-256 over the two public keys, zeros to the right. The misspelt word is part of the format. */
-const bootstrapReportData = (ca: Uint8Array, k256: Uint8Array): ReportData => padReportData(keccak256(concatBytes(utf8(`dstack-kms-genereted-keys-v1:${toHex(ca)};${toHex(k256)};`))));
+const bootstrapReportData = (ca: Uint8Array, k256: Uint8Array): ReportData =>
+  padReportData(keccak256(concatBytes(utf8(`dstack-kms-genereted-keys-v1:${toHex(ca)};${toHex(k256)};`))));
 
 function rootKeyOf(pem: string): Uint8Array {
   try {
@@ -128,15 +184,32 @@ function rootKeyOf(pem: string): Uint8Array {
 function facts(meta: KmsMeta, judged: EvidenceVerification | undefined): Fact[] {
   const contract = contractOf(meta);
   const list: Fact[] = [
-    { name: "allow-list", value: contract === undefined ? "an auth server of the KMS's operator, who can change it at any time" : `contract ${contract} on chain ${meta.chain_id ?? "not named"}: read there who may change it` },
+    {
+      name: "allow-list",
+      value:
+        contract === undefined
+          ? "an auth server of the KMS's operator, who can change it at any time"
+          : `contract ${contract} on chain ${meta.chain_id ?? "not named"}: read there who may change it`,
+    },
     { name: "k256 key", value: meta.k256_pubkey },
-    { name: "gateway", value: meta.gateway_app_id === undefined || meta.gateway_app_id === null || meta.gateway_app_id === "" ? "none named" : `app ${meta.gateway_app_id}` },
+    {
+      name: "gateway",
+      value:
+        meta.gateway_app_id === undefined || meta.gateway_app_id === null || meta.gateway_app_id === ""
+          ? "none named"
+          : `app ${meta.gateway_app_id}`,
+    },
   ];
-  for (const setting of meta.insecure_settings) list.push({ name: "mode", value: `insecure setting: ${setting}`, warning: true });
+  for (const setting of meta.insecure_settings)
+    list.push({ name: "mode", value: `insecure setting: ${setting}`, warning: true });
   if (meta.is_dev) list.push({ name: "mode", value: "development: it releases keys to anybody", warning: true });
   if (judged?.attestation.ok === true) {
     const { appInfo, quote } = judged.attestation;
-    list.push({ name: "mr_aggregated", value: toHex(appInfo.mrAggregated) }, { name: "device", value: toHex(appInfo.deviceId) }, { name: "platform", value: `Intel TDX, TCB ${quote.status}` });
+    list.push(
+      { name: "mr_aggregated", value: toHex(appInfo.mrAggregated) },
+      { name: "device", value: toHex(appInfo.deviceId) },
+      { name: "platform", value: `Intel TDX, TCB ${quote.status}` },
+    );
   }
   return list;
 }

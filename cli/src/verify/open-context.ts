@@ -41,7 +41,12 @@ const DOWNLOAD_TIMEOUT_MS = 300_000;
  * @param bundle judge with what it holds and fetch nothing, but for what the options name
  * @param local the deployment on this machine: its root of trust, collateral and images
  */
-export async function openContext(layout: StackLayout, env: NodeJS.ProcessEnv, options: ContextOptions, where: { readonly bundle?: Bundle; readonly local: boolean }): Promise<OpenContext> {
+export async function openContext(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  options: ContextOptions,
+  where: { readonly bundle?: Bundle; readonly local: boolean },
+): Promise<OpenContext> {
   const { bundle, local } = where;
   const rootFile = options.root ?? (local ? layout.teeRoot : undefined);
   const trustAnchor = await readAnchor(rootFile);
@@ -56,9 +61,11 @@ export async function openContext(layout: StackLayout, env: NodeJS.ProcessEnv, o
       ...(options.time === undefined ? {} : { clock: { now: () => now * 1000 } }),
     });
   const recorder = new CollateralRecorder(
-    options.collateral !== undefined ? fixedCollateral(collateralFromJson(await readJson(options.collateral)))
-    : bundle !== undefined && options.pccs === undefined ? bundledCollateral(bundle)
-    : fetcher(),
+    options.collateral !== undefined
+      ? fixedCollateral(collateralFromJson(await readJson(options.collateral)))
+      : bundle !== undefined && options.pccs === undefined
+        ? bundledCollateral(bundle)
+        : fetcher(),
   );
   const downloads = join(layout.cache, "verified-images");
   const downloadUrl = options.imageUrl ?? (bundle === undefined && !local ? PUBLIC_IMAGES : undefined);
@@ -66,18 +73,46 @@ export async function openContext(layout: StackLayout, env: NodeJS.ProcessEnv, o
     ...(options.imageDir === undefined ? [] : [imageIn(options.imageDir)]),
     ...(bundle === undefined ? [] : [bundledImages(bundle)]),
     imagesBelow(layout.images),
-    ...(downloadUrl === undefined ? [] : [downloadedImages(new ImageStore({ cacheDir: downloads, downloadUrl, timeoutMs: DOWNLOAD_TIMEOUT_MS, log: createLogger({ name: "verify", level: "warn" }) }))]),
+    ...(downloadUrl === undefined
+      ? []
+      : [
+          downloadedImages(
+            new ImageStore({
+              cacheDir: downloads,
+              downloadUrl,
+              timeoutMs: DOWNLOAD_TIMEOUT_MS,
+              log: createLogger({ name: "verify", level: "warn" }),
+            }),
+          ),
+        ]),
   ];
   const imageInputs: ImageInput[] = [];
   return {
-    context: { now, trustAnchor, rootFile, collateralSource: recorder, images: firstOf(...sources), policy: await readPolicy(options.policy), onImage: (input) => imageInputs.push(input) },
+    context: {
+      now,
+      trustAnchor,
+      rootFile,
+      collateralSource: recorder,
+      images: firstOf(...sources),
+      policy: await readPolicy(options.policy),
+      onImage: (input) => imageInputs.push(input),
+    },
     recorder,
     imageInputs,
-    imageFolders: [...(options.imageDir === undefined ? [] : [options.imageDir]), layout.images, join(downloads, "images")],
+    imageFolders: [
+      ...(options.imageDir === undefined ? [] : [options.imageDir]),
+      layout.images,
+      join(downloads, "images"),
+    ],
   };
 }
 
-function collateralServers(layout: StackLayout, env: NodeJS.ProcessEnv, given: string | undefined, local: boolean): readonly string[] {
+function collateralServers(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  given: string | undefined,
+  local: boolean,
+): readonly string[] {
   const named = given ?? env["PCCS_URL"];
   if (named !== undefined) return [named];
   return local ? [`http://127.0.0.1:${layout.ports.pccs}`] : PUBLIC_COLLATERAL;
@@ -86,5 +121,7 @@ function collateralServers(layout: StackLayout, env: NodeJS.ProcessEnv, given: s
 /** Whether a URL is of the deployment on this machine, whose parts are known to run outside a TEE. */
 export function isLocal(layout: StackLayout, url: URL): boolean {
   const loopback = url.hostname === "127.0.0.1" || url.hostname === "localhost";
-  return url.hostname.endsWith(".dstack.localhost") || (loopback && Object.values(layout.ports).includes(Number(url.port)));
+  return (
+    url.hostname.endsWith(".dstack.localhost") || (loopback && Object.values(layout.ports).includes(Number(url.port)))
+  );
 }

@@ -15,7 +15,9 @@ export function ownKmsMeta(answer: KmsAnswer | undefined, app: AppInfo, now: num
   const [leaf] = answer?.certificates ?? [];
   if (answer === undefined || leaf === undefined || provider?.name !== "kms") return undefined;
   try {
-    const roots = parseCertificates(answer.meta.ca_cert).filter(({ publicKeyInfo }) => toHex(publicKeyInfo) === provider.id);
+    const roots = parseCertificates(answer.meta.ca_cert).filter(
+      ({ publicKeyInfo }) => toHex(publicKeyInfo) === provider.id,
+    );
     verifyCertificateChain({ chain: answer.certificates.map((pem) => parseCertificate(derOf(pem))), roots, now });
     return readDstackExtensions(derOf(leaf)).usage === USAGE.kmsRpc ? answer.meta : undefined;
   } catch (error) {

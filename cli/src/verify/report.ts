@@ -2,7 +2,12 @@ import type { Check } from "@dstack/attest";
 import { visible } from "../output.ts";
 import type { Fact, Section, VerifyResult } from "./result.ts";
 
-const MARKS: Readonly<Record<Check["result"], string>> = { pass: "pass", fail: "FAIL", "not applicable": "n/a ", "not bound": "----" };
+const MARKS: Readonly<Record<Check["result"], string>> = {
+  pass: "pass",
+  fail: "FAIL",
+  "not applicable": "n/a ",
+  "not bound": "----",
+};
 
 /** The checks one by one for people: result, name, reason, then the verdict. */
 export function reportText(result: VerifyResult): string {
@@ -16,14 +21,19 @@ export function fullReportText(result: VerifyResult): string {
 
 export function checkLines(checks: readonly Pick<Check, "name" | "result" | "reason">[]): readonly string[] {
   const width = Math.max(...checks.map(({ name }) => name.length), 4);
-  return checks.map(({ name, result: outcome, reason }) => `  ${MARKS[outcome]}  ${name.padEnd(width)}  ${visible(reason)}`);
+  return checks.map(
+    ({ name, result: outcome, reason }) => `  ${MARKS[outcome]}  ${name.padEnd(width)}  ${visible(reason)}`,
+  );
 }
 
 function verdictLines({ verdict, what, checks, environment }: VerifyResult): readonly string[] {
   const note = environment === "development" ? " (development root of trust: this proves nothing about hardware)" : "";
   if (verdict.kind === "verified") {
     const open = checks.filter(({ result }) => result === "not bound").map(({ name }) => name);
-    return [`  verified: ${visible(what)}${note}`, ...(open.length === 0 ? [] : [`  not bound by this evidence: ${[...new Set(open)].join(", ")}`])];
+    return [
+      `  verified: ${visible(what)}${note}`,
+      ...(open.length === 0 ? [] : [`  not bound by this evidence: ${[...new Set(open)].join(", ")}`]),
+    ];
   }
   const word = verdict.kind === "failed" ? "NOT verified" : "NOT verified, something is missing";
   return [`  ${word}: ${visible(what)}${note}`, `  ${visible(verdict.reason)}`];

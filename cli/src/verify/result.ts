@@ -42,15 +42,28 @@ export interface ResultParts {
 
 /** `accept`: required checks whose being "not bound" the caller takes upon themselves. */
 export function concludeResult({ required, identity, ...parts }: ResultParts, accept: readonly string[]): VerifyResult {
-  const verdict = judgeChecks(parts.checks, required.filter((name) => !accept.includes(name)));
+  const verdict = judgeChecks(
+    parts.checks,
+    required.filter((name) => !accept.includes(name)),
+  );
   return { ok: verdict.kind === "verified", verdict, ...parts, ...identity };
 }
 
-export const NO_IDENTITY: ResultParts["identity"] = { appId: undefined, composeHash: undefined, tcbStatus: undefined, osImageHash: undefined };
+export const NO_IDENTITY: ResultParts["identity"] = {
+  appId: undefined,
+  composeHash: undefined,
+  tcbStatus: undefined,
+  osImageHash: undefined,
+};
 
 export function identityOf({ attestation }: EvidenceVerification): ResultParts["identity"] {
   if (!attestation.ok) return NO_IDENTITY;
   const { appInfo, quote } = attestation;
   const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-  return { appId: hex(appInfo.appId), composeHash: hex(appInfo.composeHash), tcbStatus: quote.status, osImageHash: hex(appInfo.osImageHash) };
+  return {
+    appId: hex(appInfo.appId),
+    composeHash: hex(appInfo.composeHash),
+    tcbStatus: quote.status,
+    osImageHash: hex(appInfo.osImageHash),
+  };
 }

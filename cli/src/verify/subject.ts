@@ -2,7 +2,10 @@
 import { z } from "zod";
 import { publicKeyInfoOf } from "./certificates.ts";
 
-const hex = z.string().regex(/^(?:0x)?(?:[0-9a-fA-F]{2})*$/, "expected hex").max(64 * 1024 * 1024);
+const hex = z
+  .string()
+  .regex(/^(?:0x)?(?:[0-9a-fA-F]{2})*$/, "expected hex")
+  .max(64 * 1024 * 1024);
 const text = z.string().max(64 * 1024 * 1024);
 /** PEM certificates, leaf first. */
 const certificates = z.array(text.refine(isCertificate, "expected a certificate in PEM")).max(8);
@@ -13,12 +16,21 @@ const evidence = z.object({ quote: text, event_log: text, vm_config: text.defaul
 const acmeInfo = z.object({
   account_uri: text.default(""),
   hist_keys: z.array(hex).max(1024).default([]),
-  quoted_hist_keys: z.array(z.object({ public_key: hex, quote: text.default("") })).max(1024).default([]),
+  quoted_hist_keys: z
+    .array(z.object({ public_key: hex, quote: text.default("") }))
+    .max(1024)
+    .default([]),
   account_quote: text.default(""),
   base_domain: text.default(""),
 });
 
-const bootstrapInfo = z.object({ ca_pubkey: hex, k256_pubkey: hex, attestation: hex.default(""), quote: hex.default(""), eventlog: hex.default("") });
+const bootstrapInfo = z.object({
+  ca_pubkey: hex,
+  k256_pubkey: hex,
+  attestation: hex.default(""),
+  quote: hex.default(""),
+  eventlog: hex.default(""),
+});
 
 const kmsMeta = z.object({
   ca_cert: text,
@@ -50,7 +62,10 @@ const appSubject = z.object({
 
 const kmsSubject = kmsAnswer.extend({ kind: z.literal("kms"), url: z.url() });
 const gatewaySubject = z.object({ kind: z.literal("gateway"), url: z.url(), certificates, acme_info: acmeInfo });
-const evidenceSubject = z.object({ kind: z.literal("evidence"), evidence: evidence.extend({ quote: text.default(""), event_log: text.default("") }) });
+const evidenceSubject = z.object({
+  kind: z.literal("evidence"),
+  evidence: evidence.extend({ quote: text.default(""), event_log: text.default("") }),
+});
 
 export const Subject = z.discriminatedUnion("kind", [appSubject, kmsSubject, gatewaySubject, evidenceSubject]);
 export const AppEvidence = appSubject.shape.evidence;

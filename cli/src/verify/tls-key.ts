@@ -1,7 +1,13 @@
 import { equalBytes, toHex } from "@dstack/bytes";
 import { fail, notBound, parseCertificate, pass, type AppInfo, type Outcome } from "@dstack/attest";
 import { EVIDENCE_REQUIRED, judgeChecks } from "@dstack/verify";
-import { expectedReportData, parseCertificates, readDstackExtensions, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
+import {
+  expectedReportData,
+  parseCertificates,
+  readDstackExtensions,
+  verifyCertificateChain,
+  type DstackExtensions,
+} from "@dstack/ratls";
 import { certificateRefusal, derOf, publicKeyInfoOf } from "./certificates.ts";
 import { judgeEvidence, type VerifyContext } from "./context.ts";
 import { describeApp, judgeCertificateKey, listedKey } from "./gateway-keys.ts";
@@ -42,15 +48,26 @@ export async function judgeTlsKey(input: TlsKeyInput): Promise<Outcome> {
 
 async function judgeOwnEvidence(leaf: DstackExtensions, { app, context }: TlsKeyInput): Promise<Outcome> {
   const attestation = leaf.attestation!;
-  const { checks, attestation: verified } = await judgeEvidence({ attestation, vmConfig: attestation.config }, context, expectedReportData(leaf));
+  const { checks, attestation: verified } = await judgeEvidence(
+    { attestation, vmConfig: attestation.config },
+    context,
+    expectedReportData(leaf),
+  );
   const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
-  if (verdict.kind === "incomplete") return notBound(`the evidence in the server's certificate cannot be judged: ${verdict.reason}`);
-  if (verdict.kind !== "verified" || !verified.ok) return fail(`the evidence in the server's certificate does not hold: ${verdict.kind === "verified" ? "not verified" : verdict.reason}`);
+  if (verdict.kind === "incomplete")
+    return notBound(`the evidence in the server's certificate cannot be judged: ${verdict.reason}`);
+  if (verdict.kind !== "verified" || !verified.ok)
+    return fail(
+      `the evidence in the server's certificate does not hold: ${verdict.kind === "verified" ? "not verified" : verdict.reason}`,
+    );
   return sameApp(verified.appInfo.appId, app, "the key is bound by the evidence in its certificate");
 }
 
 /** A certificate that the app's own KMS issued to it. Undefined where the chain does not lead there. */
-async function judgeByKms(leaf: DstackExtensions, { certificates, app, kmsRootPem, context }: TlsKeyInput): Promise<Outcome | undefined> {
+async function judgeByKms(
+  leaf: DstackExtensions,
+  { certificates, app, kmsRootPem, context }: TlsKeyInput,
+): Promise<Outcome | undefined> {
   if (kmsRootPem === undefined || leaf.appId === undefined) return undefined;
   try {
     const chain = certificates.map((pem) => parseCertificate(derOf(pem)));
@@ -62,9 +79,13 @@ async function judgeByKms(leaf: DstackExtensions, { certificates, app, kmsRootPe
   return sameApp(leaf.appId, app, "the certificate was issued to the app by its KMS");
 }
 
-async function judgeByGateway(publicKey: Uint8Array, { acmeInfo, gatewayAppId, context }: TlsKeyInput): Promise<Outcome> {
+async function judgeByGateway(
+  publicKey: Uint8Array,
+  { acmeInfo, gatewayAppId, context }: TlsKeyInput,
+): Promise<Outcome> {
   const name = `key ${toHex(publicKey).slice(-32)}`;
-  if (acmeInfo === undefined) return notBound(`${name} carries no evidence, and no gateway lists it: whoever holds it can read the traffic`);
+  if (acmeInfo === undefined)
+    return notBound(`${name} carries no evidence, and no gateway lists it: whoever holds it can read the traffic`);
   const entry = listedKey(acmeInfo, publicKey);
   if (entry === undefined) {
     const quoted = acmeInfo.quoted_hist_keys.some(({ quote }) => quote !== "");
@@ -86,10 +107,17 @@ async function judgeByGateway(publicKey: Uint8Array, { acmeInfo, gatewayAppId, c
 
 function gatewayOutcome(gateway: AppInfo, expected: string | undefined): Outcome {
   const held = `the key is held by ${describeApp(gateway)}`;
-  if (expected === undefined) return notBound(`${held}, but nothing says that this app is the gateway; name it with --gateway-app-id, or the app's KMS with --kms`);
-  return toHex(gateway.appId) === expected ? pass(`${held}, which is the gateway`) : fail(`${held}, but the gateway is app ${expected}`);
+  if (expected === undefined)
+    return notBound(
+      `${held}, but nothing says that this app is the gateway; name it with --gateway-app-id, or the app's KMS with --kms`,
+    );
+  return toHex(gateway.appId) === expected
+    ? pass(`${held}, which is the gateway`)
+    : fail(`${held}, but the gateway is app ${expected}`);
 }
 
 function sameApp(appId: Uint8Array, app: AppInfo, how: string): Outcome {
-  return equalBytes(appId, app.appId) ? pass(`${how}: app ${toHex(appId)}`) : fail(`${how}, but that is app ${toHex(appId)}, not ${toHex(app.appId)}`);
+  return equalBytes(appId, app.appId)
+    ? pass(`${how}: app ${toHex(appId)}`)
+    : fail(`${how}, but that is app ${toHex(appId)}, not ${toHex(app.appId)}`);
 }

@@ -1,4 +1,14 @@
-import { AttestError, collateralFromJson, parseQuote, quoteBytesOf, type Check, type QuoteCollateral, type QuotePolicy, type TcbRules, type TrustAnchor } from "@dstack/attest";
+import {
+  AttestError,
+  collateralFromJson,
+  parseQuote,
+  quoteBytesOf,
+  type Check,
+  type QuoteCollateral,
+  type QuotePolicy,
+  type TcbRules,
+  type TrustAnchor,
+} from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
 import { toHex, utf8Decode } from "@dstack/bytes";
 import { describeEvidence, type Fields } from "../evidence/describe.ts";
@@ -26,7 +36,12 @@ export interface QuoteResult {
   readonly fmspc: string | null;
   readonly ppid: string | null;
   readonly relaunch_advised: boolean;
-  readonly checks: readonly { readonly name: string; readonly result: Check["result"]; readonly reason: string; readonly code?: string }[];
+  readonly checks: readonly {
+    readonly name: string;
+    readonly result: Check["result"];
+    readonly reason: string;
+    readonly code?: string;
+  }[];
   /** What the quote says, verified or not: header, report and certification, bytes in hex. */
   readonly fields: Fields;
 }
@@ -57,12 +72,25 @@ export function verifyQuoteFile({ quote, collateral, ...options }: QuoteInput): 
 }
 
 const refused = (checks: readonly Check[], fields: Fields): QuoteResult => ({
-  ok: false, status: null, advisory_ids: [], platform_status: null, qe_status: null, tcb_date: null, fmspc: null, ppid: null, relaunch_advised: false,
+  ok: false,
+  status: null,
+  advisory_ids: [],
+  platform_status: null,
+  qe_status: null,
+  tcb_date: null,
+  fmspc: null,
+  ppid: null,
+  relaunch_advised: false,
   checks: checks.map(listed),
   fields,
 });
 
-const listed = ({ name, result, reason, code }: Check): QuoteResult["checks"][number] => ({ name, result, reason, ...(code === undefined ? {} : { code }) });
+const listed = ({ name, result, reason, code }: Check): QuoteResult["checks"][number] => ({
+  name,
+  result,
+  reason,
+  ...(code === undefined ? {} : { code }),
+});
 
 /** Header and report side by side. None where the bytes are no quote: its check says why. */
 function fieldsOf(bytes: Uint8Array): Fields {
@@ -80,11 +108,17 @@ function json(text: Uint8Array): unknown {
   }
 }
 
-function reading<T>(name: string, read: () => T): { readonly ok: true; readonly value: T } | { readonly ok: false; readonly check: Check } {
+function reading<T>(
+  name: string,
+  read: () => T,
+): { readonly ok: true; readonly value: T } | { readonly ok: false; readonly check: Check } {
   try {
     return { ok: true, value: read() };
   } catch (error) {
-    if (!(error instanceof AttestError || (error as Error).name === "DerError" || (error as Error).name === "BytesError")) throw error;
+    if (
+      !(error instanceof AttestError || (error as Error).name === "DerError" || (error as Error).name === "BytesError")
+    )
+      throw error;
     const code = error instanceof AttestError ? { code: error.code } : {};
     return { ok: false, check: { name, result: "fail", reason: (error as Error).message, ...code } };
   }

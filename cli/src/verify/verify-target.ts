@@ -38,13 +38,23 @@ export type RemoteKind = "app" | "kms" | "gateway";
  * Fetches fresh evidence from a URL and judges all of it.
  * @throws CliError where there is nothing to judge
  */
-export async function verifyUrl(layout: StackLayout, env: NodeJS.ProcessEnv, kind: RemoteKind, url: URL, options: TargetOptions): Promise<VerifyResult> {
+export async function verifyUrl(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  kind: RemoteKind,
+  url: URL,
+  options: TargetOptions,
+): Promise<VerifyResult> {
   const local = isLocal(layout, url);
   const caFile = options.caFile ?? (local ? `${layout.caFolder}/ca.crt` : undefined);
   const kmsUrl = options.kmsUrl ?? (local ? `https://127.0.0.1:${layout.ports.kms}` : undefined);
   const open = await openContext(layout, env, options, { local });
   const subject = await fetchSubject(kind, url, caFile, kmsUrl);
-  const result = await judge(layout, subject, open, options, { what: url.href, local, fresh: pass("the evidence was made for a nonce chosen now") });
+  const result = await judge(layout, subject, open, options, {
+    what: url.href,
+    local,
+    fresh: pass("the evidence was made for a nonce chosen now"),
+  });
   if (options.save !== undefined) await save(options.save, subject, open);
   return result;
 }
@@ -53,25 +63,47 @@ export async function verifyUrl(layout: StackLayout, env: NodeJS.ProcessEnv, kin
  * Judges a bundle, or bare evidence in JSON, without a network but for what the options name.
  * @throws CliError where the file cannot be read
  */
-export async function verifyFile(layout: StackLayout, env: NodeJS.ProcessEnv, file: string, options: TargetOptions): Promise<VerifyResult> {
+export async function verifyFile(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  file: string,
+  options: TargetOptions,
+): Promise<VerifyResult> {
   const value = await readJson(file);
   if (isBundle(value)) {
     const bundle = readBundle(value, file);
     const { subject } = bundle;
     // The URL is the bundle's own word: where another root is named, or none is here, it is not of this machine.
-    const local = "url" in subject && options.root === undefined && existsSync(layout.teeRoot) && isLocal(layout, new URL(subject.url));
+    const local =
+      "url" in subject &&
+      options.root === undefined &&
+      existsSync(layout.teeRoot) &&
+      isLocal(layout, new URL(subject.url));
     const open = await openContext(layout, env, options, { bundle, local });
-    const result = await judge(layout, subject, open, options, { what: file, local, fresh: notBound(`as of ${bundle.fetched_at}, by the word of whoever made the bundle and chose its nonce`) });
+    const result = await judge(layout, subject, open, options, {
+      what: file,
+      local,
+      fresh: notBound(`as of ${bundle.fetched_at}, by the word of whoever made the bundle and chose its nonce`),
+    });
     // A file must not read like the live thing that it is about.
     return { ...result, what: `${file} (bundle of ${result.what})` };
   }
   const parsed = Subject.safeParse({ kind: "evidence", evidence: value });
-  if (!parsed.success || parsed.data.kind !== "evidence") throw new CliError("failed", `${file} is neither an evidence bundle nor evidence in JSON (quote, event_log and vm_config, or attestation)`);
+  if (!parsed.success || parsed.data.kind !== "evidence")
+    throw new CliError(
+      "failed",
+      `${file} is neither an evidence bundle nor evidence in JSON (quote, event_log and vm_config, or attestation)`,
+    );
   const open = await openContext(layout, env, options, { local: false });
   return judge(layout, parsed.data, open, options, { what: file, local: false, fresh: notBound("evidence in a file") });
 }
 
-function fetchSubject(kind: RemoteKind, url: URL, caFile: string | undefined, kmsUrl: string | undefined): Promise<Subject> {
+function fetchSubject(
+  kind: RemoteKind,
+  url: URL,
+  caFile: string | undefined,
+  kmsUrl: string | undefined,
+): Promise<Subject> {
   switch (kind) {
     case "app":
       return fetchApp({ url, caFile, nonce: randomBytes(32), kmsUrl });
@@ -82,12 +114,29 @@ function fetchSubject(kind: RemoteKind, url: URL, caFile: string | undefined, km
   }
 }
 
-async function judge(layout: StackLayout, subject: Subject, { context }: OpenContext, options: TargetOptions, about: { readonly what: string; readonly local: boolean; readonly fresh: Outcome }): Promise<VerifyResult> {
+async function judge(
+  layout: StackLayout,
+  subject: Subject,
+  { context }: OpenContext,
+  options: TargetOptions,
+  about: { readonly what: string; readonly local: boolean; readonly fresh: Outcome },
+): Promise<VerifyResult> {
   const { appId, composeHash, osImageHash, gatewayAppId, accept = [] } = options;
-  const expected = { appId: plainHex(appId), composeHash: plainHex(composeHash), osImageHash: plainHex(osImageHash), gatewayAppId: plainHex(gatewayAppId) };
+  const expected = {
+    appId: plainHex(appId),
+    composeHash: plainHex(composeHash),
+    osImageHash: plainHex(osImageHash),
+    gatewayAppId: plainHex(gatewayAppId),
+  };
   switch (subject.kind) {
     case "app":
-      return judgeApp(subject, { context, accept, local: about.local, fresh: about.fresh, expected: { ...expected, kmsRootPem: await kmsRoot(layout, options, about.local) } });
+      return judgeApp(subject, {
+        context,
+        accept,
+        local: about.local,
+        fresh: about.fresh,
+        expected: { ...expected, kmsRootPem: await kmsRoot(layout, options, about.local) },
+      });
     case "kms":
       return judgeKms(subject, { context, expected, accept });
     case "gateway":
@@ -104,6 +153,15 @@ async function kmsRoot(layout: StackLayout, { kmsCaFile }: TargetOptions, local:
   return pem;
 }
 
-async function save(file: string, subject: Subject, { recorder, imageInputs, imageFolders }: OpenContext): Promise<void> {
-  await writeBundle(file, { fetched_at: new Date().toISOString(), subject, collateral: recorder.recorded(), images: await bundleImages(imageInputs, imageFolders) });
+async function save(
+  file: string,
+  subject: Subject,
+  { recorder, imageInputs, imageFolders }: OpenContext,
+): Promise<void> {
+  await writeBundle(file, {
+    fetched_at: new Date().toISOString(),
+    subject,
+    collateral: recorder.recorded(),
+    images: await bundleImages(imageInputs, imageFolders),
+  });
 }

@@ -19,17 +19,32 @@ export interface AppInfoRecord {
 }
 
 const NAMES = [
-  "app_id", "compose_hash", "instance_id", "device_id", "mr_system", "mr_aggregated", "os_image_hash", "key_provider_info",
+  "app_id",
+  "compose_hash",
+  "instance_id",
+  "device_id",
+  "mr_system",
+  "mr_aggregated",
+  "os_image_hash",
+  "key_provider_info",
 ] as const;
 const SCRIPTS = "init_script_hashes";
 const MAX_SCRIPTS = 5;
 const MAX_BYTES = 256 * 1024;
 
 export function encodeAppInfo(info: AppInfoRecord): Uint8Array {
-  return packArray([
-    info.appId, info.composeHash, info.instanceId, info.deviceId,
-    info.mrSystem, info.mrAggregated, info.osImageHash, info.keyProviderInfo,
-  ].map(packBin));
+  return packArray(
+    [
+      info.appId,
+      info.composeHash,
+      info.instanceId,
+      info.deviceId,
+      info.mrSystem,
+      info.mrAggregated,
+      info.osImageHash,
+      info.keyProviderInfo,
+    ].map(packBin),
+  );
 }
 
 /**
@@ -37,7 +52,8 @@ export function encodeAppInfo(info: AppInfoRecord): Uint8Array {
  * @throws AttestError `app-info-malformed`
  */
 export function decodeAppInfo(bytes: Uint8Array): AppInfoRecord {
-  if (bytes.length > MAX_BYTES) throw new AttestError("app-info-malformed", `app info: ${bytes.length} bytes, limit ${MAX_BYTES}`);
+  if (bytes.length > MAX_BYTES)
+    throw new AttestError("app-info-malformed", `app info: ${bytes.length} bytes, limit ${MAX_BYTES}`);
   const reader = new MsgpackReader(bytes, "app info", "app-info-malformed");
   const isArray = ((reader.peek() ?? 0) & 0xf0) === 0x90;
   const fields = isArray ? readPositional(reader) : readNamed(reader);

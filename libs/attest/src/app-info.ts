@@ -44,7 +44,10 @@ export interface AppInfoInput {
 export const appInfo = (input: AppInfoInput): AppInfo => appInfoOfReplay(input, undefined);
 
 /** As `appInfo`; `rtmr3` is what all events of the attestation replay to, where that is known: a replay is what costs here. */
-export function appInfoOfReplay({ attestation, verified, vmConfig, boottime = false }: AppInfoInput, rtmr3: Hash48 | undefined): AppInfo {
+export function appInfoOfReplay(
+  { attestation, verified, vmConfig, boottime = false }: AppInfoInput,
+  rtmr3: Hash48 | undefined,
+): AppInfo {
   const quote = parseQuote(attestation.platform.quote);
   const report = tdReportOf(quote);
   const events = boottime ? eventsUntilBootDone(attestation.runtimeEvents) : attestation.runtimeEvents;
@@ -74,9 +77,9 @@ export function mrSystem(report: TdReport, keyProviderInfo: Uint8Array): Hash32 
 export function mrAggregated(report: TdReport, rtmr3: Hash48): Hash32 {
   const [rtmr0, rtmr1, rtmr2] = report.rtmr;
   const launch = concatBytes(report.mrConfigId, report.mrOwner, report.mrOwnerConfig);
-  return hash32(sha256(concatBytes(
-    report.mrTd, rtmr0, rtmr1, rtmr2, rtmr3, isAllZero(launch) ? new Uint8Array(0) : launch,
-  )));
+  return hash32(
+    sha256(concatBytes(report.mrTd, rtmr0, rtmr1, rtmr2, rtmr3, isAllZero(launch) ? new Uint8Array(0) : launch)),
+  );
 }
 
 /** `os_image_hash` of a vm_config; no bytes where it is not there. @throws AttestError `vm-config-malformed` */
@@ -88,10 +91,12 @@ export function osImageHashOf(vmConfig: string): Hash32 | Uint8Array {
   } catch (cause) {
     throw new AttestError("vm-config-malformed", "vm_config: not valid JSON", { cause });
   }
-  if (typeof value !== "object" || value === null) throw new AttestError("vm-config-malformed", "vm_config: not an object");
+  if (typeof value !== "object" || value === null)
+    throw new AttestError("vm-config-malformed", "vm_config: not an object");
   const text: unknown = (value as Record<string, unknown>)["os_image_hash"];
   if (text === undefined || text === null || text === "") return new Uint8Array(0);
-  if (typeof text !== "string") throw new AttestError("vm-config-malformed", "vm_config: os_image_hash is not a string");
+  if (typeof text !== "string")
+    throw new AttestError("vm-config-malformed", "vm_config: os_image_hash is not a string");
   try {
     return hash32(parseHexOfLength(text, 32, "os_image_hash"));
   } catch (cause) {

@@ -10,7 +10,14 @@ import type { Check, Outcome } from "./checks.ts";
 import { decodeRuntimeEvents, replayFirmwareRegister } from "./event-log.ts";
 import { readGpuLaunch } from "./gpu-launch.ts";
 import { parseKeyProviderInfo } from "./key-provider-info.ts";
-import { KEY_PROVIDER_KINDS, mrConfigIdV1, mrConfigIdV2, mrConfigIdV3, mrConfigOf, parseMrConfigV3 } from "./mr-config-id.ts";
+import {
+  KEY_PROVIDER_KINDS,
+  mrConfigIdV1,
+  mrConfigIdV2,
+  mrConfigIdV3,
+  mrConfigOf,
+  parseMrConfigV3,
+} from "./mr-config-id.ts";
 import type { KeyProviderKind } from "./mr-config-id.ts";
 import { parseQuote, tdReportOf } from "./quote.ts";
 import type { TdReport } from "./quote.ts";
@@ -36,17 +43,35 @@ export interface AttestationCheckOptions {
  * firmware-log, boot-events, app-identity, mr-config-id, gpu-launch.
  */
 export type AttestationVerification =
-  | { readonly ok: true; readonly checks: readonly Check[]; readonly quote: QuoteClaims; readonly report: TdReport; readonly appInfo: AppInfo }
+  | {
+      readonly ok: true;
+      readonly checks: readonly Check[];
+      readonly quote: QuoteClaims;
+      readonly report: TdReport;
+      readonly appInfo: AppInfo;
+    }
   | { readonly ok: false; readonly checks: readonly Check[]; readonly reason: string };
 
-const EVENT_CHECKS = ["rtmr3-replay", "event-log", "firmware-log", "boot-events", "app-identity", "mr-config-id", "gpu-launch"] as const;
+const EVENT_CHECKS = [
+  "rtmr3-replay",
+  "event-log",
+  "firmware-log",
+  "boot-events",
+  "app-identity",
+  "mr-config-id",
+  "gpu-launch",
+] as const;
 
 /**
  * What follows for an attestation object from the verdict on its quote: event replay, report data,
  * and the app's identity in it. Pure; `verifyAttestation` of the edge brings the verdict.
  * A refusal is a value; only broken invariants throw.
  */
-export function checkAttestation(attestation: Attestation, verified: QuoteVerification, options: AttestationCheckOptions = {}): AttestationVerification {
+export function checkAttestation(
+  attestation: Attestation,
+  verified: QuoteVerification,
+  options: AttestationCheckOptions = {},
+): AttestationVerification {
   const checks: Check[] = [...verified.checks];
   const report = guarded(() => tdReportOf(parseQuote(attestation.platform.quote)));
   // An SGX quote may carry any report data and has no RTMRs to replay events against.
@@ -56,7 +81,13 @@ export function checkAttestation(attestation: Attestation, verified: QuoteVerifi
   checks.push({ name: "report-data", ...bound });
   // Anybody can send a long log: it costs nothing unless it comes with a quote that holds, for what was asked (DS #1267).
   if (!verified.ok || bound.result === "fail") {
-    return refusedAttestation([...checks, ...EVENT_CHECKS.map((name): Check => ({ name, ...notApplicable("not looked at: the quote does not hold for this") }))]);
+    return refusedAttestation([
+      ...checks,
+      ...EVENT_CHECKS.map((name): Check => ({
+        name,
+        ...notApplicable("not looked at: the quote does not hold for this"),
+      })),
+    ]);
   }
   const claims = guarded(() => readBootClaims(attestation.runtimeEvents));
   const rtmr3 = replayRtmr3(attestation.runtimeEvents);
@@ -64,14 +95,24 @@ export function checkAttestation(attestation: Attestation, verified: QuoteVerifi
     { name: "rtmr3-replay", ...checkReplay(attestation, report.value, rtmr3) },
     { name: "event-log", ...guardedOutcome(() => checkEventLog(attestation)) },
     { name: "firmware-log", ...checkFirmwareLog(attestation, report.value) },
-    { name: "boot-events", ...(claims.ok ? checkBootEvents(claims.value, options.strictBootEvents ?? false) : claims.outcome) },
+    {
+      name: "boot-events",
+      ...(claims.ok ? checkBootEvents(claims.value, options.strictBootEvents ?? false) : claims.outcome),
+    },
   );
   const { vmConfig, boottime } = options;
   const info = guarded(() => appInfoOfReplay({ attestation, verified, vmConfig, boottime }, rtmr3));
-  checks.push({ name: "app-identity", ...(info.ok ? pass(`app ${toHex(info.value.appId)}, compose hash ${toHex(info.value.composeHash)}`) : info.outcome) });
+  checks.push({
+    name: "app-identity",
+    ...(info.ok ? pass(`app ${toHex(info.value.appId)}, compose hash ${toHex(info.value.composeHash)}`) : info.outcome),
+  });
   if (claims.ok) {
-    const document = options.mrConfig ?? mrConfigOf(vmConfig === undefined || vmConfig === "" ? attestation.config : vmConfig);
-    checks.push({ name: "mr-config-id", ...guardedOutcome(() => checkMrConfigId(report.value, claims.value, document)) });
+    const document =
+      options.mrConfig ?? mrConfigOf(vmConfig === undefined || vmConfig === "" ? attestation.config : vmConfig);
+    checks.push({
+      name: "mr-config-id",
+      ...guardedOutcome(() => checkMrConfigId(report.value, claims.value, document)),
+    });
   }
   checks.push({ name: "gpu-launch", ...guardedOutcome(() => checkGpuLaunch(attestation.runtimeEvents)) });
   if (!info.ok || firstFailure(checks) !== undefined) return refusedAttestation(checks);
@@ -92,10 +133,16 @@ function checkReplay({ runtimeEvents }: Attestation, report: TdReport, replayed:
 
 function checkReportData({ reportData }: Attestation, report: TdReport, expected: ReportData | undefined): Outcome {
   if (!equalBytes(reportData, report.reportData)) {
-    return fail(`tdx report_data mismatch: quoted ${toHex(report.reportData)}, claimed ${toHex(reportData)}`, "report-data-mismatch");
+    return fail(
+      `tdx report_data mismatch: quoted ${toHex(report.reportData)}, claimed ${toHex(reportData)}`,
+      "report-data-mismatch",
+    );
   }
-  if (expected === undefined) return notBound("no expected value was given: the evidence may be of another time or key");
-  return equalBytes(expected, reportData) ? pass("as expected") : fail(`report data mismatch: expected ${toHex(expected)}, got ${toHex(reportData)}`, "report-data-mismatch");
+  if (expected === undefined)
+    return notBound("no expected value was given: the evidence may be of another time or key");
+  return equalBytes(expected, reportData)
+    ? pass("as expected")
+    : fail(`report data mismatch: expected ${toHex(expected)}, got ${toHex(reportData)}`, "report-data-mismatch");
 }
 
 /**
@@ -105,11 +152,15 @@ function checkReportData({ reportData }: Attestation, report: TdReport, expected
 function checkEventLog({ platform, runtimeEvents }: Attestation): Outcome {
   const logged = decodeRuntimeEvents(platform.eventLog);
   if (logged.length === 0) return notApplicable("the log carries no runtime events of its own");
-  const same = logged.length === runtimeEvents.length && logged.every((event, index) => sameEvent(event, runtimeEvents[index]!));
-  return same ? pass(`${logged.length} events`) : fail("the event log and the replayed runtime events differ", "event-log-mismatch");
+  const same =
+    logged.length === runtimeEvents.length && logged.every((event, index) => sameEvent(event, runtimeEvents[index]!));
+  return same
+    ? pass(`${logged.length} events`)
+    : fail("the event log and the replayed runtime events differ", "event-log-mismatch");
 }
 
-const sameEvent = (a: RuntimeEvent, b: RuntimeEvent): boolean => a.event === b.event && equalBytes(a.payload, b.payload) && (a.version ?? 1) === (b.version ?? 1);
+const sameEvent = (a: RuntimeEvent, b: RuntimeEvent): boolean =>
+  a.event === b.event && equalBytes(a.payload, b.payload) && (a.version ?? 1) === (b.version ?? 1);
 
 function checkFirmwareLog({ platform }: Attestation, report: TdReport): Outcome {
   const replayed: number[] = [];
@@ -119,14 +170,24 @@ function checkFirmwareLog({ platform }: Attestation, report: TdReport): Outcome 
     if (register === undefined) continue;
     (equalBytes(register, report.rtmr[imr]) ? replayed : wrong).push(imr);
   }
-  if (wrong.length > 0) return notBound(`digests of RTMR${wrong.join(", RTMR")} do not replay (stripped log); the quoted registers stand, their events are unproven`);
-  return replayed.length === 0 ? notApplicable("the log carries no firmware digests") : pass(`digests replay to RTMR${replayed.join(", RTMR")}`);
+  if (wrong.length > 0)
+    return notBound(
+      `digests of RTMR${wrong.join(", RTMR")} do not replay (stripped log); the quoted registers stand, their events are unproven`,
+    );
+  return replayed.length === 0
+    ? notApplicable("the log carries no firmware digests")
+    : pass(`digests replay to RTMR${replayed.join(", RTMR")}`);
 }
 
 function checkBootEvents({ unknownEvents }: BootClaims, strict: boolean): Outcome {
   if (unknownEvents.length === 0) return pass("each at most once before system-ready, all of known names");
-  const names = unknownEvents.map((name) => JSON.stringify(name.slice(0, 40))).join(", ").slice(0, 400);
-  return strict ? fail(`unknown events before system-ready: ${names}`, "event-unknown") : pass(`each at most once before system-ready; not known here: ${names}`);
+  const names = unknownEvents
+    .map((name) => JSON.stringify(name.slice(0, 40)))
+    .join(", ")
+    .slice(0, 400);
+  return strict
+    ? fail(`unknown events before system-ready: ${names}`, "event-unknown")
+    : pass(`each at most once before system-ready; not known here: ${names}`);
 }
 
 function checkMrConfigId(report: TdReport, claims: BootClaims, document: string | undefined): Outcome {
@@ -135,46 +196,69 @@ function checkMrConfigId(report: TdReport, claims: BootClaims, document: string 
   if (isAllZero(value)) return notBound("MRCONFIGID is unset; the compose hash is bound by RTMR3 alone");
   switch (value[0]) {
     case 1:
-      return equalBytes(value, mrConfigIdV1(claims.composeHash)) ? pass("version 1: compose hash") : mismatch("MRCONFIGID version 1 does not hold the compose hash");
+      return equalBytes(value, mrConfigIdV1(claims.composeHash))
+        ? pass("version 1: compose hash")
+        : mismatch("MRCONFIGID version 1 does not hold the compose hash");
     case 2: {
       const named = claims.keyProviderInfo.length === 0 ? "" : parseKeyProviderInfo(claims.keyProviderInfo).id;
       const ids = [new Uint8Array(0), parseHex(named, "key provider id")];
-      const kind = KEY_PROVIDER_KINDS.find((candidate) => ids.some((id) => equalBytes(value, mrConfigIdV2(claims.composeHash, claims.appId, candidate, id))));
-      return kind === undefined ? notBound("MRCONFIGID version 2 over a key provider id that is not known here") : pass(`version 2: compose hash, app id, key provider ${kind}`);
+      const kind = KEY_PROVIDER_KINDS.find((candidate) =>
+        ids.some((id) => equalBytes(value, mrConfigIdV2(claims.composeHash, claims.appId, candidate, id))),
+      );
+      return kind === undefined
+        ? notBound("MRCONFIGID version 2 over a key provider id that is not known here")
+        : pass(`version 2: compose hash, app id, key provider ${kind}`);
     }
     case 3: {
       if (document === undefined) return notBound("MRCONFIGID version 3 over a document that is not at hand");
-      if (!equalBytes(value, mrConfigIdV3(document))) return mismatch("MRCONFIGID version 3 does not hold the document's hash");
+      if (!equalBytes(value, mrConfigIdV3(document)))
+        return mismatch("MRCONFIGID version 3 does not hold the document's hash");
       const other = differingField(document, claims);
-      return other === undefined ? pass("version 3: launch document") : mismatch(`the launch document names another ${other} than the events`);
+      return other === undefined
+        ? pass("version 3: launch document")
+        : mismatch(`the launch document names another ${other} than the events`);
     }
     default:
       return mismatch(`Invalid mr_config_id version ${value[0]}`);
   }
 }
 
-const PROVIDER_KINDS: ReadonlyMap<string, KeyProviderKind> = new Map([["none", "none"], ["local-sgx", "local"], ["kms", "kms"], ["tpm", "tpm"]]);
+const PROVIDER_KINDS: ReadonlyMap<string, KeyProviderKind> = new Map([
+  ["none", "none"],
+  ["local-sgx", "local"],
+  ["kms", "kms"],
+  ["tpm", "tpm"],
+]);
 
 /** The first member of the launch document that says something else than the events; those that boot has not come to are passed over. */
 function differingField(document: string, claims: BootClaims): string | undefined {
   const launch = parseMrConfigV3(document);
   const provider = claims.keyProviderInfo.length === 0 ? undefined : parseKeyProviderInfo(claims.keyProviderInfo);
-  const differs = (wanted: Uint8Array | undefined, found: Uint8Array | undefined): boolean => wanted !== undefined && found !== undefined && !equalBytes(wanted, found);
+  const differs = (wanted: Uint8Array | undefined, found: Uint8Array | undefined): boolean =>
+    wanted !== undefined && found !== undefined && !equalBytes(wanted, found);
   if (differs(launch.composeHash, claims.composeHash)) return "compose hash";
   if (differs(launch.appId, claims.appId)) return "app id";
   if (differs(launch.instanceId, claims.instanceId)) return "instance id";
   if (differs(launch.gpuPolicyHash, claims.gpuPolicyHash)) return "GPU policy hash";
   const scripts = launch.initScriptHashes;
-  if (scripts !== undefined && (scripts.length !== claims.initScriptHashes.length || scripts.some((hash, index) => differs(hash, claims.initScriptHashes[index])))) return "list of init scripts";
+  if (
+    scripts !== undefined &&
+    (scripts.length !== claims.initScriptHashes.length ||
+      scripts.some((hash, index) => differs(hash, claims.initScriptHashes[index])))
+  )
+    return "list of init scripts";
   if (provider !== undefined && PROVIDER_KINDS.get(provider.name) !== launch.keyProvider) return "key provider";
-  if (provider !== undefined && differs(launch.keyProviderId, parseHex(provider.id, "key provider id"))) return "key provider id";
+  if (provider !== undefined && differs(launch.keyProviderId, parseHex(provider.id, "key provider id")))
+    return "key provider id";
   return undefined;
 }
 
 function checkGpuLaunch(events: readonly RuntimeEvent[]): Outcome {
   const launch = readGpuLaunch(events);
   if (launch === undefined) return notApplicable("no GPU was attested at launch");
-  return notBound(`not supported: NVIDIA GPU evidence is not verified here; the guest says ${launch.devices} GPU${launch.devices === 1 ? "" : "s"}, output of SHA-256 ${toHex(launch.evidenceSha256)}`);
+  return notBound(
+    `not supported: NVIDIA GPU evidence is not verified here; the guest says ${launch.devices} GPU${launch.devices === 1 ? "" : "s"}, output of SHA-256 ${toHex(launch.evidenceSha256)}`,
+  );
 }
 
 const mismatch = (reason: string): Outcome => fail(reason, "mr-config-mismatch");

@@ -12,7 +12,13 @@ import type { EventLogEntry } from "./event-log.ts";
 import { scaleBytes, scaleList, ScaleReader, scaleText } from "./scale.ts";
 import { unsupportedEvidence } from "./unsupported-evidence.ts";
 
-const OTHER_PLATFORMS = [undefined, "dstack-gcp-tdx", "dstack-nitro-enclave", "dstack-amd-sev-snp", "dstack-aws-nitro-tpm"] as const;
+const OTHER_PLATFORMS = [
+  undefined,
+  "dstack-gcp-tdx",
+  "dstack-nitro-enclave",
+  "dstack-amd-sev-snp",
+  "dstack-aws-nitro-tpm",
+] as const;
 
 export function decodeV0(bytes: Uint8Array): Attestation {
   const reader = new ScaleReader(bytes, "attestation", "attestation-malformed");
@@ -20,7 +26,9 @@ export function decodeV0(bytes: Uint8Array): Attestation {
   const index = reader.u8("platform");
   if (index !== 0) {
     const platform = OTHER_PLATFORMS[index];
-    throw platform === undefined ? reader.fail(`platform index ${index}, expected 0 to 4`) : unsupportedEvidence(platform);
+    throw platform === undefined
+      ? reader.fail(`platform index ${index}, expected 0 to 4`)
+      : unsupportedEvidence(platform);
   }
   const attestation: Attestation = {
     platform: {
@@ -42,7 +50,10 @@ export function decodeV0(bytes: Uint8Array): Attestation {
 export function encodeV0(attestation: Attestation): Uint8Array {
   const { platform, runtimeEvents } = attestation;
   if (needsV1(attestation)) {
-    throw new AttestError("attestation-unencodable", "attestation: version 0 carries no V2 events and no report data payload; use version 1");
+    throw new AttestError(
+      "attestation-unencodable",
+      "attestation: version 0 carries no V2 events and no report data payload; use version 1",
+    );
   }
   return concatBytes(
     Uint8Array.of(0, 0),
@@ -56,7 +67,9 @@ export function encodeV0(attestation: Attestation): Uint8Array {
 
 /** Version 0 has no place for V2 events nor for a report data payload. */
 export const needsV1 = ({ platform, runtimeEvents, reportDataPayload }: Attestation): boolean =>
-  reportDataPayload !== undefined || runtimeEvents.some((event) => event.version === 2) || platform.eventLog.some((entry) => entry.version === 2);
+  reportDataPayload !== undefined ||
+  runtimeEvents.some((event) => event.version === 2) ||
+  platform.eventLog.some((entry) => entry.version === 2);
 
 function readEntry(reader: ScaleReader): EventLogEntry {
   const imr = reader.u32("imr");
@@ -69,6 +82,10 @@ function readEntry(reader: ScaleReader): EventLogEntry {
 
 function encodeEntry(entry: EventLogEntry): Uint8Array {
   return concatBytes(
-    u32le(entry.imr), u32le(entry.eventType), scaleBytes(entry.digest), scaleText(entry.event), scaleBytes(entry.eventPayload),
+    u32le(entry.imr),
+    u32le(entry.eventType),
+    scaleBytes(entry.digest),
+    scaleText(entry.event),
+    scaleBytes(entry.eventPayload),
   );
 }

@@ -17,7 +17,10 @@ import type { RuntimeEvent } from "./runtime-event.ts";
 import { unsupportedEvidence } from "./unsupported-evidence.ts";
 
 const OTHER_PLATFORMS = {
-  "gcp-tdx": "dstack-gcp-tdx", "nitro-enclave": "dstack-nitro-enclave", "aws-nitro-tpm": "dstack-aws-nitro-tpm", "sev-snp": "dstack-amd-sev-snp",
+  "gcp-tdx": "dstack-gcp-tdx",
+  "nitro-enclave": "dstack-nitro-enclave",
+  "aws-nitro-tpm": "dstack-aws-nitro-tpm",
+  "sev-snp": "dstack-amd-sev-snp",
 } as const;
 
 /** Whether a first byte opens a msgpack map. */
@@ -40,22 +43,34 @@ export function encodeV1(attestation: Attestation): Uint8Array {
   const { platform, reportDataPayload: payload } = attestation;
   return packMap([
     ["version", packUint(1)],
-    ["platform", packMap([
-      ["kind", packText("tdx")],
-      ["data", packMap([
-        ["quote", packBytesAsArray(platform.quote)],
-        ["event_log", packArray(platform.eventLog.map(packEntry))],
-      ])],
-    ])],
-    ["stack", packMap([
-      ["kind", packText(payload === undefined ? "dstack" : "dstack-pod")],
-      ["data", packMap([
-        ["report_data", packBytesAsArray(attestation.reportData)],
-        ["runtime_events", packArray(attestation.runtimeEvents.map(packEvent))],
-        ["config", packText(attestation.config)],
-        ...(payload === undefined ? [] : [["report_data_payload", packText(payload)] as const]),
-      ])],
-    ])],
+    [
+      "platform",
+      packMap([
+        ["kind", packText("tdx")],
+        [
+          "data",
+          packMap([
+            ["quote", packBytesAsArray(platform.quote)],
+            ["event_log", packArray(platform.eventLog.map(packEntry))],
+          ]),
+        ],
+      ]),
+    ],
+    [
+      "stack",
+      packMap([
+        ["kind", packText(payload === undefined ? "dstack" : "dstack-pod")],
+        [
+          "data",
+          packMap([
+            ["report_data", packBytesAsArray(attestation.reportData)],
+            ["runtime_events", packArray(attestation.runtimeEvents.map(packEvent))],
+            ["config", packText(attestation.config)],
+            ...(payload === undefined ? [] : [["report_data_payload", packText(payload)] as const]),
+          ]),
+        ],
+      ]),
+    ],
   ]);
 }
 
@@ -64,7 +79,9 @@ function readPlatform(reader: MsgpackReader): Attestation["platform"] {
   const kind = reader.entry("kind", (field) => reader.text(field));
   if (kind !== "tdx") {
     const other = Object.entries(OTHER_PLATFORMS).find(([name]) => name === kind)?.[1];
-    throw other === undefined ? reader.fail(`platform ${JSON.stringify(kind.slice(0, 40))}, expected tdx`) : unsupportedEvidence(other);
+    throw other === undefined
+      ? reader.fail(`platform ${JSON.stringify(kind.slice(0, 40))}, expected tdx`)
+      : unsupportedEvidence(other);
   }
   return reader.entry("data", () => {
     reader.mapOf(2, "platform data");
@@ -76,21 +93,31 @@ function readPlatform(reader: MsgpackReader): Attestation["platform"] {
 function readStack(reader: MsgpackReader): Omit<Attestation, "platform"> {
   reader.mapOf(2, "stack");
   const kind = reader.entry("kind", (field) => reader.text(field));
-  if (kind !== "dstack" && kind !== "dstack-pod") throw reader.fail(`stack ${JSON.stringify(kind.slice(0, 40))}, expected dstack or dstack-pod`);
+  if (kind !== "dstack" && kind !== "dstack-pod")
+    throw reader.fail(`stack ${JSON.stringify(kind.slice(0, 40))}, expected dstack or dstack-pod`);
   return reader.entry("data", () => {
     reader.mapOf(kind === "dstack" ? 3 : 4, "stack data");
     const claimed = reader.entry("report_data", (field) => reader.bytes(field));
     if (claimed.length !== 64) throw reader.fail(`report_data of ${claimed.length} bytes, expected 64`);
     const runtimeEvents = reader.entry("runtime_events", (field) => readList(reader, field, readEvent));
-    const stack = { reportData: reportData(claimed), runtimeEvents, config: reader.entry("config", (field) => reader.text(field)) };
-    return kind === "dstack" ? stack : { ...stack, reportDataPayload: reader.entry("report_data_payload", (field) => reader.text(field)) };
+    const stack = {
+      reportData: reportData(claimed),
+      runtimeEvents,
+      config: reader.entry("config", (field) => reader.text(field)),
+    };
+    return kind === "dstack"
+      ? stack
+      : { ...stack, reportDataPayload: reader.entry("report_data_payload", (field) => reader.text(field)) };
   });
 }
 
 function checkPayloadBinding({ reportData: claimed, reportDataPayload }: Attestation): void {
   if (reportDataPayload === undefined) return;
   if (!equalBytes(claimed, reportDataFor("app-data", utf8(reportDataPayload)))) {
-    throw new AttestError("attestation-malformed", "attestation: report_data is not SHA-512 of app-data and report_data_payload");
+    throw new AttestError(
+      "attestation-malformed",
+      "attestation: report_data is not SHA-512 of app-data and report_data_payload",
+    );
   }
 }
 
@@ -102,16 +129,27 @@ function readEntry(reader: MsgpackReader): EventLogEntry {
   const digest = reader.entry("digest", (field) => reader.bytes(field));
   if (!isLogDigest(imr, digest)) throw reader.fail(`digest of ${digest.length} bytes, expected 48`);
   const event = reader.entry("event", (field) => reader.text(field));
-  const entry = { imr, eventType, digest, event, eventPayload: reader.entry("event_payload", (field) => reader.bytes(field)) };
+  const entry = {
+    imr,
+    eventType,
+    digest,
+    event,
+    eventPayload: reader.entry("event_payload", (field) => reader.bytes(field)),
+  };
   if (keys === 5) return entry;
   const version = readVersion(reader);
-  return keys === 6 ? { ...entry, version } : { ...entry, version, preimage: reader.entry("preimage", (field) => reader.bytes(field)) };
+  return keys === 6
+    ? { ...entry, version }
+    : { ...entry, version, preimage: reader.entry("preimage", (field) => reader.bytes(field)) };
 }
 
 function packEntry(entry: EventLogEntry): Uint8Array {
   const isV2 = entry.version === 2;
   if (!isV2 && entry.preimage !== undefined) {
-    throw new AttestError("attestation-unencodable", `attestation: V1 event "${entry.event}" has a preimage; only V2 events carry one`);
+    throw new AttestError(
+      "attestation-unencodable",
+      `attestation: V1 event "${entry.event}" has a preimage; only V2 events carry one`,
+    );
   }
   return packMap([
     ["imr", packUint(entry.imr)],
@@ -133,7 +171,11 @@ function readEvent(reader: MsgpackReader): RuntimeEvent {
 }
 
 const packEvent = ({ event, payload, version }: RuntimeEvent): Uint8Array =>
-  packMap([["event", packText(event)], ["payload", packBin(payload)], ...(version === 2 ? [["version", packUint(2)] as const] : [])]);
+  packMap([
+    ["event", packText(event)],
+    ["payload", packBin(payload)],
+    ...(version === 2 ? [["version", packUint(2)] as const] : []),
+  ]);
 
 /** Written for V2 events alone: the key's absence means version 1. */
 function readVersion(reader: MsgpackReader): 2 {

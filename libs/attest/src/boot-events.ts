@@ -23,8 +23,16 @@ export interface BootClaims {
 const REPEATABLE: ReadonlySet<string> = new Set(["init-script-hash", "os-image-hash", "mr-kms"]);
 
 const KNOWN: ReadonlySet<string> = new Set([
-  ...REPEATABLE, "system-preparing", "app-id", "compose-hash", "gpu-policy-hash", "gpu-attestation", "instance-id", "boot-mr-done",
-  "key-provider", "storage-fs",
+  ...REPEATABLE,
+  "system-preparing",
+  "app-id",
+  "compose-hash",
+  "gpu-policy-hash",
+  "gpu-attestation",
+  "instance-id",
+  "boot-mr-done",
+  "key-provider",
+  "storage-fs",
 ]);
 const MAX_INIT_SCRIPTS = 5;
 
@@ -50,7 +58,8 @@ export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
   }
   const required = (name: string): Uint8Array => {
     const payload = first.get(name);
-    if (payload === undefined) throw new AttestError("event-missing", `event log: no "${name}" event before system-ready`);
+    if (payload === undefined)
+      throw new AttestError("event-missing", `event log: no "${name}" event before system-ready`);
     return payload;
   };
   const optional = (name: string): Hash32 | undefined => {
@@ -58,7 +67,11 @@ export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
     return payload === undefined ? undefined : checked(name, () => hash32(payload, name));
   };
   const scripts = boot.filter(({ event }) => event === "init-script-hash");
-  if (scripts.length > MAX_INIT_SCRIPTS) throw new AttestError("event-invalid", `event log: ${scripts.length} "init-script-hash" events, limit ${MAX_INIT_SCRIPTS}`);
+  if (scripts.length > MAX_INIT_SCRIPTS)
+    throw new AttestError(
+      "event-invalid",
+      `event log: ${scripts.length} "init-script-hash" events, limit ${MAX_INIT_SCRIPTS}`,
+    );
   const gpuPolicyHash = optional("gpu-policy-hash");
   const osImageHash = optional("os-image-hash");
   const storageFs = first.get("storage-fs");
@@ -67,7 +80,9 @@ export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
     composeHash: checked("compose-hash", () => hash32(required("compose-hash"), "compose hash")),
     instanceId: checked("instance-id", () => instanceId(required("instance-id"))),
     keyProviderInfo: first.get("key-provider") ?? new Uint8Array(0),
-    initScriptHashes: scripts.map(({ payload }) => checked("init-script-hash", () => hash32(payload, "init script hash"))),
+    initScriptHashes: scripts.map(({ payload }) =>
+      checked("init-script-hash", () => hash32(payload, "init script hash")),
+    ),
     unknownEvents: [...first.keys()].filter((name) => !KNOWN.has(name)),
     ...(gpuPolicyHash === undefined ? {} : { gpuPolicyHash }),
     ...(osImageHash === undefined ? {} : { osImageHash }),

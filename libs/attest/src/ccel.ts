@@ -16,7 +16,12 @@ const END = 0xffff_ffff;
 const MAX_CCEL_BYTES = 4 * 1024 * 1024;
 const MAX_DATA_BYTES = 1024 * 1024;
 const SIGNATURE = utf8("Spec ID Event03\0");
-const DIGEST_SIZES: ReadonlyMap<number, number> = new Map([[0x04, 20], [0x0b, 32], [SHA384, 48], [0x0d, 64]]);
+const DIGEST_SIZES: ReadonlyMap<number, number> = new Map([
+  [0x04, 20],
+  [0x0b, 32],
+  [SHA384, 48],
+  [0x0d, 64],
+]);
 
 /**
  * Events of RTMR0 to 3 in log order, `imr` counted from 0; the header event is left out.
@@ -24,14 +29,16 @@ const DIGEST_SIZES: ReadonlyMap<number, number> = new Map([[0x04, 20], [0x0b, 32
  * @throws AttestError `ccel-malformed`, also for an event without exactly one SHA-384 digest
  */
 export function parseCcel(bytes: Uint8Array): EventLogEntry[] {
-  if (bytes.length > MAX_CCEL_BYTES) throw new AttestError("ccel-malformed", `CCEL: ${bytes.length} bytes, limit ${MAX_CCEL_BYTES}`);
+  if (bytes.length > MAX_CCEL_BYTES)
+    throw new AttestError("ccel-malformed", `CCEL: ${bytes.length} bytes, limit ${MAX_CCEL_BYTES}`);
   const cursor = new Cursor(bytes, "CCEL", "ccel-malformed");
   readHeader(cursor);
   const entries: EventLogEntry[] = [];
   while (cursor.remaining > 0) {
     const imr = cursor.u32("register");
     if (imr === END) {
-      if (!cursor.take(cursor.remaining, "rest").every((byte) => byte === 0xff)) throw cursor.fail("bytes other than ff after the end of the log");
+      if (!cursor.take(cursor.remaining, "rest").every((byte) => byte === 0xff))
+        throw cursor.fail("bytes other than ff after the end of the log");
       return entries;
     }
     const eventType = cursor.u32("event type");
@@ -53,11 +60,13 @@ function readHeader(cursor: Cursor): void {
   if (!equalBytes(block.take(16, "signature"), SIGNATURE)) throw block.fail("not a Spec ID Event03 block");
   block.take(8, "platform class and version");
   const algorithms = block.u32("algorithm count");
-  if (algorithms === 0 || algorithms > DIGEST_SIZES.size) throw block.fail(`${algorithms} algorithms, expected 1 to ${DIGEST_SIZES.size}`);
+  if (algorithms === 0 || algorithms > DIGEST_SIZES.size)
+    throw block.fail(`${algorithms} algorithms, expected 1 to ${DIGEST_SIZES.size}`);
   for (let i = 0; i < algorithms; i++) {
     const algorithm = block.u16("algorithm");
     const size = block.u16("digest size");
-    if (DIGEST_SIZES.get(algorithm) !== size) throw block.fail(`algorithm 0x${algorithm.toString(16)} with digests of ${size} bytes`);
+    if (DIGEST_SIZES.get(algorithm) !== size)
+      throw block.fail(`algorithm 0x${algorithm.toString(16)} with digests of ${size} bytes`);
   }
   block.take(block.u8("vendor length"), "vendor data");
   block.end();

@@ -35,7 +35,10 @@ export class CertificatePool {
     const known = this.#signatures.get(certificate);
     if (known !== undefined && equalBytes(known.publicKey, issuerKey)) return known;
     const signature: SignatureToCheck = {
-      what: `certificate "${certificate.name}"`, publicKey: issuerKey, message: certificate.tbs, signature: ecdsaSignature(certificate.signature),
+      what: `certificate "${certificate.name}"`,
+      publicKey: issuerKey,
+      message: certificate.tbs,
+      signature: ecdsaSignature(certificate.signature),
     };
     this.#signatures.set(certificate, signature);
     return signature;
@@ -45,7 +48,11 @@ export class CertificatePool {
     const known = this.#certificates.find(({ raw }) => equalBytes(raw, der));
     if (known !== undefined) return known;
     const certificate = parseCertificate(der);
-    const pooled = { ...certificate, name: commonName(certificate.subject), publicKey: p256Point(certificate.publicKeyInfo) };
+    const pooled = {
+      ...certificate,
+      name: commonName(certificate.subject),
+      publicKey: p256Point(certificate.publicKeyInfo),
+    };
     this.#certificates.push(pooled);
     return pooled;
   }

@@ -1,8 +1,20 @@
 /** X.509 certificates and revocation lists (RFC 5280), read strictly; nothing is verified here. */
 import { concatBytes, toHex } from "@dstack/bytes";
 import {
-  contextTag, DerFields, readBitString, readBoolean, readChildren, readDer, readIntegerBytes, readOctetString, readOid,
-  readPem, readText, readTime, readUnsigned, TAG,
+  contextTag,
+  DerFields,
+  readBitString,
+  readBoolean,
+  readChildren,
+  readDer,
+  readIntegerBytes,
+  readOctetString,
+  readOid,
+  readPem,
+  readText,
+  readTime,
+  readUnsigned,
+  TAG,
 } from "@dstack/der";
 import type { DerElement } from "@dstack/der";
 import { AttestError } from "./errors.ts";
@@ -62,9 +74,11 @@ export function parseCertificate(der: Uint8Array): Certificate {
 
   const fields = new DerFields(tbs, "tbsCertificate");
   const version = fields.takeIf(contextTag(0, true));
-  if (version === undefined || readUnsigned(onlyChild(version, "version"), "version") !== 2) throw malformed("not an X.509 v3 certificate");
+  if (version === undefined || readUnsigned(onlyChild(version, "version"), "version") !== 2)
+    throw malformed("not an X.509 v3 certificate");
   const serial = toHex(readIntegerBytes(fields.take("serialNumber"), "serialNumber"));
-  if (algorithmOf(fields.take("signature", TAG.sequence)) !== signatureAlgorithm) throw malformed("two different signature algorithms");
+  if (algorithmOf(fields.take("signature", TAG.sequence)) !== signatureAlgorithm)
+    throw malformed("two different signature algorithms");
   const issuer = fields.take("issuer", TAG.sequence).raw;
   const validity = new DerFields(fields.take("validity", TAG.sequence), "validity");
   const notBefore = readTime(validity.take("notBefore"), "notBefore");
@@ -74,9 +88,20 @@ export function parseCertificate(der: Uint8Array): Certificate {
   const publicKeyInfo = fields.take("subjectPublicKeyInfo", TAG.sequence).raw;
   const wrapped = fields.takeIf(contextTag(3, true));
   fields.end();
-  const extensions = wrapped === undefined ? new Map<string, CertificateExtension>() : extensionsOf(onlyChild(wrapped, "extensions"));
+  const extensions =
+    wrapped === undefined ? new Map<string, CertificateExtension>() : extensionsOf(onlyChild(wrapped, "extensions"));
   return {
-    raw: der, tbs: tbs.raw, serial, issuer, subject, notBefore, notAfter, publicKeyInfo, signatureAlgorithm, signature, extensions,
+    raw: der,
+    tbs: tbs.raw,
+    serial,
+    issuer,
+    subject,
+    notBefore,
+    notAfter,
+    publicKeyInfo,
+    signatureAlgorithm,
+    signature,
+    extensions,
   };
 }
 
@@ -102,7 +127,8 @@ export function parseRevocationList(der: Uint8Array): RevocationList {
   const fields = new DerFields(tbs, "tbsCertList");
   const version = fields.takeIf(TAG.integer);
   if (version !== undefined && readUnsigned(version, "version") !== 1) throw malformed("CRL is not version 2");
-  if (algorithmOf(fields.take("signature", TAG.sequence)) !== signatureAlgorithm) throw malformed("CRL: two different signature algorithms");
+  if (algorithmOf(fields.take("signature", TAG.sequence)) !== signatureAlgorithm)
+    throw malformed("CRL: two different signature algorithms");
   const issuer = fields.take("issuer", TAG.sequence).raw;
   const thisUpdate = readTime(fields.take("thisUpdate"), "thisUpdate");
   const nextUpdate = readTime(fields.take("nextUpdate"), "nextUpdate");
@@ -110,7 +136,9 @@ export function parseRevocationList(der: Uint8Array): RevocationList {
   const wrapped = fields.takeIf(contextTag(0, true));
   fields.end();
   if (wrapped !== undefined) refuseCritical(extensionsOf(onlyChild(wrapped, "CRL extensions")), [], "CRL");
-  const revoked = new Set((entries === undefined ? [] : readChildren(entries, "revokedCertificates")).map(revokedSerial));
+  const revoked = new Set(
+    (entries === undefined ? [] : readChildren(entries, "revokedCertificates")).map(revokedSerial),
+  );
   return { tbs: tbs.raw, issuer, thisUpdate, nextUpdate, revoked, signatureAlgorithm, signature };
 }
 
@@ -124,7 +152,12 @@ export function p256Point(publicKeyInfo: Uint8Array): Uint8Array {
   const point = wholeBits(fields.take("subjectPublicKey", TAG.bitString));
   fields.end();
   const isEc = readOid(algorithm.take("algorithm", TAG.oid)) === OID.ecPublicKey;
-  if (!isEc || readOid(algorithm.take("parameters", TAG.oid)) !== OID.prime256v1 || point.length !== 65 || point[0] !== 4) {
+  if (
+    !isEc ||
+    readOid(algorithm.take("parameters", TAG.oid)) !== OID.prime256v1 ||
+    point.length !== 65 ||
+    point[0] !== 4
+  ) {
     throw malformed("public key is not an uncompressed P-256 point");
   }
   algorithm.end();
@@ -182,7 +215,11 @@ export function maySignCertificates(certificate: Certificate): boolean {
 }
 
 /** @throws AttestError `certificate-malformed` for a critical extension that is not in `known` */
-export function refuseCritical(extensions: ReadonlyMap<string, CertificateExtension>, known: readonly string[], what: string): void {
+export function refuseCritical(
+  extensions: ReadonlyMap<string, CertificateExtension>,
+  known: readonly string[],
+  what: string,
+): void {
   for (const [oid, { critical }] of extensions) {
     if (critical && !known.includes(oid)) throw malformed(`${what}: unknown critical extension ${oid}`);
   }

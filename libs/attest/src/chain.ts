@@ -3,7 +3,14 @@
  * for the caller.
  */
 import { equalBytes } from "@dstack/bytes";
-import { basicConstraints, commonName, ecdsaSignature, maySignCertificates, OID, refuseCritical } from "./certificate.ts";
+import {
+  basicConstraints,
+  commonName,
+  ecdsaSignature,
+  maySignCertificates,
+  OID,
+  refuseCritical,
+} from "./certificate.ts";
 import type { RevocationList } from "./certificate.ts";
 import type { CertificatePool, PooledCertificate } from "./certificate-pool.ts";
 import { fail, pass } from "./checks.ts";
@@ -25,7 +32,11 @@ const MAX_CHAIN = 5;
  * the anchor's subject and key is dropped: the anchor is the configured one, not the sent one.
  * @throws DerError, AttestError `certificate-malformed`
  */
-export function checkChain(sent: readonly PooledCertificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome {
+export function checkChain(
+  sent: readonly PooledCertificate[],
+  context: ChainContext,
+  signatures: SignatureToCheck[],
+): Outcome {
   const { anchor } = context;
   const chain = withoutRoot(sent, anchor);
   if (chain.length === 0 || chain.length > MAX_CHAIN) {
@@ -37,22 +48,40 @@ export function checkChain(sent: readonly PooledCertificate[], context: ChainCon
 
 /** When each certificate of a chain is valid, the anchor's copy left out. */
 export function periodsOf(sent: readonly PooledCertificate[], anchor: TrustAnchor): Period[] {
-  return withoutRoot(sent, anchor).map(({ name, notBefore, notAfter }) =>
-    ({ kind: "certificate", what: `"${name}"`, from: notBefore, until: notAfter }));
+  return withoutRoot(sent, anchor).map(({ name, notBefore, notAfter }) => ({
+    kind: "certificate",
+    what: `"${name}"`,
+    from: notBefore,
+    until: notAfter,
+  }));
 }
 
 /** Whether a revocation list is by this issuer and key, as far as names go; the signature goes into the list. */
 export function checkRevocationList(
-  list: RevocationList, issuer: Uint8Array, publicKey: Uint8Array, signatures: SignatureToCheck[],
+  list: RevocationList,
+  issuer: Uint8Array,
+  publicKey: Uint8Array,
+  signatures: SignatureToCheck[],
 ): Outcome {
   const name = commonName(issuer);
   if (!equalBytes(list.issuer, issuer)) {
-    return fail(`revocation list of "${commonName(list.issuer)}", expected one of "${name}"`, "revocation-list-mismatch");
+    return fail(
+      `revocation list of "${commonName(list.issuer)}", expected one of "${name}"`,
+      "revocation-list-mismatch",
+    );
   }
   if (list.signatureAlgorithm !== OID.ecdsaWithSha256) {
-    return fail(`revocation list of "${name}" is signed with ${list.signatureAlgorithm}, expected ECDSA SHA-256`, "signature-algorithm");
+    return fail(
+      `revocation list of "${name}" is signed with ${list.signatureAlgorithm}, expected ECDSA SHA-256`,
+      "signature-algorithm",
+    );
   }
-  signatures.push({ what: `revocation list of "${name}"`, publicKey, message: list.tbs, signature: ecdsaSignature(list.signature) });
+  signatures.push({
+    what: `revocation list of "${name}"`,
+    publicKey,
+    message: list.tbs,
+    signature: ecdsaSignature(list.signature),
+  });
   return pass(`revocation list of "${name}", ${list.revoked.size} entries`);
 }
 
@@ -62,12 +91,16 @@ function brokenLink(chain: readonly PooledCertificate[], anchor: TrustAnchor): O
     const { name } = certificate;
     const issuerName = chain[index + 1]?.subject ?? anchor.subject;
     if (!equalBytes(certificate.issuer, issuerName)) {
-      return fail(`"${name}" was issued by "${commonName(certificate.issuer)}", the next certificate is "${commonName(issuerName)}"`, "chain-broken");
+      return fail(
+        `"${name}" was issued by "${commonName(certificate.issuer)}", the next certificate is "${commonName(issuerName)}"`,
+        "chain-broken",
+      );
     }
     refuseCritical(certificate.extensions, [OID.keyUsage, OID.basicConstraints], `"${name}"`);
     if (index === 0) continue;
     const { ca, pathLength } = basicConstraints(certificate);
-    if (!ca || !maySignCertificates(certificate)) return fail(`"${name}" signs certificates and is no certificate authority`, "chain-not-authority");
+    if (!ca || !maySignCertificates(certificate))
+      return fail(`"${name}" signs certificates and is no certificate authority`, "chain-not-authority");
     if (pathLength !== undefined && index - 1 > pathLength) {
       return fail(`"${name}" allows ${pathLength} authorities below it, has ${index - 1}`, "chain-path-length");
     }
@@ -76,15 +109,27 @@ function brokenLink(chain: readonly PooledCertificate[], anchor: TrustAnchor): O
 }
 
 /** Not revoked by its issuer, and signed by it: the signature is listed. */
-function badCertificate(chain: readonly PooledCertificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome | undefined {
+function badCertificate(
+  chain: readonly PooledCertificate[],
+  context: ChainContext,
+  signatures: SignatureToCheck[],
+): Outcome | undefined {
   const { anchor, revocationLists, pool } = context;
   for (const [index, certificate] of chain.entries()) {
     const { name } = certificate;
     const list = revocationLists.find((candidate) => equalBytes(candidate.issuer, certificate.issuer));
-    if (list === undefined) return fail(`no revocation list of "${commonName(certificate.issuer)}", which issued "${name}"`, "revocation-list-missing");
-    if (list.revoked.has(certificate.serial)) return fail(`"${name}" (serial ${certificate.serial}) is revoked`, "certificate-revoked");
+    if (list === undefined)
+      return fail(
+        `no revocation list of "${commonName(certificate.issuer)}", which issued "${name}"`,
+        "revocation-list-missing",
+      );
+    if (list.revoked.has(certificate.serial))
+      return fail(`"${name}" (serial ${certificate.serial}) is revoked`, "certificate-revoked");
     if (certificate.signatureAlgorithm !== OID.ecdsaWithSha256) {
-      return fail(`"${name}" is signed with ${certificate.signatureAlgorithm}, expected ECDSA SHA-256`, "signature-algorithm");
+      return fail(
+        `"${name}" is signed with ${certificate.signatureAlgorithm}, expected ECDSA SHA-256`,
+        "signature-algorithm",
+      );
     }
     signatures.push(pool.signatureOf(certificate, chain[index + 1]?.publicKey ?? anchor.publicKey));
   }
@@ -93,7 +138,10 @@ function badCertificate(chain: readonly PooledCertificate[], context: ChainConte
 
 function withoutRoot(chain: readonly PooledCertificate[], anchor: TrustAnchor): readonly PooledCertificate[] {
   const last = chain.at(-1);
-  const isRoot = last !== undefined && equalBytes(last.subject, anchor.subject) && equalBytes(last.issuer, anchor.subject)
-    && equalBytes(last.publicKey, anchor.publicKey);
+  const isRoot =
+    last !== undefined &&
+    equalBytes(last.subject, anchor.subject) &&
+    equalBytes(last.issuer, anchor.subject) &&
+    equalBytes(last.publicKey, anchor.publicKey);
   return isRoot ? chain.slice(0, -1) : chain;
 }

@@ -68,7 +68,10 @@ export class CheckedCollateral implements QuoteCollateral {
   readonly #pckChains = new Map<string, PckChain>();
 
   /** Not for callers: `checkCollateral` of an edge makes one. */
-  constructor({ collateral, trustAnchor, documents, pool, judgements }: CollateralPlan, holding: ReadonlySet<SignatureToCheck>) {
+  constructor(
+    { collateral, trustAnchor, documents, pool, judgements }: CollateralPlan,
+    holding: ReadonlySet<SignatureToCheck>,
+  ) {
     this.pckCrlIssuerChain = collateral.pckCrlIssuerChain;
     this.rootCaCrl = collateral.rootCaCrl;
     this.pckCrl = collateral.pckCrl;
@@ -112,7 +115,9 @@ export class CheckedCollateral implements QuoteCollateral {
 
 /** What of `collateral` was checked for this anchor already; undefined where nothing was. */
 export function alreadyChecked(collateral: QuoteCollateral, trustAnchor: TrustAnchor): CheckedCollateral | undefined {
-  return collateral instanceof CheckedCollateral && sameAnchor(collateral.trustAnchor, trustAnchor) ? collateral : undefined;
+  return collateral instanceof CheckedCollateral && sameAnchor(collateral.trustAnchor, trustAnchor)
+    ? collateral
+    : undefined;
 }
 
 /**
@@ -139,15 +144,34 @@ function planReadable(collateral: QuoteCollateral, trustAnchor: TrustAnchor): Co
   const judgements: readonly Judgement[] = [
     judge("collateral-format", () => pass("all documents are well formed")),
     judge("trust-anchor", () => checkAnchor(trustAnchor, rootCrl), [
-      { kind: "certificate", what: `root "${commonName(trustAnchor.subject)}"`, from: trustAnchor.notBefore, until: trustAnchor.notAfter },
+      {
+        kind: "certificate",
+        what: `root "${commonName(trustAnchor.subject)}"`,
+        from: trustAnchor.notBefore,
+        until: trustAnchor.notAfter,
+      },
     ]),
     judge("collateral-fresh", () => pass(`until ${isoTime(Math.min(...periods.map(({ until }) => until)))}`), periods),
-    judge("root-crl", (signatures) => checkRevocationList(rootCrl, trustAnchor.subject, trustAnchor.publicKey, signatures)),
-    judge("pck-crl", (signatures) => checkPckCrl(pckCrl, pckCrlChain, context, signatures), periodsOf(pckCrlChain, trustAnchor)),
-    judge("tcb-info", (signatures) => checkSignedDocument(tcbChain, collateral.tcbInfo, collateral.tcbInfoSignature, context, signatures),
-      periodsOf(tcbChain, trustAnchor)),
-    judge("qe-identity", (signatures) => checkSignedDocument(qeChain, collateral.qeIdentity, collateral.qeIdentitySignature, context, signatures),
-      periodsOf(qeChain, trustAnchor)),
+    judge("root-crl", (signatures) =>
+      checkRevocationList(rootCrl, trustAnchor.subject, trustAnchor.publicKey, signatures),
+    ),
+    judge(
+      "pck-crl",
+      (signatures) => checkPckCrl(pckCrl, pckCrlChain, context, signatures),
+      periodsOf(pckCrlChain, trustAnchor),
+    ),
+    judge(
+      "tcb-info",
+      (signatures) =>
+        checkSignedDocument(tcbChain, collateral.tcbInfo, collateral.tcbInfoSignature, context, signatures),
+      periodsOf(tcbChain, trustAnchor),
+    ),
+    judge(
+      "qe-identity",
+      (signatures) =>
+        checkSignedDocument(qeChain, collateral.qeIdentity, collateral.qeIdentitySignature, context, signatures),
+      periodsOf(qeChain, trustAnchor),
+    ),
   ];
   return { collateral, trustAnchor, documents, judgements, pool, signatures: signaturesOf(judgements) };
 }
@@ -169,28 +193,49 @@ function periodsOfDocuments({ rootCrl, pckCrl, tcbInfo, qeIdentity }: Collateral
 
 function checkAnchor(anchor: TrustAnchor, rootCrl: RevocationList): Outcome {
   const name = `${commonName(anchor.subject)} (${anchor.kind})`;
-  return rootCrl.revoked.has(anchor.serial) ? fail(`${name} is revoked by its own list`, "certificate-revoked") : pass(name);
+  return rootCrl.revoked.has(anchor.serial)
+    ? fail(`${name} is revoked by its own list`, "certificate-revoked")
+    : pass(name);
 }
 
-function checkPckCrl(list: RevocationList, chain: readonly PooledCertificate[], context: ChainContext, signatures: SignatureToCheck[]): Outcome {
+function checkPckCrl(
+  list: RevocationList,
+  chain: readonly PooledCertificate[],
+  context: ChainContext,
+  signatures: SignatureToCheck[],
+): Outcome {
   const outcome = checkChain(chain, context, signatures);
   if (outcome.result === "fail") return outcome;
   const issuer = leafOf(chain);
-  if (!basicConstraints(issuer).ca) return fail(`"${issuer.name}" issues revocation lists and is no certificate authority`, "chain-not-authority");
+  if (!basicConstraints(issuer).ca)
+    return fail(`"${issuer.name}" issues revocation lists and is no certificate authority`, "chain-not-authority");
   return checkRevocationList(list, issuer.subject, issuer.publicKey, signatures);
 }
 
 // The signers stand directly under the root; a platform's own certificates do not and may not sign here.
 function checkSignedDocument(
-  chain: readonly PooledCertificate[], text: string, signature: Uint8Array, context: ChainContext, signatures: SignatureToCheck[],
+  chain: readonly PooledCertificate[],
+  text: string,
+  signature: Uint8Array,
+  context: ChainContext,
+  signatures: SignatureToCheck[],
 ): Outcome {
   const outcome = checkChain(chain, context, signatures);
   if (outcome.result === "fail") return outcome;
   const signer = leafOf(chain);
   if (!equalBytes(signer.issuer, context.anchor.subject)) {
-    return fail(`signer "${signer.name}" was issued by "${commonName(signer.issuer)}", expected the root`, "certificate-unexpected");
+    return fail(
+      `signer "${signer.name}" was issued by "${commonName(signer.issuer)}", expected the root`,
+      "certificate-unexpected",
+    );
   }
-  if (signature.length !== 64) return fail(`signature of ${signature.length} bytes, expected 64`, "collateral-malformed");
-  signatures.push({ what: `the document, by "${signer.name}"`, publicKey: signer.publicKey, message: utf8(text), signature });
+  if (signature.length !== 64)
+    return fail(`signature of ${signature.length} bytes, expected 64`, "collateral-malformed");
+  signatures.push({
+    what: `the document, by "${signer.name}"`,
+    publicKey: signer.publicKey,
+    message: utf8(text),
+    signature,
+  });
   return outcome;
 }

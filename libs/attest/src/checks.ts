@@ -23,12 +23,15 @@ export interface Check extends Outcome {
 }
 
 export const pass = (reason: string): Outcome => ({ result: "pass", reason });
-export const fail = (reason: string, code?: RefusalCode): Outcome => (code === undefined ? { result: "fail", reason } : { result: "fail", reason, code });
+export const fail = (reason: string, code?: RefusalCode): Outcome =>
+  code === undefined ? { result: "fail", reason } : { result: "fail", reason, code };
 export const notApplicable = (reason: string): Outcome => ({ result: "not applicable", reason });
 export const notBound = (reason: string): Outcome => ({ result: "not bound", reason });
 
 /** Runs a reader of untrusted bytes; its refusals come back as a failed outcome, other errors go on. */
-export function guarded<T>(read: () => T): { readonly ok: true; readonly value: T } | { readonly ok: false; readonly outcome: Outcome } {
+export function guarded<T>(
+  read: () => T,
+): { readonly ok: true; readonly value: T } | { readonly ok: false; readonly outcome: Outcome } {
   try {
     return { ok: true, value: read() };
   } catch (error) {

@@ -25,12 +25,16 @@ const MAX_TEXT = 1024 * 1024;
 
 /** From the parsed JSON form ("QuoteCollateralV3"). @throws AttestError `collateral-malformed` */
 export function collateralFromJson(value: unknown): QuoteCollateral {
-  if (typeof value !== "object" || value === null) throw new AttestError("collateral-malformed", "collateral: not an object");
+  if (typeof value !== "object" || value === null)
+    throw new AttestError("collateral-malformed", "collateral: not an object");
   const fields = value as Record<string, unknown>;
   const text = (name: string): string => {
     const field = fields[name];
     if (typeof field !== "string" || field.length > MAX_TEXT) {
-      throw new AttestError("collateral-malformed", `collateral: ${name} is not text of at most ${MAX_TEXT} characters`);
+      throw new AttestError(
+        "collateral-malformed",
+        `collateral: ${name} is not text of at most ${MAX_TEXT} characters`,
+      );
     }
     return field;
   };

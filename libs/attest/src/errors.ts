@@ -91,7 +91,8 @@ export function reading<T>(code: AttestErrorCode, what: string, read: () => T): 
   try {
     return read();
   } catch (cause) {
-    if (cause instanceof DerError || cause instanceof BytesError) throw new AttestError(code, `${what}: ${cause.message}`, { cause });
+    if (cause instanceof DerError || cause instanceof BytesError)
+      throw new AttestError(code, `${what}: ${cause.message}`, { cause });
     throw cause;
   }
 }

@@ -80,23 +80,28 @@ export function runtimeEntries(events: readonly RuntimeEvent[]): EventLogEntry[]
  * @throws AttestError `event-type-unsupported`, `event-digest-mismatch`
  */
 export function decodeRuntimeEvents(entries: readonly EventLogEntry[]): RuntimeEvent[] {
-  return entries.filter((entry) => entry.imr === RUNTIME_RTMR).map((entry) => {
-    if (entry.eventType !== RUNTIME_EVENT_TYPE) {
-      throw new AttestError("event-type-unsupported",
-        `event log: RTMR3 event "${entry.event}" has type ${entry.eventType}, expected ${RUNTIME_EVENT_TYPE}`);
-    }
-    const event: RuntimeEvent = entry.version === 2
-      ? { event: entry.event, payload: entry.eventPayload, version: 2 }
-      : { event: entry.event, payload: entry.eventPayload };
-    const digest = eventDigest(event);
-    if (entry.digest.length > 0 && !equalBytes(entry.digest, digest)) {
-      throw mismatch(entry.event, "digest", toHex(digest), toHex(entry.digest));
-    }
-    if (entry.preimage !== undefined && !equalBytes(entry.preimage, eventPreimage(event))) {
-      throw mismatch(entry.event, "preimage", toHex(eventPreimage(event)), toHex(entry.preimage));
-    }
-    return event;
-  });
+  return entries
+    .filter((entry) => entry.imr === RUNTIME_RTMR)
+    .map((entry) => {
+      if (entry.eventType !== RUNTIME_EVENT_TYPE) {
+        throw new AttestError(
+          "event-type-unsupported",
+          `event log: RTMR3 event "${entry.event}" has type ${entry.eventType}, expected ${RUNTIME_EVENT_TYPE}`,
+        );
+      }
+      const event: RuntimeEvent =
+        entry.version === 2
+          ? { event: entry.event, payload: entry.eventPayload, version: 2 }
+          : { event: entry.event, payload: entry.eventPayload };
+      const digest = eventDigest(event);
+      if (entry.digest.length > 0 && !equalBytes(entry.digest, digest)) {
+        throw mismatch(entry.event, "digest", toHex(digest), toHex(entry.digest));
+      }
+      if (entry.preimage !== undefined && !equalBytes(entry.preimage, eventPreimage(event))) {
+        throw mismatch(entry.event, "preimage", toHex(eventPreimage(event)), toHex(entry.preimage));
+      }
+      return event;
+    });
 }
 
 /**
@@ -122,22 +127,24 @@ export function stripFirmwarePayloads(entries: readonly EventLogEntry[]): EventL
   return entries.map((entry) => {
     if (entry.imr === RUNTIME_RTMR) return entry;
     const name = isAcpi(entry) ? ACPI_NAMES[acpi++] : undefined;
-    return name === undefined
-      ? { ...entry, eventPayload: new Uint8Array(0) }
-      : { ...entry, event: name };
+    return name === undefined ? { ...entry, eventPayload: new Uint8Array(0) } : { ...entry, event: name };
   });
 }
 
 function isAcpi(entry: EventLogEntry): boolean {
-  return entry.imr === 0 && entry.eventType === EV_PLATFORM_CONFIG_FLAGS && equalBytes(entry.eventPayload, ACPI_PAYLOAD);
+  return (
+    entry.imr === 0 && entry.eventType === EV_PLATFORM_CONFIG_FLAGS && equalBytes(entry.eventPayload, ACPI_PAYLOAD)
+  );
 }
 
 /** Only runtime events may come without a digest: it follows from the event. */
-export const isLogDigest = (imr: number, digest: Uint8Array): boolean => digest.length === 48 || (digest.length === 0 && imr === RUNTIME_RTMR);
+export const isLogDigest = (imr: number, digest: Uint8Array): boolean =>
+  digest.length === 48 || (digest.length === 0 && imr === RUNTIME_RTMR);
 
 /** One JSON object of a log; `index` is for the error. @throws AttestError `event-log-malformed` */
 export function parseEventLogEntry(value: unknown, index: number): EventLogEntry {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed(`event ${index} is not an object`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw malformed(`event ${index} is not an object`);
   const entry = value as Record<string, unknown>;
   const imr = integerField(entry["imr"], 3, index, "imr");
   const eventType = integerField(entry["event_type"], 0xffff_ffff, index, "event_type");

@@ -23,7 +23,14 @@ export interface GpuLaunch {
   readonly evidenceSha256: Hash32;
 }
 
-const ORDER: readonly string[] = ["compose-hash", "init-script-hash", "gpu-policy-hash", "gpu-attestation", "instance-id", "boot-mr-done"];
+const ORDER: readonly string[] = [
+  "compose-hash",
+  "init-script-hash",
+  "gpu-policy-hash",
+  "gpu-attestation",
+  "instance-id",
+  "boot-mr-done",
+];
 const KEYS: readonly string[] = ["version", "provider", "devices", "cc_mode", "devtools", "evidence_sha256"];
 const MAX_PAYLOAD_BYTES = 4096;
 const MAX_DEVICES = 64;
@@ -40,7 +47,8 @@ export function readGpuLaunch(events: readonly RuntimeEvent[]): GpuLaunch | unde
   const attested = boot.find(({ event }) => event === "gpu-attestation");
   if (attested === undefined) return undefined;
   const policy = boot.find(({ event }) => event === "gpu-policy-hash");
-  if (policy === undefined) throw new AttestError("event-missing", 'event log: "gpu-attestation" without "gpu-policy-hash" before it');
+  if (policy === undefined)
+    throw new AttestError("event-missing", 'event log: "gpu-attestation" without "gpu-policy-hash" before it');
   if (policy.payload.length !== 32) throw invalid("gpu-policy-hash", `${policy.payload.length} bytes, expected 32`);
   return { policyHash: hash32(policy.payload), ...parseGpuAttestation(attested.payload) };
 }
@@ -52,8 +60,10 @@ export function readGpuLaunch(events: readonly RuntimeEvent[]): GpuLaunch | unde
 export function checkGpuEvidence(launch: GpuLaunch, savedOutput: Uint8Array): void {
   const digest = sha256(savedOutput);
   if (!equalBytes(digest, launch.evidenceSha256)) {
-    throw new AttestError("gpu-evidence-mismatch",
-      `GPU attestation output of ${savedOutput.length} bytes: SHA-256 ${toHex(digest)}, measured at launch ${toHex(launch.evidenceSha256)}; take the file exactly as the guest saved it`);
+    throw new AttestError(
+      "gpu-evidence-mismatch",
+      `GPU attestation output of ${savedOutput.length} bytes: SHA-256 ${toHex(digest)}, measured at launch ${toHex(launch.evidenceSha256)}; take the file exactly as the guest saved it`,
+    );
   }
 }
 
@@ -62,8 +72,13 @@ function checkOrder(boot: readonly RuntimeEvent[]): void {
   for (const { event } of boot) {
     const place = ORDER.indexOf(event);
     if (place < 0) continue;
-    if (place === last && event !== "init-script-hash") throw new AttestError("event-duplicate", `event log: "${event}" comes twice before system-ready`);
-    if (place < last) throw new AttestError("event-order", `event log: "${event}" comes after "${ORDER[last]}"; expected the order ${ORDER.join(", ")}`);
+    if (place === last && event !== "init-script-hash")
+      throw new AttestError("event-duplicate", `event log: "${event}" comes twice before system-ready`);
+    if (place < last)
+      throw new AttestError(
+        "event-order",
+        `event log: "${event}" comes after "${ORDER[last]}"; expected the order ${ORDER.join(", ")}`,
+      );
     last = place;
   }
 }
@@ -78,14 +93,18 @@ function parseGpuAttestation(payload: Uint8Array): Omit<GpuLaunch, "policyHash">
   if (version !== 2) throw invalid("gpu-attestation", `version ${show(version)}, expected 2`);
   if (provider !== "nvidia") throw invalid("gpu-attestation", `provider ${show(provider)}, expected "nvidia"`);
   if (ccMode !== "on") throw invalid("gpu-attestation", `cc_mode ${show(ccMode)}, expected "on"`);
-  if (!isIntegerIn(devices, 1, MAX_DEVICES)) throw invalid("gpu-attestation", `devices ${show(devices)}, expected 1 to ${MAX_DEVICES}`);
-  if (typeof devtools !== "boolean") throw invalid("gpu-attestation", `devtools ${show(devtools)}, expected true or false`);
-  if (typeof digest !== "string" || !/^[0-9a-f]{64}$/.test(digest)) throw invalid("gpu-attestation", `evidence_sha256 ${show(digest)}, expected 64 lower-case hex digits`);
+  if (!isIntegerIn(devices, 1, MAX_DEVICES))
+    throw invalid("gpu-attestation", `devices ${show(devices)}, expected 1 to ${MAX_DEVICES}`);
+  if (typeof devtools !== "boolean")
+    throw invalid("gpu-attestation", `devtools ${show(devtools)}, expected true or false`);
+  if (typeof digest !== "string" || !/^[0-9a-f]{64}$/.test(digest))
+    throw invalid("gpu-attestation", `evidence_sha256 ${show(digest)}, expected 64 lower-case hex digits`);
   return { devices, devtools, evidenceSha256: hash32(parseHexOfLength(digest, 32, "evidence_sha256")) };
 }
 
 function jsonObject(payload: Uint8Array): Record<string, unknown> {
-  if (payload.length > MAX_PAYLOAD_BYTES) throw invalid("gpu-attestation", `${payload.length} bytes, limit ${MAX_PAYLOAD_BYTES}`);
+  if (payload.length > MAX_PAYLOAD_BYTES)
+    throw invalid("gpu-attestation", `${payload.length} bytes, limit ${MAX_PAYLOAD_BYTES}`);
   let text: string;
   let value: unknown;
   try {
@@ -94,11 +113,13 @@ function jsonObject(payload: Uint8Array): Record<string, unknown> {
   } catch (cause) {
     throw new AttestError("event-invalid", 'event log: "gpu-attestation": not JSON text', { cause });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw invalid("gpu-attestation", "not a JSON object");
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw invalid("gpu-attestation", "not a JSON object");
   // Repeated keys, spaces and other spellings of the same object do not survive being written again.
   if (JSON.stringify(value) !== text) throw invalid("gpu-attestation", "not compact JSON with each key once");
   return value as Record<string, unknown>;
 }
 
 const show = (value: unknown): string => String(JSON.stringify(value)).slice(0, 80);
-const invalid = (event: string, text: string): AttestError => new AttestError("event-invalid", `event log: "${event}": ${text}`);
+const invalid = (event: string, text: string): AttestError =>
+  new AttestError("event-invalid", `event log: "${event}": ${text}`);

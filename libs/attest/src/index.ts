@@ -23,8 +23,16 @@ export type { TcbRules, TcbStatus } from "./tcb-status.ts";
 export { INTEL_ROOT_SHA256, intelTrustAnchor, trustAnchorFromPem } from "./trust-anchor.ts";
 export type { TrustAnchor } from "./trust-anchor.ts";
 export {
-  basicConstraints, commonName, ecdsaSignature, maySignCertificates, OID, p256Point, parseCertificate, parseCertificateChain,
-  parseRevocationList, refuseCritical,
+  basicConstraints,
+  commonName,
+  ecdsaSignature,
+  maySignCertificates,
+  OID,
+  p256Point,
+  parseCertificate,
+  parseCertificateChain,
+  parseRevocationList,
+  refuseCritical,
 } from "./certificate.ts";
 export type { Certificate, CertificateExtension, RevocationList } from "./certificate.ts";
 export { readPckExtension, SGX_EXTENSION } from "./pck-extension.ts";
@@ -33,12 +41,26 @@ export type { PckExtension } from "./pck-extension.ts";
 export { customReportData, padReportData, reportDataFor, RESERVED_TAGS } from "./report-data.ts";
 
 export {
-  eventDigest, eventDigestV1, eventDigestV2, eventPreimage, eventsUntilBootDone, extendRegister, newRuntimeEvent, replayDigests,
-  replayRtmr3, RUNTIME_EVENT_TYPE, RUNTIME_RTMR,
+  eventDigest,
+  eventDigestV1,
+  eventDigestV2,
+  eventPreimage,
+  eventsUntilBootDone,
+  extendRegister,
+  newRuntimeEvent,
+  replayDigests,
+  replayRtmr3,
+  RUNTIME_EVENT_TYPE,
+  RUNTIME_RTMR,
 } from "./runtime-event.ts";
 export type { RuntimeEvent } from "./runtime-event.ts";
 export {
-  decodeRuntimeEvents, encodeEventLogJson, entryToJson, parseEventLogJson, replayFirmwareRegister, runtimeEntries,
+  decodeRuntimeEvents,
+  encodeEventLogJson,
+  entryToJson,
+  parseEventLogJson,
+  replayFirmwareRegister,
+  runtimeEntries,
   stripFirmwarePayloads,
 } from "./event-log.ts";
 export type { EventLogEntry } from "./event-log.ts";
@@ -46,8 +68,14 @@ export { formatRuntimeLogLine, parseRuntimeLog } from "./runtime-log.ts";
 export { parseCcel } from "./ccel.ts";
 
 export {
-  attestationFromQuote, decodeAttestation, encodeAttestation, encodeAttestationV0, encodeAttestationV1, fullEventLog,
-  MAX_ATTESTATION_BYTES, stripAttestation,
+  attestationFromQuote,
+  decodeAttestation,
+  encodeAttestation,
+  encodeAttestationV0,
+  encodeAttestationV1,
+  fullEventLog,
+  MAX_ATTESTATION_BYTES,
+  stripAttestation,
 } from "./attestation.ts";
 export type { Attestation } from "./attestation.ts";
 export { recogniseUnsupported, unsupportedEvidence } from "./unsupported-evidence.ts";

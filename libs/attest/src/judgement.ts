@@ -35,29 +35,44 @@ export function atTime({ name, outcome, periods }: Judgement, now: number): Chec
   if (wrong === undefined) return { name, ...outcome };
   const early = now < wrong.from;
   const limit = early ? `is valid only from ${isoTime(wrong.from)}` : `expired at ${isoTime(wrong.until)}`;
-  return { name, ...fail(`${wrong.what} ${limit}; the clock says ${isoTime(now)}`, `${wrong.kind}-${early ? "not-yet-valid" : "expired"}`) };
+  return {
+    name,
+    ...fail(
+      `${wrong.what} ${limit}; the clock says ${isoTime(now)}`,
+      `${wrong.kind}-${early ? "not-yet-valid" : "expired"}`,
+    ),
+  };
 }
 
 /** Runs a check; what its readers refuse is its failure. The signatures it lists are kept. */
-export function judge(name: string, check: (signatures: SignatureToCheck[]) => Outcome, periods: readonly Period[] = []): Judgement {
+export function judge(
+  name: string,
+  check: (signatures: SignatureToCheck[]) => Outcome,
+  periods: readonly Period[] = [],
+): Judgement {
   const signatures: SignatureToCheck[] = [];
   const outcome = guarded(() => check(signatures));
   return { name, outcome: outcome.ok ? outcome.value : outcome.outcome, periods, signatures };
 }
 
 /** Every signature of these judgements once, also where several rest on it. */
-export const signaturesOf = (judgements: readonly Judgement[]): SignatureToCheck[] => [...new Set(judgements.flatMap(({ signatures }) => signatures))];
+export const signaturesOf = (judgements: readonly Judgement[]): SignatureToCheck[] => [
+  ...new Set(judgements.flatMap(({ signatures }) => signatures)),
+];
 
 /** Those of `signatures` that hold by the word of `holds`, which goes along them; one that is missing there does not. */
-export const holdingOnes = (signatures: readonly SignatureToCheck[], holds: readonly boolean[]): ReadonlySet<SignatureToCheck> =>
-  new Set(signatures.filter((_, index) => holds[index] === true));
+export const holdingOnes = (
+  signatures: readonly SignatureToCheck[],
+  holds: readonly boolean[],
+): ReadonlySet<SignatureToCheck> => new Set(signatures.filter((_, index) => holds[index] === true));
 
 /** The judgement with its signatures decided. */
 export function decide(judgement: Judgement, holding: ReadonlySet<SignatureToCheck>): Judgement {
   const bad = judgement.signatures.find((signature) => !holding.has(signature));
-  const outcome = bad === undefined || judgement.outcome.result === "fail"
-    ? judgement.outcome
-    : fail(`the signature of ${bad.what} does not hold under the key it must be by`, "signature-invalid");
+  const outcome =
+    bad === undefined || judgement.outcome.result === "fail"
+      ? judgement.outcome
+      : fail(`the signature of ${bad.what} does not hold under the key it must be by`, "signature-invalid");
   return { ...judgement, outcome, signatures: [] };
 }
 

@@ -21,6 +21,7 @@ export function parseKeyProviderInfo(payload: Uint8Array): KeyProviderInfo {
     throw new AttestError("event-invalid", "key-provider event: not JSON text", { cause });
   }
   const { name, id } = typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
-  if (typeof name !== "string" || typeof id !== "string") throw new AttestError("event-invalid", "key-provider event: expected name and id as text");
+  if (typeof name !== "string" || typeof id !== "string")
+    throw new AttestError("event-invalid", "key-provider event: expected name and id as text");
   return { name, id };
 }

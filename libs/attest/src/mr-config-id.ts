@@ -15,7 +15,12 @@ export const KEY_PROVIDER_KINDS: readonly KeyProviderKind[] = ["none", "local", 
 
 export const mrConfigIdV1 = (composeHash: Hash32): Hash48 => withVersion(1, composeHash);
 
-export function mrConfigIdV2(composeHash: Hash32, app: AppId, kind: KeyProviderKind, keyProviderId: Uint8Array): Hash48 {
+export function mrConfigIdV2(
+  composeHash: Hash32,
+  app: AppId,
+  kind: KeyProviderKind,
+  keyProviderId: Uint8Array,
+): Hash48 {
   const index = Uint8Array.of(KEY_PROVIDER_KINDS.indexOf(kind));
   return withVersion(2, hash32(keccak_256(concatBytes(composeHash, app, index, keyProviderId))));
 }
@@ -35,7 +40,14 @@ export interface MrConfigV3 {
 }
 
 const KEYS: readonly string[] = [
-  "version", "app_id", "compose_hash", "gpu_policy_hash", "key_provider", "key_provider_id", "instance_id", "init_script_hashes",
+  "version",
+  "app_id",
+  "compose_hash",
+  "gpu_policy_hash",
+  "key_provider",
+  "key_provider_id",
+  "instance_id",
+  "init_script_hashes",
 ];
 
 /** A V3 document; unknown keys are refused. @throws AttestError `mr-config-malformed` */
@@ -53,8 +65,10 @@ export function parseMrConfigV3(document: string): MrConfigV3 {
   const keyProvider = KEY_PROVIDER_KINDS.find((kind) => kind === fields["key_provider"]);
   if (keyProvider === undefined) throw malformed("key_provider is not none, local, kms or tpm");
   const scripts = fields["init_script_hashes"];
-  if (scripts !== undefined && (!Array.isArray(scripts) || scripts.length > 5)) throw malformed("init_script_hashes is not a list of at most 5");
-  const bytes = (key: string, length?: number): Uint8Array | undefined => (fields[key] === undefined ? undefined : hexOf(fields[key], key, length));
+  if (scripts !== undefined && (!Array.isArray(scripts) || scripts.length > 5))
+    throw malformed("init_script_hashes is not a list of at most 5");
+  const bytes = (key: string, length?: number): Uint8Array | undefined =>
+    fields[key] === undefined ? undefined : hexOf(fields[key], key, length);
   const appId = bytes("app_id", 20);
   const gpuPolicyHash = bytes("gpu_policy_hash", 32);
   const keyProviderId = bytes("key_provider_id");
@@ -66,7 +80,9 @@ export function parseMrConfigV3(document: string): MrConfigV3 {
     ...(gpuPolicyHash === undefined ? {} : { gpuPolicyHash: hash32(gpuPolicyHash) }),
     ...(keyProviderId === undefined ? {} : { keyProviderId }),
     ...(instanceId === undefined ? {} : { instanceId }),
-    ...(scripts === undefined ? {} : { initScriptHashes: scripts.map((item: unknown) => hash32(hexOf(item, "init_script_hashes", 32))) }),
+    ...(scripts === undefined
+      ? {}
+      : { initScriptHashes: scripts.map((item: unknown) => hash32(hexOf(item, "init_script_hashes", 32))) }),
   };
 }
 
@@ -78,7 +94,8 @@ export function mrConfigOf(vmConfig: string): string | undefined {
   } catch {
     return undefined; // Whoever needs the configuration itself says that it is broken.
   }
-  const document: unknown = typeof value === "object" && value !== null ? (value as Record<string, unknown>)["mr_config"] : undefined;
+  const document: unknown =
+    typeof value === "object" && value !== null ? (value as Record<string, unknown>)["mr_config"] : undefined;
   return typeof document === "string" && document !== "" ? document : undefined;
 }
 

@@ -100,9 +100,11 @@ export class MsgpackReader extends Cursor {
   /** A count in the marker's low bits, or 16 or 32 bits behind `first`. */
   #count(marker: number, fix: number, first: number, minimumBytes: number, field: string, what: string): number {
     const width = marker === first ? 2 : marker === first + 1 ? 4 : undefined;
-    if (width === undefined && (marker & 0xf0) !== fix) throw this.fail(`${field}: marker ${hex(marker)}, expected ${what}`);
+    if (width === undefined && (marker & 0xf0) !== fix)
+      throw this.fail(`${field}: marker ${hex(marker)}, expected ${what}`);
     const count = width === undefined ? marker & 0x0f : this.#bigEndian(width, width === 2 ? 16 : 0x1_0000, field);
-    if (count * minimumBytes > this.remaining) throw this.fail(`${field}: ${count} items do not fit in ${this.remaining} bytes`);
+    if (count * minimumBytes > this.remaining)
+      throw this.fail(`${field}: ${count} items do not fit in ${this.remaining} bytes`);
     return count;
   }
 
@@ -119,13 +121,19 @@ const isMap = (marker: number): boolean => (marker & 0xf0) === 0x80 || marker ==
 const isText = (marker: number): boolean => (marker & 0xe0) === 0xa0 || (marker >= 0xd9 && marker <= 0xdb);
 const hex = (byte: number): string => `0x${byte.toString(16).padStart(2, "0")}`;
 
-export const packUint = (value: number): Uint8Array => (value < 0x80 ? Uint8Array.of(value) : withLength(value, [0xcc, 0xcd, 0xce]));
-export const packBin = (bytes: Uint8Array): Uint8Array => concatBytes(withLength(bytes.length, [0xc4, 0xc5, 0xc6]), bytes);
-export const packArray = (items: readonly Uint8Array[]): Uint8Array => concatBytes(head(items.length, 0x90, 0xdc), ...items);
+export const packUint = (value: number): Uint8Array =>
+  value < 0x80 ? Uint8Array.of(value) : withLength(value, [0xcc, 0xcd, 0xce]);
+export const packBin = (bytes: Uint8Array): Uint8Array =>
+  concatBytes(withLength(bytes.length, [0xc4, 0xc5, 0xc6]), bytes);
+export const packArray = (items: readonly Uint8Array[]): Uint8Array =>
+  concatBytes(head(items.length, 0x90, 0xdc), ...items);
 
 export function packText(text: string): Uint8Array {
   const bytes = utf8(text);
-  return concatBytes(bytes.length < 32 ? Uint8Array.of(0xa0 + bytes.length) : withLength(bytes.length, [0xd9, 0xda, 0xdb]), bytes);
+  return concatBytes(
+    bytes.length < 32 ? Uint8Array.of(0xa0 + bytes.length) : withLength(bytes.length, [0xd9, 0xda, 0xdb]),
+    bytes,
+  );
 }
 
 /** A map; the order of the entries is that of the wire. */

@@ -47,7 +47,10 @@ export function pckPemOf(quote: Quote, collateral: QuoteCollateral): string {
     const { pem } = quote.certification;
     return reading("certificate-malformed", "quote", () => utf8Decode(pem, "PCK chain"));
   }
-  throw new AttestError("collateral-malformed", "collateral: the quote names its PCK certificate by encrypted PPID only; expected pck_certificate_chain, which is missing");
+  throw new AttestError(
+    "collateral-malformed",
+    "collateral: the quote names its PCK certificate by encrypted PPID only; expected pck_certificate_chain, which is missing",
+  );
 }
 
 /** Judges a chain against the collateral's anchor and revocation lists. @throws AttestError `certificate-malformed` where it cannot be read */
@@ -59,13 +62,25 @@ function judgeReadable(pem: string, { trustAnchor, documents, pool: base, holdin
   const chain = pool.chain(pem, "PCK chain");
   const leaf = leafOf(chain);
   const context = { anchor: trustAnchor, revocationLists: [documents.rootCrl, documents.pckCrl], pool };
-  const judgement = judge("pck-chain", (signatures) => {
-    if (trustAnchor.kind === "intel" && !leaf.name.includes("SGX PCK Certificate")) {
-      return fail(`"${leaf.name}" is no PCK certificate, expected "SGX PCK Certificate" in its name`, "certificate-unexpected");
-    }
-    return checkChain(chain, context, signatures);
-  }, periodsOf(chain, trustAnchor));
+  const judgement = judge(
+    "pck-chain",
+    (signatures) => {
+      if (trustAnchor.kind === "intel" && !leaf.name.includes("SGX PCK Certificate")) {
+        return fail(
+          `"${leaf.name}" is no PCK certificate, expected "SGX PCK Certificate" in its name`,
+          "certificate-unexpected",
+        );
+      }
+      return checkChain(chain, context, signatures);
+    },
+    periodsOf(chain, trustAnchor),
+  );
   // The authority of the PCK's revocation list is mostly the PCK's own: its signature was checked there.
   const signatures = judgement.signatures.filter((signature) => !holding.has(signature));
-  return { judgement: { ...judgement, signatures }, extension: readPckExtension(leaf), publicKey: leaf.publicKey, attestationKeys: new AttestationKeys() };
+  return {
+    judgement: { ...judgement, signatures },
+    extension: readPckExtension(leaf),
+    publicKey: leaf.publicKey,
+    attestationKeys: new AttestationKeys(),
+  };
 }

@@ -41,10 +41,12 @@ export function parsePolicy(value: unknown): QuotePolicy {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed("expected an object");
   const fields = value as Record<string, unknown>;
   const unknown = Object.keys(fields).find((name) => !MEMBERS.includes(name));
-  if (unknown !== undefined) throw malformed(`unknown member "${unknown.slice(0, 40)}", expected ${MEMBERS.join(", ")}`);
+  if (unknown !== undefined)
+    throw malformed(`unknown member "${unknown.slice(0, 40)}", expected ${MEMBERS.join(", ")}`);
   const statuses = texts(fields, "accepted_statuses");
   const wrong = statuses?.find((status) => !isTcbStatus(status) || status === "Revoked");
-  if (wrong !== undefined) throw malformed(`accepted_statuses: "${wrong.slice(0, 40)}" is no TCB status that can be accepted`);
+  if (wrong !== undefined)
+    throw malformed(`accepted_statuses: "${wrong.slice(0, 40)}" is no TCB status that can be accepted`);
   const graceDays = fields["grace_days"];
   if (graceDays !== undefined && (typeof graceDays !== "number" || !Number.isSafeInteger(graceDays) || graceDays < 0)) {
     throw malformed("grace_days: expected a whole number of days");
@@ -61,15 +63,23 @@ export function parsePolicy(value: unknown): QuotePolicy {
   };
 }
 
-function judgeStatus({ status, earliestTcbDate }: QuoteClaims, { acceptedStatuses, graceDays }: QuotePolicy, now: number): Outcome {
+function judgeStatus(
+  { status, earliestTcbDate }: QuoteClaims,
+  { acceptedStatuses, graceDays }: QuotePolicy,
+  now: number,
+): Outcome {
   if (acceptedStatuses === undefined) return notApplicable("the policy accepts every status");
   if (acceptedStatuses.includes(status)) return pass(`${status} is accepted`);
   const expected = `expected ${acceptedStatuses.join(" or ") || "none"}`;
-  if (graceDays === undefined || !isOutOfDate(status)) return fail(`TCB status ${status}, ${expected}`, "policy-status");
+  if (graceDays === undefined || !isOutOfDate(status))
+    return fail(`TCB status ${status}, ${expected}`, "policy-status");
   const ageDays = (now - Date.parse(earliestTcbDate) / 1000) / DAY_SECONDS;
   return ageDays <= graceDays
     ? pass(`${status} since ${earliestTcbDate}, within ${graceDays} days of grace`)
-    : fail(`TCB status ${status}, ${expected}; its TCB date ${earliestTcbDate} is over ${graceDays} days ago`, "policy-status");
+    : fail(
+        `TCB status ${status}, ${expected}; its TCB date ${earliestTcbDate} is over ${graceDays} days ago`,
+        "policy-status",
+      );
 }
 
 function judgeAdvisories({ advisoryIds }: QuoteClaims, { acceptedAdvisories }: QuotePolicy): Outcome {
@@ -77,23 +87,37 @@ function judgeAdvisories({ advisoryIds }: QuoteClaims, { acceptedAdvisories }: Q
   const unexpected = advisoryIds.filter((id) => !acceptedAdvisories.includes(id));
   return unexpected.length === 0
     ? pass(advisoryIds.length === 0 ? "no advisory applies" : `accepted: ${advisoryIds.join(", ")}`)
-    : fail(`advisories ${unexpected.join(", ")} apply, expected at most ${acceptedAdvisories.join(", ") || "none"}`, "policy-advisory");
+    : fail(
+        `advisories ${unexpected.join(", ")} apply, expected at most ${acceptedAdvisories.join(", ") || "none"}`,
+        "policy-advisory",
+      );
 }
 
 function judgePlatform({ ppid, fmspc }: QuoteClaims, { acceptedPpids, acceptedFmspcs }: QuotePolicy): Outcome {
-  if (acceptedPpids === undefined && acceptedFmspcs === undefined) return notApplicable("the policy accepts every platform");
+  if (acceptedPpids === undefined && acceptedFmspcs === undefined)
+    return notApplicable("the policy accepts every platform");
   const lists: readonly (readonly [string, Uint8Array, readonly Uint8Array[] | undefined])[] = [
-    ["PPID", ppid, acceptedPpids], ["FMSPC", fmspc, acceptedFmspcs],
+    ["PPID", ppid, acceptedPpids],
+    ["FMSPC", fmspc, acceptedFmspcs],
   ];
   for (const [name, got, accepted] of lists) {
     if (accepted !== undefined && !accepted.some((one) => equalBytes(one, got))) {
-      return fail(`${name} ${toHex(got)}, expected one of the ${accepted.length} that the policy accepts`, "policy-platform");
+      return fail(
+        `${name} ${toHex(got)}, expected one of the ${accepted.length} that the policy accepts`,
+        "policy-platform",
+      );
     }
   }
   return pass(`PPID ${toHex(ppid)}, FMSPC ${toHex(fmspc)}`);
 }
 
-const MEMBERS: readonly string[] = ["accepted_statuses", "grace_days", "accepted_advisories", "accepted_ppids", "accepted_fmspcs"];
+const MEMBERS: readonly string[] = [
+  "accepted_statuses",
+  "grace_days",
+  "accepted_advisories",
+  "accepted_ppids",
+  "accepted_fmspcs",
+];
 
 function texts(fields: Record<string, unknown>, name: string): string[] | undefined {
   const value = fields[name];

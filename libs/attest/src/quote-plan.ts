@@ -79,24 +79,39 @@ export interface QuotePlan {
 }
 
 /** The quote, or the refusal of bytes that are none. */
-export function readQuote(bytes: Uint8Array): { readonly ok: true; readonly quote: Quote } | { readonly ok: false; readonly refusal: QuoteVerification } {
+export function readQuote(
+  bytes: Uint8Array,
+): { readonly ok: true; readonly quote: Quote } | { readonly ok: false; readonly refusal: QuoteVerification } {
   const parsed = guarded(() => parseQuote(bytes));
-  return parsed.ok ? { ok: true, quote: parsed.value } : { ok: false, refusal: refused([{ name: "quote-format", ...parsed.outcome }]) };
+  return parsed.ok
+    ? { ok: true, quote: parsed.value }
+    : { ok: false, refusal: refused([{ name: "quote-format", ...parsed.outcome }]) };
 }
 
 /** The refusal of a quote whose collateral cannot be read. */
 export function refuseCollateral(quote: Quote, outcome: Outcome): QuoteVerification {
-  return refused([{ name: "quote-format", ...describe(quote) }, { name: "collateral-format", ...outcome }]);
+  return refused([
+    { name: "quote-format", ...describe(quote) },
+    { name: "collateral-format", ...outcome },
+  ]);
 }
 
 /** Judges a quote; see `concludeQuote` for the second half. Never throws on bad input. */
 export function planQuote(quote: Quote, collateral: CheckedCollateral, options: VerifyOptions): QuotePlan {
   const found = guarded(() => findPckChain(quote, collateral));
   const [format, ...ofCollateral] = collateral.judgements;
-  const first = [judge("quote-format", () => describe(quote)), ...(format === undefined ? [] : [format]), judge("quote-header", () => checkHeader(quote))];
+  const first = [
+    judge("quote-format", () => describe(quote)),
+    ...(format === undefined ? [] : [format]),
+    judge("quote-header", () => checkHeader(quote)),
+  ];
   const documents = ofCollateral.map((judgement) => forThisTee(judgement, quote, collateral));
   if (!found.ok) {
-    const judgements = [...first, ...documents, { name: "pck-chain", outcome: found.outcome, periods: [], signatures: [] }];
+    const judgements = [
+      ...first,
+      ...documents,
+      { name: "pck-chain", outcome: found.outcome, periods: [], signatures: [] },
+    ];
     return { judgements, signatures: signaturesOf(judgements), claims: undefined, options };
   }
   const { pem, chain, isNew } = found.value;
@@ -121,8 +136,11 @@ export function concludeQuote(plan: QuotePlan, holds: readonly boolean[]): Quote
     newPckChain.collateral.remember(newPckChain.pem, { ...newPckChain.chain, judgement: chain });
   }
   const checks = decided.map((judgement) => atTime(judgement, options.now));
-  if (claims !== undefined && options.policy !== undefined) checks.push(...evaluatePolicy(claims, options.policy, options.now));
-  return claims === undefined || checks.some(({ result }) => result === "fail") ? refused(checks) : { ok: true, checks, ...claims };
+  if (claims !== undefined && options.policy !== undefined)
+    checks.push(...evaluatePolicy(claims, options.policy, options.now));
+  return claims === undefined || checks.some(({ result }) => result === "fail")
+    ? refused(checks)
+    : { ok: true, checks, ...claims };
 }
 
 function refused(checks: readonly Check[]): QuoteVerification {
@@ -132,13 +150,19 @@ function refused(checks: readonly Check[]): QuoteVerification {
 function findPckChain(quote: Quote, collateral: CheckedCollateral): { pem: string; chain: PckChain; isNew: boolean } {
   const pem = pckPemOf(quote, collateral);
   const known = collateral.provenPckChain(pem);
-  return known === undefined ? { pem, chain: judgePckChain(pem, collateral), isNew: true } : { pem, chain: known, isNew: false };
+  return known === undefined
+    ? { pem, chain: judgePckChain(pem, collateral), isNew: true }
+    : { pem, chain: known, isNew: false };
 }
 
 /** Signed documents must also be of the quote's TEE. */
 function forThisTee(judgement: Judgement, quote: Quote, { documents }: CheckedCollateral): Judgement {
-  const wrong = judgement.name === "tcb-info" ? wrongTcbInfo(documents.tcbInfo, quote)
-    : judgement.name === "qe-identity" ? wrongQeIdentity(documents.qeIdentity, quote) : undefined;
+  const wrong =
+    judgement.name === "tcb-info"
+      ? wrongTcbInfo(documents.tcbInfo, quote)
+      : judgement.name === "qe-identity"
+        ? wrongQeIdentity(documents.qeIdentity, quote)
+        : undefined;
   return wrong === undefined ? judgement : { ...judgement, outcome: fail(wrong, "collateral-mismatch") };
 }
 
@@ -150,32 +174,59 @@ function wrongTcbInfo({ id }: TcbInfo, { header }: Quote): string | undefined {
 function wrongQeIdentity({ id, version }: QeIdentity, { header }: Quote): string | undefined {
   const fits = header.tee === "tdx" ? id === "TD_QE" && (version === 2 || version === 3) : id === "QE" && version === 2;
   const expected = header.tee === "tdx" ? "TD_QE version 2 or 3" : "QE version 2";
-  return fits ? undefined : `identity ${id} version ${version}, expected ${expected} for quotes of ${header.tee.toUpperCase()}`;
+  return fits
+    ? undefined
+    : `identity ${id} version ${version}, expected ${expected} for quotes of ${header.tee.toUpperCase()}`;
 }
 
-function judgeQuote(quote: Quote, { documents }: CheckedCollateral, { extension, publicKey, attestationKeys }: PckChain, tcb: TcbAssessment): Judgement[] {
+function judgeQuote(
+  quote: Quote,
+  { documents }: CheckedCollateral,
+  { extension, publicKey, attestationKeys }: PckChain,
+  tcb: TcbAssessment,
+): Judgement[] {
   const { tcbInfo, qeIdentity } = documents;
   return [
     judge("qe-report-signature", (signatures) => {
-      signatures.push({ what: "the QE report", publicKey, message: quote.qeReport.raw, signature: quote.qeReportSignature });
+      signatures.push({
+        what: "the QE report",
+        publicKey,
+        message: quote.qeReport.raw,
+        signature: quote.qeReportSignature,
+      });
       return pass("QE report signed by the platform's PCK key");
     }),
     judge("attestation-key", () => checkAttestationKey(quote)),
     judge("qe-measurement", () => checkQeMeasurement(quote.qeReport, qeIdentity, tcb.qeLevel)),
     judge("quote-signature", (signatures) => {
-      signatures.push({ what: "the quote", publicKey: attestationKeys.pointOf(quote.attestationKey), message: quote.signed, signature: quote.signature });
+      signatures.push({
+        what: "the quote",
+        publicKey: attestationKeys.pointOf(quote.attestationKey),
+        message: quote.signed,
+        signature: quote.signature,
+      });
       return pass("quote signed by the attestation key");
     }),
     judge("platform-identity", () => {
       const named = quote.certification.kind === "encrypted-ppid" ? quote.certification.pceId : extension.pceId;
-      return equalBytes(extension.fmspc, tcbInfo.fmspc) && equalBytes(extension.pceId, tcbInfo.pceId) && equalBytes(named, extension.pceId)
+      return equalBytes(extension.fmspc, tcbInfo.fmspc) &&
+        equalBytes(extension.pceId, tcbInfo.pceId) &&
+        equalBytes(named, extension.pceId)
         ? pass(`FMSPC ${toHex(extension.fmspc)}, PCEID ${toHex(extension.pceId)}`)
-        : fail(`PCK certificate: FMSPC ${toHex(extension.fmspc)} PCEID ${toHex(extension.pceId)}; quote: PCEID ${toHex(named)}; `
-          + `TCB info: ${toHex(tcbInfo.fmspc)} ${toHex(tcbInfo.pceId)}; expected the same`, "platform-mismatch");
+        : fail(
+            `PCK certificate: FMSPC ${toHex(extension.fmspc)} PCEID ${toHex(extension.pceId)}; quote: PCEID ${toHex(named)}; ` +
+              `TCB info: ${toHex(tcbInfo.fmspc)} ${toHex(tcbInfo.pceId)}; expected the same`,
+            "platform-mismatch",
+          );
     }),
-    judge("tcb-level", () => tcb.level === undefined
-      ? fail(`no matching TCB level: CPUSVN ${toHex(extension.cpuSvn)}, PCESVN ${extension.pceSvn} are below every level of the TCB info`, "tcb-level-missing")
-      : pass(`${tcb.level.status}, ${tcb.level.tcbDate}`)),
+    judge("tcb-level", () =>
+      tcb.level === undefined
+        ? fail(
+            `no matching TCB level: CPUSVN ${toHex(extension.cpuSvn)}, PCESVN ${extension.pceSvn} are below every level of the TCB info`,
+            "tcb-level-missing",
+          )
+        : pass(`${tcb.level.status}, ${tcb.level.tcbDate}`),
+    ),
     judge("tdx-module", () => tcb.module?.outcome ?? notApplicable("an SGX quote has no TDX module")),
     judge("tcb-status", () => checkStatus(tcb)),
     judge("td-attributes", () => checkBodyAttributes(quote.body)),
@@ -183,7 +234,12 @@ function judgeQuote(quote: Quote, { documents }: CheckedCollateral, { extension,
   ];
 }
 
-function claimsOf(quote: Quote, collateral: CheckedCollateral, { extension, judgement }: PckChain, tcb: TcbAssessment): QuoteClaims | undefined {
+function claimsOf(
+  quote: Quote,
+  collateral: CheckedCollateral,
+  { extension, judgement }: PckChain,
+  tcb: TcbAssessment,
+): QuoteClaims | undefined {
   const { level, qeLevel, merged } = tcb;
   if (level === undefined || qeLevel === undefined || merged === undefined) return undefined;
   const levels = [level, qeLevel, ...(tcb.module?.level === undefined ? [] : [tcb.module.level])];
@@ -213,21 +269,26 @@ function checkHeader({ header }: Quote): Outcome {
   if (header.attestationKeyType !== ECDSA_P256) {
     return fail(`attestation key type ${header.attestationKeyType}, expected 2 (ECDSA P-256)`, "attestation-key-type");
   }
-  if (toHex(header.qeVendorId) !== INTEL_QE_VENDOR) return fail(`QE vendor ${toHex(header.qeVendorId)}, expected Intel's ${INTEL_QE_VENDOR}`, "qe-vendor");
+  if (toHex(header.qeVendorId) !== INTEL_QE_VENDOR)
+    return fail(`QE vendor ${toHex(header.qeVendorId)}, expected Intel's ${INTEL_QE_VENDOR}`, "qe-vendor");
   return pass("ECDSA P-256, Intel's quoting enclave");
 }
 
 function checkAttestationKey({ attestationKey, qeAuthData, qeReport }: Quote): Outcome {
   const expected = sha256(concatBytes(attestationKey, qeAuthData));
-  const bound = equalBytes(qeReport.reportData.subarray(0, 32), expected) && isAllZero(qeReport.reportData.subarray(32));
-  return bound ? pass("attestation key vouched for by the QE report") : fail(
-    `QE report data ${toHex(qeReport.reportData)}, expected SHA-256(attestation key, QE authentication data) ${toHex(expected)} and zeros`,
-    "attestation-key-unbound",
-  );
+  const bound =
+    equalBytes(qeReport.reportData.subarray(0, 32), expected) && isAllZero(qeReport.reportData.subarray(32));
+  return bound
+    ? pass("attestation key vouched for by the QE report")
+    : fail(
+        `QE report data ${toHex(qeReport.reportData)}, expected SHA-256(attestation key, QE authentication data) ${toHex(expected)} and zeros`,
+        "attestation-key-unbound",
+      );
 }
 
 function checkStatus({ merged }: TcbAssessment): Outcome {
-  if (merged === undefined) return fail("no status: no TCB level of platform, TDX module or quoting enclave matches", "tcb-level-missing");
+  if (merged === undefined)
+    return fail("no status: no TCB level of platform, TDX module or quoting enclave matches", "tcb-level-missing");
   if (merged.status === "Revoked") return fail("platform, TDX module or quoting enclave is revoked", "tcb-revoked");
   return pass(merged.status);
 }

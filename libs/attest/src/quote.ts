@@ -60,12 +60,12 @@ export interface EnclaveReport {
 export type QeCertification =
   | { readonly kind: "pem-chain"; readonly pem: Uint8Array }
   | {
-    readonly kind: "encrypted-ppid";
-    readonly encryptedPpid: Uint8Array;
-    readonly cpuSvn: Uint8Array;
-    readonly pceSvn: number;
-    readonly pceId: Uint8Array;
-  };
+      readonly kind: "encrypted-ppid";
+      readonly encryptedPpid: Uint8Array;
+      readonly cpuSvn: Uint8Array;
+      readonly pceSvn: number;
+      readonly pceId: Uint8Array;
+    };
 
 export interface Quote {
   readonly header: QuoteHeader;
@@ -111,8 +111,11 @@ export function parseQuote(bytes: Uint8Array): Quote {
  */
 export function quoteBytesOf(file: Uint8Array): Uint8Array {
   if (file[1] === 0) return file;
-  if (file.length > 2 * MAX_QUOTE_BYTES) throw new AttestError("quote-malformed", `quote: ${file.length} bytes of hex text, limit ${2 * MAX_QUOTE_BYTES}`);
-  return reading("quote-malformed", "quote", () => parseHex(utf8Decode(file, "hex text").trim().replace(/\r?\n/g, ""), "hex text"));
+  if (file.length > 2 * MAX_QUOTE_BYTES)
+    throw new AttestError("quote-malformed", `quote: ${file.length} bytes of hex text, limit ${2 * MAX_QUOTE_BYTES}`);
+  return reading("quote-malformed", "quote", () =>
+    parseHex(utf8Decode(file, "hex text").trim().replace(/\r?\n/g, ""), "hex text"),
+  );
 }
 
 /** The TD report of a quote. @throws AttestError `quote-unsupported` for an SGX quote */
@@ -126,7 +129,10 @@ export function tdReportOf(quote: Quote): TdReport {
 /** TD report 1.0, or 1.5 with 64 bytes more, from its own bytes. */
 export function parseTdReport(bytes: Uint8Array): TdReport {
   if (bytes.length !== TD_REPORT_10 && bytes.length !== TD_REPORT_15) {
-    throw new AttestError("quote-malformed", `TD report: ${bytes.length} bytes, expected ${TD_REPORT_10} or ${TD_REPORT_15}`);
+    throw new AttestError(
+      "quote-malformed",
+      `TD report: ${bytes.length} bytes, expected ${TD_REPORT_10} or ${TD_REPORT_15}`,
+    );
   }
   const at = (offset: number, length: number): Uint8Array => bytes.subarray(offset, offset + length);
   const register = (offset: number): Hash48 => hash48(at(offset, 48));
@@ -232,7 +238,10 @@ function readCertification(type: number, data: Uint8Array): QeCertification {
   if (type === 2 || type === 3) {
     const length = type === 2 ? 256 : 384;
     if (data.length !== length + 20) {
-      throw new AttestError("quote-malformed", `quote: encrypted PPID data of ${data.length} bytes, expected ${length + 20}`);
+      throw new AttestError(
+        "quote-malformed",
+        `quote: encrypted PPID data of ${data.length} bytes, expected ${length + 20}`,
+      );
     }
     return {
       kind: "encrypted-ppid",

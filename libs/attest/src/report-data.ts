@@ -7,9 +7,16 @@ import { AttestError } from "./errors.ts";
 type Hash = (bytes: Uint8Array) => Uint8Array;
 
 const HASHES: Readonly<Record<string, Hash>> = {
-  "": sha512, sha512, sha256, sha384,
-  "sha3-256": sha3_256, "sha3-384": sha3_384, "sha3-512": sha3_512,
-  keccak256: keccak_256, keccak384: keccak_384, keccak512: keccak_512,
+  "": sha512,
+  sha512,
+  sha256,
+  sha384,
+  "sha3-256": sha3_256,
+  "sha3-384": sha3_384,
+  "sha3-512": sha3_512,
+  keccak256: keccak_256,
+  keccak384: keccak_384,
+  keccak512: keccak_512,
 };
 
 /**
@@ -48,7 +55,8 @@ export function customReportData(tag: string, content: Uint8Array, hash = ""): R
 
 /** Up to 64 bytes, zeros to the right: what the guest agent's GetQuote does. @throws AttestError `report-data-invalid` */
 export function padReportData(bytes: Uint8Array): ReportData {
-  if (bytes.length > 64) throw new AttestError("report-data-invalid", `Report data is too long: ${bytes.length} bytes, limit 64`);
+  if (bytes.length > 64)
+    throw new AttestError("report-data-invalid", `Report data is too long: ${bytes.length} bytes, limit 64`);
   const out = new Uint8Array(64);
   out.set(bytes);
   return reportData(out);

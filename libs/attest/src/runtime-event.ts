@@ -31,7 +31,8 @@ export const eventDigest = (event: RuntimeEvent): Hash48 => hash48(sha384(eventP
 /** Digest V1 of a name and a payload. */
 export const eventDigestV1 = (event: string, payload: Uint8Array): Hash48 => eventDigest({ event, payload });
 /** Digest V2 of a name and a payload. */
-export const eventDigestV2 = (event: string, payload: Uint8Array): Hash48 => eventDigest({ event, payload, version: 2 });
+export const eventDigestV2 = (event: string, payload: Uint8Array): Hash48 =>
+  eventDigest({ event, payload, version: 2 });
 
 /**
  * A new event, fit to be emitted.
@@ -40,7 +41,10 @@ export const eventDigestV2 = (event: string, payload: Uint8Array): Hash48 => eve
  */
 export function newRuntimeEvent(event: string, payload: Uint8Array, version: 1 | 2 = 1): RuntimeEvent {
   if (!/^[^\p{C}:]{1,128}$/u.test(event)) {
-    throw new AttestError("event-invalid", "event name: expected 1 to 128 characters without ':' and control characters");
+    throw new AttestError(
+      "event-invalid",
+      "event name: expected 1 to 128 characters without ':' and control characters",
+    );
   }
   if (payload.length > 1024 * 1024) {
     throw new AttestError("event-invalid", `event ${event}: payload of ${payload.length} bytes, limit 1 MiB`);

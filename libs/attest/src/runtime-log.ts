@@ -36,7 +36,8 @@ function parseLine(line: string, index: number): Record<string, unknown> {
   } catch (cause) {
     throw new AttestError("event-log-malformed", `runtime event log: line ${index + 1} is not JSON`, { cause });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed(`line ${index + 1} is not an object`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw malformed(`line ${index + 1} is not an object`);
   return value as Record<string, unknown>;
 }
 
@@ -44,7 +45,8 @@ function newerForm(value: Record<string, unknown>, index: number): RuntimeEvent 
   const { event, payload, version, ...rest } = value;
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined) throw malformed(`line ${index + 1}: unknown key ${JSON.stringify(unknown.slice(0, 40))}`);
-  if (typeof event !== "string" || typeof payload !== "string") throw malformed(`line ${index + 1}: event or payload is missing`);
+  if (typeof event !== "string" || typeof payload !== "string")
+    throw malformed(`line ${index + 1}: event or payload is missing`);
   if (version !== undefined && version !== 1 && version !== 2) throw malformed(`line ${index + 1}: unknown version`);
   const bytes = fromBase64(payload);
   if (bytes === undefined) throw malformed(`line ${index + 1}: payload is not base64`);

@@ -15,7 +15,9 @@ export class ScaleReader extends Cursor {
     if (mode === 3) throw this.fail(`${field}: length above 2^30`);
     const rest = this.take(mode === 1 ? 1 : 3, field);
     let value = first;
-    rest.forEach((byte, index) => { value += byte * 256 ** (index + 1); });
+    rest.forEach((byte, index) => {
+      value += byte * 256 ** (index + 1);
+    });
     value = Math.floor(value / 4);
     if (value < (mode === 1 ? 1 << 6 : 1 << 14)) throw this.fail(`${field}: compact number not in its shortest form`);
     return value;
@@ -38,7 +40,8 @@ export class ScaleReader extends Cursor {
   list<T>(field: string, limit: number, minimumBytes: number, read: () => T): T[] {
     const count = this.compact(field);
     if (count > limit) throw this.fail(`${field}: ${count} items, limit ${limit}`);
-    if (count * minimumBytes > this.remaining) throw this.fail(`${field}: ${count} items do not fit in ${this.remaining} bytes`);
+    if (count * minimumBytes > this.remaining)
+      throw this.fail(`${field}: ${count} items do not fit in ${this.remaining} bytes`);
     return Array.from({ length: count }, read);
   }
 }

@@ -18,16 +18,32 @@ export interface TcbAssessment {
   readonly relaunchAdvised: boolean;
 }
 
-export function assessTcb(quote: Quote, pck: PckExtension, { tcbInfo, qeIdentity }: CollateralDocuments, rules: TcbRules): TcbAssessment {
+export function assessTcb(
+  quote: Quote,
+  pck: PckExtension,
+  { tcbInfo, qeIdentity }: CollateralDocuments,
+  rules: TcbRules,
+): TcbAssessment {
   const td = quote.body.kind === "tdx" ? quote.body : undefined;
   const level = findTcbLevel(tcbInfo, pck, td?.teeTcbSvn, rules);
   const qeLevel = qeIdentity.levels.find(({ isvSvn }) => isvSvn <= quote.qeReport.isvSvn);
   const module = td === undefined ? undefined : checkSeamModule(tcbInfo, td);
   const moduleFails = module?.outcome.result === "fail";
-  const platform = level === undefined || moduleFails ? undefined : mergeTcbStatus(level.status, module?.level?.status ?? "UpToDate", rules);
-  const merged = platform === undefined || qeLevel === undefined ? undefined : { platform, status: mergeTcbStatus(platform, qeLevel.status, rules) };
-  const relaunchAdvised = td !== undefined && platform !== undefined && isOutOfDate(platform)
-    && qeLevel?.status === "UpToDate" && module?.level?.status === "OutOfDate" && relaunchHelps(tcbInfo, pck, td);
+  const platform =
+    level === undefined || moduleFails
+      ? undefined
+      : mergeTcbStatus(level.status, module?.level?.status ?? "UpToDate", rules);
+  const merged =
+    platform === undefined || qeLevel === undefined
+      ? undefined
+      : { platform, status: mergeTcbStatus(platform, qeLevel.status, rules) };
+  const relaunchAdvised =
+    td !== undefined &&
+    platform !== undefined &&
+    isOutOfDate(platform) &&
+    qeLevel?.status === "UpToDate" &&
+    module?.level?.status === "OutOfDate" &&
+    relaunchHelps(tcbInfo, pck, td);
   return { level, qeLevel, module, merged, relaunchAdvised };
 }
 
@@ -35,11 +51,19 @@ export function assessTcb(quote: Quote, pck: PckExtension, { tcbInfo, qeIdentity
  * The highest level that the platform reaches. By Intel's rules components 0 and 1 are the TDX module's
  * from its version 1 on and judged by its identity; the reference compares them here all the same.
  */
-function findTcbLevel(tcbInfo: TcbInfo, pck: PckExtension, teeTcbSvn: Uint8Array | undefined, rules: TcbRules): TcbLevel | undefined {
+function findTcbLevel(
+  tcbInfo: TcbInfo,
+  pck: PckExtension,
+  teeTcbSvn: Uint8Array | undefined,
+  rules: TcbRules,
+): TcbLevel | undefined {
   const firstTdx = rules === "reference" || teeTcbSvn?.[1] === 0 ? 0 : 2;
-  return tcbInfo.levels.find((level) => reachesSgx(level, pck)
-    && (teeTcbSvn === undefined
-      || (level.tdx?.every((svn, index) => index < firstTdx || (teeTcbSvn[index] ?? 0) >= svn) ?? false)));
+  return tcbInfo.levels.find(
+    (level) =>
+      reachesSgx(level, pck) &&
+      (teeTcbSvn === undefined ||
+        (level.tdx?.every((svn, index) => index < firstTdx || (teeTcbSvn[index] ?? 0) >= svn) ?? false)),
+  );
 }
 
 const reachesSgx = (level: TcbLevel, pck: PckExtension): boolean =>
@@ -52,7 +76,8 @@ const reachesSgx = (level: TcbLevel, pck: PckExtension): boolean =>
 function relaunchHelps(tcbInfo: TcbInfo, pck: PckExtension, { teeTcbSvn2 }: TdReport): boolean {
   const newest = tcbInfo.levels[0];
   const sgxPart = tcbInfo.levels.find((level) => reachesSgx(level, pck));
-  if (teeTcbSvn2 === undefined || newest?.tdx === undefined || sgxPart === undefined || isOutOfDate(sgxPart.status)) return false;
+  if (teeTcbSvn2 === undefined || newest?.tdx === undefined || sgxPart === undefined || isOutOfDate(sgxPart.status))
+    return false;
   const [module = 0, version = 0, loader = 0] = teeTcbSvn2;
   const newestModule = version === 0 ? newest.tdx[0] : findModule(tcbInfo, version)?.levels[0]?.isvSvn;
   return newestModule !== undefined && module >= newestModule && loader >= (newest.tdx[2] ?? 0);

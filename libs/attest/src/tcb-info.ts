@@ -106,7 +106,8 @@ function parseLevel(level: Fields, id: "TDX" | "SGX", version: number): TcbLevel
     if (svns.length !== 16) throw malformed(`TCB level: ${name} holds ${svns.length} components, expected 16`);
     return svns;
   };
-  const numbered = (): number[] => Array.from({ length: 16 }, (_, index) => tcb.number(`sgxtcbcomp${String(index + 1).padStart(2, "0")}svn`));
+  const numbered = (): number[] =>
+    Array.from({ length: 16 }, (_, index) => tcb.number(`sgxtcbcomp${String(index + 1).padStart(2, "0")}svn`));
   return {
     sgx: version === 2 ? numbered() : components("sgxtcbcomponents"),
     pceSvn: tcb.number("pcesvn"),
@@ -126,7 +127,8 @@ function parseModule(module: Fields, id: string): ModuleIdentity {
 }
 
 function parseIsvLevels(json: Fields): (LevelStatus & { isvSvn: number })[] {
-  return json.list("tcbLevels")
+  return json
+    .list("tcbLevels")
     .map((level) => ({ isvSvn: level.object("tcb").number("isvsvn"), ...parseStatus(level) }))
     .toSorted((a, b) => b.isvSvn - a.isvSvn);
 }
@@ -195,7 +197,9 @@ class Fields {
   /** Unix seconds of an ISO 8601 time with zone. */
   time(name: string): number {
     const text = this.text(name);
-    const milliseconds = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
+    const milliseconds = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(text)
+      ? Date.parse(text)
+      : Number.NaN;
     if (Number.isNaN(milliseconds)) throw malformed(`${this.#what}: ${name} is not a time`);
     return Math.floor(milliseconds / 1000);
   }
@@ -215,7 +219,8 @@ class Fields {
   /** The numbers `svn` of a list of objects: there are 32 in every level. */
   svns(name: string): number[] {
     return this.#items(name).map((item: unknown) => {
-      const svn: unknown = typeof item === "object" && item !== null ? (item as Record<string, unknown>)["svn"] : undefined;
+      const svn: unknown =
+        typeof item === "object" && item !== null ? (item as Record<string, unknown>)["svn"] : undefined;
       if (!isNatural(svn)) throw malformed(`${this.#what} ${name}: svn is not a natural number`);
       return svn;
     });
@@ -235,7 +240,8 @@ class Fields {
 
   #items(name: string): unknown[] {
     const value = this.#value[name];
-    if (!Array.isArray(value) || value.length > 1024) throw malformed(`${this.#what}: ${name} is not a list of at most 1024`);
+    if (!Array.isArray(value) || value.length > 1024)
+      throw malformed(`${this.#what}: ${name} is not a list of at most 1024`);
     return value;
   }
 }

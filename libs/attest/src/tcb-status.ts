@@ -11,20 +11,30 @@ export type TcbStatus =
   | "Revoked";
 
 const STATUSES: readonly TcbStatus[] = [
-  "UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded",
-  "OutOfDate", "OutOfDateConfigurationNeeded", "Revoked",
+  "UpToDate",
+  "SWHardeningNeeded",
+  "ConfigurationNeeded",
+  "ConfigurationAndSWHardeningNeeded",
+  "OutOfDate",
+  "OutOfDateConfigurationNeeded",
+  "Revoked",
 ];
 
 /** @throws AttestError `collateral-malformed` for a name that is not known */
 export function tcbStatus(name: string): TcbStatus {
-  if (!isTcbStatus(name)) throw new AttestError("collateral-malformed", `TCB status "${name.slice(0, 40)}", expected one of ${STATUSES.join(", ")}`);
+  if (!isTcbStatus(name))
+    throw new AttestError(
+      "collateral-malformed",
+      `TCB status "${name.slice(0, 40)}", expected one of ${STATUSES.join(", ")}`,
+    );
   return name;
 }
 
 /** "intel": as Intel's verification library does. "reference": as the reference's, which takes the worse status. */
 export type TcbRules = "intel" | "reference";
 
-export const isOutOfDate = (status: TcbStatus): boolean => status === "OutOfDate" || status === "OutOfDateConfigurationNeeded";
+export const isOutOfDate = (status: TcbStatus): boolean =>
+  status === "OutOfDate" || status === "OutOfDateConfigurationNeeded";
 
 export const isTcbStatus = (name: string): name is TcbStatus => STATUSES.some((known) => known === name);
 
@@ -35,7 +45,8 @@ export const isTcbStatus = (name: string): name is TcbStatus => STATUSES.some((k
 export function mergeTcbStatus(platform: TcbStatus, part: TcbStatus, rules: TcbRules = "intel"): TcbStatus {
   if (platform === "Revoked" || part === "Revoked") return "Revoked";
   // Intel gives parts no status but UpToDate and OutOfDate; of any other the worse of both is the safe reading.
-  if (rules === "reference" || !isOutOfDate(part)) return STATUSES.indexOf(part) > STATUSES.indexOf(platform) ? part : platform;
+  if (rules === "reference" || !isOutOfDate(part))
+    return STATUSES.indexOf(part) > STATUSES.indexOf(platform) ? part : platform;
   if (isOutOfDate(platform)) return platform;
   return platform === "UpToDate" || platform === "SWHardeningNeeded" ? part : "OutOfDateConfigurationNeeded";
 }

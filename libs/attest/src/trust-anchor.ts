@@ -25,7 +25,8 @@ export const INTEL_ROOT_SHA256 = "44a0196b2b99f889b8e149e95b807a350e7424964399e8
 /** Intel's root, published at https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.pem. */
 export function intelTrustAnchor(): TrustAnchor {
   const der = parseHex(INTEL_ROOT_DER);
-  if (toHex(sha256(der)) !== INTEL_ROOT_SHA256) throw new AttestError("trust-anchor-invalid", "Intel root: built-in certificate does not have the pinned hash");
+  if (toHex(sha256(der)) !== INTEL_ROOT_SHA256)
+    throw new AttestError("trust-anchor-invalid", "Intel root: built-in certificate does not have the pinned hash");
   return anchorOf(der, "intel");
 }
 
@@ -36,25 +37,45 @@ export function intelTrustAnchor(): TrustAnchor {
 export function trustAnchorFromPem(pem: string): TrustAnchor {
   try {
     const [der, ...rest] = readPem(pem, "CERTIFICATE", "trust anchor");
-    if (der === undefined || rest.length > 0) throw new AttestError("trust-anchor-invalid", "trust anchor: expected exactly one certificate");
+    if (der === undefined || rest.length > 0)
+      throw new AttestError("trust-anchor-invalid", "trust anchor: expected exactly one certificate");
     return anchorOf(der, equalBytes(der, parseHex(INTEL_ROOT_DER)) ? "intel" : "external");
   } catch (cause) {
     if (cause instanceof AttestError && cause.code === "trust-anchor-invalid") throw cause;
-    throw new AttestError("trust-anchor-invalid", `trust anchor: ${cause instanceof Error ? cause.message : "unreadable"}`, { cause });
+    throw new AttestError(
+      "trust-anchor-invalid",
+      `trust anchor: ${cause instanceof Error ? cause.message : "unreadable"}`,
+      { cause },
+    );
   }
 }
 
 /** Whether two anchors stand for the same root: name, key, serial and dates. */
 export function sameAnchor(a: TrustAnchor, b: TrustAnchor): boolean {
-  return a === b || (a.kind === b.kind && equalBytes(a.subject, b.subject) && equalBytes(a.publicKey, b.publicKey)
-    && a.serial === b.serial && a.notBefore === b.notBefore && a.notAfter === b.notAfter);
+  return (
+    a === b ||
+    (a.kind === b.kind &&
+      equalBytes(a.subject, b.subject) &&
+      equalBytes(a.publicKey, b.publicKey) &&
+      a.serial === b.serial &&
+      a.notBefore === b.notBefore &&
+      a.notAfter === b.notAfter)
+  );
 }
 
 function anchorOf(der: Uint8Array, kind: TrustAnchor["kind"]): TrustAnchor {
   const { subject, publicKeyInfo, serial, notBefore, notAfter, extensions } = parseCertificate(der);
   const points = extensions.get(CRL_DISTRIBUTION_POINTS);
   const crlUrl = points === undefined ? undefined : firstUrl(readDer(points.value, "CRL distribution points"), 0);
-  return { kind, subject, publicKey: p256Point(publicKeyInfo), serial, notBefore, notAfter, ...(crlUrl === undefined ? {} : { crlUrl }) };
+  return {
+    kind,
+    subject,
+    publicKey: p256Point(publicKeyInfo),
+    serial,
+    notBefore,
+    notAfter,
+    ...(crlUrl === undefined ? {} : { crlUrl }),
+  };
 }
 
 const CRL_DISTRIBUTION_POINTS = "2.5.29.31";

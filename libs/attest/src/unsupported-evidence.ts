@@ -6,7 +6,13 @@ import { equalBytes, parseHex, readU32LE } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
 
 /** A platform that evidence may be of, by the name that boot information uses. */
-export type UnsupportedPlatform = "dstack-gcp-tdx" | "dstack-nitro-enclave" | "dstack-amd-sev-snp" | "dstack-aws-nitro-tpm" | "nvidia-gpu" | "tpm";
+export type UnsupportedPlatform =
+  | "dstack-gcp-tdx"
+  | "dstack-nitro-enclave"
+  | "dstack-amd-sev-snp"
+  | "dstack-aws-nitro-tpm"
+  | "nvidia-gpu"
+  | "tpm";
 
 const LABELS: Readonly<Record<UnsupportedPlatform, string>> = {
   "dstack-gcp-tdx": "Intel TDX with a TPM on Google Cloud",
@@ -19,7 +25,10 @@ const LABELS: Readonly<Record<UnsupportedPlatform, string>> = {
 
 /** The refusal of such evidence. */
 export const unsupportedEvidence = (platform: UnsupportedPlatform): AttestError =>
-  new AttestError("platform-unsupported", `not supported: ${LABELS[platform]} evidence (${platform}); expected Intel TDX (dstack-tdx)`);
+  new AttestError(
+    "platform-unsupported",
+    `not supported: ${LABELS[platform]} evidence (${platform}); expected Intel TDX (dstack-tdx)`,
+  );
 
 const SNP_REPORT_BYTES = 1184;
 const SNP_SIGNATURE_ALGORITHM_AT = 0x34;
@@ -36,7 +45,8 @@ const SEARCH_BYTES = 64 * 1024;
 export function recogniseUnsupported(bytes: Uint8Array): UnsupportedPlatform | undefined {
   if (isSnpReport(bytes)) return "dstack-amd-sev-snp";
   const document = bytes[0] === COSE_TAG ? bytes.subarray(1) : bytes;
-  if (startsWith(document, COSE_SIGN1)) return includes(document, NITRO_TPM_FIELD) ? "dstack-aws-nitro-tpm" : "dstack-nitro-enclave";
+  if (startsWith(document, COSE_SIGN1))
+    return includes(document, NITRO_TPM_FIELD) ? "dstack-aws-nitro-tpm" : "dstack-nitro-enclave";
   if (isTpmQuote(bytes)) return "tpm";
   if (bytes[0] === 0x7b && GPU_FIELDS.some((field) => includes(bytes, `"${field}"`))) return "nvidia-gpu";
   return undefined;
@@ -49,8 +59,11 @@ function isSnpReport(bytes: Uint8Array): boolean {
 }
 
 /** TPMS_ATTEST of a quote, alone or behind its TPM2B length. */
-const isTpmQuote = (bytes: Uint8Array): boolean => startsWith(bytes, TPM_QUOTE) || startsWith(bytes.subarray(2), TPM_QUOTE);
+const isTpmQuote = (bytes: Uint8Array): boolean =>
+  startsWith(bytes, TPM_QUOTE) || startsWith(bytes.subarray(2), TPM_QUOTE);
 
-const startsWith = (bytes: Uint8Array, prefix: Uint8Array): boolean => equalBytes(bytes.subarray(0, prefix.length), prefix);
+const startsWith = (bytes: Uint8Array, prefix: Uint8Array): boolean =>
+  equalBytes(bytes.subarray(0, prefix.length), prefix);
 
-const includes = (bytes: Uint8Array, text: string): boolean => new TextDecoder("latin1").decode(bytes.subarray(0, SEARCH_BYTES)).includes(text);
+const includes = (bytes: Uint8Array, text: string): boolean =>
+  new TextDecoder("latin1").decode(bytes.subarray(0, SEARCH_BYTES)).includes(text);

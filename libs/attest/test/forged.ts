@@ -7,7 +7,11 @@ import type { Scene } from "../../../tests/forge/forged-evidence.ts";
 /** Signs the scene and verifies it under its own root at its own time. */
 export function verifyScene(scene: Scene, options: Partial<VerifyOptions> = {}): QuoteVerification {
   const { quote, collateral, rootPem, now } = forge(scene);
-  return verifyQuote(quote, collateralFromJson(collateral), { now, trustAnchor: trustAnchorFromPem(rootPem), ...options });
+  return verifyQuote(quote, collateralFromJson(collateral), {
+    now,
+    trustAnchor: trustAnchorFromPem(rootPem),
+    ...options,
+  });
 }
 
 /** "check code" of each failed check, in order. */

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AttestError, collateralFromJson, evaluatePolicy, parsePolicy, parseQuote, trustAnchorFromPem } from "@dstack/attest";
+import {
+  AttestError,
+  collateralFromJson,
+  evaluatePolicy,
+  parsePolicy,
+  parseQuote,
+  trustAnchorFromPem,
+} from "@dstack/attest";
 import type { Attestation, QuoteClaims, QuotePolicy } from "@dstack/attest";
 import { fixedCollateral, verifyAttestation } from "@dstack/attest/node";
 import { ENCLAVE, forge, goodScene } from "../../../tests/forge/forged-evidence.ts";
@@ -27,18 +34,78 @@ test("demands nothing without a policy's members", () => {
 });
 
 const rows: readonly (readonly [string, QuotePolicy, number, readonly string[]])[] = [
-  ["accepts a listed status", { acceptedStatuses: ["UpToDate", "OutOfDate"] }, dated, ["pass", "not applicable", "not applicable"]],
-  ["refuses a status that is not listed", { acceptedStatuses: ["UpToDate"] }, dated, ["policy-status", "not applicable", "not applicable"]],
-  ["refuses every status where none is listed", { acceptedStatuses: [] }, dated, ["policy-status", "not applicable", "not applicable"]],
-  ["accepts an outdated status to the last second of its grace", { acceptedStatuses: ["UpToDate"], graceDays: 30 }, dated + 30 * DAY, ["pass", "not applicable", "not applicable"]],
-  ["refuses an outdated status after its grace", { acceptedStatuses: ["UpToDate"], graceDays: 30 }, dated + 30 * DAY + 1, ["policy-status", "not applicable", "not applicable"]],
-  ["refuses an outdated status where the time cannot be told", { acceptedStatuses: ["UpToDate"], graceDays: 30 }, Number.NaN, ["policy-status", "not applicable", "not applicable"]],
-  ["accepts listed advisories", { acceptedAdvisories: ["FORGED-SA-00002", "X"] }, dated, ["not applicable", "pass", "not applicable"]],
-  ["refuses an advisory that is not listed", { acceptedAdvisories: ["FORGED-SA-00001"] }, dated, ["not applicable", "policy-advisory", "not applicable"]],
-  ["accepts a listed PPID", { acceptedPpids: [new Uint8Array(16), bytes("00112233445566778899aabbccddeeff")] }, dated, ["not applicable", "not applicable", "pass"]],
-  ["refuses another PPID", { acceptedPpids: [new Uint8Array(16)] }, dated, ["not applicable", "not applicable", "policy-platform"]],
-  ["accepts a listed FMSPC", { acceptedFmspcs: [bytes("90c06f000000")] }, dated, ["not applicable", "not applicable", "pass"]],
-  ["refuses another FMSPC, also on a listed PPID", { acceptedPpids: [bytes("00112233445566778899aabbccddeeff")], acceptedFmspcs: [new Uint8Array(6)] }, dated, ["not applicable", "not applicable", "policy-platform"]],
+  [
+    "accepts a listed status",
+    { acceptedStatuses: ["UpToDate", "OutOfDate"] },
+    dated,
+    ["pass", "not applicable", "not applicable"],
+  ],
+  [
+    "refuses a status that is not listed",
+    { acceptedStatuses: ["UpToDate"] },
+    dated,
+    ["policy-status", "not applicable", "not applicable"],
+  ],
+  [
+    "refuses every status where none is listed",
+    { acceptedStatuses: [] },
+    dated,
+    ["policy-status", "not applicable", "not applicable"],
+  ],
+  [
+    "accepts an outdated status to the last second of its grace",
+    { acceptedStatuses: ["UpToDate"], graceDays: 30 },
+    dated + 30 * DAY,
+    ["pass", "not applicable", "not applicable"],
+  ],
+  [
+    "refuses an outdated status after its grace",
+    { acceptedStatuses: ["UpToDate"], graceDays: 30 },
+    dated + 30 * DAY + 1,
+    ["policy-status", "not applicable", "not applicable"],
+  ],
+  [
+    "refuses an outdated status where the time cannot be told",
+    { acceptedStatuses: ["UpToDate"], graceDays: 30 },
+    Number.NaN,
+    ["policy-status", "not applicable", "not applicable"],
+  ],
+  [
+    "accepts listed advisories",
+    { acceptedAdvisories: ["FORGED-SA-00002", "X"] },
+    dated,
+    ["not applicable", "pass", "not applicable"],
+  ],
+  [
+    "refuses an advisory that is not listed",
+    { acceptedAdvisories: ["FORGED-SA-00001"] },
+    dated,
+    ["not applicable", "policy-advisory", "not applicable"],
+  ],
+  [
+    "accepts a listed PPID",
+    { acceptedPpids: [new Uint8Array(16), bytes("00112233445566778899aabbccddeeff")] },
+    dated,
+    ["not applicable", "not applicable", "pass"],
+  ],
+  [
+    "refuses another PPID",
+    { acceptedPpids: [new Uint8Array(16)] },
+    dated,
+    ["not applicable", "not applicable", "policy-platform"],
+  ],
+  [
+    "accepts a listed FMSPC",
+    { acceptedFmspcs: [bytes("90c06f000000")] },
+    dated,
+    ["not applicable", "not applicable", "pass"],
+  ],
+  [
+    "refuses another FMSPC, also on a listed PPID",
+    { acceptedPpids: [bytes("00112233445566778899aabbccddeeff")], acceptedFmspcs: [new Uint8Array(6)] },
+    dated,
+    ["not applicable", "not applicable", "policy-platform"],
+  ],
 ];
 
 for (const [what, policy, now, expected] of rows) {
@@ -63,10 +130,17 @@ test("counts grace from the earliest date among the matched levels", () => {
 });
 
 test("says what was expected and what came", () => {
-  const [status, advisories, platform] = evaluatePolicy(outdated(), { acceptedStatuses: ["UpToDate", "SWHardeningNeeded"], acceptedAdvisories: [], acceptedPpids: [] }, dated);
+  const [status, advisories, platform] = evaluatePolicy(
+    outdated(),
+    { acceptedStatuses: ["UpToDate", "SWHardeningNeeded"], acceptedAdvisories: [], acceptedPpids: [] },
+    dated,
+  );
   assert.equal(status?.reason, "TCB status OutOfDate, expected UpToDate or SWHardeningNeeded");
   assert.equal(advisories?.reason, "advisories FORGED-SA-00002 apply, expected at most none");
-  assert.equal(platform?.reason, "PPID 00112233445566778899aabbccddeeff, expected one of the 0 that the policy accepts");
+  assert.equal(
+    platform?.reason,
+    "PPID 00112233445566778899aabbccddeeff, expected one of the 0 that the policy accepts",
+  );
 });
 
 test("makes the policy part of a quote's verdict", () => {
@@ -74,30 +148,62 @@ test("makes the policy part of a quote's verdict", () => {
   const policy: QuotePolicy = { acceptedStatuses: ["UpToDate"], acceptedAdvisories: [] };
   const accepted = verifyScene(good, { policy });
   assert.ok(accepted.ok);
-  assert.deepEqual(accepted.checks.slice(-3).map(({ name, result }) => [name, result]), [["policy-tcb-status", "pass"], ["policy-advisories", "pass"], ["policy-platform", "not applicable"]]);
+  assert.deepEqual(
+    accepted.checks.slice(-3).map(({ name, result }) => [name, result]),
+    [
+      ["policy-tcb-status", "pass"],
+      ["policy-advisories", "pass"],
+      ["policy-platform", "not applicable"],
+    ],
+  );
   good.qeReport[ENCLAVE.isvSvn] = 4;
-  assert.deepEqual(failuresOf(verifyScene(good, { policy })), ["policy-tcb-status policy-status", "policy-advisories policy-advisory"]);
+  assert.deepEqual(failuresOf(verifyScene(good, { policy })), [
+    "policy-tcb-status policy-status",
+    "policy-advisories policy-advisory",
+  ]);
 });
 
 test("asks the same of a quote inside an attestation", async () => {
   const scene = goodScene();
   scene.qeReport[ENCLAVE.isvSvn] = 4;
   const { quote, collateral, rootPem, now } = forge(scene);
-  const attestation: Attestation = { platform: { kind: "tdx", quote, eventLog: [] }, runtimeEvents: [], reportData: parseQuote(quote).body.reportData, config: "" };
-  const options = { collateralSource: fixedCollateral(collateralFromJson(collateral)), now, trustAnchor: trustAnchorFromPem(rootPem) };
+  const attestation: Attestation = {
+    platform: { kind: "tdx", quote, eventLog: [] },
+    runtimeEvents: [],
+    reportData: parseQuote(quote).body.reportData,
+    config: "",
+  };
+  const options = {
+    collateralSource: fixedCollateral(collateralFromJson(collateral)),
+    now,
+    trustAnchor: trustAnchorFromPem(rootPem),
+  };
   const codesWith = async (policy: QuotePolicy): Promise<unknown[]> =>
-    (await verifyAttestation(attestation, { ...options, policy })).checks.filter(({ name }) => name === "policy-tcb-status").map(({ result, code }) => code ?? result);
+    (await verifyAttestation(attestation, { ...options, policy })).checks
+      .filter(({ name }) => name === "policy-tcb-status")
+      .map(({ result, code }) => code ?? result);
   assert.deepEqual(await codesWith({ acceptedStatuses: ["UpToDate"] }), ["policy-status"]);
   assert.deepEqual(await codesWith({ acceptedStatuses: ["OutOfDate"] }), ["pass"]);
 });
 
 test("reads a policy, each of its members optional", () => {
   assert.deepEqual(parsePolicy({}), {});
-  assert.deepEqual(parsePolicy({
-    accepted_statuses: ["UpToDate"], grace_days: 0, accepted_advisories: ["INTEL-SA-00960"], accepted_ppids: ["00".repeat(16)], accepted_fmspcs: ["B0C06F000000"],
-  }), {
-    acceptedStatuses: ["UpToDate"], graceDays: 0, acceptedAdvisories: ["INTEL-SA-00960"], acceptedPpids: [new Uint8Array(16)], acceptedFmspcs: [bytes("b0c06f000000")],
-  });
+  assert.deepEqual(
+    parsePolicy({
+      accepted_statuses: ["UpToDate"],
+      grace_days: 0,
+      accepted_advisories: ["INTEL-SA-00960"],
+      accepted_ppids: ["00".repeat(16)],
+      accepted_fmspcs: ["B0C06F000000"],
+    }),
+    {
+      acceptedStatuses: ["UpToDate"],
+      graceDays: 0,
+      acceptedAdvisories: ["INTEL-SA-00960"],
+      acceptedPpids: [new Uint8Array(16)],
+      acceptedFmspcs: [bytes("b0c06f000000")],
+    },
+  );
 });
 
 const malformed: readonly (readonly [string, unknown, RegExp])[] = [
@@ -118,7 +224,10 @@ const malformed: readonly (readonly [string, unknown, RegExp])[] = [
 
 for (const [what, value, says] of malformed) {
   test(`refuses a policy with ${what}`, () => {
-    assert.throws(() => parsePolicy(value), (error: unknown) => error instanceof AttestError && error.code === "policy-malformed" && says.test(error.message));
+    assert.throws(
+      () => parsePolicy(value),
+      (error: unknown) => error instanceof AttestError && error.code === "policy-malformed" && says.test(error.message),
+    );
   });
 }
 

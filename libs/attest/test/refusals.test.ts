@@ -2,9 +2,27 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { concatBytes, reportData, u32le, utf8 } from "@dstack/bytes";
 import {
-  collateralFromJson, customReportData, decodeAppInfo, decodeAttestation, decodeRuntimeEvents, encodeAttestation,
-  encodeAttestationV0, encodeAttestationV1, eventDigestV1, eventDigestV2, intelTrustAnchor, mergeTcbStatus, newRuntimeEvent, osImageHashOf,
-  padReportData, parseKeyProviderInfo, parseQuote, readBootClaims, reportDataFor, runtimeEntries, trustAnchorFromPem,
+  collateralFromJson,
+  customReportData,
+  decodeAppInfo,
+  decodeAttestation,
+  decodeRuntimeEvents,
+  encodeAttestation,
+  encodeAttestationV0,
+  encodeAttestationV1,
+  eventDigestV1,
+  eventDigestV2,
+  intelTrustAnchor,
+  mergeTcbStatus,
+  newRuntimeEvent,
+  osImageHashOf,
+  padReportData,
+  parseKeyProviderInfo,
+  parseQuote,
+  readBootClaims,
+  reportDataFor,
+  runtimeEntries,
+  trustAnchorFromPem,
 } from "@dstack/attest";
 import type { Attestation } from "@dstack/attest";
 import { boot, event, none, refuses } from "./fixtures.ts";
@@ -18,8 +36,10 @@ const attestation: Attestation = {
 
 // DS #1266: a caller's own tag may not make evidence that passes for the platform's.
 test("refuses reserved tags, unknown hashes and report data of the wrong length", () => {
-  for (const tag of ["ratls-cert", "ratls-cert:x", "kms-root-ca"]) refuses("report-data-invalid", () => customReportData(tag, none));
-  for (const hash of ["md5", "toString", "__proto__"]) refuses("report-data-invalid", () => customReportData("x", none, hash));
+  for (const tag of ["ratls-cert", "ratls-cert:x", "kms-root-ca"])
+    refuses("report-data-invalid", () => customReportData(tag, none));
+  for (const hash of ["md5", "toString", "__proto__"])
+    refuses("report-data-invalid", () => customReportData("x", none, hash));
   refuses("report-data-invalid", () => customReportData("x", new Uint8Array(63), "raw"));
   refuses("report-data-invalid", () => padReportData(new Uint8Array(65)));
   assert.equal(padReportData(Uint8Array.of(1))[0], 1);
@@ -58,7 +78,12 @@ test("takes no runtime event from another register", () => {
 });
 
 test("takes identity only from before system-ready and only once", () => {
-  const late = [...boot, event("system-ready"), event("compose-hash", new Uint8Array(32).fill(9)), event("app-id", none)];
+  const late = [
+    ...boot,
+    event("system-ready"),
+    event("compose-hash", new Uint8Array(32).fill(9)),
+    event("app-id", none),
+  ];
   assert.deepEqual(readBootClaims(late).composeHash, new Uint8Array(32).fill(2));
   refuses("event-duplicate", () => readBootClaims([...boot, event("compose-hash", new Uint8Array(32).fill(9))]));
   refuses("event-missing", () => readBootClaims([event("system-ready"), ...boot]));
@@ -66,17 +91,30 @@ test("takes identity only from before system-ready and only once", () => {
 
 // DS #1320: a guest that tried two key servers has two os-image-hash events; the first counts.
 test("takes the first os-image-hash of a guest that asked two key servers", () => {
-  const events = [...boot, event("os-image-hash", new Uint8Array(32).fill(4)), event("os-image-hash", new Uint8Array(32).fill(5))];
+  const events = [
+    ...boot,
+    event("os-image-hash", new Uint8Array(32).fill(4)),
+    event("os-image-hash", new Uint8Array(32).fill(5)),
+  ];
   assert.deepEqual(readBootClaims(events).osImageHash, new Uint8Array(32).fill(4));
 });
 
 // DS #554, DS #1268: identities have exact lengths, nothing is padded.
 test("refuses identities of another length", () => {
   for (const length of [19, 21]) {
-    refuses("event-invalid", () => readBootClaims(boot.map((item) => (item.event === "app-id" ? event("app-id", new Uint8Array(length)) : item))));
+    refuses("event-invalid", () =>
+      readBootClaims(boot.map((item) => (item.event === "app-id" ? event("app-id", new Uint8Array(length)) : item))),
+    );
   }
-  refuses("event-invalid", () => readBootClaims(boot.map((item) => (item.event === "compose-hash" ? event("compose-hash", new Uint8Array(31)) : item))));
-  assert.equal(readBootClaims(boot.map((item) => (item.event === "instance-id" ? event("instance-id") : item))).instanceId.length, 0);
+  refuses("event-invalid", () =>
+    readBootClaims(
+      boot.map((item) => (item.event === "compose-hash" ? event("compose-hash", new Uint8Array(31)) : item)),
+    ),
+  );
+  assert.equal(
+    readBootClaims(boot.map((item) => (item.event === "instance-id" ? event("instance-id") : item))).instanceId.length,
+    0,
+  );
 });
 
 test("refuses quotes that are cut short, of unknown version or of mismatched kind", () => {
@@ -84,7 +122,13 @@ test("refuses quotes that are cut short, of unknown version or of mismatched kin
   refuses("quote-unsupported", () => parseQuote(concatBytes(Uint8Array.of(6, 0), new Uint8Array(600))));
   const header = concatBytes(Uint8Array.of(4, 0, 2, 0, 0x81, 0, 0, 0), new Uint8Array(40 + 584));
   refuses("quote-malformed", () => parseQuote(concatBytes(header, u32le(0xffff_ffff))));
-  const v5 = concatBytes(Uint8Array.of(5, 0, 2, 0, 0x81, 0, 0, 0), new Uint8Array(40), Uint8Array.of(1, 0), u32le(384), new Uint8Array(384));
+  const v5 = concatBytes(
+    Uint8Array.of(5, 0, 2, 0, 0x81, 0, 0, 0),
+    new Uint8Array(40),
+    Uint8Array.of(1, 0),
+    u32le(384),
+    new Uint8Array(384),
+  );
   refuses("quote-malformed", () => parseQuote(v5));
 });
 
@@ -108,7 +152,9 @@ test("refuses a list that claims more items than there are bytes", () => {
 test("refuses a SCALE length that is not in its shortest form", () => {
   const bytes = encodeAttestationV0(attestation);
   assert.equal(bytes[2], 3 << 2);
-  refuses("attestation-malformed", () => decodeAttestation(concatBytes(bytes.subarray(0, 2), Uint8Array.of((3 << 2) | 1, 0), bytes.subarray(3))));
+  refuses("attestation-malformed", () =>
+    decodeAttestation(concatBytes(bytes.subarray(0, 2), Uint8Array.of((3 << 2) | 1, 0), bytes.subarray(3))),
+  );
 });
 
 test("carries V2 events only in version 1", () => {
@@ -118,13 +164,23 @@ test("carries V2 events only in version 1", () => {
 });
 
 test("refuses a report data payload that the report data does not hold", () => {
-  const good: Attestation = { ...attestation, reportData: reportDataFor("app-data", utf8("hello")), reportDataPayload: "hello" };
+  const good: Attestation = {
+    ...attestation,
+    reportData: reportDataFor("app-data", utf8("hello")),
+    reportDataPayload: "hello",
+  };
   assert.equal(decodeAttestation(encodeAttestation(good)).reportDataPayload, "hello");
   refuses("attestation-malformed", () => decodeAttestation(encodeAttestation({ ...good, reportDataPayload: "other" })));
 });
 
 test("refuses app info of the wrong shape", () => {
-  for (const hex of ["90", "97c400c400c400c400c400c400c400", "c0", "98c400c400c400c400c400c400c400c400", "98a161a161a161a161a161a161a161a161"]) {
+  for (const hex of [
+    "90",
+    "97c400c400c400c400c400c400c400",
+    "c0",
+    "98c400c400c400c400c400c400c400c400",
+    "98a161a161a161a161a161a161a161a161",
+  ]) {
     refuses("app-info-malformed", () => decodeAppInfo(Uint8Array.from(Buffer.from(hex, "hex"))));
   }
 });
@@ -141,7 +197,9 @@ test("refuses an OS image hash that is not 32 bytes, and reads none as none", ()
 test("pins Intel's root and takes exactly one certificate as another root", () => {
   assert.equal(intelTrustAnchor().kind, "intel");
   refuses("trust-anchor-invalid", () => trustAnchorFromPem("nothing"));
-  refuses("trust-anchor-invalid", () => trustAnchorFromPem("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"));
+  refuses("trust-anchor-invalid", () =>
+    trustAnchorFromPem("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"),
+  );
 });
 
 test("refuses collateral with a missing document", () => {

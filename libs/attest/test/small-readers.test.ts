@@ -2,7 +2,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { toHex, u32le, utf8 } from "@dstack/bytes";
-import { AttestError, customReportData, fail, osImageHashOf, parsePolicy, parseQuote, pass, parseKeyProviderInfo, planCollateral, collateralFromJson, trustAnchorFromPem } from "@dstack/attest";
+import {
+  AttestError,
+  customReportData,
+  fail,
+  osImageHashOf,
+  parsePolicy,
+  parseQuote,
+  pass,
+  parseKeyProviderInfo,
+  planCollateral,
+  collateralFromJson,
+  trustAnchorFromPem,
+} from "@dstack/attest";
 import { forge, goodScene } from "../../../tests/forge/forged-evidence.ts";
 import type { Scene } from "../../../tests/forge/forged-evidence.ts";
 import { atTime, decide } from "../src/judgement.ts";
@@ -18,19 +30,47 @@ const edited = (edit: (scene: Scene) => void): Scene => {
 
 test("reads the OS image hash of a vm_config, or names what is wrong with it", () => {
   assert.equal(toHex(osImageHashOf(`{"os_image_hash":"${"ab".repeat(32)}"}`)), "ab".repeat(32));
-  for (const text of ["", "{}", '{"os_image_hash":null}', '{"os_image_hash":""}']) assert.equal(osImageHashOf(text).length, 0, text);
+  for (const text of ["", "{}", '{"os_image_hash":null}', '{"os_image_hash":""}'])
+    assert.equal(osImageHashOf(text).length, 0, text);
   for (const [text, message] of [
-    ["{", /not valid JSON/], ["5", /not an object/], ["null", /not an object/],
-    ['{"os_image_hash":5}', /not a string/], ['{"os_image_hash":["x"]}', /not a string/], ['{"os_image_hash":"ab"}', /not 64 hex digits/],
-  ] as const) assert.match(refuses("vm-config-malformed", () => osImageHashOf(text), text), message);
+    ["{", /not valid JSON/],
+    ["5", /not an object/],
+    ["null", /not an object/],
+    ['{"os_image_hash":5}', /not a string/],
+    ['{"os_image_hash":["x"]}', /not a string/],
+    ['{"os_image_hash":"ab"}', /not 64 hex digits/],
+  ] as const)
+    assert.match(
+      refuses("vm-config-malformed", () => osImageHashOf(text), text),
+      message,
+    );
 });
 
 test("reads a key provider's name and id, or names what is wrong with them", () => {
   assert.deepEqual(parseKeyProviderInfo(utf8('{"name":"kms","id":"00"}')), { name: "kms", id: "00" });
-  for (const text of ["{", "\xff"]) assert.match(refuses("event-invalid", () => parseKeyProviderInfo(utf8(text)), text), /not JSON text/);
-  assert.match(refuses("event-invalid", () => parseKeyProviderInfo(Uint8Array.of(0xff))), /not JSON text/);
-  for (const text of ["null", "5", '"text"', "{}", '{"name":"kms"}', '{"id":"00"}', '{"name":5,"id":"00"}', '{"name":"kms","id":5}']) {
-    assert.match(refuses("event-invalid", () => parseKeyProviderInfo(utf8(text)), text), /expected name and id as text/);
+  for (const text of ["{", "\xff"])
+    assert.match(
+      refuses("event-invalid", () => parseKeyProviderInfo(utf8(text)), text),
+      /not JSON text/,
+    );
+  assert.match(
+    refuses("event-invalid", () => parseKeyProviderInfo(Uint8Array.of(0xff))),
+    /not JSON text/,
+  );
+  for (const text of [
+    "null",
+    "5",
+    '"text"',
+    "{}",
+    '{"name":"kms"}',
+    '{"id":"00"}',
+    '{"name":5,"id":"00"}',
+    '{"name":"kms","id":5}',
+  ]) {
+    assert.match(
+      refuses("event-invalid", () => parseKeyProviderInfo(utf8(text)), text),
+      /expected name and id as text/,
+    );
   }
 });
 
@@ -38,27 +78,57 @@ test("takes raw report data of exactly 64 bytes, as a copy", () => {
   const content = new Uint8Array(64).fill(7);
   const data = customReportData("any", content, "raw");
   content.fill(0);
-  assert.deepEqual([...data], Array.from({ length: 64 }, () => 7));
-  for (const length of [0, 63, 65]) assert.match(refuses("report-data-invalid", () => customReportData("any", new Uint8Array(length), "raw")), new RegExp(`exactly 64 bytes, got ${length}`));
+  assert.deepEqual(
+    [...data],
+    Array.from({ length: 64 }, () => 7),
+  );
+  for (const length of [0, 63, 65])
+    assert.match(
+      refuses("report-data-invalid", () => customReportData("any", new Uint8Array(length), "raw")),
+      new RegExp(`exactly 64 bytes, got ${length}`),
+    );
   assert.deepEqual(customReportData("any", content), customReportData("any", content, ""));
   assert.deepEqual(customReportData("any", content), customReportData("any", content, "sha512"));
 });
 
 test("reads and writes each form of a SCALE length at its bounds", () => {
-  const reader = (...bytes: readonly number[]): ScaleReader => new ScaleReader(Uint8Array.from(bytes), "form", "attestation-malformed");
-  for (const [length, hex] of [[0, "00"], [63, "fc"], [64, "0101"], [16_383, "fdff"], [16_384, "02000100"]] as const) {
+  const reader = (...bytes: readonly number[]): ScaleReader =>
+    new ScaleReader(Uint8Array.from(bytes), "form", "attestation-malformed");
+  for (const [length, hex] of [
+    [0, "00"],
+    [63, "fc"],
+    [64, "0101"],
+    [16_383, "fdff"],
+    [16_384, "02000100"],
+  ] as const) {
     const bytes = scaleBytes(new Uint8Array(length));
     assert.equal(toHex(bytes.subarray(0, bytes.length - length)), hex);
     assert.equal(new ScaleReader(bytes, "form", "attestation-malformed").bytes("field").length, length);
   }
   assert.equal(toHex(scaleCompact(2 ** 30 - 1)), "feffffff");
-  assert.match(refuses("attestation-unencodable", () => scaleCompact(2 ** 30)), /above 2\^30/);
-  assert.match(refuses("attestation-malformed", () => reader(3, 0, 0, 0, 0x40).compact("field")), /length above 2\^30/);
-  assert.match(refuses("attestation-malformed", () => reader(0xfd, 0).compact("field")), /shortest form/);
-  const items = (reading: ScaleReader): number[] => reading.list("items", 2, 2, () => reading.u8("a") + reading.u8("b"));
+  assert.match(
+    refuses("attestation-unencodable", () => scaleCompact(2 ** 30)),
+    /above 2\^30/,
+  );
+  assert.match(
+    refuses("attestation-malformed", () => reader(3, 0, 0, 0, 0x40).compact("field")),
+    /length above 2\^30/,
+  );
+  assert.match(
+    refuses("attestation-malformed", () => reader(0xfd, 0).compact("field")),
+    /shortest form/,
+  );
+  const items = (reading: ScaleReader): number[] =>
+    reading.list("items", 2, 2, () => reading.u8("a") + reading.u8("b"));
   assert.deepEqual(items(reader(8, 1, 2, 3, 4)), [3, 7]);
-  assert.match(refuses("attestation-malformed", () => items(reader(8, 1, 2, 3))), /2 items do not fit in 3 bytes/);
-  assert.match(refuses("attestation-malformed", () => items(reader(12, 1, 2, 3, 4, 5, 6))), /3 items, limit 2/);
+  assert.match(
+    refuses("attestation-malformed", () => items(reader(8, 1, 2, 3))),
+    /2 items do not fit in 3 bytes/,
+  );
+  assert.match(
+    refuses("attestation-malformed", () => items(reader(12, 1, 2, 3, 4, 5, 6))),
+    /3 items, limit 2/,
+  );
 });
 
 test("bounds the fields of a quote at a mebibyte each", () => {
@@ -68,24 +138,45 @@ test("bounds the fields of a quote at a mebibyte each", () => {
     changed.set(u32le(bytes), 632);
     return changed;
   };
-  assert.match(refuses("quote-malformed", () => parseQuote(claiming(1024 * 1024 + 1))), /1048577 bytes, limit 1048576/);
-  assert.match(refuses("quote-malformed", () => parseQuote(claiming(1024 * 1024))), /needs 1048576 bytes/);
+  assert.match(
+    refuses("quote-malformed", () => parseQuote(claiming(1024 * 1024 + 1))),
+    /1048577 bytes, limit 1048576/,
+  );
+  assert.match(
+    refuses("quote-malformed", () => parseQuote(claiming(1024 * 1024))),
+    /needs 1048576 bytes/,
+  );
 });
 
 test("takes lists of a policy that hold texts only, up to their limit", () => {
   const policy = (list: unknown): unknown => parsePolicy({ accepted_advisories: list });
   policy(Array.from({ length: 10_000 }, () => "A"));
-  for (const list of [Array.from({ length: 10_001 }, () => "A"), ["A", 5], [5, "A"], "A", {}]) assert.throws(() => policy(list), AttestError);
+  for (const list of [Array.from({ length: 10_001 }, () => "A"), ["A", 5], [5, "A"], "A", {}])
+    assert.throws(() => policy(list), AttestError);
 });
 
 test("takes times of documents in full only", () => {
   const read = (issueDate: unknown): unknown => {
-    const { collateral, rootPem } = forge(edited((scene) => { scene.tcbInfo["issueDate"] = issueDate; }));
+    const { collateral, rootPem } = forge(
+      edited((scene) => {
+        scene.tcbInfo["issueDate"] = issueDate;
+      }),
+    );
     return planCollateral(collateralFromJson(collateral), trustAnchorFromPem(rootPem));
   };
   for (const time of ["2030-06-14T00:00:00Z", "2030-06-14T00:00:00.5Z", "2030-06-14T00:00:00+01:00"]) read(time);
-  for (const time of ["x2030-06-14T00:00:00Z", "2030-06-14T00:00:00Zx", "2030-06-14T00:00:00", "2030-06-14", "2030-13-14T00:00:00Z", "+012030-06-14T00:00:00Z"]) {
-    assert.match(refuses("collateral-malformed", () => read(time), time), /issueDate is not a time/);
+  for (const time of [
+    "x2030-06-14T00:00:00Z",
+    "2030-06-14T00:00:00Zx",
+    "2030-06-14T00:00:00",
+    "2030-06-14",
+    "2030-13-14T00:00:00Z",
+    "+012030-06-14T00:00:00Z",
+  ]) {
+    assert.match(
+      refuses("collateral-malformed", () => read(time), time),
+      /issueDate is not a time/,
+    );
   }
 });
 
@@ -97,21 +188,56 @@ test("names the whole chain in the reason of a check that passes", () => {
 });
 
 test("asks a PCK certificate for its name under Intel's root only", () => {
-  assert.equal(verifyScene(edited((scene) => { scene.certificates.pck.name = "Some Platform"; })).ok, true);
+  assert.equal(
+    verifyScene(
+      edited((scene) => {
+        scene.certificates.pck.name = "Some Platform";
+      }),
+    ).ok,
+    true,
+  );
 });
 
 test("tells what is not yet valid from what has expired, to the second", () => {
-  const code = (edit: (scene: Scene) => void, name: string): string | undefined => verifyScene(edited(edit)).checks.find((check) => check.name === name && check.result === "fail")?.code;
+  const code = (edit: (scene: Scene) => void, name: string): string | undefined =>
+    verifyScene(edited(edit)).checks.find((check) => check.name === name && check.result === "fail")?.code;
   const at = (scene: Scene, seconds: number): string => new Date((scene.now + seconds) * 1000).toISOString();
-  assert.equal(code((scene) => { scene.tcbInfo["issueDate"] = at(scene, 0); scene.tcbInfo["nextUpdate"] = at(scene, 0); }, "collateral-fresh"), undefined);
-  assert.equal(code((scene) => { scene.tcbInfo["issueDate"] = at(scene, 1); }, "collateral-fresh"), "collateral-not-yet-valid");
-  assert.equal(code((scene) => { scene.tcbInfo["nextUpdate"] = at(scene, -1); }, "collateral-fresh"), "collateral-expired");
+  assert.equal(
+    code((scene) => {
+      scene.tcbInfo["issueDate"] = at(scene, 0);
+      scene.tcbInfo["nextUpdate"] = at(scene, 0);
+    }, "collateral-fresh"),
+    undefined,
+  );
+  assert.equal(
+    code((scene) => {
+      scene.tcbInfo["issueDate"] = at(scene, 1);
+    }, "collateral-fresh"),
+    "collateral-not-yet-valid",
+  );
+  assert.equal(
+    code((scene) => {
+      scene.tcbInfo["nextUpdate"] = at(scene, -1);
+    }, "collateral-fresh"),
+    "collateral-expired",
+  );
   // Never valid: issued now, expired before.
-  assert.equal(code((scene) => { scene.tcbInfo["issueDate"] = at(scene, 0); scene.tcbInfo["nextUpdate"] = at(scene, -1); }, "collateral-fresh"), "collateral-expired");
+  assert.equal(
+    code((scene) => {
+      scene.tcbInfo["issueDate"] = at(scene, 0);
+      scene.tcbInfo["nextUpdate"] = at(scene, -1);
+    }, "collateral-fresh"),
+    "collateral-expired",
+  );
 });
 
 test("a check that failed by itself keeps its own code, whatever its dates and signatures", () => {
-  const signature = { what: "x", publicKey: new Uint8Array(65), message: new Uint8Array(0), signature: new Uint8Array(64) };
+  const signature = {
+    what: "x",
+    publicKey: new Uint8Array(65),
+    message: new Uint8Array(0),
+    signature: new Uint8Array(64),
+  };
   const periods = [{ kind: "collateral" as const, what: "x", from: 10, until: 20 }];
   const failed = { name: "pck-chain", outcome: fail("broken", "chain-broken"), periods, signatures: [signature] };
   assert.equal(atTime(failed, 30).code, "chain-broken");
@@ -119,7 +245,13 @@ test("a check that failed by itself keeps its own code, whatever its dates and s
   const passed = { ...failed, outcome: pass("fine") };
   assert.equal(decide(passed, new Set()).outcome.code, "signature-invalid");
   assert.equal(decide(passed, new Set([signature])).outcome.result, "pass");
-  for (const [now, code] of [[9, "collateral-not-yet-valid"], [10, undefined], [20, undefined], [21, "collateral-expired"], [Number.NaN, "collateral-expired"]] as const) {
+  for (const [now, code] of [
+    [9, "collateral-not-yet-valid"],
+    [10, undefined],
+    [20, undefined],
+    [21, "collateral-expired"],
+    [Number.NaN, "collateral-expired"],
+  ] as const) {
     assert.equal(atTime({ ...passed, signatures: [] }, now).code, code, String(now));
   }
 });

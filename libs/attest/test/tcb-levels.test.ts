@@ -20,8 +20,19 @@ function platform(levels: readonly Level[]): Scene {
   return scene;
 }
 
-const level = (change: Partial<{ sgx: readonly number[]; pceSvn: number; tdx: readonly number[] }>, status: string, advisories?: readonly string[]): Level =>
-  tcbLevel({ sgx: FIVES, pceSvn: 5, tdx: [5, 0, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5], status, ...(advisories === undefined ? {} : { advisories }), ...change });
+const level = (
+  change: Partial<{ sgx: readonly number[]; pceSvn: number; tdx: readonly number[] }>,
+  status: string,
+  advisories?: readonly string[],
+): Level =>
+  tcbLevel({
+    sgx: FIVES,
+    pceSvn: 5,
+    tdx: [5, 0, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5],
+    status,
+    ...(advisories === undefined ? {} : { advisories }),
+    ...change,
+  });
 
 const raised = (values: readonly number[], index: number): number[] => values.with(index, values[index]! + 1);
 
@@ -40,8 +51,16 @@ test("takes the level that every number reaches exactly", () => {
 test("falls to the next level where any one number is too low", () => {
   const tdx = [5, 0, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5];
   for (let index = 0; index < 16; index++) {
-    assert.equal(accepted(platform([level({ sgx: raised(FIVES, index) }, "UpToDate"), lowest])).status, "OutOfDate", `SGX component ${index}`);
-    assert.equal(accepted(platform([level({ tdx: raised(tdx, index) }, "UpToDate"), lowest])).status, "OutOfDate", `TDX component ${index}`);
+    assert.equal(
+      accepted(platform([level({ sgx: raised(FIVES, index) }, "UpToDate"), lowest])).status,
+      "OutOfDate",
+      `SGX component ${index}`,
+    );
+    assert.equal(
+      accepted(platform([level({ tdx: raised(tdx, index) }, "UpToDate"), lowest])).status,
+      "OutOfDate",
+      `TDX component ${index}`,
+    );
   }
   assert.equal(accepted(platform([level({ pceSvn: 6 }, "UpToDate"), lowest])).status, "OutOfDate");
 });
@@ -50,13 +69,17 @@ test("judges TDX components 0 and 1 by the module's identity from version 1 on, 
   for (const index of [0, 1]) {
     const scene = goodScene();
     scene.tcbInfo["tcbLevels"] = [
-      tcbLevel({ sgx: [5], pceSvn: 13, tdx: raised([5, 1, 6], index), status: "UpToDate" }), tcbLevel({ sgx: [], pceSvn: 0, tdx: [], status: "OutOfDate" }),
+      tcbLevel({ sgx: [5], pceSvn: 13, tdx: raised([5, 1, 6], index), status: "UpToDate" }),
+      tcbLevel({ sgx: [], pceSvn: 0, tdx: [], status: "OutOfDate" }),
     ];
     assert.equal(accepted(scene).status, "UpToDate", `component ${index}`);
     assert.equal(accepted(scene, "reference").status, "OutOfDate", `component ${index}`);
   }
   const scene = goodScene();
-  scene.tcbInfo["tcbLevels"] = [tcbLevel({ sgx: [5], pceSvn: 13, tdx: [5, 1, 7], status: "UpToDate" }), tcbLevel({ sgx: [], pceSvn: 0, tdx: [], status: "OutOfDate" })];
+  scene.tcbInfo["tcbLevels"] = [
+    tcbLevel({ sgx: [5], pceSvn: 13, tdx: [5, 1, 7], status: "UpToDate" }),
+    tcbLevel({ sgx: [], pceSvn: 0, tdx: [], status: "OutOfDate" }),
+  ];
   assert.equal(accepted(scene).status, "OutOfDate", "component 2 counts by either rules");
 });
 
@@ -76,10 +99,14 @@ test("matches the component numbers of the PCK certificate, and CPUSVN where it 
 
 test("puts levels in order whatever the order of the document", () => {
   const levels = [
-    level({ sgx: [] }, "SWHardeningNeeded"), level({ pceSvn: 4 }, "ConfigurationNeeded"), level({ tdx: [] }, "OutOfDate"), level({}, "UpToDate"),
+    level({ sgx: [] }, "SWHardeningNeeded"),
+    level({ pceSvn: 4 }, "ConfigurationNeeded"),
+    level({ tdx: [] }, "OutOfDate"),
+    level({}, "UpToDate"),
     level({ sgx: FIVES.with(15, 4) }, "ConfigurationAndSWHardeningNeeded"),
   ];
-  for (const order of [levels, levels.toReversed(), [...levels.slice(2), ...levels.slice(0, 2)]]) assert.equal(accepted(platform(order)).status, "UpToDate");
+  for (const order of [levels, levels.toReversed(), [...levels.slice(2), ...levels.slice(0, 2)]])
+    assert.equal(accepted(platform(order)).status, "UpToDate");
   // Without the best, the order is by SGX components, then PCE, then TDX.
   assert.equal(accepted(platform([levels[0]!, levels[1]!, levels[2]!, levels[4]!])).status, "OutOfDate");
   assert.equal(accepted(platform([levels[0]!, levels[4]!, levels[1]!])).status, "ConfigurationNeeded");
@@ -87,7 +114,12 @@ test("puts levels in order whatever the order of the document", () => {
 });
 
 test("takes the highest level of module and quoting enclave at or below their version, whatever the order", () => {
-  const isv = (isvsvn: number, tcbStatus: string, advisoryIDs: readonly string[] = []): object => ({ tcb: { isvsvn }, tcbDate: "2028-01-01T00:00:00Z", tcbStatus, advisoryIDs });
+  const isv = (isvsvn: number, tcbStatus: string, advisoryIDs: readonly string[] = []): object => ({
+    tcb: { isvsvn },
+    tcbDate: "2028-01-01T00:00:00Z",
+    tcbStatus,
+    advisoryIDs,
+  });
   const scene = goodScene();
   const [module] = scene.tcbInfo["tdxModuleIdentities"] as Level[];
   module!["tcbLevels"] = [isv(1, "OutOfDate"), isv(6, "Revoked"), isv(5, "UpToDate", ["M-1"])];
@@ -113,31 +145,52 @@ test("says what platform and quoting enclave come to, and what each is alone", (
   (scene.tcbInfo["tcbLevels"] as Level[])[0]!["tcbStatus"] = "ConfigurationNeeded";
   scene.qeReport[ENCLAVE.isvSvn] = 4;
   const verification = accepted(scene);
-  assert.deepEqual([verification.status, verification.platformStatus, verification.qeStatus, verification.advisoryIds],
-    ["OutOfDateConfigurationNeeded", "ConfigurationNeeded", "OutOfDate", ["FORGED-SA-00002"]]);
+  assert.deepEqual(
+    [verification.status, verification.platformStatus, verification.qeStatus, verification.advisoryIds],
+    ["OutOfDateConfigurationNeeded", "ConfigurationNeeded", "OutOfDate", ["FORGED-SA-00002"]],
+  );
   assert.equal(accepted(scene, "reference").status, "OutOfDate");
   assert.equal(verification.checks.find(({ name }) => name === "tcb-status")?.reason, "OutOfDateConfigurationNeeded");
 });
 
 const STATUSES: readonly TcbStatus[] = [
-  "UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate", "OutOfDateConfigurationNeeded", "Revoked",
+  "UpToDate",
+  "SWHardeningNeeded",
+  "ConfigurationNeeded",
+  "ConfigurationAndSWHardeningNeeded",
+  "OutOfDate",
+  "OutOfDateConfigurationNeeded",
+  "Revoked",
 ];
 
 test("merges the status of platform and part as Intel does", () => {
-  const outdated: readonly TcbStatus[] = ["OutOfDate", "OutOfDate", "OutOfDateConfigurationNeeded", "OutOfDateConfigurationNeeded", "OutOfDate", "OutOfDateConfigurationNeeded", "Revoked"];
+  const outdated: readonly TcbStatus[] = [
+    "OutOfDate",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+    "OutOfDateConfigurationNeeded",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+    "Revoked",
+  ];
   for (const [index, status] of STATUSES.entries()) {
     assert.equal(mergeTcbStatus(status, "UpToDate"), status);
     assert.equal(mergeTcbStatus(status, "OutOfDate"), outdated[index]);
     assert.equal(mergeTcbStatus(status, "Revoked"), "Revoked");
   }
   assert.equal(mergeTcbStatus("UpToDate", "OutOfDateConfigurationNeeded"), "OutOfDateConfigurationNeeded");
-  assert.equal(mergeTcbStatus("UpToDate", "ConfigurationNeeded"), "ConfigurationNeeded", "of a status that Intel gives no part, the worse");
+  assert.equal(
+    mergeTcbStatus("UpToDate", "ConfigurationNeeded"),
+    "ConfigurationNeeded",
+    "of a status that Intel gives no part, the worse",
+  );
   assert.equal(mergeTcbStatus("ConfigurationNeeded", "SWHardeningNeeded"), "ConfigurationNeeded");
 });
 
 test("merges by the reference's rules to the worse of both", () => {
   for (const [left, platformStatus] of STATUSES.entries()) {
-    for (const [right, part] of STATUSES.entries()) assert.equal(mergeTcbStatus(platformStatus, part, "reference"), STATUSES[Math.max(left, right)]);
+    for (const [right, part] of STATUSES.entries())
+      assert.equal(mergeTcbStatus(platformStatus, part, "reference"), STATUSES[Math.max(left, right)]);
   }
 });
 
@@ -151,15 +204,69 @@ function oldLaunch(): Scene {
 
 const relaunchRows: readonly (readonly [string, (scene: Scene) => void, boolean])[] = [
   ["the module was updated since the launch", () => undefined, true],
-  ["the module has exactly the newest version", (scene) => { scene.body[TD.teeTcbSvn2] = 4; }, true],
-  ["the module that runs is not the newest either", (scene) => { scene.body[TD.teeTcbSvn2] = 3; }, false],
-  ["the loader that runs is not the newest", (scene) => { scene.body[TD.teeTcbSvn2 + 2] = 5; }, false],
-  ["the module that runs has no identity", (scene) => { scene.body[TD.teeTcbSvn2 + 1] = 9; }, false],
-  ["a version 0 module runs at the newest level", (scene) => { scene.body[TD.teeTcbSvn2 + 1] = 0; }, true],
-  ["a version 0 module runs below the newest level", (scene) => { scene.body.set([4, 0, 6], TD.teeTcbSvn2); }, false],
-  ["the quoting enclave is old too", (scene) => { scene.qeReport[ENCLAVE.isvSvn] = 4; }, false],
-  ["the platform itself is old too", (scene) => { scene.certificates.pck.platform!.pceSvn = 11; }, false],
-  ["nothing is old", (scene) => { scene.body[TD.teeTcbSvn] = 5; }, false],
+  [
+    "the module has exactly the newest version",
+    (scene) => {
+      scene.body[TD.teeTcbSvn2] = 4;
+    },
+    true,
+  ],
+  [
+    "the module that runs is not the newest either",
+    (scene) => {
+      scene.body[TD.teeTcbSvn2] = 3;
+    },
+    false,
+  ],
+  [
+    "the loader that runs is not the newest",
+    (scene) => {
+      scene.body[TD.teeTcbSvn2 + 2] = 5;
+    },
+    false,
+  ],
+  [
+    "the module that runs has no identity",
+    (scene) => {
+      scene.body[TD.teeTcbSvn2 + 1] = 9;
+    },
+    false,
+  ],
+  [
+    "a version 0 module runs at the newest level",
+    (scene) => {
+      scene.body[TD.teeTcbSvn2 + 1] = 0;
+    },
+    true,
+  ],
+  [
+    "a version 0 module runs below the newest level",
+    (scene) => {
+      scene.body.set([4, 0, 6], TD.teeTcbSvn2);
+    },
+    false,
+  ],
+  [
+    "the quoting enclave is old too",
+    (scene) => {
+      scene.qeReport[ENCLAVE.isvSvn] = 4;
+    },
+    false,
+  ],
+  [
+    "the platform itself is old too",
+    (scene) => {
+      scene.certificates.pck.platform!.pceSvn = 11;
+    },
+    false,
+  ],
+  [
+    "nothing is old",
+    (scene) => {
+      scene.body[TD.teeTcbSvn] = 5;
+    },
+    false,
+  ],
 ];
 
 for (const [what, edit, advised] of relaunchRows) {

@@ -45,9 +45,9 @@ const REFUSED_BY: Readonly<Record<string, string>> = {
   "service-td": "service-td",
   "tcb-level (none matches)": "tcb-level",
   "td-attributes": "td-attributes",
-  "chain": "pck-chain",
+  chain: "pck-chain",
   "tcb-revoked": "tcb-status",
-  "pceid": "platform-identity",
+  pceid: "platform-identity",
   "pck-crl-expired": "collateral-fresh",
   "pck-crl-signature": "pck-crl",
   "chain-validity": "pck-chain",
@@ -59,34 +59,43 @@ const REFUSED_BY: Readonly<Record<string, string>> = {
   "tcb-info-signature": "tcb-info",
   "tcb-info-expired": "collateral-fresh",
   "tcb-signer-revoked": "tcb-info",
-  "header": "quote-header",
+  header: "quote-header",
 };
 
 test("judges every real pair of quote and collateral as recorded", { skip }, async (t) => {
   for (const pair of vectorJson<Pair[]>("pairs.json")) {
     await t.test(pair.id, () => {
       const verification = verifyQuote(vectorBytes(pair.quote), collateralFromJson(vectorJson(pair.collateral)), {
-        now: pair.verify_at_unix, trustAnchor: intelTrustAnchor(),
+        now: pair.verify_at_unix,
+        trustAnchor: intelTrustAnchor(),
       });
       expectation(verification, pair.expect);
     });
   }
 });
 
-test("judges every real pair alike from the first to the last second of its window, and never outside", { skip }, () => {
-  for (const pair of vectorJson<Pair[]>("pairs.json")) {
-    const collateral = checkCollateral(collateralFromJson(vectorJson(pair.collateral)), intelTrustAnchor());
-    const at = (time: number): ReturnType<typeof verifyQuote> => verifyQuote(vectorBytes(pair.quote), collateral, { now: time, trustAnchor: intelTrustAnchor() });
-    const [from, until] = [Date.parse(pair.valid_from) / 1000, Date.parse(pair.valid_until) / 1000];
-    for (const time of [from, until]) expectation(at(time), pair.expect);
-    for (const time of [from - 1, until + 1]) {
-      const codes = at(time).checks.map(({ code }) => code);
-      assert.ok(codes.includes(time < from ? "collateral-not-yet-valid" : "collateral-expired"), `${pair.id} at ${time}`);
+test(
+  "judges every real pair alike from the first to the last second of its window, and never outside",
+  { skip },
+  () => {
+    for (const pair of vectorJson<Pair[]>("pairs.json")) {
+      const collateral = checkCollateral(collateralFromJson(vectorJson(pair.collateral)), intelTrustAnchor());
+      const at = (time: number): ReturnType<typeof verifyQuote> =>
+        verifyQuote(vectorBytes(pair.quote), collateral, { now: time, trustAnchor: intelTrustAnchor() });
+      const [from, until] = [Date.parse(pair.valid_from) / 1000, Date.parse(pair.valid_until) / 1000];
+      for (const time of [from, until]) expectation(at(time), pair.expect);
+      for (const time of [from - 1, until + 1]) {
+        const codes = at(time).checks.map(({ code }) => code);
+        assert.ok(
+          codes.includes(time < from ? "collateral-not-yet-valid" : "collateral-expired"),
+          `${pair.id} at ${time}`,
+        );
+      }
+      const inside = at(from);
+      if (inside.ok) assert.equal(inside.collateralExpiresAt, until, pair.id);
     }
-    const inside = at(from);
-    if (inside.ok) assert.equal(inside.collateralExpiresAt, until, pair.id);
-  }
-});
+  },
+);
 
 test("knows Intel's root in a file for what it is", { skip }, () => {
   assert.deepEqual(trustAnchorFromPem(vectorText("intel-sgx-root-ca.pem")), intelTrustAnchor());
@@ -97,12 +106,30 @@ test("reads every field of the real quotes as recorded", { skip }, () => {
   for (const { id, quote: file, decoded } of vectorJson<Pair[]>("pairs.json")) {
     const { header, body, qeAuthData, certification } = parseQuote(vectorBytes(file));
     const read: Record<string, unknown> = {
-      version: header.version, tee: header.tee.toUpperCase(), qe_svn: header.qeSvn, pce_svn: header.pceSvn, user_data: toHex(header.userData), auth_len: qeAuthData.length,
-      cert_type: certification.kind === "pem-chain" ? 5 : undefined, report_data: toHex(body.reportData),
-      ...(body.kind === "tdx" ? {
-        tee_tcb_svn: toHex(body.teeTcbSvn), mr_seam: toHex(body.mrSeam), td_attributes: toHex(body.tdAttributes), xfam: toHex(body.xfam), mr_td: toHex(body.mrTd),
-        mr_config_id: toHex(body.mrConfigId), rtmr: body.rtmr.map(toHex),
-      } : { mr_enclave: toHex(body.mrEnclave), mr_signer: toHex(body.mrSigner), isv_prod_id: body.isvProdId, isv_svn: body.isvSvn }),
+      version: header.version,
+      tee: header.tee.toUpperCase(),
+      qe_svn: header.qeSvn,
+      pce_svn: header.pceSvn,
+      user_data: toHex(header.userData),
+      auth_len: qeAuthData.length,
+      cert_type: certification.kind === "pem-chain" ? 5 : undefined,
+      report_data: toHex(body.reportData),
+      ...(body.kind === "tdx"
+        ? {
+            tee_tcb_svn: toHex(body.teeTcbSvn),
+            mr_seam: toHex(body.mrSeam),
+            td_attributes: toHex(body.tdAttributes),
+            xfam: toHex(body.xfam),
+            mr_td: toHex(body.mrTd),
+            mr_config_id: toHex(body.mrConfigId),
+            rtmr: body.rtmr.map(toHex),
+          }
+        : {
+            mr_enclave: toHex(body.mrEnclave),
+            mr_signer: toHex(body.mrSigner),
+            isv_prod_id: body.isvProdId,
+            isv_svn: body.isvSvn,
+          }),
     };
     const recorded = Object.keys(read).filter((name) => decoded[name] !== undefined);
     assert.ok(recorded.length >= 8, id);
@@ -113,11 +140,25 @@ test("reads every field of the real quotes as recorded", { skip }, () => {
 test("comes to the reference's status under the reference's rules, which change nothing else", { skip }, () => {
   let compared = 0;
   for (const name of vectorNames("synthetic")) {
-    const { id, expect, quote_hex: quote, collateral, verify_at_unix: now, root_ca_pem: root } = vectorJson<Synthetic>(`synthetic/${name}`);
+    const {
+      id,
+      expect,
+      quote_hex: quote,
+      collateral,
+      verify_at_unix: now,
+      root_ca_pem: root,
+    } = vectorJson<Synthetic>(`synthetic/${name}`);
     const options = { now, trustAnchor: trustAnchorFromPem(root) };
-    const reference = verifyQuote(parseHex(quote), collateralFromJson(collateral), { ...options, tcbRules: "reference" });
+    const reference = verifyQuote(parseHex(quote), collateralFromJson(collateral), {
+      ...options,
+      tcbRules: "reference",
+    });
     const intel = verifyQuote(parseHex(quote), collateralFromJson(collateral), options);
-    assert.deepEqual(reference.checks.map((check) => [check.name, check.result]), intel.checks.map((check) => [check.name, check.result]), id);
+    assert.deepEqual(
+      reference.checks.map((check) => [check.name, check.result]),
+      intel.checks.map((check) => [check.name, check.result]),
+      id,
+    );
     if (expect.reference?.status === undefined || !expect.ok) continue;
     compared++;
     assert.equal(reference.ok && reference.status, expect.reference.status, id);
@@ -131,7 +172,8 @@ test("judges every synthetic case as recorded", { skip }, async (t) => {
     const synthetic = vectorJson<Synthetic>(`synthetic/${name}`);
     await t.test(synthetic.id, () => {
       const verification = verifyQuote(parseHex(synthetic.quote_hex), collateralFromJson(synthetic.collateral), {
-        now: synthetic.verify_at_unix, trustAnchor: trustAnchorFromPem(synthetic.root_ca_pem),
+        now: synthetic.verify_at_unix,
+        trustAnchor: trustAnchorFromPem(synthetic.root_ca_pem),
       });
       expectation(verification, synthetic.expect);
     });

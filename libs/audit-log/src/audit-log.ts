@@ -2,7 +2,17 @@ import { open, stat, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import { syncFolder } from "@dstack/files";
 import type { Logger } from "@dstack/log";
-import { EMPTY_CHAIN, following, lineFor, MAX_BATCH_BYTES, MAX_LINE_BYTES, readChain, type AuditEntry, type ChainHead, type ChainItem } from "./chain.ts";
+import {
+  EMPTY_CHAIN,
+  following,
+  lineFor,
+  MAX_BATCH_BYTES,
+  MAX_LINE_BYTES,
+  readChain,
+  type AuditEntry,
+  type ChainHead,
+  type ChainItem,
+} from "./chain.ts";
 import { AuditLogError } from "./errors.ts";
 
 export interface AuditLogOptions {
@@ -57,16 +67,28 @@ export class AuditLog {
       throw unwritable(path, cause);
     }
     try {
-      if (!(await file.stat()).isFile()) throw new AuditLogError("audit-broken", `audit log ${path} is not a regular file`);
+      if (!(await file.stat()).isFile())
+        throw new AuditLogError("audit-broken", `audit log ${path} is not a regular file`);
       const end = await lastItem(file);
       if (end?.kind === "broken") {
-        throw new AuditLogError("audit-broken", `audit log ${path}, line ${end.head.seq + 1}: ${end.reason}. Keep the file as evidence, move it away and start again`);
+        throw new AuditLogError(
+          "audit-broken",
+          `audit log ${path}, line ${end.head.seq + 1}: ${end.reason}. Keep the file as evidence, move it away and start again`,
+        );
       }
       const audit = new AuditLog(file, options, end?.head ?? EMPTY_CHAIN);
       if (end?.kind === "torn") {
-        log.warn({ path, bytes: end.bytes, sha256: end.sha256 }, "audit log ended inside a line; the rest is taken off");
+        log.warn(
+          { path, bytes: end.bytes, sha256: end.sha256 },
+          "audit log ended inside a line; the rest is taken off",
+        );
         audit.#dirty = true;
-        await audit.append({ action: "audit-repair", outcome: "repaired", removedBytes: end.bytes, removedSha256: end.sha256 });
+        await audit.append({
+          action: "audit-repair",
+          outcome: "repaired",
+          removedBytes: end.bytes,
+          removedSha256: end.sha256,
+        });
       }
       // A new file must still be in its folder after a crash.
       await syncFolder(dirname(path)).catch((cause: unknown) => {
@@ -95,7 +117,8 @@ export class AuditLog {
    * @throws AuditLogError `audit-unwritable`; the entry is then not in the log
    */
   append(entry: AuditEntry): Promise<void> {
-    if (this.#waiting.length >= MAX_WAITING) return Promise.reject(unwritable(this.#path, new Error(`${MAX_WAITING} entries wait for the disk already`)));
+    if (this.#waiting.length >= MAX_WAITING)
+      return Promise.reject(unwritable(this.#path, new Error(`${MAX_WAITING} entries wait for the disk already`)));
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#waiting.push({ entry, time: new Date(this.#clock.now()), done: resolve, failed: reject });
     this.#writing ??= this.#drain();
@@ -104,7 +127,8 @@ export class AuditLog {
 
   /** After a failure, tries whether the log works again, and records that it had failed. Gives `failure`. */
   async probe(): Promise<string | undefined> {
-    if (this.#failure !== undefined) await this.append({ action: "audit-resume", outcome: "resumed", reason: this.#failure }).catch(() => undefined);
+    if (this.#failure !== undefined)
+      await this.append({ action: "audit-resume", outcome: "resumed", reason: this.#failure }).catch(() => undefined);
     return this.#failure;
   }
 
@@ -170,10 +194,17 @@ export class AuditLog {
   /** The file must be the one that was checked, and as long as the chain. */
   async #requireOwnFile(): Promise<void> {
     const [own, named] = await Promise.all([this.#file.stat(), stat(this.#path)]);
-    if (named.ino !== own.ino || named.dev !== own.dev) throw new Error("the file was replaced by another; put it back, or start again with the new one");
+    if (named.ino !== own.ino || named.dev !== own.dev)
+      throw new Error("the file was replaced by another; put it back, or start again with the new one");
     if (own.size === this.#head.size) return;
-    if (own.size < this.#head.size) throw new Error(`the file was cut from ${this.#head.size} to ${own.size} bytes; keep it as evidence, move it away and start again`);
-    if (!this.#dirty) throw new Error(`somebody else wrote ${own.size - this.#head.size} bytes to the file; keep it as evidence, move it away and start again`);
+    if (own.size < this.#head.size)
+      throw new Error(
+        `the file was cut from ${this.#head.size} to ${own.size} bytes; keep it as evidence, move it away and start again`,
+      );
+    if (!this.#dirty)
+      throw new Error(
+        `somebody else wrote ${own.size - this.#head.size} bytes to the file; keep it as evidence, move it away and start again`,
+      );
     await this.#file.truncate(this.#head.size);
   }
 }
@@ -187,4 +218,8 @@ async function lastItem(file: FileHandle): Promise<ChainItem | undefined> {
 }
 
 const unwritable = (path: string, cause: unknown): AuditLogError =>
-  new AuditLogError("audit-unwritable", `audit log ${path} cannot be written, so nothing is released; make room or repair the file`, { cause });
+  new AuditLogError(
+    "audit-unwritable",
+    `audit log ${path} cannot be written, so nothing is released; make room or repair the file`,
+    { cause },
+  );

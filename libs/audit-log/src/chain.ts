@@ -50,11 +50,13 @@ export async function* readChain(file: FileHandle): AsyncGenerator<ChainItem> {
       rest = rest.subarray(end + 1);
       const record = recordIn(line);
       const reason = typeof record === "string" ? record : breach(record, head);
-      if (reason !== undefined || typeof record === "string") return yield { kind: "broken", head, reason: reason ?? "" };
+      if (reason !== undefined || typeof record === "string")
+        return yield { kind: "broken", head, reason: reason ?? "" };
       head = following(head, line);
       yield { kind: "record", record, head };
     }
-    if (rest.length > MAX_BATCH_BYTES) return yield { kind: "broken", head, reason: `more than ${MAX_BATCH_BYTES} bytes without an end of line` };
+    if (rest.length > MAX_BATCH_BYTES)
+      return yield { kind: "broken", head, reason: `more than ${MAX_BATCH_BYTES} bytes without an end of line` };
   }
   if (rest.length > 0) yield { kind: "torn", head, bytes: rest.length, sha256: sha256(rest) };
 }
@@ -66,7 +68,11 @@ export function lineFor(entry: AuditEntry, time: Date, head: ChainHead): Buffer 
   return Buffer.from(JSON.stringify({ ...own, ...entry, ...own }));
 }
 
-export const following = (head: ChainHead, line: Uint8Array): ChainHead => ({ seq: head.seq + 1, hash: sha256(line), size: head.size + line.length + 1 });
+export const following = (head: ChainHead, line: Uint8Array): ChainHead => ({
+  seq: head.seq + 1,
+  hash: sha256(line),
+  size: head.size + line.length + 1,
+});
 
 function recordIn(line: Uint8Array): AuditRecord | string {
   if (line.length > MAX_LINE_BYTES) return `line of ${line.length} bytes, at most ${MAX_LINE_BYTES} are written`;
@@ -84,7 +90,8 @@ function recordIn(line: Uint8Array): AuditRecord | string {
 
 function breach({ seq, prev }: AuditRecord, head: ChainHead): string | undefined {
   if (seq !== head.seq + 1) return `expected seq ${head.seq + 1}, got ${seq}: lines were removed, added or swapped`;
-  if (prev !== head.hash) return `expected prev ${head.hash}, got ${prev.slice(0, 64)}: the line before it, or this one, was changed`;
+  if (prev !== head.hash)
+    return `expected prev ${head.hash}, got ${prev.slice(0, 64)}: the line before it, or this one, was changed`;
   return undefined;
 }
 

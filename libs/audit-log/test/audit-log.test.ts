@@ -16,7 +16,8 @@ after(() => rm(folder, { recursive: true }));
 
 const open = (path: string): Promise<AuditLog> => AuditLog.open({ path, clock: { now: () => 0 }, log });
 const lines = async (path: string): Promise<string[]> => (await readFile(path, "utf8")).split("\n").slice(0, -1);
-const records = async (path: string): Promise<Record<string, unknown>[]> => (await lines(path)).map((line) => JSON.parse(line) as Record<string, unknown>);
+const records = async (path: string): Promise<Record<string, unknown>[]> =>
+  (await lines(path)).map((line) => JSON.parse(line) as Record<string, unknown>);
 const outcome = async (run: Promise<unknown>): Promise<string> => {
   try {
     await run;
@@ -76,7 +77,10 @@ test("entries that come together share a flush and keep their order", async (t) 
   await Promise.all(Array.from({ length: 2_000 }, (_, i) => audit.append({ i })));
   assert.ok(datasync.mock.callCount() <= 3, `${datasync.mock.callCount()} flushes`);
   await audit.close();
-  assert.deepEqual((await records(path)).map(({ i }) => i), Array.from({ length: 2_000 }, (_, i) => i));
+  assert.deepEqual(
+    (await records(path)).map(({ i }) => i),
+    Array.from({ length: 2_000 }, (_, i) => i),
+  );
 });
 
 test("no entry is settled before the flush that holds it, and none is when that fails", async (t) => {
@@ -96,7 +100,10 @@ test("no entry is settled before the flush that holds it, and none is when that 
   await audit.append({ i: 3 });
   assert.equal(audit.failure, undefined);
   await audit.close();
-  assert.deepEqual((await records(path)).map(({ i }) => i), [0, 3]);
+  assert.deepEqual(
+    (await records(path)).map(({ i }) => i),
+    [0, 3],
+  );
   assert.equal((await chainOf(path))?.kind, "record");
 });
 
@@ -105,18 +112,31 @@ test("an entry cannot say what its number, time or predecessor is", async () => 
   const audit = await open(path);
   await audit.append({ seq: 7, prev: "x", time: "never", action: "a" });
   await audit.close();
-  assert.deepEqual((await records(path))[0], { seq: 1, time: "1970-01-01T00:00:00.000Z", prev: "0".repeat(64), action: "a" });
+  assert.deepEqual((await records(path))[0], {
+    seq: 1,
+    time: "1970-01-01T00:00:00.000Z",
+    prev: "0".repeat(64),
+    action: "a",
+  });
 });
 
 test("an entry that is too long or no JSON is refused alone", async () => {
   const path = join(folder, "long.jsonl");
   const audit = await open(path);
-  const results = await Promise.all([audit.append({ i: 0 }), outcome(audit.append({ text: "x".repeat(70_000) })), outcome(audit.append({ n: 1n })), audit.append({ i: 1 })]);
+  const results = await Promise.all([
+    audit.append({ i: 0 }),
+    outcome(audit.append({ text: "x".repeat(70_000) })),
+    outcome(audit.append({ n: 1n })),
+    audit.append({ i: 1 }),
+  ]);
   assert.match(results[1] ?? "", /audit-unwritable: .*limit 65536/);
   assert.match(results[2] ?? "", /audit-unwritable: .*BigInt/);
   assert.equal(audit.failure, undefined);
   await audit.close();
-  assert.deepEqual((await records(path)).map(({ i }) => i), [0, 1]);
+  assert.deepEqual(
+    (await records(path)).map(({ i }) => i),
+    [0, 1],
+  );
 });
 
 test("more entries than may wait are refused, not kept", async () => {
@@ -130,8 +150,15 @@ test("refuses a log in which a line was changed, removed, inserted or swapped, a
   const path = await logged("whole.jsonl", 4);
   const [a, b, c, d] = (await lines(path)) as [string, string, string, string];
   const cases: Record<string, [changed: string[], line: number]> = {
-    changed: [[a, b.replace('"i":1', '"i":9'), c, d], 3], removed: [[a, c, d], 2], headless: [[b, c, d], 1], swapped: [[a, c, b, d], 2],
-    doubled: [[a, b, b, c], 3], inserted: [[a, "{}", b], 2], garbage: [[a, "not json", b], 2], array: [[a, "[]"], 2], "long line": [[a, `{"x":"${"y".repeat(70_000)}"}`], 2],
+    changed: [[a, b.replace('"i":1', '"i":9'), c, d], 3],
+    removed: [[a, c, d], 2],
+    headless: [[b, c, d], 1],
+    swapped: [[a, c, b, d], 2],
+    doubled: [[a, b, b, c], 3],
+    inserted: [[a, "{}", b], 2],
+    garbage: [[a, "not json", b], 2],
+    array: [[a, "[]"], 2],
+    "long line": [[a, `{"x":"${"y".repeat(70_000)}"}`], 2],
   };
   for (const [name, [changed, line]] of Object.entries(cases)) {
     const other = join(folder, `${name}.jsonl`);
@@ -151,8 +178,14 @@ test("a last line that a crash cut short is taken off, and a record says what we
   await audit.append({ i: 1 });
   await audit.close();
   const written = await records(path);
-  assert.deepEqual(written.map(({ seq }) => seq), [1, 2, 3]);
-  assert.deepEqual([written[1]?.["action"], written[1]?.["removedBytes"], written[1]?.["removedSha256"]], ["audit-repair", torn.length, createHash("sha256").update(torn).digest("hex")]);
+  assert.deepEqual(
+    written.map(({ seq }) => seq),
+    [1, 2, 3],
+  );
+  assert.deepEqual(
+    [written[1]?.["action"], written[1]?.["removedBytes"], written[1]?.["removedSha256"]],
+    ["audit-repair", torn.length, createHash("sha256").update(torn).digest("hex")],
+  );
   assert.equal((await chainOf(path))?.kind, "record");
 });
 
@@ -166,10 +199,13 @@ test("a file that was cut, replaced, removed or written by somebody else takes n
   const cases: Record<string, [spoil: (path: string) => Promise<unknown>, text: RegExp]> = {
     cut: [(path) => truncate(path, 10), /cut from \d+ to 10 bytes/],
     emptied: [(path) => writeFile(path, ""), /cut from \d+ to 0 bytes/],
-    replaced: [async (path) => {
-      await cp(path, `${path}.copy`);
-      await rename(`${path}.copy`, path);
-    }, /replaced by another/],
+    replaced: [
+      async (path) => {
+        await cp(path, `${path}.copy`);
+        await rename(`${path}.copy`, path);
+      },
+      /replaced by another/,
+    ],
     removed: [(path) => rm(path), /ENOENT/],
     "written to": [(path) => appendFile(path, '{"seq":2}\n'), /somebody else wrote 10 bytes/],
   };

@@ -16,7 +16,8 @@ const isUnwritable = (error: unknown): boolean => error instanceof AuditLogError
 async function onTmpfs(t: TestContext, run: (mountPoint: string) => Promise<void>): Promise<void> {
   const mountPoint = await mkdtemp(join(tmpdir(), "audit-full-"));
   try {
-    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=8k", "tmpfs", mountPoint]).status !== 0) return t.skip("cannot mount a tmpfs here");
+    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=8k", "tmpfs", mountPoint]).status !== 0)
+      return t.skip("cannot mount a tmpfs here");
     await run(mountPoint);
   } finally {
     spawnSync("umount", [mountPoint]);
@@ -24,30 +25,34 @@ async function onTmpfs(t: TestContext, run: (mountPoint: string) => Promise<void
   }
 }
 
-test("a full disk fails the append, leaves a whole chain, and works again when there is room", (t) => onTmpfs(t, async (mountPoint) => {
-  const path = join(mountPoint, "audit.jsonl");
-  const audit = await open(path);
-  await audit.append({ i: 0 });
-  await writeFile(join(mountPoint, "ballast"), new Uint8Array(4096));
-  const results = await Promise.allSettled(Array.from({ length: 60 }, (_, i) => audit.append({ i, text: "x".repeat(200) })));
-  for (const result of results) assert.ok(result.status === "rejected" && isUnwritable(result.reason));
-  assert.match(audit.failure ?? "", /ENOSPC|wrote/);
-  await rm(join(mountPoint, "ballast"));
-  await audit.append({ i: 1 });
-  assert.equal(audit.failure, undefined);
-  await audit.close();
-  await (await open(path)).close();
-  assert.equal((await readFile(path, "utf8")).trimEnd().split("\n").length, 2);
-}));
+test("a full disk fails the append, leaves a whole chain, and works again when there is room", (t) =>
+  onTmpfs(t, async (mountPoint) => {
+    const path = join(mountPoint, "audit.jsonl");
+    const audit = await open(path);
+    await audit.append({ i: 0 });
+    await writeFile(join(mountPoint, "ballast"), new Uint8Array(4096));
+    const results = await Promise.allSettled(
+      Array.from({ length: 60 }, (_, i) => audit.append({ i, text: "x".repeat(200) })),
+    );
+    for (const result of results) assert.ok(result.status === "rejected" && isUnwritable(result.reason));
+    assert.match(audit.failure ?? "", /ENOSPC|wrote/);
+    await rm(join(mountPoint, "ballast"));
+    await audit.append({ i: 1 });
+    assert.equal(audit.failure, undefined);
+    await audit.close();
+    await (await open(path)).close();
+    assert.equal((await readFile(path, "utf8")).trimEnd().split("\n").length, 2);
+  }));
 
-test("a disk that turns read-only fails the append, and the next start", (t) => onTmpfs(t, async (mountPoint) => {
-  const path = join(mountPoint, "audit.jsonl");
-  const audit = await open(path);
-  await audit.append({ i: 0 });
-  await audit.close();
-  assert.equal(spawnSync("mount", ["-o", "remount,ro", mountPoint]).status, 0);
-  await assert.rejects(open(path), isUnwritable);
-}));
+test("a disk that turns read-only fails the append, and the next start", (t) =>
+  onTmpfs(t, async (mountPoint) => {
+    const path = join(mountPoint, "audit.jsonl");
+    const audit = await open(path);
+    await audit.append({ i: 0 });
+    await audit.close();
+    assert.equal(spawnSync("mount", ["-o", "remount,ro", mountPoint]).status, 0);
+    await assert.rejects(open(path), isUnwritable);
+  }));
 
 test("what was acknowledged before a kill is in the log, and the chain holds", { timeout: 600_000 }, async () => {
   const folder = await mkdtemp(join(tmpdir(), "audit-kill-"));
@@ -58,7 +63,10 @@ test("what was acknowledged before a kill is in the log, and the chain holds", {
     await Promise.all([0, 1, 2, 3].map(worker));`;
   try {
     for (let round = 0; round < 4; round++) {
-      const child = spawn(process.execPath, ["--input-type=module", "-e", script], { cwd: import.meta.dirname, stdio: ["ignore", "pipe", "inherit"] });
+      const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+        cwd: import.meta.dirname,
+        stdio: ["ignore", "pipe", "inherit"],
+      });
       let told = "";
       child.stdout.on("data", (chunk: Buffer) => {
         told += chunk.toString();

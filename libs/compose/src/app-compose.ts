@@ -81,7 +81,11 @@ export interface ParsedAppCompose {
  * @throws ComposeError `too-large`, `json-invalid`, `manifest-invalid`, `size-invalid`
  */
 export function parseAppCompose(bytes: Uint8Array): ParsedAppCompose {
-  if (bytes.length > APP_COMPOSE_MAX_BYTES) throw new ComposeError("too-large", `app-compose.json has ${bytes.length} bytes, at most ${APP_COMPOSE_MAX_BYTES} are read`);
+  if (bytes.length > APP_COMPOSE_MAX_BYTES)
+    throw new ComposeError(
+      "too-large",
+      `app-compose.json has ${bytes.length} bytes, at most ${APP_COMPOSE_MAX_BYTES} are read`,
+    );
   let text: string;
   try {
     text = utf8Decode(bytes, "app-compose.json");
@@ -109,7 +113,11 @@ function readCompose(fields: Fields): AppCompose {
     publicLogs: fields.flag("public_logs", false),
     publicSysinfo: fields.flag("public_sysinfo", false),
     publicTcbinfo: fields.flag("public_tcbinfo", true),
-    gatewayEnabled: [fields.flag("gateway_enabled", false), fields.flag("tproxy_enabled", false), features.includes("tproxy-net")].includes(true),
+    gatewayEnabled: [
+      fields.flag("gateway_enabled", false),
+      fields.flag("tproxy_enabled", false),
+      features.includes("tproxy-net"),
+    ].includes(true),
     keyProvider: resolveKeyProvider(fields),
     keyProviderId: readHex(fields.optionalText("key_provider_id") ?? "", "key_provider_id"),
     allowedEnvs: fields.texts("allowed_envs") ?? [],
@@ -127,14 +135,44 @@ function readCompose(fields: Fields): AppCompose {
 }
 
 const KNOWN: ReadonlySet<string> = new Set([
-  "manifest_version", "name", "features", "runner", "snapshotter", "docker_compose_file", "init_script", "pre_launch_script", "bash_script", "public_logs", "public_sysinfo", "public_tcbinfo", "kms_enabled", "gateway_enabled", "tproxy_enabled", "local_key_provider_enabled", "key_provider", "key_provider_id", "allowed_envs", "no_instance_id", "secure_time", "storage_fs", "swap_size", "event_log_version", "port_policy", "requirements", "verity_volumes",
+  "manifest_version",
+  "name",
+  "features",
+  "runner",
+  "snapshotter",
+  "docker_compose_file",
+  "init_script",
+  "pre_launch_script",
+  "bash_script",
+  "public_logs",
+  "public_sysinfo",
+  "public_tcbinfo",
+  "kms_enabled",
+  "gateway_enabled",
+  "tproxy_enabled",
+  "local_key_provider_enabled",
+  "key_provider",
+  "key_provider_id",
+  "allowed_envs",
+  "no_instance_id",
+  "secure_time",
+  "storage_fs",
+  "swap_size",
+  "event_log_version",
+  "port_policy",
+  "requirements",
+  "verity_volumes",
 ]);
 
 /** An explicit provider wins over both legacy switches, and `kms_enabled` over the local one. */
 function resolveKeyProvider(fields: Fields): KeyProvider {
   const kms = fields.flag("kms_enabled", false);
   const local = fields.flag("local_key_provider_enabled", false);
-  const explicit = oneOf(fields.optionalText("key_provider", "nullable"), ["none", "kms", "local", "tpm"], "key_provider");
+  const explicit = oneOf(
+    fields.optionalText("key_provider", "nullable"),
+    ["none", "kms", "local", "tpm"],
+    "key_provider",
+  );
   return explicit ?? (kms ? "kms" : local ? "local" : "none");
 }
 
@@ -143,14 +181,16 @@ function readInitScripts(fields: Fields): readonly string[] {
   if (value === undefined || value === null) return [];
   if (typeof value === "string") return [value];
   const scripts = fields.texts("init_script") ?? [];
-  if (scripts.length > 5) throw new ComposeError("manifest-invalid", `init_script supports at most 5 scripts, got ${scripts.length}`);
+  if (scripts.length > 5)
+    throw new ComposeError("manifest-invalid", `init_script supports at most 5 scripts, got ${scripts.length}`);
   return scripts;
 }
 
 function readStorageFs(value: string | undefined): StorageFs | undefined {
   if (value === undefined) return undefined;
   const lower = value.toLowerCase();
-  if (lower !== "zfs" && lower !== "ext4") throw new ComposeError("manifest-invalid", `Invalid filesystem type: ${value}, supported types: zfs, ext4`);
+  if (lower !== "zfs" && lower !== "ext4")
+    throw new ComposeError("manifest-invalid", `Invalid filesystem type: ${value}, supported types: zfs, ext4`);
   return lower;
 }
 
@@ -182,7 +222,8 @@ function readRequirements(fields: Fields): Requirements {
   return {
     osVersion: fields.optionalText("os_version", "nullable"),
     platforms: fields.raw("platforms") === null ? undefined : fields.texts("platforms"),
-    tdxMeasureAcpiTables: fields.raw("tdx_measure_acpi_tables") === null ? undefined : fields.optionalFlag("tdx_measure_acpi_tables"),
+    tdxMeasureAcpiTables:
+      fields.raw("tdx_measure_acpi_tables") === null ? undefined : fields.optionalFlag("tdx_measure_acpi_tables"),
     launchTokenHash: fields.optionalText("launch_token_hash", "nullable"),
   };
 }
@@ -197,14 +238,17 @@ function readGpuPolicy(fields: Fields | undefined): void {
 /** Over the policy as written: an explicit default hashes differently from an absent one. */
 function hashGpuPolicy(requirements: Fields | undefined): Hash32 {
   const policy = requirements?.raw("gpu_policy");
-  return hash32(sha256(utf8(canonicalize(policy === undefined || policy === null ? (Object.create(null) as StrictJson) : policy))));
+  return hash32(
+    sha256(utf8(canonicalize(policy === undefined || policy === null ? (Object.create(null) as StrictJson) : policy))),
+  );
 }
 
 function readVerityVolumes(fields: Fields): readonly VerityVolume[] {
   const targets = new Set<string>();
   return fields.objects("verity_volumes").map((volume) => {
     const target = volume.text("target");
-    if (!target.startsWith("/")) throw new ComposeError("manifest-invalid", `verity volume target ${target} must be an absolute path`);
+    if (!target.startsWith("/"))
+      throw new ComposeError("manifest-invalid", `verity volume target ${target} must be an absolute path`);
     if (targets.has(target)) throw new ComposeError("manifest-invalid", `duplicate verity volume target ${target}`);
     targets.add(target);
     return { source: volume.text("source"), verityRoot: hash32(parseRoot(volume.text("verity_root"))), target };
@@ -231,7 +275,11 @@ function readHex(text: string, what: string): Uint8Array {
 function oneOf<const T extends string>(value: string | undefined, allowed: readonly T[], what: string): T | undefined {
   if (value === undefined) return undefined;
   const found = allowed.find((candidate) => candidate === value);
-  if (found === undefined) throw new ComposeError("manifest-invalid", `${what}: unknown variant \`${value}\`, expected one of ${allowed.join(", ")}`);
+  if (found === undefined)
+    throw new ComposeError(
+      "manifest-invalid",
+      `${what}: unknown variant \`${value}\`, expected one of ${allowed.join(", ")}`,
+    );
   return found;
 }
 

@@ -60,14 +60,24 @@ export function buildAppCompose(options: AppComposeOptions): ParsedAppCompose {
 }
 
 function checkName(name: string): void {
-  if (name === "" || name.length > 128) throw new ComposeError("manifest-invalid", `app name: expected 1 to 128 characters, got ${name.length}`);
-  if (/[\p{Cc}\p{Cf}\u2028\u2029]/u.test(name)) throw new ComposeError("manifest-invalid", `app name ${JSON.stringify(name)}: control characters are not accepted`);
+  if (name === "" || name.length > 128)
+    throw new ComposeError("manifest-invalid", `app name: expected 1 to 128 characters, got ${name.length}`);
+  if (/[\p{Cc}\p{Cf}\u2028\u2029]/u.test(name))
+    throw new ComposeError("manifest-invalid", `app name ${JSON.stringify(name)}: control characters are not accepted`);
 }
 
 function checkAllowedEnvs(names: readonly string[]): readonly string[] {
   for (const name of names) {
-    if (!isEnvName(name)) throw new ComposeError("env-invalid", `environment variable name ${JSON.stringify(name)}: expected letters, digits and _, not starting with a digit`);
-    if (isDangerousEnvName(name)) throw new ComposeError("env-invalid", `environment variable ${name} changes how the guest itself runs and cannot be allowed; give it another name and map it inside the compose file`);
+    if (!isEnvName(name))
+      throw new ComposeError(
+        "env-invalid",
+        `environment variable name ${JSON.stringify(name)}: expected letters, digits and _, not starting with a digit`,
+      );
+    if (isDangerousEnvName(name))
+      throw new ComposeError(
+        "env-invalid",
+        `environment variable ${name} changes how the guest itself runs and cannot be allowed; give it another name and map it inside the compose file`,
+      );
   }
   return [...new Set(names)];
 }

@@ -18,11 +18,15 @@ export async function composeProject(yamlText: string, defaultName: string): Pro
   const { isMap, isScalar, parseDocument } = await import("yaml");
   const document = parseDocument(yamlText);
   const error = document.errors[0];
-  if (error !== undefined) throw new ComposeError("yaml-invalid", `docker-compose file is not valid YAML: ${error.message}`, { cause: error });
+  if (error !== undefined)
+    throw new ComposeError("yaml-invalid", `docker-compose file is not valid YAML: ${error.message}`, { cause: error });
   const services = document.get("services");
   if (!isMap(services)) throw new ComposeError("yaml-invalid", "docker-compose file has no `services`");
   const name = document.get("name");
-  const rows = (services.items as Pair[]).map((pair): [string, unknown] => [String(isScalar(pair.key) ? pair.key.value : pair.key), isMap(pair.value) ? pair.value.get("image") : undefined]);
+  const rows = (services.items as Pair[]).map((pair): [string, unknown] => [
+    String(isScalar(pair.key) ? pair.key.value : pair.key),
+    isMap(pair.value) ? pair.value.get("image") : undefined,
+  ]);
   return {
     name: typeof name === "string" && name !== "" ? name : defaultName,
     services: rows.map(([service]) => service),

@@ -20,8 +20,39 @@ export function isDangerousEnvName(name: string): boolean {
   return DANGEROUS.has(name) || DANGEROUS_PREFIXES.some((prefix) => name.startsWith(prefix));
 }
 
-const DANGEROUS: ReadonlySet<string> = new Set(["PATH", "HOME", "IFS", "ENV", "SHELL", "SHELLOPTS", "BASHOPTS", "PS4", "PROMPT_COMMAND", "NODE_OPTIONS", "NODE_PATH", "NODE_EXTRA_CA_CERTS", "PYTHONPATH", "PYTHONSTARTUP", "PERL5OPT", "PERL5LIB", "RUBYOPT", "GCONV_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF"]);
-const DANGEROUS_PREFIXES: readonly string[] = ["LD_", "BASH_", "DOCKER_", "COMPOSE_", "DSTACK_", "DCAP_", "BUILDKIT_", "GLIBC_"];
+const DANGEROUS: ReadonlySet<string> = new Set([
+  "PATH",
+  "HOME",
+  "IFS",
+  "ENV",
+  "SHELL",
+  "SHELLOPTS",
+  "BASHOPTS",
+  "PS4",
+  "PROMPT_COMMAND",
+  "NODE_OPTIONS",
+  "NODE_PATH",
+  "NODE_EXTRA_CA_CERTS",
+  "PYTHONPATH",
+  "PYTHONSTARTUP",
+  "PERL5OPT",
+  "PERL5LIB",
+  "RUBYOPT",
+  "GCONV_PATH",
+  "SSL_CERT_FILE",
+  "SSL_CERT_DIR",
+  "OPENSSL_CONF",
+]);
+const DANGEROUS_PREFIXES: readonly string[] = [
+  "LD_",
+  "BASH_",
+  "DOCKER_",
+  "COMPOSE_",
+  "DSTACK_",
+  "DCAP_",
+  "BUILDKIT_",
+  "GLIBC_",
+];
 
 export interface SelectedEnvironment {
   /** Sorted by name. */
@@ -39,7 +70,8 @@ export function selectEnvironment(plaintext: Uint8Array, allowed: readonly strin
   const root = fieldsOf(parseStrictJson(decode(plaintext)), "environment");
   const pairs = root.objects("env");
   if (root.raw("env") === undefined) throw new ComposeError("manifest-invalid", "missing field `environment.env`");
-  if (pairs.length > MAX_PAIRS) throw new ComposeError("env-invalid", `Too many environment variables: ${pairs.length}, at most ${MAX_PAIRS}`);
+  if (pairs.length > MAX_PAIRS)
+    throw new ComposeError("env-invalid", `Too many environment variables: ${pairs.length}, at most ${MAX_PAIRS}`);
   const variables = new Map<string, string>();
   const skipped: string[] = [];
   let total = 0;
@@ -52,7 +84,8 @@ export function selectEnvironment(plaintext: Uint8Array, allowed: readonly strin
     }
     checkPair(key, value);
     total += utf8(key).length + utf8(value).length;
-    if (total > MAX_TOTAL_BYTES) throw new ComposeError("env-invalid", `environment variables exceed ${MAX_TOTAL_BYTES} bytes in all`);
+    if (total > MAX_TOTAL_BYTES)
+      throw new ComposeError("env-invalid", `environment variables exceed ${MAX_TOTAL_BYTES} bytes in all`);
     variables.set(key, value);
   }
   return { variables: new Map([...variables].toSorted(([a], [b]) => (a < b ? -1 : 1))), skipped };
@@ -77,10 +110,23 @@ export function renderValue(value: string): string {
 }
 
 function checkPair(key: string, value: string): void {
-  if (utf8(key).length > MAX_KEY_BYTES) throw new ComposeError("env-invalid", `environment variable name exceeds ${MAX_KEY_BYTES} bytes: ${key.slice(0, 40)}...`);
-  if (!isEnvName(key)) throw new ComposeError("env-invalid", `environment variable name ${JSON.stringify(key)}: expected letters, digits and _, not starting with a digit`);
-  if (utf8(value).length > MAX_VALUE_BYTES) throw new ComposeError("env-invalid", `environment variable ${key}: value exceeds ${MAX_VALUE_BYTES} bytes`);
-  if (value.includes("\0")) throw new ComposeError("env-invalid", `environment variable ${key}: value contains a NUL byte, which no process environment can carry`);
+  if (utf8(key).length > MAX_KEY_BYTES)
+    throw new ComposeError(
+      "env-invalid",
+      `environment variable name exceeds ${MAX_KEY_BYTES} bytes: ${key.slice(0, 40)}...`,
+    );
+  if (!isEnvName(key))
+    throw new ComposeError(
+      "env-invalid",
+      `environment variable name ${JSON.stringify(key)}: expected letters, digits and _, not starting with a digit`,
+    );
+  if (utf8(value).length > MAX_VALUE_BYTES)
+    throw new ComposeError("env-invalid", `environment variable ${key}: value exceeds ${MAX_VALUE_BYTES} bytes`);
+  if (value.includes("\0"))
+    throw new ComposeError(
+      "env-invalid",
+      `environment variable ${key}: value contains a NUL byte, which no process environment can carry`,
+    );
 }
 
 function decode(plaintext: Uint8Array): string {

@@ -19,7 +19,8 @@ export interface Fields {
 
 /** @throws ComposeError `manifest-invalid` unless an object */
 export function fieldsOf(value: StrictJson, path: string): Fields {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw wrong(path || "app-compose.json", "an object", value);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw wrong(path || "app-compose.json", "an object", value);
   const object: StrictObject = value;
   const at = (name: string): string => (path === "" ? name : `${path}.${name}`);
   const raw = (name: string): StrictJson | undefined => (Object.hasOwn(object, name) ? object[name] : undefined);
@@ -67,15 +68,23 @@ export function fieldsOf(value: StrictJson, path: string): Fields {
       const member = raw(name);
       if (member === undefined) return undefined;
       if (typeof member !== "bigint") throw wrong(at(name), "an integer", member);
-      if (member < low || member > high) throw new ComposeError("manifest-invalid", `${at(name)}: ${member} is out of range ${low} to ${high}`);
+      if (member < low || member > high)
+        throw new ComposeError("manifest-invalid", `${at(name)}: ${member} is out of range ${low} to ${high}`);
       return member;
     },
     onlyKnown: (known) => {
       const unknown = Object.keys(object).find((name) => !known.includes(name));
-      if (unknown !== undefined) throw new ComposeError("manifest-invalid", `unknown field \`${at(unknown)}\`, expected one of ${known.join(", ")}`);
+      if (unknown !== undefined)
+        throw new ComposeError(
+          "manifest-invalid",
+          `unknown field \`${at(unknown)}\`, expected one of ${known.join(", ")}`,
+        );
     },
   };
 }
 
 const wrong = (path: string, expected: string, got: StrictJson): ComposeError =>
-  new ComposeError("manifest-invalid", `${path}: expected ${expected}, got ${got === null ? "null" : Array.isArray(got) ? "an array" : typeof got === "bigint" ? "an integer" : `a ${typeof got}`}`);
+  new ComposeError(
+    "manifest-invalid",
+    `${path}: expected ${expected}, got ${got === null ? "null" : Array.isArray(got) ? "an array" : typeof got === "bigint" ? "an integer" : `a ${typeof got}`}`,
+  );

@@ -11,6 +11,10 @@ export const appIdFromComposeHash = (composeHash: Hash32): AppId => appId(compos
  * @throws ComposeError `length-wrong` unless the seed has 20 bytes
  */
 export function deriveInstanceId(seed: Uint8Array, app: AppId): InstanceId {
-  if (seed.length !== 20 || app.length !== 20) throw new ComposeError("length-wrong", `instance id: expected a seed and an app id of 20 bytes, got ${seed.length} and ${app.length}`);
+  if (seed.length !== 20 || app.length !== 20)
+    throw new ComposeError(
+      "length-wrong",
+      `instance id: expected a seed and an app id of 20 bytes, got ${seed.length} and ${app.length}`,
+    );
   return instanceId(new Uint8Array(createHash("sha256").update(concatBytes(seed, app)).digest().subarray(0, 20)));
 }

@@ -7,7 +7,13 @@ import type { AppCompose, Requirements } from "./app-compose.ts";
 import { MAX_MANIFEST_VERSION } from "./manifest-version.ts";
 import { parseStrictJson, type StrictJson } from "./strict-json.ts";
 
-export const PLATFORMS = ["dstack-tdx", "dstack-gcp-tdx", "dstack-amd-sev-snp", "dstack-nitro-enclave", "dstack-aws-nitro-tpm"] as const;
+export const PLATFORMS = [
+  "dstack-tdx",
+  "dstack-gcp-tdx",
+  "dstack-amd-sev-snp",
+  "dstack-nitro-enclave",
+  "dstack-aws-nitro-tpm",
+] as const;
 export type Platform = (typeof PLATFORMS)[number];
 
 /** What the manifest's demands are held against. */
@@ -25,7 +31,14 @@ export type PolicyResult = { readonly ok: true } | { readonly ok: false; readonl
 
 /** Whether this guest may run this manifest; the first demand that is not met is the reason. */
 export function checkPolicy(compose: AppCompose, facts: PolicyFacts): PolicyResult {
-  for (const rule of [checkVersion, checkSnapshotter, checkOsVersion, checkPlatform, checkMeasuredTables, checkLaunchToken]) {
+  for (const rule of [
+    checkVersion,
+    checkSnapshotter,
+    checkOsVersion,
+    checkPlatform,
+    checkMeasuredTables,
+    checkLaunchToken,
+  ]) {
     const reason = rule(compose, facts);
     if (reason !== undefined) return { ok: false, reason };
   }
@@ -33,13 +46,17 @@ export function checkPolicy(compose: AppCompose, facts: PolicyFacts): PolicyResu
 }
 
 /** SHA-256 over a tagged launch token: the value that `requirements.launch_token_hash` pins. */
-export const launchTokenHash = (token: string): Uint8Array => new Uint8Array(createHash("sha256").update(`dstack-launch-token/v1:${token}`).digest());
+export const launchTokenHash = (token: string): Uint8Array =>
+  new Uint8Array(createHash("sha256").update(`dstack-launch-token/v1:${token}`).digest());
 
 /**
  * Whether a version meets a Cargo-style requirement: comma-separated comparators, a bare version
  * meaning "compatible with".
  */
-export function osVersionSatisfies(current: string, requirement: string): "yes" | "no" | "current-invalid" | "requirement-invalid" {
+export function osVersionSatisfies(
+  current: string,
+  requirement: string,
+): "yes" | "no" | "current-invalid" | "requirement-invalid" {
   const range = requirement
     .split(",")
     .map((part) => part.trim())
@@ -53,9 +70,11 @@ export function osVersionSatisfies(current: string, requirement: string): "yes" 
 
 function checkVersion(compose: AppCompose): string | undefined {
   const version = compose.manifestVersion;
-  if (version > MAX_MANIFEST_VERSION) return `Unsupported manifest_version: ${version}, max supported: ${MAX_MANIFEST_VERSION}`;
+  if (version > MAX_MANIFEST_VERSION)
+    return `Unsupported manifest_version: ${version}, max supported: ${MAX_MANIFEST_VERSION}`;
   if (version >= 3) return undefined;
-  const needs = (what: string): string => `${what} manifest_version >= 3; use string manifest_version "3" so older guests fail closed`;
+  const needs = (what: string): string =>
+    `${what} manifest_version >= 3; use string manifest_version "3" so older guests fail closed`;
   if (compose.requirements !== undefined) return needs("requirements requires");
   if (compose.runner === "nerdctl-compose") return needs("nerdctl-compose requires");
   if (compose.initScripts.length > 1) return needs("multiple init scripts require");
@@ -63,7 +82,9 @@ function checkVersion(compose: AppCompose): string | undefined {
 }
 
 function checkSnapshotter(compose: AppCompose): string | undefined {
-  return compose.snapshotter !== undefined && compose.runner !== "nerdctl-compose" ? "snapshotter is only supported by the nerdctl-compose runner" : undefined;
+  return compose.snapshotter !== undefined && compose.runner !== "nerdctl-compose"
+    ? "snapshotter is only supported by the nerdctl-compose runner"
+    : undefined;
 }
 
 function checkOsVersion({ requirements }: AppCompose, facts: PolicyFacts): string | undefined {
@@ -88,15 +109,19 @@ function checkPlatform({ requirements }: AppCompose, facts: PolicyFacts): string
   const known: readonly string[] = PLATFORMS;
   const unknown = platforms.findIndex((name) => !known.includes(name));
   if (unknown >= 0) return `Invalid requirements.platforms[${unknown}]: ${platforms[unknown]}`;
-  return platforms.includes(facts.platform) ? undefined : `Unsupported attestation platform: current ${facts.platform}, allowed [${platforms.join(", ")}]`;
+  return platforms.includes(facts.platform)
+    ? undefined
+    : `Unsupported attestation platform: current ${facts.platform}, allowed [${platforms.join(", ")}]`;
 }
 
 function checkMeasuredTables({ requirements }: AppCompose, facts: PolicyFacts): string | undefined {
   const wanted = requirements?.tdxMeasureAcpiTables;
   if (wanted === undefined || facts.platform !== "dstack-tdx") return undefined;
   const lite = facts.tdxAttestationVariant === "lite";
-  if (wanted && lite) return "unsupported TDX attestation mode: requirements.tdx_measure_acpi_tables=true requires ACPI table measurement";
-  if (!wanted && !lite) return "unsupported TDX attestation mode: requirements.tdx_measure_acpi_tables=false requires TDX lite attestation";
+  if (wanted && lite)
+    return "unsupported TDX attestation mode: requirements.tdx_measure_acpi_tables=true requires ACPI table measurement";
+  if (!wanted && !lite)
+    return "unsupported TDX attestation mode: requirements.tdx_measure_acpi_tables=false requires TDX lite attestation";
   return undefined;
 }
 
@@ -109,12 +134,15 @@ function checkLaunchToken({ requirements }: AppCompose, facts: PolicyFacts): str
   if (token.kind === "missing") return token.reason;
   const length = utf8(token.text).length;
   if (length < 32) return `launch token too short: got ${length} bytes, minimum is 32; use a longer random token`;
-  return timingSafeEqual(expected, launchTokenHash(token.text)) ? undefined : "launch token mismatch: the user config's token does not hash to requirements.launch_token_hash";
+  return timingSafeEqual(expected, launchTokenHash(token.text))
+    ? undefined
+    : "launch token mismatch: the user config's token does not hash to requirements.launch_token_hash";
 }
 
 function readPinnedHash(text: Requirements["launchTokenHash"] & string): Uint8Array | string {
   if (!/^(?:[0-9a-fA-F]{2})*$/.test(text)) return "invalid requirements.launch_token_hash: not a hex string";
-  if (text.length !== 64) return `invalid requirements.launch_token_hash: expected 32-byte sha256 hex, got ${text.length / 2} bytes`;
+  if (text.length !== 64)
+    return `invalid requirements.launch_token_hash: expected 32-byte sha256 hex, got ${text.length / 2} bytes`;
   return new Uint8Array(Buffer.from(text, "hex"));
 }
 
@@ -125,13 +153,20 @@ function readToken(userConfig: Uint8Array | undefined): Token {
   try {
     config = parseStrictJson(utf8Decode(userConfig ?? new Uint8Array(), "user_config"));
   } catch (error) {
-    return { kind: "missing", reason: `failed to parse user_config as JSON for the launch token: ${(error as Error).message}` };
+    return {
+      kind: "missing",
+      reason: `failed to parse user_config as JSON for the launch token: ${(error as Error).message}`,
+    };
   }
   const token = member(member(config, "dstack"), "launch_token");
   if (token === undefined) return { kind: "missing", reason: "user_config is missing dstack.launch_token" };
-  return typeof token === "string" ? { kind: "token", text: token } : { kind: "missing", reason: "user_config dstack.launch_token is not a string" };
+  return typeof token === "string"
+    ? { kind: "token", text: token }
+    : { kind: "missing", reason: "user_config dstack.launch_token is not a string" };
 }
 
 function member(value: StrictJson | undefined, name: string): StrictJson | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value) && Object.hasOwn(value, name) ? value[name] : undefined;
+  return typeof value === "object" && value !== null && !Array.isArray(value) && Object.hasOwn(value, name)
+    ? value[name]
+    : undefined;
 }

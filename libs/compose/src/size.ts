@@ -25,6 +25,7 @@ function decimal(trimmed: string, text: string): bigint {
 
 function digits(part: string, pattern: RegExp, prefix: string, text: string): bigint {
   // 64 digits cannot fit in 64 bits; the limit keeps BigInt from chewing on megabytes.
-  if (!pattern.test(part) || part.length > 64) throw new ComposeError("size-invalid", `memory size "${text.slice(0, 80)}": expected digits before the suffix`);
+  if (!pattern.test(part) || part.length > 64)
+    throw new ComposeError("size-invalid", `memory size "${text.slice(0, 80)}": expected digits before the suffix`);
   return BigInt(prefix + part);
 }

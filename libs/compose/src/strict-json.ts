@@ -135,4 +135,5 @@ function skipSpace(reader: Reader): void {
   reader.at = SPACE.lastIndex;
 }
 
-const broken = (reader: Reader, why: string): ComposeError => new ComposeError("json-invalid", `not valid JSON at offset ${reader.at}: ${why}`);
+const broken = (reader: Reader, why: string): ComposeError =>
+  new ComposeError("json-invalid", `not valid JSON at offset ${reader.at}: ${why}`);

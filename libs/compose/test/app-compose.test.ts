@@ -1,13 +1,31 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { toHex, utf8 } from "@dstack/bytes";
-import { APP_COMPOSE_MAX_BYTES, appIdFromComposeHash, checkPolicy, ComposeError, deriveInstanceId, launchTokenHash, normalisedComposeHash, normalisedComposeText, osVersionSatisfies, parseAppCompose, parseSize, type AppCompose } from "../src/index.ts";
+import {
+  APP_COMPOSE_MAX_BYTES,
+  appIdFromComposeHash,
+  checkPolicy,
+  ComposeError,
+  deriveInstanceId,
+  launchTokenHash,
+  normalisedComposeHash,
+  normalisedComposeText,
+  osVersionSatisfies,
+  parseAppCompose,
+  parseSize,
+  type AppCompose,
+} from "../src/index.ts";
 import { appId } from "@dstack/bytes";
 import { skipVectors, vectorBytes, vectorJson } from "./vectors.ts";
 
 const minimal = { manifest_version: 2, name: "t", runner: "docker-compose" };
 const parse = (value: unknown): AppCompose => parseAppCompose(utf8(JSON.stringify(value))).compose;
-const facts = { osVersion: "0.6.0", platform: "dstack-tdx", tdxAttestationVariant: undefined, userConfig: undefined } as const;
+const facts = {
+  osVersion: "0.6.0",
+  platform: "dstack-tdx",
+  tdxAttestationVariant: undefined,
+  userConfig: undefined,
+} as const;
 
 interface ParseCase {
   name: string;
@@ -22,7 +40,11 @@ describe("app-compose.json", () => {
   it("parses as the vectors say", { skip: skipVectors }, () => {
     for (const row of vectorJson<ParseCase[]>("app-compose-parse.json")) {
       if (row.parse === "error") {
-        assert.throws(() => parse(row.compose), (error: Error) => error instanceof ComposeError && error.message.includes(row.error_contains ?? ""), row.name);
+        assert.throws(
+          () => parse(row.compose),
+          (error: Error) => error instanceof ComposeError && error.message.includes(row.error_contains ?? ""),
+          row.name,
+        );
         continue;
       }
       const compose = parse(row.compose);
@@ -43,7 +65,8 @@ describe("app-compose.json", () => {
         event_log_version: compose.eventLogVersion,
         storage_fs: compose.storageFs,
       };
-      for (const [key, value] of Object.entries(row.effective ?? {})) assert.equal(effective[key], value, `${row.name}: ${key}`);
+      for (const [key, value] of Object.entries(row.effective ?? {}))
+        assert.equal(effective[key], value, `${row.name}: ${key}`);
     }
   });
 
@@ -66,7 +89,10 @@ describe("app-compose.json", () => {
     assert.throws(() => parseAppCompose(utf8(`${text}x`)), { code: "json-invalid" });
     assert.throws(() => parseAppCompose(new Uint8Array([0x7b, 0xff, 0x7d])), { code: "json-invalid" });
     assert.throws(() => parseAppCompose(utf8(`${"[".repeat(5000)}${"]".repeat(5000)}`)), { code: "json-invalid" });
-    assert.equal(parseAppCompose(utf8(text.replace("{", '{"__proto__":{"gateway_enabled":true},'))).compose.gatewayEnabled, false);
+    assert.equal(
+      parseAppCompose(utf8(text.replace("{", '{"__proto__":{"gateway_enabled":true},'))).compose.gatewayEnabled,
+      false,
+    );
   });
 
   it("refuses a file above the size limit before reading it", () => {
@@ -74,13 +100,33 @@ describe("app-compose.json", () => {
   });
 
   it("gives a wrong type, a wrong number form and null a message with the field's name", () => {
-    for (const [member, value] of [["secure_time", "yes"], ["allowed_envs", "A"], ["allowed_envs", [1]], ["name", null], ["swap_size", 1.5], ["event_log_version", 3], ["key_provider_id", "0xab"]] as const) {
-      assert.throws(() => parse({ ...minimal, [member]: value }), (error: Error) => error instanceof ComposeError && /secure_time|allowed_envs|name|swap_size|event log version|key_provider_id/.test(error.message), `${member}`);
+    for (const [member, value] of [
+      ["secure_time", "yes"],
+      ["allowed_envs", "A"],
+      ["allowed_envs", [1]],
+      ["name", null],
+      ["swap_size", 1.5],
+      ["event_log_version", 3],
+      ["key_provider_id", "0xab"],
+    ] as const) {
+      assert.throws(
+        () => parse({ ...minimal, [member]: value }),
+        (error: Error) =>
+          error instanceof ComposeError &&
+          /secure_time|allowed_envs|name|swap_size|event log version|key_provider_id/.test(error.message),
+        `${member}`,
+      );
     }
   });
 
   it("treats null scripts as absent and names members that it does not read", () => {
-    const compose = parse({ ...minimal, pre_launch_script: null, docker_compose_file: null, init_script: null, docker_config: {} });
+    const compose = parse({
+      ...minimal,
+      pre_launch_script: null,
+      docker_compose_file: null,
+      init_script: null,
+      docker_config: {},
+    });
     assert.equal(compose.preLaunchScript, undefined);
     assert.deepEqual(compose.unknownFields, ["docker_config"]);
   });
@@ -91,15 +137,27 @@ describe("app-compose.json", () => {
   });
 
   it("keeps integers beyond 2^53 exact", () => {
-    assert.equal(parseAppCompose(utf8('{"manifest_version":2,"name":"t","runner":"r","swap_size":18446744073709551615}')).compose.swapSizeBytes, 18446744073709551615n);
-    assert.throws(() => parseAppCompose(utf8('{"manifest_version":2,"name":"t","runner":"r","swap_size":18446744073709551616}')), { code: "manifest-invalid" });
+    assert.equal(
+      parseAppCompose(utf8('{"manifest_version":2,"name":"t","runner":"r","swap_size":18446744073709551615}')).compose
+        .swapSizeBytes,
+      18446744073709551615n,
+    );
+    assert.throws(
+      () => parseAppCompose(utf8('{"manifest_version":2,"name":"t","runner":"r","swap_size":18446744073709551616}')),
+      { code: "manifest-invalid" },
+    );
   });
 });
 
 describe("identities", () => {
   it("derive as the vector says", { skip: skipVectors }, () => {
-    for (const row of vectorJson<{ instance_id_seed: string; app_id: string; instance_id: string }[]>("instance-id.json")) {
-      assert.equal(toHex(deriveInstanceId(Buffer.from(row.instance_id_seed, "hex"), appId(Buffer.from(row.app_id, "hex")))), row.instance_id);
+    for (const row of vectorJson<{ instance_id_seed: string; app_id: string; instance_id: string }[]>(
+      "instance-id.json",
+    )) {
+      assert.equal(
+        toHex(deriveInstanceId(Buffer.from(row.instance_id_seed, "hex"), appId(Buffer.from(row.app_id, "hex")))),
+        row.instance_id,
+      );
     }
   });
 
@@ -112,11 +170,24 @@ describe("identities", () => {
 
 describe("normalised compose hash", () => {
   it("agrees with the published JavaScript client", { skip: skipVectors }, () => {
-    for (const row of vectorJson<{ name: string; normalize: boolean; compose: Record<string, unknown>; serialized: string; js_0_5_8: string; python_0_5_4: string }[]>("compose-hash.json")) {
+    for (const row of vectorJson<
+      {
+        name: string;
+        normalize: boolean;
+        compose: Record<string, unknown>;
+        serialized: string;
+        js_0_5_8: string;
+        python_0_5_4: string;
+      }[]
+    >("compose-hash.json")) {
       const nerdctl = row.compose["runner"] === "nerdctl-compose" && row.normalize;
       if (!nerdctl) assert.equal(normalisedComposeText(row.compose, row.normalize), row.serialized, row.name);
       // The newest clients drop bash_script for nerdctl-compose too; the 0.5.8 client did not.
-      assert.equal(toHex(normalisedComposeHash(row.compose, row.normalize)), nerdctl ? row.python_0_5_4 : row.js_0_5_8, row.name);
+      assert.equal(
+        toHex(normalisedComposeHash(row.compose, row.normalize)),
+        nerdctl ? row.python_0_5_4 : row.js_0_5_8,
+        row.name,
+      );
     }
   });
 });
@@ -130,26 +201,53 @@ describe("sizes", () => {
   });
 
   it("refuse empty, signed, fractional, unknown and overflowing forms", () => {
-    for (const text of ["", " ", "-1", "+1", "1.5G", "G", "0x", "1P", "1KB", "99999999999999999999", "20000000T", "9".repeat(100_000)]) assert.throws(() => parseSize(text), { code: "size-invalid" }, text.slice(0, 20));
+    for (const text of [
+      "",
+      " ",
+      "-1",
+      "+1",
+      "1.5G",
+      "G",
+      "0x",
+      "1P",
+      "1KB",
+      "99999999999999999999",
+      "20000000T",
+      "9".repeat(100_000),
+    ])
+      assert.throws(() => parseSize(text), { code: "size-invalid" }, text.slice(0, 20));
     assert.throws(() => parseSize("1P"), /Unknown memory size suffix: P/);
   });
 });
 
 describe("launch policy", () => {
-  const withRequirements = (requirements: unknown): AppCompose => parse({ ...minimal, manifest_version: "3", requirements });
+  const withRequirements = (requirements: unknown): AppCompose =>
+    parse({ ...minimal, manifest_version: "3", requirements });
 
   it("computes token and GPU policy hashes as the vectors say", { skip: skipVectors }, () => {
-    const vectors = vectorJson<{ launch_token: { token: string; launch_token_hash: string }[]; gpu_policy: { source: string; sha256: string }[] }>("launch-policy.json");
+    const vectors = vectorJson<{
+      launch_token: { token: string; launch_token_hash: string }[];
+      gpu_policy: { source: string; sha256: string }[];
+    }>("launch-policy.json");
     for (const row of vectors.launch_token) assert.equal(toHex(launchTokenHash(row.token)), row.launch_token_hash);
     assert.equal(toHex(parse(minimal).gpuPolicyHash), vectors.gpu_policy[0]?.sha256);
     assert.equal(toHex(withRequirements({ gpu_policy: {} }).gpuPolicyHash), vectors.gpu_policy[0]?.sha256);
-    assert.equal(toHex(withRequirements({ gpu_policy: { attest_gpu: true } }).gpuPolicyHash), vectors.gpu_policy[1]?.sha256);
+    assert.equal(
+      toHex(withRequirements({ gpu_policy: { attest_gpu: true } }).gpuPolicyHash),
+      vectors.gpu_policy[1]?.sha256,
+    );
   });
 
   it("judges OS versions as the vectors say", { skip: skipVectors }, () => {
-    for (const row of vectorJson<{ requirement: string; current: string; result: boolean | string }[]>("os-version-requirement.json")) {
+    for (const row of vectorJson<{ requirement: string; current: string; result: boolean | string }[]>(
+      "os-version-requirement.json",
+    )) {
       const result = osVersionSatisfies(row.current, row.requirement);
-      assert.equal(result, row.result === true ? "yes" : row.result === false ? "no" : "current-invalid", JSON.stringify(row));
+      assert.equal(
+        result,
+        row.result === true ? "yes" : row.result === false ? "no" : "current-invalid",
+        JSON.stringify(row),
+      );
     }
     assert.equal(osVersionSatisfies("0.6.5", "0.6.0"), "yes");
     assert.equal(osVersionSatisfies("0.7.0", "0.6.0"), "no");
@@ -158,7 +256,8 @@ describe("launch policy", () => {
   it("demands a launch token that hashes to the pinned value", () => {
     const token = "unit-test-launch-token-0000000001";
     const compose = withRequirements({ launch_token_hash: toHex(launchTokenHash(token)) });
-    const check = (userConfig: string | undefined): unknown => checkPolicy(compose, { ...facts, userConfig: userConfig === undefined ? undefined : utf8(userConfig) });
+    const check = (userConfig: string | undefined): unknown =>
+      checkPolicy(compose, { ...facts, userConfig: userConfig === undefined ? undefined : utf8(userConfig) });
     assert.deepEqual(check(JSON.stringify({ dstack: { launch_token: token } })), { ok: true });
     for (const [config, reason] of [
       [JSON.stringify({ dstack: { launch_token: `${token}x` } }), /launch token mismatch/],
@@ -174,10 +273,19 @@ describe("launch policy", () => {
 
   it("refuses another platform, an unmeasured mode and a newer manifest", () => {
     const reason = (compose: AppCompose): string => (checkPolicy(compose, facts) as { reason: string }).reason;
-    assert.match(reason(withRequirements({ platforms: ["dstack-gcp-tdx"] })), /current dstack-tdx, allowed \[dstack-gcp-tdx\]/);
+    assert.match(
+      reason(withRequirements({ platforms: ["dstack-gcp-tdx"] })),
+      /current dstack-tdx, allowed \[dstack-gcp-tdx\]/,
+    );
     assert.match(reason(withRequirements({ platforms: [] })), /is empty/);
     assert.match(reason(withRequirements({ tdx_measure_acpi_tables: false })), /requires TDX lite attestation/);
-    assert.match(reason(parse({ ...minimal, manifest_version: "4" })), /Unsupported manifest_version: 4, max supported: 3/);
-    assert.match(reason(parse({ ...minimal, manifest_version: "3", snapshotter: "stargz" })), /snapshotter is only supported/);
+    assert.match(
+      reason(parse({ ...minimal, manifest_version: "4" })),
+      /Unsupported manifest_version: 4, max supported: 3/,
+    );
+    assert.match(
+      reason(parse({ ...minimal, manifest_version: "3", snapshotter: "stargz" })),
+      /snapshotter is only supported/,
+    );
   });
 });

@@ -1,14 +1,27 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { toHex, utf8Decode } from "@dstack/bytes";
-import { buildAppCompose, composeProject, DOCKER_COMPOSE_MAX_BYTES, lintDockerCompose, listImages, normalisedComposeHash, replaceImages } from "../src/index.ts";
+import {
+  buildAppCompose,
+  composeProject,
+  DOCKER_COMPOSE_MAX_BYTES,
+  lintDockerCompose,
+  listImages,
+  normalisedComposeHash,
+  replaceImages,
+} from "../src/index.ts";
 
 const digest = `sha256:${"ab".repeat(32)}`;
 const yaml = `# hello\nservices:\n  web:\n    image: "dstack/hello:latest" # tag\n    ports: ["8080:8080"]\n    volumes: [data:/data]\n  side:\n    image: other@${digest}\nvolumes: {data: {}}\n`;
 
 describe("buildAppCompose", () => {
   it("gives the same bytes for the same options, carrying the compose file verbatim", () => {
-    const options = { name: "hello", dockerComposeFile: yaml, allowedEnvs: ["B", "A", "B"], secureTime: false } as const;
+    const options = {
+      name: "hello",
+      dockerComposeFile: yaml,
+      allowedEnvs: ["B", "A", "B"],
+      secureTime: false,
+    } as const;
     const a = buildAppCompose(options);
     assert.deepEqual(a.bytes, buildAppCompose(options).bytes);
     const compose = a.compose;
@@ -17,26 +30,40 @@ describe("buildAppCompose", () => {
     assert.equal(compose.keyProvider, "kms");
     assert.equal(compose.gatewayEnabled, true);
     assert.equal(compose.publicLogs, false, "container output is private unless asked for (audit row 08)");
-    assert.notEqual(toHex(a.composeHash), toHex(normalisedComposeHash(JSON.parse(utf8Decode(a.bytes)) as Record<string, unknown>)));
+    assert.notEqual(
+      toHex(a.composeHash),
+      toHex(normalisedComposeHash(JSON.parse(utf8Decode(a.bytes)) as Record<string, unknown>)),
+    );
   });
 
   it("refuses names with control characters, dangerous variables and a bad swap size", () => {
     assert.throws(() => buildAppCompose({ name: "a\u0007b", dockerComposeFile: yaml }), /control characters/);
     assert.throws(() => buildAppCompose({ name: "a\u202eb", dockerComposeFile: yaml }), /control characters/);
     assert.throws(() => buildAppCompose({ name: "", dockerComposeFile: yaml }), { code: "manifest-invalid" });
-    assert.throws(() => buildAppCompose({ name: "a", dockerComposeFile: yaml, allowedEnvs: ["LD_PRELOAD"] }), /LD_PRELOAD/);
-    assert.throws(() => buildAppCompose({ name: "a", dockerComposeFile: yaml, allowedEnvs: ["A B"] }), { code: "env-invalid" });
-    assert.throws(() => buildAppCompose({ name: "a", dockerComposeFile: yaml, swapSize: "1X" }), { code: "size-invalid" });
+    assert.throws(
+      () => buildAppCompose({ name: "a", dockerComposeFile: yaml, allowedEnvs: ["LD_PRELOAD"] }),
+      /LD_PRELOAD/,
+    );
+    assert.throws(() => buildAppCompose({ name: "a", dockerComposeFile: yaml, allowedEnvs: ["A B"] }), {
+      code: "env-invalid",
+    });
+    assert.throws(() => buildAppCompose({ name: "a", dockerComposeFile: yaml, swapSize: "1X" }), {
+      code: "size-invalid",
+    });
   });
 });
 
 describe("lintDockerCompose", () => {
-  const texts = (text: string): string[] => lintDockerCompose(text).map((finding) => `${finding.severity} ${finding.path}: ${finding.message}`);
+  const texts = (text: string): string[] =>
+    lintDockerCompose(text).map((finding) => `${finding.severity} ${finding.path}: ${finding.message}`);
 
   it("warns of an image that is not pinned by digest, with its line (audit row 07)", () => {
     const findings = lintDockerCompose(yaml);
     assert.equal(findings.length, 1);
-    assert.deepEqual([findings[0]?.severity, findings[0]?.path, findings[0]?.line], ["warning", "services.web.image", 4]);
+    assert.deepEqual(
+      [findings[0]?.severity, findings[0]?.path, findings[0]?.line],
+      ["warning", "services.web.image", 4],
+    );
   });
 
   it("names the line of invalid YAML", () => {
@@ -62,7 +89,9 @@ describe("lintDockerCompose", () => {
   });
 
   it("warns of Docker's socket, privileged containers and folders that do not survive", () => {
-    const found = texts(`services:\n  a:\n    image: x@${digest}\n    privileged: true\n    volumes:\n      - /var/run/docker.sock:/s\n      - ./data:/data\n      - named:/n\n`);
+    const found = texts(
+      `services:\n  a:\n    image: x@${digest}\n    privileged: true\n    volumes:\n      - /var/run/docker.sock:/s\n      - ./data:/data\n      - named:/n\n`,
+    );
     assert.equal(found.length, 3);
   });
 });
@@ -72,11 +101,20 @@ describe("images", () => {
     assert.deepEqual(listImages(yaml), ["dstack/hello:latest", `other@${digest}`]);
     const pinned = replaceImages(yaml, new Map([["dstack/hello:latest", `dstack/hello@${digest}`]]));
     assert.equal(pinned, yaml.replace('"dstack/hello:latest"', `dstack/hello@${digest}`));
-    assert.throws(() => replaceImages(yaml, new Map([["dstack/hello:latest", "a\nprivileged: true"]])), { code: "yaml-invalid" });
+    assert.throws(() => replaceImages(yaml, new Map([["dstack/hello:latest", "a\nprivileged: true"]])), {
+      code: "yaml-invalid",
+    });
   });
 
   it("project and service names come from the file", async () => {
-    assert.deepEqual(await composeProject(yaml, "dstack"), { name: "dstack", services: ["web", "side"], images: new Map([["web", "dstack/hello:latest"], ["side", `other@${digest}`]]) });
+    assert.deepEqual(await composeProject(yaml, "dstack"), {
+      name: "dstack",
+      services: ["web", "side"],
+      images: new Map([
+        ["web", "dstack/hello:latest"],
+        ["side", `other@${digest}`],
+      ]),
+    });
     assert.equal((await composeProject(`name: mine\n${yaml}`, "dstack")).name, "mine");
   });
 });

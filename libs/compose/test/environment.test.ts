@@ -9,7 +9,10 @@ const plaintext = (pairs: unknown): Uint8Array => utf8(JSON.stringify({ env: pai
 
 describe("environment", () => {
   it("renders values without backslash and newline as released guests do", { skip: skipVectors }, () => {
-    const vectors = vectorJson<{ escape: { value: string; rendered: string }[]; file: { env: Record<string, string>; decrypted_env_json: string } }>("env-render.json");
+    const vectors = vectorJson<{
+      escape: { value: string; rendered: string }[];
+      file: { env: Record<string, string>; decrypted_env_json: string };
+    }>("env-render.json");
     for (const { value, rendered } of vectors.escape) {
       if (!/[\\\n]/.test(value)) assert.equal(renderValue(value), rendered);
     }
@@ -18,32 +21,70 @@ describe("environment", () => {
   });
 
   it("escapes the backslash, so that a value cannot swallow the next variable (DS #1243)", () => {
-    assert.equal(renderEnvironment(new Map([["A", "trailing\\"], ["B", "1"]])), 'A="trailing\\\\"\nB=1\n');
+    assert.equal(
+      renderEnvironment(
+        new Map([
+          ["A", "trailing\\"],
+          ["B", "1"],
+        ]),
+      ),
+      'A="trailing\\\\"\nB=1\n',
+    );
   });
 
   it("keeps only allowed names, the last of each, sorted", () => {
-    const { variables, skipped } = selectEnvironment(plaintext([{ key: "Z", value: "1" }, { key: "A", value: "2" }, { key: "NOT", value: "3" }, { key: "Z", value: "4" }]), ["A", "Z"]);
-    assert.deepEqual([...variables], [["A", "2"], ["Z", "4"]]);
+    const { variables, skipped } = selectEnvironment(
+      plaintext([
+        { key: "Z", value: "1" },
+        { key: "A", value: "2" },
+        { key: "NOT", value: "3" },
+        { key: "Z", value: "4" },
+      ]),
+      ["A", "Z"],
+    );
+    assert.deepEqual(
+      [...variables],
+      [
+        ["A", "2"],
+        ["Z", "4"],
+      ],
+    );
     assert.deepEqual(skipped, ["NOT"]);
   });
 
   it("judges the allow-list before anything else about a pair", () => {
     assert.deepEqual(selectEnvironment(plaintext([{ key: "bad name", value: "1" }]), []).skipped, ["bad name"]);
-    assert.throws(() => selectEnvironment(plaintext([{ key: "bad name", value: "1" }]), ["bad name"]), { code: "env-invalid" });
+    assert.throws(() => selectEnvironment(plaintext([{ key: "bad name", value: "1" }]), ["bad name"]), {
+      code: "env-invalid",
+    });
   });
 
   it("refuses too many, too long and misshapen pairs", () => {
-    assert.throws(() => selectEnvironment(plaintext(Array.from({ length: 1025 }, () => ({ key: "A", value: "" }))), []), /Too many environment variables: 1025/);
-    assert.throws(() => selectEnvironment(plaintext([{ key: "A", value: "x".repeat(131_073) }]), ["A"]), { code: "env-invalid" });
-    assert.throws(() => selectEnvironment(plaintext([{ key: "A".repeat(256), value: "" }]), ["A".repeat(256)]), { code: "env-invalid" });
-    assert.throws(() => selectEnvironment(plaintext(Array.from({ length: 9 }, () => ({ key: "A", value: "x".repeat(131_072) }))), ["A"]), /1048576/);
+    assert.throws(
+      () => selectEnvironment(plaintext(Array.from({ length: 1025 }, () => ({ key: "A", value: "" }))), []),
+      /Too many environment variables: 1025/,
+    );
+    assert.throws(() => selectEnvironment(plaintext([{ key: "A", value: "x".repeat(131_073) }]), ["A"]), {
+      code: "env-invalid",
+    });
+    assert.throws(() => selectEnvironment(plaintext([{ key: "A".repeat(256), value: "" }]), ["A".repeat(256)]), {
+      code: "env-invalid",
+    });
+    assert.throws(
+      () =>
+        selectEnvironment(plaintext(Array.from({ length: 9 }, () => ({ key: "A", value: "x".repeat(131_072) }))), [
+          "A",
+        ]),
+      /1048576/,
+    );
     assert.throws(() => selectEnvironment(plaintext([{ key: "A", value: "a\0b" }]), ["A"]), /NUL/);
     assert.throws(() => selectEnvironment(utf8('[{"key":"","value":""}]'), []), { code: "manifest-invalid" });
     assert.throws(() => selectEnvironment(utf8("{}"), []), /missing field `environment.env`/);
   });
 
   it("knows names that change how the guest itself runs (audit row 0d)", () => {
-    for (const name of ["LD_PRELOAD", "PATH", "BASH_ENV", "DOCKER_HOST", "COMPOSE_FILE", "NODE_OPTIONS"]) assert.ok(isDangerousEnvName(name), name);
+    for (const name of ["LD_PRELOAD", "PATH", "BASH_ENV", "DOCKER_HOST", "COMPOSE_FILE", "NODE_OPTIONS"])
+      assert.ok(isDangerousEnvName(name), name);
     for (const name of ["API_KEY", "PATHS", "GREETING_SECRET", "OLD_PATH"]) assert.ok(!isDangerousEnvName(name), name);
   });
 });

@@ -29,7 +29,12 @@ type Table = { [key: string]: unknown };
  */
 export async function loadConfig<S extends z.ZodType>(options: LoadConfigOptions<S>): Promise<z.output<S>> {
   const cwd = options.cwd ?? process.cwd();
-  const search = [`/etc/${options.name}/${options.name}.toml`, `/etc/${options.name}/${options.name}.json`, `${cwd}/${options.name}.toml`, `${cwd}/${options.name}.json`];
+  const search = [
+    `/etc/${options.name}/${options.name}.toml`,
+    `/etc/${options.name}/${options.name}.json`,
+    `${cwd}/${options.name}.toml`,
+    `${cwd}/${options.name}.json`,
+  ];
   let merged: Table = {};
   for (const path of search) merged = mergeDeep(merged, (await readTable(path, false)) ?? {});
   if (options.file !== undefined) merged = mergeDeep(merged, (await readTable(options.file, true)) ?? {});
@@ -74,7 +79,8 @@ async function readTable(path: string, required: boolean): Promise<Table | undef
   return parseConfigText(text, path);
 }
 
-const isTable = (value: unknown): value is Table => typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
+const isTable = (value: unknown): value is Table =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
 
 type Known = ReadonlyMap<string, Known> | "anything";
 
@@ -88,10 +94,17 @@ function knownKeys(schema: z.ZodType): Known {
     inner = next;
   }
   if (!(inner instanceof z.ZodObject)) return "anything";
-  return new Map(Object.entries(inner.shape as Record<string, z.ZodType>).map(([key, child]) => [key, knownKeys(child)]));
+  return new Map(
+    Object.entries(inner.shape as Record<string, z.ZodType>).map(([key, child]) => [key, knownKeys(child)]),
+  );
 }
 
-function warnUnknown(options: Pick<LoadConfigOptions<z.ZodType>, "log" | "silentKeys">, table: Table, known: Known, path = ""): void {
+function warnUnknown(
+  options: Pick<LoadConfigOptions<z.ZodType>, "log" | "silentKeys">,
+  table: Table,
+  known: Known,
+  path = "",
+): void {
   if (known === "anything") return;
   for (const [key, value] of Object.entries(table)) {
     const full = path === "" ? key : `${path}.${key}`;
@@ -99,7 +112,10 @@ function warnUnknown(options: Pick<LoadConfigOptions<z.ZodType>, "log" | "silent
     const child = known.get(key);
     if (child === undefined) {
       const near = nearest(key, [...known.keys()]);
-      options.log.warn({ setting: full, ...(near === undefined ? {} : { suggestion: near }) }, "unknown configuration key is ignored");
+      options.log.warn(
+        { setting: full, ...(near === undefined ? {} : { suggestion: near }) },
+        "unknown configuration key is ignored",
+      );
     } else if (isTable(value)) {
       warnUnknown(options, value, child, full);
     }
@@ -124,7 +140,9 @@ function editDistance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)));
+      next.push(
+        Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)),
+      );
     }
     row = next;
   }

@@ -15,7 +15,8 @@ export function parseSize(value: number | bigint | string): bigint {
     return size;
   }
   const match = SIZE.exec(value.trim());
-  if (match === null) throw new ConfigError("unit-invalid", `size "${value}": expected digits and an optional K, M, G or T`);
+  if (match === null)
+    throw new ConfigError("unit-invalid", `size "${value}": expected digits and an optional K, M, G or T`);
   const power = match[3] === undefined ? 0n : BigInt("kmgt".indexOf(match[3].toLowerCase()) + 1);
   const size = match[1] === undefined ? BigInt(match[2] ?? "") * 1024n ** power : BigInt(`0x${match[1]}`);
   if (size > U64_MAX) throw new ConfigError("unit-invalid", `size "${value}" does not fit in 64 bits`);
@@ -31,6 +32,7 @@ const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, 
 export function parseDuration(value: string): number {
   const match = /^\s*(\d+)\s*(ms|s|m|h|d)\s*$/.exec(value);
   const ms = match === null ? Number.NaN : Number(match[1]) * (UNIT_MS[match[2] ?? ""] ?? Number.NaN);
-  if (!Number.isSafeInteger(ms)) throw new ConfigError("unit-invalid", `duration "${value}": expected a number and one of ms, s, m, h, d`);
+  if (!Number.isSafeInteger(ms))
+    throw new ConfigError("unit-invalid", `duration "${value}": expected a number and one of ms, s, m, h, d`);
   return ms;
 }

@@ -7,14 +7,23 @@ import { z } from "zod";
 import { createLogger } from "@dstack/log";
 import { ConfigError, loadConfig, mergeDeep, parseDuration, parseSize } from "@dstack/config";
 
-const schema = z.object({ address: z.string().default("127.0.0.1"), cvm: z.object({ qemu_path: z.string().default("") }).prefault({}) });
+const schema = z.object({
+  address: z.string().default("127.0.0.1"),
+  cvm: z.object({ qemu_path: z.string().default("") }).prefault({}),
+});
 
 async function load(toml: string): Promise<{ value: z.output<typeof schema>; log: string }> {
   const dir = await mkdtemp(join(tmpdir(), "dstack-config-"));
   const file = join(dir, "x.toml");
   await writeFile(file, toml);
   let log = "";
-  const value = await loadConfig({ name: "dstack-no-such", file, schema, cwd: dir, log: createLogger({ name: "t", stream: { write: (text: string) => (log += text) } }) });
+  const value = await loadConfig({
+    name: "dstack-no-such",
+    file,
+    schema,
+    cwd: dir,
+    log: createLogger({ name: "t", stream: { write: (text: string) => (log += text) } }),
+  });
   return { value, log };
 }
 
@@ -31,13 +40,26 @@ test("an unknown key is ignored with a warning that names the nearest one (DS #8
 test("overrides win over the files, key by key", async () => {
   const dir = await mkdtemp(join(tmpdir(), "dstack-config-"));
   await writeFile(join(dir, "x.toml"), 'address = "10.0.0.1"\n[cvm]\nqemu_path = "/x"\n');
-  const value = await loadConfig({ name: "dstack-no-such", file: join(dir, "x.toml"), overrides: { address: "10.0.0.2" }, schema, cwd: dir, log: createLogger({ name: "t" }) });
+  const value = await loadConfig({
+    name: "dstack-no-such",
+    file: join(dir, "x.toml"),
+    overrides: { address: "10.0.0.2" },
+    schema,
+    cwd: dir,
+    log: createLogger({ name: "t" }),
+  });
   assert.deepEqual(value, { address: "10.0.0.2", cvm: { qemu_path: "/x" } });
 });
 
 test("a wrong type and a missing file are refused by name", async () => {
-  await assert.rejects(load("address = 3"), (error: unknown) => error instanceof ConfigError && error.code === "invalid" && error.message.includes("address"));
-  await assert.rejects(loadConfig({ name: "n", file: "/nonexistent/x.toml", schema, log: createLogger({ name: "t" }) }), (error: unknown) => error instanceof ConfigError && error.code === "unreadable");
+  await assert.rejects(
+    load("address = 3"),
+    (error: unknown) => error instanceof ConfigError && error.code === "invalid" && error.message.includes("address"),
+  );
+  await assert.rejects(
+    loadConfig({ name: "n", file: "/nonexistent/x.toml", schema, log: createLogger({ name: "t" }) }),
+    (error: unknown) => error instanceof ConfigError && error.code === "unreadable",
+  );
   await assert.rejects(load("a = = b"), (error: unknown) => error instanceof ConfigError && error.code === "syntax");
 });
 
@@ -48,7 +70,8 @@ test("tables merge key by key and arrays are replaced", () => {
 test("sizes and durations take only the documented forms", () => {
   assert.equal(parseSize("4M"), 4_194_304n);
   assert.equal(parseSize("0x10"), 16n);
-  for (const text of ["", "1KB", "1.5G", "1KK", "-1", "0x10K", "99999999999T"]) assert.throws(() => parseSize(text), ConfigError);
+  for (const text of ["", "1KB", "1.5G", "1KK", "-1", "0x10K", "99999999999T"])
+    assert.throws(() => parseSize(text), ConfigError);
   assert.equal(parseDuration("2m"), 120_000);
   for (const text of ["", "2", "2w", "-1s"]) assert.throws(() => parseDuration(text), ConfigError);
 });

@@ -10,7 +10,8 @@ const MAX_BLOCKS = 16;
  * @throws DerError
  */
 export function readPem(text: string, label: string, what = "PEM"): Uint8Array[] {
-  if (text.length > MAX_PEM_CHARS) throw new DerError("too-large", `${what}: ${text.length} characters, limit ${MAX_PEM_CHARS}`);
+  if (text.length > MAX_PEM_CHARS)
+    throw new DerError("too-large", `${what}: ${text.length} characters, limit ${MAX_PEM_CHARS}`);
   const blocks: Uint8Array[] = [];
   for (const [, found, body] of text.matchAll(BLOCK)) {
     if (found !== label) throw new DerError("value-invalid", `${what}: expected ${label}, got ${found}`);

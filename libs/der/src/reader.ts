@@ -121,7 +121,8 @@ function elementAt(bytes: Uint8Array, start: number, what: string): DerElement {
       throw new DerError("length-not-minimal", `${what}: length ${length} written in ${count} octets`);
     }
   }
-  if (length > MAX_CONTENT_BYTES) throw new DerError("too-large", `${what}: ${length} bytes, limit ${MAX_CONTENT_BYTES}`);
+  if (length > MAX_CONTENT_BYTES)
+    throw new DerError("too-large", `${what}: ${length} bytes, limit ${MAX_CONTENT_BYTES}`);
   const end = offset + length;
   if (end > bytes.length) {
     throw new DerError("truncated", `${what}: content of ${length} bytes, ${bytes.length - offset} there`);

@@ -64,7 +64,8 @@ export function readBitString(element: DerElement, what = "BIT STRING"): { bytes
 export function readOid(element: DerElement, what = "OBJECT IDENTIFIER"): string {
   expectTag(element, TAG.oid, what);
   const { content } = element;
-  if (content.length === 0 || content.length > 64) throw new DerError("value-invalid", `${what}: ${content.length} octets`);
+  if (content.length === 0 || content.length > 64)
+    throw new DerError("value-invalid", `${what}: ${content.length} octets`);
   const arcs: number[] = [];
   let value = 0;
   let atStart = true;
@@ -105,7 +106,8 @@ export function readTime(element: DerElement, what = "time"): number {
   if (!utc) expectTag(element, TAG.generalizedTime, what);
   const { content } = element;
   const yearDigits = utc ? 2 : 4;
-  if (content.length !== yearDigits + 11 || content.at(-1) !== 0x5a) throw new DerError("value-invalid", `${what}: not a time in the form of RFC 5280`);
+  if (content.length !== yearDigits + 11 || content.at(-1) !== 0x5a)
+    throw new DerError("value-invalid", `${what}: not a time in the form of RFC 5280`);
   const year = decimal(content, 0, yearDigits, what);
   const fullYear = utc ? (year >= 50 ? 1900 : 2000) + year : year;
   const pair = (index: number): number => decimal(content, yearDigits + 2 * index, 2, what);
@@ -115,7 +117,15 @@ export function readTime(element: DerElement, what = "time"): number {
   const minute = pair(3);
   const second = pair(4);
   // Date.UTC reads years below 100 as of the last century; nothing was signed then.
-  const valid = fullYear >= 100 && month >= 1 && month <= 12 && day >= 1 && day <= daysIn(fullYear, month) && hour < 24 && minute < 60 && second < 60;
+  const valid =
+    fullYear >= 100 &&
+    month >= 1 &&
+    month <= 12 &&
+    day >= 1 &&
+    day <= daysIn(fullYear, month) &&
+    hour < 24 &&
+    minute < 60 &&
+    second < 60;
   if (!valid) throw new DerError("value-invalid", `${what}: no such date`);
   return Date.UTC(fullYear, month - 1, day, hour, minute, second) / 1000;
 }

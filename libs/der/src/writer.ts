@@ -37,8 +37,13 @@ export const derEnumerated = (value: number): Uint8Array => derElement(TAG.enume
 export function derOid(dotted: string): Uint8Array {
   const arcs = dotted.split(".").map(Number);
   const [top, second, ...rest] = arcs;
-  if (top === undefined || second === undefined || arcs.some((arc) => !Number.isSafeInteger(arc) || arc < 0)
-    || top > 2 || (top < 2 && second > 39)) {
+  if (
+    top === undefined ||
+    second === undefined ||
+    arcs.some((arc) => !Number.isSafeInteger(arc) || arc < 0) ||
+    top > 2 ||
+    (top < 2 && second > 39)
+  ) {
     throw new DerError("value-invalid", `not an object identifier: ${dotted}`);
   }
   const octets: number[] = [];
@@ -58,14 +63,13 @@ export function derTime(unixSeconds: number): Uint8Array {
     throw new DerError("value-invalid", `time ${unixSeconds} is outside of what a certificate can say`);
   }
   const text = date.toISOString().replaceAll(/[-:T]|\.\d+/g, "");
-  return year < 2050
-    ? derElement(TAG.utcTime, utf8(text.slice(2)))
-    : derElement(TAG.generalizedTime, utf8(text));
+  return year < 2050 ? derElement(TAG.utcTime, utf8(text.slice(2))) : derElement(TAG.generalizedTime, utf8(text));
 }
 
 function unsignedOctets(value: number | Uint8Array): Uint8Array {
   if (typeof value === "number") {
-    if (!Number.isSafeInteger(value) || value < 0) throw new DerError("value-invalid", `not an unsigned integer: ${value}`);
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw new DerError("value-invalid", `not an unsigned integer: ${value}`);
     const octets: number[] = [];
     for (let left = value; left > 0; left = Math.floor(left / 256)) octets.unshift(left % 256);
     return unsignedOctets(Uint8Array.from(octets));

@@ -2,8 +2,24 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseHex, toHex } from "@dstack/bytes";
 import {
-  DerError, DerFields, derElement, derOid, derSequence, derSet, derTime, derUnsigned,
-  readBitString, readBoolean, readChildren, readDer, readOid, readPem, readText, readTime, readUnsigned, writePem,
+  DerError,
+  DerFields,
+  derElement,
+  derOid,
+  derSequence,
+  derSet,
+  derTime,
+  derUnsigned,
+  readBitString,
+  readBoolean,
+  readChildren,
+  readDer,
+  readOid,
+  readPem,
+  readText,
+  readTime,
+  readUnsigned,
+  writePem,
 } from "@dstack/der";
 import type { DerErrorCode } from "@dstack/der";
 

@@ -37,7 +37,8 @@ export async function lockFile(path: string): Promise<FileLock> {
       }
       const holder = await readFile(path, "utf8").catch(() => "");
       const [pid, started] = holder.trim().split(" ");
-      if (pid !== undefined && pid !== "" && processStartTime(Number(pid)) === started) throw new FileLockedError(path, Number(pid));
+      if (pid !== undefined && pid !== "" && processStartTime(Number(pid)) === started)
+        throw new FileLockedError(path, Number(pid));
       await unlink(path).catch(() => undefined);
     }
     throw new FileLockedError(path, 0);

@@ -12,7 +12,11 @@ export interface WriteOptions {
  * folder. A reader sees the old content or the new, never a part; a full disk leaves the old.
  * @throws the system's error (ENOSPC, EACCES, ...) with the old file untouched
  */
-export async function writeFileAtomic(path: string, data: Uint8Array | string, options: WriteOptions = {}): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  data: Uint8Array | string,
+  options: WriteOptions = {},
+): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`);
   try {
     const file = await open(temporary, "wx", options.mode ?? 0o600);

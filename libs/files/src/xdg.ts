@@ -10,4 +10,5 @@ export const stateDirectory = (env: Environment): string => join(base(env["XDG_S
 export const cacheDirectory = (env: Environment): string => join(base(env["XDG_CACHE_HOME"], ".cache"), "dstack");
 
 // The XDG base directory specification ignores relative values.
-const base = (value: string | undefined, fallback: string): string => (value !== undefined && isAbsolute(value) ? value : join(homedir(), fallback));
+const base = (value: string | undefined, fallback: string): string =>
+  value !== undefined && isAbsolute(value) ? value : join(homedir(), fallback);

@@ -19,7 +19,13 @@ export type WebhookAnswer =
    * `rule` and `field` are empty where the webhook does not say what decided; `command` is what would change it,
    * to be run where the policy is kept, undefined where there is none to give.
    */
-  | { readonly kind: "denied"; readonly reason: string; readonly rule: string; readonly field: string; readonly command: string | undefined }
+  | {
+      readonly kind: "denied";
+      readonly reason: string;
+      readonly rule: string;
+      readonly field: string;
+      readonly command: string | undefined;
+    }
   | { readonly kind: "no-answer"; readonly reason: string };
 
 /** What a webhook says of itself. */
@@ -32,8 +38,19 @@ export interface WebhookInfo {
 
 const MAX_ANSWER_BYTES = 64 * 1024;
 
-const decisionSchema = z.object({ isAllowed: z.boolean(), reason: z.string(), gatewayAppId: z.string(), rule: z.string().default(""), field: z.string().default("") });
-const infoSchema = z.object({ status: z.string(), gatewayAppId: z.string(), kmsContractAddr: z.string(), ethRpcUrl: z.string().default("") });
+const decisionSchema = z.object({
+  isAllowed: z.boolean(),
+  reason: z.string(),
+  gatewayAppId: z.string(),
+  rule: z.string().default(""),
+  field: z.string().default(""),
+});
+const infoSchema = z.object({
+  status: z.string(),
+  gatewayAppId: z.string(),
+  kmsContractAddr: z.string(),
+  ethRpcUrl: z.string().default(""),
+});
 
 /** Asks about a boot, once. Nothing is changed there, but its log has a line about it as about every question. */
 export async function askWebhook(webhook: WebhookAddress, kind: BootKind, boot: BootInfo): Promise<WebhookAnswer> {
@@ -43,8 +60,15 @@ export async function askWebhook(webhook: WebhookAddress, kind: BootKind, boot: 
   if (isAllowed) return { kind: "allowed" };
   const change = commandFor(kind, { rule, field }, boot);
   const info = change === undefined ? "" : await askWebhookInfo(webhook);
-  const command = change === undefined ? undefined : `dstack auth ${change}${typeof info === "string" ? "" : info.selector}`;
-  return { kind: "denied", reason: printable(reason) || "no reason was given", rule: printable(rule), field: printable(field), command };
+  const command =
+    change === undefined ? undefined : `dstack auth ${change}${typeof info === "string" ? "" : info.selector}`;
+  return {
+    kind: "denied",
+    reason: printable(reason) || "no reason was given",
+    rule: printable(rule),
+    field: printable(field),
+    command,
+  };
 }
 
 /** What the webhook tells about itself; a text says why it tells nothing. */
@@ -55,17 +79,37 @@ export async function askWebhookInfo(webhook: WebhookAddress): Promise<WebhookIn
 }
 
 /** A boot as it would be asked about, had the VM been started: what only a running VM has is zero. */
-export function hypotheticalBoot(app: { readonly appId: string; readonly composeHash: string; readonly osImageHash: string; readonly deviceId: string }): BootInfo {
-  return { ...app, instanceId: "00".repeat(20), mrAggregated: "00".repeat(32), mrSystem: "00".repeat(32), tcbStatus: "UpToDate", advisoryIds: [], teeVariant: "dstack-tdx" };
+export function hypotheticalBoot(app: {
+  readonly appId: string;
+  readonly composeHash: string;
+  readonly osImageHash: string;
+  readonly deviceId: string;
+}): BootInfo {
+  return {
+    ...app,
+    instanceId: "00".repeat(20),
+    mrAggregated: "00".repeat(32),
+    mrSystem: "00".repeat(32),
+    tcbStatus: "UpToDate",
+    advisoryIds: [],
+    teeVariant: "dstack-tdx",
+  };
 }
 
 /** People copy this into a shell, so it is taken in one form only. */
 function selectorOf({ kmsContractAddr, ethRpcUrl }: z.output<typeof infoSchema>): string {
-  const isPlain = /^0x[0-9a-fA-F]{40}$/.test(kmsContractAddr) && /^https?:\/\/[\w.:[\]-]+(?:,https?:\/\/[\w.:[\]-]+)*$/.test(ethRpcUrl);
+  const isPlain =
+    /^0x[0-9a-fA-F]{40}$/.test(kmsContractAddr) &&
+    /^https?:\/\/[\w.:[\]-]+(?:,https?:\/\/[\w.:[\]-]+)*$/.test(ethRpcUrl);
   return isPlain ? ` --contract ${kmsContractAddr} --rpc ${ethRpcUrl}` : "";
 }
 
-async function ask<T>({ url, timeoutMs }: WebhookAddress, path: string, schema: z.ZodType<T>, body: string | undefined): Promise<T | string> {
+async function ask<T>(
+  { url, timeoutMs }: WebhookAddress,
+  path: string,
+  schema: z.ZodType<T>,
+  body: string | undefined,
+): Promise<T | string> {
   let status: number;
   let text: string;
   try {

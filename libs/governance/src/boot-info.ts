@@ -34,6 +34,7 @@ export function parseBootInfo(text: string): BootInfo {
     throw new GovernanceError("request-invalid", "request is not valid JSON", { cause });
   }
   const parsed = schema.safeParse(json);
-  if (!parsed.success) throw new GovernanceError("request-invalid", z.prettifyError(parsed.error), { cause: parsed.error });
+  if (!parsed.success)
+    throw new GovernanceError("request-invalid", z.prettifyError(parsed.error), { cause: parsed.error });
   return parsed.data;
 }

@@ -9,6 +9,10 @@ export function boundedFetch(maxBytes: number): typeof fetch {
       if (total > maxBytes) throw new Error(`answer of more than ${maxBytes} bytes`);
       parts.push(part);
     }
-    return new Response(Buffer.concat(parts), { status: response.status, statusText: response.statusText, headers: response.headers });
+    return new Response(Buffer.concat(parts), {
+      status: response.status,
+      statusText: response.statusText,
+      headers: response.headers,
+    });
   };
 }

@@ -6,7 +6,11 @@ import type { BootInfo, BootKind } from "./boot-info.ts";
  * `allow compose 0x… --app 0x…`. Undefined where no change of an allow-list does it: the platform's state, a
  * deny list, other people's contracts. Pure.
  */
-export function commandFor(kind: BootKind, { rule, field }: { readonly rule: string; readonly field: string }, boot: BootInfo): string | undefined {
+export function commandFor(
+  kind: BootKind,
+  { rule, field }: { readonly rule: string; readonly field: string },
+  boot: BootInfo,
+): string | undefined {
   const app = comparable(boot.appId);
   switch (field) {
     case "osImageHash":

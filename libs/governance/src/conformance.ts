@@ -27,23 +27,44 @@ interface Answer {
 const DEADLINE_MS = 10_000;
 
 /** Everything that a KMS relies on in a webhook, tried against a running one. Changes nothing there. */
-export async function checkConformance({ url, allowed, bearerToken }: ConformanceOptions): Promise<ConformanceResult[]> {
+export async function checkConformance({
+  url,
+  allowed,
+  bearerToken,
+}: ConformanceOptions): Promise<ConformanceResult[]> {
   const base = url.replace(/\/+$/, "");
   const ask = async (path: string, body?: string): Promise<Answer> => {
     const begun = performance.now();
     const response = await fetch(`${base}${path}`, {
       method: body === undefined ? "GET" : "POST",
-      headers: { ...(body === undefined ? {} : { "content-type": "application/json" }), ...(bearerToken === undefined ? {} : { authorization: `Bearer ${bearerToken}` }) },
+      headers: {
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(bearerToken === undefined ? {} : { authorization: `Bearer ${bearerToken}` }),
+      },
       ...(body === undefined ? {} : { body }),
       redirect: "error",
       signal: AbortSignal.timeout(DEADLINE_MS),
     });
     const text = await response.text();
-    return { status: response.status, type: response.headers.get("content-type") ?? "", json: parsed(text), elapsedMs: performance.now() - begun };
+    return {
+      status: response.status,
+      type: response.headers.get("content-type") ?? "",
+      json: parsed(text),
+      elapsedMs: performance.now() - begun,
+    };
   };
   const boot = (kind: BootKind, request: object): Promise<Answer> => ask(`/bootAuth/${kind}`, JSON.stringify(request));
   const unknown = (): BootInfo => ({
-    appId: hex(20), composeHash: hex(32), instanceId: hex(20), deviceId: hex(32), mrAggregated: hex(32), mrSystem: hex(32), osImageHash: hex(32), tcbStatus: "UpToDate", advisoryIds: [], teeVariant: "dstack-tdx",
+    appId: hex(20),
+    composeHash: hex(32),
+    instanceId: hex(20),
+    deviceId: hex(32),
+    mrAggregated: hex(32),
+    mrSystem: hex(32),
+    osImageHash: hex(32),
+    tcbStatus: "UpToDate",
+    advisoryIds: [],
+    teeVariant: "dstack-tdx",
   });
   const results: ConformanceResult[] = [];
   const check = async (behaviour: string, run: () => Promise<string | undefined>): Promise<void> => {
@@ -52,73 +73,132 @@ export async function checkConformance({ url, allowed, bearerToken }: Conformanc
       results.push({ behaviour, result: problem === undefined ? "pass" : "fail", reason: problem ?? "" });
     } catch (error) {
       const cause = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : "";
-      results.push({ behaviour, result: "fail", reason: `${error instanceof Error ? error.message : String(error)}${cause}` });
+      results.push({
+        behaviour,
+        result: "fail",
+        reason: `${error instanceof Error ? error.message : String(error)}${cause}`,
+      });
     }
   };
-  const onAllowed = async (behaviour: string, run: (kind: BootKind, request: BootInfo) => Promise<string | undefined>): Promise<void> => {
-    if (allowed === undefined) results.push({ behaviour, result: "not applicable", reason: "no boot that is allowed was given" });
+  const onAllowed = async (
+    behaviour: string,
+    run: (kind: BootKind, request: BootInfo) => Promise<string | undefined>,
+  ): Promise<void> => {
+    if (allowed === undefined)
+      results.push({ behaviour, result: "not applicable", reason: "no boot that is allowed was given" });
     else await check(behaviour, () => run(allowed.kind, allowed.boot));
   };
 
   await check("GET / tells about itself", async () => {
     const { status, json } = await ask("/");
-    return status === 200 ? wrongMembers(json, { status: "string", kmsContractAddr: "string", gatewayAppId: "string", chainId: "number", appImplementation: "string" }) : `answered ${status}, expected 200`;
+    return status === 200
+      ? wrongMembers(json, {
+          status: "string",
+          kmsContractAddr: "string",
+          gatewayAppId: "string",
+          chainId: "number",
+          appImplementation: "string",
+        })
+      : `answered ${status}, expected 200`;
   });
   for (const kind of ["app", "kms"] as const) {
-    await check(`an unknown ${kind} is denied with 200 and all three members`, async () => denial(await boot(kind, unknown())));
+    await check(`an unknown ${kind} is denied with 200 and all three members`, async () =>
+      denial(await boot(kind, unknown())),
+    );
     await check(`a denied ${kind} gets a reason`, async () => {
       const { json } = await boot(kind, unknown());
       return (json as { reason?: unknown } | undefined)?.reason === "" ? "the reason is empty" : undefined;
     });
-    await check(`a ${kind} request without its required members is 400`, async () => malformed(await boot(kind, { mrAggregated: hex(32) })));
+    await check(`a ${kind} request without its required members is 400`, async () =>
+      malformed(await boot(kind, { mrAggregated: hex(32) })),
+    );
     await check(`a ${kind} request that is no JSON is 400`, async () => malformed(await ask(`/bootAuth/${kind}`, "{")));
-    await check(`a ${kind} request with members of another type is 400`, async () => malformed(await boot(kind, { ...unknown(), appId: 7 })));
+    await check(`a ${kind} request with members of another type is 400`, async () =>
+      malformed(await boot(kind, { ...unknown(), appId: 7 })),
+    );
   }
-  await check("members that are not known are ignored", async () => denial(await boot("app", { ...unknown(), attestationMode: "dstack-tdx", eventLog: [], keyProviderInfo: "", mrtd: hex(48) })));
+  await check("members that are not known are ignored", async () =>
+    denial(
+      await boot("app", {
+        ...unknown(),
+        attestationMode: "dstack-tdx",
+        eventLog: [],
+        keyProviderInfo: "",
+        mrtd: hex(48),
+      }),
+    ),
+  );
   await check("members that may be missing may be missing", async () => {
     const { tcbStatus: _status, advisoryIds: _ids, mrSystem: _system, teeVariant: _variant, ...required } = unknown();
     return denial(await boot("app", required));
   });
   await check("hex with 0x is taken like hex without", async () => {
     const request = unknown();
-    const prefixed = Object.fromEntries(Object.entries(request).map(([key, value]) => [key, /^[0-9a-f]{40,}$/.test(String(value)) ? `0x${String(value)}` : value]));
+    const prefixed = Object.fromEntries(
+      Object.entries(request).map(([key, value]) => [
+        key,
+        /^[0-9a-f]{40,}$/.test(String(value)) ? `0x${String(value)}` : value,
+      ]),
+    );
     return denial(await boot("app", prefixed));
   });
   await check("answers are JSON by their content type", async () => {
     const { type } = await boot("app", unknown());
     return /^application\/json\b/.test(type) ? undefined : `content-type is "${type}"`;
   });
-  await check("a request with a long event log is taken", async () => denial(await boot("app", { ...unknown(), eventLog: "x".repeat(1024 * 1024) })));
+  await check("a request with a long event log is taken", async () =>
+    denial(await boot("app", { ...unknown(), eventLog: "x".repeat(1024 * 1024) })),
+  );
   await check("20 requests at once are answered", async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => boot("app", unknown())));
     return answers.map(denial).find((problem) => problem !== undefined);
   });
   await check("an answer comes before a key server gives up", async () => {
     const { elapsedMs } = await boot("kms", unknown());
-    return elapsedMs < DEADLINE_MS / 2 ? undefined : `took ${Math.round(elapsedMs)} ms, a key server waits ${DEADLINE_MS} ms`;
+    return elapsedMs < DEADLINE_MS / 2
+      ? undefined
+      : `took ${Math.round(elapsedMs)} ms, a key server waits ${DEADLINE_MS} ms`;
   });
 
   await onAllowed("the given boot is allowed, with an empty reason", async (kind, request) => {
     const { status, json } = await boot(kind, request);
     const { isAllowed, reason } = (json ?? {}) as { isAllowed?: unknown; reason?: unknown };
-    return status === 200 && isAllowed === true && reason === "" ? undefined : `answered ${status} ${JSON.stringify(json)?.slice(0, 200)}`;
+    return status === 200 && isAllowed === true && reason === ""
+      ? undefined
+      : `answered ${status} ${JSON.stringify(json)?.slice(0, 200)}`;
   });
   await onAllowed("spelling does not matter: upper case, with and without 0x", async (kind, request) => {
-    const respelled = (spell: (digits: string) => string): object => Object.fromEntries(Object.entries(request).map(([key, value]) => [key, typeof value === "string" && /^(0x)?[0-9a-f]{40,}$/i.test(value) ? spell(comparable(value).slice(2)) : value]));
+    const respelled = (spell: (digits: string) => string): object =>
+      Object.fromEntries(
+        Object.entries(request).map(([key, value]) => [
+          key,
+          typeof value === "string" && /^(0x)?[0-9a-f]{40,}$/i.test(value) ? spell(comparable(value).slice(2)) : value,
+        ]),
+      );
     for (const spell of [(digits: string) => digits.toUpperCase(), (digits: string) => `0x${digits}`]) {
       const { json } = await boot(kind, respelled(spell));
-      if ((json as { isAllowed?: unknown } | undefined)?.isAllowed !== true) return `${spell("ab")}… is not taken like the other spelling`;
+      if ((json as { isAllowed?: unknown } | undefined)?.isAllowed !== true)
+        return `${spell("ab")}… is not taken like the other spelling`;
     }
     return undefined;
   });
   await onAllowed("every hash that decides is compared whole", async (kind, request) => {
-    const fields = kind === "kms" ? (["osImageHash", "mrAggregated"] as const) : (["osImageHash", "composeHash", "appId"] as const);
+    const fields =
+      kind === "kms" ? (["osImageHash", "mrAggregated"] as const) : (["osImageHash", "composeHash", "appId"] as const);
     for (const field of fields) {
       const digits = comparable(request[field]).slice(2);
       const last = digits.endsWith("0") ? "1" : "0";
-      for (const other of [hex(digits.length / 2), `${digits.slice(0, -1)}${last}`, digits.slice(0, -2), `00${digits}`, digits.slice(2), ""]) {
+      for (const other of [
+        hex(digits.length / 2),
+        `${digits.slice(0, -1)}${last}`,
+        digits.slice(0, -2),
+        `00${digits}`,
+        digits.slice(2),
+        "",
+      ]) {
         const { status, json } = await boot(kind, { ...request, [field]: other });
-        if (status !== 400 && (json as { isAllowed?: unknown } | undefined)?.isAllowed !== false) return `${field} "${other.slice(0, 20)}…" of ${other.length / 2} bytes is allowed too`;
+        if (status !== 400 && (json as { isAllowed?: unknown } | undefined)?.isAllowed !== false)
+          return `${field} "${other.slice(0, 20)}…" of ${other.length / 2} bytes is allowed too`;
       }
     }
     return undefined;
@@ -126,7 +206,9 @@ export async function checkConformance({ url, allowed, bearerToken }: Conformanc
   await onAllowed("a platform that is revoked is denied", async (kind, request) => {
     const { json } = await boot(kind, { ...request, tcbStatus: "Revoked" });
     // Contracts may leave the status of an app's platform to the app.
-    return kind === "app" || (json as { isAllowed?: unknown } | undefined)?.isAllowed === false ? undefined : "a KMS on a revoked platform is allowed";
+    return kind === "app" || (json as { isAllowed?: unknown } | undefined)?.isAllowed === false
+      ? undefined
+      : "a KMS on a revoked platform is allowed";
   });
   return results;
 }
@@ -147,10 +229,13 @@ function denial({ status, json }: Answer): string | undefined {
   return wrong ?? ((json as { isAllowed: boolean }).isAllowed ? "is allowed" : undefined);
 }
 
-const malformed = ({ status }: Answer): string | undefined => (status === 400 ? undefined : `answered ${status}, expected 400`);
+const malformed = ({ status }: Answer): string | undefined =>
+  status === 400 ? undefined : `answered ${status}, expected 400`;
 
 function wrongMembers(json: unknown, members: Readonly<Record<string, string>>): string | undefined {
   if (typeof json !== "object" || json === null) return "is no JSON object";
-  const wrong = Object.entries(members).filter(([name, type]) => typeof (json as Record<string, unknown>)[name] !== type);
+  const wrong = Object.entries(members).filter(
+    ([name, type]) => typeof (json as Record<string, unknown>)[name] !== type,
+  );
   return wrong.length === 0 ? undefined : `${wrong.map(([name, type]) => `${name} is no ${type}`).join(", ")}`;
 }

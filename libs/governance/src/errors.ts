@@ -1,6 +1,14 @@
 export type GovernanceErrorCode =
-  | "config-syntax" | "config-invalid" | "environment-invalid" | "request-invalid"
-  | "chain-unreachable" | "chain-disagrees" | "chain-wrong" | "chain-stale" | "chain-refused" | "no-contract";
+  | "config-syntax"
+  | "config-invalid"
+  | "environment-invalid"
+  | "request-invalid"
+  | "chain-unreachable"
+  | "chain-disagrees"
+  | "chain-wrong"
+  | "chain-stale"
+  | "chain-refused"
+  | "no-contract";
 
 /** Every refusal of this library. Match on `code`, never on the text. */
 export class GovernanceError extends Error {

@@ -1,8 +1,23 @@
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify, type KeyObject } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  sign,
+  verify,
+  type KeyObject,
+} from "node:crypto";
 import { open } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { FileLockedError, lockFile, readTextIfExists, writeFileAtomic, writeSecret, type FileLock } from "@dstack/files";
+import {
+  FileLockedError,
+  lockFile,
+  readTextIfExists,
+  writeFileAtomic,
+  writeSecret,
+  type FileLock,
+} from "@dstack/files";
 import { GovernanceError } from "./errors.ts";
 import type { PolicyDifference } from "./file-policy/policy-document.ts";
 
@@ -57,7 +72,9 @@ export async function writeWithHistory(options: {
   readonly by: string;
   readonly now: Date;
   /** The new text from the present one, or undefined to leave all as it is. */
-  readonly change: (text: string | undefined) => { readonly text: string; readonly changes: readonly PolicyDifference[] } | undefined;
+  readonly change: (
+    text: string | undefined,
+  ) => { readonly text: string; readonly changes: readonly PolicyDifference[] } | undefined;
 }): Promise<boolean> {
   const lock = await lockWhenFree(`${options.historyPath}.lock`);
   try {
@@ -66,7 +83,8 @@ export async function writeWithHistory(options: {
     if (changed === undefined) return false;
     const history = await wholeLines(options.historyPath);
     const { entries, broken } = checkHistory(history);
-    if (broken !== undefined) throw new GovernanceError("config-invalid", `${options.historyPath}: ${broken}; nothing was changed`);
+    if (broken !== undefined)
+      throw new GovernanceError("config-invalid", `${options.historyPath}: ${broken}; nothing was changed`);
     const lines = history.trimEnd().split("\n");
     const unsigned = {
       sequence: entries.length + 1,
@@ -123,7 +141,8 @@ export function checkHistory(text: string): HistoryCheck {
     } catch {
       return fail("is no entry");
     }
-    if (entry.sequence !== entries.length + 1) return fail(`has number ${entry.sequence}, expected ${entries.length + 1}: an entry is missing`);
+    if (entry.sequence !== entries.length + 1)
+      return fail(`has number ${entry.sequence}, expected ${entries.length + 1}: an entry is missing`);
     if (entry.previous !== previous) return fail("does not follow the line before: one of them was changed");
     const { signature, ...unsigned } = entry;
     if (!signatureHolds(unsigned, entry.key, signature)) return fail("has a bad signature");
@@ -136,7 +155,10 @@ export function checkHistory(text: string): HistoryCheck {
 function signatureHolds(unsigned: object, key: string, signature: string): boolean {
   try {
     const publicKey = createPublicKey({ key: Buffer.from(key, "base64"), format: "der", type: "spki" });
-    return publicKey.asymmetricKeyType === "ed25519" && verify(null, Buffer.from(JSON.stringify(unsigned)), publicKey, Buffer.from(signature, "base64"));
+    return (
+      publicKey.asymmetricKeyType === "ed25519" &&
+      verify(null, Buffer.from(JSON.stringify(unsigned)), publicKey, Buffer.from(signature, "base64"))
+    );
   } catch {
     return false;
   }

@@ -66,13 +66,21 @@ async function info(backend: WebhookBackend, log: Logger, { response, requestId 
   }
 }
 
-async function bootAuth(kind: BootKind, backend: WebhookBackend, log: Logger, { request, response, requestId }: HttpExchange): Promise<void> {
+async function bootAuth(
+  kind: BootKind,
+  backend: WebhookBackend,
+  log: Logger,
+  { request, response, requestId }: HttpExchange,
+): Promise<void> {
   const label = kind === "kms" ? "KMS" : "app";
   let boot: BootInfo;
   try {
     boot = backend.parse(utf8Decode(await readBody(request, MAX_REQUEST_BYTES), "request"));
   } catch (error) {
-    const reason = error instanceof GovernanceError ? error : new GovernanceError("request-invalid", error instanceof Error ? error.message : String(error));
+    const reason =
+      error instanceof GovernanceError
+        ? error
+        : new GovernanceError("request-invalid", error instanceof Error ? error.message : String(error));
     log.warn({ requestId, error: reason.message }, `${label} boot auth request is malformed`);
     if (error instanceof RpcError) response.setHeader("connection", "close");
     json(response, 400, backend.malformed(reason));
@@ -84,7 +92,11 @@ async function bootAuth(kind: BootKind, backend: WebhookBackend, log: Logger, { 
     const { isAllowed, reason, gatewayAppId, rule, field, basis, warning } = await backend.decide(kind, boot);
     if (warning !== undefined) log.warn({ requestId }, warning);
     if (isAllowed) log.info({ requestId, ...basis }, `${label} is allowed to boot`);
-    else log.warn({ requestId, reason, rule, field, value: field === undefined ? undefined : boot[field], ...basis }, `${label} is not allowed to boot`);
+    else
+      log.warn(
+        { requestId, reason, rule, field, value: field === undefined ? undefined : boot[field], ...basis },
+        `${label} is not allowed to boot`,
+      );
     json(response, 200, { isAllowed, reason, gatewayAppId, rule, field, ...basis });
   } catch (error) {
     log.error({ requestId, error: errorChain(error) }, "decision failed");

@@ -23,7 +23,10 @@ const KEYS = [
 
 /** The first accounts of every anvil, as hex of their keys and as accounts. */
 export const accountKeys = KEYS;
-export const accounts = KEYS.map((key) => privateKeyToAccount(key)) as [ReturnType<typeof privateKeyToAccount>, ReturnType<typeof privateKeyToAccount>];
+export const accounts = KEYS.map((key) => privateKeyToAccount(key)) as [
+  ReturnType<typeof privateKeyToAccount>,
+  ReturnType<typeof privateKeyToAccount>,
+];
 
 /** A local chain of our own. */
 export class Anvil {
@@ -36,7 +39,11 @@ export class Anvil {
   }
 
   static async start(args: readonly string[] = []): Promise<Anvil> {
-    const child = spawn(anvilPath() ?? "anvil", ["--port", "0", "--chain-id", "1337", "--slots-in-an-epoch", "1", ...args], { stdio: ["ignore", "pipe", "ignore"] });
+    const child = spawn(
+      anvilPath() ?? "anvil",
+      ["--port", "0", "--chain-id", "1337", "--slots-in-an-epoch", "1", ...args],
+      { stdio: ["ignore", "pipe", "ignore"] },
+    );
     const url = await new Promise<string>((resolve, reject) => {
       let text = "";
       child.stdout.setEncoding("utf8").on("data", (chunk: string) => {

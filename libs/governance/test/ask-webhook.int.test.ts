@@ -5,16 +5,23 @@ import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
 import { askWebhook, askWebhookInfo, hypotheticalBoot } from "../src/index.ts";
 
-const boot = hypotheticalBoot({ appId: "33".repeat(20), composeHash: "44".repeat(32), osImageHash: "22".repeat(32), deviceId: "66".repeat(32) });
+const boot = hypotheticalBoot({
+  appId: "33".repeat(20),
+  composeHash: "44".repeat(32),
+  osImageHash: "22".repeat(32),
+  deviceId: "66".repeat(32),
+});
 const CONTRACT = `0x${"aB".repeat(20)}`;
 let answer: (path: string) => { readonly status?: number; readonly body: string };
 let asked = "";
 const server = createServer((request, response) => {
   asked = "";
-  request.on("data", (chunk: Buffer) => (asked += chunk.toString())).once("end", () => {
-    const { status = 200, body } = answer(request.url ?? "");
-    response.writeHead(status, { "content-type": "application/json", location: "/elsewhere" }).end(body);
-  });
+  request
+    .on("data", (chunk: Buffer) => (asked += chunk.toString()))
+    .once("end", () => {
+      const { status = 200, body } = answer(request.url ?? "");
+      response.writeHead(status, { "content-type": "application/json", location: "/elsewhere" }).end(body);
+    });
 });
 await once(server.listen(0, "127.0.0.1"), "listening");
 const webhook = { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, timeoutMs: 20_000 };
@@ -23,34 +30,85 @@ after(() => {
   server.close();
 });
 
-const decision = (over: object): { body: string } => ({ body: JSON.stringify({ isAllowed: false, reason: "no", gatewayAppId: "", ...over }) });
-const info = (over: object = {}): { body: string } => ({ body: JSON.stringify({ status: "ok", gatewayAppId: "gw", kmsContractAddr: CONTRACT, chainId: 1, appImplementation: "", ...over }) });
+const decision = (over: object): { body: string } => ({
+  body: JSON.stringify({ isAllowed: false, reason: "no", gatewayAppId: "", ...over }),
+});
+const info = (over: object = {}): { body: string } => ({
+  body: JSON.stringify({
+    status: "ok",
+    gatewayAppId: "gw",
+    kmsContractAddr: CONTRACT,
+    chainId: 1,
+    appImplementation: "",
+    ...over,
+  }),
+});
 
 test("asks about a VM that does not exist yet, in the exact lengths that contracts take (DS #1268)", async () => {
   answer = () => decision({ isAllowed: true, reason: "" });
   assert.deepEqual(await askWebhook(webhook, "app", boot), { kind: "allowed" });
-  assert.deepEqual(Object.fromEntries(Object.entries(JSON.parse(asked) as Record<string, string>).filter(([, value]) => /^[0-9a-f]+$/.test(value)).map(([key, value]) => [key, value.length / 2])), {
-    appId: 20, composeHash: 32, osImageHash: 32, deviceId: 32, instanceId: 20, mrAggregated: 32, mrSystem: 32,
-  });
+  assert.deepEqual(
+    Object.fromEntries(
+      Object.entries(JSON.parse(asked) as Record<string, string>)
+        .filter(([, value]) => /^[0-9a-f]+$/.test(value))
+        .map(([key, value]) => [key, value.length / 2]),
+    ),
+    {
+      appId: 20,
+      composeHash: 32,
+      osImageHash: 32,
+      deviceId: 32,
+      instanceId: 20,
+      mrAggregated: 32,
+      mrSystem: 32,
+    },
+  );
 });
 
 test("a denial carries rule, field and the command for the policy that the webhook reads", async () => {
   answer = (path) => (path === "/" ? info() : decision({ rule: "apps.0x.composeHashes", field: "composeHash" }));
   const command = `dstack auth allow compose 0x${boot.composeHash} --app 0x${boot.appId}`;
-  assert.deepEqual(await askWebhook(webhook, "app", boot), { kind: "denied", reason: "no", rule: "apps.0x.composeHashes", field: "composeHash", command });
-  answer = (path) => (path === "/" ? info({ ethRpcUrl: "http://127.0.0.1:1,https://b.example" }) : decision({ rule: `DstackKms ${CONTRACT}: registeredApps`, field: "appId" }));
+  assert.deepEqual(await askWebhook(webhook, "app", boot), {
+    kind: "denied",
+    reason: "no",
+    rule: "apps.0x.composeHashes",
+    field: "composeHash",
+    command,
+  });
+  answer = (path) =>
+    path === "/"
+      ? info({ ethRpcUrl: "http://127.0.0.1:1,https://b.example" })
+      : decision({ rule: `DstackKms ${CONTRACT}: registeredApps`, field: "appId" });
   const onChain = await askWebhook(webhook, "app", boot);
-  assert.equal(onChain.kind === "denied" ? onChain.command : "", `dstack auth allow app 0x${boot.appId} --contract ${CONTRACT} --rpc http://127.0.0.1:1,https://b.example`);
+  assert.equal(
+    onChain.kind === "denied" ? onChain.command : "",
+    `dstack auth allow app 0x${boot.appId} --contract ${CONTRACT} --rpc http://127.0.0.1:1,https://b.example`,
+  );
   for (const rule of ["DENY_LIST_PATH", `DstackKms ${CONTRACT}: code at the app's address`]) {
     answer = () => decision({ rule, field: "appId" });
-    assert.deepEqual(await askWebhook(webhook, "app", boot), { kind: "denied", reason: "no", rule, field: "appId", command: undefined });
+    assert.deepEqual(await askWebhook(webhook, "app", boot), {
+      kind: "denied",
+      reason: "no",
+      rule,
+      field: "appId",
+      command: undefined,
+    });
   }
 });
 
 test("what a webhook says of itself never becomes part of a shell command, nor its words control a terminal", async () => {
-  answer = (path) => (path === "/" ? info({ ethRpcUrl: "http://a;reboot" }) : decision({ reason: "\u001b[2Jno\n\u202ex", field: "osImageHash" }));
+  answer = (path) =>
+    path === "/"
+      ? info({ ethRpcUrl: "http://a;reboot" })
+      : decision({ reason: "\u001b[2Jno\n\u202ex", field: "osImageHash" });
   const hostile = await askWebhook(webhook, "app", boot);
-  assert.deepEqual(hostile, { kind: "denied", reason: " [2Jno  x", rule: "", field: "osImageHash", command: `dstack auth allow os-image 0x${boot.osImageHash}` });
+  assert.deepEqual(hostile, {
+    kind: "denied",
+    reason: " [2Jno  x",
+    rule: "",
+    field: "osImageHash",
+    command: `dstack auth allow os-image 0x${boot.osImageHash}`,
+  });
 });
 
 test("no answer is no denial: errors, other forms, redirections, floods, silence", async () => {

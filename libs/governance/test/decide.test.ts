@@ -7,26 +7,57 @@ import { GovernanceError } from "../src/errors.ts";
 import type { Switches } from "../src/file-policy/switches.ts";
 
 const IMAGE = "0x1fbb0cf9cc6cfbf23d6b779776fabad2c5403d643badb9e5e238615e4960a78a";
-const BASE = { mrAggregated: "0xabc123", osImageHash: IMAGE, appId: "0xapp123", composeHash: "0xcompose456", instanceId: "0xinstance789", deviceId: "0xdevice999", tcbStatus: "UpToDate", advisoryIds: [], mrSystem: "", teeVariant: "dstack-tdx" };
+const BASE = {
+  mrAggregated: "0xabc123",
+  osImageHash: IMAGE,
+  appId: "0xapp123",
+  composeHash: "0xcompose456",
+  instanceId: "0xinstance789",
+  deviceId: "0xdevice999",
+  tcbStatus: "UpToDate",
+  advisoryIds: [],
+  mrSystem: "",
+  teeVariant: "dstack-tdx",
+};
 const PLAIN: Switches = { strictHex: false, strictKms: false, compatEmptyDevices: false };
 
-const answer = (kind: BootKind, config: object, more: Partial<BootInfo> = {}, switches: Partial<Switches> = {}): Decision =>
-  decide(parseAuthConfig(JSON.stringify({ osImages: [IMAGE], ...config }), { ...PLAIN, ...switches }).config, kind, { ...BASE, ...more });
+const answer = (
+  kind: BootKind,
+  config: object,
+  more: Partial<BootInfo> = {},
+  switches: Partial<Switches> = {},
+): Decision =>
+  decide(parseAuthConfig(JSON.stringify({ osImages: [IMAGE], ...config }), { ...PLAIN, ...switches }).config, kind, {
+    ...BASE,
+    ...more,
+  });
 const reason = (decision: Decision): string => (decision.isAllowed ? "" : decision.reason);
 const app = (rule: object): object => ({ apps: { "0xapp123": rule } });
 
 test("KMS: measurement and device must be listed (S2, S7, S9)", () => {
   const listed = { kms: { mrAggregated: ["0xabc123"], devices: ["0xdevice999"] } };
   assert.equal(reason(answer("kms", listed)), "");
-  assert.equal(reason(answer("kms", { kms: { mrAggregated: ["0xdifferentmr"], allowAnyDevice: true } })), "aggregated MR not allowed");
-  assert.equal(reason(answer("kms", { kms: { mrAggregated: ["0xabc123"], devices: ["0xotherdevice"], allowAnyDevice: true } })), "");
-  assert.equal(reason(answer("kms", { kms: { mrAggregated: ["0xabc123"], devices: ["0xotherdevice"] } })), "KMS is not allowed to boot on this device");
+  assert.equal(
+    reason(answer("kms", { kms: { mrAggregated: ["0xdifferentmr"], allowAnyDevice: true } })),
+    "aggregated MR not allowed",
+  );
+  assert.equal(
+    reason(answer("kms", { kms: { mrAggregated: ["0xabc123"], devices: ["0xotherdevice"], allowAnyDevice: true } })),
+    "",
+  );
+  assert.equal(
+    reason(answer("kms", { kms: { mrAggregated: ["0xabc123"], devices: ["0xotherdevice"] } })),
+    "KMS is not allowed to boot on this device",
+  );
 });
 
 test("KMS: an absent measurement list admits any, an empty one none (S8, S21)", () => {
   assert.equal(reason(answer("kms", { kms: { mrAggregated: [], allowAnyDevice: true } })), "aggregated MR not allowed");
   assert.equal(reason(answer("kms", { kms: { allowAnyDevice: true } })), "");
-  assert.equal(reason(answer("kms", { kms: { allowAnyDevice: true } }, {}, { strictKms: true })), "aggregated MR not allowed");
+  assert.equal(
+    reason(answer("kms", { kms: { allowAnyDevice: true } }, {}, { strictKms: true })),
+    "aggregated MR not allowed",
+  );
 });
 
 test("TCB status, advisories and image come before everything else (S3 to S6)", () => {
@@ -36,17 +67,29 @@ test("TCB status, advisories and image come before everything else (S3 to S6)", 
   assert.equal(reason(answer("kms", kms, { tcbStatus: "uptodate" })), "TCB status is not allowed");
   assert.equal(reason(answer("kms", { ...kms, allowedTcbStatuses: ["OutOfDate"] }, { tcbStatus: "OutOfDate" })), "");
   assert.equal(reason(answer("kms", kms, { advisoryIds: ["INTEL-SA-TEST"] })), "advisory ID is not allowed");
-  assert.equal(reason(answer("kms", { ...kms, allowedAdvisoryIds: ["INTEL-SA-TEST"] }, { advisoryIds: ["INTEL-SA-TEST"] })), "");
+  assert.equal(
+    reason(answer("kms", { ...kms, allowedAdvisoryIds: ["INTEL-SA-TEST"] }, { advisoryIds: ["INTEL-SA-TEST"] })),
+    "",
+  );
   assert.equal(reason(answer("kms", { ...kms, osImages: ["0xdifferentimage"] })), "OS image is not allowed");
-  assert.equal(reason(answer("app", { osImages: [], ...app({ composeHashes: ["0xcompose456"], allowAnyDevice: true }) })), "OS image is not allowed");
+  assert.equal(
+    reason(answer("app", { osImages: [], ...app({ composeHashes: ["0xcompose456"], allowAnyDevice: true }) })),
+    "OS image is not allowed",
+  );
 });
 
 test("app: it, its compose hash and its device must be listed (S10 to S14)", () => {
   assert.equal(reason(answer("app", app({ composeHashes: ["0xcompose456"], devices: ["0xdevice999"] }))), "");
   assert.equal(reason(answer("app", { apps: {} })), "app not registered");
-  assert.equal(reason(answer("app", app({ composeHashes: ["0xdifferenthash"], allowAnyDevice: true }))), "compose hash not allowed");
+  assert.equal(
+    reason(answer("app", app({ composeHashes: ["0xdifferenthash"], allowAnyDevice: true }))),
+    "compose hash not allowed",
+  );
   assert.equal(reason(answer("app", app({ allowAnyDevice: true }))), "compose hash not allowed");
-  assert.equal(reason(answer("app", app({ composeHashes: ["0xcompose456"], devices: ["0xotherdevice"] }))), "app is not allowed to boot on this device");
+  assert.equal(
+    reason(answer("app", app({ composeHashes: ["0xcompose456"], devices: ["0xotherdevice"] }))),
+    "app is not allowed to boot on this device",
+  );
   assert.equal(reason(answer("app", app({ composeHashes: ["0xcompose456"], devices: [], allowAnyDevice: true }))), "");
 });
 
@@ -54,13 +97,25 @@ test("an empty device list admits no device unless the old reading is asked for 
   const empty = app({ composeHashes: ["0xcompose456"], devices: [], allowAnyDevice: false });
   assert.equal(reason(answer("app", empty)), "app is not allowed to boot on this device");
   assert.equal(reason(answer("app", empty, {}, { compatEmptyDevices: true })), "");
-  assert.equal(reason(answer("kms", { kms: { mrAggregated: ["0xabc123"], devices: [] } })), "KMS is not allowed to boot on this device");
-  assert.equal(reason(answer("app", app({ composeHashes: ["0xcompose456"] }))), "", "an absent list is the reference's");
+  assert.equal(
+    reason(answer("kms", { kms: { mrAggregated: ["0xabc123"], devices: [] } })),
+    "KMS is not allowed to boot on this device",
+  );
+  assert.equal(
+    reason(answer("app", app({ composeHashes: ["0xcompose456"] }))),
+    "",
+    "an absent list is the reference's",
+  );
 });
 
 test("a denial names the rule and the field that decided", () => {
   const decision = answer("app", app({ composeHashes: [], allowAnyDevice: true }));
-  assert.deepEqual(decision, { isAllowed: false, reason: "compose hash not allowed", rule: "apps.0xapp123.composeHashes", field: "composeHash" });
+  assert.deepEqual(decision, {
+    isAllowed: false,
+    reason: "compose hash not allowed",
+    rule: "apps.0xapp123.composeHashes",
+    field: "composeHash",
+  });
 });
 
 test("case and 0x are folded, nothing else (S15, S16, DS #1268, #1310)", () => {
@@ -75,22 +130,52 @@ test("case and 0x are folded, nothing else (S15, S16, DS #1268, #1310)", () => {
 });
 
 test("an id that names a property of objects is just unknown", () => {
-  for (const appId of ["__proto__", "constructor", "toString"]) assert.equal(reason(answer("app", { apps: {} }, { appId })), "app not registered");
+  for (const appId of ["__proto__", "constructor", "toString"])
+    assert.equal(reason(answer("app", { apps: {} }, { appId })), "app not registered");
 });
 
 test("warns about absent, empty and malformed lists by name, and refuses malformed ones where told", () => {
-  const text = JSON.stringify({ osImages: ["0x12"], kms: {}, apps: { [`0x${"11".repeat(20)}`]: { composeHashes: ["22".repeat(33)], devices: [] }, "0xshort": {} } });
+  const text = JSON.stringify({
+    osImages: ["0x12"],
+    kms: {},
+    apps: { [`0x${"11".repeat(20)}`]: { composeHashes: ["22".repeat(33)], devices: [] }, "0xshort": {} },
+  });
   const { warnings } = parseAuthConfig(text, PLAIN);
-  for (const part of ["osImages: 1 of 1", "kms.mrAggregated is absent", "kms.devices is absent", "composeHashes: 1 of 1", "0x1111", "apps.0xshort: the app id", "apps.0xshort.devices is absent"]) {
-    assert.ok(warnings.some((warning) => warning.includes(part)), part);
+  for (const part of [
+    "osImages: 1 of 1",
+    "kms.mrAggregated is absent",
+    "kms.devices is absent",
+    "composeHashes: 1 of 1",
+    "0x1111",
+    "apps.0xshort: the app id",
+    "apps.0xshort.devices is absent",
+  ]) {
+    assert.ok(
+      warnings.some((warning) => warning.includes(part)),
+      part,
+    );
   }
-  assert.throws(() => parseAuthConfig(text, { ...PLAIN, strictHex: true }), (error: unknown) => error instanceof GovernanceError && error.code === "config-invalid");
+  assert.throws(
+    () => parseAuthConfig(text, { ...PLAIN, strictHex: true }),
+    (error: unknown) => error instanceof GovernanceError && error.code === "config-invalid",
+  );
 });
 
 test("refuses files and requests of another shape, naming the key", () => {
-  for (const [text, part] of [["{", "JSON"], ["[]", "object"], ['{"osImages":"x"}', "osImages"], ['{"apps":{"0x1":{"devices":[1]}}}', "devices"], ['{"chainId":"1"}', "chainId"]] as const) {
-    assert.throws(() => parseAuthConfig(text, PLAIN), (error: unknown) => error instanceof GovernanceError && error.message.includes(part), text);
+  for (const [text, part] of [
+    ["{", "JSON"],
+    ["[]", "object"],
+    ['{"osImages":"x"}', "osImages"],
+    ['{"apps":{"0x1":{"devices":[1]}}}', "devices"],
+    ['{"chainId":"1"}', "chainId"],
+  ] as const) {
+    assert.throws(
+      () => parseAuthConfig(text, PLAIN),
+      (error: unknown) => error instanceof GovernanceError && error.message.includes(part),
+      text,
+    );
   }
-  for (const body of ["", "null", "[]", '{"mrAggregated":"0x00"}', JSON.stringify({ ...BASE, advisoryIds: "x" })]) assert.throws(() => parseBootInfo(body), GovernanceError, body);
+  for (const body of ["", "null", "[]", '{"mrAggregated":"0x00"}', JSON.stringify({ ...BASE, advisoryIds: "x" })])
+    assert.throws(() => parseBootInfo(body), GovernanceError, body);
   assert.equal(parseBootInfo(JSON.stringify({ ...BASE, extra: 1, tcbStatus: undefined })).tcbStatus, "");
 });

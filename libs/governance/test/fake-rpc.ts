@@ -32,7 +32,9 @@ export class FakeRpc {
           case "silent":
             return;
           case "garbage":
-            return void response.writeHead(200, { "content-type": "application/json" }).end('{"jsonrpc":"2.0","id":1,"result":"0x');
+            return void response
+              .writeHead(200, { "content-type": "application/json" })
+              .end('{"jsonrpc":"2.0","id":1,"result":"0x');
           case "endless": {
             response.writeHead(200, { "content-type": "application/json" });
             const more = (): void => {
@@ -44,13 +46,19 @@ export class FakeRpc {
           case "http-500":
             return void response.writeHead(500).end("upstream https://rpc.example/secret-key failed");
           default:
-            return void response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(this.#answer(JSON.parse(body) as Question)));
+            return void response
+              .writeHead(200, { "content-type": "application/json" })
+              .end(JSON.stringify(this.#answer(JSON.parse(body) as Question)));
         }
       });
     });
   }
 
-  static async start(settings: Partial<Pick<FakeRpc, "mood" | "chainId" | "head" | "finalized" | "fork" | "decision" | "gatewayAppId">> = {}): Promise<FakeRpc> {
+  static async start(
+    settings: Partial<
+      Pick<FakeRpc, "mood" | "chainId" | "head" | "finalized" | "fork" | "decision" | "gatewayAppId">
+    > = {},
+  ): Promise<FakeRpc> {
     const fake = Object.assign(new FakeRpc(), settings);
     await once(fake.#server.listen(0, "127.0.0.1"), "listening");
     return fake;
@@ -71,7 +79,12 @@ export class FakeRpc {
 
   #answer({ id, method, params }: Question): object {
     this.asked.push({ method });
-    if (this.mood === "error") return { jsonrpc: "2.0", id, error: { code: -32_000, message: "Test backend error at https://rpc.example/secret-key" } };
+    if (this.mood === "error")
+      return {
+        jsonrpc: "2.0",
+        id,
+        error: { code: -32_000, message: "Test backend error at https://rpc.example/secret-key" },
+      };
     return { jsonrpc: "2.0", id, ...this.#result(method, params) };
   }
 
@@ -84,16 +97,26 @@ export class FakeRpc {
       case "eth_getBlockByNumber": {
         const number = params[0] === "finalized" ? this.finalized : Number(params[0]);
         const shown = this.mood === "wrong-block" && params[0] !== "finalized" ? number - 1 : number;
-        return { result: { number: toHex(shown), hash: this.blockHash(number), timestamp: toHex(this.timestamp), transactions: [] } };
+        return {
+          result: {
+            number: toHex(shown),
+            hash: this.blockHash(number),
+            timestamp: toHex(this.timestamp),
+            transactions: [],
+          },
+        };
       }
       case "eth_call": {
         if (this.mood === "empty-answers") return { result: "0x" };
         const { data } = params[0] as { data: Hex };
         const { functionName, args } = decodeFunctionData({ abi: dstackKmsAbi, data });
         Object.assign(this.asked.at(-1)!, { block: params[1], functionName, args });
-        if (functionName === "gatewayAppId") return { result: encodeFunctionResult({ abi: dstackKmsAbi, functionName, result: this.gatewayAppId }) };
-        if (functionName === "appImplementation") return { result: encodeFunctionResult({ abi: dstackKmsAbi, functionName, result: `0x${"99".repeat(20)}` }) };
-        if (functionName !== "isAppAllowed" && functionName !== "isKmsAllowed") return { error: { code: -32_601, message: "not scripted" } };
+        if (functionName === "gatewayAppId")
+          return { result: encodeFunctionResult({ abi: dstackKmsAbi, functionName, result: this.gatewayAppId }) };
+        if (functionName === "appImplementation")
+          return { result: encodeFunctionResult({ abi: dstackKmsAbi, functionName, result: `0x${"99".repeat(20)}` }) };
+        if (functionName !== "isAppAllowed" && functionName !== "isKmsAllowed")
+          return { error: { code: -32_601, message: "not scripted" } };
         if (this.decision === "revert") return { error: { code: 3, message: "execution reverted: strange" } };
         return { result: encodeFunctionResult({ abi: dstackKmsAbi, functionName, result: [...this.decision] }) };
       }

@@ -13,7 +13,14 @@ const historyPath = join(folder, "auth-config.history.jsonl");
 const key = await historyKey(join(folder, "key.pem"));
 
 const write = (text: string): Promise<boolean> =>
-  writeWithHistory({ path, historyPath, key, by: "ann@desk", now: new Date(0), change: () => ({ text, changes: [{ sign: "+", path: "osImages", value: text }] }) });
+  writeWithHistory({
+    path,
+    historyPath,
+    key,
+    by: "ann@desk",
+    now: new Date(0),
+    change: () => ({ text, changes: [{ sign: "+", path: "osImages", value: text }] }),
+  });
 
 test("each change leaves a signed entry that follows the one before", async () => {
   assert.equal(await write("one"), true);
@@ -21,15 +28,27 @@ test("each change leaves a signed entry that follows the one before", async () =
   assert.equal(await readFile(path, "utf8"), "two");
   const { entries, broken } = checkHistory(await readFile(historyPath, "utf8"));
   assert.equal(broken, undefined);
-  assert.deepEqual(entries.map(({ sequence, by }) => [sequence, by]), [[1, "ann@desk"], [2, "ann@desk"]]);
+  assert.deepEqual(
+    entries.map(({ sequence, by }) => [sequence, by]),
+    [
+      [1, "ann@desk"],
+      [2, "ann@desk"],
+    ],
+  );
   assert.equal(entries[1]?.before, entries[0]?.after);
   assert.equal((await stat(join(folder, "key.pem"))).mode & 0o777, 0o600);
-  assert.equal((await historyKey(join(folder, "key.pem"))).export({ type: "pkcs8", format: "pem" }), key.export({ type: "pkcs8", format: "pem" }));
+  assert.equal(
+    (await historyKey(join(folder, "key.pem"))).export({ type: "pkcs8", format: "pem" }),
+    key.export({ type: "pkcs8", format: "pem" }),
+  );
 });
 
 test("a change that is none writes nothing", async () => {
   const before = await readFile(historyPath, "utf8");
-  assert.equal(await writeWithHistory({ path, historyPath, key, by: "x", now: new Date(), change: () => undefined }), false);
+  assert.equal(
+    await writeWithHistory({ path, historyPath, key, by: "x", now: new Date(), change: () => undefined }),
+    false,
+  );
   assert.equal(await readFile(historyPath, "utf8"), before);
 });
 
@@ -43,7 +62,10 @@ test("every tampering shows and stops further changes", async () => {
     [`${first}\n${first}\n`, /has number 1/],
     [`${first}\n${second.slice(0, -10)}\n`, /line 2 is no entry/],
     [`${first.replace('"sequence":1', '"sequence":1,"extra":1')}\n`, /no entry/],
-    [`${first.replace(/"key":"[^"]+"/, `"key":"${privateKey.export({ type: "pkcs8", format: "der" }).toString("base64")}"`)}\n`, /bad signature/],
+    [
+      `${first.replace(/"key":"[^"]+"/, `"key":"${privateKey.export({ type: "pkcs8", format: "der" }).toString("base64")}"`)}\n`,
+      /bad signature/,
+    ],
   ] as const) {
     assert.match(checkHistory(bad).broken ?? "", why);
     await writeFile(historyPath, bad);

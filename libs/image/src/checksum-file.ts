@@ -32,7 +32,11 @@ export const MAX_CHECKSUM_BYTES = 16_384;
  * @throws ImageError `bad-checksums` for a malformed line, a name with a slash or `..`, or a duplicate
  */
 export function parseChecksumFile(bytes: Uint8Array): FileChecksum[] {
-  if (bytes.length > MAX_CHECKSUM_BYTES) throw new ImageError("bad-checksums", `sha256sum.txt has ${bytes.length} bytes, at most ${MAX_CHECKSUM_BYTES} are allowed`);
+  if (bytes.length > MAX_CHECKSUM_BYTES)
+    throw new ImageError(
+      "bad-checksums",
+      `sha256sum.txt has ${bytes.length} bytes, at most ${MAX_CHECKSUM_BYTES} are allowed`,
+    );
   const text = Buffer.from(bytes).toString("latin1");
   const lines = text.split("\n");
   if (lines.pop() !== "") throw new ImageError("bad-checksums", "sha256sum.txt does not end with a newline");
@@ -41,7 +45,10 @@ export function parseChecksumFile(bytes: Uint8Array): FileChecksum[] {
     const match = /^([0-9a-f]{64}) {2}([A-Za-z0-9._+-]{1,128})$/.exec(line);
     const [, sha256, name] = match ?? [];
     if (sha256 === undefined || name === undefined || name === "." || name.includes("..")) {
-      throw new ImageError("bad-checksums", `sha256sum.txt line ${index + 1}: expected 64 hex digits, two spaces and a plain file name, got "${line.slice(0, 100)}"`);
+      throw new ImageError(
+        "bad-checksums",
+        `sha256sum.txt line ${index + 1}: expected 64 hex digits, two spaces and a plain file name, got "${line.slice(0, 100)}"`,
+      );
     }
     if (seen.has(name)) throw new ImageError("bad-checksums", `sha256sum.txt lists ${name} twice`);
     seen.add(name);

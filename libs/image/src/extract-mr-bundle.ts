@@ -35,7 +35,11 @@ const NAME = /^(?:\.\/)?(?!\.{1,2}$)([A-Za-z0-9._+-]{1,128})$/;
  * @returns the files in the order of the archive
  * @throws ImageError `bad-bundle` for links, devices, folders with content, `..`, slashes, duplicates, excess size; the system's error where the disk fails
  */
-export async function extractMrBundle(stream: Readable, destDir: string, limits: MrBundleLimits = {}): Promise<FileChecksum[]> {
+export async function extractMrBundle(
+  stream: Readable,
+  destDir: string,
+  limits: MrBundleLimits = {},
+): Promise<FileChecksum[]> {
   const maxCompressed = limits.maxCompressedBytes ?? 128 * 1024 * 1024;
   const maxTotal = limits.maxTotalBytes ?? MAX_UNPACKED_BYTES;
   const maxFiles = limits.maxFiles ?? 32;
@@ -43,7 +47,14 @@ export async function extractMrBundle(stream: Readable, destDir: string, limits:
   // A stream that breaks off inside a file must not leave that file's writer waiting for more.
   const stop = new AbortController();
   const signal = limits.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, limits.signal]);
-  const feeding = pipeline(stream, cap(maxCompressed, "compressed"), createGunzip(), cap(maxTotal + maxFiles * 2048 + 65_536, "decompressed"), unpack, { signal });
+  const feeding = pipeline(
+    stream,
+    cap(maxCompressed, "compressed"),
+    createGunzip(),
+    cap(maxTotal + maxFiles * 2048 + 65_536, "decompressed"),
+    unpack,
+    { signal },
+  );
   const files: FileChecksum[] = [];
   let total = 0;
   const reading = (async () => {
@@ -54,15 +65,26 @@ export async function extractMrBundle(stream: Readable, destDir: string, limits:
         continue;
       }
       const name = NAME.exec(rawName)?.[1];
-      if (type !== "file") throw new ImageError("bad-bundle", `image bundle: "${printable(rawName)}" is a ${type ?? "special entry"}, only regular files are allowed`);
-      if (name === undefined) throw new ImageError("bad-bundle", `image bundle: "${printable(rawName)}" is not a plain file name`);
-      if (files.some((file) => file.name === name)) throw new ImageError("bad-bundle", `image bundle: ${name} occurs twice`);
+      if (type !== "file")
+        throw new ImageError(
+          "bad-bundle",
+          `image bundle: "${printable(rawName)}" is a ${type ?? "special entry"}, only regular files are allowed`,
+        );
+      if (name === undefined)
+        throw new ImageError("bad-bundle", `image bundle: "${printable(rawName)}" is not a plain file name`);
+      if (files.some((file) => file.name === name))
+        throw new ImageError("bad-bundle", `image bundle: ${name} occurs twice`);
       if (files.length >= maxFiles) throw new ImageError("bad-bundle", `image bundle: more than ${maxFiles} files`);
       total += size;
       if (total > maxTotal) throw new ImageError("bad-bundle", `image bundle: more than ${maxTotal} bytes unpacked`);
       const file = await open(join(destDir, name), "wx", 0o600);
       const sha256 = createHash("sha256");
-      await pipeline(entry, tap((chunk) => sha256.update(chunk)), file.createWriteStream(), { signal });
+      await pipeline(
+        entry,
+        tap((chunk) => sha256.update(chunk)),
+        file.createWriteStream(),
+        { signal },
+      );
       files.push({ name, sha256: sha256.digest("hex") });
     }
   })();
@@ -74,8 +96,13 @@ export async function extractMrBundle(stream: Readable, destDir: string, limits:
     await Promise.allSettled([feeding, reading]);
     if (error instanceof ImageError || limits.signal?.aborted === true) throw error;
     // A full or failing disk is no fault of the bundle.
-    if ((error as NodeJS.ErrnoException).syscall !== undefined && (error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    throw new ImageError("bad-bundle", `image bundle cannot be read: ${error instanceof Error ? error.message : String(error)}`, error);
+    if ((error as NodeJS.ErrnoException).syscall !== undefined && (error as NodeJS.ErrnoException).code !== "EEXIST")
+      throw error;
+    throw new ImageError(
+      "bad-bundle",
+      `image bundle cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      error,
+    );
   }
   return files;
 }

@@ -1,5 +1,11 @@
 /** Guest OS images on disk: reading, checking, and the bundle that verifiers download. */
-export { CHECKSUM_ORDER, formatChecksumFile, formatDigestFile, osImageHash, parseChecksumFile } from "./checksum-file.ts";
+export {
+  CHECKSUM_ORDER,
+  formatChecksumFile,
+  formatDigestFile,
+  osImageHash,
+  parseChecksumFile,
+} from "./checksum-file.ts";
 export type { FileChecksum } from "./checksum-file.ts";
 export { ImageError } from "./errors.ts";
 export type { ImageErrorCode } from "./errors.ts";

@@ -16,7 +16,9 @@ import { verifyImageFiles } from "./verify-image-files.ts";
 export async function makeMrBundle(dir: string, outDir: string): Promise<string> {
   const verified = await verifyImageFiles(dir);
   if (!verified.ok) throw new ImageError("bad-checksums", `${dir}: ${verified.reason}`);
-  const names = (await readdir(dir)).filter((name) => verified.files.includes(name) || name === "sha256sum.txt" || name === "digest.txt").sort();
+  const names = (await readdir(dir))
+    .filter((name) => verified.files.includes(name) || name === "sha256sum.txt" || name === "digest.txt")
+    .sort();
   const path = join(outDir, `mr_${toHex(verified.osImageHash)}.tar.gz`);
   const temporary = `${path}.tmp-${process.pid}`;
   const archive = pack();
@@ -24,7 +26,16 @@ export async function makeMrBundle(dir: string, outDir: string): Promise<string>
   try {
     for (const name of names) {
       const { size } = await stat(join(dir, name));
-      const entry = archive.entry({ name, size, mode: 0o644, mtime: new Date(0), uid: 0, gid: 0, uname: "", gname: "" });
+      const entry = archive.entry({
+        name,
+        size,
+        mode: 0o644,
+        mtime: new Date(0),
+        uid: 0,
+        gid: 0,
+        uname: "",
+        gname: "",
+      });
       await pipeline(createReadStream(join(dir, name)), entry);
     }
     archive.finalize();

@@ -13,10 +13,17 @@ const schema = z.object({
   "bios-sev": fileName.optional(),
   kernel: fileName,
   initrd: fileName,
-  cmdline: z.string().max(4096).regex(/^[\x20-\x7e]*$/, "expected printable ASCII on one line").optional(),
+  cmdline: z
+    .string()
+    .max(4096)
+    .regex(/^[\x20-\x7e]*$/, "expected printable ASCII on one line")
+    .optional(),
   rootfs: fileName.optional(),
   hda: fileName.optional(),
-  rootfs_hash: z.string().regex(/^[0-9a-f]{64}$/).nullish(),
+  rootfs_hash: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .nullish(),
   version: z.string().max(64).optional(),
   git_revision: z.string().max(256).optional(),
   shared_ro: z.boolean().default(false),
@@ -31,7 +38,11 @@ export const MAX_METADATA_BYTES = 65_536;
 
 /** @throws ImageError `bad-metadata` with the member and what was expected of it */
 export function parseImageMetadata(bytes: Uint8Array): ImageMetadata {
-  if (bytes.length > MAX_METADATA_BYTES) throw new ImageError("bad-metadata", `metadata.json has ${bytes.length} bytes, at most ${MAX_METADATA_BYTES} are allowed`);
+  if (bytes.length > MAX_METADATA_BYTES)
+    throw new ImageError(
+      "bad-metadata",
+      `metadata.json has ${bytes.length} bytes, at most ${MAX_METADATA_BYTES} are allowed`,
+    );
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));

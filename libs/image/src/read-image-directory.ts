@@ -17,7 +17,13 @@ export interface ImageDirectory {
   /** SHA-256 of sha256sum.txt, recomputed; undefined for images without that file. */
   readonly osImageHash: Hash32 | undefined;
   /** Absolute paths of the files that metadata.json names. */
-  readonly files: { readonly bios?: string; readonly kernel: string; readonly initrd: string; readonly rootfs?: string; readonly hda?: string };
+  readonly files: {
+    readonly bios?: string;
+    readonly kernel: string;
+    readonly initrd: string;
+    readonly rootfs?: string;
+    readonly hda?: string;
+  };
 }
 
 /**
@@ -33,7 +39,11 @@ export async function readImageDirectory(dir: string): Promise<ImageDirectory> {
   const inside = async (file: string): Promise<string> => {
     const path = join(dir, file);
     const info = await lstat(path).catch(() => undefined);
-    if (info === undefined || !info.isFile()) throw new ImageError("not-an-image", `${dir}: metadata.json names ${file}, which is ${info === undefined ? "missing" : "not a regular file"}`);
+    if (info === undefined || !info.isFile())
+      throw new ImageError(
+        "not-an-image",
+        `${dir}: metadata.json names ${file}, which is ${info === undefined ? "missing" : "not a regular file"}`,
+      );
     return path;
   };
   return {
@@ -53,13 +63,18 @@ export async function readImageDirectory(dir: string): Promise<ImageDirectory> {
 }
 
 /** All images below `root`, by name. Folders without a readable image are passed to `onSkip` with the reason. */
-export async function listImages(root: string, onSkip: (name: string, reason: string) => void = () => undefined): Promise<ImageDirectory[]> {
+export async function listImages(
+  root: string,
+  onSkip: (name: string, reason: string) => void = () => undefined,
+): Promise<ImageDirectory[]> {
   const entries = await readdir(root, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
     throw error;
   });
   const images: ImageDirectory[] = [];
-  for (const entry of entries.filter((entry) => entry.isDirectory() && !entry.name.startsWith(".")).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+  for (const entry of entries
+    .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))) {
     try {
       images.push(await readImageDirectory(join(root, entry.name)));
     } catch (error) {
@@ -84,14 +99,21 @@ async function readDigest(dir: string): Promise<Hash32 | undefined> {
 
 /** Undefined when missing. Links are not followed. */
 export async function readSmall(dir: string, name: string, maxBytes: number): Promise<Uint8Array | undefined> {
-  const file = await open(join(dir, name), constants.O_RDONLY | constants.O_NOFOLLOW).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return undefined;
-    throw new ImageError("not-an-image", `${join(dir, name)} cannot be opened: ${error.code ?? error.message}`, error);
-  });
+  const file = await open(join(dir, name), constants.O_RDONLY | constants.O_NOFOLLOW).catch(
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return undefined;
+      throw new ImageError(
+        "not-an-image",
+        `${join(dir, name)} cannot be opened: ${error.code ?? error.message}`,
+        error,
+      );
+    },
+  );
   if (file === undefined) return undefined;
   try {
     const { size } = await file.stat();
-    if (size > maxBytes) throw new ImageError("not-an-image", `${join(dir, name)} has ${size} bytes, at most ${maxBytes} are allowed`);
+    if (size > maxBytes)
+      throw new ImageError("not-an-image", `${join(dir, name)} has ${size} bytes, at most ${maxBytes} are allowed`);
     return await file.readFile();
   } finally {
     await file.close();

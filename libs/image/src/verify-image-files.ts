@@ -22,12 +22,17 @@ export async function verifyImageFiles(dir: string): Promise<ImageVerification> 
   if (sums === undefined) return { ok: false, reason: `${dir} has no sha256sum.txt` };
   const listed = parseChecksumFile(sums);
   for (const required of ["bzImage", "initramfs.cpio.gz", "metadata.json", "ovmf.fd"]) {
-    if (!listed.some(({ name }) => name === required)) return { ok: false, reason: `sha256sum.txt does not list ${required}` };
+    if (!listed.some(({ name }) => name === required))
+      return { ok: false, reason: `sha256sum.txt does not list ${required}` };
   }
   for (const { name, sha256 } of listed) {
     const path = join(dir, name);
     const info = await lstat(path).catch(() => undefined);
-    if (info === undefined || !info.isFile()) return { ok: false, reason: `${name} is listed in sha256sum.txt but ${info === undefined ? "missing" : "not a regular file"}` };
+    if (info === undefined || !info.isFile())
+      return {
+        ok: false,
+        reason: `${name} is listed in sha256sum.txt but ${info === undefined ? "missing" : "not a regular file"}`,
+      };
     const hash = createHash("sha256");
     await pipeline(createReadStream(path), hash);
     const got = hash.digest("hex");

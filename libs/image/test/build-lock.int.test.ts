@@ -21,21 +21,28 @@ test("a second builder waits for the first and says so", async () => {
     order.push("first done");
     void first();
   }, 300);
-  await (await second)();
+  await (
+    await second
+  )();
   assert.deepEqual(order, ["waiting", "first done", "second"]);
 });
 
 test("gives up after the deadline with the file to look at", async () => {
   const dir = await mkdtemp(join(root, "l-"));
   const unlock = await takeBuildLock(dir, () => undefined);
-  await assert.rejects(takeBuildLock(dir, () => undefined, 1000), /build\.lock/);
+  await assert.rejects(
+    takeBuildLock(dir, () => undefined, 1000),
+    /build\.lock/,
+  );
   await unlock();
 });
 
 test("a builder that is killed leaves no lock behind", async () => {
   const dir = await mkdtemp(join(root, "l-"));
   const script = `import { takeBuildLock } from ${JSON.stringify(join(import.meta.dirname, "../src/builder/build-lock.ts"))}; await takeBuildLock(${JSON.stringify(dir)}, () => undefined); console.log("held"); setInterval(() => undefined, 1000);`;
-  const holder = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const holder = spawn(process.execPath, ["--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   await new Promise((resolve) => holder.stdout.once("data", resolve));
   holder.kill("SIGKILL");
   const unlock = await takeBuildLock(dir, () => undefined, 5000);

@@ -6,13 +6,19 @@ import { formatChecksumFile, formatDigestFile, ImageError, osImageHash, parseChe
 const HASH = "ab".repeat(32);
 const bytes = (text: string): Uint8Array => Buffer.from(text, "latin1");
 const refused = (text: string, pattern: RegExp): void => {
-  assert.throws(() => parseChecksumFile(bytes(text)), (error: unknown) => error instanceof ImageError && error.code === "bad-checksums" && pattern.test(error.message));
+  assert.throws(
+    () => parseChecksumFile(bytes(text)),
+    (error: unknown) => error instanceof ImageError && error.code === "bad-checksums" && pattern.test(error.message),
+  );
 };
 
 test("reads sha256sum.txt and writes the same bytes back", () => {
   const text = `${HASH}  ovmf.fd\n${"0".repeat(64)}  bzImage\n`;
   const files = parseChecksumFile(bytes(text));
-  assert.deepEqual(files.map(({ name }) => name), ["ovmf.fd", "bzImage"]);
+  assert.deepEqual(
+    files.map(({ name }) => name),
+    ["ovmf.fd", "bzImage"],
+  );
   assert.equal(Buffer.from(formatChecksumFile(files)).toString(), text);
 });
 
@@ -21,7 +27,8 @@ test("refuses a name listed twice, so that no second reader can see other files"
 });
 
 test("refuses names that could leave the image folder", () => {
-  for (const name of ["../bzImage", "a/b", "..", ".", "a..b", "/etc/passwd", "a\\b", "a b", ""]) refused(`${HASH}  ${name}\n`, /line 1/);
+  for (const name of ["../bzImage", "a/b", "..", ".", "a..b", "/etc/passwd", "a\\b", "a b", ""])
+    refused(`${HASH}  ${name}\n`, /line 1/);
 });
 
 test("refuses other spacing, upper case, short hashes and a missing last newline", () => {

@@ -28,7 +28,10 @@ test("lays out one partition named dstack-rootfs at 1 MiB with 1 MiB behind it",
   assert.equal(diskSizeBytes, 7 * 1_048_576);
   const header = Buffer.from(head).subarray(512, 604);
   assert.equal(header.toString("latin1", 0, 8), "EFI PART");
-  assert.equal(header.subarray(56, 72).toString("hex"), Buffer.from(guidBytes("d5acc000-0000-4000-8000-000000000000")).toString("hex"));
+  assert.equal(
+    header.subarray(56, 72).toString("hex"),
+    Buffer.from(guidBytes("d5acc000-0000-4000-8000-000000000000")).toString("hex"),
+  );
   const entry = Buffer.from(head).subarray(1024, 1024 + 128);
   assert.equal(entry.toString("utf16le", 56, 56 + 26), "dstack-rootfs");
   assert.equal(entry.readBigUInt64LE(32), 2048n);
@@ -73,13 +76,20 @@ test("writes cpio entries with fixed owner, time and inode", () => {
   assert.equal(archive.length % 4, 0);
   assert.match(archive.toString("latin1"), /^070701/);
   const at = archive.indexOf("bin/x\0") - 110;
-  const field = (index: number): number => Number.parseInt(archive.toString("latin1", at + 6 + index * 8, at + 14 + index * 8), 16);
-  assert.deepEqual([field(0), field(1), field(2), field(3), field(4), field(5), field(6)], [2, 0o100755, 0, 0, 1, 0, 5]);
+  const field = (index: number): number =>
+    Number.parseInt(archive.toString("latin1", at + 6 + index * 8, at + 14 + index * 8), 16);
+  assert.deepEqual(
+    [field(0), field(1), field(2), field(3), field(4), field(5), field(6)],
+    [2, 0o100755, 0, 0, 1, 0, 5],
+  );
   assert.ok(archive.indexOf("TRAILER!!!") > at);
 });
 
 test("reads what a kernel module depends on", () => {
-  assert.deepEqual(moduleDepends(Buffer.from("\0license=GPL\0depends=x_tables,nf-nat\0vermagic=6\0")), ["x_tables", "nf_nat"]);
+  assert.deepEqual(moduleDepends(Buffer.from("\0license=GPL\0depends=x_tables,nf-nat\0vermagic=6\0")), [
+    "x_tables",
+    "nf_nat",
+  ]);
   assert.deepEqual(moduleDepends(Buffer.from("\0depends=\0")), []);
   assert.deepEqual(moduleDepends(Buffer.from("nothing")), []);
 });

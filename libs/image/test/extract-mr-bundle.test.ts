@@ -21,31 +21,61 @@ async function tar(entries: readonly (Partial<Header> & { name: string } & { bod
 
 async function unpack(bytes: Uint8Array, limits: MrBundleLimits = {}): Promise<{ dir: string; names: string[] }> {
   const dir = await mkdtemp(join(root, "x-"));
-  return { dir, names: (await extractMrBundle(Readable.from([Buffer.from(bytes)]), dir, limits)).map(({ name }) => name) };
+  return {
+    dir,
+    names: (await extractMrBundle(Readable.from([Buffer.from(bytes)]), dir, limits)).map(({ name }) => name),
+  };
 }
 
-async function refused(entries: readonly (Partial<Header> & { name: string } & { body?: string })[], pattern: RegExp, limits: MrBundleLimits = {}): Promise<void> {
+async function refused(
+  entries: readonly (Partial<Header> & { name: string } & { body?: string })[],
+  pattern: RegExp,
+  limits: MrBundleLimits = {},
+): Promise<void> {
   const archive = gzipSync(await tar(entries));
   const dir = await mkdtemp(join(root, "x-"));
-  await assert.rejects(extractMrBundle(Readable.from([archive]), dir, limits), (error: unknown) => error instanceof ImageError && error.code === "bad-bundle" && pattern.test(error.message));
+  await assert.rejects(
+    extractMrBundle(Readable.from([archive]), dir, limits),
+    (error: unknown) => error instanceof ImageError && error.code === "bad-bundle" && pattern.test(error.message),
+  );
   for (const name of await readdir(dir)) assert.equal((await lstat(join(dir, name))).isFile(), true);
 }
 
 test("unpacks flat regular files, private to the owner", async () => {
-  const { dir, names } = await unpack(gzipSync(await tar([{ name: "./bzImage", body: "kernel" }, { name: "metadata.json", body: "{}" }])));
+  const { dir, names } = await unpack(
+    gzipSync(
+      await tar([
+        { name: "./bzImage", body: "kernel" },
+        { name: "metadata.json", body: "{}" },
+      ]),
+    ),
+  );
   assert.deepEqual(names, ["bzImage", "metadata.json"]);
   assert.equal(await readFile(join(dir, "bzImage"), "utf8"), "kernel");
   assert.equal((await lstat(join(dir, "bzImage"))).mode & 0o777, 0o600);
 });
 
 test("allows the entry for the archive's own top folder", async () => {
-  const { names } = await unpack(gzipSync(await tar([{ name: "./", type: "directory" }, { name: "./bzImage", body: "k" }])));
+  const { names } = await unpack(
+    gzipSync(
+      await tar([
+        { name: "./", type: "directory" },
+        { name: "./bzImage", body: "k" },
+      ]),
+    ),
+  );
   assert.deepEqual(names, ["bzImage"]);
 });
 
 test("refuses links of both kinds: they would let a later entry write elsewhere", async () => {
   await refused([{ name: "bzImage", type: "symlink", linkname: "/etc/passwd" }], /symlink/);
-  await refused([{ name: "a", body: "x" }, { name: "bzImage", type: "link", linkname: "a" }], /link/);
+  await refused(
+    [
+      { name: "a", body: "x" },
+      { name: "bzImage", type: "link", linkname: "a" },
+    ],
+    /link/,
+  );
 });
 
 test("refuses devices, pipes and folders", async () => {
@@ -56,15 +86,30 @@ test("refuses devices, pipes and folders", async () => {
 });
 
 test("refuses names that leave the folder or hide in it", async () => {
-  for (const name of ["../bzImage", "/etc/passwd", "a/b", "..", "./../x", "a\nb"]) await refused([{ name, body: "x" }], /plain file name/);
+  for (const name of ["../bzImage", "/etc/passwd", "a/b", "..", "./../x", "a\nb"])
+    await refused([{ name, body: "x" }], /plain file name/);
 });
 
 test("refuses a name that occurs twice, so that what was hashed is what is used", async () => {
-  await refused([{ name: "bzImage", body: "good" }, { name: "./bzImage", body: "evil" }], /twice/);
+  await refused(
+    [
+      { name: "bzImage", body: "good" },
+      { name: "./bzImage", body: "evil" },
+    ],
+    /twice/,
+  );
 });
 
 test("refuses more files or bytes than allowed, judged by the header before the data", async () => {
-  await refused([{ name: "a", body: "x" }, { name: "b", body: "x" }, { name: "c", body: "x" }], /more than 2 files/, { maxFiles: 2 });
+  await refused(
+    [
+      { name: "a", body: "x" },
+      { name: "b", body: "x" },
+      { name: "c", body: "x" },
+    ],
+    /more than 2 files/,
+    { maxFiles: 2 },
+  );
   await refused([{ name: "a", body: "x".repeat(2000) }], /more than 1000 bytes/, { maxTotalBytes: 1000 });
 });
 
@@ -85,8 +130,15 @@ test("refuses a truncated archive and one that is no archive", async () => {
 });
 
 test("every prefix of an archive is refused, none hangs", { timeout: 30_000 }, async () => {
-  const archive = gzipSync(await tar([{ name: "a", body: "x".repeat(3000) }, { name: "b", body: "y".repeat(700) }]), { level: 0 });
-  for (let length = 0; length < archive.length; length += 97) await assert.rejects(unpack(archive.subarray(0, length)), { code: "bad-bundle" }, `prefix of ${length} bytes`);
+  const archive = gzipSync(
+    await tar([
+      { name: "a", body: "x".repeat(3000) },
+      { name: "b", body: "y".repeat(700) },
+    ]),
+    { level: 0 },
+  );
+  for (let length = 0; length < archive.length; length += 97)
+    await assert.rejects(unpack(archive.subarray(0, length)), { code: "bad-bundle" }, `prefix of ${length} bytes`);
 });
 
 test("stops inside a file when the caller gives up", { timeout: 10_000 }, async () => {
@@ -95,7 +147,9 @@ test("stops inside a file when the caller gives up", { timeout: 10_000 }, async 
   half.push(archive.subarray(0, 100_000));
   const controller = new AbortController();
   setTimeout(() => controller.abort(), 50);
-  await assert.rejects(extractMrBundle(half, await mkdtemp(join(root, "x-")), { signal: controller.signal }), { name: "AbortError" });
+  await assert.rejects(extractMrBundle(half, await mkdtemp(join(root, "x-")), { signal: controller.signal }), {
+    name: "AbortError",
+  });
 });
 
 test("never replaces a file that is already there", async () => {

@@ -5,20 +5,47 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { toHex } from "@dstack/bytes";
-import { formatChecksumFile, ImageError, listImages, makeMrBundle, osImageHash, parseImageMetadata, readImageDirectory, verifyImageFiles } from "@dstack/image";
+import {
+  formatChecksumFile,
+  ImageError,
+  listImages,
+  makeMrBundle,
+  osImageHash,
+  parseImageMetadata,
+  readImageDirectory,
+  verifyImageFiles,
+} from "@dstack/image";
 
 const root = await mkdtemp(join(tmpdir(), "dstack-image-"));
 after(() => rm(root, { recursive: true, force: true }));
 
-const METADATA = { bios: "ovmf.fd", kernel: "bzImage", initrd: "initramfs.cpio.gz", cmdline: "console=ttyS0", rootfs: "rootfs.img.parted.verity", version: "0.6.0", is_dev: true };
+const METADATA = {
+  bios: "ovmf.fd",
+  kernel: "bzImage",
+  initrd: "initramfs.cpio.gz",
+  cmdline: "console=ttyS0",
+  rootfs: "rootfs.img.parted.verity",
+  version: "0.6.0",
+  is_dev: true,
+};
 
 async function makeImage(name: string, metadata: object = METADATA): Promise<string> {
   const dir = join(root, name);
   await mkdir(dir);
-  const files: Record<string, string> = { "ovmf.fd": "firmware", bzImage: "kernel", "initramfs.cpio.gz": "initrd", "metadata.json": JSON.stringify(metadata) };
+  const files: Record<string, string> = {
+    "ovmf.fd": "firmware",
+    bzImage: "kernel",
+    "initramfs.cpio.gz": "initrd",
+    "metadata.json": JSON.stringify(metadata),
+  };
   for (const [file, text] of Object.entries(files)) await writeFile(join(dir, file), text);
   await writeFile(join(dir, "rootfs.img.parted.verity"), "root");
-  const sums = formatChecksumFile(Object.entries(files).map(([file, text]) => ({ name: file, sha256: createHash("sha256").update(text).digest("hex") })));
+  const sums = formatChecksumFile(
+    Object.entries(files).map(([file, text]) => ({
+      name: file,
+      sha256: createHash("sha256").update(text).digest("hex"),
+    })),
+  );
   await writeFile(join(dir, "sha256sum.txt"), sums);
   await writeFile(join(dir, "digest.txt"), `${toHex(osImageHash(sums))}\n`);
   return dir;
@@ -37,7 +64,12 @@ test("reads an image folder and recomputes its identity", async () => {
 
 test("takes the version from the folder's name when metadata.json has none", async () => {
   const { version: _, ...metadata } = METADATA;
-  for (const [name, version] of [["dstack-0.5.6", "0.5.6"], ["dstack-dev-0.5.7", "0.5.7"], ["dstack-sim-0.6.1", "0.6.1"], ["else", ""]] as const) {
+  for (const [name, version] of [
+    ["dstack-0.5.6", "0.5.6"],
+    ["dstack-dev-0.5.7", "0.5.7"],
+    ["dstack-sim-0.6.1", "0.6.1"],
+    ["else", ""],
+  ] as const) {
     assert.equal((await readImageDirectory(await makeImage(name, metadata))).version, version);
   }
 });
@@ -71,7 +103,10 @@ test("lists images by name and says why a folder is skipped", async () => {
 
 test("metadata.json may not name a file outside its folder", () => {
   for (const kernel of ["../bzImage", "/boot/vmlinuz", "a/b", "..", "", "a\u0000b"]) {
-    assert.throws(() => parseImageMetadata(Buffer.from(JSON.stringify({ ...METADATA, kernel }))), (error: unknown) => error instanceof ImageError && error.code === "bad-metadata");
+    assert.throws(
+      () => parseImageMetadata(Buffer.from(JSON.stringify({ ...METADATA, kernel }))),
+      (error: unknown) => error instanceof ImageError && error.code === "bad-metadata",
+    );
   }
 });
 
@@ -96,7 +131,13 @@ test("verifies every listed file and names the one that differs", async () => {
 test("refuses a checksum file that leaves out a file every image has", async () => {
   const dir = await makeImage("dstack-6");
   const sums = await readFile(join(dir, "sha256sum.txt"), "utf8");
-  await writeFile(join(dir, "sha256sum.txt"), sums.split("\n").filter((line) => !line.endsWith("bzImage")).join("\n"));
+  await writeFile(
+    join(dir, "sha256sum.txt"),
+    sums
+      .split("\n")
+      .filter((line) => !line.endsWith("bzImage"))
+      .join("\n"),
+  );
   const result = await verifyImageFiles(dir);
   assert.match(result.ok ? "" : result.reason, /does not list bzImage/);
 });

@@ -18,10 +18,17 @@ import { pack } from "tar-stream";
 
 const log = createLogger({ name: "test", stream: { write: () => true } });
 const FILES: Record<string, Uint8Array> = {
-  "ovmf.fd": Buffer.from("firmware"), bzImage: Buffer.from("kernel"), "initramfs.cpio.gz": Buffer.from("initrd".repeat(40_000)),
-  "metadata.json": Buffer.from(JSON.stringify({ bios: "ovmf.fd", kernel: "bzImage", initrd: "initramfs.cpio.gz", cmdline: "console=ttyS0" })),
+  "ovmf.fd": Buffer.from("firmware"),
+  bzImage: Buffer.from("kernel"),
+  "initramfs.cpio.gz": Buffer.from("initrd".repeat(40_000)),
+  "metadata.json": Buffer.from(
+    JSON.stringify({ bios: "ovmf.fd", kernel: "bzImage", initrd: "initramfs.cpio.gz", cmdline: "console=ttyS0" }),
+  ),
 };
-const sums = (files: Readonly<Record<string, Uint8Array>>): Uint8Array => formatChecksumFile(Object.entries(files).map(([name, bytes]) => ({ name, sha256: createHash("sha256").update(bytes).digest("hex") })));
+const sums = (files: Readonly<Record<string, Uint8Array>>): Uint8Array =>
+  formatChecksumFile(
+    Object.entries(files).map(([name, bytes]) => ({ name, sha256: createHash("sha256").update(bytes).digest("hex") })),
+  );
 const SUMS = sums(FILES);
 const HASH = osImageHash(SUMS);
 const NAME = toHex(HASH);
@@ -55,19 +62,30 @@ after(async () => {
 });
 
 const origin = (): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-const sends = (bytes: Uint8Array, headers: Record<string, string> = {}): Answer => (_request, response) => void response.writeHead(200, headers).end(bytes);
+const sends =
+  (bytes: Uint8Array, headers: Record<string, string> = {}): Answer =>
+  (_request, response) =>
+    void response.writeHead(200, headers).end(bytes);
 
-async function fresh(options: { readonly timeoutMs?: number; readonly fetch?: typeof globalThis.fetch; readonly url?: string } = {}): Promise<{ readonly cacheDir: string; readonly store: ImageStore }> {
+async function fresh(
+  options: { readonly timeoutMs?: number; readonly fetch?: typeof globalThis.fetch; readonly url?: string } = {},
+): Promise<{ readonly cacheDir: string; readonly store: ImageStore }> {
   const cacheDir = await mkdtemp(join(root, "cache-"));
   requests = [];
   const { timeoutMs = 30_000, fetch, url = `${origin()}/mr_{OS_IMAGE_HASH}.tar.gz` } = options;
-  return { cacheDir, store: new ImageStore({ cacheDir, downloadUrl: url, timeoutMs, log, ...(fetch === undefined ? {} : { fetch }) }) };
+  return {
+    cacheDir,
+    store: new ImageStore({ cacheDir, downloadUrl: url, timeoutMs, log, ...(fetch === undefined ? {} : { fetch }) }),
+  };
 }
 
 /** What a download ends with; afterwards nothing of it may be left. */
 async function refusal(options: Parameters<typeof fresh>[0] & { readonly hash?: Hash32 } = {}): Promise<string> {
   const { cacheDir, store } = await fresh(options);
-  const error: unknown = await store.filesOf(options.hash ?? HASH).then(() => undefined, (error: unknown) => error);
+  const error: unknown = await store.filesOf(options.hash ?? HASH).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
   assert.ok(error instanceof ImageError, String(error));
   assert.deepEqual(await readdir(join(cacheDir, "images")), ["tmp"]);
   assert.deepEqual(await readdir(join(cacheDir, "images/tmp")), []);
@@ -80,8 +98,17 @@ test("downloads by digest once, keeps what the list names, and serves it from th
   const all = await Promise.all(Array.from({ length: 20 }, () => store.filesOf(HASH)));
   assert.deepEqual(requests, [`/mr_${NAME}.tar.gz`]);
   assert.equal((await store.imageOf(HASH)).metadata.kernel, "bzImage");
-  for (const files of all) assert.deepEqual(files, { firmware: FILES["ovmf.fd"], kernel: FILES["bzImage"], initrd: FILES["initramfs.cpio.gz"], cmdline: "console=ttyS0" });
-  assert.deepEqual((await readdir(join(cacheDir, "images", NAME))).sort(), [...Object.keys(FILES), "sha256sum.txt"].sort());
+  for (const files of all)
+    assert.deepEqual(files, {
+      firmware: FILES["ovmf.fd"],
+      kernel: FILES["bzImage"],
+      initrd: FILES["initramfs.cpio.gz"],
+      cmdline: "console=ttyS0",
+    });
+  assert.deepEqual(
+    (await readdir(join(cacheDir, "images", NAME))).sort(),
+    [...Object.keys(FILES), "sha256sum.txt"].sort(),
+  );
   await new ImageStore({ cacheDir, downloadUrl: `${origin()}/{OS_IMAGE_HASH}`, timeoutMs: 1_000, log }).filesOf(HASH);
   assert.equal(requests.length, 1);
 });
@@ -119,9 +146,15 @@ test("a cache whose files rot, vanish or were swapped is downloaded again", asyn
 test("an image that is not what its hash says is refused, by the file that differs", async () => {
   const evil = { ...FILES, bzImage: utf8("evil") };
   answer = sends(await bundle({ ...evil, "sha256sum.txt": SUMS }));
-  assert.match(await refusal(), /^wrong-image: .*Checksum verification failed: bzImage: sha256sum.txt expects [0-9a-f]{64}, the file has/);
+  assert.match(
+    await refusal(),
+    /^wrong-image: .*Checksum verification failed: bzImage: sha256sum.txt expects [0-9a-f]{64}, the file has/,
+  );
   answer = sends(await bundle({ ...evil, "sha256sum.txt": sums(evil) }));
-  assert.match(await refusal(), /wrong-image: .*os_image_hash does not match sha256\(sha256sum.txt\): expected [0-9a-f]{64}, got/);
+  assert.match(
+    await refusal(),
+    /wrong-image: .*os_image_hash does not match sha256\(sha256sum.txt\): expected [0-9a-f]{64}, got/,
+  );
   answer = sends(await bundle(FILES));
   assert.match(await refusal(), /wrong-image: .*sha256sum.txt not found/);
   const { bzImage: _gone, ...rest } = FILES;
@@ -148,7 +181,10 @@ test("a server that is slow, endless, or says too little about its length ends a
   answer = (_request, response) => {
     response.writeHead(200);
     let at = 0;
-    const timer = setInterval(() => (at < good.length ? response.write(good.subarray(at, (at += 16))) : response.end()), 20);
+    const timer = setInterval(
+      () => (at < good.length ? response.write(good.subarray(at, (at += 16))) : response.end()),
+      20,
+    );
     response.once("close", () => clearInterval(timer));
   };
   assert.match(await refusal({ timeoutMs: 300 }), /^image-unavailable: .*timeout/);
@@ -174,7 +210,14 @@ test("a connection that breaks off is no wrong image: it may be whole the next t
 });
 
 test("bytes behind the length that the server announced are not taken", async () => {
-  answer = (request) => void request.socket.end(Buffer.concat([Buffer.from(`HTTP/1.1 200 OK\r\ncontent-length: ${good.length}\r\nconnection: close\r\n\r\n`), good, good]));
+  answer = (request) =>
+    void request.socket.end(
+      Buffer.concat([
+        Buffer.from(`HTTP/1.1 200 OK\r\ncontent-length: ${good.length}\r\nconnection: close\r\n\r\n`),
+        good,
+        good,
+      ]),
+    );
   const { store } = await fresh();
   await store.filesOf(HASH);
 });
@@ -190,12 +233,21 @@ test("a gzip bomb ends at the size limit, compressed twice too", { timeout: 600_
 test("other statuses say so", async () => {
   for (const status of [204, 206, 304, 404, 500]) {
     answer = (_request, response) => void response.writeHead(status).end();
-    assert.match(await refusal(), new RegExp(`^image-unavailable: .*HTTP status ${status}, url: ${origin()}/mr_${NAME}`));
+    assert.match(
+      await refusal(),
+      new RegExp(`^image-unavailable: .*HTTP status ${status}, url: ${origin()}/mr_${NAME}`),
+    );
   }
 });
 
 test("follows no redirect from plain HTTP, so that the image server cannot choose whom this host talks to", async () => {
-  for (const location of [`${origin()}/elsewhere`, "https://127.0.0.1:1/", "/relative", "file:///etc/passwd", "http://["]) {
+  for (const location of [
+    `${origin()}/elsewhere`,
+    "https://127.0.0.1:1/",
+    "/relative",
+    "file:///etc/passwd",
+    "http://[",
+  ]) {
     answer = (_request, response) => void response.writeHead(302, { location }).end();
     assert.match(await refusal(), /image-unavailable: .*redirects to another place/);
     assert.equal(requests.length, 1);
@@ -210,7 +262,11 @@ test("follows a few redirects within https, and none that leaves it", async () =
     return Promise.resolve(answers[url]!);
   }) as unknown as typeof globalThis.fetch;
   const to = (location: string): Response => new Response(null, { status: 307, headers: { location } });
-  Object.assign(answers, { [`https://a.test/${NAME}`]: to("https://b.test/x"), "https://b.test/x": to("/y"), "https://b.test/y": new Response(new Uint8Array(good)) });
+  Object.assign(answers, {
+    [`https://a.test/${NAME}`]: to("https://b.test/x"),
+    "https://b.test/x": to("/y"),
+    "https://b.test/y": new Response(new Uint8Array(good)),
+  });
   const { store } = await fresh({ fetch, url: "https://a.test/{OS_IMAGE_HASH}" });
   await store.filesOf(HASH);
   assert.equal(asked.length, 3);
@@ -224,17 +280,37 @@ test("follows a few redirects within https, and none that leaves it", async () =
 test("clears what is named, in each spelling that a cache of the reference has, and nothing else (#558)", async () => {
   const { cacheDir, store } = await fresh();
   const other = "cd".repeat(32);
-  const present = async (folder: string): Promise<string[]> => (await readdir(join(cacheDir, folder)).catch(() => ["gone"])).sort();
+  const present = async (folder: string): Promise<string[]> =>
+    (await readdir(join(cacheDir, folder)).catch(() => ["gone"])).sort();
   for (const folder of ["images", "measurements", "computed"]) {
     await mkdir(join(cacheDir, folder));
-    for (const name of [NAME, other]) await writeFile(join(cacheDir, folder, folder === "measurements" ? `${name}.json` : name), "{}");
+    for (const name of [NAME, other])
+      await writeFile(join(cacheDir, folder, folder === "measurements" ? `${name}.json` : name), "{}");
   }
-  for (const key of ["../images", "..", ".", "/", "tmp", NAME.slice(2), NAME.toUpperCase(), `${NAME}/..`, `${NAME}.json`, " all"]) {
-    for (const kind of ["images", "measurements"] as const) await assert.rejects(store.clear(kind, key), (error: unknown) => error instanceof ImageError && error.code === "bad-cache-key");
+  for (const key of [
+    "../images",
+    "..",
+    ".",
+    "/",
+    "tmp",
+    NAME.slice(2),
+    NAME.toUpperCase(),
+    `${NAME}/..`,
+    `${NAME}.json`,
+    " all",
+  ]) {
+    for (const kind of ["images", "measurements"] as const)
+      await assert.rejects(
+        store.clear(kind, key),
+        (error: unknown) => error instanceof ImageError && error.code === "bad-cache-key",
+      );
   }
   await store.clear("images", "");
   await store.clear("measurements", NAME);
-  assert.deepEqual([await present("images"), await present("measurements"), await present("computed")], [[NAME, other].sort(), [`${other}.json`], [other]]);
+  assert.deepEqual(
+    [await present("images"), await present("measurements"), await present("computed")],
+    [[NAME, other].sort(), [`${other}.json`], [other]],
+  );
   await store.clear("images", NAME);
   assert.deepEqual(await present("images"), [other]);
   for (const kind of ["images", "measurements"] as const) await store.clear(kind, "all");
@@ -250,36 +326,44 @@ test("clearing everything leaves a download that is under way to its end", { tim
   };
   const { cacheDir, store } = await fresh();
   const pending = store.filesOf(HASH);
-  while ((await readdir(join(cacheDir, "images/tmp")).catch(() => [])).length === 0 || requests.length === 0) await new Promise((resolve) => setImmediate(resolve));
+  while ((await readdir(join(cacheDir, "images/tmp")).catch(() => [])).length === 0 || requests.length === 0)
+    await new Promise((resolve) => setImmediate(resolve));
   await store.clear("images", "all");
   release();
   assert.equal((await pending).cmdline, "console=ttyS0");
 });
 
-test("a process killed inside a download leaves a cache that the next one uses and cleans", { timeout: 600_000 }, async () => {
-  answer = (_request, response) => void response.writeHead(200).write(good.subarray(0, 1_000));
-  const { cacheDir, store } = await fresh();
-  const script = `import { ImageStore } from "@dstack/image/store"; import { createLogger } from "@dstack/log";
+test(
+  "a process killed inside a download leaves a cache that the next one uses and cleans",
+  { timeout: 600_000 },
+  async () => {
+    answer = (_request, response) => void response.writeHead(200).write(good.subarray(0, 1_000));
+    const { cacheDir, store } = await fresh();
+    const script = `import { ImageStore } from "@dstack/image/store"; import { createLogger } from "@dstack/log";
     await new ImageStore({ cacheDir: ${JSON.stringify(cacheDir)}, downloadUrl: "${origin()}/{OS_IMAGE_HASH}", timeoutMs: 60000, log: createLogger({ name: "x" }) }).filesOf(Buffer.from("${NAME}", "hex"));`;
-  const child = spawn(process.execPath, ["--input-type=module", "-e", script], { cwd: import.meta.dirname, stdio: "ignore" });
-  const temporary = join(cacheDir, "images/tmp");
-  const halfway = async (): Promise<boolean> => {
-    const [work] = await readdir(temporary).catch(() => []);
-    return work !== undefined && (await readdir(join(temporary, work)).catch(() => [])).length > 0;
-  };
-  while (!(await halfway())) {
-    assert.equal(child.exitCode, null);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  child.kill("SIGKILL");
-  await once(child, "exit");
-  const [left] = await readdir(temporary);
-  answer = sends(good);
-  await store.filesOf(HASH);
-  assert.deepEqual(await readdir(temporary), [left], "somebody else may still be writing it");
-  await utimes(join(temporary, left!), 0, 0);
-  await rm(join(cacheDir, "images", NAME), { recursive: true });
-  await store.filesOf(HASH);
-  assert.deepEqual(await readdir(temporary), []);
-  assert.equal(await readFile(join(cacheDir, "images", NAME, "bzImage"), "utf8"), "kernel");
-});
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      cwd: import.meta.dirname,
+      stdio: "ignore",
+    });
+    const temporary = join(cacheDir, "images/tmp");
+    const halfway = async (): Promise<boolean> => {
+      const [work] = await readdir(temporary).catch(() => []);
+      return work !== undefined && (await readdir(join(temporary, work)).catch(() => [])).length > 0;
+    };
+    while (!(await halfway())) {
+      assert.equal(child.exitCode, null);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    const [left] = await readdir(temporary);
+    answer = sends(good);
+    await store.filesOf(HASH);
+    assert.deepEqual(await readdir(temporary), [left], "somebody else may still be writing it");
+    await utimes(join(temporary, left!), 0, 0);
+    await rm(join(cacheDir, "images", NAME), { recursive: true });
+    await store.filesOf(HASH);
+    assert.deepEqual(await readdir(temporary), []);
+    assert.equal(await readFile(join(cacheDir, "images", NAME, "bzImage"), "utf8"), "kernel");
+  },
+);

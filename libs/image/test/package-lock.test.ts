@@ -2,11 +2,23 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { describeLockChanges, formatPackageLock, parsePackageLock, type PinnedPackage } from "../src/builder/package-lock.ts";
+import {
+  describeLockChanges,
+  formatPackageLock,
+  parsePackageLock,
+  type PinnedPackage,
+} from "../src/builder/package-lock.ts";
 import { parsePackages } from "../src/builder/packages-index.ts";
 
 const LOCK = join(import.meta.dirname, "../../../image/packages.lock");
-const pin = (name: string, version: string, sha = "ab"): PinnedPackage => ({ group: "rootfs", name, version, sha256: sha.repeat(32), sizeBytes: 10, file: `pool/main/x/${name}_${version}_amd64.deb` });
+const pin = (name: string, version: string, sha = "ab"): PinnedPackage => ({
+  group: "rootfs",
+  name,
+  version,
+  sha256: sha.repeat(32),
+  sizeBytes: 10,
+  file: `pool/main/x/${name}_${version}_amd64.deb`,
+});
 
 test("the committed lock is in the form that the builder writes", async () => {
   const text = await readFile(LOCK, "utf8");
@@ -28,6 +40,9 @@ test("names each change between two locks", () => {
 });
 
 test("reads a package list and leaves out what cannot be pinned", () => {
-  const text = "Package: bash\nVersion: 5.2\nFilename: pool/b.deb\nSize: 12\nSHA256: aa\nDescription: x\n Package: not-me\n\nPackage: virtual\nVersion: 1\n";
-  assert.deepEqual(parsePackages(text), [{ name: "bash", version: "5.2", sha256: "aa", sizeBytes: 12, file: "pool/b.deb" }]);
+  const text =
+    "Package: bash\nVersion: 5.2\nFilename: pool/b.deb\nSize: 12\nSHA256: aa\nDescription: x\n Package: not-me\n\nPackage: virtual\nVersion: 1\n";
+  assert.deepEqual(parsePackages(text), [
+    { name: "bash", version: "5.2", sha256: "aa", sizeBytes: 12, file: "pool/b.deb" },
+  ]);
 });

@@ -13,9 +13,16 @@ after(() => rm(root, { recursive: true, force: true }));
 
 async function finished(text: string): Promise<string> {
   const dir = await mkdtemp(join(root, "built-"));
-  const files: Record<string, string> = { "ovmf.fd": "f", bzImage: text, "initramfs.cpio.gz": "i", "metadata.json": JSON.stringify({ kernel: "bzImage", initrd: "initramfs.cpio.gz" }) };
+  const files: Record<string, string> = {
+    "ovmf.fd": "f",
+    bzImage: text,
+    "initramfs.cpio.gz": "i",
+    "metadata.json": JSON.stringify({ kernel: "bzImage", initrd: "initramfs.cpio.gz" }),
+  };
   for (const [name, body] of Object.entries(files)) await writeFile(join(dir, name), body);
-  const sums = formatChecksumFile(Object.entries(files).map(([name, body]) => ({ name, sha256: createHash("sha256").update(body).digest("hex") })));
+  const sums = formatChecksumFile(
+    Object.entries(files).map(([name, body]) => ({ name, sha256: createHash("sha256").update(body).digest("hex") })),
+  );
   await writeFile(join(dir, "sha256sum.txt"), sums);
   await writeFile(join(dir, "digest.txt"), `${toHex(osImageHash(sums))}\n`);
   await stampImage(dir, text);
@@ -53,7 +60,10 @@ test("completes a publication that was killed between its renames", async () => 
   await rename(join(out, "img"), join(out, ".old-img"));
   assert.ok(await findPublished(out, "img", "two"));
   assert.equal(await readFile(join(out, "img/bzImage"), "utf8"), "two");
-  assert.deepEqual((await readdir(out)).filter((name) => name.startsWith(".")), []);
+  assert.deepEqual(
+    (await readdir(out)).filter((name) => name.startsWith(".")),
+    [],
+  );
 });
 
 test("writes the bundle again when a kill left an image without one", async () => {

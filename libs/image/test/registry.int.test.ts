@@ -11,8 +11,21 @@ import { makeLayer, makeOciImage, pushImage } from "@dstack/image/oci";
 import { terminate } from "@dstack/process";
 
 const cache = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "dstack");
-const candidates = [process.env["DSTACK_DOCKER_REGISTRY"], join(cache, "tools/bin/docker-registry"), "/usr/bin/docker-registry"].filter((path) => path !== undefined);
-const program = (await Promise.all(candidates.map((path) => access(path).then(() => path, () => undefined)))).find((path) => path !== undefined);
+const candidates = [
+  process.env["DSTACK_DOCKER_REGISTRY"],
+  join(cache, "tools/bin/docker-registry"),
+  "/usr/bin/docker-registry",
+].filter((path) => path !== undefined);
+const program = (
+  await Promise.all(
+    candidates.map((path) =>
+      access(path).then(
+        () => path,
+        () => undefined,
+      ),
+    ),
+  )
+).find((path) => path !== undefined);
 const skip = program === undefined ? "docker-registry is not on this machine" : false;
 
 let dir = "";
@@ -24,11 +37,19 @@ before(async () => {
   dir = await mkdtemp(join(tmpdir(), "dstack-registry-"));
   const port = await freePort();
   registryUrl = `http://127.0.0.1:${port}`;
-  await writeFile(join(dir, "config.yml"), `version: 0.1\nstorage: { filesystem: { rootdirectory: ${dir}/data } }\nhttp: { addr: "127.0.0.1:${port}" }\n`);
+  await writeFile(
+    join(dir, "config.yml"),
+    `version: 0.1\nstorage: { filesystem: { rootdirectory: ${dir}/data } }\nhttp: { addr: "127.0.0.1:${port}" }\n`,
+  );
   const child = spawn(program, ["serve", join(dir, "config.yml")], { stdio: "ignore" });
   pid = child.pid;
   const deadline = Date.now() + 20_000;
-  while (!(await fetch(`${registryUrl}/v2/`).then((response) => response.ok, () => false))) {
+  while (
+    !(await fetch(`${registryUrl}/v2/`).then(
+      (response) => response.ok,
+      () => false,
+    ))
+  ) {
     if (Date.now() > deadline || child.exitCode !== null) throw new Error("docker-registry did not start");
     await sleep(100);
   }
@@ -40,10 +61,15 @@ after(async () => {
 });
 
 test("pushes an image that the registry then serves under its digest", { skip }, async () => {
-  const image = makeOciImage({ layer: await makeLayer([{ kind: "file", path: "hello", bytes: Buffer.from("hi") }]), command: ["/hello"] });
+  const image = makeOciImage({
+    layer: await makeLayer([{ kind: "file", path: "hello", bytes: Buffer.from("hi") }]),
+    command: ["/hello"],
+  });
   const pushed = await pushImage({ registryUrl, repository: "dstack/test", tag: "latest", image });
   assert.equal(pushed.digest, image.digest);
-  const manifest = await fetch(`${registryUrl}/v2/dstack/test/manifests/${pushed.digest}`, { headers: { accept: "application/vnd.oci.image.manifest.v1+json" } });
+  const manifest = await fetch(`${registryUrl}/v2/dstack/test/manifests/${pushed.digest}`, {
+    headers: { accept: "application/vnd.oci.image.manifest.v1+json" },
+  });
   assert.equal(manifest.status, 200);
   assert.deepEqual(new Uint8Array(await manifest.arrayBuffer()), new Uint8Array(image.manifest.bytes));
   assert.deepEqual(await pushImage({ registryUrl, repository: "dstack/test", tag: "latest", image }), pushed);
@@ -54,7 +80,10 @@ test("reports what the registry says about a blob whose digest is wrong", { skip
   const [config, layer] = image.blobs;
   assert.ok(config && layer);
   const broken = { ...image, blobs: [config, { ...layer, bytes: Buffer.from("other") }] };
-  await assert.rejects(pushImage({ registryUrl, repository: "dstack/broken", tag: "latest", image: broken }), /answered 400/);
+  await assert.rejects(
+    pushImage({ registryUrl, repository: "dstack/broken", tag: "latest", image: broken }),
+    /answered 400/,
+  );
 });
 
 function freePort(): Promise<number> {
@@ -63,7 +92,9 @@ function freePort(): Promise<number> {
     server.once("error", reject);
     server.listen(0, "127.0.0.1", () => {
       const address = server.address();
-      server.close(() => (typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("no port"))));
+      server.close(() =>
+        typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("no port")),
+      );
     });
   });
 }

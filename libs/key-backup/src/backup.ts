@@ -59,7 +59,10 @@ const schema = z.strictObject({
   root_ca_public_key: hexOf(91),
   root_k256_public_key: hexOf(33),
   threshold: z.int().min(2).max(MAX_OPERATORS),
-  operators: z.array(z.strictObject({ public_key: hexOf(32), share_hash: hexOf(32), sealed_share: hexOf(SEALED_SHARE_BYTES) })).min(2).max(MAX_OPERATORS),
+  operators: z
+    .array(z.strictObject({ public_key: hexOf(32), share_hash: hexOf(32), sealed_share: hexOf(SEALED_SHARE_BYTES) }))
+    .min(2)
+    .max(MAX_OPERATORS),
   sealed_keys: hexOf(SEALED_KEYS_BYTES),
   signature: hexOf(64),
 });
@@ -68,7 +71,14 @@ type BackupJson = z.output<typeof schema>;
 /** Binds every sealed part to the whole it belongs to. 32 bytes. */
 export function headerHash(header: BackupHeader): Uint8Array {
   const { id, created, rootCaPublicKey, rootK256PublicKey, threshold, operators } = header;
-  const text = [id, created, toHex(rootCaPublicKey), toHex(rootK256PublicKey), String(threshold), ...operators.map(toHex)].map(utf8);
+  const text = [
+    id,
+    created,
+    toHex(rootCaPublicKey),
+    toHex(rootK256PublicKey),
+    String(threshold),
+    ...operators.map(toHex),
+  ].map(utf8);
   return sha256(concatBytes(HEADER_DOMAIN, ...text.flatMap((part) => [u32be(part.length), part])));
 }
 
@@ -94,18 +104,36 @@ export function decodeBackup(bytes: Uint8Array): Backup {
   const json = parseJsonFile(bytes, { what: "backup", maxBytes: MAX_BACKUP_BYTES, schema, rebuild: ordered });
   const { signature, ...unsigned } = json;
   const keys = json.operators.map(({ public_key }) => public_key);
-  if (new Set(keys).size !== keys.length) throw new KeyBackupError("operators-invalid", "backup: an operator's key occurs twice, so one person would hold two shares");
-  if (json.threshold > keys.length) throw new KeyBackupError("operators-invalid", `backup: ${json.threshold} shares are needed and there are ${keys.length}`);
+  if (new Set(keys).size !== keys.length)
+    throw new KeyBackupError(
+      "operators-invalid",
+      "backup: an operator's key occurs twice, so one person would hold two shares",
+    );
+  if (json.threshold > keys.length)
+    throw new KeyBackupError(
+      "operators-invalid",
+      `backup: ${json.threshold} shares are needed and there are ${keys.length}`,
+    );
   const spki = parseHex(json.root_ca_public_key);
   if (!isSignedBy(spki, signedBytes(unsigned), parseHex(signature))) {
-    throw new KeyBackupError("backup-forged", "backup: the signature is not that of the root CA key named in it; the file was changed");
+    throw new KeyBackupError(
+      "backup-forged",
+      "backup: the signature is not that of the root CA key named in it; the file was changed",
+    );
   }
   return {
     header: {
-      id: json.id, created: json.created, threshold: json.threshold,
-      rootCaPublicKey: spki, rootK256PublicKey: parseHex(json.root_k256_public_key), operators: keys.map((key) => parseHex(key)),
+      id: json.id,
+      created: json.created,
+      threshold: json.threshold,
+      rootCaPublicKey: spki,
+      rootK256PublicKey: parseHex(json.root_k256_public_key),
+      operators: keys.map((key) => parseHex(key)),
     },
-    shares: json.operators.map(({ share_hash, sealed_share }) => ({ hash: parseHex(share_hash), sealed: parseHex(sealed_share) })),
+    shares: json.operators.map(({ share_hash, sealed_share }) => ({
+      hash: parseHex(share_hash),
+      sealed: parseHex(sealed_share),
+    })),
     sealedKeys: parseHex(json.sealed_keys),
   };
 }
@@ -119,24 +147,52 @@ function toJson({ header, shares, sealedKeys }: Backup): Omit<BackupJson, "signa
     root_ca_public_key: toHex(header.rootCaPublicKey),
     root_k256_public_key: toHex(header.rootK256PublicKey),
     threshold: header.threshold,
-    operators: header.operators.map((key, index) => ({ public_key: toHex(key), share_hash: toHex(shares[index]?.hash ?? new Uint8Array()), sealed_share: toHex(shares[index]?.sealed ?? new Uint8Array()) })),
+    operators: header.operators.map((key, index) => ({
+      public_key: toHex(key),
+      share_hash: toHex(shares[index]?.hash ?? new Uint8Array()),
+      sealed_share: toHex(shares[index]?.sealed ?? new Uint8Array()),
+    })),
     sealed_keys: toHex(sealedKeys),
   };
 }
 
-function ordered({ format, version, id, created, root_ca_public_key, root_k256_public_key, threshold, operators, sealed_keys, signature }: BackupJson): BackupJson {
+function ordered({
+  format,
+  version,
+  id,
+  created,
+  root_ca_public_key,
+  root_k256_public_key,
+  threshold,
+  operators,
+  sealed_keys,
+  signature,
+}: BackupJson): BackupJson {
   return {
-    format, version, id, created, root_ca_public_key, root_k256_public_key, threshold,
+    format,
+    version,
+    id,
+    created,
+    root_ca_public_key,
+    root_k256_public_key,
+    threshold,
     operators: operators.map(({ public_key, share_hash, sealed_share }) => ({ public_key, share_hash, sealed_share })),
-    sealed_keys, signature,
+    sealed_keys,
+    signature,
   };
 }
 
-const signedBytes = (unsigned: Omit<BackupJson, "signature">): Uint8Array => concatBytes(SIGNATURE_DOMAIN, jsonFile(unsigned));
+const signedBytes = (unsigned: Omit<BackupJson, "signature">): Uint8Array =>
+  concatBytes(SIGNATURE_DOMAIN, jsonFile(unsigned));
 
 function isSignedBy(spki: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   try {
-    return verify("sha256", message, { key: publicKeyObject(pointFromSpki(spki)), dsaEncoding: "ieee-p1363" }, signature);
+    return verify(
+      "sha256",
+      message,
+      { key: publicKeyObject(pointFromSpki(spki)), dsaEncoding: "ieee-p1363" },
+      signature,
+    );
   } catch (error) {
     // No point of the curve: nobody can have signed with it.
     if (error instanceof KeysError) return false;

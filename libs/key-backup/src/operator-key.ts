@@ -35,7 +35,11 @@ export function operatorKeyFromPem(pem: string): OperatorKey {
     d = undefined;
   }
   const secretKey = new Uint8Array(Buffer.from(d ?? "", "base64url"));
-  if (secretKey.length !== 32) throw new KeyBackupError("key-malformed", "operator key: expected an X25519 private key in PEM (PKCS#8), as `dstack kms keygen` writes it");
+  if (secretKey.length !== 32)
+    throw new KeyBackupError(
+      "key-malformed",
+      "operator key: expected an X25519 private key in PEM (PKCS#8), as `dstack kms keygen` writes it",
+    );
   return { secretKey, publicKey: x25519PublicKey(secretKey) };
 }
 
@@ -51,6 +55,10 @@ export function parseOperatorPublicKey(text: string): PublicKey32 {
     if (((key[31] ?? 0) & 0x80) !== 0) throw new Error("the highest bit is set");
     return key;
   } catch (cause) {
-    throw new KeyBackupError("key-malformed", `operator public key: expected the 64 hex digits that \`dstack kms keygen\` prints, got "${text.slice(0, 80)}"`, { cause });
+    throw new KeyBackupError(
+      "key-malformed",
+      `operator public key: expected the 64 hex digits that \`dstack kms keygen\` prints, got "${text.slice(0, 80)}"`,
+      { cause },
+    );
   }
 }

@@ -28,17 +28,39 @@ const schema = z.strictObject({
 });
 
 /** The report data that binds a session's key and its backup to the quote. */
-export const restoreReportData = (publicKey: Uint8Array, backup: string): ReportData => customReportData("kms-restore", concatBytes(publicKey, parseHex(backup)));
+export const restoreReportData = (publicKey: Uint8Array, backup: string): ReportData =>
+  customReportData("kms-restore", concatBytes(publicKey, parseHex(backup)));
 
 export function encodeSession({ backup, publicKey, attestation, vmConfig }: RestoreSession): Uint8Array {
-  return jsonFile({ format: FORMAT, version: 1, backup, public_key: toHex(publicKey), attestation: toHex(attestation), vm_config: vmConfig });
+  return jsonFile({
+    format: FORMAT,
+    version: 1,
+    backup,
+    public_key: toHex(publicKey),
+    attestation: toHex(attestation),
+    vm_config: vmConfig,
+  });
 }
 
 /** Reads the form alone: the evidence is still to be verified. @throws KeyBackupError `file-malformed` */
 export function decodeSession(bytes: Uint8Array): RestoreSession {
   const json = parseJsonFile(bytes, {
-    what: "restore session", maxBytes: MAX_SESSION_BYTES, schema,
-    rebuild: ({ format, version, backup, public_key, attestation, vm_config }) => ({ format, version, backup, public_key, attestation, vm_config }),
+    what: "restore session",
+    maxBytes: MAX_SESSION_BYTES,
+    schema,
+    rebuild: ({ format, version, backup, public_key, attestation, vm_config }) => ({
+      format,
+      version,
+      backup,
+      public_key,
+      attestation,
+      vm_config,
+    }),
   });
-  return { backup: json.backup, publicKey: parseHex(json.public_key), attestation: parseHex(json.attestation), vmConfig: json.vm_config };
+  return {
+    backup: json.backup,
+    publicKey: parseHex(json.public_key),
+    attestation: parseHex(json.attestation),
+    vmConfig: json.vm_config,
+  };
 }

@@ -15,10 +15,18 @@ const NONCE = new Uint8Array(12);
 const OVERHEAD = 48;
 
 /** @throws KeysError `shared-secret-zero` for a public key of small order */
-export function sealTo(publicKey: Uint8Array, message: Uint8Array, context: Uint8Array, sender?: OperatorKey): Uint8Array {
+export function sealTo(
+  publicKey: Uint8Array,
+  message: Uint8Array,
+  context: Uint8Array,
+  sender?: OperatorKey,
+): Uint8Array {
   const ephemeral = randomBytes(32);
   const ephemeralPublic = x25519PublicKey(ephemeral);
-  const proof = sender === undefined ? NONE : { shared: x25519SharedSecret(sender.secretKey, publicKey), publicKey: sender.publicKey };
+  const proof =
+    sender === undefined
+      ? NONE
+      : { shared: x25519SharedSecret(sender.secretKey, publicKey), publicKey: sender.publicKey };
   const key = boxKey(x25519SharedSecret(ephemeral, publicKey), proof, [ephemeralPublic, publicKey], context);
   ephemeral.fill(0);
   const cipher = createCipheriv("aes-256-gcm", key, NONCE);
@@ -27,18 +35,29 @@ export function sealTo(publicKey: Uint8Array, message: Uint8Array, context: Uint
 }
 
 /** @throws KeyBackupError `cannot-open` for another key, another context, or changed bytes */
-export function openSealed(secretKey: Uint8Array, sealed: Uint8Array, context: Uint8Array, sender?: Uint8Array): Uint8Array {
+export function openSealed(
+  secretKey: Uint8Array,
+  sealed: Uint8Array,
+  context: Uint8Array,
+  sender?: Uint8Array,
+): Uint8Array {
   if (sealed.length <= OVERHEAD) throw cannotOpen();
   const ephemeralPublic = sealed.subarray(0, 32);
   try {
     const proof = sender === undefined ? NONE : { shared: x25519SharedSecret(secretKey, sender), publicKey: sender };
-    const key = boxKey(x25519SharedSecret(secretKey, ephemeralPublic), proof, [ephemeralPublic, x25519PublicKey(secretKey)], context);
+    const key = boxKey(
+      x25519SharedSecret(secretKey, ephemeralPublic),
+      proof,
+      [ephemeralPublic, x25519PublicKey(secretKey)],
+      context,
+    );
     const decipher = createDecipheriv("aes-256-gcm", key, NONCE, { authTagLength: 16 });
     key.fill(0);
     decipher.setAuthTag(sealed.subarray(-16));
     return concatBytes(decipher.update(sealed.subarray(32, -16)), decipher.final());
   } catch (cause) {
-    if (cause instanceof KeysError || (cause instanceof Error && /authenticate/.test(cause.message))) throw cannotOpen(cause);
+    if (cause instanceof KeysError || (cause instanceof Error && /authenticate/.test(cause.message)))
+      throw cannotOpen(cause);
     throw cause;
   }
 }
@@ -50,7 +69,12 @@ interface SenderProof {
 
 const NONE: SenderProof = { shared: new Uint8Array(), publicKey: new Uint8Array() };
 
-function boxKey(shared: Uint8Array, sender: SenderProof, publicKeys: readonly Uint8Array[], context: Uint8Array): Buffer {
+function boxKey(
+  shared: Uint8Array,
+  sender: SenderProof,
+  publicKeys: readonly Uint8Array[],
+  context: Uint8Array,
+): Buffer {
   const secret = concatBytes(shared, sender.shared);
   const key = Buffer.from(hkdfSync("sha256", secret, concatBytes(...publicKeys, sender.publicKey), context, 32));
   for (const bytes of [shared, sender.shared, secret]) bytes.fill(0);
@@ -58,4 +82,8 @@ function boxKey(shared: Uint8Array, sender: SenderProof, publicKeys: readonly Ui
 }
 
 const cannotOpen = (cause?: unknown): KeyBackupError =>
-  new KeyBackupError("cannot-open", "sealed message does not open: it was changed, or made for another key or another purpose, or by somebody else", { cause });
+  new KeyBackupError(
+    "cannot-open",
+    "sealed message does not open: it was changed, or made for another key or another purpose, or by somebody else",
+    { cause },
+  );

@@ -21,19 +21,43 @@ const schema = z.strictObject({
   version: z.literal(1),
   backup: hexOf(32),
   session: hexOf(32),
-  operator: z.int().min(0).max(MAX_OPERATORS - 1),
+  operator: z
+    .int()
+    .min(0)
+    .max(MAX_OPERATORS - 1),
   sealed_share: hexOf(48 + 33),
 });
 
 export function encodeShare({ backup, session, operator, sealed }: ResealedShare): Uint8Array {
-  return jsonFile({ format: FORMAT, version: 1, backup, session: toHex(session), operator, sealed_share: toHex(sealed) });
+  return jsonFile({
+    format: FORMAT,
+    version: 1,
+    backup,
+    session: toHex(session),
+    operator,
+    sealed_share: toHex(sealed),
+  });
 }
 
 /** @throws KeyBackupError `file-malformed` */
 export function decodeShare(bytes: Uint8Array): ResealedShare {
   const json = parseJsonFile(bytes, {
-    what: "share", maxBytes: MAX_SHARE_BYTES, schema,
-    rebuild: ({ format, version, backup, session, operator, sealed_share }) => ({ format, version, backup, session, operator, sealed_share }),
+    what: "share",
+    maxBytes: MAX_SHARE_BYTES,
+    schema,
+    rebuild: ({ format, version, backup, session, operator, sealed_share }) => ({
+      format,
+      version,
+      backup,
+      session,
+      operator,
+      sealed_share,
+    }),
   });
-  return { backup: json.backup, session: parseHex(json.session), operator: json.operator, sealed: parseHex(json.sealed_share) };
+  return {
+    backup: json.backup,
+    session: parseHex(json.session),
+    operator: json.operator,
+    sealed: parseHex(json.sealed_share),
+  };
 }

@@ -1,6 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { toHex } from "@dstack/bytes";
-import { encodeBackup, generateOperatorKey, operatorKeyFromPem, sealOperatorShare, type Backup, type BackupHeader, type OperatorKey } from "@dstack/key-backup";
+import {
+  encodeBackup,
+  generateOperatorKey,
+  operatorKeyFromPem,
+  sealOperatorShare,
+  type Backup,
+  type BackupHeader,
+  type OperatorKey,
+} from "@dstack/key-backup";
 import { generateP256, secp256k1PublicKey, spkiDer, type P256Key } from "@dstack/keys";
 
 export interface Fixture {
@@ -18,10 +26,18 @@ export function fixture(): Fixture {
   const rootCa = generateP256();
   const operators = [0, 1, 2].map(() => operatorKeyFromPem(generateOperatorKey().pem));
   const header: BackupHeader = {
-    id: toHex(randomBytes(16)), created: "2026-01-02T03:04:05.678Z", rootCaPublicKey: spkiDer(rootCa), rootK256PublicKey: secp256k1PublicKey(new Uint8Array(32).fill(7)),
-    threshold: 2, operators: operators.map(({ publicKey }) => publicKey),
+    id: toHex(randomBytes(16)),
+    created: "2026-01-02T03:04:05.678Z",
+    rootCaPublicKey: spkiDer(rootCa),
+    rootK256PublicKey: secp256k1PublicKey(new Uint8Array(32).fill(7)),
+    threshold: 2,
+    operators: operators.map(({ publicKey }) => publicKey),
   };
   const shares = operators.map(() => new Uint8Array(randomBytes(33)));
-  const backup = { header, shares: shares.map((share, index) => sealOperatorShare(header, index, share)), sealedKeys: new Uint8Array(124).fill(1) };
+  const backup = {
+    header,
+    shares: shares.map((share, index) => sealOperatorShare(header, index, share)),
+    sealedKeys: new Uint8Array(124).fill(1),
+  };
   return { rootCa, operators, header, shares, backup, bytes: encodeBackup(backup, rootCa) };
 }

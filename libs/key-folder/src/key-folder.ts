@@ -41,7 +41,10 @@ export async function markKeyFolder(folder: string, options: MarkOptions): Promi
     return environment;
   }
   if (text !== "development" && text !== "production") {
-    throw new KeyFolderError("mark-unreadable", `${path} holds "${text.slice(0, 40)}", expected development or production; restore it from a backup of the folder`);
+    throw new KeyFolderError(
+      "mark-unreadable",
+      `${path} holds "${text.slice(0, 40)}", expected development or production; restore it from a backup of the folder`,
+    );
   }
   if (text === "production" && options.insecureSettings.length > 0) {
     throw new KeyFolderError(

@@ -11,7 +11,13 @@ const insecure = { insecureSettings: ['core.auth_api.type = "dev"'] };
 test("a folder first started with secure settings is production for good and refuses insecure ones (#608, #609)", async () => {
   const path = await folder();
   assert.equal(await markKeyFolder(path, { insecureSettings: [] }), "production");
-  await assert.rejects(markKeyFolder(path, insecure), (error: unknown) => error instanceof KeyFolderError && error.code === "insecure-in-production" && error.message.includes("auth_api.type"));
+  await assert.rejects(
+    markKeyFolder(path, insecure),
+    (error: unknown) =>
+      error instanceof KeyFolderError &&
+      error.code === "insecure-in-production" &&
+      error.message.includes("auth_api.type"),
+  );
   assert.equal(await markKeyFolder(path, { insecureSettings: [] }), "production");
 });
 
@@ -24,5 +30,8 @@ test("a folder first started with an insecure setting stays a development one", 
 test("a mark that is neither word stops the start", async () => {
   const path = await folder();
   await writeFile(join(path, "environment"), "staging\n");
-  await assert.rejects(markKeyFolder(path, { insecureSettings: [] }), (error: unknown) => error instanceof KeyFolderError && error.code === "mark-unreadable");
+  await assert.rejects(
+    markKeyFolder(path, { insecureSettings: [] }),
+    (error: unknown) => error instanceof KeyFolderError && error.code === "mark-unreadable",
+  );
 });

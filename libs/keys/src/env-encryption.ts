@@ -22,13 +22,23 @@ export const MAX_ENCRYPTED_ENV_BYTES = 8 * 1024 * 1024;
  * Encrypts to an app's public key. `random` must be a cryptographic source; tests inject their own.
  * @throws KeysError `shared-secret-zero` for a bad public key
  */
-export function encryptEnv(pairs: readonly EnvPair[], publicKey: Uint8Array, random: (size: number) => Uint8Array = randomBytes): Uint8Array {
+export function encryptEnv(
+  pairs: readonly EnvPair[],
+  publicKey: Uint8Array,
+  random: (size: number) => Uint8Array = randomBytes,
+): Uint8Array {
   if (pairs.length > MAX_ENV_PAIRS) throw tooMany(pairs.length);
   const ephemeral = random(32);
   const iv = random(12);
   const cipher = createCipheriv("aes-256-gcm", x25519SharedSecret(ephemeral, publicKey), iv);
   const plaintext = utf8(JSON.stringify({ env: pairs.map(({ key, value }) => ({ key, value })) }));
-  const blob = concatBytes(x25519PublicKey(ephemeral), iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
+  const blob = concatBytes(
+    x25519PublicKey(ephemeral),
+    iv,
+    cipher.update(plaintext),
+    cipher.final(),
+    cipher.getAuthTag(),
+  );
   if (blob.length > MAX_ENCRYPTED_ENV_BYTES) throw tooLarge(blob.length);
   return blob;
 }
@@ -41,7 +51,8 @@ export function encryptEnv(pairs: readonly EnvPair[], publicKey: Uint8Array, ran
 export function decryptEnv(blob: Uint8Array, secretKey: Uint8Array): EnvPair[] {
   requireLength(secretKey, 32, "Invalid env crypt key length");
   if (blob.length > MAX_ENCRYPTED_ENV_BYTES) throw tooLarge(blob.length);
-  if (blob.length < 60) throw new KeysError("ciphertext-invalid", `encrypted environment: expected at least 60 bytes, got ${blob.length}`);
+  if (blob.length < 60)
+    throw new KeysError("ciphertext-invalid", `encrypted environment: expected at least 60 bytes, got ${blob.length}`);
   const shared = x25519SharedSecret(secretKey, blob.subarray(0, 32));
   const decipher = createDecipheriv("aes-256-gcm", shared, blob.subarray(32, 44), { authTagLength: 16 });
   decipher.setAuthTag(blob.subarray(-16));
@@ -49,7 +60,11 @@ export function decryptEnv(blob: Uint8Array, secretKey: Uint8Array): EnvPair[] {
   try {
     plaintext = concatBytes(decipher.update(blob.subarray(44, -16)), decipher.final());
   } catch (cause) {
-    throw new KeysError("ciphertext-invalid", "encrypted environment does not open with this app's key; encrypt it again for this app", { cause });
+    throw new KeysError(
+      "ciphertext-invalid",
+      "encrypted environment does not open with this app's key; encrypt it again for this app",
+      { cause },
+    );
   }
   return parsePairs(plaintext);
 }
@@ -69,11 +84,14 @@ function parsePairs(plaintext: Uint8Array): EnvPair[] {
   return list.map((item: unknown, index) => {
     const key = isRecord(item) ? item["key"] : undefined;
     const value = isRecord(item) ? item["value"] : undefined;
-    if (typeof key !== "string" || typeof value !== "string") throw new KeysError("plaintext-invalid", `decrypted environment: item ${index} lacks key or value as text`);
+    if (typeof key !== "string" || typeof value !== "string")
+      throw new KeysError("plaintext-invalid", `decrypted environment: item ${index} lacks key or value as text`);
     return { key, value };
   });
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
-const tooMany = (count: number): KeysError => new KeysError("plaintext-invalid", `Too many environment variables: ${count}, limit ${MAX_ENV_PAIRS}`);
-const tooLarge = (size: number): KeysError => new KeysError("ciphertext-invalid", `encrypted environment: ${size} bytes, limit ${MAX_ENCRYPTED_ENV_BYTES}`);
+const tooMany = (count: number): KeysError =>
+  new KeysError("plaintext-invalid", `Too many environment variables: ${count}, limit ${MAX_ENV_PAIRS}`);
+const tooLarge = (size: number): KeysError =>
+  new KeysError("ciphertext-invalid", `encrypted environment: ${size} bytes, limit ${MAX_ENCRYPTED_ENV_BYTES}`);

@@ -18,7 +18,13 @@ export {
 export type { P256Key } from "./p256.ts";
 export { appCaKey, appK256Key, diskCryptKey, envCryptKey } from "./kms-keys.ts";
 export { keccak256, recoverSigner, secp256k1PublicKey, signRecoverable, signRecoverableDigest } from "./secp256k1.ts";
-export { appKeySignature, appKeySigner, checkEnvPublicKey, checkEnvPublicKeyFrom, envPublicKeySignature } from "./kms-signatures.ts";
+export {
+  appKeySignature,
+  appKeySigner,
+  checkEnvPublicKey,
+  checkEnvPublicKeyFrom,
+  envPublicKeySignature,
+} from "./kms-signatures.ts";
 export type { EnvPublicKeyCheck, EnvPublicKeyClaim, EnvPublicKeyRule } from "./kms-signatures.ts";
 export { rawToPkcs8, x25519PublicKey, x25519SharedSecret } from "./x25519.ts";
 export type { RawKeyKind } from "./x25519.ts";

@@ -27,7 +27,12 @@ function appKeyMessage(app: Uint8Array, appPublicKey: Uint8Array): Uint8Array {
  * newer form that clients can date, without it the older one.
  * @throws KeysError
  */
-export function envPublicKeySignature(rootK256: Uint8Array, app: AppId, publicKey: PublicKey32, timestamp?: bigint): Uint8Array {
+export function envPublicKeySignature(
+  rootK256: Uint8Array,
+  app: AppId,
+  publicKey: PublicKey32,
+  timestamp?: bigint,
+): Uint8Array {
   return signRecoverable(rootK256, envKeyMessage(app, publicKey, timestamp));
 }
 
@@ -57,11 +62,16 @@ export type EnvPublicKeyCheck =
 export function checkEnvPublicKey(claim: EnvPublicKeyClaim, rule: EnvPublicKeyRule): EnvPublicKeyCheck {
   if (claim.timestamp !== undefined) {
     const age = rule.now - claim.timestamp;
-    if (age > BigInt(rule.maxAgeSeconds ?? 300)) return refused(`signature is ${age} s old, limit ${rule.maxAgeSeconds ?? 300} s`);
-    if (-age > BigInt(rule.maxAheadSeconds ?? 60)) return refused(`signature is dated ${-age} s ahead, limit ${rule.maxAheadSeconds ?? 60} s`);
+    if (age > BigInt(rule.maxAgeSeconds ?? 300))
+      return refused(`signature is ${age} s old, limit ${rule.maxAgeSeconds ?? 300} s`);
+    if (-age > BigInt(rule.maxAheadSeconds ?? 60))
+      return refused(`signature is dated ${-age} s ahead, limit ${rule.maxAheadSeconds ?? 60} s`);
   }
   try {
-    return { kind: "signed", signer: recoverSigner(envKeyMessage(claim.appId, claim.publicKey, claim.timestamp), claim.signature) };
+    return {
+      kind: "signed",
+      signer: recoverSigner(envKeyMessage(claim.appId, claim.publicKey, claim.timestamp), claim.signature),
+    };
   } catch (error) {
     if (error instanceof KeysError) return refused(error.message);
     throw error;
@@ -69,7 +79,11 @@ export function checkEnvPublicKey(claim: EnvPublicKeyClaim, rule: EnvPublicKeyRu
 }
 
 /** As `checkEnvPublicKey`, and the signer must be one of the trusted compressed keys. */
-export function checkEnvPublicKeyFrom(trusted: readonly Uint8Array[], claim: EnvPublicKeyClaim, rule: EnvPublicKeyRule): EnvPublicKeyCheck {
+export function checkEnvPublicKeyFrom(
+  trusted: readonly Uint8Array[],
+  claim: EnvPublicKeyClaim,
+  rule: EnvPublicKeyRule,
+): EnvPublicKeyCheck {
   const check = checkEnvPublicKey(claim, rule);
   if (check.kind === "refused" || trusted.some((key) => equalBytes(key, check.signer))) return check;
   return refused("signer is none of the trusted KMS keys");

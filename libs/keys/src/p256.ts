@@ -46,15 +46,23 @@ export function deriveP256(parentScalar: Uint8Array, context: readonly Uint8Arra
 
 /** SHA-256 over the PKCS#8 form of the derived key (#553: the 138 bytes of that form are frozen). */
 export function deriveDh(parentScalar: Uint8Array, context: readonly Uint8Array[]): Uint8Array {
-  return new Uint8Array(createHash("sha256").update(pkcs8Der(deriveP256(parentScalar, context))).digest());
+  return new Uint8Array(
+    createHash("sha256")
+      .update(pkcs8Der(deriveP256(parentScalar, context)))
+      .digest(),
+  );
 }
 
 /** PKCS#8 with the public point inside, 138 bytes. */
-export const pkcs8Der = (key: P256Key): Uint8Array => concatBytes(PKCS8_HEAD, key.scalar, PKCS8_MIDDLE, key.publicPoint);
+export const pkcs8Der = (key: P256Key): Uint8Array =>
+  concatBytes(PKCS8_HEAD, key.scalar, PKCS8_MIDDLE, key.publicPoint);
 
 /** `PRIVATE KEY` PEM of `pkcs8Der`, 64 columns, final newline. */
 export function pkcs8Pem(key: P256Key): string {
-  const lines = Buffer.from(pkcs8Der(key)).toString("base64").match(/.{1,64}/g) ?? [];
+  const lines =
+    Buffer.from(pkcs8Der(key))
+      .toString("base64")
+      .match(/.{1,64}/g) ?? [];
   return `-----BEGIN PRIVATE KEY-----\n${lines.join("\n")}\n-----END PRIVATE KEY-----\n`;
 }
 
@@ -91,7 +99,8 @@ export function pointFromSpki(spki: Uint8Array): Uint8Array {
 export function p256FromPem(pem: string): P256Key {
   try {
     const key = createPrivateKey(pem);
-    if (key.asymmetricKeyDetails?.namedCurve !== "prime256v1") throw new Error(`expected P-256, got ${key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType}`);
+    if (key.asymmetricKeyDetails?.namedCurve !== "prime256v1")
+      throw new Error(`expected P-256, got ${key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType}`);
     return p256FromScalar(new Uint8Array(Buffer.from(key.export({ format: "jwk" }).d ?? "", "base64url")));
   } catch (cause) {
     if (cause instanceof KeysError) throw cause;
@@ -100,5 +109,7 @@ export function p256FromPem(pem: string): P256Key {
 }
 
 /** For `node:crypto` and `node:tls`. */
-export const privateKeyObject = (key: P256Key): KeyObject => createPrivateKey({ key: Buffer.from(pkcs8Der(key)), format: "der", type: "pkcs8" });
-export const publicKeyObject = (key: P256Key | Uint8Array): KeyObject => createPublicKey({ key: Buffer.from(spkiDer(key)), format: "der", type: "spki" });
+export const privateKeyObject = (key: P256Key): KeyObject =>
+  createPrivateKey({ key: Buffer.from(pkcs8Der(key)), format: "der", type: "pkcs8" });
+export const publicKeyObject = (key: P256Key | Uint8Array): KeyObject =>
+  createPublicKey({ key: Buffer.from(spkiDer(key)), format: "der", type: "spki" });

@@ -38,7 +38,10 @@ export function recoverSigner(message: Uint8Array, signature: Uint8Array): Uint8
   const recovery = signature[64]!;
   if (recovery > 1) throw new KeysError("signature-invalid", `recovery id: expected 0 or 1, got ${recovery}`);
   try {
-    const parsed = secp256k1.Signature.fromBytes(concatBytes(Uint8Array.of(recovery), signature.subarray(0, 64)), "recovered");
+    const parsed = secp256k1.Signature.fromBytes(
+      concatBytes(Uint8Array.of(recovery), signature.subarray(0, 64)),
+      "recovered",
+    );
     if (parsed.hasHighS()) throw new Error("s is not in the lower half");
     return parsed.recoverPublicKey(keccak256(message)).toBytes(true);
   } catch (cause) {
@@ -48,5 +51,6 @@ export function recoverSigner(message: Uint8Array, signature: Uint8Array): Uint8
 
 function requireScalar(scalar: Uint8Array): void {
   requireLength(scalar, 32, "secp256k1 scalar");
-  if (!secp256k1.utils.isValidSecretKey(scalar)) throw new KeysError("scalar-invalid", "secp256k1 scalar is zero or not below the group order");
+  if (!secp256k1.utils.isValidSecretKey(scalar))
+    throw new KeysError("scalar-invalid", "secp256k1 scalar is zero or not below the group order");
 }

@@ -29,7 +29,11 @@ export function x25519PublicKey(secret: Uint8Array): PublicKey32 {
  */
 export function x25519SharedSecret(secret: Uint8Array, peer: Uint8Array): Uint8Array {
   requireLength(peer, 32, "X25519 public key");
-  const publicKey = createPublicKey({ key: Buffer.from(concatBytes(X25519_SPKI_HEAD, peer)), format: "der", type: "spki" });
+  const publicKey = createPublicKey({
+    key: Buffer.from(concatBytes(X25519_SPKI_HEAD, peer)),
+    format: "der",
+    type: "spki",
+  });
   let shared: Uint8Array;
   try {
     shared = new Uint8Array(diffieHellman({ privateKey: privateKey(secret), publicKey }));
@@ -41,4 +45,5 @@ export function x25519SharedSecret(secret: Uint8Array, peer: Uint8Array): Uint8A
   return shared;
 }
 
-const privateKey = (secret: Uint8Array): KeyObject => createPrivateKey({ key: Buffer.from(rawToPkcs8("x25519", secret)), format: "der", type: "pkcs8" });
+const privateKey = (secret: Uint8Array): KeyObject =>
+  createPrivateKey({ key: Buffer.from(rawToPkcs8("x25519", secret)), format: "der", type: "pkcs8" });

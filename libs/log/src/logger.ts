@@ -12,12 +12,32 @@ export interface LoggerOptions {
 }
 
 /** Members that never reach a log, whatever object they hang on. */
-const REDACTED = ["token", "*.token", "password", "*.password", "authorization", "*.authorization", "key", "*.key", "private_key", "*.private_key", "disk_crypt_key", "*.disk_crypt_key", "env_crypt_key", "*.env_crypt_key", "k256_key", "*.k256_key"];
+const REDACTED = [
+  "token",
+  "*.token",
+  "password",
+  "*.password",
+  "authorization",
+  "*.authorization",
+  "key",
+  "*.key",
+  "private_key",
+  "*.private_key",
+  "disk_crypt_key",
+  "*.disk_crypt_key",
+  "env_crypt_key",
+  "*.env_crypt_key",
+  "k256_key",
+  "*.k256_key",
+];
 
 /** A logger for one process. Child loggers carry more fields: `log.child({vm: id})`. */
 export function createLogger(options: LoggerOptions): Logger {
   const stream = options.stream ?? process.stderr;
-  const destination: DestinationStream = stream.isTTY === true ? { write: (line) => void stream.write(humanLine(line)) } : { write: (line) => void stream.write(line) };
+  const destination: DestinationStream =
+    stream.isTTY === true
+      ? { write: (line) => void stream.write(humanLine(line)) }
+      : { write: (line) => void stream.write(line) };
   return pino(
     {
       level: options.level ?? "info",

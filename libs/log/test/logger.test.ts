@@ -4,7 +4,10 @@ import { createLogger } from "@dstack/log";
 
 function capture(isTTY: boolean): { log: ReturnType<typeof createLogger>; text: () => string } {
   let text = "";
-  return { log: createLogger({ name: "t", stream: { isTTY, write: (line: string) => (text += line) } }), text: () => text };
+  return {
+    log: createLogger({ name: "t", stream: { isTTY, write: (line: string) => (text += line) } }),
+    text: () => text,
+  };
 }
 
 test("writes one JSON line per event", () => {

@@ -17,12 +17,14 @@ const MAX_SECTIONS = 96;
  */
 export function authenticodeParts(image: Uint8Array, head: Uint8Array = image): readonly Uint8Array[] {
   const insideHead = (offset: number, length: number, what: string): void => {
-    if (offset + length > head.length) throw invalid(`${what} inside the first ${head.length} bytes`, `end ${offset + length}`);
+    if (offset + length > head.length)
+      throw invalid(`${what} inside the first ${head.length} bytes`, `end ${offset + length}`);
   };
   insideHead(0x3c, 4, "PE offset");
   const pe = readU32LE(head, 0x3c);
   insideHead(pe, 24, "PE header");
-  if (!equalBytes(head.subarray(pe, pe + 4), utf8("PE\0\0"))) throw invalid("a PE image (a kernel with an EFI stub)", "other bytes");
+  if (!equalBytes(head.subarray(pe, pe + 4), utf8("PE\0\0")))
+    throw invalid("a PE image (a kernel with an EFI stub)", "other bytes");
   const sectionCount = readU16LE(head, pe + 6);
   if (sectionCount > MAX_SECTIONS) throw invalid(`at most ${MAX_SECTIONS} sections`, `${sectionCount}`);
   const optional = pe + 24;
@@ -36,7 +38,8 @@ export function authenticodeParts(image: Uint8Array, head: Uint8Array = image): 
   }
   const headerBytes = readU32LE(head, optional + 60);
   insideHead(0, headerBytes, "headers");
-  if (headerBytes < certificateEntry + 8) throw invalid("headers that cover the certificate entry", `${headerBytes} bytes`);
+  if (headerBytes < certificateEntry + 8)
+    throw invalid("headers that cover the certificate entry", `${headerBytes} bytes`);
 
   const parts = [
     head.subarray(0, optional + 64),
@@ -54,7 +57,8 @@ export function authenticodeParts(image: Uint8Array, head: Uint8Array = image): 
   }
   const certificateBytes = readU32LE(head, certificateEntry + 4);
   if (certificateBytes > 0) {
-    if (hashed + certificateBytes > image.length) throw invalid("the certificate table inside the file", `end ${hashed + certificateBytes} of ${image.length}`);
+    if (hashed + certificateBytes > image.length)
+      throw invalid("the certificate table inside the file", `end ${hashed + certificateBytes} of ${image.length}`);
     add(hashed, image.length - certificateBytes);
   }
   if (image.length % 8 !== 0) parts.push(new Uint8Array(8 - (image.length % 8)));
@@ -62,7 +66,12 @@ export function authenticodeParts(image: Uint8Array, head: Uint8Array = image): 
 }
 
 /** Section contents in file order, without empty ones, clipped to the file. */
-function sectionRanges(head: Uint8Array, table: number, count: number, imageBytes: number): readonly { start: number; end: number }[] {
+function sectionRanges(
+  head: Uint8Array,
+  table: number,
+  count: number,
+  imageBytes: number,
+): readonly { start: number; end: number }[] {
   return Array.from({ length: count }, (_, i) => {
     const header = table + i * SECTION_HEADER_BYTES;
     const length = readU32LE(head, header + 16);

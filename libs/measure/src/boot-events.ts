@@ -24,7 +24,13 @@ const INITRD_OPTION = " initrd=initrd";
  */
 export function rtmr1Events(kernel: Hash48, kernelBytes: number): readonly TcgEvent[] {
   return [
-    { imr: 1, eventType: eventType.efiBootServicesApplication, digest: kernel, data: imageLoadData(kernelBytes), label: "kernel" },
+    {
+      imr: 1,
+      eventType: eventType.efiBootServicesApplication,
+      digest: kernel,
+      data: imageLoadData(kernelBytes),
+      label: "kernel",
+    },
     action("Calling EFI Application from Boot Option"),
     separator(1),
     action("Exit Boot Services Invocation"),

@@ -66,7 +66,11 @@ export function checkVm(files: VmFiles, config: VmConfig, got: Registers, log: r
     const rtmr1 = replayRtmr(imr1);
     if (equalBytes(rtmr1, got.rtmr1)) {
       const expected = { ...patched, rtmr1, events: { ...patched.events, imr1 } };
-      return { expected, differences: differences.filter(({ register }) => register !== "RTMR1"), kernelHeader: "as in the file" };
+      return {
+        expected,
+        differences: differences.filter(({ register }) => register !== "RTMR1"),
+        kernelHeader: "as in the file",
+      };
     }
   }
   return { expected: patched, differences, kernelHeader: "patched" };

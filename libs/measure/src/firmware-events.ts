@@ -39,7 +39,9 @@ export interface ConfigurationVolume {
 
 /** That of every released firmware, for measurements that do without the firmware file. */
 export const RELEASED_CONFIGURATION: ConfigurationVolume = {
-  digest: hash48(parseHex("344bc51c980ba621aaa00da3ed7436f7d6e549197dfe699515dfa2c6583d95e6412af21c097d473155875ffd561d6790")),
+  digest: hash48(
+    parseHex("344bc51c980ba621aaa00da3ed7436f7d6e549197dfe699515dfa2c6583d95e6412af21c097d473155875ffd561d6790"),
+  ),
   address: 0xffc0_0000,
   rawBytes: 0x8_4000,
 };
@@ -66,17 +68,31 @@ const DIRECT_KERNEL_BOOT = utf8("/rom@genroms/linuxboot_dma.bin\0");
  * The SMBIOS tables as the one machine had them that this constant was taken from: other
  * shapes of VM have others, and then the register differs.
  */
-const SMBIOS_DIGEST = hash48(parseHex("fb66919801f1dfc9c4c273b6a739380790cb0fd3cb706a42f6ac050510ebc8618e7fba53a1564522f5c6f0dc9e1f41a6"));
+const SMBIOS_DIGEST = hash48(
+  parseHex("fb66919801f1dfc9c4c273b6a739380790cb0fd3cb706a42f6ac050510ebc8618e7fba53a1564522f5c6f0dc9e1f41a6"),
+);
 
 /** @throws MeasureError `unsupported` for another name */
 export function ovmfVariant(name: string = "pre202505"): OvmfVariant {
   if (name === "pre202505" || name === "stable202505") return name;
-  throw new MeasureError("unsupported", `ovmf_variant: expected pre202505 or stable202505, got ${JSON.stringify(name.slice(0, 40))}`);
+  throw new MeasureError(
+    "unsupported",
+    `ovmf_variant: expected pre202505 or stable202505, got ${JSON.stringify(name.slice(0, 40))}`,
+  );
 }
 
-export function firmwareEvents(variant: OvmfVariant, { hobDigest, hobAddress, configuration, acpi }: FirmwareInputs): readonly TcgEvent[] {
+export function firmwareEvents(
+  variant: OvmfVariant,
+  { hobDigest, hobAddress, configuration, acpi }: FirmwareInputs,
+): readonly TcgEvent[] {
   return [
-    { imr: 0, eventType: eventType.efiHandoffTables2, digest: hobDigest, data: handoffData(hobAddress), label: "TD HOB" },
+    {
+      imr: 0,
+      eventType: eventType.efiHandoffTables2,
+      digest: hobDigest,
+      data: handoffData(hobAddress),
+      label: "TD HOB",
+    },
     {
       imr: 0,
       eventType: eventType.efiFirmwareBlob2,
@@ -84,7 +100,9 @@ export function firmwareEvents(variant: OvmfVariant, { hobDigest, hobAddress, co
       data: firmwareBlobData(configuration),
       label: "firmware configuration volume",
     },
-    ...(variant === "stable202505" ? [fwCfgEvent("BootMenu", NO_BOOT_MENU), fwCfgEvent("bootorder", DIRECT_KERNEL_BOOT)] : []),
+    ...(variant === "stable202505"
+      ? [fwCfgEvent("BootMenu", NO_BOOT_MENU), fwCfgEvent("bootorder", DIRECT_KERNEL_BOOT)]
+      : []),
     ...SECURE_BOOT_VARIABLES.map(([guid, name]) => variableDeclaration(guid, name)),
     separator(0),
     acpiEvent(LOADER_FILE, acpi.loader),
@@ -96,18 +114,32 @@ export function firmwareEvents(variant: OvmfVariant, { hobDigest, hobAddress, co
 
 function bootEvents(variant: OvmfVariant): readonly TcgEvent[] {
   if (variant === "pre202505") {
-    return [bootVariable("BootOrder", Uint8Array.of(0, 0)), bootVariable("Boot0000", loadOption(0x109, "UiApp", SETUP_MENU))];
+    return [
+      bootVariable("BootOrder", Uint8Array.of(0, 0)),
+      bootVariable("Boot0000", loadOption(0x109, "UiApp", SETUP_MENU)),
+    ];
   }
   return [
-    { imr: 0, eventType: eventType.efiHandoffTables, digest: SMBIOS_DIGEST, data: smbiosData(), label: "SMBIOS tables" },
+    {
+      imr: 0,
+      eventType: eventType.efiHandoffTables,
+      digest: SMBIOS_DIGEST,
+      data: smbiosData(),
+      label: "SMBIOS tables",
+    },
     bootVariable("BootOrder", Uint8Array.of(0, 0, 1, 0)),
     bootVariable("Boot0000", loadOption(0x109, "BootManagerMenuApp", BOOT_MANAGER_MENU)),
     bootVariable("Boot0001", loadOption(0x101, "EFI Firmware Setup", SETUP_MENU)),
   ];
 }
 
-const acpiEvent = (file: string, digest: Hash48): TcgEvent =>
-  ({ imr: 0, eventType: eventType.platformConfigFlags, digest, data: utf8("ACPI DATA"), label: file });
+const acpiEvent = (file: string, digest: Hash48): TcgEvent => ({
+  imr: 0,
+  eventType: eventType.platformConfigFlags,
+  digest,
+  data: utf8("ACPI DATA"),
+  label: file,
+});
 
 /** FW_CFG_EVENT: a fixed text, then the file's name in 56 characters. */
 function fwCfgEvent(file: string, content: Uint8Array): TcgEvent {
@@ -126,7 +158,13 @@ function variableDeclaration(guid: string, name: string): TcgEvent {
 
 /** Boot variables are logged with their names but measured without. */
 function bootVariable(name: string, value: Uint8Array): TcgEvent {
-  return measuredBytes(0, eventType.efiVariableBoot, `variable ${name}`, value, variableData(GLOBAL_VARIABLE, name, value));
+  return measuredBytes(
+    0,
+    eventType.efiVariableBoot,
+    `variable ${name}`,
+    value,
+    variableData(GLOBAL_VARIABLE, name, value),
+  );
 }
 
 /** EFI_LOAD_OPTION: attributes, length of the device path, description; volume node, file node, end node. */

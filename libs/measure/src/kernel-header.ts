@@ -61,11 +61,15 @@ export function patchedKernelHead(kernel: Uint8Array, initrdBytes: number, memor
 /** As high as the kernel allows below the ACPI data, on a page. */
 function initrdAddress(kernel: Uint8Array, protocol: number, initrdBytes: number, memoryBytes: number): number {
   const available = lowMemoryBytes(memoryBytes) - ACPI_DATA_BYTES;
-  if (available < 0) throw new MeasureError("unsupported", `memory_size: ${memoryBytes} bytes are too few to boot a kernel`);
+  if (available < 0)
+    throw new MeasureError("unsupported", `memory_size: ${memoryBytes} bytes are too few to boot a kernel`);
   const allowed = initrdLimit(kernel, protocol);
   const limit = allowed >= available ? available - 1 : allowed;
   if (initrdBytes >= limit) {
-    throw new MeasureError("unsupported", `initrd: expected fewer than ${limit} bytes, got ${initrdBytes}; give the VM more memory`);
+    throw new MeasureError(
+      "unsupported",
+      `initrd: expected fewer than ${limit} bytes, got ${initrdBytes}; give the VM more memory`,
+    );
   }
   const address = limit - initrdBytes;
   return address - (address % 4096);

@@ -36,17 +36,24 @@ const ACPI_PAYLOAD = utf8("ACPI DATA");
  */
 export function measureLite(config: VmConfig, log: readonly LoggedEvent[]): VmMeasurement {
   const { osImageHash, tdxMeasurement, memoryBytes } = config;
-  if (osImageHash === undefined) throw new MeasureError("material-unbound", "vm_config os_image_hash: expected 32 bytes, got none");
+  if (osImageHash === undefined)
+    throw new MeasureError("material-unbound", "vm_config os_image_hash: expected 32 bytes, got none");
   if (tdxMeasurement === undefined) {
     throw new MeasureError("material-unbound", "tdx lite attestation requires vm_config.tdx_measurement, got none");
   }
   const binding = checkMaterialBinding(tdxMeasurement, osImageHash);
   if (!binding.bound) {
-    throw new MeasureError("material-unbound", `tdx lite measurement material does not match os_image_hash: ${binding.reason}`);
+    throw new MeasureError(
+      "material-unbound",
+      `tdx lite measurement material does not match os_image_hash: ${binding.reason}`,
+    );
   }
   const document = parseTdxMeasurement(tdxMeasurement.measurement);
   if (ovmfVariant(config.ovmfVariant) !== "pre202505") {
-    throw new MeasureError("unsupported", `ovmf_variant: expected pre202505, which lite documents describe, got ${config.ovmfVariant}`);
+    throw new MeasureError(
+      "unsupported",
+      `ovmf_variant: expected pre202505, which lite documents describe, got ${config.ovmfVariant}`,
+    );
   }
   if (memoryBytes !== TWO_GIB && memoryBytes < SPLIT_MEMORY_BYTES) {
     throw new MeasureError(
@@ -73,7 +80,11 @@ export function measureLite(config: VmConfig, log: readonly LoggedEvent[]): VmMe
  */
 export function acpiEvents(config: VmConfig): readonly LoggedEvent[] {
   const { loader, rsdp, tables } = acpiTables(machineOf(config));
-  return [loader, rsdp, tables].map((blob) => ({ imr: 0, eventType: eventType.platformConfigFlags, digest: sha384(blob) }));
+  return [loader, rsdp, tables].map((blob) => ({
+    imr: 0,
+    eventType: eventType.platformConfigFlags,
+    digest: sha384(blob),
+  }));
 }
 
 function acpiDigestsIn(log: readonly LoggedEvent[]): AcpiDigests {
@@ -85,7 +96,8 @@ function acpiDigestsIn(log: readonly LoggedEvent[]): AcpiDigests {
     const { digest, event = "", eventPayload = ACPI_PAYLOAD } = events[i] ?? { digest: new Uint8Array(0) };
     const name = ACPI_NAMES[i];
     if (event !== "" && event !== name) throw unusable(`the event ${name}`, JSON.stringify(event.slice(0, 40)));
-    if (!equalBytes(eventPayload, ACPI_PAYLOAD)) throw unusable(`ACPI DATA as the data of ${name}`, `${eventPayload.length} other bytes`);
+    if (!equalBytes(eventPayload, ACPI_PAYLOAD))
+      throw unusable(`ACPI DATA as the data of ${name}`, `${eventPayload.length} other bytes`);
     if (digest.length !== 48) throw unusable(`48 bytes as the digest of ${name}`, `${digest.length}`);
     return hash48(digest);
   };

@@ -66,7 +66,9 @@ export function measureVm(files: VmFiles, config: VmConfig, options: MeasureOpti
   const layout = tdHobLayout(sections);
   const configuration = onlySection(sections, sectionType.configuration, "configuration volume");
   const head =
-    options.kernelHeader === "as in the file" ? files.kernel : patchedKernelHead(files.kernel, files.initrd.length, config.memoryBytes);
+    options.kernelHeader === "as in the file"
+      ? files.kernel
+      : patchedKernelHead(files.kernel, files.initrd.length, config.memoryBytes);
   const imr0 = firmwareEvents(variant, {
     hobDigest: sha384(tdHob(layout, config.memoryBytes)),
     hobAddress: layout.hobAddress,
@@ -99,5 +101,8 @@ export function mrtdPass({ twoPassAddPages, qemuVersion }: VmConfig): MrtdPass {
   return twoPassAddPages ? "two" : "single";
 }
 
-export const acpiDigests = ({ loader, rsdp, tables }: AcpiTables): AcpiDigests =>
-  ({ loader: sha384(loader), rsdp: sha384(rsdp), tables: sha384(tables) });
+export const acpiDigests = ({ loader, rsdp, tables }: AcpiTables): AcpiDigests => ({
+  loader: sha384(loader),
+  rsdp: sha384(rsdp),
+  tables: sha384(tables),
+});

@@ -27,7 +27,8 @@ export function mrtd(firmware: Uint8Array, sections: readonly TdvfSection[], pas
   for (const section of sections) {
     const data = sectionData(firmware, section);
     const { address, memoryBytes } = section;
-    const extendPage = (offset: number): void => stream.update(extend(data.subarray(offset, offset + PAGE_BYTES), address + offset));
+    const extendPage = (offset: number): void =>
+      stream.update(extend(data.subarray(offset, offset + PAGE_BYTES), address + offset));
     for (let offset = 0; offset < memoryBytes; offset += PAGE_BYTES) {
       if (!section.augmented) stream.update(add(address + offset));
       if (section.extend && pass === "single") extendPage(offset);

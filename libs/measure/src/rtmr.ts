@@ -23,7 +23,13 @@ export function replayRtmr(events: readonly { readonly digest: Uint8Array }[]): 
 }
 
 /** The event that measures these bytes. */
-export function measuredBytes(imr: number, type: number, label: string, measured: Uint8Array, data: Uint8Array): TcgEvent {
+export function measuredBytes(
+  imr: number,
+  type: number,
+  label: string,
+  measured: Uint8Array,
+  data: Uint8Array,
+): TcgEvent {
   return { imr, eventType: type, digest: sha384(measured), data, label };
 }
 

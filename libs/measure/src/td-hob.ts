@@ -125,7 +125,10 @@ function checkedLayout(
   let free = 0;
   for (const { start, end } of layout.accepted) {
     if (start < free || end <= start) {
-      throw new MeasureError(code, `TD HOB: expected ascending ranges that do not overlap, got ${start} to ${end} after ${free}`);
+      throw new MeasureError(
+        code,
+        `TD HOB: expected ascending ranges that do not overlap, got ${start} to ${end} after ${free}`,
+      );
     }
     free = end;
   }

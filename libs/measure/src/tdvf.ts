@@ -92,7 +92,7 @@ function descriptorOffset(firmware: Uint8Array): number {
   check(tableLength > 0 && tableLength <= tableEnd, `a table of 1 to ${tableEnd} bytes`, `${tableLength}`);
   const table = firmware.subarray(tableEnd - tableLength, tableEnd);
 
-  for (let end = table.length; end >= ENTRY_TAIL; ) {
+  for (let end = table.length; end >= ENTRY_TAIL;) {
     const length = readU16LE(table, end - ENTRY_TAIL);
     check(length >= ENTRY_TAIL && length <= end, `a table entry of ${ENTRY_TAIL} to ${end} bytes`, `${length}`);
     if (equalBytes(table.subarray(end - 16, end), TDVF_ENTRY)) {
@@ -119,10 +119,22 @@ function readSection(firmware: Uint8Array, at: number): TdvfSection {
   const address = readU64LE(firmware, at + 8);
   const memoryBytes = readU64LE(firmware, at + 16);
   const attributes = readU32LE(firmware, at + 28);
-  check(address % 4096n === 0n && memoryBytes % 4096n === 0n, "section address and size in pages", `${address}, ${memoryBytes}`);
-  check(address < 1n << 46n && memoryBytes <= BigInt(MAX_MEMORY_BYTES), "a section in memory", `${address}, ${memoryBytes}`);
+  check(
+    address % 4096n === 0n && memoryBytes % 4096n === 0n,
+    "section address and size in pages",
+    `${address}, ${memoryBytes}`,
+  );
+  check(
+    address < 1n << 46n && memoryBytes <= BigInt(MAX_MEMORY_BYTES),
+    "a section in memory",
+    `${address}, ${memoryBytes}`,
+  );
   check(memoryBytes >= BigInt(rawBytes), "section memory not below its data", `${memoryBytes} < ${rawBytes}`);
-  check(dataOffset + rawBytes <= firmware.length, "section data inside the file", `end ${dataOffset + rawBytes} of ${firmware.length}`);
+  check(
+    dataOffset + rawBytes <= firmware.length,
+    "section data inside the file",
+    `end ${dataOffset + rawBytes} of ${firmware.length}`,
+  );
   return {
     dataOffset,
     rawBytes,

@@ -64,7 +64,8 @@ export function tdxMeasurementCbor(files: VmFiles): Uint8Array {
  * @throws MeasureError `measurement-document-invalid`
  */
 export function parseTdxMeasurement(cbor: Uint8Array): TdxMeasurement {
-  if (cbor.length > MAX_DOCUMENT_BYTES) throw invalid("document", `at most ${MAX_DOCUMENT_BYTES} bytes`, `${cbor.length}`);
+  if (cbor.length > MAX_DOCUMENT_BYTES)
+    throw invalid("document", `at most ${MAX_DOCUMENT_BYTES} bytes`, `${cbor.length}`);
   const [version, image, tdvf] = members(decodeStrictly(cbor), "document", "version", "image", "tdvf");
   if (version !== VERSION) throw invalid("version", `${VERSION}`, describe(version));
   const [cmdline, kernel, initrd] = members(image, "image", "cmdline_sha384", "kernel_authenticode", "initrd_sha384");
@@ -81,9 +82,7 @@ export function parseTdxMeasurement(cbor: Uint8Array): TdxMeasurement {
   };
 }
 
-export type MaterialBinding =
-  | { readonly bound: true }
-  | { readonly bound: false; readonly reason: string };
+export type MaterialBinding = { readonly bound: true } | { readonly bound: false; readonly reason: string };
 
 /**
  * Whether the document belongs to the image: the checksum list hashes to the image hash and
@@ -96,7 +95,9 @@ export function checkMaterialBinding(material: MeasurementMaterial, osImageHash:
   }
   const listed = checksumsOf(material.checksumFile, TDX_MEASUREMENT_FILE);
   if (listed === undefined || listed.length !== 1) {
-    return unbound(`checksum_file: expected ${TDX_MEASUREMENT_FILE} exactly once, got ${listed?.length ?? "malformed text"}`);
+    return unbound(
+      `checksum_file: expected ${TDX_MEASUREMENT_FILE} exactly once, got ${listed?.length ?? "malformed text"}`,
+    );
   }
   const documentHash = toHex(sha256(material.measurement));
   if (listed[0] !== documentHash) {
@@ -140,7 +141,11 @@ function decodeStrictly(cbor: Uint8Array): unknown {
 }
 
 /** The values of a map that has exactly these keys. */
-function members<Names extends readonly string[]>(value: unknown, path: string, ...names: Names): { [I in keyof Names]: unknown } {
+function members<Names extends readonly string[]>(
+  value: unknown,
+  path: string,
+  ...names: Names
+): { [I in keyof Names]: unknown } {
   if (!(value instanceof Map)) throw invalid(path, "a map", describe(value));
   const map: ReadonlyMap<unknown, unknown> = value;
   if (map.size !== names.length || !names.every((name) => map.has(name))) {

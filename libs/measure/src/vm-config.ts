@@ -134,7 +134,8 @@ function parseObject(json: string, key: string): Keys {
 }
 
 function asObject(value: unknown, key: string): Keys {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw invalid(key, "an object", kindOf(value));
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw invalid(key, "an object", kindOf(value));
   return value as Keys;
 }
 
@@ -188,7 +189,8 @@ function readBase64(keys: Keys, outer: string, key: string): Uint8Array {
   const value = own(keys, key);
   const path = `${outer}.${key}`;
   if (typeof value !== "string") throw invalid(path, "base64 text", kindOf(value));
-  if (value.length > MAX_BASE64_LENGTH) throw invalid(path, `at most ${MAX_BASE64_LENGTH} characters`, `${value.length}`);
+  if (value.length > MAX_BASE64_LENGTH)
+    throw invalid(path, `at most ${MAX_BASE64_LENGTH} characters`, `${value.length}`);
   const bytes = fromBase64(value);
   if (bytes === undefined) throw invalid(path, "base64 text", "text that is not base64");
   return bytes;

@@ -65,7 +65,10 @@ describe("AML", () => {
     assert.equal(toHex(serializedMethod("_INI", 0)), "14065f494e4908");
     assert.equal(toHex(scope("\\", integer(0))), "10045c0000");
     assert.equal(toHex(packageOf(1, text(""))), "120502010d00");
-    assert.equal(toHex(field("PRST", { access: fieldAccess.dword, update: fieldUpdate.writeAsZeros }, ["", 32], ["CSEL", 3])), "5b810d505253544300204353454c03");
+    assert.equal(
+      toHex(field("PRST", { access: fieldAccess.dword, update: fieldUpdate.writeAsZeros }, ["", 32], ["CSEL", 3])),
+      "5b810d505253544300204353454c03",
+    );
     assert.equal(toHex(irq(12)), "220010");
     assert.equal(toHex(irq(4, 0x18)), "23100018");
     assert.equal(toHex(interrupts(9, 5, 10)), "890a000902050000000a000000");

@@ -34,8 +34,17 @@ function verdict(run: () => unknown): string {
 }
 
 describe("firmware", () => {
-  const read = (fixture: FirmwareFixture | Uint8Array): string => verdict(() => parseTdvf(fixture instanceof Uint8Array ? fixture : firmwareFixture(fixture)));
-  const page = (index: number, change: object = {}) => ({ offset: 0, raw: 0, address: BigInt(index) * 4096n, memory: 4096n, type: 3, attributes: 0, ...change });
+  const read = (fixture: FirmwareFixture | Uint8Array): string =>
+    verdict(() => parseTdvf(fixture instanceof Uint8Array ? fixture : firmwareFixture(fixture)));
+  const page = (index: number, change: object = {}) => ({
+    offset: 0,
+    raw: 0,
+    address: BigInt(index) * 4096n,
+    memory: 4096n,
+    type: 3,
+    attributes: 0,
+    ...change,
+  });
 
   it("has at most 64 MiB", () => {
     assert.match(read(new Uint8Array(64 * 2 ** 20 + 1)), /at most 67108864 bytes, got 67108865/);
@@ -48,7 +57,10 @@ describe("firmware", () => {
   });
   it("adds up to at most 512 MiB of memory", () => {
     assert.equal(read({ sections: [page(0, { memory: 1n << 29n })] }), "taken");
-    assert.match(read({ sections: [page(0, { memory: (1n << 29n) - 4096n }), page(1, { memory: 8192n })] }), /sections of at most 536870912 bytes/);
+    assert.match(
+      read({ sections: [page(0, { memory: (1n << 29n) - 4096n }), page(1, { memory: 8192n })] }),
+      /sections of at most 536870912 bytes/,
+    );
     assert.match(read({ sections: [page(0, { memory: (1n << 29n) + 4096n })] }), /section in memory/);
   });
   it("lies below 64 TiB", () => {
@@ -61,13 +73,29 @@ describe("firmware", () => {
     assert.match(read({ sections: [page(0, { offset: length - 4095, raw: 4096 })] }), /section data inside the file/);
   });
   it("marks what is measured and what is added later", () => {
-    const flags = [0, 1, 2, 3].map((attributes) => parseTdvf(firmwareFixture({ sections: [page(0, { attributes })] }))[0]);
-    assert.deepEqual(flags.map((section) => [section?.extend, section?.augmented]), [[false, false], [true, false], [false, true], [true, true]]);
+    const flags = [0, 1, 2, 3].map(
+      (attributes) => parseTdvf(firmwareFixture({ sections: [page(0, { attributes })] }))[0],
+    );
+    assert.deepEqual(
+      flags.map((section) => [section?.extend, section?.augmented]),
+      [
+        [false, false],
+        [true, false],
+        [false, true],
+        [true, true],
+      ],
+    );
   });
 
   /** A file that is little more than a table of GUIDed entries. */
   const small = (before: number, table: Uint8Array, tableLength = table.length): Uint8Array =>
-    concatBytes(new Uint8Array(before), table, u16le(tableLength), guidBytes("96b582de-1fb2-45f7-baea-a366c55a082d"), new Uint8Array(32));
+    concatBytes(
+      new Uint8Array(before),
+      table,
+      u16le(tableLength),
+      guidBytes("96b582de-1fb2-45f7-baea-a366c55a082d"),
+      new Uint8Array(32),
+    );
   const TDVF_GUID = "e47a6535-984a-4798-865e-4685a7bf8ec2";
   const other = (bytes: number): Uint8Array => guidEntry(new Uint8Array(bytes), "11111111-2222-3333-4444-555555555555");
 
@@ -99,7 +127,8 @@ describe("firmware", () => {
 
 describe("kernel", () => {
   const GIB = 2 ** 30;
-  const patch = (fixture: object, initrd: number, memory = 2 * GIB): string => verdict(() => patchedKernelHead(kernelFixture(fixture), initrd, memory));
+  const patch = (fixture: object, initrd: number, memory = 2 * GIB): string =>
+    verdict(() => patchedKernelHead(kernelFixture(fixture), initrd, memory));
   const digestible = (change: (view: DataView, kernel: Uint8Array) => void, fixture: object = {}): string => {
     const kernel = kernelFixture(fixture);
     change(new DataView(kernel.buffer), kernel);
@@ -112,17 +141,32 @@ describe("kernel", () => {
       kernel.set(kernelFixture().subarray(0, length));
       return kernel;
     };
-    assert.match(verdict(() => patchedKernelHead(grown(4095), 1, GIB)), /4096 to 268435456 bytes, got 4095/);
-    assert.equal(verdict(() => patchedKernelHead(grown(4096), 1, GIB)), "taken");
-    assert.equal(verdict(() => patchedKernelHead(grown(2 ** 28), 1, GIB)), "taken");
-    assert.match(verdict(() => patchedKernelHead(grown(2 ** 28 + 1), 1, GIB)), /got 268435457/);
+    assert.match(
+      verdict(() => patchedKernelHead(grown(4095), 1, GIB)),
+      /4096 to 268435456 bytes, got 4095/,
+    );
+    assert.equal(
+      verdict(() => patchedKernelHead(grown(4096), 1, GIB)),
+      "taken",
+    );
+    assert.equal(
+      verdict(() => patchedKernelHead(grown(2 ** 28), 1, GIB)),
+      "taken",
+    );
+    assert.match(
+      verdict(() => patchedKernelHead(grown(2 ** 28 + 1), 1, GIB)),
+      /got 268435457/,
+    );
   });
   it("has protocol 2.02 at least", () => {
     assert.equal(patch({ protocol: 0x202 }, 1), "taken");
     assert.match(patch({ protocol: 0x201 }, 1), /0x202 or newer, got 0x201/);
   });
   it("may be loaded above 4 GiB from protocol 2.12 on", () => {
-    const initrd = (protocol: number): number => new DataView(patchedKernelHead(kernelFixture({ protocol, initrdMax: 0x1000_0000 }), 4096, 2 * GIB).buffer).getUint32(0x218, true);
+    const initrd = (protocol: number): number =>
+      new DataView(
+        patchedKernelHead(kernelFixture({ protocol, initrdMax: 0x1000_0000 }), 4096, 2 * GIB).buffer,
+      ).getUint32(0x218, true);
     assert.equal(initrd(0x20b), 0x1000_0000 - 4096);
     assert.equal(initrd(0x20c), 0x8000_0000 - 0x2_8000 - 0x2000);
   });
@@ -138,21 +182,39 @@ describe("kernel", () => {
     assert.match(patch({}, 1, 0x2_8000), /fewer than -1 bytes/);
   });
   it("has at most 96 sections, whose table lies inside", () => {
-    const sectionCount = (count: number): string => digestible((view) => { view.setUint16(0x86, count, true); }, { trailing: 0x1000 });
+    const sectionCount = (count: number): string =>
+      digestible(
+        (view) => {
+          view.setUint16(0x86, count, true);
+        },
+        { trailing: 0x1000 },
+      );
     assert.equal(sectionCount(96), "taken");
     assert.match(sectionCount(97), /at most 96 sections, got 97/);
   });
   it("has an optional header with a certificate entry, and headers that cover it", () => {
-    const optionalBytes = (bytes: number): string => digestible((view) => { view.setUint16(0x94, bytes, true); });
+    const optionalBytes = (bytes: number): string =>
+      digestible((view) => {
+        view.setUint16(0x94, bytes, true);
+      });
     assert.equal(optionalBytes(152), "taken");
     assert.match(optionalBytes(151), /a certificate entry, got 151 bytes/);
     assert.match(optionalBytes(1), /PE32 or PE32\+ image, got magic 0/);
-    const headerBytes = (bytes: number): string => digestible((view) => { view.setUint32(0x98 + 60, bytes, true); });
+    const headerBytes = (bytes: number): string =>
+      digestible((view) => {
+        view.setUint32(0x98 + 60, bytes, true);
+      });
     assert.equal(headerBytes(0x98 + 152), "taken");
     assert.match(headerBytes(0x98 + 151), /cover the certificate entry, got 303 bytes/);
   });
   it("has its certificates inside the file, to the byte", () => {
-    const certificate = (bytes: number): string => digestible((view) => { view.setUint32(0x98 + 148, bytes, true); }, { trailing: 64 });
+    const certificate = (bytes: number): string =>
+      digestible(
+        (view) => {
+          view.setUint32(0x98 + 148, bytes, true);
+        },
+        { trailing: 64 },
+      );
     assert.equal(certificate(64), "taken");
     assert.match(certificate(65), /the certificate table inside the file, got end 12353 of 12352/);
   });
@@ -162,14 +224,38 @@ describe("kernel", () => {
     const first = swapped.slice(table, table + 40);
     swapped.copyWithin(table, table + 40, table + 80);
     swapped.set(first, table + 40);
-    for (const kernel of [kernelFixture(), swapped]) assert.deepEqual(authenticodeParts(kernel).slice(3).map((part) => part.byteOffset), [0x400, 0x1000]);
+    for (const kernel of [kernelFixture(), swapped])
+      assert.deepEqual(
+        authenticodeParts(kernel)
+          .slice(3)
+          .map((part) => part.byteOffset),
+        [0x400, 0x1000],
+      );
   });
   it("names the header that lies outside", () => {
-    assert.match(verdict(() => authenticodeParts(new Uint8Array(0x3f))), /PE offset inside the first 63 bytes, got end 64/);
-    assert.match(digestible((view) => { view.setUint32(0x3c, 0x2ff0, true); }), /PE header inside the first 12288 bytes, got end 12296/);
-    assert.match(digestible((view) => { view.setUint32(0x98 + 60, 0x3001, true); }), /headers inside the first 12288 bytes, got end 12289/);
+    assert.match(
+      verdict(() => authenticodeParts(new Uint8Array(0x3f))),
+      /PE offset inside the first 63 bytes, got end 64/,
+    );
+    assert.match(
+      digestible((view) => {
+        view.setUint32(0x3c, 0x2ff0, true);
+      }),
+      /PE header inside the first 12288 bytes, got end 12296/,
+    );
+    assert.match(
+      digestible((view) => {
+        view.setUint32(0x98 + 60, 0x3001, true);
+      }),
+      /headers inside the first 12288 bytes, got end 12289/,
+    );
     // The table of sections counts, not the optional header alone.
-    assert.match(digestible((view) => { view.setUint16(0x94, 12_288 - 0x98 - 80 + 1, true); }), /optional header and section table inside the first 12288 bytes, got end 12289/);
+    assert.match(
+      digestible((view) => {
+        view.setUint16(0x94, 12_288 - 0x98 - 80 + 1, true);
+      }),
+      /optional header and section table inside the first 12288 bytes, got end 12289/,
+    );
   });
   it("has no part for an empty section", () => {
     const kernel = kernelFixture();
@@ -192,14 +278,24 @@ describe("TD HOB witness", () => {
   });
   it("takes a number of five groups and 64 ranges, and neither of one more", () => {
     assert.equal(read(witness(0x80, 0x80, 0x80, 0x80, 0x01, 0, 0)), "taken");
-    const ranges = (count: number): Uint8Array => encodeTdHobWitness({ hobAddress: 0, accepted: Array.from({ length: count }, (_, index) => ({ start: index * 8192, end: index * 8192 + 4096 })) });
+    const ranges = (count: number): Uint8Array =>
+      encodeTdHobWitness({
+        hobAddress: 0,
+        accepted: Array.from({ length: count }, (_, index) => ({ start: index * 8192, end: index * 8192 + 4096 })),
+      });
     assert.equal(read(ranges(64)), "taken");
     assert.match(read(ranges(65)), /at most 64 ranges, got 65/);
   });
   it("needs one byte of memory more than the firmware's ranges end at", () => {
     const end = good.accepted.at(-1)!.end;
-    assert.match(verdict(() => tdHob(good, end)), /expected more than the 8519680 bytes that the firmware uses/);
-    assert.equal(verdict(() => tdHob(good, end + 1)), "taken");
+    assert.match(
+      verdict(() => tdHob(good, end)),
+      /expected more than the 8519680 bytes that the firmware uses/,
+    );
+    assert.equal(
+      verdict(() => tdHob(good, end + 1)),
+      "taken",
+    );
     assert.equal(tdHob({ hobAddress: 0, accepted: [] }, 4096).length, 56 + 48);
   });
 });
@@ -207,10 +303,15 @@ describe("TD HOB witness", () => {
 describe("machine", () => {
   const machine = (change: Record<string, unknown>): string => verdict(() => machineOf(vmConfig(change)));
   it("has sizes that a machine can have", () => {
-    for (const [key, min, max] of [["cpu_count", 1, 4096], ["memory_size", 0x10_0000, 2 ** 46], ["pci_hole64_size", 0, 2 ** 46]] as const) {
+    for (const [key, min, max] of [
+      ["cpu_count", 1, 4096],
+      ["memory_size", 0x10_0000, 2 ** 46],
+      ["pci_hole64_size", 0, 2 ** 46],
+    ] as const) {
       assert.equal(machine({ [key]: min }), "taken");
       assert.equal(machine({ [key]: max }), "taken");
-      if (min > 0) assert.match(machine({ [key]: min - 1 }), new RegExp(`vm-config-invalid: ${key}: expected ${min} to`));
+      if (min > 0)
+        assert.match(machine({ [key]: min - 1 }), new RegExp(`vm-config-invalid: ${key}: expected ${min} to`));
       assert.match(machine({ [key]: max + 1 }), new RegExp(`vm-config-invalid: ${key}: expected ${min} to ${max}`));
     }
   });
@@ -218,25 +319,57 @@ describe("machine", () => {
     assert.equal(machine({ num_nics: 26 }), "taken");
     assert.match(machine({ num_nics: 27 }), /PCI slots in use: expected 4 to 31, got 32/);
     assert.equal(machine({ num_nvswitches: 10, num_gpus: 15, hotplug_off: true }), "taken");
-    assert.match(machine({ num_nvswitches: 10, num_gpus: 16, hotplug_off: true }), /PCI slots in use: expected 4 to 31, got 32/);
+    assert.match(
+      machine({ num_nvswitches: 10, num_gpus: 16, hotplug_off: true }),
+      /PCI slots in use: expected 4 to 31, got 32/,
+    );
     assert.match(machine({ num_gpus: 1 }), /unsupported: num_gpus \+ num_nvswitches: 1 root ports/);
   });
   it("has its PCI expander behind the other devices, with 1 to 32 GPUs", () => {
     const expander = { hugepages: true, hotplug_off: true };
     assert.equal(machine({ ...expander, num_gpus: 32, num_nics: 11 }), "taken");
     assert.match(machine({ ...expander, num_gpus: 33 }), /num_gpus behind the PCI expander: expected 1 to 32, got 33/);
-    assert.match(machine({ ...expander, num_gpus: 1, num_nics: 12 }), /devices before the PCI expander: expected 4 to 16, got 17/);
-    assert.match(machine({ ...expander, num_gpus: 1, num_nics: 11, num_nvswitches: 15 }), /PCI slots in use: expected 4 to 31, got 32/);
+    assert.match(
+      machine({ ...expander, num_gpus: 1, num_nics: 12 }),
+      /devices before the PCI expander: expected 4 to 16, got 17/,
+    );
+    assert.match(
+      machine({ ...expander, num_gpus: 1, num_nics: 11, num_nvswitches: 15 }),
+      /PCI slots in use: expected 4 to 31, got 32/,
+    );
   });
 });
 
 describe("QEMU versions", () => {
   it("are three numbers of up to four digits", () => {
-    for (const version of ["10.0.2", "8.0.0", "1234.1.1", "9.1234.1", "9.1.1234"]) assert.equal(verdict(() => qemuDefaults(version)), "taken", version);
-    for (const version of ["10.0", "10.0.2.1", "v10.0.2", " 10.0.2", "10.0.2 ", "12345.0.0", "9.12345.0", "9.1.12345", "10..2", ""]) {
-      assert.match(verdict(() => qemuDefaults(version)), /vm-config-invalid: qemu_version: expected three numbers/, version);
+    for (const version of ["10.0.2", "8.0.0", "1234.1.1", "9.1234.1", "9.1.1234"])
+      assert.equal(
+        verdict(() => qemuDefaults(version)),
+        "taken",
+        version,
+      );
+    for (const version of [
+      "10.0",
+      "10.0.2.1",
+      "v10.0.2",
+      " 10.0.2",
+      "10.0.2 ",
+      "12345.0.0",
+      "9.12345.0",
+      "9.1.12345",
+      "10..2",
+      "",
+    ]) {
+      assert.match(
+        verdict(() => qemuDefaults(version)),
+        /vm-config-invalid: qemu_version: expected three numbers/,
+        version,
+      );
     }
-    assert.match(verdict(() => qemuDefaults("7.2.19")), /unsupported: qemu_version: expected 8.0.0 or newer, got 7.2.19/);
+    assert.match(
+      verdict(() => qemuDefaults("7.2.19")),
+      /unsupported: qemu_version: expected 8.0.0 or newer, got 7.2.19/,
+    );
     assert.equal(JSON.stringify(verdict(() => qemuDefaults("x".repeat(500)))).length < 200, true);
   });
   it("decide what a configuration leaves open", () => {
@@ -256,7 +389,8 @@ describe("QEMU versions", () => {
   });
   it("are found in what QEMU prints", () => {
     assert.equal(qemuVersionIn("QEMU emulator version 10.20.345 (Debian 1:10.0.2+ds)\nCopyright"), "10.20.345");
-    for (const text of ["", "QEMU emulator", "version 10.0", "version x.y.z", `${" ".repeat(400)}version 10.0.2`]) assert.equal(qemuVersionIn(text), undefined, text);
+    for (const text of ["", "QEMU emulator", "version 10.0", "version x.y.z", `${" ".repeat(400)}version 10.0.2`])
+      assert.equal(qemuVersionIn(text), undefined, text);
   });
 });
 
@@ -267,7 +401,10 @@ describe("VM configuration", () => {
     assert.equal(read(padded(262_144)), "taken");
     assert.match(read(padded(262_145)), /at most 262144 characters, got 262145/);
     assert.equal(read('{"cpu_count":4294967295,"memory_size":9007199254740991}'), "taken");
-    assert.match(read('{"cpu_count":4294967296}'), /cpu_count: expected an integer from 0 to 4294967295, got 4294967296/);
+    assert.match(
+      read('{"cpu_count":4294967296}'),
+      /cpu_count: expected an integer from 0 to 4294967295, got 4294967296/,
+    );
   });
   it("says of each member what was expected and what came", () => {
     for (const [text, message] of [
@@ -281,27 +418,54 @@ describe("VM configuration", () => {
       ['{"tdx_measurement":{}}', /tdx_measurement.checksum_file: expected base64 text, got nothing/],
       ['{"tdx_measurement":{"checksum_file":[],"measurement":""}}', /got an array/],
       ['{"tdx_measurement":[]}', /tdx_measurement: expected an object, got an array/],
-      [`{"tdx_measurement":{"checksum_file":"${"A".repeat(65_540)}","measurement":""}}`, /checksum_file: expected at most 65536 characters, got 65540/],
+      [
+        `{"tdx_measurement":{"checksum_file":"${"A".repeat(65_540)}","measurement":""}}`,
+        /checksum_file: expected at most 65536 characters, got 65540/,
+      ],
       [`{"tdx_attestation_variant":"${"v".repeat(50)}"}`, /expected legacy or lite, got "v{40}"$/],
       ['{"os_image_hash":"zz"}', /os_image_hash: expected 64 hex digits or nothing, got 2 characters/],
-    ] as const) assert.match(read(text), message);
+    ] as const)
+      assert.match(read(text), message);
     assert.equal(read(`{"tdx_measurement":{"checksum_file":"${"A".repeat(65_536)}","measurement":""}}`), "taken");
   });
   it("comes back as it was written, each member with another value than its default", () => {
-    const config = parseVmConfig(JSON.stringify({
-      os_image_hash: "ab".repeat(32), cpu_count: 3, memory_size: 2 ** 31, qemu_single_pass_add_pages: true, pic: false, qemu_version: "9.2.1", pci_hole64_size: 7,
-      hugepages: true, num_gpus: 1, num_nvswitches: 2, num_nics: 0, num_verity_volumes: 4, swtpm: true, hotplug_off: true, image: "i", host_share_mode: "9p", ovmf_variant: "stable202505",
-      tdx_attestation_variant: "lite", tdx_measurement: { checksum_file: "YWI=", measurement: "AAE=" },
-    }));
+    const config = parseVmConfig(
+      JSON.stringify({
+        os_image_hash: "ab".repeat(32),
+        cpu_count: 3,
+        memory_size: 2 ** 31,
+        qemu_single_pass_add_pages: true,
+        pic: false,
+        qemu_version: "9.2.1",
+        pci_hole64_size: 7,
+        hugepages: true,
+        num_gpus: 1,
+        num_nvswitches: 2,
+        num_nics: 0,
+        num_verity_volumes: 4,
+        swtpm: true,
+        hotplug_off: true,
+        image: "i",
+        host_share_mode: "9p",
+        ovmf_variant: "stable202505",
+        tdx_attestation_variant: "lite",
+        tdx_measurement: { checksum_file: "YWI=", measurement: "AAE=" },
+      }),
+    );
     assert.deepEqual(parseVmConfig(encodeVmConfig(config)), config);
-    const { spec_version: version, num_nics: nics, tdx_attestation_variant: variant } = JSON.parse(encodeVmConfig(config)) as Record<string, unknown>;
+    const {
+      spec_version: version,
+      num_nics: nics,
+      tdx_attestation_variant: variant,
+    } = JSON.parse(encodeVmConfig(config)) as Record<string, unknown>;
     assert.deepEqual([version, nics, variant], [1, 0, "lite"]);
   });
 });
 
 describe("measurement.tdx.cbor", () => {
   const document = tdxMeasurementCbor(files());
-  const plain = (): Record<string, Record<string, unknown>> => decode(document) as Record<string, Record<string, unknown>>;
+  const plain = (): Record<string, Record<string, unknown>> =>
+    decode(document) as Record<string, Record<string, unknown>>;
   const read = (bytes: Uint8Array): string => verdict(() => parseTdxMeasurement(bytes));
   it("has at most 64 KiB", () => {
     assert.match(read(new Uint8Array(65_537)), /document: expected at most 65536 bytes, got 65537/);
@@ -322,16 +486,51 @@ describe("measurement.tdx.cbor", () => {
       change(value);
       return read(encode(value));
     };
-    for (const [member, name] of [["cmdline_sha384", "image.cmdline_sha384"], ["kernel_authenticode", "image.kernel_authenticode"], ["initrd_sha384", "image.initrd_sha384"]] as const) {
-      assert.match(changed((value) => { value["image"]![member] = new Uint8Array(47); }), new RegExp(`${name}: expected 48 bytes, got 47`));
-      assert.match(changed((value) => { value["image"]![member] = 5; }), new RegExp(`${name}: expected bytes, got 5`));
+    for (const [member, name] of [
+      ["cmdline_sha384", "image.cmdline_sha384"],
+      ["kernel_authenticode", "image.kernel_authenticode"],
+      ["initrd_sha384", "image.initrd_sha384"],
+    ] as const) {
+      assert.match(
+        changed((value) => {
+          value["image"]![member] = new Uint8Array(47);
+        }),
+        new RegExp(`${name}: expected 48 bytes, got 47`),
+      );
+      assert.match(
+        changed((value) => {
+          value["image"]![member] = 5;
+        }),
+        new RegExp(`${name}: expected bytes, got 5`),
+      );
     }
     for (const member of ["single_pass", "two_pass"] as const) {
-      assert.match(changed((value) => { (value["tdvf"]!["mrtd"] as Record<string, unknown>)[member] = "x"; }), new RegExp(`tdvf.mrtd.${member}: expected bytes, got "x"`));
+      assert.match(
+        changed((value) => {
+          (value["tdvf"]!["mrtd"] as Record<string, unknown>)[member] = "x";
+        }),
+        new RegExp(`tdvf.mrtd.${member}: expected bytes, got "x"`),
+      );
     }
-    assert.match(changed((value) => { value["tdvf"]!["td_hob"] = true; }), /tdvf.td_hob: expected bytes, got a boolean/);
-    assert.match(changed((value) => { value["image"] = [] as never; }), /image: expected a map, got a object/);
-    assert.match(changed((value) => { delete value["image"]!["initrd_sha384"]; value["image"]!["other"] = 1; }), /image: expected the keys cmdline_sha384, kernel_authenticode, initrd_sha384, got "other", "cmdline_sha384", "kernel_authenticode"/);
+    assert.match(
+      changed((value) => {
+        value["tdvf"]!["td_hob"] = true;
+      }),
+      /tdvf.td_hob: expected bytes, got a boolean/,
+    );
+    assert.match(
+      changed((value) => {
+        value["image"] = [] as never;
+      }),
+      /image: expected a map, got a object/,
+    );
+    assert.match(
+      changed((value) => {
+        delete value["image"]!["initrd_sha384"];
+        value["image"]!["other"] = 1;
+      }),
+      /image: expected the keys cmdline_sha384, kernel_authenticode, initrd_sha384, got "other", "cmdline_sha384", "kernel_authenticode"/,
+    );
     assert.match(read(encode(5)), /document: expected a map, got 5/);
   });
 });
@@ -339,14 +538,25 @@ describe("measurement.tdx.cbor", () => {
 describe("registers", () => {
   it("count pages above 4 GiB by their whole address", () => {
     const firmware = firmwareFixture();
-    const section = { dataOffset: 0, rawBytes: 4096, address: 5 * 2 ** 32 + 8192, memoryBytes: 4096, type: 0, extend: true, augmented: false };
+    const section = {
+      dataOffset: 0,
+      rawBytes: 4096,
+      address: 5 * 2 ** 32 + 8192,
+      memoryBytes: 4096,
+      type: 0,
+      extend: true,
+      augmented: false,
+    };
     const record = (name: string, address: number): Uint8Array => {
       const bytes = new Uint8Array(128);
       bytes.set(utf8(name));
       new DataView(bytes.buffer).setBigUint64(16, BigInt(address), true);
       return bytes;
     };
-    const chunks = Array.from({ length: 16 }, (_, i) => [record("MR.EXTEND", section.address + 256 * i), firmware.subarray(256 * i, 256 * (i + 1))]).flat();
+    const chunks = Array.from({ length: 16 }, (_, i) => [
+      record("MR.EXTEND", section.address + 256 * i),
+      firmware.subarray(256 * i, 256 * (i + 1)),
+    ]).flat();
     assert.deepEqual(mrtd(firmware, [section], "single"), sha384(record("MEM.PAGE.ADD", section.address), ...chunks));
   });
   it("are explained without a configuration too, event by event", () => {

@@ -38,14 +38,31 @@ describe("buildCcel", () => {
   it("keeps every event and the order within each register", () => {
     const { imr0, imr1, imr2 } = measured.events;
     const ordered = inBootOrder(measured.events);
-    assert.deepEqual([0, 1, 2].map((imr) => ordered.filter((event) => event.imr === imr)), [imr0, imr1, imr2]);
+    assert.deepEqual(
+      [0, 1, 2].map((imr) => ordered.filter((event) => event.imr === imr)),
+      [imr0, imr1, imr2],
+    );
   });
   it("interleaves them as a boot does", () => {
-    assert.deepEqual(inBootOrder(measured.events).map(({ label }) => label).slice(8), [
-      "etc/table-loader", "etc/acpi/rsdp", "etc/acpi/tables", "kernel", "variable BootOrder", "variable Boot0000",
-      "Calling EFI Application from Boot Option", "separator", "kernel command line", "initrd",
-      "Exit Boot Services Invocation", "Exit Boot Services Returned with Success",
-    ]);
+    assert.deepEqual(
+      inBootOrder(measured.events)
+        .map(({ label }) => label)
+        .slice(8),
+      [
+        "etc/table-loader",
+        "etc/acpi/rsdp",
+        "etc/acpi/tables",
+        "kernel",
+        "variable BootOrder",
+        "variable Boot0000",
+        "Calling EFI Application from Boot Option",
+        "separator",
+        "kernel command line",
+        "initrd",
+        "Exit Boot Services Invocation",
+        "Exit Boot Services Returned with Success",
+      ],
+    );
   });
   it("is 64 KiB, the rest filled with 0xff", () => {
     const area = buildCcel(measured.events);
@@ -53,9 +70,9 @@ describe("buildCcel", () => {
     assert.equal(area.at(-1), 0xff);
   });
   it("writes a recorded log again, byte for byte", { skip: vectorsMissing }, () => {
-    const recorded = vectorJson<{ events: { imr: number; event_type: number; digest: string; event_payload: string }[] }>(
-      "ccel/ccel.expected.json",
-    );
+    const recorded = vectorJson<{
+      events: { imr: number; event_type: number; digest: string; event_payload: string }[];
+    }>("ccel/ccel.expected.json");
     const events: TcgEvent[] = recorded.events.map((event) => ({
       imr: event.imr,
       eventType: event.event_type,

@@ -24,7 +24,10 @@ describe("compareMeasurements", () => {
   it("notices a difference in every one of the four registers (SECURITY 00)", () => {
     for (const name of ["mrtd", "rtmr0", "rtmr1", "rtmr2"] as const) {
       const got = { ...expected, [name]: measureVm({ ...files(), initrd: new Uint8Array(9) }, config).rtmr2 };
-      assert.deepEqual(compareMeasurements(expected, got).map(({ register }) => register), [name.toUpperCase()]);
+      assert.deepEqual(
+        compareMeasurements(expected, got).map(({ register }) => register),
+        [name.toUpperCase()],
+      );
     }
   });
   it("finds the first event of the log that differs", () => {
@@ -53,7 +56,8 @@ describe("compareMeasurements", () => {
   });
   it("names the first event that a log lacks, and a log with more events", () => {
     const differing = { ...expected, rtmr0: expected.rtmr1 };
-    const hint = (log: typeof expected.events.imr0) => compareMeasurements(expected, differing, log, config)[0]?.hint ?? "";
+    const hint = (log: typeof expected.events.imr0) =>
+      compareMeasurements(expected, differing, log, config)[0]?.hint ?? "";
     assert.match(hint(expected.events.imr0.slice(0, 12)), /event 13 of 13 \(variable Boot0000\); RTMR0 covers/);
     assert.match(hint([...expected.events.imr0, expected.events.imr0[0]!]), /the log has more events than expected/);
   });
@@ -64,7 +68,12 @@ describe("compareMeasurements", () => {
   });
   it("does without a log whose digests were stripped", () => {
     const got = { ...expected, rtmr0: expected.rtmr1 };
-    const [difference] = compareMeasurements(expected, got, [{ imr: 0, eventType: 4, digest: new Uint8Array(0) }], config);
+    const [difference] = compareMeasurements(
+      expected,
+      got,
+      [{ imr: 0, eventType: 4, digest: new Uint8Array(0) }],
+      config,
+    );
     assert.match(difference?.hint ?? "", /^RTMR0 covers/);
   });
 });
@@ -83,18 +92,27 @@ describe("checkVm", () => {
   it("takes only QEMU's header from a QEMU before 10", () => {
     const older = vmConfig({ qemu_version: "9.2.1" });
     const got = measureVm(files(), older, { kernelHeader: "as in the file" });
-    assert.deepEqual(checkVm(files(), older, got).differences.map(({ register }) => register), ["RTMR1"]);
+    assert.deepEqual(
+      checkVm(files(), older, got).differences.map(({ register }) => register),
+      ["RTMR1"],
+    );
   });
   it("refuses another kernel in either form", () => {
     const kernel = files().kernel;
     kernel[0x1800]! ^= 1;
     for (const kernelHeader of ["patched", "as in the file"] as const) {
       const got = measureVm({ ...files(), kernel }, config, { kernelHeader });
-      assert.deepEqual(checkVm(files(), config, got).differences.map(({ register }) => register), ["RTMR1"]);
+      assert.deepEqual(
+        checkVm(files(), config, got).differences.map(({ register }) => register),
+        ["RTMR1"],
+      );
     }
   });
   it("keeps the other differences when it takes the kernel of the file", () => {
     const got = measureVm({ ...files(), cmdline: "x" }, config, { kernelHeader: "as in the file" });
-    assert.deepEqual(checkVm(files(), config, got).differences.map(({ register }) => register), ["RTMR2"]);
+    assert.deepEqual(
+      checkVm(files(), config, got).differences.map(({ register }) => register),
+      ["RTMR2"],
+    );
   });
 });

@@ -13,8 +13,22 @@ export interface SectionFixture {
   attributes: number;
 }
 
-const volume: SectionFixture = { offset: 0x84000, raw: 0x2000, address: 0xffff_e000n, memory: 0x2000n, type: 0, attributes: 1 };
-const configuration: SectionFixture = { offset: 0, raw: 0x84000, address: 0xffc0_0000n, memory: 0x84000n, type: 1, attributes: 0 };
+const volume: SectionFixture = {
+  offset: 0x84000,
+  raw: 0x2000,
+  address: 0xffff_e000n,
+  memory: 0x2000n,
+  type: 0,
+  attributes: 1,
+};
+const configuration: SectionFixture = {
+  offset: 0,
+  raw: 0x84000,
+  address: 0xffc0_0000n,
+  memory: 0x84000n,
+  type: 1,
+  attributes: 0,
+};
 const memoryOnly = (address: bigint, memory: bigint, type: number): SectionFixture => ({
   offset: 0,
   raw: 0,
@@ -107,7 +121,10 @@ export function kernelFixture(fixture: KernelFixture = {}): Uint8Array {
   view.setUint32(certificateEntry, certificate > 0 ? body + trailing : 0, true);
   view.setUint32(certificateEntry + 4, certificate, true);
   const table = optional + 0xa0;
-  for (const [i, [size, pointer]] of [[0x2000, 0x1000], [0xc00, 0x400]].entries()) {
+  for (const [i, [size, pointer]] of [
+    [0x2000, 0x1000],
+    [0xc00, 0x400],
+  ].entries()) {
     view.setUint32(table + 40 * i + 16, size!, true);
     view.setUint32(table + 40 * i + 20, pointer!, true);
   }

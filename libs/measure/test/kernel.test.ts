@@ -50,7 +50,8 @@ describe("patchedKernelHead", () => {
     const after = patchedKernelHead(before, 5000, 2 * GIB);
     const changed = [...before.keys()].filter((i) => before[i] !== after[i]);
     assert.equal(after.length, before.length);
-    for (const i of changed) assert.ok([0x210, 0x211].includes(i) || (i >= 0x218 && i < 0x220) || (i >= 0x224 && i < 0x22c), `${i}`);
+    for (const i of changed)
+      assert.ok([0x210, 0x211].includes(i) || (i >= 0x218 && i < 0x220) || (i >= 0x224 && i < 0x22c), `${i}`);
   });
   it("copies no more than 64 KiB", () => {
     const large = new Uint8Array(100_000);
@@ -70,7 +71,10 @@ describe("patchedKernelHead", () => {
   });
   it("takes the limit of the header from kernels that cannot be loaded above 4 GiB", () => {
     const limit = { initrdMax: 0x1000_0000 };
-    for (const fixture of [{ ...limit, extraLoadFlags: 0x7d }, { ...limit, protocol: 0x203 }]) {
+    for (const fixture of [
+      { ...limit, extraLoadFlags: 0x7d },
+      { ...limit, protocol: 0x203 },
+    ]) {
       assert.equal(header(fixture).initrd, (0x1000_0000 - 5000) & ~0xfff);
     }
     refuses(() => header({ protocol: 0x203, initrdMax: 0 }), "unsupported");
@@ -91,7 +95,10 @@ describe("patchedKernelHead", () => {
   });
 });
 
-const digest = (parts: readonly Uint8Array[]) => createHash("sha384").update(concatBytes(...parts)).digest("hex");
+const digest = (parts: readonly Uint8Array[]) =>
+  createHash("sha384")
+    .update(concatBytes(...parts))
+    .digest("hex");
 
 describe("authenticodeParts", () => {
   it("covers the file but for checksum and certificate entry, sections in file order", () => {

@@ -28,7 +28,11 @@ const real = {
 
 const document = encode({
   version: 3,
-  image: { cmdline_sha384: parseHex(real.cmdline), kernel_authenticode: parseHex(real.kernel), initrd_sha384: parseHex(real.initrd) },
+  image: {
+    cmdline_sha384: parseHex(real.cmdline),
+    kernel_authenticode: parseHex(real.kernel),
+    initrd_sha384: parseHex(real.initrd),
+  },
   tdvf: {
     ovmf: "pre202505",
     mrtd: { single_pass: new Uint8Array(48).fill(1), two_pass: new Uint8Array(48).fill(2) },
@@ -39,10 +43,18 @@ const bound = (measurement: Uint8Array) => {
   const checksumFile = utf8(`${toHex(sha256(measurement))}  measurement.tdx.cbor\n`);
   return { osImageHash: sha256(checksumFile), tdxMeasurement: { checksumFile, measurement } };
 };
-const configured = (change: Record<string, unknown> = {}, measurement: Uint8Array = document) =>
-  ({ ...vmConfig({ qemu_version: "8.2.2", tdx_attestation_variant: "lite", ...change }), ...bound(measurement) });
+const configured = (change: Record<string, unknown> = {}, measurement: Uint8Array = document) => ({
+  ...vmConfig({ qemu_version: "8.2.2", tdx_attestation_variant: "lite", ...change }),
+  ...bound(measurement),
+});
 const logged = (names: readonly string[] = ["", "", ""]): LoggedEvent[] =>
-  real.acpi.map((digest, i) => ({ imr: 0, eventType: 10, digest: parseHex(digest), event: names[i] ?? "", eventPayload: utf8("ACPI DATA") }));
+  real.acpi.map((digest, i) => ({
+    imr: 0,
+    eventType: 10,
+    digest: parseHex(digest),
+    event: names[i] ?? "",
+    eventPayload: utf8("ACPI DATA"),
+  }));
 
 const refuses = (run: () => unknown, code: MeasureErrorCode, text: RegExp) => {
   assert.throws(run, (error) => error instanceof MeasureError && error.code === code && text.test(error.message));
@@ -55,7 +67,10 @@ describe("measureLite", () => {
   });
   it("gives the same with the tables that are computed for it, and so without the guest's log", () => {
     const computed = acpiEvents(configured());
-    assert.deepEqual(computed.map(({ digest }) => toHex(digest)), real.acpi);
+    assert.deepEqual(
+      computed.map(({ digest }) => toHex(digest)),
+      real.acpi,
+    );
     assert.deepEqual(measureLite(configured(), computed), measureLite(configured(), logged()));
     refuses(() => acpiEvents(configured({ swtpm: true })), "unsupported", /swtpm/);
   });
@@ -72,7 +87,9 @@ describe("measureLite", () => {
       const full = measureVm(files(), config);
       const lite = measureLite(config, full.events.imr0);
       assert.deepEqual([lite.mrtd, lite.rtmr1, lite.rtmr2], [full.mrtd, full.rtmr1, full.rtmr2]);
-      const differing = lite.events.imr0.flatMap(({ digest, label }, i) => (toHex(digest) === toHex(full.events.imr0[i]!.digest) ? [] : [label]));
+      const differing = lite.events.imr0.flatMap(({ digest, label }, i) =>
+        toHex(digest) === toHex(full.events.imr0[i]!.digest) ? [] : [label],
+      );
       assert.deepEqual(differing, ["firmware configuration volume"]);
     }
   });
@@ -88,27 +105,60 @@ describe("measureLite", () => {
     assert.deepEqual(measureLite(configured(), [...noise, ...logged(), other]), measureLite(configured(), logged()));
   });
   it("refuses a log with fewer or more ACPI events", () => {
-    refuses(() => measureLite(configured(), logged().slice(1)), "event-log-unusable", /three ACPI events in register 0, got 2/);
+    refuses(
+      () => measureLite(configured(), logged().slice(1)),
+      "event-log-unusable",
+      /three ACPI events in register 0, got 2/,
+    );
     refuses(() => measureLite(configured(), [...logged(), ...logged().slice(2)]), "event-log-unusable", /got 4/);
     refuses(() => measureLite(configured(), []), "event-log-unusable", /got 0/);
   });
   it("refuses ACPI events in another order, with other data or without a digest", () => {
-    refuses(() => measureLite(configured(), logged(["acpi-loader", "acpi-tables", "acpi-rsdp"])), "event-log-unusable", /acpi-rsdp, got "acpi-tables"/);
-    const changed = (change: Partial<LoggedEvent>) => logged().map((event, i) => (i === 2 ? { ...event, ...change } : event));
-    refuses(() => measureLite(configured(), changed({ eventPayload: utf8("ACPI DATB") })), "event-log-unusable", /ACPI DATA .*acpi-tables/);
-    refuses(() => measureLite(configured(), changed({ digest: new Uint8Array(0) })), "event-log-unusable", /48 bytes .*acpi-tables, got 0/);
+    refuses(
+      () => measureLite(configured(), logged(["acpi-loader", "acpi-tables", "acpi-rsdp"])),
+      "event-log-unusable",
+      /acpi-rsdp, got "acpi-tables"/,
+    );
+    const changed = (change: Partial<LoggedEvent>) =>
+      logged().map((event, i) => (i === 2 ? { ...event, ...change } : event));
+    refuses(
+      () => measureLite(configured(), changed({ eventPayload: utf8("ACPI DATB") })),
+      "event-log-unusable",
+      /ACPI DATA .*acpi-tables/,
+    );
+    refuses(
+      () => measureLite(configured(), changed({ digest: new Uint8Array(0) })),
+      "event-log-unusable",
+      /48 bytes .*acpi-tables, got 0/,
+    );
   });
   it("refuses a document that is missing or belongs to another image", () => {
     const { tdxMeasurement, osImageHash, ...bare } = configured();
     refuses(() => measureLite({ ...bare, tdxMeasurement }, logged()), "material-unbound", /os_image_hash/);
-    refuses(() => measureLite({ ...bare, osImageHash }, logged()), "material-unbound", /requires vm_config.tdx_measurement/);
-    refuses(() => measureLite({ ...configured(), osImageHash: hash32(new Uint8Array(32)) }, logged()), "material-unbound", /does not match os_image_hash: checksum_file/);
+    refuses(
+      () => measureLite({ ...bare, osImageHash }, logged()),
+      "material-unbound",
+      /requires vm_config.tdx_measurement/,
+    );
+    refuses(
+      () => measureLite({ ...configured(), osImageHash: hash32(new Uint8Array(32)) }, logged()),
+      "material-unbound",
+      /does not match os_image_hash: checksum_file/,
+    );
     const swapped = { ...tdxMeasurement, measurement: tdxMeasurementCbor(files()) };
-    refuses(() => measureLite({ ...configured(), tdxMeasurement: swapped }, logged()), "material-unbound", /measurement: expected SHA-256/);
+    refuses(
+      () => measureLite({ ...configured(), tdxMeasurement: swapped }, logged()),
+      "material-unbound",
+      /measurement: expected SHA-256/,
+    );
   });
   it("refuses memory for which the document has no kernel digest", () => {
     for (const memory_size of [2 ** 30, 2 ** 31 - 4096, 2 ** 31 + 4096, 0xb000_0000 - 4096]) {
-      refuses(() => measureLite(configured({ memory_size }), logged()), "unsupported", /memory_size: expected 2147483648 or at least 2952790016/);
+      refuses(
+        () => measureLite(configured({ memory_size }), logged()),
+        "unsupported",
+        /memory_size: expected 2147483648 or at least 2952790016/,
+      );
     }
   });
   it("refuses the firmware that documents do not describe", () => {

@@ -68,7 +68,10 @@ describe("measureVm", () => {
     assert.deepEqual(twoPass.mrtd, measureVm(files(), vmConfig({ qemu_single_pass_add_pages: true })).mrtd);
   });
   it("does not change with fields that only name or describe", () => {
-    assert.deepEqual(changed({}, { image: "x", host_share_mode: "vvfat", os_image_hash: "00".repeat(32), spec_version: 7 }), []);
+    assert.deepEqual(
+      changed({}, { image: "x", host_share_mode: "vvfat", os_image_hash: "00".repeat(32), spec_version: 7 }),
+      [],
+    );
   });
   it("refuses a firmware layout that it does not know", () => {
     assert.throws(

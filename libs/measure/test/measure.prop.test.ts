@@ -17,40 +17,48 @@ const optional = <Value>(value: fc.Arbitrary<Value>) => fc.option(value, { nil: 
 const size = fc.maxSafeNat();
 const count = fc.nat(0xffff_ffff);
 
-const anyConfig: fc.Arbitrary<VmConfig> = fc
-  .record(
-    {
-      osImageHash: bytes(32).map((value) => hash32(value)),
-      cpuCount: count,
-      memoryBytes: size,
-      twoPassAddPages: fc.boolean(),
-      pic: fc.boolean(),
-      qemuVersion: fc.string(),
-      pciHole64Bytes: size,
-      hugepages: fc.boolean(),
-      numGpus: count,
-      numNvswitches: count,
-      numNics: count,
-      numVerityVolumes: count,
-      swtpm: fc.boolean(),
-      hotplugOff: fc.boolean(),
-      image: fc.string(),
-      hostShareMode: fc.string(),
-      ovmfVariant: fc.string(),
-      attestationVariant: fc.constantFrom("legacy" as const, "lite" as const),
-      tdxMeasurement: fc.record(
-        { checksumFile: fc.uint8Array(), measurement: fc.uint8Array() },
-        { noNullPrototype: true },
-      ),
-    },
-    {
-      noNullPrototype: true,
-      requiredKeys: [
-        "cpuCount", "memoryBytes", "pciHole64Bytes", "hugepages", "numGpus", "numNvswitches", "numNics",
-        "numVerityVolumes", "swtpm", "hotplugOff", "attestationVariant",
-      ],
-    },
-  );
+const anyConfig: fc.Arbitrary<VmConfig> = fc.record(
+  {
+    osImageHash: bytes(32).map((value) => hash32(value)),
+    cpuCount: count,
+    memoryBytes: size,
+    twoPassAddPages: fc.boolean(),
+    pic: fc.boolean(),
+    qemuVersion: fc.string(),
+    pciHole64Bytes: size,
+    hugepages: fc.boolean(),
+    numGpus: count,
+    numNvswitches: count,
+    numNics: count,
+    numVerityVolumes: count,
+    swtpm: fc.boolean(),
+    hotplugOff: fc.boolean(),
+    image: fc.string(),
+    hostShareMode: fc.string(),
+    ovmfVariant: fc.string(),
+    attestationVariant: fc.constantFrom("legacy" as const, "lite" as const),
+    tdxMeasurement: fc.record(
+      { checksumFile: fc.uint8Array(), measurement: fc.uint8Array() },
+      { noNullPrototype: true },
+    ),
+  },
+  {
+    noNullPrototype: true,
+    requiredKeys: [
+      "cpuCount",
+      "memoryBytes",
+      "pciHole64Bytes",
+      "hugepages",
+      "numGpus",
+      "numNvswitches",
+      "numNics",
+      "numVerityVolumes",
+      "swtpm",
+      "hotplugOff",
+      "attestationVariant",
+    ],
+  },
+);
 
 /** What the ACPI generator models. */
 const machineKeys = fc.record({
@@ -70,9 +78,16 @@ describe("properties", () => {
   });
   it("meets any text with a configuration or its own error", () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.json(), optional(fc.json()).map((value) => JSON.stringify({ cpu_count: value }))), (text) => {
-        onlyMeasureErrors(() => parseVmConfig(text));
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.json(),
+          optional(fc.json()).map((value) => JSON.stringify({ cpu_count: value })),
+        ),
+        (text) => {
+          onlyMeasureErrors(() => parseVmConfig(text));
+        },
+      ),
     );
   });
   it("meets any damage to a firmware's last 300 bytes with sections or its own error", () => {
@@ -88,17 +103,23 @@ describe("properties", () => {
   });
   it("writes a TD HOB witness back as it was, or refuses it", () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.integer({ min: 1, max: 4000 }), fc.integer({ min: 1, max: 300 })), { minLength: 1, maxLength: 8 }), (gaps) => {
-        let page = 0;
-        const accepted = gaps.map(([gap, length]) => {
-          const start = page + gap;
-          page = start + length;
-          return { start: start * 4096, end: page * 4096 };
-        });
-        const layout = { hobAddress: accepted[0]!.start, accepted };
-        const witness = encodeTdHobWitness(layout);
-        assert.deepEqual(decodeTdHobWitness(witness), layout);
-      }),
+      fc.property(
+        fc.array(fc.tuple(fc.integer({ min: 1, max: 4000 }), fc.integer({ min: 1, max: 300 })), {
+          minLength: 1,
+          maxLength: 8,
+        }),
+        (gaps) => {
+          let page = 0;
+          const accepted = gaps.map(([gap, length]) => {
+            const start = page + gap;
+            page = start + length;
+            return { start: start * 4096, end: page * 4096 };
+          });
+          const layout = { hobAddress: accepted[0]!.start, accepted };
+          const witness = encodeTdHobWitness(layout);
+          assert.deepEqual(decodeTdHobWitness(witness), layout);
+        },
+      ),
     );
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 20 }), (witness) => {

@@ -14,5 +14,12 @@ export interface QemuRecord {
 
 export const readRecord = (): QemuRecord => JSON.parse(readFileSync(recordFile, "utf8")) as QemuRecord;
 
-export const digests = ({ tables, rsdp, loader }: { tables: Uint8Array; rsdp: Uint8Array; loader: Uint8Array }): readonly string[] =>
-  [tables, rsdp, loader].map((blob) => toHex(sha384(blob)));
+export const digests = ({
+  tables,
+  rsdp,
+  loader,
+}: {
+  tables: Uint8Array;
+  rsdp: Uint8Array;
+  loader: Uint8Array;
+}): readonly string[] => [tables, rsdp, loader].map((blob) => toHex(sha384(blob)));

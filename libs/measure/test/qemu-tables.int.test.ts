@@ -16,9 +16,11 @@ import { Qtest, findQemu } from "./qtest.ts";
 
 const qemu = findQemu();
 const skip =
-  qemu === undefined ? "no QEMU at hand: set DSTACK_QEMU"
-  : Number.parseInt(qemu.version, 10) < 10 ? `QEMU ${qemu.version} is older than 10`
-  : false;
+  qemu === undefined
+    ? "no QEMU at hand: set DSTACK_QEMU"
+    : Number.parseInt(qemu.version, 10) < 10
+      ? `QEMU ${qemu.version} is older than 10`
+      : false;
 
 interface Blobs {
   tables: Uint8Array;
@@ -40,16 +42,27 @@ describe("the tables of the QEMU at hand", { skip }, () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  async function fromQemu(machine: readonly string[], setUp: (vm: Qtest) => Promise<void> = asFirmware): Promise<Blobs> {
+  async function fromQemu(
+    machine: readonly string[],
+    setUp: (vm: Qtest) => Promise<void> = asFirmware,
+  ): Promise<Blobs> {
     const vm = new Qtest(qemu!.program, [
       "-nodefaults",
-      "-bios", join(folder, "blank.fd"),
-      "-chardev", "null,id=com0", "-serial", "chardev:com0",
+      "-bios",
+      join(folder, "blank.fd"),
+      "-chardev",
+      "null,id=com0",
+      "-serial",
+      "chardev:com0",
       ...machine,
     ]);
     try {
       await setUp(vm);
-      return { tables: await vm.fwCfgFile(TABLES_FILE), rsdp: await vm.fwCfgFile(RSDP_FILE), loader: await vm.fwCfgFile(LOADER_FILE) };
+      return {
+        tables: await vm.fwCfgFile(TABLES_FILE),
+        rsdp: await vm.fwCfgFile(RSDP_FILE),
+        loader: await vm.fwCfgFile(LOADER_FILE),
+      };
     } finally {
       await vm.close();
     }
@@ -70,7 +83,9 @@ describe("the tables of the QEMU at hand", { skip }, () => {
   }
 
   function generated({ config, hardware }: QemuCase): Blobs {
-    const { tables, rsdp, loader } = acpiTables(machineOf(vmConfig({ ...config, qemu_version: qemu!.version }), hardware));
+    const { tables, rsdp, loader } = acpiTables(
+      machineOf(vmConfig({ ...config, qemu_version: qemu!.version }), hardware),
+    );
     return { tables, rsdp, loader };
   }
 
@@ -78,7 +93,11 @@ describe("the tables of the QEMU at hand", { skip }, () => {
     for (const name of ["tables", "rsdp", "loader"] as const) {
       const at = expected[name].findIndex((byte, i) => byte !== actual[name][i]);
       const around = (bytes: Uint8Array) => Buffer.from(bytes.subarray(Math.max(0, at - 24), at + 24)).toString("hex");
-      assert.equal(at, -1, `${name} differ at ${at}: QEMU ${around(actual[name])}, generated ${around(expected[name])}`);
+      assert.equal(
+        at,
+        -1,
+        `${name} differ at ${at}: QEMU ${around(actual[name])}, generated ${around(expected[name])}`,
+      );
       assert.equal(actual[name].length, expected[name].length, name);
     }
   }
@@ -96,9 +115,11 @@ describe("the tables of the QEMU at hand", { skip }, () => {
     });
   }
   it("are those that were recorded for this version", (t) => {
-    if (process.env["DSTACK_RECORD_TABLES"] === "1" && Object.keys(recorded).length === qemuCases.length) writeFileSync(recordFile, `${JSON.stringify({ qemu_version: qemu!.version, sha384: recorded }, null, 1)}\n`);
+    if (process.env["DSTACK_RECORD_TABLES"] === "1" && Object.keys(recorded).length === qemuCases.length)
+      writeFileSync(recordFile, `${JSON.stringify({ qemu_version: qemu!.version, sha384: recorded }, null, 1)}\n`);
     const { qemu_version: version, sha384: kept } = readRecord();
-    if (version !== qemu!.version) return t.skip(`recorded with ${version}, not ${qemu!.version}; record anew with DSTACK_RECORD_TABLES=1`);
+    if (version !== qemu!.version)
+      return t.skip(`recorded with ${version}, not ${qemu!.version}; record anew with DSTACK_RECORD_TABLES=1`);
     assert.ok(Object.keys(recorded).length > 0);
     for (const [name, blobs] of Object.entries(recorded)) assert.deepEqual(blobs, kept[name], name);
   });
@@ -127,10 +148,20 @@ describe("the tables of the QEMU at hand", { skip }, () => {
       writeFileSync(join(folder, "initrd"), new Uint8Array(5000));
       const vm = new Qtest(qemu!.program, [
         "-nodefaults",
-        "-bios", join(folder, "blank.fd"),
-        "-machine", "q35,smm=off,pic=off,hpet=off",
-        "-smp", "1", "-m", `${memory / 2 ** 20}M`,
-        "-kernel", join(folder, "bzImage"), "-initrd", join(folder, "initrd"), "-append", "console=ttyS0",
+        "-bios",
+        join(folder, "blank.fd"),
+        "-machine",
+        "q35,smm=off,pic=off,hpet=off",
+        "-smp",
+        "1",
+        "-m",
+        `${memory / 2 ** 20}M`,
+        "-kernel",
+        join(folder, "bzImage"),
+        "-initrd",
+        join(folder, "initrd"),
+        "-append",
+        "console=ttyS0",
       ]);
       try {
         const seen = concatBytes(
@@ -140,7 +171,11 @@ describe("the tables of the QEMU at hand", { skip }, () => {
         const head = patchedKernelHead(kernel, 5000, memory);
         const expected = concatBytes(head, kernel.subarray(head.length));
         const at = expected.findIndex((byte, i) => byte !== seen[i]);
-        assert.equal(at, -1, `byte ${at}: QEMU ${toHex(seen.subarray(at, at + 16))}, patched ${toHex(expected.subarray(at, at + 16))}`);
+        assert.equal(
+          at,
+          -1,
+          `byte ${at}: QEMU ${toHex(seen.subarray(at, at + 16))}, patched ${toHex(expected.subarray(at, at + 16))}`,
+        );
       } finally {
         await vm.close();
       }

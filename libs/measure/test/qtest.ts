@@ -100,17 +100,21 @@ export class Qtest {
     await this.#ask(`write ${hex(CONTROL)} 16 0x${Buffer.from(control).toString("hex")}`);
     // The register is big-endian; writing its low half starts the transfer.
     await this.#ask(`outl ${hex(FW_CFG_DMA)} 0`);
-    await this.#ask(`outl ${hex(FW_CFG_DMA + 4)} ${hex(readU32LE(Uint8Array.of(0, 0, CONTROL >> 8, CONTROL & 0xff), 0))}`);
+    await this.#ask(
+      `outl ${hex(FW_CFG_DMA + 4)} ${hex(readU32LE(Uint8Array.of(0, 0, CONTROL >> 8, CONTROL & 0xff), 0))}`,
+    );
     const status = await this.#ask(`read ${hex(CONTROL)} 4`);
     if (status !== "0x00000000") throw new Error(`fw_cfg DMA of key ${key} ended with ${status}`);
-    return new Uint8Array(Buffer.from((await this.#ask(`b64read ${hex(DATA)} ${hex(length)}`)), "base64"));
+    return new Uint8Array(Buffer.from(await this.#ask(`b64read ${hex(DATA)} ${hex(length)}`), "base64"));
   }
 
   async #ask(command: string): Promise<string> {
     if (!this.#dead) this.#child.stdin?.write(`${command}\n`);
     const answer = await this.#lines.next();
     if (answer.done || !answer.value.startsWith("OK")) {
-      throw new Error(`qtest ${command.slice(0, 60)}: ${answer.done ? `QEMU ended: ${this.#stderr.trim()}` : answer.value}`);
+      throw new Error(
+        `qtest ${command.slice(0, 60)}: ${answer.done ? `QEMU ended: ${this.#stderr.trim()}` : answer.value}`,
+      );
     }
     return answer.value.slice(3);
   }

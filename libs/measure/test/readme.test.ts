@@ -21,6 +21,7 @@ function example(): void {
 it("runs the example of the README as it is written there", () => {
   example();
   const squeezed = (text: string) => text.replaceAll(/\s+/g, " ");
-  const shown = /```ts\n(.*?)```/s.exec(readFileSync(join(import.meta.dirname, "../README.md"), "utf8"))?.[1] ?? "nothing";
+  const shown =
+    /```ts\n(.*?)```/s.exec(readFileSync(join(import.meta.dirname, "../README.md"), "utf8"))?.[1] ?? "nothing";
   assert.ok(squeezed(readFileSync(import.meta.filename, "utf8")).includes(squeezed(shown)), "README and test differ");
 });

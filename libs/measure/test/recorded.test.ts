@@ -60,7 +60,10 @@ const logs: Record<string, { config: () => Record<string, unknown>; except?: rea
   "cvm/near-mpc-45424d4cf/tcb_info.json": { config: () => fullMachine },
   "verifier/quote-report.json": { config: gpuMachine },
   // Its firmware is the other build, which measures the host's SMBIOS tables.
-  "simulator/attestation.decoded.json": { config: () => ({ ...fullMachine, memory_size: 16 * GIB, ovmf_variant: "stable202505" }), except: ["SMBIOS tables"] },
+  "simulator/attestation.decoded.json": {
+    config: () => ({ ...fullMachine, memory_size: 16 * GIB, ovmf_variant: "stable202505" }),
+    except: ["SMBIOS tables"],
+  },
 };
 
 /** Which test of this package reads a recorded file, or why none does. */
@@ -70,14 +73,19 @@ const others: readonly (readonly [files: RegExp, reason: string])[] = [
   [/^vectors\.json$/, "below: boot events and command line"],
   [/^pairs\.json$/, "below: quoted registers"],
   [/^README\.md$/, "words"],
-  [/^(quotes|collateral|synthetic)\/|^intel-sgx-root-ca\.pem$|^cvm\/[^/]+\/(quote\.bin|collateral\.json)$/, "quotes and collateral: their registers come decoded in pairs.json"],
+  [
+    /^(quotes|collateral|synthetic)\/|^intel-sgx-root-ca\.pem$|^cvm\/[^/]+\/(quote\.bin|collateral\.json)$/,
+    "quotes and collateral: their registers come decoded in pairs.json",
+  ],
   [/^simulator\/attestation\.bin$/, "the same as its decoded form"],
   [/^(gpu|nitro|snp)\//, "platforms that this library does not measure"],
 ];
 
 /** The events of RTMR0, with the configuration volume of the released firmware, which tests do not have. */
 const released = (config: Record<string, unknown>): readonly TcgEvent[] =>
-  measureVm(files(), vmConfig(config)).events.imr0.map((event, i) => (i === 1 ? { ...event, digest: RELEASED_CONFIGURATION.digest } : event));
+  measureVm(files(), vmConfig(config)).events.imr0.map((event, i) =>
+    i === 1 ? { ...event, digest: RELEASED_CONFIGURATION.digest } : event,
+  );
 
 describe("recorded measurements", { skip: vectorsMissing }, () => {
   if (vectorsMissing) return;
@@ -86,16 +94,27 @@ describe("recorded measurements", { skip: vectorsMissing }, () => {
     const all = globSync("**/*", { cwd: vectorsRoot, withFileTypes: true }).filter((entry) => entry.isFile());
     const names = all.map((entry) => `${entry.parentPath}/${entry.name}`.slice(vectorsRoot.length + 1));
     assert.ok(names.length > 50);
-    assert.deepEqual(names.filter((name) => logs[name] === undefined && !others.some(([pattern]) => pattern.test(name))), []);
-    assert.deepEqual(Object.keys(logs).filter((name) => !names.includes(name)), []);
+    assert.deepEqual(
+      names.filter((name) => logs[name] === undefined && !others.some(([pattern]) => pattern.test(name))),
+      [],
+    );
+    assert.deepEqual(
+      Object.keys(logs).filter((name) => !names.includes(name)),
+      [],
+    );
   });
 
   describe("registers of quotes", () => {
     const pairs = vectorJson<{ id: string; decoded: { rtmr?: string[] } }[]>("pairs.json");
-    it("are all in the list above", () => assert.deepEqual(pairs.map(({ id }) => id), Object.keys(quotes)));
+    it("are all in the list above", () =>
+      assert.deepEqual(
+        pairs.map(({ id }) => id),
+        Object.keys(quotes),
+      ));
     for (const { id, decoded } of pairs) {
       const config = quotes[id];
-      if (typeof config === "function") it(`have RTMR0 of ${id}`, () => assert.equal(toHex(replayRtmr(released(config()))), decoded.rtmr?.[0]));
+      if (typeof config === "function")
+        it(`have RTMR0 of ${id}`, () => assert.equal(toHex(replayRtmr(released(config()))), decoded.rtmr?.[0]));
       else it(`cannot be compared for ${id}: ${config}`, () => assert.equal(typeof config, "string"));
     }
   });
@@ -106,7 +125,10 @@ describe("recorded measurements", { skip: vectorsMissing }, () => {
       const entries = typeof recorded === "string" ? (JSON.parse(recorded) as LogEntry[]) : recorded;
       const of = (imr: number) => entries.filter((entry) => entry.imr === imr);
       const own = released(config());
-      assert.deepEqual(own.map(({ eventType }) => eventType), of(0).map((entry) => entry.event_type));
+      assert.deepEqual(
+        own.map(({ eventType }) => eventType),
+        of(0).map((entry) => entry.event_type),
+      );
       for (const [i, event] of own.entries()) {
         const logged = of(0)[i]!;
         if (!except.includes(event.label)) assert.equal(toHex(event.digest), logged.digest, event.label);
@@ -116,8 +138,14 @@ describe("recorded measurements", { skip: vectorsMissing }, () => {
       // The image is not recorded: with its digests from the log, the other events make the logged registers.
       const imr1 = rtmr1Events(hash48(parseHex(of(1)[0]!.digest)), 0);
       const imr2 = rtmr2Events(hash48(parseHex(of(2)[0]!.digest)), hash48(parseHex(of(2)[1]!.digest)));
-      for (const [register, events] of [[1, imr1], [2, imr2]] as const) {
-        assert.deepEqual(events.map(({ digest, eventType }) => [eventType, toHex(digest)]), of(register).map((entry) => [entry.event_type, entry.digest]));
+      for (const [register, events] of [
+        [1, imr1],
+        [2, imr2],
+      ] as const) {
+        assert.deepEqual(
+          events.map(({ digest, eventType }) => [eventType, toHex(digest)]),
+          of(register).map((entry) => [entry.event_type, entry.digest]),
+        );
         for (const [i, event] of events.entries()) {
           // Where the kernel was loaded and how long it is belong to that machine and image.
           const own = register === 1 && i === 0 ? 32 : 0;
@@ -130,17 +158,32 @@ describe("recorded measurements", { skip: vectorsMissing }, () => {
   it("have the event data and types of the recorded CCEL area", () => {
     const logged = vectorJson<{ events: LogEntry[] }>("ccel/ccel.expected.json").events;
     const own = measureVm(files(), vmConfig()).events;
-    assert.deepEqual(own.imr0.map((event) => [event.eventType, toHex(event.data)]), logged.filter(({ imr }) => imr === 0).map((event) => [event.event_type, event.event_payload]));
-    assert.deepEqual(own.imr1.slice(1).map((event) => toHex(event.digest)), logged.filter(({ imr }) => imr === 1).slice(1).map(({ digest }) => digest));
+    assert.deepEqual(
+      own.imr0.map((event) => [event.eventType, toHex(event.data)]),
+      logged.filter(({ imr }) => imr === 0).map((event) => [event.event_type, event.event_payload]),
+    );
+    assert.deepEqual(
+      own.imr1.slice(1).map((event) => toHex(event.digest)),
+      logged
+        .filter(({ imr }) => imr === 1)
+        .slice(1)
+        .map(({ digest }) => digest),
+    );
   });
 
   it("have the listed boot events and command line", () => {
     const { boot_events: boot, cmdline } = vectorJson<{
-      boot_events: { efi_variables: { name: string; preimage: string; sha384: string }[]; separator_sha384: string; boot_order_sha384: string; strings: Record<string, string> };
+      boot_events: {
+        efi_variables: { name: string; preimage: string; sha384: string }[];
+        separator_sha384: string;
+        boot_order_sha384: string;
+        strings: Record<string, string>;
+      };
       cmdline: { cmdline: string; sha384_utf16le_nul: string }[];
     }>("vectors.json");
     const { imr0, imr1 } = measureVm(files(), vmConfig()).events;
-    const digestOf = (events: readonly TcgEvent[], label: string) => toHex(events.find((event) => event.label === label)!.digest);
+    const digestOf = (events: readonly TcgEvent[], label: string) =>
+      toHex(events.find((event) => event.label === label)!.digest);
     for (const { name, preimage, sha384: digest } of boot.efi_variables) {
       assert.equal(digestOf(imr0, `variable ${name}`), digest);
       assert.equal(toHex(imr0.find(({ label }) => label === `variable ${name}`)!.data), preimage);
@@ -178,7 +221,12 @@ describe("recorded measurements", { skip: vectorsMissing }, () => {
   for (const { name, config, tables, rsdp, loader, layout, files: blobs } of acpi) {
     it(`have the ACPI tables of ${name}`, () => {
       const { smm, root_verity: rootVerity, ...keys } = config;
-      const own = acpiTables(machineOf(parseVmConfig(JSON.stringify({ ...keys, pci_hole64_size: config.pci_hole64_size ?? 0 })), { smm, rootVerity }));
+      const own = acpiTables(
+        machineOf(parseVmConfig(JSON.stringify({ ...keys, pci_hole64_size: config.pci_hole64_size ?? 0 })), {
+          smm,
+          rootVerity,
+        }),
+      );
       for (const { signature, offset, length } of own.layout) {
         if (signature !== "FACS") assert.deepEqual({ offset, length }, layout[signature], signature);
       }
@@ -188,7 +236,10 @@ describe("recorded measurements", { skip: vectorsMissing }, () => {
         assert.equal(differs, -1, `first different byte at ${differs}`);
         assert.deepEqual(own.loader, vectorBytes(blobs.loader.split(" ")[0]!));
       }
-      assert.deepEqual([own.tables.length, toHex(sha384(own.tables)), toHex(own.rsdp)], [tables.size, tables.sha384, rsdp.hex]);
+      assert.deepEqual(
+        [own.tables.length, toHex(sha384(own.tables)), toHex(own.rsdp)],
+        [tables.size, tables.sha384, rsdp.hex],
+      );
       assert.deepEqual([own.loader.length, toHex(sha384(own.loader))], [loader.size, loader.sha384]);
     });
   }

@@ -25,11 +25,19 @@ describe("TD HOB", () => {
       const hob = tdHob(layout, memory);
       const view = new DataView(hob.buffer, hob.byteOffset);
       const starts = [];
-      for (let at = 56; at < hob.length; at += 48) starts.push([view.getUint32(at + 24, true), view.getBigUint64(at + 32, true), view.getBigUint64(at + 40, true)]);
+      for (let at = 56; at < hob.length; at += 48)
+        starts.push([
+          view.getUint32(at + 24, true),
+          view.getBigUint64(at + 32, true),
+          view.getBigUint64(at + 40, true),
+        ]);
       return starts.slice(7);
     };
     assert.deepEqual(ranges(0xb000_0000 - 4096), [[7, 0x82_0000n, 0xaf7d_f000n]]);
-    assert.deepEqual(ranges(0xb000_0000), [[7, 0x82_0000n, 0x7f7e_0000n], [7, 0x1_0000_0000n, 0x3000_0000n]]);
+    assert.deepEqual(ranges(0xb000_0000), [
+      [7, 0x82_0000n, 0x7f7e_0000n],
+      [7, 0x1_0000_0000n, 0x3000_0000n],
+    ]);
   });
 });
 
@@ -58,6 +66,7 @@ describe("TD HOB layout", () => {
     ["too many ranges", "801009ffffff07"],
     ["an endless number", "ffffffffffffffff"],
   ] as const) {
-    it(`refuses a witness with ${what}`, () => refused(() => decodeTdHobWitness(parseHex(hex)), "measurement-document-invalid"));
+    it(`refuses a witness with ${what}`, () =>
+      refused(() => decodeTdHobWitness(parseHex(hex)), "measurement-document-invalid"));
   }
 });

@@ -48,18 +48,17 @@ describe("parseTdvf", () => {
     refuses({ count: 0 }, /1 to 64/);
     refuses({ count: 100_000 }, /1 to 64/);
   });
-  it("refuses a section whose data ends outside the file", () => refuses(withSection({ offset: 0x9_0000 }), /inside the file/));
-  it("refuses a section with less memory than data", () => refuses(withSection({ memory: 0x1000n }), /not below its data/));
+  it("refuses a section whose data ends outside the file", () =>
+    refuses(withSection({ offset: 0x9_0000 }), /inside the file/));
+  it("refuses a section with less memory than data", () =>
+    refuses(withSection({ memory: 0x1000n }), /not below its data/));
   it("refuses addresses and sizes that are not whole pages", () => {
     refuses(withSection({ address: 0x1001n }), /in pages/);
     refuses(withSection({ memory: 0x2001n }), /in pages/);
   });
   it("refuses sections that would take for ever to hash", () => {
     refuses(withSection({ memory: 1n << 40n }), /section in memory/);
-    refuses(
-      { sections: sections.map((section) => ({ ...section, memory: 0x1000_0000n })) },
-      /sections of at most/,
-    );
+    refuses({ sections: sections.map((section) => ({ ...section, memory: 0x1000_0000n })) }, /sections of at most/);
   });
 });
 

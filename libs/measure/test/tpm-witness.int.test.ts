@@ -17,10 +17,13 @@ const [metadataFile] = existsSync(cache) ? globSync(join(cache, "dstack-*/metada
 const qemu = findQemu();
 const swtpm = findSwtpm();
 const skip =
-  metadataFile === undefined ? `no built image in ${cache}`
-  : qemu === undefined ? "no QEMU at hand: set DSTACK_QEMU"
-  : swtpm === undefined ? "no swtpm on PATH"
-  : false;
+  metadataFile === undefined
+    ? `no built image in ${cache}`
+    : qemu === undefined
+      ? "no QEMU at hand: set DSTACK_QEMU"
+      : swtpm === undefined
+        ? "no swtpm on PATH"
+        : false;
 
 describe("the log that the image's firmware and kernel write to a TPM", { skip }, () => {
   const image = dirname(metadataFile ?? "");
@@ -44,9 +47,17 @@ describe("the log that the image's firmware and kernel write to a TPM", { skip }
   };
 
   it("has every event of RTMR0 to RTMR2 but those that only a TDX machine of this shape has", () => {
-    const missing = measured().filter((event) => witnessed(event) === undefined).map(({ label }) => label);
+    const missing = measured()
+      .filter((event) => witnessed(event) === undefined)
+      .map(({ label }) => label);
     // Without TDX there is no HOB and the settings are not measured; a machine with a TPM has a table more.
-    assert.deepEqual(missing, ["TD HOB", "firmware configuration volume", "etc/table-loader", "etc/acpi/rsdp", "etc/acpi/tables"]);
+    assert.deepEqual(missing, [
+      "TD HOB",
+      "firmware configuration volume",
+      "etc/table-loader",
+      "etc/acpi/rsdp",
+      "etc/acpi/tables",
+    ]);
   });
   it("describes them with the same event data, but for where the kernel was loaded", () => {
     const location = 8;
@@ -61,7 +72,11 @@ describe("the log that the image's firmware and kernel write to a TPM", { skip }
     const order = measured().flatMap((event) => witnessed(event) ?? []);
     for (const pcr of [4, 7, 9]) {
       const own = [...new Set(order.filter((event) => event.pcr === pcr && event.eventType !== 4))];
-      assert.deepEqual(own, log.filter((event) => own.includes(event)), `PCR ${pcr}`);
+      assert.deepEqual(
+        own,
+        log.filter((event) => own.includes(event)),
+        `PCR ${pcr}`,
+      );
     }
   });
   it("has no other kernel, command line or initrd", () => {
@@ -74,7 +89,11 @@ describe("the log that the image's firmware and kernel write to a TPM", { skip }
       assert.equal(witnessed(measured(change).find((event) => event.label === label)!), undefined, label);
     }
   });
-  it("has the kernel as it is in the file, because QEMU 10 and this firmware pass it on so", { skip: Number.parseInt(qemu?.version ?? "", 10) < 10 }, () => {
-    assert.equal(witnessed(measured({}, "patched").find(({ label }) => label === "kernel")!), undefined);
-  });
+  it(
+    "has the kernel as it is in the file, because QEMU 10 and this firmware pass it on so",
+    { skip: Number.parseInt(qemu?.version ?? "", 10) < 10 },
+    () => {
+      assert.equal(witnessed(measured({}, "patched").find(({ label }) => label === "kernel")!), undefined);
+    },
+  );
 });

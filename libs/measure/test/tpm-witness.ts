@@ -35,25 +35,69 @@ const SHA384 = 0x0c;
 const MAX_LOG_BYTES = 1 << 20;
 
 export const findSwtpm = (): string | undefined =>
-  (process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "swtpm")).find((path) => existsSync(path));
+  (process.env["PATH"] ?? "")
+    .split(delimiter)
+    .map((folder) => join(folder, "swtpm"))
+    .find((path) => existsSync(path));
 
 /** Boots until the kernel says where the log is, reads it and ends the machine. */
-export async function witnessBoot({ qemu, swtpm, image, cmdline, work }: WitnessBoot): Promise<readonly WitnessedEvent[]> {
+export async function witnessBoot({
+  qemu,
+  swtpm,
+  image,
+  cmdline,
+  work,
+}: WitnessBoot): Promise<readonly WitnessedEvent[]> {
   const socket = join(work, "tpm.sock");
   const memory = join(work, "memory");
   mkdirSync(join(work, "tpm"));
   const children: ChildProcess[] = [];
   try {
     // Absolute paths: swtpm changes its folder.
-    const tpm = start(children, swtpm, ["socket", "--tpm2", "--tpmstate", `dir=${join(work, "tpm")}`, "--ctrl", `type=unixio,path=${socket}`, "--flags", "startup-clear"]);
+    const tpm = start(children, swtpm, [
+      "socket",
+      "--tpm2",
+      "--tpmstate",
+      `dir=${join(work, "tpm")}`,
+      "--ctrl",
+      `type=unixio,path=${socket}`,
+      "--flags",
+      "startup-clear",
+    ]);
     await until(tpm, "swtpm to listen", () => existsSync(socket));
     const machine = start(children, qemu, [
-      "-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", `${MEMORY_MIB}M`,
-      "-machine", "q35,smm=off,memory-backend=ram",
-      "-object", `memory-backend-file,id=ram,size=${MEMORY_MIB}M,mem-path=${memory},share=on`,
-      "-bios", join(image, "ovmf.fd"), "-kernel", join(image, "bzImage"), "-initrd", join(image, "initramfs.cpio.gz"), "-append", cmdline,
-      "-chardev", `socket,id=tpm0,path=${socket}`, "-tpmdev", "emulator,id=tpm,chardev=tpm0", "-device", "tpm-crb,tpmdev=tpm",
-      "-serial", "stdio",
+      "-nodefaults",
+      "-display",
+      "none",
+      "-no-reboot",
+      "-accel",
+      "tcg",
+      "-cpu",
+      "max",
+      "-smp",
+      "1",
+      "-m",
+      `${MEMORY_MIB}M`,
+      "-machine",
+      "q35,smm=off,memory-backend=ram",
+      "-object",
+      `memory-backend-file,id=ram,size=${MEMORY_MIB}M,mem-path=${memory},share=on`,
+      "-bios",
+      join(image, "ovmf.fd"),
+      "-kernel",
+      join(image, "bzImage"),
+      "-initrd",
+      join(image, "initramfs.cpio.gz"),
+      "-append",
+      cmdline,
+      "-chardev",
+      `socket,id=tpm0,path=${socket}`,
+      "-tpmdev",
+      "emulator,id=tpm,chardev=tpm0",
+      "-device",
+      "tpm-crb,tpmdev=tpm",
+      "-serial",
+      "stdio",
     ]);
     // With the character after each number: output comes in pieces.
     const places = /efi:.* TPMFinalLog=0x([0-9a-f]+) .*TPMEventLog=0x([0-9a-f]+)\s/;
@@ -71,7 +115,11 @@ interface Started {
 }
 
 function start(children: ChildProcess[], program: string, args: readonly string[]): Started {
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], timeout: DEADLINE_MS + 20_000, killSignal: "SIGKILL" });
+  const child = spawn(program, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: DEADLINE_MS + 20_000,
+    killSignal: "SIGKILL",
+  });
   const started: Started = { output: "", ended: false };
   const keep = (chunk: Buffer): string => (started.output = (started.output + chunk.toString("latin1")).slice(-65_536));
   child.stdout?.on("data", keep);
@@ -88,7 +136,10 @@ function start(children: ChildProcess[], program: string, args: readonly string[
 async function until(process: Started, what: string, holds: () => boolean): Promise<void> {
   const deadline = Date.now() + DEADLINE_MS;
   while (!holds()) {
-    if (process.ended || Date.now() > deadline) throw new Error(`waited for ${what}: ${process.ended ? "the process ended" : "deadline"}; ${process.output.slice(-1500)}`);
+    if (process.ended || Date.now() > deadline)
+      throw new Error(
+        `waited for ${what}: ${process.ended ? "the process ended" : "deadline"}; ${process.output.slice(-1500)}`,
+      );
     await sleep(POLL_MS);
   }
 }
@@ -129,14 +180,15 @@ function readHeader(log: Buffer): { algorithms: ReadonlyMap<number, number>; end
   const dataBytes = log.readUInt32LE(28);
   if (log.toString("latin1", 32, 47) !== "Spec ID Event03") throw new Error("the log has no header");
   const algorithms = new Map<number, number>();
-  for (let i = 0; i < log.readUInt32LE(56); i++) algorithms.set(log.readUInt16LE(60 + 4 * i), log.readUInt16LE(62 + 4 * i));
+  for (let i = 0; i < log.readUInt32LE(56); i++)
+    algorithms.set(log.readUInt16LE(60 + 4 * i), log.readUInt16LE(62 + 4 * i));
   return { algorithms, end: 32 + dataBytes };
 }
 
 /** u32 register, u32 type, u32 number of {u16 algorithm, digest}, u32 length, data. */
 function readEvents(log: Buffer, algorithms: ReadonlyMap<number, number>, count: number): WitnessedEvent[] {
   const events: WitnessedEvent[] = [];
-  for (let at = 0; at < log.length && events.length < count; ) {
+  for (let at = 0; at < log.length && events.length < count;) {
     const [pcr, eventType, digests] = [log.readUInt32LE(at), log.readUInt32LE(at + 4), log.readUInt32LE(at + 8)];
     at += 12;
     let digest: Uint8Array | undefined;

@@ -52,20 +52,25 @@ describe("parseVmConfig", () => {
     for (const text of ["", "{", "[]", "1", "null", "{}{}"]) refuses(text, /vm_config text/);
   });
   it("refuses numbers that are negative, broken, too large or text", () => {
-    for (const value of ["-1", "1.5", "1e400", "4294967296", '"2"', "null"]) refuses(`{"cpu_count":${value}}`, /cpu_count/);
+    for (const value of ["-1", "1.5", "1e400", "4294967296", '"2"', "null"])
+      refuses(`{"cpu_count":${value}}`, /cpu_count/);
     refuses('{"memory_size":9007199254740993}', /memory_size/);
   });
   it("refuses a key that comes twice, however it is spelled and wherever it is", () => {
     refuses('{"cpu_count":2,"cpu_count":2}', /cpu_count: expected one value/);
     refuses('{"cpu_count":2,"memory_size":1,"cpu\\u005fcount":4}', /cpu_count/);
     refuses('{"unknown":{"a":1,"b":[{}],"a":2}}', /vm_config a/);
-    refuses('{"tdx_measurement":"{\\"measurement\\":\\"\\",\\"measurement\\":\\"\\",\\"checksum_file\\":\\"\\"}"}', /measurement/);
+    refuses(
+      '{"tdx_measurement":"{\\"measurement\\":\\"\\",\\"measurement\\":\\"\\",\\"checksum_file\\":\\"\\"}"}',
+      /measurement/,
+    );
   });
   it("refuses a repeated key after an inner object and before white space", () => {
     refuses('{"a":{"b":1},"c":[{"a":1}],"a" \n\t\r:2}', /vm_config a/);
   });
   it("takes the same key in different objects, and keys as values", () => {
-    const text = '{"image":"image","a":[{"image":1},{"image":2}],"b":{"image":["x","x",{"c":{}}],"a":"{\\"a\\":1,\\"a\\":2}"},"c":1}';
+    const text =
+      '{"image":"image","a":[{"image":1},{"image":2}],"b":{"image":["x","x",{"c":{}}],"a":"{\\"a\\":1,\\"a\\":2}"},"c":1}';
     assert.equal(parseVmConfig(text).image, "image");
     assert.equal(parseVmConfig(`{"image":"${'\\"x'.repeat(60_000)}","memory_size":5}`).memoryBytes, 5);
   });

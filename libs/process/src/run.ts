@@ -28,7 +28,11 @@ export class ProcessError extends Error {
   readonly code: "not-started" | "timed-out" | "failed" | "aborted";
   readonly exitCode: number | undefined;
   readonly stderr: string;
-  constructor(code: ProcessError["code"], message: string, details: { exitCode?: number; stderr?: string; cause?: unknown } = {}) {
+  constructor(
+    code: ProcessError["code"],
+    message: string,
+    details: { exitCode?: number; stderr?: string; cause?: unknown } = {},
+  ) {
     super(message, { cause: details.cause });
     this.name = "ProcessError";
     this.code = code;
@@ -86,9 +90,21 @@ export function run(program: string, args: readonly string[], options: RunOption
       const result = { code: code ?? -1, stdout: stdout.text(), stderr: stderr.text() };
       const tail = result.stderr.trim().split("\n").slice(-5).join("\n");
       if (ended !== undefined) {
-        reject(new ProcessError(ended, `${program} ${ended === "timed-out" ? `did not end within ${timeoutMs} ms` : "was stopped"}${tail === "" ? "" : `: ${tail}`}`, { stderr: result.stderr }));
+        reject(
+          new ProcessError(
+            ended,
+            `${program} ${ended === "timed-out" ? `did not end within ${timeoutMs} ms` : "was stopped"}${tail === "" ? "" : `: ${tail}`}`,
+            { stderr: result.stderr },
+          ),
+        );
       } else if (!(options.okCodes ?? [0]).includes(result.code)) {
-        reject(new ProcessError("failed", `${program} ended with ${signal ?? `code ${result.code}`}${tail === "" ? "" : `: ${tail}`}`, { exitCode: result.code, stderr: result.stderr }));
+        reject(
+          new ProcessError(
+            "failed",
+            `${program} ended with ${signal ?? `code ${result.code}`}${tail === "" ? "" : `: ${tail}`}`,
+            { exitCode: result.code, stderr: result.stderr },
+          ),
+        );
       } else {
         resolve(result);
       }

@@ -7,13 +7,19 @@ test("gives the output of a program and feeds its input", async () => {
 });
 
 test("a failing program is an error with its last words", async () => {
-  await assert.rejects(run("sh", ["-c", "echo why >&2; exit 3"]), (error: unknown) => error instanceof ProcessError && error.exitCode === 3 && error.message.includes("why"));
+  await assert.rejects(
+    run("sh", ["-c", "echo why >&2; exit 3"]),
+    (error: unknown) => error instanceof ProcessError && error.exitCode === 3 && error.message.includes("why"),
+  );
   assert.equal((await run("sh", ["-c", "exit 3"], { okCodes: [3] })).code, 3);
 });
 
 test("a program past its deadline is killed together with its children", async () => {
   const started = Date.now();
-  await assert.rejects(run("sh", ["-c", "sleep 30 & wait"], { timeoutMs: 200 }), (error: unknown) => error instanceof ProcessError && error.code === "timed-out");
+  await assert.rejects(
+    run("sh", ["-c", "sleep 30 & wait"], { timeoutMs: 200 }),
+    (error: unknown) => error instanceof ProcessError && error.code === "timed-out",
+  );
   assert.ok(Date.now() - started < 5_000);
 });
 

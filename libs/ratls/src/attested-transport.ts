@@ -3,7 +3,13 @@ import { kms } from "@dstack/proto";
 import { callRpc, httpTransport, type RpcTransport } from "@dstack/rpc";
 import { loadCa, type SigningCa } from "./certificate-builder.ts";
 import { RatlsError } from "./errors.ts";
-import { checkPeerCertificate, type AttestedPeer, type EvidenceVerifier, type KmsPeer, type PeerRule } from "./peer-rule.ts";
+import {
+  checkPeerCertificate,
+  type AttestedPeer,
+  type EvidenceVerifier,
+  type KmsPeer,
+  type PeerRule,
+} from "./peer-rule.ts";
 import { checkEvidence, requirePeerRule } from "./verify-peer.ts";
 
 interface CommonOptions {
@@ -46,9 +52,15 @@ export function attestedTransport(options: AttestedTransportOptions): RpcTranspo
     baseUrl: options.baseUrl,
     tls: {
       minVersion: "TLSv1.2",
-      ...(trustedRoots === "evidence-only" ? { rejectUnauthorized: false } : { ca: [...trustedRoots], rejectUnauthorized: true }),
-      ...(expectedHost === undefined ? {} : { checkServerIdentity: (_host, certificate) => checkServerIdentity(expectedHost, certificate) }),
-      ...(options.identity === undefined ? {} : { cert: options.identity.certificatePem, key: options.identity.keyPem }),
+      ...(trustedRoots === "evidence-only"
+        ? { rejectUnauthorized: false }
+        : { ca: [...trustedRoots], rejectUnauthorized: true }),
+      ...(expectedHost === undefined
+        ? {}
+        : { checkServerIdentity: (_host, certificate) => checkServerIdentity(expectedHost, certificate) }),
+      ...(options.identity === undefined
+        ? {}
+        : { cert: options.identity.certificatePem, key: options.identity.keyPem }),
     },
     checkPeer: (socket) => checkPeer(socket, options),
     ...(options.maxAnswerBytes === undefined ? {} : { maxAnswerBytes: options.maxAnswerBytes }),
@@ -68,13 +80,26 @@ export interface TempCa {
  * one call without a peer rule.
  * @throws RpcError, RatlsError `key-mismatch` where the answer's parts do not belong together
  */
-export async function fetchTempCaUnverified(options: { readonly baseUrl: string; readonly timeoutMs?: number; readonly signal?: AbortSignal }): Promise<TempCa> {
+export async function fetchTempCaUnverified(options: {
+  readonly baseUrl: string;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}): Promise<TempCa> {
   requireHttps(options.baseUrl);
-  const transport = httpTransport({ baseUrl: options.baseUrl, tls: { rejectUnauthorized: false, minVersion: "TLSv1.2" }, maxAnswerBytes: 1024 * 1024 });
-  const answer = await callRpc(transport, kms.KMS.method.getTempCaCert, {}, {
-    timeoutMs: options.timeoutMs ?? 60_000,
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  const transport = httpTransport({
+    baseUrl: options.baseUrl,
+    tls: { rejectUnauthorized: false, minVersion: "TLSv1.2" },
+    maxAnswerBytes: 1024 * 1024,
   });
+  const answer = await callRpc(
+    transport,
+    kms.KMS.method.getTempCaCert,
+    {},
+    {
+      timeoutMs: options.timeoutMs ?? 60_000,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    },
+  );
   return { tempCa: loadCa(answer.tempCaCert, answer.tempCaKey, "temp CA"), caCertificatePem: answer.caCert };
 }
 
@@ -86,5 +111,6 @@ async function checkPeer(socket: TLSSocket, options: AttestedTransportOptions): 
 }
 
 function requireHttps(url: string): void {
-  if (new URL(url).protocol !== "https:") throw new RatlsError("peer-refused", `attested connection needs https, got ${new URL(url).protocol}`);
+  if (new URL(url).protocol !== "https:")
+    throw new RatlsError("peer-refused", `attested connection needs https, got ${new URL(url).protocol}`);
 }

@@ -6,9 +6,25 @@
 import { createHash, sign } from "node:crypto";
 import type { AppId } from "@dstack/bytes";
 import { concatBytes, parseHex, utf8 } from "@dstack/bytes";
-import { encodeEventLogJson, encodeAttestation, fullEventLog, parseCertificate, stripAttestation } from "@dstack/attest";
+import {
+  encodeEventLogJson,
+  encodeAttestation,
+  fullEventLog,
+  parseCertificate,
+  stripAttestation,
+} from "@dstack/attest";
 import type { Attestation, Certificate } from "@dstack/attest";
-import { derBitString, derContext, derOctetString, derOid, derSequence, derTime, derUnsigned, readPem, writePem } from "@dstack/der";
+import {
+  derBitString,
+  derContext,
+  derOctetString,
+  derOid,
+  derSequence,
+  derTime,
+  derUnsigned,
+  readPem,
+  writePem,
+} from "@dstack/der";
 import { p256FromPem, pointFromSpki, privateKeyObject, spkiDer, type P256Key } from "@dstack/keys";
 import { RatlsError } from "./errors.ts";
 import { encodeAltNames, encodeExtension, encodeName } from "./names.ts";
@@ -95,15 +111,34 @@ export function createLeaf(options: LeafOptions): IssuedCertificate {
 }
 
 /** The certificate with which a guest shows its evidence to a KMS. `attestation` must be bound to `key`. */
-export function createTempClientCertificate(options: { readonly tempCa: SigningCa; readonly key: P256Key; readonly attestation: Attestation; readonly now: number }): IssuedCertificate {
+export function createTempClientCertificate(options: {
+  readonly tempCa: SigningCa;
+  readonly key: P256Key;
+  readonly attestation: Attestation;
+  readonly now: number;
+}): IssuedCertificate {
   const { tempCa: issuer, key, attestation, now } = options;
   return createLeaf({ commonName: "RA-TLS TEMP Cert", issuer, publicPoint: key.publicPoint, attestation, now });
 }
 
 /** The CA that an app's certificates are issued under; `key` is the app's derived CA key. */
-export function createAppCa(options: { readonly root: SigningCa; readonly key: P256Key; readonly appId: AppId; readonly now: number }): SigningCa {
+export function createAppCa(options: {
+  readonly root: SigningCa;
+  readonly key: P256Key;
+  readonly appId: AppId;
+  readonly now: number;
+}): SigningCa {
   const { root: issuer, key, appId, now } = options;
-  return createCa({ organization: "Dstack", commonName: "Dstack App CA", issuer, key, pathLength: 0, appId, usage: USAGE.appCa, now });
+  return createCa({
+    organization: "Dstack",
+    commonName: "Dstack App CA",
+    issuer,
+    key,
+    pathLength: 0,
+    appId,
+    usage: USAGE.appCa,
+    now,
+  });
 }
 
 /**
@@ -112,11 +147,15 @@ export function createAppCa(options: { readonly root: SigningCa; readonly key: P
  */
 export function loadCa(certificatePem: string, keyPem: string, what = "CA"): SigningCa {
   const [der, ...rest] = readPem(certificatePem, "CERTIFICATE", `${what} certificate`);
-  if (der === undefined || rest.length > 0) throw new RatlsError("key-mismatch", `${what}: expected one certificate, got ${rest.length + 1}`);
+  if (der === undefined || rest.length > 0)
+    throw new RatlsError("key-mismatch", `${what}: expected one certificate, got ${rest.length + 1}`);
   const certificate = parseCertificate(der);
   const key = p256FromPem(keyPem);
   if (!Buffer.from(certificate.publicKeyInfo).equals(spkiDer(key))) {
-    throw new RatlsError("key-mismatch", `${what}: CA certificate does not match private key; restore both from the same backup`);
+    throw new RatlsError(
+      "key-mismatch",
+      `${what}: CA certificate does not match private key; restore both from the same backup`,
+    );
   }
   return { certificate, pem: certificatePem, key };
 }
@@ -157,10 +196,14 @@ function validity({ notBefore = FIRST_MOMENT, notAfter, now }: CommonOptions): U
   // Dates arrive from peers as any 64-bit number (DS #1232).
   for (const date of [notBefore, end]) {
     if (!Number.isSafeInteger(date) || date < 0 || date > LAST_MOMENT) {
-      throw new RatlsError("validity-invalid", `certificate date ${date}: expected 0 to ${LAST_MOMENT} (Unix seconds up to the year 9999)`);
+      throw new RatlsError(
+        "validity-invalid",
+        `certificate date ${date}: expected 0 to ${LAST_MOMENT} (Unix seconds up to the year 9999)`,
+      );
     }
   }
-  if (end <= notBefore) throw new RatlsError("validity-invalid", `certificate would end (${end}) before it begins (${notBefore})`);
+  if (end <= notBefore)
+    throw new RatlsError("validity-invalid", `certificate would end (${end}) before it begins (${notBefore})`);
   return derSequence(derTime(notBefore), derTime(end));
 }
 
@@ -188,5 +231,11 @@ function evidenceExtensions(attestation: Attestation | undefined): Uint8Array[] 
   return [...pair, dstackExtension(DSTACK_OID.attestation, encodeAttestation(stripAttestation(attestation)))];
 }
 
-const dstackExtension = (oid: string, payload: Uint8Array): Uint8Array => encodeExtension(oid, false, derOctetString(payload));
-const sha256 = (...parts: readonly Uint8Array[]): Uint8Array => new Uint8Array(createHash("sha256").update(concatBytes(...parts)).digest());
+const dstackExtension = (oid: string, payload: Uint8Array): Uint8Array =>
+  encodeExtension(oid, false, derOctetString(payload));
+const sha256 = (...parts: readonly Uint8Array[]): Uint8Array =>
+  new Uint8Array(
+    createHash("sha256")
+      .update(concatBytes(...parts))
+      .digest(),
+  );

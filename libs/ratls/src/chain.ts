@@ -1,12 +1,24 @@
 import { createPublicKey, verify, type KeyObject } from "node:crypto";
 import { equalBytes } from "@dstack/bytes";
-import { AttestError, basicConstraints, commonName, maySignCertificates, parseCertificateChain, refuseCritical } from "@dstack/attest";
+import {
+  AttestError,
+  basicConstraints,
+  commonName,
+  maySignCertificates,
+  parseCertificateChain,
+  refuseCritical,
+} from "@dstack/attest";
 import type { Certificate } from "@dstack/attest";
 import { RatlsError } from "./errors.ts";
 import { X509_OID } from "./oids.ts";
 
 const MAX_CHAIN = 4;
-const KNOWN_CRITICAL = [X509_OID.keyUsage, X509_OID.basicConstraints, X509_OID.extendedKeyUsage, X509_OID.subjectAltName];
+const KNOWN_CRITICAL = [
+  X509_OID.keyUsage,
+  X509_OID.basicConstraints,
+  X509_OID.extendedKeyUsage,
+  X509_OID.subjectAltName,
+];
 
 export interface ChainOptions {
   /** Leaf first, then its issuers in order; the trust anchor may or may not be among them. */
@@ -27,26 +39,37 @@ export function verifyCertificateChain({ chain, roots, now }: ChainOptions): Cer
     if (depth >= MAX_CHAIN) break;
     const certificate = chain[depth]!;
     checkOne(certificate, depth, now);
-    const root = roots.find((candidate) => equalBytes(candidate.subject, certificate.issuer) && isSignedBy(certificate, candidate));
+    const root = roots.find(
+      (candidate) => equalBytes(candidate.subject, certificate.issuer) && isSignedBy(certificate, candidate),
+    );
     if (root !== undefined) {
       checkAuthority(root, depth);
       return root;
     }
     const parent = chain[depth + 1];
-    if (parent === undefined) throw refused(`"${label(certificate)}" leads to no trusted root (issuer "${commonName(certificate.issuer)}")`);
-    if (!equalBytes(parent.subject, certificate.issuer)) throw refused(`"${label(certificate)}" was issued by "${commonName(certificate.issuer)}", the next certificate is "${label(parent)}"`);
+    if (parent === undefined)
+      throw refused(`"${label(certificate)}" leads to no trusted root (issuer "${commonName(certificate.issuer)}")`);
+    if (!equalBytes(parent.subject, certificate.issuer))
+      throw refused(
+        `"${label(certificate)}" was issued by "${commonName(certificate.issuer)}", the next certificate is "${label(parent)}"`,
+      );
     checkAuthority(parent, depth);
     if (!isSignedBy(certificate, parent)) throw refused(`"${label(certificate)}" is not signed by "${label(parent)}"`);
   }
-  throw refused(chain.length === 0 ? "no certificate was presented" : `over ${MAX_CHAIN} certificates without a trusted root`);
+  throw refused(
+    chain.length === 0 ? "no certificate was presented" : `over ${MAX_CHAIN} certificates without a trusted root`,
+  );
 }
 
 /** Certificates of PEM texts, for `roots`. */
-export const parseCertificates = (...pems: readonly string[]): Certificate[] => pems.flatMap((pem) => parseCertificateChain(pem, "certificate"));
+export const parseCertificates = (...pems: readonly string[]): Certificate[] =>
+  pems.flatMap((pem) => parseCertificateChain(pem, "certificate"));
 
 function checkOne(certificate: Certificate, depth: number, now: number): void {
-  if (certificate.signatureAlgorithm !== X509_OID.ecdsaWithSha256) throw refused(`"${label(certificate)}" is not signed with ECDSA and SHA-256`);
-  if (now < certificate.notBefore || now > certificate.notAfter) throw refused(`"${label(certificate)}" is not valid now (depth ${depth})`);
+  if (certificate.signatureAlgorithm !== X509_OID.ecdsaWithSha256)
+    throw refused(`"${label(certificate)}" is not signed with ECDSA and SHA-256`);
+  if (now < certificate.notBefore || now > certificate.notAfter)
+    throw refused(`"${label(certificate)}" is not valid now (depth ${depth})`);
   try {
     refuseCritical(certificate.extensions, KNOWN_CRITICAL, `"${label(certificate)}"`);
   } catch (cause) {
@@ -59,12 +82,16 @@ function checkOne(certificate: Certificate, depth: number, now: number): void {
 function checkAuthority(certificate: Certificate, below: number): void {
   const { ca, pathLength } = basicConstraints(certificate);
   if (!ca || !maySignCertificates(certificate)) throw refused(`"${label(certificate)}" is no CA`);
-  if (pathLength !== undefined && below > pathLength) throw refused(`"${label(certificate)}" allows ${pathLength} CAs below it, found ${below}`);
+  if (pathLength !== undefined && below > pathLength)
+    throw refused(`"${label(certificate)}" allows ${pathLength} CAs below it, found ${below}`);
 }
 
 function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
   const key = keyOf(issuer);
-  return key?.asymmetricKeyType === "ec" && verify("sha256", certificate.tbs, { key, dsaEncoding: "der" }, certificate.signature);
+  return (
+    key?.asymmetricKeyType === "ec" &&
+    verify("sha256", certificate.tbs, { key, dsaEncoding: "der" }, certificate.signature)
+  );
 }
 
 /** Undefined where the certificate, which anybody may have sent, holds no key that OpenSSL knows. */

@@ -47,7 +47,11 @@ const MAX_CSR_BYTES = 10 * 1024 * 1024;
 const LAST_MOMENT = 253_402_300_799n;
 
 /** A request of version 2. @throws RatlsError */
-export function encodeCsrV2(request: { readonly publicKeyInfo: Uint8Array; readonly config: CsrConfig; readonly attestation: Attestation }): Uint8Array {
+export function encodeCsrV2(request: {
+  readonly publicKeyInfo: Uint8Array;
+  readonly config: CsrConfig;
+  readonly attestation: Attestation;
+}): Uint8Array {
   const { config } = request;
   return concatBytes(
     head(request.publicKeyInfo, config),
@@ -59,8 +63,17 @@ export function encodeCsrV2(request: { readonly publicKeyInfo: Uint8Array; reado
 }
 
 /** A request of version 1, for key servers older than 0.5.6. App info and dates cannot be asked for. */
-export function encodeCsrV1(request: { readonly publicKeyInfo: Uint8Array; readonly config: CsrConfig; readonly quote: Uint8Array; readonly eventLogJson: string }): Uint8Array {
-  return concatBytes(head(request.publicKeyInfo, request.config), scaleBytes(request.quote), scaleText(request.eventLogJson));
+export function encodeCsrV1(request: {
+  readonly publicKeyInfo: Uint8Array;
+  readonly config: CsrConfig;
+  readonly quote: Uint8Array;
+  readonly eventLogJson: string;
+}): Uint8Array {
+  return concatBytes(
+    head(request.publicKeyInfo, request.config),
+    scaleBytes(request.quote),
+    scaleText(request.eventLogJson),
+  );
 }
 
 /**
@@ -69,7 +82,8 @@ export function encodeCsrV1(request: { readonly publicKeyInfo: Uint8Array; reado
  */
 export function decodeCsr(apiVersion: number, bytes: Uint8Array): Csr {
   if (apiVersion > 2) throw new RatlsError("csr-malformed", `Unsupported API version: ${apiVersion}`);
-  if (bytes.length > MAX_CSR_BYTES) throw new RatlsError("csr-malformed", `certificate request: ${bytes.length} bytes, limit ${MAX_CSR_BYTES}`);
+  if (bytes.length > MAX_CSR_BYTES)
+    throw new RatlsError("csr-malformed", `certificate request: ${bytes.length} bytes, limit ${MAX_CSR_BYTES}`);
   const reader = new ScaleReader(bytes, "certificate request");
   const confirm = reader.text("confirm");
   const publicKeyInfo = reader.bytes("public key");
@@ -88,7 +102,12 @@ export function decodeCsr(apiVersion: number, bytes: Uint8Array): Csr {
     confirm,
     publicKeyInfo,
     config: {
-      subject, altNames, serverAuth, clientAuth, withEvidence, withAppInfo,
+      subject,
+      altNames,
+      serverAuth,
+      clientAuth,
+      withEvidence,
+      withAppInfo,
       ...(organization === undefined ? {} : { organization }),
       ...(notBefore === undefined ? {} : { notBefore }),
       ...(notAfter === undefined ? {} : { notAfter }),
@@ -111,7 +130,8 @@ export function signCsr(csr: Uint8Array, key: P256Key): Uint8Array {
 export function verifyCsr(csr: Csr, signature: Uint8Array): Uint8Array {
   const point = publicPoint(csr.publicKeyInfo);
   const key = createPublicKey({ key: Buffer.from(spkiDer(point)), format: "der", type: "spki" });
-  if (!verify("sha256", csr.signed, { key, dsaEncoding: "der" }, signature)) throw new RatlsError("csr-refused", "Invalid signature");
+  if (!verify("sha256", csr.signed, { key, dsaEncoding: "der" }, signature))
+    throw new RatlsError("csr-refused", "Invalid signature");
   if (csr.confirm !== CONFIRM) throw new RatlsError("csr-refused", "Invalid confirm word");
   return point;
 }
@@ -170,6 +190,7 @@ function readEvidence(read: () => Attestation): Attestation {
 
 // Any 64-bit number may come; one that no certificate can carry must not get further (DS #1232).
 function moment(seconds: bigint): number {
-  if (seconds > LAST_MOMENT) throw new RatlsError("csr-malformed", `certificate request: date ${seconds} is after the year 9999`);
+  if (seconds > LAST_MOMENT)
+    throw new RatlsError("csr-malformed", `certificate request: date ${seconds} is after the year 9999`);
   return Number(seconds);
 }

@@ -31,7 +31,10 @@ const MAX_CERTIFICATE_BYTES = 16 * 1024 * 1024;
 export function readDstackExtensions(certificateDer: Uint8Array): DstackExtensions {
   return readingRefused(() => {
     if (certificateDer.length > MAX_CERTIFICATE_BYTES) {
-      throw new RatlsError("extension-malformed", `certificate of ${certificateDer.length} bytes, limit ${MAX_CERTIFICATE_BYTES}`);
+      throw new RatlsError(
+        "extension-malformed",
+        `certificate of ${certificateDer.length} bytes, limit ${MAX_CERTIFICATE_BYTES}`,
+      );
     }
     const certificate = parseCertificate(certificateDer);
     const usage = payload(certificate, DSTACK_OID.usage);
@@ -56,7 +59,8 @@ export function readingRefused<T>(read: () => T): T {
   try {
     return read();
   } catch (cause) {
-    if (cause instanceof AttestError && cause.code === "platform-unsupported") throw new RatlsError("evidence-unsupported", cause.message, { cause });
+    if (cause instanceof AttestError && cause.code === "platform-unsupported")
+      throw new RatlsError("evidence-unsupported", cause.message, { cause });
     if (!(cause instanceof AttestError || cause instanceof DerError || cause instanceof BytesError)) throw cause;
     throw new RatlsError("extension-malformed", "certificate with dstack extensions cannot be read", { cause });
   }
@@ -76,7 +80,9 @@ function attestationOf(certificate: Certificate): Attestation | undefined {
 /** X.509's OCTET STRING holds one more DER OCTET STRING, whose content is the payload. */
 function payload(certificate: Certificate, oid: string): Uint8Array | undefined {
   const extension = certificate.extensions.get(oid);
-  return extension === undefined ? undefined : readOctetString(readDer(extension.value, `extension ${oid}`), `extension ${oid}`);
+  return extension === undefined
+    ? undefined
+    : readOctetString(readDer(extension.value, `extension ${oid}`), `extension ${oid}`);
 }
 
 function inflated(log: Uint8Array): Uint8Array {
@@ -85,11 +91,16 @@ function inflated(log: Uint8Array): Uint8Array {
   let out: Uint8Array;
   let consumed: number;
   try {
-    const { buffer, engine } = gunzipSync(stream, { maxOutputLength: MAX_INFLATED_BYTES, info: true }) as unknown as { buffer: Uint8Array; engine: { bytesWritten: number } };
+    const { buffer, engine } = gunzipSync(stream, { maxOutputLength: MAX_INFLATED_BYTES, info: true }) as unknown as {
+      buffer: Uint8Array;
+      engine: { bytesWritten: number };
+    };
     out = new Uint8Array(buffer);
     consumed = engine.bytesWritten;
   } catch (cause) {
-    throw new RatlsError("extension-malformed", `compressed event log is broken or above ${MAX_INFLATED_BYTES} bytes`, { cause });
+    throw new RatlsError("extension-malformed", `compressed event log is broken or above ${MAX_INFLATED_BYTES} bytes`, {
+      cause,
+    });
   }
   // zlib passes over bytes behind the stream and joins several streams; other readers see the first alone.
   if (consumed !== stream.length || readU32LE(stream, stream.length - 4) !== out.length) {
@@ -99,6 +110,7 @@ function inflated(log: Uint8Array): Uint8Array {
 }
 
 function usageText(bytes: Uint8Array): string {
-  if (bytes.length > MAX_USAGE_BYTES) throw new RatlsError("extension-malformed", `certificate usage: ${bytes.length} bytes, limit ${MAX_USAGE_BYTES}`);
+  if (bytes.length > MAX_USAGE_BYTES)
+    throw new RatlsError("extension-malformed", `certificate usage: ${bytes.length} bytes, limit ${MAX_USAGE_BYTES}`);
   return utf8Decode(bytes, "certificate usage");
 }

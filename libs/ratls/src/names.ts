@@ -20,7 +20,8 @@ export function encodeName(commonName: string, organization?: string): Uint8Arra
 
 /** GeneralNames: text that is an IP address becomes iPAddress, everything else dNSName. @throws RatlsError `name-invalid` */
 export function encodeAltNames(names: readonly string[]): Uint8Array {
-  if (names.length > MAX_ALT_NAMES) throw new RatlsError("name-invalid", `subject alternative names: ${names.length}, limit ${MAX_ALT_NAMES}`);
+  if (names.length > MAX_ALT_NAMES)
+    throw new RatlsError("name-invalid", `subject alternative names: ${names.length}, limit ${MAX_ALT_NAMES}`);
   return derSequence(...names.map(altName));
 }
 
@@ -49,13 +50,20 @@ function groups(text: string): number[] {
 function altName(name: string): Uint8Array {
   const address = ipOctets(name);
   if (address !== undefined) return derContext(7, false, address);
-  if (!DNS_NAME.test(name)) throw new RatlsError("name-invalid", `subject alternative name ${JSON.stringify(name.slice(0, 80))} is neither a DNS name nor an IP address`);
+  if (!DNS_NAME.test(name))
+    throw new RatlsError(
+      "name-invalid",
+      `subject alternative name ${JSON.stringify(name.slice(0, 80))} is neither a DNS name nor an IP address`,
+    );
   return derContext(2, false, utf8(name));
 }
 
 function attribute(oid: string, value: string): Uint8Array {
   if (utf8(value).length > MAX_NAME_BYTES || CONTROL.test(value)) {
-    throw new RatlsError("name-invalid", `certificate subject: expected at most ${MAX_NAME_BYTES} bytes without control characters`);
+    throw new RatlsError(
+      "name-invalid",
+      `certificate subject: expected at most ${MAX_NAME_BYTES} bytes without control characters`,
+    );
   }
   return derSet(derSequence(derOid(oid), derUtf8(value)));
 }

@@ -52,7 +52,8 @@ export class ScaleReader {
   /** A counted list; the count is held against `limit` and the bytes left before anything is made. */
   list<T>(field: string, limit: number, read: () => T): T[] {
     const count = this.length(field);
-    if (count > limit || count > this.#bytes.length - this.#offset) throw this.fail(`${field}: ${count} items, limit ${limit}`);
+    if (count > limit || count > this.#bytes.length - this.#offset)
+      throw this.fail(`${field}: ${count} items, limit ${limit}`);
     return Array.from({ length: count }, read);
   }
 
@@ -65,7 +66,8 @@ export class ScaleReader {
   }
 
   end(): void {
-    if (this.#offset !== this.#bytes.length) throw this.fail(`${this.#bytes.length - this.#offset} bytes after the end`);
+    if (this.#offset !== this.#bytes.length)
+      throw this.fail(`${this.#bytes.length - this.#offset} bytes after the end`);
   }
 
   take(length: number, field: string): Uint8Array {

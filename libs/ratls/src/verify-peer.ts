@@ -3,7 +3,15 @@ import type { Certificate } from "@dstack/attest";
 import { verifyCertificateChain } from "./chain.ts";
 import { RatlsError } from "./errors.ts";
 import { readingRefused, type DstackExtensions } from "./extensions.ts";
-import { checkPeerCertificate, expectedReportData, type AttestedPeer, type EvidenceVerifier, type KmsPeer, type PeerEnd, type PeerRule } from "./peer-rule.ts";
+import {
+  checkPeerCertificate,
+  expectedReportData,
+  type AttestedPeer,
+  type EvidenceVerifier,
+  type KmsPeer,
+  type PeerEnd,
+  type PeerRule,
+} from "./peer-rule.ts";
 
 interface CommonCheck {
   /** Which end the peer is. */
@@ -35,7 +43,10 @@ export interface EvidenceCheck extends CommonCheck {
  * @throws RatlsError `rule-missing`, `chain-refused`, `peer-refused`, `extension-malformed`, `evidence-unsupported`,
  *   and whatever `verifyEvidence` throws
  */
-export async function verifyPeer(presented: readonly Uint8Array[], check: ChainCheck | EvidenceCheck): Promise<DstackExtensions> {
+export async function verifyPeer(
+  presented: readonly Uint8Array[],
+  check: ChainCheck | EvidenceCheck,
+): Promise<DstackExtensions> {
   requirePeerRule(check.peer, check.roots, check.verifyEvidence);
   const [leaf] = presented;
   if (leaf === undefined) throw new RatlsError("peer-refused", "peer presented no certificate");
@@ -49,9 +60,17 @@ export async function verifyPeer(presented: readonly Uint8Array[], check: ChainC
 }
 
 /** Evidence must be there where nothing else vouches for the peer; where it is there, it must hold. */
-export async function checkEvidence(extensions: DstackExtensions, roots: unknown, verifyEvidence: EvidenceVerifier | undefined): Promise<void> {
+export async function checkEvidence(
+  extensions: DstackExtensions,
+  roots: unknown,
+  verifyEvidence: EvidenceVerifier | undefined,
+): Promise<void> {
   if (extensions.attestation === undefined) {
-    if (roots === "evidence-only") throw new RatlsError("peer-refused", "peer's certificate carries no evidence, and no root certificate is known that could vouch for it");
+    if (roots === "evidence-only")
+      throw new RatlsError(
+        "peer-refused",
+        "peer's certificate carries no evidence, and no root certificate is known that could vouch for it",
+      );
     return;
   }
   await verifyEvidence?.(extensions.attestation, expectedReportData(extensions));
@@ -64,12 +83,17 @@ const KINDS: readonly unknown[] = ["kms", "app", "attested"];
  * callers that the type checker does not see.
  * @throws RatlsError `rule-missing`
  */
-export function requirePeerRule(peer: PeerRule | AttestedPeer | undefined, roots: unknown, verifyEvidence: EvidenceVerifier | undefined): void {
+export function requirePeerRule(
+  peer: PeerRule | AttestedPeer | undefined,
+  roots: unknown,
+  verifyEvidence: EvidenceVerifier | undefined,
+): void {
   if (!KINDS.includes(peer?.kind)) throw missing("no peer rule is given; expected kms, app with its id, or attested");
   if (peer?.kind === "app" && peer.appId?.length !== 20) throw missing("the rule for an app needs its id of 20 bytes");
   if (roots === "evidence-only") {
     if (typeof verifyEvidence !== "function") throw missing("without root certificates an evidence verifier is needed");
-    if (peer?.kind === "app") throw missing("without root certificates an app is known by its evidence alone: use the rule attested");
+    if (peer?.kind === "app")
+      throw missing("without root certificates an app is known by its evidence alone: use the rule attested");
     return;
   }
   if (!Array.isArray(roots) || roots.length === 0) throw missing("no root certificates are given");

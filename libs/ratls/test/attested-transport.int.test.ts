@@ -9,10 +9,27 @@ import { reportDataFor, type Attestation } from "@dstack/attest";
 import { generateP256, pkcs8Pem, spkiDer } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import { callRpc, errorChain } from "@dstack/rpc";
-import { RatlsError, attestedTransport, createAppCa, createCa, createLeaf, createTempClientCertificate, fetchTempCaUnverified, type EvidenceVerifier, type PeerRule, type SigningCa } from "@dstack/ratls";
+import {
+  RatlsError,
+  attestedTransport,
+  createAppCa,
+  createCa,
+  createLeaf,
+  createTempClientCertificate,
+  fetchTempCaUnverified,
+  type EvidenceVerifier,
+  type PeerRule,
+  type SigningCa,
+} from "@dstack/ratls";
 
 const NOW = Math.floor(Date.now() / 1000);
-const root = createCa({ organization: "Dstack", commonName: "Dstack KMS CA", key: generateP256(), pathLength: 1, now: NOW });
+const root = createCa({
+  organization: "Dstack",
+  commonName: "Dstack KMS CA",
+  key: generateP256(),
+  pathLength: 1,
+  now: NOW,
+});
 const APP = appId(new Uint8Array(20).fill(1));
 const servers: Server[] = [];
 after(() => servers.forEach((server) => server.close()));
@@ -23,12 +40,31 @@ interface Peer {
 }
 
 /** A TLS server with this certificate that counts the requests it sees. */
-async function peer(options: { readonly issuer?: SigningCa; readonly usage?: string; readonly appId?: AppId; readonly altNames?: readonly string[]; readonly chain?: readonly SigningCa[]; readonly evidence?: boolean; readonly answer?: string }): Promise<Peer> {
+async function peer(options: {
+  readonly issuer?: SigningCa;
+  readonly usage?: string;
+  readonly appId?: AppId;
+  readonly altNames?: readonly string[];
+  readonly chain?: readonly SigningCa[];
+  readonly evidence?: boolean;
+  readonly answer?: string;
+}): Promise<Peer> {
   const key = generateP256();
-  const attestation: Attestation = { platform: { kind: "tdx", quote: new Uint8Array(9), eventLog: [] }, runtimeEvents: [], reportData: reportDataFor("ratls-cert", spkiDer(key)), config: "" };
+  const attestation: Attestation = {
+    platform: { kind: "tdx", quote: new Uint8Array(9), eventLog: [] },
+    runtimeEvents: [],
+    reportData: reportDataFor("ratls-cert", spkiDer(key)),
+    config: "",
+  };
   const leaf = createLeaf({
-    commonName: "peer", issuer: options.issuer ?? root, publicPoint: key.publicPoint, altNames: options.altNames ?? ["127.0.0.1"], now: NOW,
-    ...(options.usage === undefined ? {} : { usage: options.usage }), ...(options.appId === undefined ? {} : { appId: options.appId }), ...(options.evidence === true ? { attestation } : {}),
+    commonName: "peer",
+    issuer: options.issuer ?? root,
+    publicPoint: key.publicPoint,
+    altNames: options.altNames ?? ["127.0.0.1"],
+    now: NOW,
+    ...(options.usage === undefined ? {} : { usage: options.usage }),
+    ...(options.appId === undefined ? {} : { appId: options.appId }),
+    ...(options.evidence === true ? { attestation } : {}),
   });
   let requests = 0;
   const cert = [leaf.pem, ...(options.chain ?? []).map((ca) => ca.pem)].join("");
@@ -44,7 +80,12 @@ async function peer(options: { readonly issuer?: SigningCa; readonly usage?: str
 }
 
 const call = async (url: string, rule: PeerRule, verifyEvidence?: () => Promise<void>): Promise<string> => {
-  const transport = attestedTransport({ baseUrl: url, trustedRoots: [root.pem], peer: rule, ...(verifyEvidence === undefined ? {} : { verifyEvidence }) });
+  const transport = attestedTransport({
+    baseUrl: url,
+    trustedRoots: [root.pem],
+    peer: rule,
+    ...(verifyEvidence === undefined ? {} : { verifyEvidence }),
+  });
   try {
     await callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 60_000 });
     return "answered";
@@ -73,14 +114,26 @@ test("another app's certificate does not pass as the app, nor does the KMS's", a
   const server = await peer({ issuer: app, chain: [app], usage: "app:custom", appId: other });
   assert.match(await call(server.url, { kind: "app", appId: APP }), /Invalid app id: 0202/);
   assert.match(await call((await peer({ usage: "app:custom" })).url, { kind: "app", appId: APP }), /Missing app id/);
-  assert.match(await call((await peer({ usage: "kms:rpc" })).url, { kind: "app", appId: APP }), /Invalid server cert usage: kms:rpc/);
+  assert.match(
+    await call((await peer({ usage: "kms:rpc" })).url, { kind: "app", appId: APP }),
+    /Invalid server cert usage: kms:rpc/,
+  );
   assert.equal(server.requests(), 0);
 });
 
 test("refuses a certificate without usage, of another root, or for another host (DS #1237)", async () => {
   const plain = await peer({});
   assert.match(await call(plain.url, { kind: "kms" }), /missing server cert usage/);
-  const foreign = await peer({ issuer: createCa({ organization: "Dstack", commonName: "Dstack KMS CA", key: generateP256(), pathLength: 1, now: NOW }), usage: "kms:rpc" });
+  const foreign = await peer({
+    issuer: createCa({
+      organization: "Dstack",
+      commonName: "Dstack KMS CA",
+      key: generateP256(),
+      pathLength: 1,
+      now: NOW,
+    }),
+    usage: "kms:rpc",
+  });
   assert.match(await call(foreign.url, { kind: "kms" }), /could not be called/);
   const elsewhere = await peer({ usage: "kms:rpc", altNames: ["10.0.2.2", "kms.example"] });
   assert.match(await call(elsewhere.url, { kind: "kms" }), /altnames|Hostname/i);
@@ -89,7 +142,13 @@ test("refuses a certificate without usage, of another root, or for another host 
 
 test("a dialled address may differ from the name that the certificate must be for", async () => {
   const server = await peer({ usage: "kms:rpc", altNames: ["10.0.2.2"] });
-  const ask = (expectedHost: string): Promise<unknown> => callRpc(attestedTransport({ baseUrl: server.url, trustedRoots: [root.pem], peer: { kind: "kms" }, expectedHost }), kms.KMS.method.getMeta, {}, { timeoutMs: 60_000 });
+  const ask = (expectedHost: string): Promise<unknown> =>
+    callRpc(
+      attestedTransport({ baseUrl: server.url, trustedRoots: [root.pem], peer: { kind: "kms" }, expectedHost }),
+      kms.KMS.method.getMeta,
+      {},
+      { timeoutMs: 60_000 },
+    );
   await ask("10.0.2.2");
   await assert.rejects(ask("10.0.2.3"), /altnames/);
   assert.equal(server.requests(), 1);
@@ -97,7 +156,10 @@ test("a dialled address may differ from the name that the certificate must be fo
 
 test("evidence in the certificate is verified before the request leaves", async () => {
   const server = await peer({ usage: "kms:rpc", evidence: true });
-  assert.match(await call(server.url, { kind: "kms" }, () => Promise.reject(new Error("quote is forged"))), /quote is forged/);
+  assert.match(
+    await call(server.url, { kind: "kms" }, () => Promise.reject(new Error("quote is forged"))),
+    /quote is forged/,
+  );
   assert.equal(server.requests(), 0);
   assert.equal(await call(server.url, { kind: "kms" }, () => Promise.resolve()), "answered");
 });
@@ -108,7 +170,12 @@ test("where no root is known yet, evidence alone vouches, and no request leaves 
   const plain = await peer({ issuer: stranger, usage: "kms:rpc" });
   const app = await peer({ issuer: stranger, usage: "app:custom", evidence: true });
   const ask = async (url: string, verifyEvidence: EvidenceVerifier): Promise<string> => {
-    const transport = attestedTransport({ baseUrl: url, trustedRoots: "evidence-only", peer: { kind: "kms" }, verifyEvidence });
+    const transport = attestedTransport({
+      baseUrl: url,
+      trustedRoots: "evidence-only",
+      peer: { kind: "kms" },
+      verifyEvidence,
+    });
     return callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 60_000 }).then(() => "answered", errorChain);
   };
   assert.match(await ask(shown.url, () => Promise.reject(new Error("quote is forged"))), /quote is forged/);
@@ -119,19 +186,44 @@ test("where no root is known yet, evidence alone vouches, and no request leaves 
 });
 
 test("shows its own certificate where it is given one, and reads no answer above the limit", async () => {
-  const mine = createTempClientCertificate({ tempCa: root, key: root.key, attestation: { platform: { kind: "tdx", quote: new Uint8Array(9), eventLog: [] }, runtimeEvents: [], reportData: reportDataFor("ratls-cert", spkiDer(root.key)), config: "" }, now: NOW });
+  const mine = createTempClientCertificate({
+    tempCa: root,
+    key: root.key,
+    attestation: {
+      platform: { kind: "tdx", quote: new Uint8Array(9), eventLog: [] },
+      runtimeEvents: [],
+      reportData: reportDataFor("ratls-cert", spkiDer(root.key)),
+      config: "",
+    },
+    now: NOW,
+  });
   const seen: (string | undefined)[] = [];
   const key = generateP256();
-  const leaf = createLeaf({ commonName: "kms", issuer: root, publicPoint: key.publicPoint, altNames: ["127.0.0.1"], usage: "kms:rpc", now: NOW });
-  const server = createServer({ key: pkcs8Pem(key), cert: leaf.pem, requestCert: true, rejectUnauthorized: false }, (request, response) => {
-    seen.push((request.socket as TLSSocket).getPeerX509Certificate()?.subject);
-    request.resume();
-    response.end(`{}${" ".repeat(2_000)}`);
+  const leaf = createLeaf({
+    commonName: "kms",
+    issuer: root,
+    publicPoint: key.publicPoint,
+    altNames: ["127.0.0.1"],
+    usage: "kms:rpc",
+    now: NOW,
   });
+  const server = createServer(
+    { key: pkcs8Pem(key), cert: leaf.pem, requestCert: true, rejectUnauthorized: false },
+    (request, response) => {
+      seen.push((request.socket as TLSSocket).getPeerX509Certificate()?.subject);
+      request.resume();
+      response.end(`{}${" ".repeat(2_000)}`);
+    },
+  );
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const ask = (more: object): Promise<string> => {
-    const transport = attestedTransport({ baseUrl: `https://127.0.0.1:${(server.address() as AddressInfo).port}/prpc`, trustedRoots: [root.pem], peer: { kind: "kms" }, ...more });
+    const transport = attestedTransport({
+      baseUrl: `https://127.0.0.1:${(server.address() as AddressInfo).port}/prpc`,
+      trustedRoots: [root.pem],
+      peer: { kind: "kms" },
+      ...more,
+    });
     return callRpc(transport, kms.KMS.method.getMeta, {}, { timeoutMs: 60_000 }).then(() => "answered", errorChain);
   };
   assert.equal(await ask({}), "answered");
@@ -160,12 +252,24 @@ test("refuses to speak without TLS", async () => {
 });
 
 test("first contact reads the temporary CA from an unknown server and checks that its parts fit", async () => {
-  const temp = createCa({ organization: "Dstack", commonName: "Dstack Client Temp CA", key: generateP256(), pathLength: 0, now: NOW });
+  const temp = createCa({
+    organization: "Dstack",
+    commonName: "Dstack Client Temp CA",
+    key: generateP256(),
+    pathLength: 0,
+    now: NOW,
+  });
   const stranger = createCa({ commonName: "x", key: generateP256(), pathLength: 0, now: NOW });
-  const good = await peer({ issuer: stranger, answer: JSON.stringify({ temp_ca_cert: temp.pem, temp_ca_key: pkcs8Pem(temp.key), ca_cert: root.pem }) });
+  const good = await peer({
+    issuer: stranger,
+    answer: JSON.stringify({ temp_ca_cert: temp.pem, temp_ca_key: pkcs8Pem(temp.key), ca_cert: root.pem }),
+  });
   const answer = await fetchTempCaUnverified({ baseUrl: good.url, timeoutMs: 60_000 });
   assert.deepEqual(answer.tempCa.key, temp.key);
   assert.equal(answer.caCertificatePem, root.pem);
-  const bad = await peer({ issuer: stranger, answer: JSON.stringify({ temp_ca_cert: root.pem, temp_ca_key: pkcs8Pem(temp.key), ca_cert: root.pem }) });
+  const bad = await peer({
+    issuer: stranger,
+    answer: JSON.stringify({ temp_ca_cert: root.pem, temp_ca_key: pkcs8Pem(temp.key), ca_cert: root.pem }),
+  });
   await assert.rejects(fetchTempCaUnverified({ baseUrl: bad.url, timeoutMs: 60_000 }), /does not match private key/);
 });

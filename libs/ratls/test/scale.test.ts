@@ -5,12 +5,21 @@ import { RatlsError } from "@dstack/ratls";
 import { scaleBytes, ScaleReader, scaleText } from "../src/scale.ts";
 
 const refuses = (run: () => unknown, text: RegExp): void => {
-  assert.throws(run, (error: unknown) => error instanceof RatlsError && error.code === "csr-malformed" && text.test(error.message));
+  assert.throws(
+    run,
+    (error: unknown) => error instanceof RatlsError && error.code === "csr-malformed" && text.test(error.message),
+  );
 };
 const reader = (...bytes: readonly number[]): ScaleReader => new ScaleReader(Uint8Array.from(bytes), "form");
 
 test("reads and writes each form of a length at its bounds", () => {
-  for (const [length, hex] of [[0, "00"], [63, "fc"], [64, "0101"], [16_383, "fdff"], [16_384, "02000100"]] as const) {
+  for (const [length, hex] of [
+    [0, "00"],
+    [63, "fc"],
+    [64, "0101"],
+    [16_383, "fdff"],
+    [16_384, "02000100"],
+  ] as const) {
     const bytes = scaleBytes(new Uint8Array(length));
     assert.equal(toHex(bytes.subarray(0, bytes.length - length)), hex);
     assert.equal(new ScaleReader(bytes, "form").bytes("field").length, length);
@@ -34,7 +43,8 @@ test("refuses a text that is not UTF-8, a flag that is neither, and a field that
 });
 
 test("holds the count of a list against its limit and against the bytes left", () => {
-  const items = (reading: ScaleReader, limit: number): number[] => reading.list("items", limit, () => reading.take(1, "item")[0]!);
+  const items = (reading: ScaleReader, limit: number): number[] =>
+    reading.list("items", limit, () => reading.take(1, "item")[0]!);
   assert.deepEqual(items(reader(12, 1, 2, 3), 3), [1, 2, 3]);
   refuses(() => items(reader(12, 1, 2, 3), 2), /3 items, limit 2/);
   refuses(() => items(reader(12, 1, 2), 3), /3 items, limit 3/);

@@ -60,7 +60,8 @@ export async function callRpc<I extends DescMessage, O extends DescMessage>(
   const json = JSON.stringify(messageToJson(method.input, create(method.input, request)));
   const answer = await transport.call(method.name, json, options);
   const text = utf8Decode(answer.body, `answer of ${method.name}`);
-  if (answer.status < 200 || answer.status >= 300) throw new RpcError("remote-error", remoteText(method.name, answer.status, text));
+  if (answer.status < 200 || answer.status >= 300)
+    throw new RpcError("remote-error", remoteText(method.name, answer.status, text));
   if (text.trim() === "" || text.trim() === "null") return create(method.output);
   return messageFromJson(method.output, parseJson(text));
 }
@@ -78,9 +79,18 @@ function remoteText(method: string, status: number, text: string): string {
 // A peer's text goes on to our logs, callers and terminals; releases up to 0.5.5 write several lines.
 const printable = (text: string): string =>
   // oxlint-disable-next-line no-control-regex
-  text.slice(0, MAX_REMOTE_TEXT_CHARS).toWellFormed().replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, " ");
+  text
+    .slice(0, MAX_REMOTE_TEXT_CHARS)
+    .toWellFormed()
+    .replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, " ");
 
-function postJson(options: HttpTransportOptions, base: URL, method: string, json: string, call: CallOptions): Promise<RpcAnswer> {
+function postJson(
+  options: HttpTransportOptions,
+  base: URL,
+  method: string,
+  json: string,
+  call: CallOptions,
+): Promise<RpcAnswer> {
   const timeoutMs = call.timeoutMs ?? 60_000;
   const maxAnswerBytes = options.maxAnswerBytes ?? 16 * 1024 * 1024;
   const body = utf8(json);
@@ -89,12 +99,25 @@ function postJson(options: HttpTransportOptions, base: URL, method: string, json
     const fail = (cause: unknown): void => {
       clearTimeout(timer);
       outgoing.destroy();
-      reject(cause instanceof RpcError ? cause : new RpcError("transport-failed", `${method} at ${base.host || options.socketPath} could not be called: ${errorChain(cause)}`, { cause }));
+      reject(
+        cause instanceof RpcError
+          ? cause
+          : new RpcError(
+              "transport-failed",
+              `${method} at ${base.host || options.socketPath} could not be called: ${errorChain(cause)}`,
+              { cause },
+            ),
+      );
     };
     const request: RequestOptions = {
       method: "POST",
       path: `${base.pathname.replace(/\/$/, "")}/${method}?json`,
-      headers: { ...options.headers, "content-type": "application/json", "content-length": body.length, connection: "close" },
+      headers: {
+        ...options.headers,
+        "content-type": "application/json",
+        "content-length": body.length,
+        connection: "close",
+      },
       agent: false,
       ...(options.socketPath === undefined
         ? { host: base.hostname.replace(/^\[|\]$/g, ""), port: base.port || (isTls ? 443 : 80) }

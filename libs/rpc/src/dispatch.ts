@@ -3,7 +3,14 @@ import { prpc } from "@dstack/proto";
 import { utf8, utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
 import { errorChain, RpcError } from "./errors.ts";
-import { checkJsonShape, messageFromJson, messageFromQuery, messageToJson, parseJson, type JsonOptions } from "./json.ts";
+import {
+  checkJsonShape,
+  messageFromJson,
+  messageFromQuery,
+  messageToJson,
+  parseJson,
+  type JsonOptions,
+} from "./json.ts";
 import type { Route, RpcCall } from "./route.ts";
 
 export interface RpcRequest {
@@ -52,7 +59,8 @@ export function isJsonCall(request: RpcRequest): boolean {
   return (request.contentType ?? "").split(";")[0]?.trim().toLowerCase() === JSON_TYPE;
 }
 
-const isJsonFlag = (query: URLSearchParams): boolean => query.has("json") && ["", "true", "1"].includes(query.get("json") ?? "");
+const isJsonFlag = (query: URLSearchParams): boolean =>
+  query.has("json") && ["", "true", "1"].includes(query.get("json") ?? "");
 
 /** Carries out one call: authentication, decoding, handler, encoding. Never throws. */
 export async function dispatch<Caller, Auth extends string>(
@@ -74,7 +82,10 @@ export async function dispatch<Caller, Auth extends string>(
   } catch (error) {
     const failure = error instanceof RpcError ? error : undefined;
     const text = errorChain(error);
-    service.log[failure === undefined ? "error" : "info"]({ method: call.method, requestId: call.requestId, code: failure?.code, error: text }, "call failed");
+    service.log[failure === undefined ? "error" : "info"](
+      { method: call.method, requestId: call.requestId, code: failure?.code, error: text },
+      "call failed",
+    );
     return errorResponse(failure?.status ?? 400, text, json);
   }
 }
@@ -83,7 +94,11 @@ export async function dispatch<Caller, Auth extends string>(
 export function errorResponse(status: number, text: string, json: boolean): RpcResponse {
   return json
     ? { status, contentType: JSON_TYPE, body: utf8(JSON.stringify({ error: text }, null, 2)) }
-    : { status, contentType: BINARY_TYPE, body: toBinary(prpc.PrpcErrorSchema, create(prpc.PrpcErrorSchema, { message: text })) };
+    : {
+        status,
+        contentType: BINARY_TYPE,
+        body: toBinary(prpc.PrpcErrorSchema, create(prpc.PrpcErrorSchema, { message: text })),
+      };
 }
 
 function decode(schema: DescMessage, request: RpcRequest, json: boolean): MessageShape<DescMessage> {

@@ -6,7 +6,15 @@ import type { AddressInfo, Socket } from "node:net";
 import { Server as TlsServer, TLSSocket, type DetailedPeerCertificate, type SecureContextOptions } from "node:tls";
 import type { Logger } from "@dstack/log";
 import { BodyBudget } from "./body-budget.ts";
-import { dispatch, errorResponse, isJsonCall, stripPrefixes, type RpcRequest, type RpcResponse, type RpcService } from "./dispatch.ts";
+import {
+  dispatch,
+  errorResponse,
+  isJsonCall,
+  stripPrefixes,
+  type RpcRequest,
+  type RpcResponse,
+  type RpcService,
+} from "./dispatch.ts";
 import { errorChain, RpcError } from "./errors.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
 
@@ -15,7 +23,9 @@ const CLOSE_TIMEOUT_MS = 2_000;
 const MAX_PEER_CERTIFICATES = 6;
 
 /** A TCP address or a Unix socket; a stale socket file is removed before binding. */
-export type Listen = { readonly host: string; readonly port: number } | { readonly path: string; readonly mode?: number };
+export type Listen =
+  | { readonly host: string; readonly port: number }
+  | { readonly path: string; readonly mode?: number };
 
 export interface HttpExchange {
   readonly request: IncomingMessage;
@@ -85,12 +95,24 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   };
   const headersTimeout = options.headersTimeoutMs ?? 20_000;
   // Node looks for late connections every 30 s unless told otherwise: a deadline must not double.
-  const limits = { requestTimeout: options.requestTimeoutMs ?? 120_000, headersTimeout, connectionsCheckingInterval: 2_000, maxHeaderSize: 64 * 1024 };
+  const limits = {
+    requestTimeout: options.requestTimeoutMs ?? 120_000,
+    headersTimeout,
+    connectionsCheckingInterval: 2_000,
+    maxHeaderSize: 64 * 1024,
+  };
   const server =
     options.tls === undefined
       ? createPlainServer(limits, listener)
       : createTlsServer(
-          { ...limits, handshakeTimeout: headersTimeout, minVersion: "TLSv1.2", ...options.tls, requestCert: options.tls.requestClientCertificate ?? false, rejectUnauthorized: false },
+          {
+            ...limits,
+            handshakeTimeout: headersTimeout,
+            minVersion: "TLSv1.2",
+            ...options.tls,
+            requestCert: options.tls.requestClientCertificate ?? false,
+            rejectUnauthorized: false,
+          },
           listener,
         );
   server.maxConnections = options.maxConnections ?? 12_000;
@@ -102,10 +124,14 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   server.on("tlsClientError", (error) => options.log.debug({ error: error.message }, "TLS handshake failed"));
   if ("path" in options.listen) await unlink(options.listen.path).catch(ignoreMissing);
   await listening(server, options.listen);
-  if ("path" in options.listen && options.listen.mode !== undefined) await chmod(options.listen.path, options.listen.mode);
+  if ("path" in options.listen && options.listen.mode !== undefined)
+    await chmod(options.listen.path, options.listen.mode);
   const bound = server.address() as AddressInfo | string;
   return {
-    address: typeof bound === "string" ? bound : `${bound.family === "IPv6" ? `[${bound.address}]` : bound.address}:${bound.port}`,
+    address:
+      typeof bound === "string"
+        ? bound
+        : `${bound.family === "IPv6" ? `[${bound.address}]` : bound.address}:${bound.port}`,
     port: typeof bound === "string" ? 0 : bound.port,
     server,
     setSecureContext: (context) => {
@@ -128,7 +154,8 @@ export async function readBody(request: IncomingMessage, limitBytes: number, bud
       length += bytes.length;
       const admitted = budget?.admit(bytes.length, length) ?? true;
       if (length > limitBytes) throw new RpcError("payload-too-large", "failed to read data: payload too large");
-      if (!admitted) throw new RpcError("payload-too-large", "failed to read data: too many large requests at once, try again");
+      if (!admitted)
+        throw new RpcError("payload-too-large", "failed to read data: too many large requests at once, try again");
       chunks.push(bytes);
     }
     return new Uint8Array(Buffer.concat(chunks));
@@ -137,7 +164,12 @@ export async function readBody(request: IncomingMessage, limitBytes: number, bud
   }
 }
 
-async function serve(options: HttpServerOptions, budget: BodyBudget, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function serve(
+  options: HttpServerOptions,
+  budget: BodyBudget,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   for (const [name, value] of Object.entries(options.headers ?? {})) response.setHeader(name, value);
   const url = parseTarget(request.url ?? "/");
   if (url === undefined) {
@@ -147,13 +179,18 @@ async function serve(options: HttpServerOptions, budget: BodyBudget, request: In
   const exchange: HttpExchange = { request, response, url, requestId: randomUUID() };
   response.setHeader("x-request-id", exchange.requestId);
   if (options.guard !== undefined && !(await options.guard(exchange))) return;
-  const mounted = (options.mounts ?? []).find((candidate) => url.pathname.startsWith(candidate.path) && !url.pathname.slice(candidate.path.length).includes("/"));
+  const mounted = (options.mounts ?? []).find(
+    (candidate) => url.pathname.startsWith(candidate.path) && !url.pathname.slice(candidate.path.length).includes("/"),
+  );
   if (mounted !== undefined) {
     await serveRpc(mounted, budget, exchange);
     return;
   }
   const routed = (options.routes ?? []).find(
-    (candidate) => candidate.verbs.includes(request.method ?? "GET") && (url.pathname === candidate.path || (candidate.path.endsWith("/") && candidate.path !== "/" && url.pathname.startsWith(candidate.path))),
+    (candidate) =>
+      candidate.verbs.includes(request.method ?? "GET") &&
+      (url.pathname === candidate.path ||
+        (candidate.path.endsWith("/") && candidate.path !== "/" && url.pathname.startsWith(candidate.path))),
   );
   if (routed !== undefined) {
     await routed.handle(exchange);
@@ -166,7 +203,11 @@ function parseTarget(target: string): URL | undefined {
   return target.startsWith("/") && URL.canParse(target, "http://host") ? new URL(`http://host${target}`) : undefined;
 }
 
-async function serveRpc(mounted: RpcMount, budget: BodyBudget, { request, response, url, requestId }: HttpExchange): Promise<void> {
+async function serveRpc(
+  mounted: RpcMount,
+  budget: BodyBudget,
+  { request, response, url, requestId }: HttpExchange,
+): Promise<void> {
   const { service } = mounted;
   const name = methodName(url.pathname.slice(mounted.path.length));
   const verb = request.method === "GET" ? "GET" : request.method === "POST" ? "POST" : undefined;
@@ -231,7 +272,12 @@ function peerCertificates(socket: TLSSocket): readonly Uint8Array[] {
 
 function send(response: ServerResponse, answer: RpcResponse): void {
   response
-    .writeHead(answer.status, { ...answer.headers, "content-type": answer.contentType, "content-length": answer.body.length, "x-accel-buffering": "no" })
+    .writeHead(answer.status, {
+      ...answer.headers,
+      "content-type": answer.contentType,
+      "content-length": answer.body.length,
+      "x-accel-buffering": "no",
+    })
     .end(answer.body);
 }
 

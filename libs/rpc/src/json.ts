@@ -80,7 +80,10 @@ export function messageFromQuery<D extends DescMessage>(schema: D, query: URLSea
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text, (_key, value: unknown, context?: { source?: string }) =>
-      typeof value === "number" && !Number.isSafeInteger(value) && context?.source !== undefined && /^-?\d+$/.test(context.source)
+      typeof value === "number" &&
+      !Number.isSafeInteger(value) &&
+      context?.source !== undefined &&
+      /^-?\d+$/.test(context.source)
         ? BigInt(context.source)
         : value,
     );
@@ -119,7 +122,10 @@ export function checkJsonShape(text: string): void {
         break;
     }
     if (depth > MAX_DEPTH || values > MAX_VALUES) {
-      throw new RpcError("bad-request", `request is not valid JSON for this interface: at most ${MAX_VALUES} values and ${MAX_DEPTH} levels`);
+      throw new RpcError(
+        "bad-request",
+        `request is not valid JSON for this interface: at most ${MAX_VALUES} values and ${MAX_DEPTH} levels`,
+      );
     }
   }
 }
@@ -172,9 +178,12 @@ function fieldFromJson(field: DescField, value: unknown, path: string): unknown 
     case "message":
       return messageFromJson(field.message, value, path);
     case "list": {
-      if (!Array.isArray(value)) throw new RpcError("bad-request", `invalid ${path}: expected an array, got ${kindOf(value)}`);
-      if (field.listKind === "scalar") return value.map((item, i) => scalarFromJson(field.scalar, item, `${path}[${i}]`));
-      if (field.listKind === "message") return value.map((item, i) => messageFromJson(field.message, item, `${path}[${i}]`));
+      if (!Array.isArray(value))
+        throw new RpcError("bad-request", `invalid ${path}: expected an array, got ${kindOf(value)}`);
+      if (field.listKind === "scalar")
+        return value.map((item, i) => scalarFromJson(field.scalar, item, `${path}[${i}]`));
+      if (field.listKind === "message")
+        return value.map((item, i) => messageFromJson(field.message, item, `${path}[${i}]`));
       return value;
     }
     default:
@@ -204,7 +213,10 @@ function scalarFromJson(type: ScalarType, value: unknown, path: string): unknown
     default:
       break;
   }
-  throw new RpcError("bad-request", `invalid ${path}: expected ${ScalarType[type]?.toLowerCase() ?? "a scalar"}, got ${kindOf(value)}`);
+  throw new RpcError(
+    "bad-request",
+    `invalid ${path}: expected ${ScalarType[type]?.toLowerCase() ?? "a scalar"}, got ${kindOf(value)}`,
+  );
 }
 
 /** Peers prefix hex with any number of `0x`. */
@@ -233,10 +245,17 @@ function scalarText(type: ScalarType, text: string): unknown {
   return /^-?\d{1,20}$/.test(text) ? BigInt(text) : text;
 }
 
-const hasPresence = (field: DescField): boolean => field.fieldKind === "message" || field.presence === EXPLICIT_PRESENCE;
+const hasPresence = (field: DescField): boolean =>
+  field.fieldKind === "message" || field.presence === EXPLICIT_PRESENCE;
 
 function isEmpty(value: unknown): boolean {
-  return value === undefined || value === "" || (value instanceof Uint8Array && value.length === 0) || (Array.isArray(value) && value.length === 0);
+  return (
+    value === undefined ||
+    value === "" ||
+    (value instanceof Uint8Array && value.length === 0) ||
+    (Array.isArray(value) && value.length === 0)
+  );
 }
 
-const kindOf = (value: unknown): string => (value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`);
+const kindOf = (value: unknown): string =>
+  value === null ? "null" : Array.isArray(value) ? "an array" : `a ${typeof value}`;

@@ -9,7 +9,9 @@ import type { Route } from "./route.ts";
 export interface DescribedService {
   /** Where it is mounted, ending in `/`, e.g. `/prpc/`. */
   readonly path: string;
-  readonly service: { readonly routes: readonly Pick<Route<never>, "method" | "auth" | "input" | "output" | "bodyLimitBytes">[] };
+  readonly service: {
+    readonly routes: readonly Pick<Route<never>, "method" | "auth" | "input" | "output" | "bodyLimitBytes">[];
+  };
   /** What each authentication rule of its rows asks of a caller, in words. */
   readonly rules: Readonly<Record<string, string>>;
 }
@@ -35,7 +37,9 @@ export interface OpenApiOptions {
 
 /** The document, for `JSON.stringify`. Every row of the tables is in it, with its authentication rule. */
 export function openApiDocument({ title, version, services, routes = [] }: OpenApiOptions): JsonObject {
-  const schemas: JsonObject = { Error: { type: "object", properties: { error: { type: "string" } }, required: ["error"] } };
+  const schemas: JsonObject = {
+    Error: { type: "object", properties: { error: { type: "string" } }, required: ["error"] },
+  };
   const paths: JsonObject = {};
   for (const { path, service, rules } of services) {
     for (const row of service.routes) {
@@ -47,7 +51,9 @@ export function openApiDocument({ title, version, services, routes = [] }: OpenA
           operationId: `${row.method}ByQuery`,
           description: `${caller} JSON; the request's fields in the query.`,
           "x-dstack-auth": row.auth,
-          parameters: row.input.fields.filter(isQueryField).map((field) => ({ name: field.name, in: "query", schema: fieldSchema(field) })),
+          parameters: row.input.fields
+            .filter(isQueryField)
+            .map((field) => ({ name: field.name, in: "query", schema: fieldSchema(field) })),
           responses: answers(jsonContent(row.output), jsonError),
         },
         post: {
@@ -55,15 +61,27 @@ export function openApiDocument({ title, version, services, routes = [] }: OpenA
           description: `${caller} At most ${row.bodyLimitBytes} bytes. Protobuf where neither the query flag "json" nor the content type asks for JSON.`,
           "x-dstack-auth": row.auth,
           parameters: [{ name: "json", in: "query", allowEmptyValue: true, schema: { type: "string" } }],
-          ...(row.input.fields.length === 0 ? {} : { requestBody: { content: { ...jsonContent(row.input), ...PROTOBUF } } }),
+          ...(row.input.fields.length === 0
+            ? {}
+            : { requestBody: { content: { ...jsonContent(row.input), ...PROTOBUF } } }),
           responses: answers({ ...jsonContent(row.output), ...PROTOBUF }, { ...jsonError, ...PROTOBUF }),
         },
       };
     }
   }
   for (const { path, summary, answers: types, verb = "get", otherwise = {} } of routes) {
-    const others = Object.fromEntries(Object.entries(otherwise).map(([status, description]) => [status, { description }]));
-    paths[path] = { [verb]: { summary, responses: { 200: { description: "OK", content: Object.fromEntries(types.map((type) => [type, {}])) }, ...others } } };
+    const others = Object.fromEntries(
+      Object.entries(otherwise).map(([status, description]) => [status, { description }]),
+    );
+    paths[path] = {
+      [verb]: {
+        summary,
+        responses: {
+          200: { description: "OK", content: Object.fromEntries(types.map((type) => [type, {}])) },
+          ...others,
+        },
+      },
+    };
   }
   return { openapi: "3.1.0", info: { title, version }, paths, components: { schemas } };
 }
@@ -75,9 +93,11 @@ const answers = (done: JsonObject, failed: JsonObject): JsonObject => ({
   400: { description: "Refused or failed; the text says why", content: failed },
 });
 /** As `messageFromQuery` reads them. */
-const isQueryField = (field: DescField): boolean => field.fieldKind === "scalar" || (field.fieldKind === "list" && field.listKind === "scalar");
+const isQueryField = (field: DescField): boolean =>
+  field.fieldKind === "scalar" || (field.fieldKind === "list" && field.listKind === "scalar");
 const jsonContent = (message: DescMessage): JsonObject => ({ "application/json": { schema: schemaOf(message) } });
-const schemaOf = (message: DescMessage): JsonObject => (message.fields.length === 0 ? { type: "null" } : reference(message.name));
+const schemaOf = (message: DescMessage): JsonObject =>
+  message.fields.length === 0 ? { type: "null" } : reference(message.name);
 const reference = (name: string): JsonObject => ({ $ref: `#/components/schemas/${name}` });
 
 function addSchema(schemas: JsonObject, message: DescMessage): void {
@@ -97,14 +117,23 @@ function fieldSchema(field: DescField): JsonObject {
     case "message":
       return { anyOf: [schemaOf(field.message), { type: "null" }] };
     case "list":
-      return { type: "array", items: field.listKind === "scalar" ? scalarSchema(field.scalar) : field.listKind === "message" ? schemaOf(field.message) : {} };
+      return {
+        type: "array",
+        items:
+          field.listKind === "scalar"
+            ? scalarSchema(field.scalar)
+            : field.listKind === "message"
+              ? schemaOf(field.message)
+              : {},
+      };
     default:
       return {};
   }
 }
 
 /** Absent optional fields are null in answers. */
-const orNull = (schema: JsonObject, field: DescField): JsonObject => (field.proto.proto3Optional ? { ...schema, type: [schema["type"], "null"] } : schema);
+const orNull = (schema: JsonObject, field: DescField): JsonObject =>
+  field.proto.proto3Optional ? { ...schema, type: [schema["type"], "null"] } : schema;
 
 function scalarSchema(type: ScalarType): JsonObject {
   switch (type) {

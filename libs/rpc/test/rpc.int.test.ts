@@ -5,7 +5,16 @@ import { after, before, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createLogger } from "@dstack/log";
 import { prpc, vmm } from "@dstack/proto";
-import { callRpc, httpTransport, mount, route, RpcError, startHttpServer, type HttpServer, type RpcTransport } from "@dstack/rpc";
+import {
+  callRpc,
+  httpTransport,
+  mount,
+  route,
+  RpcError,
+  startHttpServer,
+  type HttpServer,
+  type RpcTransport,
+} from "@dstack/rpc";
 
 const log = createLogger({ name: "test", level: "silent" });
 let server: HttpServer;
@@ -24,12 +33,30 @@ before(async () => {
           return {};
         },
         routes: [
-          route(vmm.Vmm.method.getInfo, { auth: "anyone", handle: async ({ id }) => ({ found: false, info: { id, events: [{ event: "e", body: "b", timestamp: 2n ** 63n + 1n }] } }) }),
-          route(vmm.Vmm.method.getComposeHash, { auth: "anyone", bodyLimitBytes: 1024, handle: async ({ composeFile }) => ({ hash: composeFile }) }),
-          route(vmm.Vmm.method.stopVm, { auth: "anyone", handle: async () => { throw new Error("outer", { cause: new Error("inner") }); } }),
+          route(vmm.Vmm.method.getInfo, {
+            auth: "anyone",
+            handle: async ({ id }) => ({
+              found: false,
+              info: { id, events: [{ event: "e", body: "b", timestamp: 2n ** 63n + 1n }] },
+            }),
+          }),
+          route(vmm.Vmm.method.getComposeHash, {
+            auth: "anyone",
+            bodyLimitBytes: 1024,
+            handle: async ({ composeFile }) => ({ hash: composeFile }),
+          }),
+          route(vmm.Vmm.method.stopVm, {
+            auth: "anyone",
+            handle: async () => {
+              throw new Error("outer", { cause: new Error("inner") });
+            },
+          }),
           route(vmm.Vmm.method.removeVm, { auth: "nobody", handle: async () => ({}) }),
           route(vmm.Vmm.method.startVm, { auth: "anyone", handle: async () => ({}) }),
-          route(vmm.Vmm.method.getAppEnvEncryptPubKey, { auth: "anyone", handle: async ({ appId }) => ({ publicKey: appId, timestamp: 1n }) }),
+          route(vmm.Vmm.method.getAppEnvEncryptPubKey, {
+            auth: "anyone",
+            handle: async ({ appId }) => ({ publicKey: appId, timestamp: 1n }),
+          }),
         ],
       }),
     ],
@@ -38,7 +65,8 @@ before(async () => {
 });
 after(() => server.close());
 
-const post = (path: string, body: string | Uint8Array, headers: Record<string, string> = {}): Promise<Response> => fetch(`${base}/${path}`, { method: "POST", body: typeof body === "string" ? body : Buffer.from(body), headers });
+const post = (path: string, body: string | Uint8Array, headers: Record<string, string> = {}): Promise<Response> =>
+  fetch(`${base}/${path}`, { method: "POST", body: typeof body === "string" ? body : Buffer.from(body), headers });
 
 test("answers JSON with proto names, hex bytes, plain 64-bit numbers, nulls and defaults", async () => {
   const answer = await post("Vmm.GetInfo?json", '{"id":"x","unknown":1}');
@@ -63,7 +91,9 @@ test("takes GET with a query, an empty body as defaults, and answers an empty me
 });
 
 test("hex takes any number of 0x and refuses odd digits", async () => {
-  const ok = (await (await post("GetAppEnvEncryptPubKey?json", '{"app_id":"0x0xAB"}')).json()) as { public_key: string };
+  const ok = (await (await post("GetAppEnvEncryptPubKey?json", '{"app_id":"0x0xAB"}')).json()) as {
+    public_key: string;
+  };
   assert.equal(ok.public_key, "ab");
   assert.equal((await post("GetAppEnvEncryptPubKey?json", '{"app_id":"abc"}')).status, 400);
 });
@@ -92,10 +122,16 @@ test("an unknown method, a wrong type, a null scalar, bad JSON and bad protobuf 
 });
 
 test("JSON that would take long to parse is refused before it is parsed, whatever its strings hold", async () => {
-  for (const body of ["[".repeat(65), '{"a":'.repeat(65), `{"x":[${"1,".repeat(100_001)}1]}`, `{"a":"\\\\"${",".repeat(100_001)}`]) {
+  for (const body of [
+    "[".repeat(65),
+    '{"a":'.repeat(65),
+    `{"x":[${"1,".repeat(100_001)}1]}`,
+    `{"a":"\\\\"${",".repeat(100_001)}`,
+  ]) {
     assert.match(await (await post("GetInfo?json", body)).text(), /at most 100000 values and 64 levels/);
   }
-  for (const id of ["[".repeat(1_000), '"\\[{'.repeat(10_000), ",".repeat(200_000)]) assert.equal((await post("GetInfo?json", JSON.stringify({ id }))).status, 200);
+  for (const id of ["[".repeat(1_000), '"\\[{'.repeat(10_000), ",".repeat(200_000)])
+    assert.equal((await post("GetInfo?json", JSON.stringify({ id }))).status, 200);
 });
 
 test("a body over the route's limit is refused", async () => {
@@ -108,8 +144,14 @@ test("a route whose rule is not met never runs its handler", async () => {
 });
 
 test("a peer's error text is cut between characters and cleaned before it goes anywhere", async () => {
-  const saying = (text: string): RpcTransport => ({ call: async () => ({ status: 400, body: Buffer.from(JSON.stringify({ error: text })) }) });
-  const said = async (text: string): Promise<string> => callRpc(saying(text), vmm.Vmm.method.stopVm, {}).then(() => "", (error: unknown) => (error as RpcError).message);
+  const saying = (text: string): RpcTransport => ({
+    call: async () => ({ status: 400, body: Buffer.from(JSON.stringify({ error: text })) }),
+  });
+  const said = async (text: string): Promise<string> =>
+    callRpc(saying(text), vmm.Vmm.method.stopVm, {}).then(
+      () => "",
+      (error: unknown) => (error as RpcError).message,
+    );
   assert.equal(await said("one\n\nCaused by:\u001b[31m two\u0000"), "one\n\nCaused by: [31m two ");
   const long = await said(`a${"😀".repeat(1_000_000)}`);
   assert.ok(long.length === 4_000 && long.isWellFormed());
@@ -118,8 +160,14 @@ test("a peer's error text is cut between characters and cleaned before it goes a
 test("the client types answers and carries the peer's error text", async () => {
   const transport = httpTransport({ baseUrl: base });
   assert.equal((await callRpc(transport, vmm.Vmm.method.getInfo, { id: "c" })).info?.id, "c");
-  await assert.rejects(callRpc(transport, vmm.Vmm.method.stopVm, {}), (error: unknown) => error instanceof RpcError && error.code === "remote-error" && error.message === "outer: inner");
-  await assert.rejects(callRpc(httpTransport({ baseUrl: "http://127.0.0.1:1/prpc" }), vmm.Vmm.method.stopVm, {}), (error: unknown) => error instanceof RpcError && error.code === "transport-failed");
+  await assert.rejects(
+    callRpc(transport, vmm.Vmm.method.stopVm, {}),
+    (error: unknown) => error instanceof RpcError && error.code === "remote-error" && error.message === "outer: inner",
+  );
+  await assert.rejects(
+    callRpc(httpTransport({ baseUrl: "http://127.0.0.1:1/prpc" }), vmm.Vmm.method.stopVm, {}),
+    (error: unknown) => error instanceof RpcError && error.code === "transport-failed",
+  );
 });
 
 test("a method name that is not valid percent-encoding is an unknown method", async () => {
@@ -128,14 +176,32 @@ test("a method name that is not valid percent-encoding is an unknown method", as
 });
 
 test("a head or a body that never ends is cut off at its deadline", async () => {
-  const strict = await startHttpServer({ listen: { host: "127.0.0.1", port: 0 }, log, headersTimeoutMs: 200, requestTimeoutMs: 400, routes: [] });
+  const strict = await startHttpServer({
+    listen: { host: "127.0.0.1", port: 0 },
+    log,
+    headersTimeoutMs: 200,
+    requestTimeoutMs: 400,
+    routes: [],
+  });
   try {
-    const starts = ["", "GET / HTTP/1.1\r\nhost: x\r\nx-slow: ", "POST /prpc/GetInfo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc"];
-    await Promise.all(starts.map(async (start) => {
-      const socket = connect(strict.port, "127.0.0.1");
-      // A reset is as good an end as any, so no once(): it would throw it.
-      await new Promise((resolve) => socket.on("error", () => undefined).on("close", resolve).resume().write(start));
-    }));
+    const starts = [
+      "",
+      "GET / HTTP/1.1\r\nhost: x\r\nx-slow: ",
+      "POST /prpc/GetInfo HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc",
+    ];
+    await Promise.all(
+      starts.map(async (start) => {
+        const socket = connect(strict.port, "127.0.0.1");
+        // A reset is as good an end as any, so no once(): it would throw it.
+        await new Promise((resolve) =>
+          socket
+            .on("error", () => undefined)
+            .on("close", resolve)
+            .resume()
+            .write(start),
+        );
+      }),
+    );
   } finally {
     await strict.close();
   }
@@ -143,15 +209,30 @@ test("a head or a body that never ends is cut off at its deadline", async () => 
 
 test("large bodies share a budget, small ones pass beside them, and it is given back", async () => {
   const big = await startHttpServer({
-    listen: { host: "127.0.0.1", port: 0 }, log, maxBodyBytes: 1_000_000,
-    mounts: [mount("/prpc/", { prefixes: [], log, authenticate: async () => undefined, routes: [route(vmm.Vmm.method.getComposeHash, { auth: "anyone", handle: async () => ({ hash: "h" }) })] })],
+    listen: { host: "127.0.0.1", port: 0 },
+    log,
+    maxBodyBytes: 1_000_000,
+    mounts: [
+      mount("/prpc/", {
+        prefixes: [],
+        log,
+        authenticate: async () => undefined,
+        routes: [route(vmm.Vmm.method.getComposeHash, { auth: "anyone", handle: async () => ({ hash: "h" }) })],
+      }),
+    ],
   });
-  const send = (bytes: number) => fetch(`http://${big.address}/prpc/GetComposeHash?json`, { method: "POST", body: JSON.stringify({ compose_file: "x".repeat(bytes) }) });
+  const send = (bytes: number) =>
+    fetch(`http://${big.address}/prpc/GetComposeHash?json`, {
+      method: "POST",
+      body: JSON.stringify({ compose_file: "x".repeat(bytes) }),
+    });
   const slow = connect(big.port, "127.0.0.1");
   try {
     await once(slow, "connect");
     const held = "x".repeat(900_000);
-    slow.write(`POST /prpc/GetComposeHash?json HTTP/1.1\r\nhost: x\r\ncontent-length: ${held.length + 1}\r\n\r\n${held}`);
+    slow.write(
+      `POST /prpc/GetComposeHash?json HTTP/1.1\r\nhost: x\r\ncontent-length: ${held.length + 1}\r\n\r\n${held}`,
+    );
     // Until the server holds it.
     let answer = await send(200_000);
     for (let i = 0; answer.status === 200 && i < 500; i++) answer = await send(200_000);
@@ -169,14 +250,34 @@ test("large bodies share a budget, small ones pass beside them, and it is given 
 test("closing ends connections in a TLS handshake, and bodies that never come", { timeout: 600_000 }, async () => {
   for (const tls of [undefined, { requestClientCertificate: false }]) {
     const long = 3_600_000;
-    const closing = await startHttpServer({ listen: { host: "127.0.0.1", port: 0 }, log, requestTimeoutMs: long, headersTimeoutMs: long, mounts: [], ...(tls === undefined ? {} : { tls }) });
+    const closing = await startHttpServer({
+      listen: { host: "127.0.0.1", port: 0 },
+      log,
+      requestTimeoutMs: long,
+      headersTimeoutMs: long,
+      mounts: [],
+      ...(tls === undefined ? {} : { tls }),
+    });
     const silent = connect(closing.port, "127.0.0.1");
-    const slow = connect(closing.port, "127.0.0.1", () => slow.write("POST /prpc/GetInfo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{"));
-    const ended = [silent, slow].map((socket) => new Promise((resolve) => socket.on("error", () => undefined).on("close", resolve).resume()));
+    const slow = connect(closing.port, "127.0.0.1", () =>
+      slow.write("POST /prpc/GetInfo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{"),
+    );
+    const ended = [silent, slow].map(
+      (socket) =>
+        new Promise((resolve) =>
+          socket
+            .on("error", () => undefined)
+            .on("close", resolve)
+            .resume(),
+        ),
+    );
     while ((await connections(closing)) < 2) await new Promise((resolve) => setImmediate(resolve));
     await closing.close();
     await Promise.all(ended);
   }
 });
 
-const connections = ({ server: listener }: HttpServer): Promise<number> => new Promise((resolve, reject) => listener.getConnections((error, count) => (error === null ? resolve(count) : reject(error))));
+const connections = ({ server: listener }: HttpServer): Promise<number> =>
+  new Promise((resolve, reject) =>
+    listener.getConnections((error, count) => (error === null ? resolve(count) : reject(error))),
+  );

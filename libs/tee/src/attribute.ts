@@ -25,7 +25,9 @@ export async function readAttribute(path: string, maxBytes: number): Promise<Uin
 
 /** As text without the final newline. */
 export async function readAttributeText(path: string): Promise<string> {
-  return Buffer.from(await readAttribute(path, 4096)).toString("latin1").trimEnd();
+  return Buffer.from(await readAttribute(path, 4096))
+    .toString("latin1")
+    .trimEnd();
 }
 
 /** Bytes in one write, without truncating or creating. */
@@ -33,7 +35,8 @@ export async function writeAttribute(path: string, bytes: Uint8Array): Promise<v
   const file = await open(path, constants.O_WRONLY);
   try {
     const { bytesWritten } = await file.write(bytes, 0, bytes.length, null);
-    if (bytesWritten !== bytes.length) throw new TeeError("quote-invalid", `${path}: ${bytesWritten} of ${bytes.length} bytes were taken`);
+    if (bytesWritten !== bytes.length)
+      throw new TeeError("quote-invalid", `${path}: ${bytesWritten} of ${bytes.length} bytes were taken`);
   } finally {
     await file.close();
   }

@@ -66,7 +66,7 @@ export class GuestTee {
     return this.#exclusive(async () => {
       const quote = await tsmQuote(this.#paths.report, reportData, options);
       const runtimeEvents = this.events;
-      const eventLog = [...await this.readCcel(), ...runtimeEntries(runtimeEvents)];
+      const eventLog = [...(await this.readCcel()), ...runtimeEntries(runtimeEvents)];
       return { platform: { kind: "tdx", quote, eventLog }, runtimeEvents, reportData, config };
     });
   }
@@ -86,7 +86,8 @@ export class GuestTee {
   }
 
   async #exclusive<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#waiting >= MAX_WAITING) throw new TeeError("quote-timeout", `TEE is busy: ${MAX_WAITING} requests are waiting; try again later`);
+    if (this.#waiting >= MAX_WAITING)
+      throw new TeeError("quote-timeout", `TEE is busy: ${MAX_WAITING} requests are waiting; try again later`);
     this.#waiting++;
     const previous = this.#tail;
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -16,7 +16,8 @@ export async function readRtmr(folder: string, index: 0 | 1 | 2 | 3): Promise<Ha
 
 /** Only 2 and 3 belong to the guest's software. @throws TeeError `tee-unavailable`, `register-invalid` */
 export async function extendRtmr(folder: string, index: 2 | 3, digest: Hash48): Promise<void> {
-  if (index !== 2 && index !== 3) throw new TeeError("register-invalid", `RTMR${String(index)} cannot be extended by software`);
+  if (index !== 2 && index !== 3)
+    throw new TeeError("register-invalid", `RTMR${String(index)} cannot be extended by software`);
   const path = `${folder}/rtmr${index}:sha384`;
   try {
     await writeAttribute(path, digest);
@@ -26,7 +27,9 @@ export async function extendRtmr(folder: string, index: 2 | 3, digest: Hash48): 
 }
 
 function unavailable(path: string, cause: unknown): TeeError {
-  return new TeeError("tee-unavailable",
+  return new TeeError(
+    "tee-unavailable",
     `measurement registers are not available: need ${path} (Linux 6.16 or newer with TSM measurements): ${cause instanceof Error ? cause.message : String(cause)}`,
-    { cause });
+    { cause },
+  );
 }

@@ -11,7 +11,12 @@ import { dirname } from "node:path";
 import { equalBytes, toHex } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
 import {
-  eventDigest, extendRegister, formatRuntimeLogLine, newRuntimeEvent, parseRuntimeLog, replayRtmr3,
+  eventDigest,
+  extendRegister,
+  formatRuntimeLogLine,
+  newRuntimeEvent,
+  parseRuntimeLog,
+  replayRtmr3,
 } from "@dstack/attest";
 import type { RuntimeEvent } from "@dstack/attest";
 import { readTextIfExists, removeIfExists, writeFileAtomic } from "@dstack/files";
@@ -44,14 +49,16 @@ export class RuntimeEventLog {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     const pendingText = await readTextIfExists(pendingPath(path));
     // A torn last line is what a crash in the append leaves; the pending note tells what it was to be.
-    const text = wholeLines(await readTextIfExists(path) ?? "");
+    const text = wholeLines((await readTextIfExists(path)) ?? "");
     const events = parseRuntimeLog(text);
     const pending = pendingText === undefined ? [] : parseRuntimeLog(wholeLines(pendingText));
     const value = await register.read();
     const recovered = [events, [...events, ...pending]].find((candidate) => equalBytes(replayRtmr3(candidate), value));
     if (recovered === undefined) {
-      throw new TeeError("log-unrecoverable",
-        `RTMR3 is ${toHex(value)}, the event log replays to ${toHex(replayRtmr3(events))}: something else extended it; restart the guest`);
+      throw new TeeError(
+        "log-unrecoverable",
+        `RTMR3 is ${toHex(value)}, the event log replays to ${toHex(replayRtmr3(events))}: something else extended it; restart the guest`,
+      );
     }
     await writeFileAtomic(path, recovered.map(formatRuntimeLogLine).join(""), { mode: 0o600 });
     await removeIfExists(pendingPath(path));
@@ -90,14 +97,20 @@ export class RuntimeEventLog {
     const found = this.#events.find((event) => event.event === name);
     if (found === undefined) return this.emit(name, payload, version);
     if (!equalBytes(found.payload, payload)) {
-      throw new TeeError("event-conflict", `event "${name}" was measured already with payload ${toHex(found.payload)}, now ${toHex(payload)}`);
+      throw new TeeError(
+        "event-conflict",
+        `event "${name}" was measured already with payload ${toHex(found.payload)}, now ${toHex(payload)}`,
+      );
     }
   }
 
   async #expect(expected: Hash48, when: string): Promise<void> {
     const value = await this.#register.read();
     if (!equalBytes(value, expected)) {
-      throw new TeeError("register-mismatch", `RTMR3 ${when}: expected ${toHex(expected)}, got ${toHex(value)}: something else extends it`);
+      throw new TeeError(
+        "register-mismatch",
+        `RTMR3 ${when}: expected ${toHex(expected)}, got ${toHex(value)}: something else extends it`,
+      );
     }
   }
 }

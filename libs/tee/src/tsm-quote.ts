@@ -24,7 +24,11 @@ const RETRIED: ReadonlySet<string | undefined> = new Set(["EBUSY", "EAGAIN", "EI
  * @param folder the report folder, made where it is missing
  * @throws TeeError `tee-unavailable`, `quote-timeout`, `quote-invalid`, `aborted`
  */
-export async function tsmQuote(folder: string, reportData: ReportData, options: QuoteOptions = {}): Promise<Uint8Array> {
+export async function tsmQuote(
+  folder: string,
+  reportData: ReportData,
+  options: QuoteOptions = {},
+): Promise<Uint8Array> {
   const timeoutMs = options.timeoutMs ?? 60_000;
   const deadline = AbortSignal.timeout(timeoutMs);
   const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal]);
@@ -40,7 +44,9 @@ export async function tsmQuote(folder: string, reportData: ReportData, options: 
   throw new TeeError("quote-timeout", `quote: none after ${timeoutMs} ms; last: ${last}`);
 }
 
-type Attempt = { readonly kind: "quote"; readonly quote: Uint8Array } | { readonly kind: "again"; readonly reason: string };
+type Attempt =
+  | { readonly kind: "quote"; readonly quote: Uint8Array }
+  | { readonly kind: "again"; readonly reason: string };
 
 async function attemptQuote(folder: string, reportData: ReportData, signal: AbortSignal): Promise<Attempt> {
   try {
@@ -55,12 +61,15 @@ async function attemptQuote(folder: string, reportData: ReportData, signal: Abor
     const quote = await readAttribute(`${folder}/outblob`, MAX_QUOTE);
     const after = await generation(folder);
     if (after !== now) return { kind: "again", reason: "another process asked for a quote at the same time" };
-    if (quote.length < MIN_QUOTE) throw new TeeError("quote-invalid", `quote: ${quote.length} bytes, expected ${MIN_QUOTE} to ${MAX_QUOTE}`);
+    if (quote.length < MIN_QUOTE)
+      throw new TeeError("quote-invalid", `quote: ${quote.length} bytes, expected ${MIN_QUOTE} to ${MAX_QUOTE}`);
     return { kind: "quote", quote };
   } catch (error) {
     if (RETRIED.has(systemCode(error))) return { kind: "again", reason: systemCode(error) ?? "" };
     if (error instanceof TeeError) throw error;
-    throw new TeeError("quote-invalid", `quote: ${folder}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new TeeError("quote-invalid", `quote: ${folder}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
 }
 
@@ -72,10 +81,14 @@ async function prepare(folder: string): Promise<void> {
     });
     provider = await readAttributeText(`${folder}/provider`);
   } catch (cause) {
-    throw new TeeError("tee-unavailable",
-      `quotes are not available: need configfs-tsm at ${folder} (a TDX guest with the modules tsm_reports and tdx_guest)`, { cause });
+    throw new TeeError(
+      "tee-unavailable",
+      `quotes are not available: need configfs-tsm at ${folder} (a TDX guest with the modules tsm_reports and tdx_guest)`,
+      { cause },
+    );
   }
-  if (!provider.startsWith("tdx_guest")) throw new TeeError("tee-unavailable", `quotes come from "${provider}", expected tdx_guest`);
+  if (!provider.startsWith("tdx_guest"))
+    throw new TeeError("tee-unavailable", `quotes come from "${provider}", expected tdx_guest`);
 }
 
 async function generation(folder: string): Promise<bigint> {

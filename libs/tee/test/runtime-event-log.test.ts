@@ -38,7 +38,10 @@ test("logs what it extends, for its owner alone, in both digest forms", async ()
   const log = await RuntimeEventLog.open(path, register);
   await log.emit("a", Uint8Array.of(1));
   await log.emit("b", none, 2);
-  assert.equal(await readFile(path, "utf8"), '{"event":"a","payload":"AQ=="}\n{"event":"b","payload":"","version":2}\n');
+  assert.equal(
+    await readFile(path, "utf8"),
+    '{"event":"a","payload":"AQ=="}\n{"event":"b","payload":"","version":2}\n',
+  );
   assert.equal((await stat(path)).mode & 0o777, 0o600);
   assert.deepEqual(register.value, replayRtmr3(log.events));
 });
@@ -54,7 +57,10 @@ test("brings log and register together after a kill at each step", async () => {
     await assert.rejects(log.emit("second", none), /killed/);
     register.dies = undefined;
     const again = await RuntimeEventLog.open(path, register);
-    assert.deepEqual(again.events.map(({ event }) => event), dies === "before" ? ["first"] : ["first", "second"]);
+    assert.deepEqual(
+      again.events.map(({ event }) => event),
+      dies === "before" ? ["first"] : ["first", "second"],
+    );
     assert.deepEqual(replayRtmr3(again.events), register.value);
     await again.emit("third", none);
     assert.deepEqual(replayRtmr3((await RuntimeEventLog.open(path, register)).events), register.value);
@@ -70,7 +76,10 @@ test("completes a line that a crash tore while it was appended", async () => {
   await assert.rejects(log.emit("second", Uint8Array.of(7)), /killed/);
   register.dies = undefined;
   await writeFile(path, '{"event":"sec', { flag: "a" });
-  assert.deepEqual((await RuntimeEventLog.open(path, register)).events.map(({ event }) => event), ["first", "second"]);
+  assert.deepEqual(
+    (await RuntimeEventLog.open(path, register)).events.map(({ event }) => event),
+    ["first", "second"],
+  );
 });
 
 test("refuses a register that holds more than the log tells", async () => {
@@ -107,5 +116,8 @@ test("lets only a development image move the paths, and only to absolute ones", 
   const env = { DCAP_TDX_QUOTE_CONFIGFS_PATH: "/tmp/report", DSTACK_CCEL_FILE: "" };
   assert.deepEqual(teePaths(env, false), PRODUCTION_PATHS);
   assert.deepEqual(teePaths(env, true), { ...PRODUCTION_PATHS, report: "/tmp/report" });
-  assert.throws(() => teePaths({ DSTACK_CCEL_FILE: "ccel" }, true), (error: unknown) => error instanceof TeeError && error.code === "path-invalid");
+  assert.throws(
+    () => teePaths({ DSTACK_CCEL_FILE: "ccel" }, true),
+    (error: unknown) => error instanceof TeeError && error.code === "path-invalid",
+  );
 });

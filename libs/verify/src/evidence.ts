@@ -2,7 +2,13 @@
  * Evidence as it travels in JSON: answers of guest agents, requests to verifiers.
  * {"attestation": hex} or {"quote": hex, "event_log": JSON text}, and "vm_config": JSON text; other members are ignored.
  */
-import { AttestError, attestationFromQuote, decodeAttestation, MAX_ATTESTATION_BYTES, type Attestation } from "@dstack/attest";
+import {
+  AttestError,
+  attestationFromQuote,
+  decodeAttestation,
+  MAX_ATTESTATION_BYTES,
+  type Attestation,
+} from "@dstack/attest";
 import { BytesError, parseHex } from "@dstack/bytes";
 import { VerifyError } from "./errors.ts";
 
@@ -22,7 +28,8 @@ export function evidenceFromJson(value: unknown): Evidence {
   const fields = value as Record<string, unknown>;
   const text = (name: string): string => {
     const field = Object.hasOwn(fields, name) ? (fields[name] ?? "") : "";
-    if (typeof field !== "string") throw malformed(`${name}: expected text, got ${Array.isArray(field) ? "an array" : typeof field}`);
+    if (typeof field !== "string")
+      throw malformed(`${name}: expected text, got ${Array.isArray(field) ? "an array" : typeof field}`);
     return field;
   };
   const vmConfig = text("vm_config");
@@ -40,11 +47,14 @@ export function evidenceFromJson(value: unknown): Evidence {
 
 /** What evidence is refused with, as one text; undefined for errors that are not about evidence. */
 export function evidenceRefusal(error: unknown): string | undefined {
-  return error instanceof VerifyError || error instanceof AttestError || error instanceof BytesError ? error.message : undefined;
+  return error instanceof VerifyError || error instanceof AttestError || error instanceof BytesError
+    ? error.message
+    : undefined;
 }
 
 function bytes(hex: string, name: string): Uint8Array {
-  if (hex.length > 2 * MAX_ATTESTATION_BYTES + 2) throw malformed(`${name}: ${hex.length} hex digits, at most ${2 * MAX_ATTESTATION_BYTES} are read`);
+  if (hex.length > 2 * MAX_ATTESTATION_BYTES + 2)
+    throw malformed(`${name}: ${hex.length} hex digits, at most ${2 * MAX_ATTESTATION_BYTES} are read`);
   try {
     return parseHex(hex, name);
   } catch (cause) {

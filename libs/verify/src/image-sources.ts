@@ -7,8 +7,12 @@ import type { FoundImage, OsImageSource } from "./os-image.ts";
 export function imagesBelow(folder: string): OsImageSource {
   return {
     find: async (hash) => {
-      const image = (await listImages(folder)).find(({ osImageHash }) => osImageHash !== undefined && equalBytes(osImageHash, hash));
-      return image === undefined ? { kind: "absent", reason: `no image below ${folder} has this hash` } : readAs(image.dir, hash);
+      const image = (await listImages(folder)).find(
+        ({ osImageHash }) => osImageHash !== undefined && equalBytes(osImageHash, hash),
+      );
+      return image === undefined
+        ? { kind: "absent", reason: `no image below ${folder} has this hash` }
+        : readAs(image.dir, hash);
     },
   };
 }
@@ -19,7 +23,11 @@ export function imageIn(dir: string): OsImageSource {
     find: async (hash) => {
       try {
         const { osImageHash } = await readImageDirectory(dir);
-        if (osImageHash === undefined || !equalBytes(osImageHash, hash)) return { kind: "absent", reason: `the image in ${dir} is ${osImageHash === undefined ? "without sha256sum.txt" : toHex(osImageHash)}` };
+        if (osImageHash === undefined || !equalBytes(osImageHash, hash))
+          return {
+            kind: "absent",
+            reason: `the image in ${dir} is ${osImageHash === undefined ? "without sha256sum.txt" : toHex(osImageHash)}`,
+          };
       } catch (error) {
         if (!(error instanceof ImageError)) throw error;
         return { kind: "absent", reason: error.message };

@@ -3,8 +3,19 @@ import { toHex, type Hash32 } from "@dstack/bytes";
 import { fail, notBound, pass, type Check, type EventLogEntry, type TdReport } from "@dstack/attest";
 import type { ImageMetadata } from "@dstack/image";
 import {
-  acpiEvents, checkVm, compareMeasurements, MeasureError, measureLite, parseVmConfig,
-  type LoggedEvent, type MeasurementMaterial, type Registers, type RegisterDifference, type VmConfig, type VmFiles, type VmMeasurement,
+  acpiEvents,
+  checkVm,
+  compareMeasurements,
+  MeasureError,
+  measureLite,
+  parseVmConfig,
+  type LoggedEvent,
+  type MeasurementMaterial,
+  type Registers,
+  type RegisterDifference,
+  type VmConfig,
+  type VmFiles,
+  type VmMeasurement,
 } from "@dstack/measure";
 import type { KnownMeasurements } from "./known-measurements.ts";
 
@@ -64,12 +75,14 @@ export async function verifyOsImage(input: OsImageInput): Promise<OsImageVerdict
   try {
     const config = parseVmConfig(input.vmConfig);
     const hash = config.osImageHash;
-    if (hash === undefined) return undecided({ name: "os-image", ...fail("vm_config names no OS image (os_image_hash)") }, { config });
+    if (hash === undefined)
+      return undecided({ name: "os-image", ...fail("vm_config names no OS image (os_image_hash)") }, { config });
     const got = registersOf(input.report);
     if (config.attestationVariant === "lite") return verdict(compareLite(config, got, input.eventLog), config, hash);
     const known = input.known?.get(input.vmConfig);
     // Where a register differs the image is measured again, for the reason to be right.
-    if (known !== undefined && compareMeasurements(known.expected, got).length === 0) return verdict({ method: "image", differences: [], ...known }, config, hash);
+    if (known !== undefined && compareMeasurements(known.expected, got).length === 0)
+      return verdict({ method: "image", differences: [], ...known }, config, hash);
     const image = await input.images.find(hash);
     switch (image.kind) {
       case "files": {
@@ -80,12 +93,25 @@ export async function verifyOsImage(input: OsImageInput): Promise<OsImageVerdict
       }
       case "document": {
         const expected = measureLite({ ...config, tdxMeasurement: image.material }, acpiEvents(config));
-        return verdict({ method: "document", expected, differences: compareMeasurements(expected, got, input.eventLog, config) }, config, hash);
+        return verdict(
+          { method: "document", expected, differences: compareMeasurements(expected, got, input.eventLog, config) },
+          config,
+          hash,
+        );
       }
       case "absent":
-        return undecided({ name: "os-image", ...notBound(`image ${toHex(hash)} is not at hand, so the measurements cannot be compared: ${image.reason}`) }, { config, hash });
+        return undecided(
+          {
+            name: "os-image",
+            ...notBound(`image ${toHex(hash)} is not at hand, so the measurements cannot be compared: ${image.reason}`),
+          },
+          { config, hash },
+        );
       case "wrong":
-        return undecided({ name: "os-image", ...fail(`what should be image ${toHex(hash)} is another one: ${image.reason}`) }, { config, hash });
+        return undecided(
+          { name: "os-image", ...fail(`what should be image ${toHex(hash)} is another one: ${image.reason}`) },
+          { config, hash },
+        );
     }
   } catch (error) {
     if (!(error instanceof MeasureError)) throw error;
@@ -99,7 +125,8 @@ function compareLite(config: VmConfig, got: Registers, log: readonly EventLogEnt
   if (own !== undefined) {
     const computed = measureLite(config, own);
     const differences = compareMeasurements(computed, got, log, config);
-    if (!differences.some(({ register }) => register === "RTMR0")) return { method: "document", expected: computed, differences };
+    if (!differences.some(({ register }) => register === "RTMR0"))
+      return { method: "document", expected: computed, differences };
   }
   const logged = measureLite(config, log);
   return { method: "lite", expected: logged, differences: compareMeasurements(logged, got, log, config) };
@@ -121,20 +148,40 @@ const METHODS: Readonly<Record<OsImageMethod, string>> = {
   lite: "measured from the image's measurement document and the log's ACPI digests",
 };
 
-function verdict({ method, expected, differences, metadata }: Compared, config: VmConfig, hash: Hash32): OsImageVerdict {
+function verdict(
+  { method, expected, differences, metadata }: Compared,
+  config: VmConfig,
+  hash: Hash32,
+): OsImageVerdict {
   const judge = (name: string, register: RegisterDifference["register"], what: string): Check => {
     const difference = differences.find((candidate) => candidate.register === register);
-    return { name, ...(difference === undefined ? pass(`${register} is that of ${what}`) : fail(`${register} does not match: expected ${difference.expected}, the quote has ${difference.got}; ${difference.hint}`)) };
+    return {
+      name,
+      ...(difference === undefined
+        ? pass(`${register} is that of ${what}`)
+        : fail(
+            `${register} does not match: expected ${difference.expected}, the quote has ${difference.got}; ${difference.hint}`,
+          )),
+    };
   };
   const registers = [
     judge("firmware", "MRTD", "the image's firmware"),
-    judge("virtual-hardware", "RTMR0", `${config.cpuCount} CPUs, ${config.memoryBytes / 2 ** 20} MiB and the expected devices`),
+    judge(
+      "virtual-hardware",
+      "RTMR0",
+      `${config.cpuCount} CPUs, ${config.memoryBytes / 2 ** 20} MiB and the expected devices`,
+    ),
     judge("kernel", "RTMR1", "the image's kernel"),
     judge("command-line-and-initrd", "RTMR2", "the image's command line (with the root hash) and initrd"),
   ];
   const wrong = registers.filter(({ result }) => result === "fail").map(({ reason }) => reason);
   const checks: Check[] = [
-    { name: "os-image", ...(wrong.length === 0 ? pass(`${toHex(hash)}, ${METHODS[method]}`) : fail(`the registers are not those of image ${toHex(hash)}`)) },
+    {
+      name: "os-image",
+      ...(wrong.length === 0
+        ? pass(`${toHex(hash)}, ${METHODS[method]}`)
+        : fail(`the registers are not those of image ${toHex(hash)}`)),
+    },
     ...registers,
     { name: "acpi-tables", ...acpiOutcome(method, differences) },
   ];
@@ -152,12 +199,21 @@ function verdict({ method, expected, differences, metadata }: Compared, config: 
 }
 
 function acpiOutcome(method: OsImageMethod, differences: readonly RegisterDifference[]): ReturnType<typeof pass> {
-  if (method === "lite") return notBound("the contents of the ACPI tables were not compared; their digests are taken from the log, which replays to RTMR0");
-  if (differences.some(({ register }) => register === "RTMR0")) return fail("RTMR0 does not match, so the tables may be others");
+  if (method === "lite")
+    return notBound(
+      "the contents of the ACPI tables were not compared; their digests are taken from the log, which replays to RTMR0",
+    );
+  if (differences.some(({ register }) => register === "RTMR0"))
+    return fail("RTMR0 does not match, so the tables may be others");
   return pass("the tables that were computed for this VM are those in RTMR0");
 }
 
-const undecided = (check: Check, rest: Pick<OsImageVerdict, "config" | "hash">): OsImageVerdict => ({ checks: [check], ok: false, reason: check.reason, ...rest });
+const undecided = (check: Check, rest: Pick<OsImageVerdict, "config" | "hash">): OsImageVerdict => ({
+  checks: [check],
+  ok: false,
+  reason: check.reason,
+  ...rest,
+});
 
 function registersOf({ mrTd, rtmr: [rtmr0, rtmr1, rtmr2] }: TdReport): Registers {
   return { mrtd: mrTd, rtmr0, rtmr1, rtmr2 };

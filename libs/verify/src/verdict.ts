@@ -15,7 +15,8 @@ export type Verdict =
  */
 export function judgeChecks(checks: readonly Check[], required: readonly string[]): Verdict {
   const failed = checks.filter(({ result }) => result === "fail");
-  if (failed.length > 0) return { kind: "failed", reason: failed.map(({ name, reason }) => `${name}: ${reason}`).join("; ") };
+  if (failed.length > 0)
+    return { kind: "failed", reason: failed.map(({ name, reason }) => `${name}: ${reason}`).join("; ") };
   for (const name of required) {
     const own = checks.filter((check) => check.name === name);
     if (own.length === 0) return { kind: "incomplete", reason: `${name} was not checked` };

@@ -19,16 +19,38 @@ export interface EvidenceVerification {
 
 /** What every verdict on evidence needs, whatever else the caller wants. */
 export const EVIDENCE_REQUIRED: readonly string[] = [
-  "rtmr3-replay", "app-identity", "os-image", "firmware", "virtual-hardware", "kernel", "command-line-and-initrd",
+  "rtmr3-replay",
+  "app-identity",
+  "os-image",
+  "firmware",
+  "virtual-hardware",
+  "kernel",
+  "command-line-and-initrd",
 ];
 
 /** Verifies evidence in full: quote, events, identity, and the OS image behind its registers. */
-export async function verifyEvidence(evidence: Evidence, options: VerifyEvidenceOptions): Promise<EvidenceVerification> {
+export async function verifyEvidence(
+  evidence: Evidence,
+  options: VerifyEvidenceOptions,
+): Promise<EvidenceVerification> {
   const { images, known, ...rest } = options;
   const attestation = await verifyAttestation(evidence.attestation, { ...rest, vmConfig: evidence.vmConfig });
   if (!attestation.ok) {
-    return { checks: [...attestation.checks, { name: "os-image", ...notBound("not compared: the quote itself is not verified") }], attestation, osImage: undefined };
+    return {
+      checks: [
+        ...attestation.checks,
+        { name: "os-image", ...notBound("not compared: the quote itself is not verified") },
+      ],
+      attestation,
+      osImage: undefined,
+    };
   }
-  const osImage = await verifyOsImage({ report: attestation.report, eventLog: evidence.attestation.platform.eventLog, vmConfig: evidence.vmConfig, images, known });
+  const osImage = await verifyOsImage({
+    report: attestation.report,
+    eventLog: evidence.attestation.platform.eventLog,
+    vmConfig: evidence.vmConfig,
+    images,
+    known,
+  });
   return { checks: [...attestation.checks, ...osImage.checks], attestation, osImage };
 }

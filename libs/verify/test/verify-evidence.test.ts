@@ -9,11 +9,32 @@ import { AttestError, parseQuote, tdReportOf, trustAnchorFromPem, type EventLogE
 import { fixedCollateral } from "@dstack/attest/node";
 import { acpiEvents, encodeVmConfig, measureLite, tdxMeasurementCbor } from "@dstack/measure";
 import {
-  EVIDENCE_REQUIRED, evidenceFromJson, firstOf, imageIn, imagesBelow, judgeChecks, KnownMeasurements, verifyEvidence, verifyOsImage,
-  type EvidenceVerification, type OsImageSource, type OsImageVerdict, type VerifyEvidenceOptions,
+  EVIDENCE_REQUIRED,
+  evidenceFromJson,
+  firstOf,
+  imageIn,
+  imagesBelow,
+  judgeChecks,
+  KnownMeasurements,
+  verifyEvidence,
+  verifyOsImage,
+  type EvidenceVerification,
+  type OsImageSource,
+  type OsImageVerdict,
+  type VerifyEvidenceOptions,
 } from "@dstack/verify";
 import { vmConfig } from "../../measure/test/fixtures.ts";
-import { APP_ID, collateralAt, makeEvidence, makeImage, newPki, NOW, wireForms, type EvidenceOptions, type MockImage } from "./mock-app.ts";
+import {
+  APP_ID,
+  collateralAt,
+  makeEvidence,
+  makeImage,
+  newPki,
+  NOW,
+  wireForms,
+  type EvidenceOptions,
+  type MockImage,
+} from "./mock-app.ts";
 
 const pki = newPki();
 const nowhere: OsImageSource = { find: () => Promise.resolve({ kind: "absent", reason: "no image is kept here" }) };
@@ -26,21 +47,33 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true, force: true }));
 
-async function verify(evidence: EvidenceOptions = {}, change: Partial<VerifyEvidenceOptions> = {}): Promise<EvidenceVerification> {
-  const options = { collateralSource: fixedCollateral(collateralAt(pki)), now: NOW, trustAnchor: trustAnchorFromPem(pki.rootPem), images: imagesBelow(folder), ...change };
+async function verify(
+  evidence: EvidenceOptions = {},
+  change: Partial<VerifyEvidenceOptions> = {},
+): Promise<EvidenceVerification> {
+  const options = {
+    collateralSource: fixedCollateral(collateralAt(pki)),
+    now: NOW,
+    trustAnchor: trustAnchorFromPem(pki.rootPem),
+    images: imagesBelow(folder),
+    ...change,
+  };
   return verifyEvidence(evidenceFromJson(wireForms(makeEvidence(image, { pki, ...evidence })).quote), options);
 }
 
-const sha = (algorithm: string, bytes: Uint8Array): Uint8Array => new Uint8Array(createHash(algorithm).update(bytes).digest());
+const sha = (algorithm: string, bytes: Uint8Array): Uint8Array =>
+  new Uint8Array(createHash(algorithm).update(bytes).digest());
 const verdictOf = ({ checks }: EvidenceVerification): string => judgeChecks(checks, EVIDENCE_REQUIRED).kind;
-const resultOf = ({ checks }: EvidenceVerification, name: string): string | undefined => checks.find((check) => check.name === name)?.result;
+const resultOf = ({ checks }: EvidenceVerification, name: string): string | undefined =>
+  checks.find((check) => check.name === name)?.result;
 
 test("verifies evidence whose registers are those of its image", async () => {
   const result = await verify();
   assert.equal(verdictOf(result), "verified", JSON.stringify(result.checks.filter((check) => check.result !== "pass")));
   assert.equal(result.osImage?.method, "image");
   assert.equal(result.osImage.metadata?.version, "0.6.0");
-  for (const name of ["os-image", "firmware", "virtual-hardware", "kernel", "command-line-and-initrd", "acpi-tables"]) assert.equal(resultOf(result, name), "pass", name);
+  for (const name of ["os-image", "firmware", "virtual-hardware", "kernel", "command-line-and-initrd", "acpi-tables"])
+    assert.equal(resultOf(result, name), "pass", name);
 });
 
 test("both wire forms are the same evidence", () => {
@@ -62,12 +95,27 @@ test("without the image nothing is called verified, whatever else holds", async 
   assert.match(verdict.reason, /os-image: .*no image is kept here/);
 });
 
-for (const [what, register, name] of [["firmware", 0, "firmware"], ["hardware", 1, "virtual-hardware"], ["kernel", 2, "kernel"], ["initrd", 3, "command-line-and-initrd"]] as const) {
+for (const [what, register, name] of [
+  ["firmware", 0, "firmware"],
+  ["hardware", 1, "virtual-hardware"],
+  ["kernel", 2, "kernel"],
+  ["initrd", 3, "command-line-and-initrd"],
+] as const) {
   test(`refuses another ${what} by its name (SECURITY 00)`, async () => {
     const other = hash48(new Uint8Array(48).fill(9));
-    const result = await verify({ td: (td) => (register === 0 ? { ...td, mrTd: other } : { ...td, rtmr: td.rtmr.with(register - 1, other) as unknown as typeof td.rtmr }) });
+    const result = await verify({
+      td: (td) =>
+        register === 0
+          ? { ...td, mrTd: other }
+          : { ...td, rtmr: td.rtmr.with(register - 1, other) as unknown as typeof td.rtmr },
+    });
     assert.equal(verdictOf(result), "failed");
-    assert.deepEqual(result.checks.filter((check) => check.result === "fail" && check.name !== "os-image" && check.name !== "acpi-tables").map((check) => check.name), [name]);
+    assert.deepEqual(
+      result.checks
+        .filter((check) => check.result === "fail" && check.name !== "os-image" && check.name !== "acpi-tables")
+        .map((check) => check.name),
+      [name],
+    );
     assert.equal(result.osImage?.ok, false);
   });
 }
@@ -82,8 +130,13 @@ test("what was measured once is compared, not measured again, and never vouches 
   assert.equal(asked, 1);
   assert.equal(verdictOf(await verify({ td: (td) => ({ ...td, mrTd: other }) }, { images, known })), "failed");
   assert.equal(asked, 2);
-  assert.equal(verdictOf(await verify({ vmConfig: { cpu_count: 3 } }, { images: nowhere, known })), "incomplete", "another configuration was never measured");
-  for (let i = 0; i < 64; i++) known.keep(`other ${i}`, known.get("other 0") ?? { expected: {} as never, metadata: {} as never });
+  assert.equal(
+    verdictOf(await verify({ vmConfig: { cpu_count: 3 } }, { images: nowhere, known })),
+    "incomplete",
+    "another configuration was never measured",
+  );
+  for (let i = 0; i < 64; i++)
+    known.keep(`other ${i}`, known.get("other 0") ?? { expected: {} as never, metadata: {} as never });
   assert.equal(verdictOf(await verify({}, { images: nowhere, known })), "incomplete", "the oldest went out");
 });
 
@@ -98,13 +151,23 @@ test("a swapped image folder is named, and never measured", async () => {
 });
 
 test("looks further where a source lacks the image, and no further where one has it", async () => {
-  assert.equal(verdictOf(await verify({}, { images: firstOf(nowhere, imageIn(join(folder, "bundles")), imageIn(image.dir)) })), "verified");
+  assert.equal(
+    verdictOf(await verify({}, { images: firstOf(nowhere, imageIn(join(folder, "bundles")), imageIn(image.dir)) })),
+    "verified",
+  );
   const wrong: OsImageSource = { find: () => Promise.resolve({ kind: "wrong", reason: "spoilt" }) };
   assert.equal(verdictOf(await verify({}, { images: firstOf(wrong, imageIn(image.dir)) })), "failed");
 });
 
 test("no collateral means no verdict on the quote, and no look at the image", async () => {
-  const result = await verify({}, { collateralSource: { collateralFor: () => Promise.reject(new AttestError("collateral-unavailable", "collateral server: down")) } });
+  const result = await verify(
+    {},
+    {
+      collateralSource: {
+        collateralFor: () => Promise.reject(new AttestError("collateral-unavailable", "collateral server: down")),
+      },
+    },
+  );
   assert.equal(resultOf(result, "collateral"), "fail");
   assert.equal(resultOf(result, "os-image"), "not bound");
   assert.equal(result.osImage, undefined);
@@ -113,8 +176,16 @@ test("no collateral means no verdict on the quote, and no look at the image", as
 test("a configuration that names no image, or is none, fails", async () => {
   assert.equal(resultOf(await verify({ vmConfig: { os_image_hash: "" } }), "os-image"), "fail");
   const made = makeEvidence(image, { pki });
-  const options = { collateralSource: fixedCollateral(collateralAt(pki)), now: NOW, trustAnchor: trustAnchorFromPem(pki.rootPem), images: imagesBelow(folder) };
-  const result = await verifyEvidence({ attestation: made.attestation, vmConfig: `{"os_image_hash":"${image.hash}","cpu_count":"two"}` }, options);
+  const options = {
+    collateralSource: fixedCollateral(collateralAt(pki)),
+    now: NOW,
+    trustAnchor: trustAnchorFromPem(pki.rootPem),
+    images: imagesBelow(folder),
+  };
+  const result = await verifyEvidence(
+    { attestation: made.attestation, vmConfig: `{"os_image_hash":"${image.hash}","cpu_count":"two"}` },
+    options,
+  );
   assert.match(result.osImage?.reason ?? "", /cpu_count/);
 });
 
@@ -126,25 +197,54 @@ test("lite evidence without its document is refused, not measured some other way
 
 describe("with an image's measurement document alone", () => {
   const acpiLog = (fill?: number): EventLogEntry[] => {
-    return acpiEvents(vmConfig()).map((own) => ({ ...own, digest: fill === undefined ? own.digest : new Uint8Array(48).fill(fill), event: "", eventPayload: utf8("ACPI DATA") }));
+    return acpiEvents(vmConfig()).map((own) => ({
+      ...own,
+      digest: fill === undefined ? own.digest : new Uint8Array(48).fill(fill),
+      event: "",
+      eventPayload: utf8("ACPI DATA"),
+    }));
   };
-  const setUp = (log: EventLogEntry[], variant: "lite" | "legacy", edit: (document: Uint8Array) => Uint8Array = (document) => document) => {
+  const setUp = (
+    log: EventLogEntry[],
+    variant: "lite" | "legacy",
+    edit: (document: Uint8Array) => Uint8Array = (document) => document,
+  ) => {
     const document = tdxMeasurementCbor(image.files);
-    const material = { checksumFile: utf8(`${Buffer.from(sha("sha256", document)).toString("hex")}  measurement.tdx.cbor\n`), measurement: document };
-    const config = { ...vmConfig(), osImageHash: hash32(sha("sha256", material.checksumFile)), attestationVariant: variant, tdxMeasurement: { ...material, measurement: edit(document) } };
+    const material = {
+      checksumFile: utf8(`${Buffer.from(sha("sha256", document)).toString("hex")}  measurement.tdx.cbor\n`),
+      measurement: document,
+    };
+    const config = {
+      ...vmConfig(),
+      osImageHash: hash32(sha("sha256", material.checksumFile)),
+      attestationVariant: variant,
+      tdxMeasurement: { ...material, measurement: edit(document) },
+    };
     const { mrtd, rtmr0, rtmr1, rtmr2 } = measureLite({ ...config, tdxMeasurement: material }, log);
-    const report = tdReportOf(parseQuote(makeEvidence(image, { pki, td: (td) => ({ ...td, mrTd: mrtd, rtmr: [rtmr0, rtmr1, rtmr2, td.rtmr[3]] }) }).attestation.platform.quote));
+    const report = tdReportOf(
+      parseQuote(
+        makeEvidence(image, { pki, td: (td) => ({ ...td, mrTd: mrtd, rtmr: [rtmr0, rtmr1, rtmr2, td.rtmr[3]] }) })
+          .attestation.platform.quote,
+      ),
+    );
     return { input: { report, eventLog: log, vmConfig: encodeVmConfig(config), images: nowhere }, material };
   };
-  const acpi = (verdict: OsImageVerdict): string | undefined => verdict.checks.find(({ name }) => name === "acpi-tables")?.result;
+  const acpi = (verdict: OsImageVerdict): string | undefined =>
+    verdict.checks.find(({ name }) => name === "acpi-tables")?.result;
 
   test("compares everything where the tables are those that we compute", async () => {
     const { input, material } = setUp(acpiLog(), "lite");
     const lite = await verifyOsImage(input);
     assert.deepEqual([lite.ok, lite.method, acpi(lite)], [true, "document", "pass"], lite.reason);
     const config = JSON.parse(input.vmConfig) as Record<string, unknown>;
-    const legacy = { ...input, vmConfig: JSON.stringify({ ...config, tdx_attestation_variant: "legacy", tdx_measurement: undefined }) };
-    const bundled = await verifyOsImage({ ...legacy, images: { find: () => Promise.resolve({ kind: "document", material }) } });
+    const legacy = {
+      ...input,
+      vmConfig: JSON.stringify({ ...config, tdx_attestation_variant: "legacy", tdx_measurement: undefined }),
+    };
+    const bundled = await verifyOsImage({
+      ...legacy,
+      images: { find: () => Promise.resolve({ kind: "document", material }) },
+    });
     assert.deepEqual([bundled.ok, bundled.method, acpi(bundled)], [true, "document", "pass"], bundled.reason);
   });
 
@@ -152,23 +252,33 @@ describe("with an image's measurement document alone", () => {
     const verdict = await verifyOsImage(setUp(acpiLog(7), "lite").input);
     assert.deepEqual([verdict.ok, verdict.method, acpi(verdict)], [true, "lite", "not bound"], verdict.reason);
     const { input, material } = setUp(acpiLog(7), "legacy");
-    const bundled = await verifyOsImage({ ...input, images: { find: () => Promise.resolve({ kind: "document", material }) } });
+    const bundled = await verifyOsImage({
+      ...input,
+      images: { find: () => Promise.resolve({ kind: "document", material }) },
+    });
     assert.deepEqual([bundled.ok, acpi(bundled)], [false, "fail"], "a bundle's document never takes digests on trust");
   });
 
   test("of a machine whose tables are not modelled, it compares all but those, in the lite form alone", async () => {
     const { input, material } = setUp(acpiLog(7), "lite");
-    const changed = (change: object): string => JSON.stringify({ ...(JSON.parse(input.vmConfig) as object), ...change });
+    const changed = (change: object): string =>
+      JSON.stringify({ ...(JSON.parse(input.vmConfig) as object), ...change });
     const verdict = await verifyOsImage({ ...input, vmConfig: changed({ swtpm: true }) });
     assert.deepEqual([verdict.ok, verdict.method, acpi(verdict)], [true, "lite", "not bound"], verdict.reason);
-    const legacy = { ...input, vmConfig: changed({ swtpm: true, tdx_attestation_variant: "legacy" }), images: { find: () => Promise.resolve({ kind: "document" as const, material }) } };
+    const legacy = {
+      ...input,
+      vmConfig: changed({ swtpm: true, tdx_attestation_variant: "legacy" }),
+      images: { find: () => Promise.resolve({ kind: "document" as const, material }) },
+    };
     assert.match((await verifyOsImage(legacy)).reason, /swtpm/);
     const absurd = await verifyOsImage({ ...input, vmConfig: changed({ cpu_count: 5000 }) });
     assert.deepEqual([absurd.ok, /cpu_count/.test(absurd.reason)], [false, true], absurd.reason);
   });
 
   test("refuses a document that is not the image's", async () => {
-    const verdict = await verifyOsImage(setUp(acpiLog(), "lite", (document) => document.with(document.length - 1, 1)).input);
+    const verdict = await verifyOsImage(
+      setUp(acpiLog(), "lite", (document) => document.with(document.length - 1, 1)).input,
+    );
     assert.equal(verdict.ok, false);
     assert.match(verdict.reason, /does not match os_image_hash/);
   });
@@ -177,28 +287,48 @@ describe("with an image's measurement document alone", () => {
 test("evidence that cannot be read is refused with what was expected", () => {
   const forms = wireForms(makeEvidence(image, { pki }));
   const cases: [unknown, RegExp][] = [
-    [null, /expected a JSON object/], [[], /expected a JSON object/], [{}, /neither attestation nor quote/], [{ quote: 5 }, /quote: expected text, got number/],
-    [{ quote: ["00"] }, /quote: expected text, got an array/], [{ ...forms.quote, quote: "zz" }, /quote is not hex/], [{ quote: forms.quote["quote"] }, /without event_log/],
-    [{ ...forms.quote, event_log: "{" }, /event log: not valid JSON/], [{ attestation: "00" }, /attestation|scale|truncated|expected/i], [{ ...forms.quote, quote: "0400" }, /quote/],
+    [null, /expected a JSON object/],
+    [[], /expected a JSON object/],
+    [{}, /neither attestation nor quote/],
+    [{ quote: 5 }, /quote: expected text, got number/],
+    [{ quote: ["00"] }, /quote: expected text, got an array/],
+    [{ ...forms.quote, quote: "zz" }, /quote is not hex/],
+    [{ quote: forms.quote["quote"] }, /without event_log/],
+    [{ ...forms.quote, event_log: "{" }, /event log: not valid JSON/],
+    [{ attestation: "00" }, /attestation|scale|truncated|expected/i],
+    [{ ...forms.quote, quote: "0400" }, /quote/],
     [{ quote: "0".repeat(21 * 1024 * 1024), event_log: "[]" }, /at most/],
   ];
   for (const [value, expected] of cases) assert.throws(() => evidenceFromJson(value), expected);
   assert.equal(evidenceFromJson({ ...forms.quote, more: 1 }).attestation.runtimeEvents[1]?.event, "app-id");
-  assert.deepEqual(evidenceFromJson(forms.quote).attestation.runtimeEvents[1]?.payload, new Uint8Array(Buffer.from(APP_ID, "hex")));
+  assert.deepEqual(
+    evidenceFromJson(forms.quote).attestation.runtimeEvents[1]?.payload,
+    new Uint8Array(Buffer.from(APP_ID, "hex")),
+  );
 });
 
 test("evidence of other platforms is refused by name", () => {
   // SCALE version 0, variant 3: SEV-SNP.
-  assert.throws(() => evidenceFromJson({ attestation: `0003${Buffer.from(utf8("x")).toString("hex")}` }), { code: "platform-unsupported", message: /not supported: .*SEV-SNP/ });
+  assert.throws(() => evidenceFromJson({ attestation: `0003${Buffer.from(utf8("x")).toString("hex")}` }), {
+    code: "platform-unsupported",
+    message: /not supported: .*SEV-SNP/,
+  });
 });
 
 test("a verdict needs every required check to be there and bound", () => {
-  const check = (name: string, result: "pass" | "fail" | "not bound" | "not applicable") => ({ name, result, reason: "because" });
+  const check = (name: string, result: "pass" | "fail" | "not bound" | "not applicable") => ({
+    name,
+    result,
+    reason: "because",
+  });
   assert.deepEqual(judgeChecks([check("a", "pass")], ["a"]), { kind: "verified" });
   assert.deepEqual(judgeChecks([check("a", "not applicable")], ["a"]), { kind: "verified" });
   assert.deepEqual(judgeChecks([check("a", "pass"), check("b", "not bound")], ["a"]), { kind: "verified" });
   assert.deepEqual(judgeChecks([], ["a"]), { kind: "incomplete", reason: "a was not checked" });
   assert.deepEqual(judgeChecks([check("a", "not bound")], ["a"]), { kind: "incomplete", reason: "a: because" });
-  assert.deepEqual(judgeChecks([check("a", "pass"), check("a", "not bound")], ["a"]), { kind: "incomplete", reason: "a: because" });
+  assert.deepEqual(judgeChecks([check("a", "pass"), check("a", "not bound")], ["a"]), {
+    kind: "incomplete",
+    reason: "a: because",
+  });
   assert.deepEqual(judgeChecks([check("b", "fail")], []), { kind: "failed", reason: "b: because" });
 });

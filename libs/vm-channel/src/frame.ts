@@ -41,7 +41,8 @@ export function parseFrame(line: Uint8Array): Frame | undefined {
   const { v, kind, id, path, status, json = null } = value as Record<string, unknown>;
   if (v !== 1 || typeof id !== "number" || !Number.isSafeInteger(id) || id < 0) return undefined;
   if (kind === "request" && typeof path === "string" && path.length <= MAX_PATH_LENGTH) return { kind, id, path, json };
-  if (kind === "response" && typeof status === "number" && Number.isInteger(status) && status >= 100 && status <= 599) return { kind, id, status, json };
+  if (kind === "response" && typeof status === "number" && Number.isInteger(status) && status >= 100 && status <= 599)
+    return { kind, id, status, json };
   return undefined;
 }
 

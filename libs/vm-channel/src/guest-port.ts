@@ -28,8 +28,10 @@ export async function openGuestPort(name: string, options: GuestPortOptions = {}
   const deadline = Date.now() + (options.timeoutMs ?? 10_000);
   for (;;) {
     const path = findGuestPort(name, options);
-    if (path !== undefined) return portStream(openSync(path, constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOCTTY));
-    if (Date.now() >= deadline) throw new ChannelError("port-missing", `no virtio-serial port is named ${name}; does the host give this VM one?`);
+    if (path !== undefined)
+      return portStream(openSync(path, constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOCTTY));
+    if (Date.now() >= deadline)
+      throw new ChannelError("port-missing", `no virtio-serial port is named ${name}; does the host give this VM one?`);
     await sleep(100);
   }
 }
@@ -116,4 +118,5 @@ function tryWrite(fd: number, chunk: Uint8Array): number | Error {
   }
 }
 
-const isRetry = (error: unknown): boolean => ["EAGAIN", "EINTR", "EPIPE"].includes((error as NodeJS.ErrnoException).code ?? "");
+const isRetry = (error: unknown): boolean =>
+  ["EAGAIN", "EINTR", "EPIPE"].includes((error as NodeJS.ErrnoException).code ?? "");

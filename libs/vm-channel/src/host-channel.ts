@@ -38,7 +38,11 @@ export function openHostChannel(options: HostChannelOptions): VmChannel {
   };
 }
 
-async function keepConnected(options: HostChannelOptions, stopping: AbortSignal, use: (channel: StreamChannel | undefined) => void): Promise<void> {
+async function keepConnected(
+  options: HostChannelOptions,
+  stopping: AbortSignal,
+  use: (channel: StreamChannel | undefined) => void,
+): Promise<void> {
   let pauseMs = FIRST_PAUSE_MS;
   while (!stopping.aborted) {
     const socket = await connectOnce(options.socketPath);

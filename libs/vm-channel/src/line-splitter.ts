@@ -11,7 +11,11 @@ export interface LineSplitter {
  * Cuts a byte stream into lines of at most `maxBytes`, holding no more than that. A longer line
  * is skipped up to its LF, so that one bad line costs only itself.
  */
-export function lineSplitter(maxBytes: number, onLine: (line: Uint8Array) => void, onTooLong: () => void): LineSplitter {
+export function lineSplitter(
+  maxBytes: number,
+  onLine: (line: Uint8Array) => void,
+  onTooLong: () => void,
+): LineSplitter {
   let parts: Uint8Array[] = [];
   let length = 0;
   let skipping = false;
@@ -38,7 +42,12 @@ export function lineSplitter(maxBytes: number, onLine: (line: Uint8Array) => voi
       let rest = chunk;
       for (let end = rest.indexOf(LF); end !== -1; end = rest.indexOf(LF)) {
         add(rest.subarray(0, end));
-        const line = skipping || length === 0 ? undefined : parts.length === 1 ? parts[0] : new Uint8Array(Buffer.concat(parts, length));
+        const line =
+          skipping || length === 0
+            ? undefined
+            : parts.length === 1
+              ? parts[0]
+              : new Uint8Array(Buffer.concat(parts, length));
         reset();
         if (line !== undefined) onLine(line);
         rest = rest.subarray(end + 1);

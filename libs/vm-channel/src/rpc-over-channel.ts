@@ -28,7 +28,10 @@ export function channelTransport(channel: VmChannel, base: string): RpcTransport
  * Answers a channel's requests below `base` by an RPC service. The channel itself says who
  * calls, so the service's `authenticate` gets no certificate, header or address.
  */
-export function channelHandler<Caller, Auth extends string>(service: RpcService<Caller, Auth>, base: string): ChannelHandler {
+export function channelHandler<Caller, Auth extends string>(
+  service: RpcService<Caller, Auth>,
+  base: string,
+): ChannelHandler {
   return async (path, json, signal) => {
     const name = path.startsWith(`${base}/`) ? path.slice(base.length + 1) : undefined;
     if (name === undefined || name.includes("/")) return { status: 404, json: { error: `no such path: ${path}` } };
@@ -36,7 +39,15 @@ export function channelHandler<Caller, Auth extends string>(service: RpcService<
     const answer = await dispatch(
       service,
       { name, verb: "POST", query, contentType: "application/json", body: utf8(JSON.stringify(json)) },
-      { method: stripPrefixes(name, service.prefixes), requestId: "channel", peerCertificates: [], remoteAddress: undefined, headers: {}, query, signal },
+      {
+        method: stripPrefixes(name, service.prefixes),
+        requestId: "channel",
+        peerCertificates: [],
+        remoteAddress: undefined,
+        headers: {},
+        query,
+        signal,
+      },
     );
     return { status: answer.status, json: JSON.parse(utf8Decode(answer.body, "answer")) as unknown };
   };

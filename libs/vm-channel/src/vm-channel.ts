@@ -63,9 +63,14 @@ export function createVmChannel(stream: Duplex, options: ChannelOptions): Stream
 
   const send = (frame: Frame): ChannelError | undefined => {
     const line = encodeFrame(frame);
-    if (line.length > MAX_FRAME_BYTES + 1) return new ChannelError("frame-too-long", `a frame of ${line.length} bytes exceeds the channel's ${MAX_FRAME_BYTES}`);
+    if (line.length > MAX_FRAME_BYTES + 1)
+      return new ChannelError(
+        "frame-too-long",
+        `a frame of ${line.length} bytes exceeds the channel's ${MAX_FRAME_BYTES}`,
+      );
     if (!open) return new ChannelError("closed", "the channel to the peer is closed");
-    if (stream.writableLength + line.length > maxQueuedBytes) return new ChannelError("queue-full", `the peer does not read: ${stream.writableLength} bytes are waiting`);
+    if (stream.writableLength + line.length > maxQueuedBytes)
+      return new ChannelError("queue-full", `the peer does not read: ${stream.writableLength} bytes are waiting`);
     stream.write(line);
     return undefined;
   };
@@ -74,7 +79,8 @@ export function createVmChannel(stream: Duplex, options: ChannelOptions): Stream
     const failure = send({ kind: "response", id, status: reply.status, json: reply.json });
     if (failure === undefined) return;
     log.warn({ code: failure.code, error: failure.message }, "answer not sent");
-    if (failure.code === "frame-too-long") send({ kind: "response", id, status: 500, json: { error: failure.message } });
+    if (failure.code === "frame-too-long")
+      send({ kind: "response", id, status: 500, json: { error: failure.message } });
   };
 
   const serve = async (frame: RequestFrame): Promise<void> => {
@@ -107,7 +113,8 @@ export function createVmChannel(stream: Duplex, options: ChannelOptions): Stream
     const end = (): void => {
       open = false;
       stopping.abort(new ChannelError("closed", "the channel was closed"));
-      for (const settle of pending.values()) settle(new ChannelError("closed", "the channel was closed before the answer came"));
+      for (const settle of pending.values())
+        settle(new ChannelError("closed", "the channel was closed before the answer came"));
       resolve();
     };
     stream.once("close", end);
@@ -132,7 +139,10 @@ export function createVmChannel(stream: Duplex, options: ChannelOptions): Stream
           else resolve(outcome);
         };
         const abort = (): void => settle(new ChannelError("aborted", `${path} was given up`));
-        const timer = setTimeout(() => settle(new ChannelError("timed-out", `${path}: no answer within ${timeoutMs} ms`)), timeoutMs);
+        const timer = setTimeout(
+          () => settle(new ChannelError("timed-out", `${path}: no answer within ${timeoutMs} ms`)),
+          timeoutMs,
+        );
         pending.set(id, settle);
         requestOptions.signal?.addEventListener("abort", abort, { once: true });
         if (requestOptions.signal?.aborted === true) {

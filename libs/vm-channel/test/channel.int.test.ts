@@ -9,14 +9,31 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { hostApi } from "@dstack/proto";
 import { createLogger } from "@dstack/log";
 import { callRpc, route, type RpcService } from "@dstack/rpc";
-import { ChannelError, channelHandler, channelTransport, createVmChannel, findGuestPort, openGuestPort, openHostChannel, type StreamChannel } from "@dstack/vm-channel";
+import {
+  ChannelError,
+  channelHandler,
+  channelTransport,
+  createVmChannel,
+  findGuestPort,
+  openGuestPort,
+  openHostChannel,
+  type StreamChannel,
+} from "@dstack/vm-channel";
 
 const log = createLogger({ name: "test", level: "error" });
 
 test("the host's end comes back after the VM's socket was away", async () => {
   const socketPath = join(mkdtempSync(join(tmpdir(), "dstack-channel-")), "channel.sock");
-  const host = openHostChannel({ socketPath, handle: async () => ({ status: 200, json: "host" }), log, maxPauseMs: 50 });
-  await assert.rejects(host.request("/api/Info", null), (error: unknown) => error instanceof ChannelError && error.code === "not-connected");
+  const host = openHostChannel({
+    socketPath,
+    handle: async () => ({ status: 200, json: "host" }),
+    log,
+    maxPauseMs: 50,
+  });
+  await assert.rejects(
+    host.request("/api/Info", null),
+    (error: unknown) => error instanceof ChannelError && error.code === "not-connected",
+  );
   for (let round = 0; round < 2; round++) {
     let guest: StreamChannel | undefined;
     const server = createServer((socket: Socket) => {
@@ -41,12 +58,17 @@ test("a typed call goes over the channel, and an unknown path and method are ref
   const service: RpcService<null, "none"> = {
     prefixes: ["HostApi."],
     routes: [
-      route(hostApi.HostApi.method.info, { auth: "none", handle: async () => ({ name: "dstack VMM", version: "0.6.0" }) }),
+      route(hostApi.HostApi.method.info, {
+        auth: "none",
+        handle: async () => ({ name: "dstack VMM", version: "0.6.0" }),
+      }),
     ],
     authenticate: async () => null,
     log: createLogger({ name: "test", level: "silent" }),
   };
-  const server = createServer((socket) => void createVmChannel(socket, { handle: channelHandler(service, "/api"), log }));
+  const server = createServer(
+    (socket) => void createVmChannel(socket, { handle: channelHandler(service, "/api"), log }),
+  );
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
   const channel = openHostChannel({ socketPath, handle: async () => ({ status: 404, json: null }), log });
   for (let i = 0; i < 100 && !channel.connected; i++) await sleep(20);
@@ -55,7 +77,10 @@ test("a typed call goes over the channel, and an unknown path and method are ref
   assert.equal((await channel.request("/api/HostApi.Info", {})).status, 200);
   assert.equal((await channel.request("/api/Nothing", {})).status, 400);
   assert.equal((await channel.request("/elsewhere/Info", {})).status, 404);
-  await assert.rejects(callRpc(channelTransport(channel, "/api"), hostApi.HostApi.method.notify, { event: "x" }), /Notify/);
+  await assert.rejects(
+    callRpc(channelTransport(channel, "/api"), hostApi.HostApi.method.notify, { event: "x" }),
+    /Notify/,
+  );
   channel.close();
   server.close();
 });
@@ -66,7 +91,10 @@ test("a guest port is found by its name, and a missing one is said so after the 
   writeFileSync(join(root, "sys/vport0p1/name"), "org.dstack.host.0\n");
   const options = { sysRoot: join(root, "sys"), devRoot: join(root, "dev"), timeoutMs: 10 };
   assert.equal(findGuestPort("org.dstack.host.0", options), join(root, "dev/vport0p1"));
-  await assert.rejects(openGuestPort("org.other", options), (error: unknown) => error instanceof ChannelError && error.code === "port-missing");
+  await assert.rejects(
+    openGuestPort("org.other", options),
+    (error: unknown) => error instanceof ChannelError && error.code === "port-missing",
+  );
 });
 
 test("the guest's stream lasts through end-of-file, as a port gives while no host is connected", async () => {

@@ -3,7 +3,13 @@ import { duplexPair, type Duplex } from "node:stream";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLogger } from "@dstack/log";
-import { ChannelError, createVmChannel, MAX_FRAME_BYTES, type ChannelHandler, type StreamChannel } from "@dstack/vm-channel";
+import {
+  ChannelError,
+  createVmChannel,
+  MAX_FRAME_BYTES,
+  type ChannelHandler,
+  type StreamChannel,
+} from "@dstack/vm-channel";
 
 const log = createLogger({ name: "test", level: "error" });
 const echo: ChannelHandler = async (path, json) => ({ status: 200, json: { path, json } });
@@ -64,7 +70,13 @@ test("garbage, half lines and a line of 2 MB cost only themselves", async () => 
   await sleep(10);
   peer.write('"path":"/api/Info","json":3}\n');
   const line = await until(() => lines[0]);
-  assert.deepEqual(JSON.parse(line), { v: 1, kind: "response", id: 7, status: 200, json: { path: "/api/Info", json: 3 } });
+  assert.deepEqual(JSON.parse(line), {
+    v: 1,
+    kind: "response",
+    id: 7,
+    status: 200,
+    json: { path: "/api/Info", json: 3 },
+  });
   assert.equal(lines.length, 1);
 });
 
@@ -80,7 +92,8 @@ test("a silent peer runs into the deadline, and its late answer is ignored", asy
 test("an answer to a request of an earlier process matches nothing", async () => {
   const { channel, peer } = pair();
   const asked = channel.request("/api/Info", null, { timeoutMs: 60 });
-  for (let id = 0; id < 10; id++) peer.write(`${JSON.stringify({ v: 1, kind: "response", id, status: 200, json: "stale" })}\n`);
+  for (let id = 0; id < 10; id++)
+    peer.write(`${JSON.stringify({ v: 1, kind: "response", id, status: 200, json: "stale" })}\n`);
   await assert.rejects(asked, failsWith("timed-out"));
 });
 
@@ -112,7 +125,9 @@ test("an answer that is too long becomes an error answer", async () => {
 test("a peer that never reads fills a bounded queue only", async () => {
   const [a] = duplexPair();
   const channel = createVmChannel(a, { handle: echo, log, maxQueuedBytes: 100_000 });
-  const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => channel.request("/a", "x".repeat(20_000), { timeoutMs: 50 })));
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 20 }, () => channel.request("/a", "x".repeat(20_000), { timeoutMs: 50 })),
+  );
   assert.ok(outcomes.some((outcome) => outcome.status === "rejected" && failsWith("queue-full")(outcome.reason)));
   assert.ok(a.writableLength <= 100_000);
 });

@@ -19,17 +19,26 @@ export function kernelDevice(name: string): Device {
     apply: async (config) => {
       try {
         // Through a pipe: the text holds the private key. Node's own stdin is a socket, which wg cannot open as a file.
-        await run("sh", ["-c", 'cat | wg syncconf "$0" /dev/stdin', name], { input: renderDeviceConfig(config), timeoutMs: TIMEOUT_MS });
+        await run("sh", ["-c", 'cat | wg syncconf "$0" /dev/stdin', name], {
+          input: renderDeviceConfig(config),
+          timeoutMs: TIMEOUT_MS,
+        });
       } catch (cause) {
-        throw new WireGuardError("device-refused", `wg could not configure ${name}: ${(cause as Error).message}`, { cause });
+        throw new WireGuardError("device-refused", `wg could not configure ${name}: ${(cause as Error).message}`, {
+          cause,
+        });
       }
     },
     peers: async () => {
       try {
-        return parseWgDump((await run("wg", ["show", name, "dump"], { timeoutMs: TIMEOUT_MS, maxOutputBytes: 64 * 1024 * 1024 })).stdout);
+        return parseWgDump(
+          (await run("wg", ["show", name, "dump"], { timeoutMs: TIMEOUT_MS, maxOutputBytes: 64 * 1024 * 1024 })).stdout,
+        );
       } catch (cause) {
         if (cause instanceof WireGuardError) throw cause;
-        throw new WireGuardError("interface-failed", `wg could not read ${name}: ${(cause as Error).message}`, { cause });
+        throw new WireGuardError("interface-failed", `wg could not read ${name}: ${(cause as Error).message}`, {
+          cause,
+        });
       }
     },
   };
@@ -44,7 +53,8 @@ export function uapiDevice(socketPath: string): Device {
       const wanted = new Map(config.peers.map((peer): [string, string] => [peer.publicKey, uapiSetPeer(peer)]));
       const newHead = `private_key=${wireGuardKeyHex(config.privateKey)}\nlisten_port=${config.listenPort}\n`;
       let request = newHead === head ? "" : newHead;
-      for (const key of known.keys()) if (!wanted.has(key)) request += uapiRemovePeer({ publicKey: key as Peer["publicKey"] });
+      for (const key of known.keys())
+        if (!wanted.has(key)) request += uapiRemovePeer({ publicKey: key as Peer["publicKey"] });
       for (const [key, lines] of wanted) if (known.get(key) !== lines) request += lines;
       if (request === "") return;
       head = "";

@@ -48,7 +48,11 @@ export async function openWireGuard(options: OpenOptions): Promise<WireGuardInte
   await removeStale(name);
   const backend = options.backend ?? "auto";
   if (backend !== "userspace" && (await addKernelLink(name))) return openKernel(name, options);
-  if (backend === "kernel") throw new WireGuardError("interface-failed", "this kernel has no WireGuard; load the module wireguard, or allow the userspace program");
+  if (backend === "kernel")
+    throw new WireGuardError(
+      "interface-failed",
+      "this kernel has no WireGuard; load the module wireguard, or allow the userspace program",
+    );
   return await openUserspace(name, options);
 }
 
@@ -65,7 +69,11 @@ async function openKernel(name: string, options: OpenOptions): Promise<WireGuard
 async function openUserspace(name: string, options: OpenOptions): Promise<WireGuardInterface> {
   const socketPath = `${SOCKET_FOLDER}/${name}.sock`;
   // Its own process group: Ctrl-C on a terminal must reach it only through us.
-  const child = spawn("wireguard-go", ["-f", name], { stdio: ["ignore", "ignore", "pipe"], detached: true, env: { PATH: process.env["PATH"], LOG_LEVEL: "error" } });
+  const child = spawn("wireguard-go", ["-f", name], {
+    stdio: ["ignore", "ignore", "pipe"],
+    detached: true,
+    env: { PATH: process.env["PATH"], LOG_LEVEL: "error" },
+  });
   let ended: string | undefined;
   let closing = false;
   let tail = "";
@@ -73,11 +81,15 @@ async function openUserspace(name: string, options: OpenOptions): Promise<WireGu
     tail = (tail + chunk.toString()).slice(-2_000);
   });
   child.once("error", (error: NodeJS.ErrnoException) => {
-    ended = error.code === "ENOENT" ? "it is not installed (Debian package wireguard-go), and this kernel has no WireGuard" : error.message;
+    ended =
+      error.code === "ENOENT"
+        ? "it is not installed (Debian package wireguard-go), and this kernel has no WireGuard"
+        : error.message;
   });
   child.once("exit", (code, signal) => {
     ended ??= `it ended with ${signal ?? `code ${code}`}: ${tail.trim()}`;
-    if (!closing) options.onLost?.(new WireGuardError("interface-failed", `wireguard-go for ${name} ended by itself: ${ended}`));
+    if (!closing)
+      options.onLost?.(new WireGuardError("interface-failed", `wireguard-go for ${name} ended by itself: ${ended}`));
   });
   const close = async (): Promise<void> => {
     closing = true;
@@ -96,7 +108,12 @@ async function openUserspace(name: string, options: OpenOptions): Promise<WireGu
   return opened(name, "userspace", uapiDevice(socketPath), close);
 }
 
-function opened(name: string, backend: WireGuardInterface["backend"], device: Device, close: () => Promise<void>): WireGuardInterface {
+function opened(
+  name: string,
+  backend: WireGuardInterface["backend"],
+  device: Device,
+  close: () => Promise<void>,
+): WireGuardInterface {
   return { name, backend, apply: (config) => device.apply(config), peers: () => device.peers(), close };
 }
 
@@ -105,7 +122,10 @@ async function removeStale(name: string): Promise<void> {
   const kind = await linkKind(name);
   if (kind === undefined) return;
   if (kind !== "wireguard" && kind !== "tun") {
-    throw new WireGuardError("interface-failed", `interface ${name} exists and is ${kind === "" ? "a plain device" : `of kind ${kind}`}, not ours; choose another name or remove it with: ip link delete ${name}`);
+    throw new WireGuardError(
+      "interface-failed",
+      `interface ${name} exists and is ${kind === "" ? "a plain device" : `of kind ${kind}`}, not ours; choose another name or remove it with: ip link delete ${name}`,
+    );
   }
   await deleteLink(name);
   const socketPath = `${SOCKET_FOLDER}/${name}.sock`;
@@ -120,7 +140,11 @@ async function answering(socketPath: string, ended: () => string | undefined): P
     const why = ended();
     if (why !== undefined) throw new WireGuardError("interface-failed", `wireguard-go could not be started: ${why}`);
     if (await responds(socketPath)) return;
-    if (Date.now() > deadline) throw new WireGuardError("interface-failed", `wireguard-go did not answer at ${socketPath} within ${START_TIMEOUT_MS} ms`);
+    if (Date.now() > deadline)
+      throw new WireGuardError(
+        "interface-failed",
+        `wireguard-go did not answer at ${socketPath} within ${START_TIMEOUT_MS} ms`,
+      );
     await sleep(20);
   }
 }

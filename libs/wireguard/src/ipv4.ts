@@ -26,7 +26,8 @@ export function parseIpv4(text: string): Ipv4 {
   return parts.length === 4 ? value : refuse(text, "an IPv4 address");
 }
 
-export const formatIpv4 = (address: Ipv4): string => `${(address >>> 24) & 255}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
+export const formatIpv4 = (address: Ipv4): string =>
+  `${(address >>> 24) & 255}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
 
 /**
  * `a.b.c.d/len`; host bits may be set and are kept.
@@ -34,7 +35,13 @@ export const formatIpv4 = (address: Ipv4): string => `${(address >>> 24) & 255}.
  */
 export function parseNetwork(text: string): Ipv4Network {
   const [address, prefix, ...rest] = text.split("/");
-  if (address === undefined || prefix === undefined || rest.length > 0 || !/^(?:0|[1-9]\d?)$/.test(prefix) || Number(prefix) > 32) {
+  if (
+    address === undefined ||
+    prefix === undefined ||
+    rest.length > 0 ||
+    !/^(?:0|[1-9]\d?)$/.test(prefix) ||
+    Number(prefix) > 32
+  ) {
     return refuse(text, "a network such as 10.8.0.1/16");
   }
   return { address: parseIpv4(address), prefix: Number(prefix) };
@@ -48,7 +55,8 @@ export const firstAddress = (network: Ipv4Network): Ipv4 => network.address - (n
 /** The address with all host bits one. */
 export const lastAddress = (network: Ipv4Network): Ipv4 => firstAddress(network) + size(network) - 1;
 
-export const containsAddress = (network: Ipv4Network, address: Ipv4): boolean => address >= firstAddress(network) && address <= lastAddress(network);
+export const containsAddress = (network: Ipv4Network, address: Ipv4): boolean =>
+  address >= firstAddress(network) && address <= lastAddress(network);
 
 /** Whether every address of `inner` is one of `outer`. */
 export const containsNetwork = (outer: Ipv4Network, inner: Ipv4Network): boolean =>

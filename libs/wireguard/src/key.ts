@@ -25,7 +25,10 @@ const SPKI_PREFIX_LENGTH = 12;
  */
 export function parseWireGuardKey(text: string, what = "WireGuard key"): WireGuardKey {
   if (!KEY.test(text)) {
-    throw new WireGuardError("key-invalid", `${what}: expected 44 characters of standard base64 for 32 bytes, got ${text.length} characters`);
+    throw new WireGuardError(
+      "key-invalid",
+      `${what}: expected 44 characters of standard base64 for 32 bytes, got ${text.length} characters`,
+    );
   }
   return text as WireGuardKey;
 }
@@ -52,6 +55,9 @@ export function generateWireGuardKeys(): WireGuardKeyPair {
 /** The public key that belongs to a private one. */
 export function publicKeyOf(privateKey: WireGuardKey): WireGuardKey {
   const der = Buffer.from(concatBytes(PKCS8_PREFIX, wireGuardKeyBytes(privateKey)));
-  const spki = createPublicKey(createPrivateKey({ key: der, format: "der", type: "pkcs8" })).export({ format: "der", type: "spki" });
+  const spki = createPublicKey(createPrivateKey({ key: der, format: "der", type: "pkcs8" })).export({
+    format: "der",
+    type: "spki",
+  });
   return wireGuardKeyFromBytes(spki.subarray(SPKI_PREFIX_LENGTH));
 }

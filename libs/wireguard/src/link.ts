@@ -12,7 +12,10 @@ const TIMEOUT_MS = 10_000;
  */
 export function checkInterfaceName(name: string): string {
   if (!NAME.test(name)) {
-    throw new WireGuardError("interface-invalid", `interface name "${name.slice(0, 40)}": expected 1 to 15 letters, digits, dots, dashes or underscores, not starting with a dot or dash`);
+    throw new WireGuardError(
+      "interface-invalid",
+      `interface name "${name.slice(0, 40)}": expected 1 to 15 letters, digits, dots, dashes or underscores, not starting with a dot or dash`,
+    );
   }
   return name;
 }
@@ -24,7 +27,8 @@ export async function linkKind(name: string): Promise<string | undefined> {
     const links = JSON.parse(stdout) as readonly { readonly linkinfo?: { readonly info_kind?: string } }[];
     return links[0]?.linkinfo?.info_kind ?? "";
   } catch (cause) {
-    if (cause instanceof ProcessError && cause.code === "failed" && /does not exist/.test(cause.stderr)) return undefined;
+    if (cause instanceof ProcessError && cause.code === "failed" && /does not exist/.test(cause.stderr))
+      return undefined;
     throw new WireGuardError("interface-failed", `interface ${name} cannot be looked up: ${text(cause)}`, { cause });
   }
 }
@@ -35,19 +39,38 @@ export async function addKernelLink(name: string): Promise<boolean> {
     await run("ip", ["link", "add", "dev", name, "type", "wireguard"], { timeoutMs: TIMEOUT_MS });
     return true;
   } catch (cause) {
-    if (cause instanceof ProcessError && cause.code === "failed" && /Unknown device type|not supported/i.test(cause.stderr)) return false;
-    throw new WireGuardError("interface-failed", `WireGuard interface ${name} cannot be made: ${text(cause)}. It needs root or CAP_NET_ADMIN`, { cause });
+    if (
+      cause instanceof ProcessError &&
+      cause.code === "failed" &&
+      /Unknown device type|not supported/i.test(cause.stderr)
+    )
+      return false;
+    throw new WireGuardError(
+      "interface-failed",
+      `WireGuard interface ${name} cannot be made: ${text(cause)}. It needs root or CAP_NET_ADMIN`,
+      { cause },
+    );
   }
 }
 
 /** Gives the device its address, MTU and routes and brings it up. */
-export async function configureLink(name: string, address: Ipv4Network, routes: readonly Ipv4Network[], mtu: number): Promise<void> {
+export async function configureLink(
+  name: string,
+  address: Ipv4Network,
+  routes: readonly Ipv4Network[],
+  mtu: number,
+): Promise<void> {
   try {
     await run("ip", ["address", "replace", formatNetwork(address), "dev", name], { timeoutMs: TIMEOUT_MS });
     await run("ip", ["link", "set", "dev", name, "mtu", String(mtu), "up"], { timeoutMs: TIMEOUT_MS });
-    for (const route of routes) await run("ip", ["route", "replace", formatNetwork(route), "dev", name], { timeoutMs: TIMEOUT_MS });
+    for (const route of routes)
+      await run("ip", ["route", "replace", formatNetwork(route), "dev", name], { timeoutMs: TIMEOUT_MS });
   } catch (cause) {
-    throw new WireGuardError("interface-failed", `interface ${name} cannot be given ${formatNetwork(address)}: ${text(cause)}`, { cause });
+    throw new WireGuardError(
+      "interface-failed",
+      `interface ${name} cannot be given ${formatNetwork(address)}: ${text(cause)}`,
+      { cause },
+    );
   }
 }
 
@@ -56,7 +79,12 @@ export async function deleteLink(name: string): Promise<void> {
   try {
     await run("ip", ["link", "delete", "dev", name], { timeoutMs: TIMEOUT_MS });
   } catch (cause) {
-    if (cause instanceof ProcessError && cause.code === "failed" && /Cannot find device|does not exist/.test(cause.stderr)) return;
+    if (
+      cause instanceof ProcessError &&
+      cause.code === "failed" &&
+      /Cannot find device|does not exist/.test(cause.stderr)
+    )
+      return;
     throw new WireGuardError("interface-failed", `interface ${name} cannot be removed: ${text(cause)}`, { cause });
   }
 }

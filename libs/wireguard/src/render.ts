@@ -30,7 +30,11 @@ export const DEFAULT_MTU = 1420;
 export const GUEST_LISTEN_PORT = 9182;
 
 /** The gateway's configuration file, byte for byte; peers in the order given. */
-export function renderGatewayConfig(privateKey: WireGuardKey, listenPort: number, peers: readonly GatewayPeer[]): string {
+export function renderGatewayConfig(
+  privateKey: WireGuardKey,
+  listenPort: number,
+  peers: readonly GatewayPeer[],
+): string {
   let text = `[Interface]\nPrivateKey = ${privateKey}\nListenPort = ${listenPort}\n\n`;
   for (const peer of peers) {
     text += `\n[Peer]\nPublicKey = ${peer.publicKey}\nAllowedIPs = ${formatIpv4(peer.address)}/32\nPersistentKeepalive = ${KEEPALIVE_SECONDS}\n`;
@@ -68,7 +72,11 @@ export function guestNetwork(privateKey: WireGuardKey, answer: GuestRegistration
     };
   });
   peers.sort((a, b) => (a.publicKey < b.publicKey ? -1 : a.publicKey > b.publicKey ? 1 : 0));
-  return { address: parseIpv4(answer.clientIp), routes: peers.flatMap((peer) => peer.allowedIps), device: { privateKey, listenPort: GUEST_LISTEN_PORT, peers } };
+  return {
+    address: parseIpv4(answer.clientIp),
+    routes: peers.flatMap((peer) => peer.allowedIps),
+    device: { privateKey, listenPort: GUEST_LISTEN_PORT, peers },
+  };
 }
 
 /** The guest's dstack-wg0.conf in the form of wg-quick, byte for byte: mode 0600 for its reader. */

@@ -26,7 +26,11 @@ export function uapiExchange(socketPath: string, request: string, timeoutMs = 5_
     const fail = (why: string, cause?: unknown): void => {
       clearTimeout(timer);
       socket.destroy();
-      reject(new WireGuardError("interface-failed", `WireGuard device at ${socketPath} could not be asked: ${why}`, { cause }));
+      reject(
+        new WireGuardError("interface-failed", `WireGuard device at ${socketPath} could not be asked: ${why}`, {
+          cause,
+        }),
+      );
     };
     const timer = setTimeout(() => fail(`no answer within ${timeoutMs} ms`), timeoutMs);
     socket.on("error", (error) => fail(error.message, error));
@@ -36,13 +40,22 @@ export function uapiExchange(socketPath: string, request: string, timeoutMs = 5_
       chunks.push(chunk);
       length += chunk.length;
       if (length > MAX_ANSWER_BYTES) return fail("the answer is too long");
-      const tail = chunk.length >= 24 ? chunk.toString("latin1", chunk.length - 24) : Buffer.concat(chunks).toString("latin1").slice(-24);
+      const tail =
+        chunk.length >= 24
+          ? chunk.toString("latin1", chunk.length - 24)
+          : Buffer.concat(chunks).toString("latin1").slice(-24);
       const end = /(?:^|\n)errno=(-?\d+)\n\n$/.exec(tail);
       if (end === null) return;
       clearTimeout(timer);
       socket.destroy();
       if (end[1] === "0") resolve(Buffer.concat(chunks).toString("latin1"));
-      else reject(new WireGuardError("device-refused", `WireGuard device at ${socketPath} refused its configuration: ${refusal(Number(end[1]))}`));
+      else
+        reject(
+          new WireGuardError(
+            "device-refused",
+            `WireGuard device at ${socketPath} refused its configuration: ${refusal(Number(end[1]))}`,
+          ),
+        );
     });
   });
 }
@@ -60,7 +73,8 @@ export function uapiSetPeer(peer: Peer): string {
 }
 
 /** Lines that forget a peer. */
-export const uapiRemovePeer = (peer: Pick<Peer, "publicKey">): string => `public_key=${wireGuardKeyHex(peer.publicKey)}\nremove=true\n`;
+export const uapiRemovePeer = (peer: Pick<Peer, "publicKey">): string =>
+  `public_key=${wireGuardKeyHex(peer.publicKey)}\nremove=true\n`;
 
 /** Reads the peers out of the answer to `get=1`. */
 export function parseUapiPeers(answer: string): PeerState[] {
@@ -71,7 +85,13 @@ export function parseUapiPeers(answer: string): PeerState[] {
     const value = line.slice(at + 1);
     switch (line.slice(0, at)) {
       case "public_key":
-        current = { publicKey: wireGuardKeyFromBytes(parseHexOfLength(value, 32, "public key")), endpoint: undefined, latestHandshake: 0, receivedBytes: 0, sentBytes: 0 };
+        current = {
+          publicKey: wireGuardKeyFromBytes(parseHexOfLength(value, 32, "public key")),
+          endpoint: undefined,
+          latestHandshake: 0,
+          receivedBytes: 0,
+          sentBytes: 0,
+        };
         peers.push(current);
         break;
       case "endpoint":

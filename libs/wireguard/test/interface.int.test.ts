@@ -16,10 +16,16 @@ function impossible(t: TestContext): boolean {
   return why !== undefined;
 }
 
-const exists = async (name: string): Promise<boolean> => (await run("ip", ["link", "show", "dev", name], { okCodes: [0, 1] })).code === 0;
+const exists = async (name: string): Promise<boolean> =>
+  (await run("ip", ["link", "show", "dev", name], { okCodes: [0, 1] })).code === 0;
 
 function peer(n: number): Peer {
-  return { publicKey: generateWireGuardKeys().publicKey, allowedIps: [parseNetwork(`10.213.0.${n}/32`)], endpoint: { host: "127.0.0.1", port: 40_000 + n }, keepaliveSeconds: 0 };
+  return {
+    publicKey: generateWireGuardKeys().publicKey,
+    allowedIps: [parseNetwork(`10.213.0.${n}/32`)],
+    endpoint: { host: "127.0.0.1", port: 40_000 + n },
+    keepaliveSeconds: 0,
+  };
 }
 
 test("a device takes peers, changes them one by one, and is gone after close", { timeout: 60_000 }, async (t) => {
@@ -42,7 +48,9 @@ test("a device takes peers, changes them one by one, and is gone after close", {
 
 test("what a killed run left behind is replaced", { timeout: 60_000 }, async (t) => {
   if (impossible(t)) return;
-  const holder = spawn(process.execPath, [fileURLToPath(new URL("./hold-device.ts", import.meta.url)), NAME], { stdio: ["pipe", "pipe", "inherit"] });
+  const holder = spawn(process.execPath, [fileURLToPath(new URL("./hold-device.ts", import.meta.url)), NAME], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
   await once(holder.stdout, "data");
   assert.equal(await exists(NAME), true);
   holder.kill("SIGKILL");
@@ -58,7 +66,10 @@ test("a device of another kind under the configured name is refused and left alo
   if (impossible(t)) return;
   await run("ip", ["link", "add", "dev", NAME, "type", "bridge"]);
   try {
-    await assert.rejects(openWireGuard({ name: NAME, address: parseNetwork("10.213.0.1/24") }), (error) => error instanceof WireGuardError && /kind bridge/.test(error.message));
+    await assert.rejects(
+      openWireGuard({ name: NAME, address: parseNetwork("10.213.0.1/24") }),
+      (error) => error instanceof WireGuardError && /kind bridge/.test(error.message),
+    );
     assert.equal(await exists(NAME), true);
   } finally {
     await run("ip", ["link", "delete", "dev", NAME]);
@@ -68,7 +79,12 @@ test("a device of another kind under the configured name is refused and left alo
 test("an owner is told when wireguard-go ends by itself", { timeout: 60_000 }, async (t) => {
   if (impossible(t)) return;
   const lost = Promise.withResolvers<WireGuardError>();
-  const device = await openWireGuard({ name: NAME, address: parseNetwork("10.213.0.1/24"), backend: "userspace", onLost: lost.resolve });
+  const device = await openWireGuard({
+    name: NAME,
+    address: parseNetwork("10.213.0.1/24"),
+    backend: "userspace",
+    onLost: lost.resolve,
+  });
   const pid = (await run("pgrep", ["-f", `^wireguard-go -f ${NAME}$`])).stdout.trim();
   await terminate(Number(pid));
   assert.equal((await lost.promise).code, "interface-failed");
@@ -83,7 +99,10 @@ test("a UDP port that is taken is said to be", { timeout: 60_000 }, async (t) =>
   const device = await openWireGuard({ name: NAME, address: parseNetwork("10.213.0.1/24") });
   try {
     const { privateKey } = generateWireGuardKeys();
-    await assert.rejects(device.apply({ privateKey, listenPort: holder.address().port, peers: [] }), (error) => error instanceof WireGuardError && error.code === "device-refused" && /in use/i.test(error.message));
+    await assert.rejects(
+      device.apply({ privateKey, listenPort: holder.address().port, peers: [] }),
+      (error) => error instanceof WireGuardError && error.code === "device-refused" && /in use/i.test(error.message),
+    );
     await device.apply({ privateKey, listenPort: 0, peers: [peer(2)] });
     assert.equal((await device.peers()).length, 1, "it works again once the port is another");
   } finally {
@@ -94,6 +113,9 @@ test("a UDP port that is taken is said to be", { timeout: 60_000 }, async (t) =>
 
 test("names that are no device names are refused before any program runs", async () => {
   for (const name of ["", "-h", "a b", "x".repeat(16), "../x", "a/b", "é"]) {
-    await assert.rejects(openWireGuard({ name, address: parseNetwork("10.213.0.1/24") }), (error) => error instanceof WireGuardError && error.code === "interface-invalid");
+    await assert.rejects(
+      openWireGuard({ name, address: parseNetwork("10.213.0.1/24") }),
+      (error) => error instanceof WireGuardError && error.code === "interface-invalid",
+    );
   }
 });

@@ -1,9 +1,20 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { generateWireGuardKeys, parseWireGuardKey, publicKeyOf, wireGuardKeyBytes, wireGuardKeyFromBytes, WireGuardError } from "../src/index.ts";
+import {
+  generateWireGuardKeys,
+  parseWireGuardKey,
+  publicKeyOf,
+  wireGuardKeyBytes,
+  wireGuardKeyFromBytes,
+  WireGuardError,
+} from "../src/index.ts";
 import { gatewayVectors } from "./vectors.ts";
 
-const refused = (text: string): void => assert.throws(() => parseWireGuardKey(text), (error) => error instanceof WireGuardError && error.code === "key-invalid");
+const refused = (text: string): void =>
+  assert.throws(
+    () => parseWireGuardKey(text),
+    (error) => error instanceof WireGuardError && error.code === "key-invalid",
+  );
 
 test("a generated pair belongs together and differs from the next", () => {
   const one = generateWireGuardKeys();
@@ -19,7 +30,20 @@ test("derives the public key that other implementations derive", () => {
 
 test("refuses whatever is not canonical base64 of 32 bytes", () => {
   const key = generateWireGuardKeys().publicKey;
-  for (const text of ["", "AQID", `${key}\n`, ` ${key}`, key.slice(0, -1), `${key}=`, key.replaceAll("=", ""), `${"A".repeat(42)}B=`, "-".repeat(43) + "=", Buffer.alloc(31).toString("base64"), Buffer.alloc(33).toString("base64")]) refused(text);
+  for (const text of [
+    "",
+    "AQID",
+    `${key}\n`,
+    ` ${key}`,
+    key.slice(0, -1),
+    `${key}=`,
+    key.replaceAll("=", ""),
+    `${"A".repeat(42)}B=`,
+    "-".repeat(43) + "=",
+    Buffer.alloc(31).toString("base64"),
+    Buffer.alloc(33).toString("base64"),
+  ])
+    refused(text);
 });
 
 test("a key with an embedded Endpoint line can never be rendered (SECURITY D5, replicated state)", () => {
@@ -29,7 +53,10 @@ test("a key with an embedded Endpoint line can never be rendered (SECURITY D5, r
 });
 
 test("an error about a key does not repeat the key", () => {
-  assert.throws(() => parseWireGuardKey("secret-looking-text"), (error: Error) => !error.message.includes("secret-looking-text"));
+  assert.throws(
+    () => parseWireGuardKey("secret-looking-text"),
+    (error: Error) => !error.message.includes("secret-looking-text"),
+  );
 });
 
 test("agrees with the recorded judgements on public keys", (t) => {

@@ -28,10 +28,22 @@ export function chainBackend(contract: KmsContract, rpcUrls: readonly string[], 
     },
     decide: async (kind, boot) => {
       if (kind === "app" && (await denied.includes(boot.appId))) {
-        return { isAllowed: false, reason: "app is on the deny list", gatewayAppId: "", rule: "DENY_LIST_PATH", field: "appId" };
+        return {
+          isAllowed: false,
+          reason: "app is on the deny list",
+          gatewayAppId: "",
+          rule: "DENY_LIST_PATH",
+          field: "appId",
+        };
       }
       const { isAllowed, reason, gatewayAppId, block } = await contract.decide(kind, boot);
-      return { isAllowed, reason, gatewayAppId, ...(isAllowed ? {} : decidedBy(kind, reason, contract.address, boot.appId)), basis: { block: blockJson(block) } };
+      return {
+        isAllowed,
+        reason,
+        gatewayAppId,
+        ...(isAllowed ? {} : decidedBy(kind, reason, contract.address, boot.appId)),
+        basis: { block: blockJson(block) },
+      };
     },
     malformed: () => ({ isAllowed: false, reason: "invalid authorization request", gatewayAppId: "" }),
     failure: () => UNAVAILABLE,
@@ -42,10 +54,18 @@ export function chainBackend(contract: KmsContract, rpcUrls: readonly string[], 
 const blockJson = ({ chainId, number, hash }: BlockReference): object => ({ chainId, number: Number(number), hash });
 
 /** Which call of which contract a reason comes from. Reasons of other people's app contracts name no field. */
-function decidedBy(kind: "app" | "kms", reason: string, kms: string, appId: string): { rule: string; field?: "tcbStatus" | "osImageHash" | "mrAggregated" | "deviceId" | "appId" | "composeHash" } {
+function decidedBy(
+  kind: "app" | "kms",
+  reason: string,
+  kms: string,
+  appId: string,
+): { rule: string; field?: "tcbStatus" | "osImageHash" | "mrAggregated" | "deviceId" | "appId" | "composeHash" } {
   const app = `DstackApp ${appId}`;
   const known = {
-    "TCB status is not up to date": { rule: kind === "kms" ? `DstackKms ${kms}: isKmsAllowed` : `${app}: requireTcbUpToDate`, field: "tcbStatus" },
+    "TCB status is not up to date": {
+      rule: kind === "kms" ? `DstackKms ${kms}: isKmsAllowed` : `${app}: requireTcbUpToDate`,
+      field: "tcbStatus",
+    },
     "OS image is not allowed": { rule: `DstackKms ${kms}: allowedOsImages`, field: "osImageHash" },
     "Aggregated MR not allowed": { rule: `DstackKms ${kms}: kmsAllowedAggregatedMrs`, field: "mrAggregated" },
     "KMS is not allowed to boot on this device": { rule: `DstackKms ${kms}: kmsAllowedDeviceIds`, field: "deviceId" },
@@ -57,4 +77,3 @@ function decidedBy(kind: "app" | "kms", reason: string, kms: string, appId: stri
   } as const;
   return Object.hasOwn(known, reason) ? known[reason as keyof typeof known] : { rule: `${app}: isAppAllowed` };
 }
-

@@ -21,9 +21,12 @@ export function denyListOf(path: string | undefined): DenyList {
       try {
         text = await readFile(path, "utf8");
       } catch (cause) {
-        throw new GovernanceError("config-invalid", `deny list ${path} cannot be read: ${(cause as Error).message}`, { cause });
+        throw new GovernanceError("config-invalid", `deny list ${path} cannot be read: ${(cause as Error).message}`, {
+          cause,
+        });
       }
-      if (text.length > MAX_BYTES) throw new GovernanceError("config-invalid", `deny list ${path}: more than ${MAX_BYTES} bytes`);
+      if (text.length > MAX_BYTES)
+        throw new GovernanceError("config-invalid", `deny list ${path}: more than ${MAX_BYTES} bytes`);
       const wanted = exactHex(appId, 20, "appId");
       return text.split("\n").some((line, index) => {
         const entry = line.replace(/#.*/, "").trim();

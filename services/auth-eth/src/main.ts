@@ -12,12 +12,28 @@ try {
   const settings = readSettings(process.env);
   const { rpcUrls, quorum, chainId, confirmations, maxBlockAgeSeconds, deadlineMs } = settings;
   const endpoints = rpcUrls.map((url) => endpoint(url, deadlineMs));
-  const reader = new ChainReader({ endpoints, quorum, chainId, confirmations, maxBlockAgeSeconds, deadlineMs, clock: Date });
+  const reader = new ChainReader({
+    endpoints,
+    quorum,
+    chainId,
+    confirmations,
+    maxBlockAgeSeconds,
+    deadlineMs,
+    clock: Date,
+  });
   const backend = chainBackend(new KmsContract(settings.contract, reader), rpcUrls, denyListOf(settings.denyListPath));
-  const server = await startHttpServer({ listen: { host: settings.host, port: settings.port }, routes: webhookRoutes(backend, log), log, requestTimeoutMs: 30_000 });
+  const server = await startHttpServer({
+    listen: { host: settings.host, port: settings.port },
+    routes: webhookRoutes(backend, log),
+    log,
+    requestTimeoutMs: 30_000,
+  });
   if (chainId === undefined) log.warn("ETH_CHAIN_ID is not set: an endpoint of another chain would be believed");
   if (confirmations !== undefined) log.warn({ confirmations }, "blocks count before they are final");
-  log.info({ address: server.address, contract: settings.contract, endpoints: endpoints.map(({ name }) => name), quorum }, "listening");
+  log.info(
+    { address: server.address, contract: settings.contract, endpoints: endpoints.map(({ name }) => name), quorum },
+    "listening",
+  );
   const stop = (signal: string): void => {
     log.info({ signal }, "stopping");
     void server.close();

@@ -40,7 +40,9 @@ function address(text: string): `0x${string}` {
   try {
     return exactHex(text, 20, "KMS_CONTRACT_ADDR");
   } catch (cause) {
-    throw new GovernanceError("environment-invalid", cause instanceof Error ? cause.message : "KMS_CONTRACT_ADDR", { cause });
+    throw new GovernanceError("environment-invalid", cause instanceof Error ? cause.message : "KMS_CONTRACT_ADDR", {
+      cause,
+    });
   }
 }
 
@@ -54,4 +56,5 @@ function whole(env: Environment, name: string, most: number): number | undefined
   return value;
 }
 
-const bad = (name: string, expected: string, got: string): GovernanceError => new GovernanceError("environment-invalid", `${name}: expected ${expected}, got ${got}`);
+const bad = (name: string, expected: string, got: string): GovernanceError =>
+  new GovernanceError("environment-invalid", `${name}: expected ${expected}, got ${got}`);

@@ -11,7 +11,14 @@ import { FakeRpc } from "../../../libs/governance/test/fake-rpc.ts";
 const MAIN = join(import.meta.dirname, "../src/main.ts");
 const VECTORS = join(import.meta.dirname, "../../../../shared/vectors/kms/auth-eth-cases.json");
 const CONTRACT = `0x${"12".repeat(20)}`;
-const BASE = { mrAggregated: `0x${"11".repeat(32)}`, osImageHash: `0x${"22".repeat(32)}`, appId: `0x${"33".repeat(20)}`, composeHash: `0x${"44".repeat(32)}`, instanceId: `0x${"55".repeat(20)}`, deviceId: `0x${"66".repeat(32)}` };
+const BASE = {
+  mrAggregated: `0x${"11".repeat(32)}`,
+  osImageHash: `0x${"22".repeat(32)}`,
+  appId: `0x${"33".repeat(20)}`,
+  composeHash: `0x${"44".repeat(32)}`,
+  instanceId: `0x${"55".repeat(20)}`,
+  deviceId: `0x${"66".repeat(32)}`,
+};
 const UNAVAILABLE = { isAllowed: false, gatewayAppId: "", reason: "authorization backend unavailable" };
 
 let fake: FakeRpc;
@@ -26,15 +33,32 @@ interface Answer {
   readonly json: Record<string, unknown>;
 }
 
-const read = async (response: Response): Promise<Answer> => ({ status: response.status, json: (await response.json()) as Record<string, unknown> });
-const post = async (kind: string, body: unknown): Promise<Answer> => read(await fetch(`${base}/bootAuth/${kind}`, { method: "POST", body: typeof body === "string" ? body : JSON.stringify(body) }));
+const read = async (response: Response): Promise<Answer> => ({
+  status: response.status,
+  json: (await response.json()) as Record<string, unknown>,
+});
+const post = async (kind: string, body: unknown): Promise<Answer> =>
+  read(
+    await fetch(`${base}/bootAuth/${kind}`, {
+      method: "POST",
+      body: typeof body === "string" ? body : JSON.stringify(body),
+    }),
+  );
 
 before(async () => {
   fake = await FakeRpc.start();
   folder = await mkdtemp(join(tmpdir(), "auth-eth-"));
   denyList = join(folder, "denied.txt");
   child = spawn(process.execPath, [MAIN], {
-    env: { PATH: process.env["PATH"], PORT: "0", ETH_RPC_URL: fake.url, KMS_CONTRACT_ADDR: CONTRACT, ETH_CHAIN_ID: "1337", ETH_FINALITY_CONFIRMATIONS: "2", DENY_LIST_PATH: denyList },
+    env: {
+      PATH: process.env["PATH"],
+      PORT: "0",
+      ETH_RPC_URL: fake.url,
+      KMS_CONTRACT_ADDR: CONTRACT,
+      ETH_CHAIN_ID: "1337",
+      ETH_FINALITY_CONFIRMATIONS: "2",
+      DENY_LIST_PATH: denyList,
+    },
     stdio: ["ignore", "ignore", "pipe"],
   });
   base = await new Promise<string>((resolve, reject) => {
@@ -48,7 +72,13 @@ before(async () => {
 });
 
 beforeEach(async () => {
-  Object.assign(fake, { mood: "good", chainId: 1337, head: fake.head + 10, decision: [true, ""], gatewayAppId: "gateway" });
+  Object.assign(fake, {
+    mood: "good",
+    chainId: 1337,
+    head: fake.head + 10,
+    decision: [true, ""],
+    gatewayAppId: "gateway",
+  });
   fake.asked.length = 0;
   await writeFile(denyList, "# nobody yet\n");
 });
@@ -62,10 +92,29 @@ after(async () => {
 });
 
 test("answers with the contract's words, the gateway and the block (E1 to E3, E9)", async () => {
-  const { status, json } = await post("app", { ...BASE, tcbStatus: "UpToDate", advisoryIds: ["INTEL-SA-1"], mrSystem: "77".repeat(32), unknown: 1 });
+  const { status, json } = await post("app", {
+    ...BASE,
+    tcbStatus: "UpToDate",
+    advisoryIds: ["INTEL-SA-1"],
+    mrSystem: "77".repeat(32),
+    unknown: 1,
+  });
   const number = fake.head - 2;
-  assert.deepEqual([status, json], [200, { isAllowed: true, reason: "", gatewayAppId: "gateway", block: { chainId: 1337, number, hash: fake.blockHash(number) } }]);
-  const [asked] = fake.asked.find(({ functionName }) => functionName === "isAppAllowed")!.args as [{ advisoryIds: string[] }];
+  assert.deepEqual(
+    [status, json],
+    [
+      200,
+      {
+        isAllowed: true,
+        reason: "",
+        gatewayAppId: "gateway",
+        block: { chainId: 1337, number, hash: fake.blockHash(number) },
+      },
+    ],
+  );
+  const [asked] = fake.asked.find(({ functionName }) => functionName === "isAppAllowed")!.args as [
+    { advisoryIds: string[] },
+  ];
   assert.deepEqual(asked.advisoryIds, ["INTEL-SA-1"]);
   fake.decision = [false, "Aggregated MR not allowed"];
   const denied = await post("kms", BASE);
@@ -78,7 +127,16 @@ test("answers with the contract's words, the gateway and the block (E1 to E3, E9
 
 test("malformed requests are 400 in one form and ask nobody (E4, E5)", async () => {
   const malformed = { isAllowed: false, reason: "invalid authorization request", gatewayAppId: "" };
-  for (const body of [{ ...BASE, mrAggregated: "ab".repeat(33) }, { ...BASE, mrAggregated: "not-hex" }, { ...BASE, composeHash: "44".repeat(31) }, { mrAggregated: "0x1234" }, "", "{", "[]", "x".repeat(5_000_000)]) {
+  for (const body of [
+    { ...BASE, mrAggregated: "ab".repeat(33) },
+    { ...BASE, mrAggregated: "not-hex" },
+    { ...BASE, composeHash: "44".repeat(31) },
+    { mrAggregated: "0x1234" },
+    "",
+    "{",
+    "[]",
+    "x".repeat(5_000_000),
+  ]) {
     const answer = await post("app", body);
     assert.deepEqual([answer.status, answer.json], [400, malformed]);
   }
@@ -86,12 +144,23 @@ test("malformed requests are 400 in one form and ask nobody (E4, E5)", async () 
 });
 
 test("a failing chain denies without its words, and recovers (E6, E7, E13, E16)", async () => {
-  for (const spoil of [{ mood: "error" }, { mood: "garbage" }, { mood: "http-500" }, { mood: "empty-answers" }, { chainId: 1 }, { head: 1 }, { decision: "revert" }] as const) {
+  for (const spoil of [
+    { mood: "error" },
+    { mood: "garbage" },
+    { mood: "http-500" },
+    { mood: "empty-answers" },
+    { chainId: 1 },
+    { head: 1 },
+    { decision: "revert" },
+  ] as const) {
     const saved = { mood: fake.mood, chainId: fake.chainId, head: fake.head, decision: fake.decision };
     Object.assign(fake, spoil);
     assert.deepEqual(await post("kms", BASE), { status: 200, json: UNAVAILABLE }, JSON.stringify(spoil));
     if (!("decision" in spoil)) {
-      assert.deepEqual(await read(await fetch(base)), { status: 500, json: { status: "error", message: "authorization backend unavailable" } });
+      assert.deepEqual(await read(await fetch(base)), {
+        status: 500,
+        json: { status: "error", message: "authorization backend unavailable" },
+      });
     }
     Object.assign(fake, saved);
     assert.equal((await post("kms", BASE)).json["isAllowed"], true);
@@ -103,7 +172,19 @@ test("a failing chain denies without its words, and recovers (E6, E7, E13, E16)"
 test("tells about itself without the endpoint's path (E8)", async () => {
   const { status, json } = await read(await fetch(base));
   assert.equal(status, 200);
-  assert.deepEqual({ ...json, block: undefined }, { status: "ok", kmsContractAddr: CONTRACT, ethRpcUrl: new URL(fake.url).origin, gatewayAppId: "gateway", chainId: 1337, appAuthImplementation: `0x${"99".repeat(20)}`, appImplementation: `0x${"99".repeat(20)}`, block: undefined });
+  assert.deepEqual(
+    { ...json, block: undefined },
+    {
+      status: "ok",
+      kmsContractAddr: CONTRACT,
+      ethRpcUrl: new URL(fake.url).origin,
+      gatewayAppId: "gateway",
+      chainId: 1337,
+      appAuthImplementation: `0x${"99".repeat(20)}`,
+      appImplementation: `0x${"99".repeat(20)}`,
+      block: undefined,
+    },
+  );
 });
 
 test("keeps no decision (E11, E12)", async () => {
@@ -114,7 +195,13 @@ test("keeps no decision (E11, E12)", async () => {
 
 test("the deny list shuts an app out whatever the contract says, and a broken one shuts out all (DS #1293)", async () => {
   await writeFile(denyList, `# told on Monday\n${BASE.appId.toUpperCase().replace("0X", "")} # this one\n`);
-  assert.deepEqual((await post("app", BASE)).json, { isAllowed: false, reason: "app is on the deny list", gatewayAppId: "", rule: "DENY_LIST_PATH", field: "appId" });
+  assert.deepEqual((await post("app", BASE)).json, {
+    isAllowed: false,
+    reason: "app is on the deny list",
+    gatewayAppId: "",
+    rule: "DENY_LIST_PATH",
+    field: "appId",
+  });
   assert.equal((await post("kms", BASE)).json["isAllowed"], true);
   assert.equal((await post("app", { ...BASE, appId: "99".repeat(20) })).json["isAllowed"], true);
   await writeFile(denyList, "0x1234\n");
@@ -133,7 +220,10 @@ test("a bad environment ends the start with one clear line", async () => {
     [{ KMS_CONTRACT_ADDR: "0x12" }, /KMS_CONTRACT_ADDR: expected 20 bytes/],
     [{ PORT: "70000" }, /PORT/],
   ] as const) {
-    const bad = spawn(process.execPath, [MAIN], { env: { PATH: process.env["PATH"], ...env }, stdio: ["ignore", "ignore", "pipe"] });
+    const bad = spawn(process.execPath, [MAIN], {
+      env: { PATH: process.env["PATH"], ...env },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     let said = "";
     bad.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
     const [exitCode] = (await once(bad, "exit")) as [number];
@@ -149,26 +239,68 @@ interface Case {
   readonly body?: string;
   readonly body_patch?: object;
   readonly body_literal?: object;
-  readonly backend?: "error" | "must not be called" | { readonly isAppAllowed?: readonly [boolean, string]; readonly gatewayAppId?: string };
+  readonly backend?:
+    | "error"
+    | "must not be called"
+    | { readonly isAppAllowed?: readonly [boolean, string]; readonly gatewayAppId?: string };
   readonly head?: number | "error";
   readonly chain_id?: number;
-  readonly expect: { readonly status?: number; readonly json?: object; readonly read_block?: number; readonly head_queries?: number; readonly contract_args_match?: Record<string, string> };
+  readonly expect: {
+    readonly status?: number;
+    readonly json?: object;
+    readonly read_block?: number;
+    readonly head_queries?: number;
+    readonly contract_args_match?: Record<string, string>;
+  };
 }
 
-test("answers the recorded cases of chain-backed webhooks", { skip: existsSync(VECTORS) ? false : "no vectors beside the checkout" }, async () => {
-  const { cases, base_boot_info: boot } = JSON.parse(readFileSync(VECTORS, "utf8")) as { cases: Case[]; base_boot_info: Record<string, string> };
-  // Blocks never go back within one process: these cases come in the order of their heads.
-  for (const { id, path, body, body_patch: patch, body_literal: literal, backend, head, chain_id: chainId, expect } of cases) {
-    if (typeof head === "number") continue; // Read at head 100: told by "with confirmations it reads that far below the head".
-    fake.asked.length = 0;
-    Object.assign(fake, { mood: backend === "error" || head === "error" ? "error" : "good", chainId: chainId ?? 1337, decision: [true, ""], gatewayAppId: "g" });
-    if (typeof backend === "object") Object.assign(fake, { decision: backend.isAppAllowed ?? [true, ""], gatewayAppId: backend.gatewayAppId ?? "" });
-    const plain = body?.includes("without 0x") === true ? Object.fromEntries(Object.entries(boot).map(([key, value]) => [key, value.replace("0x", "")])) : boot;
-    const answer = path === "GET /" ? await read(await fetch(base)) : await post(path.split("/").at(-1)!, literal ?? { ...plain, ...patch });
-    if (expect.status !== undefined) assert.equal(answer.status, expect.status, id);
-    for (const [key, value] of Object.entries(expect.json ?? {})) assert.deepEqual(answer.json[key], value, `${id} ${key}`);
-    if (backend === "must not be called") assert.equal(fake.asked.length, 0, id);
-    const [args] = (fake.asked.find(({ functionName }) => functionName === "isAppAllowed")?.args ?? []) as [Record<string, string>?];
-    for (const [key, pattern] of Object.entries(expect.contract_args_match ?? {})) assert.match((args?.[key] ?? "").toLowerCase(), new RegExp(pattern), `${id} ${key}`);
-  }
-});
+test(
+  "answers the recorded cases of chain-backed webhooks",
+  { skip: existsSync(VECTORS) ? false : "no vectors beside the checkout" },
+  async () => {
+    const { cases, base_boot_info: boot } = JSON.parse(readFileSync(VECTORS, "utf8")) as {
+      cases: Case[];
+      base_boot_info: Record<string, string>;
+    };
+    // Blocks never go back within one process: these cases come in the order of their heads.
+    for (const {
+      id,
+      path,
+      body,
+      body_patch: patch,
+      body_literal: literal,
+      backend,
+      head,
+      chain_id: chainId,
+      expect,
+    } of cases) {
+      if (typeof head === "number") continue; // Read at head 100: told by "with confirmations it reads that far below the head".
+      fake.asked.length = 0;
+      Object.assign(fake, {
+        mood: backend === "error" || head === "error" ? "error" : "good",
+        chainId: chainId ?? 1337,
+        decision: [true, ""],
+        gatewayAppId: "g",
+      });
+      if (typeof backend === "object")
+        Object.assign(fake, { decision: backend.isAppAllowed ?? [true, ""], gatewayAppId: backend.gatewayAppId ?? "" });
+      const plain =
+        body?.includes("without 0x") === true
+          ? Object.fromEntries(Object.entries(boot).map(([key, value]) => [key, value.replace("0x", "")]))
+          : boot;
+      const answer =
+        path === "GET /"
+          ? await read(await fetch(base))
+          : await post(path.split("/").at(-1)!, literal ?? { ...plain, ...patch });
+      if (expect.status !== undefined) assert.equal(answer.status, expect.status, id);
+      for (const [key, value] of Object.entries(expect.json ?? {}))
+        assert.deepEqual(answer.json[key], value, `${id} ${key}`);
+      if (backend === "must not be called") assert.equal(fake.asked.length, 0, id);
+      const [args] = (fake.asked.find(({ functionName }) => functionName === "isAppAllowed")?.args ?? []) as [
+        Record<string, string>?,
+      ];
+      for (const [key, pattern] of Object.entries(expect.contract_args_match ?? {}))
+        assert.match((args?.[key] ?? "").toLowerCase(), new RegExp(pattern), `${id} ${key}`);
+    }
+  },
+);

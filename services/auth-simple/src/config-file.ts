@@ -46,7 +46,9 @@ export class ConfigFile {
       read = await this.#read();
     } catch (error) {
       const isMissing = (error as NodeJS.ErrnoException).code === "ENOENT";
-      const text = isMissing ? `config file not found: ${this.#path}` : `config file ${this.#path} cannot be read: ${(error as Error).message}`;
+      const text = isMissing
+        ? `config file not found: ${this.#path}`
+        : `config file ${this.#path} cannot be read: ${(error as Error).message}`;
       // A file that was taken away takes its permissions with it; one that cannot be read now may be back in a moment.
       return this.#fail(text, isMissing);
     }
@@ -60,7 +62,10 @@ export class ConfigFile {
     try {
       const { config, warnings } = parseAuthConfig(read.text, this.#switches);
       for (const warning of warnings) this.#log.warn({ path: this.#path }, warning);
-      this.#log.info({ path: this.#path, apps: config.apps.size, osImages: config.osImages.size }, "configuration is in force");
+      this.#log.info(
+        { path: this.#path, apps: config.apps.size, osImages: config.osImages.size },
+        "configuration is in force",
+      );
       this.#current = { config, configError: undefined };
     } catch (error) {
       if (!(error instanceof GovernanceError)) throw error;

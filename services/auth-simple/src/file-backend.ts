@@ -21,8 +21,16 @@ export function fileBackend(file: ConfigFile): WebhookBackend {
       const { config } = await file.current();
       const decision = decide(config, kind, boot);
       if (!decision.isAllowed) return { ...decision, gatewayAppId: config.gatewayAppId };
-      const warning = kind === "kms" && config.kms.mrAggregated === "any" ? `KMS ${boot.mrAggregated} is allowed because kms.mrAggregated is absent` : undefined;
-      return { isAllowed: true, reason: "", gatewayAppId: config.gatewayAppId, ...(warning === undefined ? {} : { warning }) };
+      const warning =
+        kind === "kms" && config.kms.mrAggregated === "any"
+          ? `KMS ${boot.mrAggregated} is allowed because kms.mrAggregated is absent`
+          : undefined;
+      return {
+        isAllowed: true,
+        reason: "",
+        gatewayAppId: config.gatewayAppId,
+        ...(warning === undefined ? {} : { warning }),
+      };
     },
     malformed: ({ code, message }) => ({ success: false, error: { name: code, message } }),
     failure: (error) => (error instanceof Error ? error.message : "decision failed"),

@@ -16,7 +16,12 @@ try {
   const path = resolve(env["AUTH_CONFIG_PATH"] ?? "./auth-config.json");
   const file = new ConfigFile(path, readSwitches(env), log);
   await file.current();
-  const server = await startHttpServer({ listen: { host, port }, routes: webhookRoutes(fileBackend(file), log), log, requestTimeoutMs: 30_000 });
+  const server = await startHttpServer({
+    listen: { host, port },
+    routes: webhookRoutes(fileBackend(file), log),
+    log,
+    requestTimeoutMs: 30_000,
+  });
   log.info({ address: server.address, config: path }, "listening");
   const stop = (signal: string): void => {
     log.info({ signal }, "stopping");

@@ -12,12 +12,28 @@ interface Case {
   readonly path: string;
   readonly config: unknown;
   readonly body: unknown;
-  readonly expect: { readonly status?: number; readonly json?: Record<string, unknown>; readonly reason_contains?: string };
+  readonly expect: {
+    readonly status?: number;
+    readonly json?: Record<string, unknown>;
+    readonly reason_contains?: string;
+  };
 }
 
 const MAIN = join(import.meta.dirname, "../src/main.ts");
-const BASE = { mrAggregated: "11".repeat(32), osImageHash: "22".repeat(32), appId: "33".repeat(20), composeHash: "44".repeat(32), instanceId: "55".repeat(20), deviceId: "66".repeat(32), tcbStatus: "UpToDate" };
-const GOOD = { gatewayAppId: "gw", osImages: [BASE.osImageHash], apps: { [BASE.appId]: { composeHashes: [BASE.composeHash], allowAnyDevice: true } } };
+const BASE = {
+  mrAggregated: "11".repeat(32),
+  osImageHash: "22".repeat(32),
+  appId: "33".repeat(20),
+  composeHash: "44".repeat(32),
+  instanceId: "55".repeat(20),
+  deviceId: "66".repeat(32),
+  tcbStatus: "UpToDate",
+};
+const GOOD = {
+  gatewayAppId: "gw",
+  osImages: [BASE.osImageHash],
+  apps: { [BASE.appId]: { composeHashes: [BASE.composeHash], allowAnyDevice: true } },
+};
 let folder: string;
 let config: string;
 let base: string;
@@ -27,7 +43,10 @@ let output = "";
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "auth-simple-"));
   config = join(folder, "auth-config.json");
-  child = spawn(process.execPath, [MAIN], { env: { PATH: process.env["PATH"], PORT: "0", HOST: "127.0.0.1", AUTH_CONFIG_PATH: config }, stdio: ["ignore", "ignore", "pipe"] });
+  child = spawn(process.execPath, [MAIN], {
+    env: { PATH: process.env["PATH"], PORT: "0", HOST: "127.0.0.1", AUTH_CONFIG_PATH: config },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   base = await new Promise<string>((resolve, reject) => {
     child.stderr!.on("data", (chunk: Buffer) => {
       output += chunk.toString();
@@ -52,7 +71,11 @@ async function write(value: unknown): Promise<void> {
 }
 
 async function post(kind: "app" | "kms", body: unknown): Promise<{ status: number; json: Record<string, unknown> }> {
-  const answer = await fetch(`${base}/bootAuth/${kind}`, { method: "POST", headers: { "content-type": "application/json" }, body: typeof body === "string" ? body : JSON.stringify(body) });
+  const answer = await fetch(`${base}/bootAuth/${kind}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  });
   return { status: answer.status, json: (await answer.json()) as Record<string, unknown> };
 }
 
@@ -63,10 +86,18 @@ test("answers the reference's cases", { skip: file.skip }, async () => {
     if (id === "S08-056") continue;
     await rm(config, { force: true });
     if (typeof wanted === "object") await write(wanted);
-    const answer = path === "GET /" ? await fetch(`${base}/`).then(async (response) => ({ status: response.status, json: (await response.json()) as Record<string, unknown> })) : await post(path.endsWith("kms") ? "kms" : "app", body);
+    const answer =
+      path === "GET /"
+        ? await fetch(`${base}/`).then(async (response) => ({
+            status: response.status,
+            json: (await response.json()) as Record<string, unknown>,
+          }))
+        : await post(path.endsWith("kms") ? "kms" : "app", body);
     assert.equal(answer.status, expect.status ?? 200, id);
-    for (const [key, value] of Object.entries(expect.json ?? {})) assert.deepEqual(answer.json[key], value, `${id} ${key}`);
-    if (expect.reason_contains !== undefined) assert.match(String(answer.json["reason"]), new RegExp(expect.reason_contains), id);
+    for (const [key, value] of Object.entries(expect.json ?? {}))
+      assert.deepEqual(answer.json[key], value, `${id} ${key}`);
+    if (expect.reason_contains !== undefined)
+      assert.match(String(answer.json["reason"]), new RegExp(expect.reason_contains), id);
   }
 });
 
@@ -79,9 +110,18 @@ test("follows the file between two requests, keeps the good one when it breaks, 
   assert.equal((await post("app", BASE)).json["isAllowed"], true);
   await write(`${JSON.stringify(GOOD).slice(0, -3)}`);
   assert.equal((await post("app", BASE)).json["isAllowed"], true);
-  assert.match(String(((await (await fetch(base)).json()) as Record<string, unknown>)["configError"]), /not valid JSON/);
+  assert.match(
+    String(((await (await fetch(base)).json()) as Record<string, unknown>)["configError"]),
+    /not valid JSON/,
+  );
   await rm(config);
-  assert.deepEqual((await post("app", BASE)).json, { isAllowed: false, reason: "OS image is not allowed", gatewayAppId: "", rule: "osImages", field: "osImageHash" });
+  assert.deepEqual((await post("app", BASE)).json, {
+    isAllowed: false,
+    reason: "OS image is not allowed",
+    gatewayAppId: "",
+    rule: "osImages",
+    field: "osImageHash",
+  });
   await write(GOOD);
   assert.equal((await post("app", BASE)).json["isAllowed"], true);
 });
@@ -106,7 +146,10 @@ test("a file that is replaced or written over while it is read gives the old dec
     seen.add(`${status} ${String(json["isAllowed"])} ${String(json["reason"])} ${String(json["gatewayAppId"])}`);
   }
   await writer;
-  assert.deepEqual([...seen].filter((answer) => answer !== "200 true  gw" && answer !== "200 false app not registered gw"), []);
+  assert.deepEqual(
+    [...seen].filter((answer) => answer !== "200 true  gw" && answer !== "200 false app not registered gw"),
+    [],
+  );
   await write(GOOD);
   assert.equal((await post("app", BASE)).json["isAllowed"], true);
 });
@@ -121,24 +164,48 @@ test("logs each denial with rule, field and value", async () => {
 });
 
 test("malformed requests are 400 and leave the process running (S19)", async () => {
-  for (const body of ["", "null", "{", '{"mrAggregated":"0x"}', JSON.stringify({ ...BASE, appId: 1 }), "x".repeat(5 * 1024 * 1024)]) assert.equal((await post("app", body)).status, 400);
+  for (const body of [
+    "",
+    "null",
+    "{",
+    '{"mrAggregated":"0x"}',
+    JSON.stringify({ ...BASE, appId: 1 }),
+    "x".repeat(5 * 1024 * 1024),
+  ])
+    assert.equal((await post("app", body)).status, 400);
   assert.equal((await fetch(`${base}/healthz`)).status, 200);
   assert.equal((await fetch(`${base}/bootAuth/app`)).status, 404);
 });
 
 test("with 100,000 entries it reads the file once, and decides by each of them", async () => {
-  const apps = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [i.toString(16).padStart(40, "0"), { composeHashes: [BASE.composeHash], allowAnyDevice: true }]));
+  const apps = Object.fromEntries(
+    Array.from({ length: 100_000 }, (_, i) => [
+      i.toString(16).padStart(40, "0"),
+      { composeHashes: [BASE.composeHash], allowAnyDevice: true },
+    ]),
+  );
   await write({ ...GOOD, apps: { ...apps, ...GOOD.apps } });
   assert.equal((await post("app", BASE)).json["isAllowed"], true);
-  for (const i of [0, 1, 50_000, 99_999]) assert.equal((await post("app", { ...BASE, appId: i.toString(16).padStart(40, "0") })).json["isAllowed"], true, `entry ${i}`);
-  assert.equal((await post("app", { ...BASE, appId: (100_000).toString(16).padStart(40, "0") })).json["reason"], "app not registered");
+  for (const i of [0, 1, 50_000, 99_999])
+    assert.equal(
+      (await post("app", { ...BASE, appId: i.toString(16).padStart(40, "0") })).json["isAllowed"],
+      true,
+      `entry ${i}`,
+    );
+  assert.equal(
+    (await post("app", { ...BASE, appId: (100_000).toString(16).padStart(40, "0") })).json["reason"],
+    "app not registered",
+  );
   // How long an answer takes: npm run bench -- auth.
   assert.equal(output.match(/"apps":100001,/g)?.length, 1);
 });
 
 test("a bad environment ends the start with one clear line", async () => {
   for (const env of [{ PORT: "70000" }, { PORT: "x" }, { AUTH_STRICT_HEX: "yes" }]) {
-    const bad = spawn(process.execPath, [MAIN], { env: { PATH: process.env["PATH"], AUTH_CONFIG_PATH: config, ...env }, stdio: ["ignore", "ignore", "pipe"] });
+    const bad = spawn(process.execPath, [MAIN], {
+      env: { PATH: process.env["PATH"], AUTH_CONFIG_PATH: config, ...env },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
     let text = "";
     bad.stderr.on("data", (chunk: Buffer) => (text += chunk.toString()));
     const [exitCode] = (await once(bad, "exit")) as [number];

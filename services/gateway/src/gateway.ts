@@ -55,7 +55,10 @@ const MIN_HANDSHAKE_STALE_MS = 180_000;
 export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Promise<Gateway> {
   const undo: (() => Promise<void>)[] = [];
   const unwind = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => deps.log.error({ error: (error as Error).message }, "clean-up step failed"));
+    for (const step of undo.splice(0).reverse())
+      await step().catch((error: unknown) =>
+        deps.log.error({ error: (error as Error).message }, "clean-up step failed"),
+      );
   };
   try {
     return await start(config, deps, (step) => void undo.push(step), unwind);
@@ -65,7 +68,12 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   }
 }
 
-async function start(config: GatewayConfig, deps: GatewayDeps, onStop: (step: () => Promise<void>) => void, unwind: () => Promise<void>): Promise<Gateway> {
+async function start(
+  config: GatewayConfig,
+  deps: GatewayDeps,
+  onStop: (step: () => Promise<void>) => void,
+  unwind: () => Promise<void>,
+): Promise<Gateway> {
   const { log, now } = deps;
   const { proxy, recycle } = config.raw.core;
   const startedAtMs = now();
@@ -78,7 +86,12 @@ async function start(config: GatewayConfig, deps: GatewayDeps, onStop: (step: ()
 
   const metrics = gatewayMetrics();
   const counters = new ProxyCounters();
-  const certificates = new Certificates({ source: config.staticCertificate, tlsVersions: proxy.tls_versions, log, now });
+  const certificates = new Certificates({
+    source: config.staticCertificate,
+    tlsVersions: proxy.tls_versions,
+    log,
+    now,
+  });
   await certificates.reload();
 
   let chooser: InstanceChooser | undefined;
@@ -93,7 +106,14 @@ async function start(config: GatewayConfig, deps: GatewayDeps, onStop: (step: ()
   });
   onStop(() => registrations.settle());
   const { registry } = registrations;
-  const tunnel = new Tunnel({ settings: config.wireGuard, dataDir: config.dataDir, log, now, instances: () => registry.all(), onFailure: metrics.wireGuardFailure });
+  const tunnel = new Tunnel({
+    settings: config.wireGuard,
+    dataDir: config.dataDir,
+    log,
+    now,
+    instances: () => registry.all(),
+    onFailure: metrics.wireGuardFailure,
+  });
   const choices = new InstanceChooser({
     registry,
     latestHandshake: (key) => tunnel.latestHandshake(key),
@@ -135,11 +155,30 @@ async function start(config: GatewayConfig, deps: GatewayDeps, onStop: (step: ()
   });
   onStop(() => main.close());
   log.info({ address: main.address }, "RPC listener is up");
-  const admin = config.admin === undefined ? undefined : await startAdminListener({ config, admin: config.admin, uuid: registrations.uuid, registry, tunnel, counters, metrics, now, log });
+  const admin =
+    config.admin === undefined
+      ? undefined
+      : await startAdminListener({
+          config,
+          admin: config.admin,
+          uuid: registrations.uuid,
+          registry,
+          tunnel,
+          counters,
+          metrics,
+          now,
+          log,
+        });
   if (admin !== undefined) onStop(() => admin.close());
 
-  const answers = httpAnswers({ acmeInfo: () => acmeInfoJson(acmeInfo(config.staticCertificate?.baseDomain ?? "", certificates.current)) });
-  const watchdog = new Watchdog({ idleMs: proxy.timeouts.data_timeout_enabled ? proxy.timeouts.idle : Number.POSITIVE_INFINITY, totalMs: proxy.timeouts.total, now });
+  const answers = httpAnswers({
+    acmeInfo: () => acmeInfoJson(acmeInfo(config.staticCertificate?.baseDomain ?? "", certificates.current)),
+  });
+  const watchdog = new Watchdog({
+    idleMs: proxy.timeouts.data_timeout_enabled ? proxy.timeouts.idle : Number.POSITIVE_INFINITY,
+    totalMs: proxy.timeouts.total,
+    now,
+  });
   const listener = new ProxyListener({
     host: proxy.listen_addr,
     ports: proxy.listen_port,
@@ -180,7 +219,14 @@ async function start(config: GatewayConfig, deps: GatewayDeps, onStop: (step: ()
   if (recycle.enabled && Number.isFinite(recycle.timeout)) {
     const sweep = async (): Promise<void> => {
       await tunnel.refresh();
-      registrations.remove(staleInstances(registry.all(), { nowMs: now(), startedAtMs, timeoutMs: recycle.timeout, latestHandshake: (key) => tunnel.latestHandshake(key) }));
+      registrations.remove(
+        staleInstances(registry.all(), {
+          nowMs: now(),
+          startedAtMs,
+          timeoutMs: recycle.timeout,
+          latestHandshake: (key) => tunnel.latestHandshake(key),
+        }),
+      );
     };
     timers.push(setInterval(() => void sweep(), Math.min(recycle.interval, 2 ** 31 - 1)));
   }

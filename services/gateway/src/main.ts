@@ -21,7 +21,14 @@ process.exitCode = await main(process.argv.slice(2));
 async function main(args: string[]): Promise<number> {
   let options: { config?: string | undefined; help?: boolean | undefined; version?: boolean | undefined };
   try {
-    options = parseArgs({ args, options: { config: { type: "string", short: "c" }, help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "V" } } }).values;
+    options = parseArgs({
+      args,
+      options: {
+        config: { type: "string", short: "c" },
+        help: { type: "boolean", short: "h" },
+        version: { type: "boolean", short: "V" },
+      },
+    }).values;
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n\n${HELP}`);
     return 2;
@@ -44,7 +51,10 @@ async function main(args: string[]): Promise<number> {
     log.info("gateway is stopped");
     return 0;
   } catch (error) {
-    bootLog.error({ code: (error as { code?: string }).code, error: (error as Error).message }, `gateway cannot start: ${(error as Error).message}`);
+    bootLog.error(
+      { code: (error as { code?: string }).code, error: (error as Error).message },
+      `gateway cannot start: ${(error as Error).message}`,
+    );
     return 1;
   }
 }
@@ -67,6 +77,11 @@ function untilStopped(gateway: Gateway): Promise<void> {
 
 /** `debug`, and the reference's `info,certbot=debug`: the part without a target counts. */
 function logLevel(text: string): string {
-  const level = text.split(",").find((part) => !part.includes("="))?.trim().toLowerCase() ?? "info";
+  const level =
+    text
+      .split(",")
+      .find((part) => !part.includes("="))
+      ?.trim()
+      .toLowerCase() ?? "info";
   return ["error", "warn", "info", "debug", "trace"].includes(level) ? level : "info";
 }

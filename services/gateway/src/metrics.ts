@@ -26,8 +26,17 @@ export interface GatewayMetrics {
 export function gatewayMetrics(): GatewayMetrics {
   const registry = new MetricsRegistry();
   const registers = [registry];
-  const registrations = new Counter({ name: "dstack_gateway_registrations_total", help: "RegisterCvm calls by outcome", labelNames: ["outcome"], registers });
-  const failures = new Counter({ name: "dstack_gateway_wireguard_failures_total", help: "Times the WireGuard device could not be brought to its configuration", registers });
+  const registrations = new Counter({
+    name: "dstack_gateway_registrations_total",
+    help: "RegisterCvm calls by outcome",
+    labelNames: ["outcome"],
+    registers,
+  });
+  const failures = new Counter({
+    name: "dstack_gateway_wireguard_failures_total",
+    help: "Times the WireGuard device could not be brought to its configuration",
+    registers,
+  });
   for (const outcome of ["accepted", "refused"]) registrations.inc({ outcome }, 0);
   return {
     registrations: (outcome) => registrations.inc({ outcome }),
@@ -42,21 +51,62 @@ function observe(registry: MetricsRegistry, facts: GatewayFacts): void {
   const { counters, certificates } = facts;
   gauge("dstack_gateway_registered_instances", "Registered CVMs", () => facts.registered());
   gauge("dstack_gateway_online_instances", "Registered CVMs with a recent WireGuard handshake", () => facts.online());
-  gauge("dstack_gateway_wireguard_healthy", "1 while the device carries what is registered", () => (facts.tunnelHealthy() ? 1 : 0));
-  gauge("dstack_gateway_certificate_expiry_seconds", "End of the proxy certificate's validity as Unix time, 0 without a real one", () =>
-    certificates.current?.fromFiles === true ? certificates.current.leaf.validToDate.getTime() / 1_000 : 0,
+  gauge("dstack_gateway_wireguard_healthy", "1 while the device carries what is registered", () =>
+    facts.tunnelHealthy() ? 1 : 0,
   );
-  labelled("dstack_gateway_connections", "Open proxy connections", "state", () => [["open", counters.open], ["relaying", counters.relaying]]);
-  labelled("dstack_gateway_connections_total", "Proxy connections by what became of them", "outcome", () => OUTCOMES.map((outcome) => [outcome, counters.outcomes[outcome]]));
-  labelled("dstack_gateway_relayed_bytes_total", "Bytes of ended connections", "direction", () => [["from_client", counters.fromClientBytes], ["to_client", counters.toClientBytes]]);
-  const environment = new Gauge({ name: "dstack_gateway_environment_info", help: "1, with the mark of the key folder and whether insecure settings are on", labelNames: ["environment", "insecure"], registers: [registry] });
+  gauge(
+    "dstack_gateway_certificate_expiry_seconds",
+    "End of the proxy certificate's validity as Unix time, 0 without a real one",
+    () => (certificates.current?.fromFiles === true ? certificates.current.leaf.validToDate.getTime() / 1_000 : 0),
+  );
+  labelled("dstack_gateway_connections", "Open proxy connections", "state", () => [
+    ["open", counters.open],
+    ["relaying", counters.relaying],
+  ]);
+  labelled("dstack_gateway_connections_total", "Proxy connections by what became of them", "outcome", () =>
+    OUTCOMES.map((outcome) => [outcome, counters.outcomes[outcome]]),
+  );
+  labelled("dstack_gateway_relayed_bytes_total", "Bytes of ended connections", "direction", () => [
+    ["from_client", counters.fromClientBytes],
+    ["to_client", counters.toClientBytes],
+  ]);
+  const environment = new Gauge({
+    name: "dstack_gateway_environment_info",
+    help: "1, with the mark of the key folder and whether insecure settings are on",
+    labelNames: ["environment", "insecure"],
+    registers: [registry],
+  });
   environment.set({ environment: facts.environment, insecure: String(facts.insecureSettings.length > 0) }, 1);
 
   function gauge(name: string, help: string, read: () => number): void {
-    registry.registerMetric(new Gauge({ name, help, registers: [], collect() { this.set(read()); } }));
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        registers: [],
+        collect() {
+          this.set(read());
+        },
+      }),
+    );
   }
 
-  function labelled(name: string, help: string, label: string, read: () => readonly (readonly [string, number])[]): void {
-    registry.registerMetric(new Gauge({ name, help, labelNames: [label], registers: [], collect() { for (const [value, count] of read()) this.set({ [label]: value }, count); } }));
+  function labelled(
+    name: string,
+    help: string,
+    label: string,
+    read: () => readonly (readonly [string, number])[],
+  ): void {
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers: [],
+        collect() {
+          for (const [value, count] of read()) this.set({ [label]: value }, count);
+        },
+      }),
+    );
   }
 }

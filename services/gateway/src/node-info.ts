@@ -18,7 +18,15 @@ export interface NodeInfo {
 export function nodeInfo(config: GatewayConfig, uuid: string, nowSeconds: number): NodeInfo {
   const { wireGuard } = config;
   const { sync } = config.raw.core;
-  return { id: sync.node_id, uuid: parseHex(uuid), url: sync.my_url, lastSeen: BigInt(nowSeconds), wgPublicKey: wireGuard.publicKey, wgIp: formatNetwork(wireGuard.ip), wgEndpoint: wireGuard.endpoint };
+  return {
+    id: sync.node_id,
+    uuid: parseHex(uuid),
+    url: sync.my_url,
+    lastSeen: BigInt(nowSeconds),
+    wgPublicKey: wireGuard.publicKey,
+    wgIp: formatNetwork(wireGuard.ip),
+    wgEndpoint: wireGuard.endpoint,
+  };
 }
 
 export interface AcmeInfo {
@@ -35,7 +43,13 @@ export interface AcmeInfo {
 export function acmeInfo(baseDomain: string, served: ServedCertificate | undefined): AcmeInfo {
   const real = served?.fromFiles === true ? served.leaf : undefined;
   const keys = real === undefined ? [] : [new Uint8Array(real.publicKey.export({ format: "der", type: "spki" }))];
-  return { accountUri: "", histKeys: keys, quotedHistKeys: keys.map((publicKey) => ({ publicKey, quote: "", attestation: "" })), baseDomain, activeCert: real?.toString() ?? "" };
+  return {
+    accountUri: "",
+    histKeys: keys,
+    quotedHistKeys: keys.map((publicKey) => ({ publicKey, quote: "", attestation: "" })),
+    baseDomain,
+    activeCert: real?.toString() ?? "",
+  };
 }
 
 /** The JSON of the RPC, for `/acme-info`. */
@@ -43,7 +57,11 @@ export function acmeInfoJson(info: AcmeInfo): unknown {
   return {
     account_uri: info.accountUri,
     hist_keys: info.histKeys.map(toHex),
-    quoted_hist_keys: info.quotedHistKeys.map((key) => ({ public_key: toHex(key.publicKey), quote: key.quote, attestation: key.attestation })),
+    quoted_hist_keys: info.quotedHistKeys.map((key) => ({
+      public_key: toHex(key.publicKey),
+      quote: key.quote,
+      attestation: key.attestation,
+    })),
     account_quote: "",
     account_attestation: "",
     base_domain: info.baseDomain,

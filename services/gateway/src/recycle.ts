@@ -6,11 +6,20 @@ import type { Instance } from "./registration/instance.ts";
  */
 export function staleInstances(
   instances: readonly Instance[],
-  options: { readonly nowMs: number; readonly startedAtMs: number; readonly timeoutMs: number; readonly latestHandshake: (publicKey: string) => number | undefined },
+  options: {
+    readonly nowMs: number;
+    readonly startedAtMs: number;
+    readonly timeoutMs: number;
+    readonly latestHandshake: (publicKey: string) => number | undefined;
+  },
 ): Instance[] {
   const { nowMs, startedAtMs, timeoutMs, latestHandshake } = options;
   return instances.filter((instance) => {
-    const last = Math.max(instance.registeredAt * 1_000, startedAtMs, (latestHandshake(instance.publicKey) ?? 0) * 1_000);
+    const last = Math.max(
+      instance.registeredAt * 1_000,
+      startedAtMs,
+      (latestHandshake(instance.publicKey) ?? 0) * 1_000,
+    );
     return nowMs - last > timeoutMs;
   });
 }

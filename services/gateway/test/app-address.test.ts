@@ -4,17 +4,41 @@ import { parseAppLabel, targetOf } from "../src/proxy/app-address.ts";
 import { vector } from "./support/vectors.ts";
 
 interface Cases {
-  readonly cases: readonly { label: string; app_id?: string; port?: number; tls_passthrough?: boolean; h2?: boolean; error_contains?: string }[];
-  readonly host_cases: readonly { sni: string; base_domains: string[]; kind: "platform" | "custom_domain" | "error"; label?: string; error_contains?: string }[];
+  readonly cases: readonly {
+    label: string;
+    app_id?: string;
+    port?: number;
+    tls_passthrough?: boolean;
+    h2?: boolean;
+    error_contains?: string;
+  }[];
+  readonly host_cases: readonly {
+    sni: string;
+    base_domains: string[];
+    kind: "platform" | "custom_domain" | "error";
+    label?: string;
+    error_contains?: string;
+  }[];
 }
 
 test("reads labels as recorded", (t) => {
   for (const row of vector<Cases>(t, "app-address.json")?.cases ?? []) {
     const result = parseAppLabel(row.label);
     if (row.error_contains !== undefined) {
-      assert.ok(typeof result === "string" && result.includes(row.error_contains), `${row.label}: ${JSON.stringify(result)}`);
+      assert.ok(
+        typeof result === "string" && result.includes(row.error_contains),
+        `${row.label}: ${JSON.stringify(result)}`,
+      );
     } else {
-      assert.deepEqual(result, { id: row.app_id, port: row.port, mode: row.tls_passthrough === true ? "passthrough" : row.h2 === true ? "h2" : "terminate" }, row.label);
+      assert.deepEqual(
+        result,
+        {
+          id: row.app_id,
+          port: row.port,
+          mode: row.tls_passthrough === true ? "passthrough" : row.h2 === true ? "h2" : "terminate",
+        },
+        row.label,
+      );
     }
   }
 });
@@ -30,7 +54,8 @@ test("splits server names as recorded", (t) => {
 });
 
 test("refuses port 0, signs and both suffixes", () => {
-  for (const label of ["a-0", "a-+80", "a--80", "a-65536", "a-8 0", "a-0x50"]) assert.equal(typeof parseAppLabel(label), "string", label);
+  for (const label of ["a-0", "a-+80", "a--80", "a-65536", "a-8 0", "a-0x50"])
+    assert.equal(typeof parseAppLabel(label), "string", label);
   assert.equal(parseAppLabel("a-443gs"), "invalid port");
   assert.match(parseAppLabel("a-443sg") as string, /`gs` is not allowed/);
 });

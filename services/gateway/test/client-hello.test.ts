@@ -32,14 +32,20 @@ test("finds the recorded names", (t) => {
 test("every strict prefix of a ClientHello asks for more, never gives a wrong name", (t) => {
   for (const row of vector<Cases>(t, "client-hello.json")?.cases ?? []) {
     const bytes = parseHex(row.hex);
-    for (let length = 0; length < bytes.length; length++) assert.deepEqual(readServerName(bytes.subarray(0, length)), { kind: "incomplete" }, `${row.name} cut at ${length}`);
+    for (let length = 0; length < bytes.length; length++)
+      assert.deepEqual(
+        readServerName(bytes.subarray(0, length)),
+        { kind: "incomplete" },
+        `${row.name} cut at ${length}`,
+      );
   }
 });
 
 test("a ClientHello spread over records, or as large as post-quantum ones are, gives its name", () => {
   const message = hello(sni("big.example"), 9_000);
   const pieces: number[] = [];
-  for (let offset = 0; offset < message.length; offset += 500) pieces.push(...record(message.subarray(offset, offset + 500)));
+  for (let offset = 0; offset < message.length; offset += 500)
+    pieces.push(...record(message.subarray(offset, offset + 500)));
   assert.deepEqual(readServerName(Uint8Array.from(pieces)), { kind: "name", name: "big.example" });
   assert.deepEqual(readServerName(record(message)), { kind: "name", name: "big.example" });
 });
@@ -65,7 +71,14 @@ test("refuses what is no ClientHello, and ones that contradict themselves", () =
     ["newline in the name", record(hello(sni("a\n.example")))],
     ["empty name", record(hello(sni("")))],
     ["length past the end", record(hello([0, 0, 0, 9, 0, 7, 0, 0, 60, 97, 98, 99, 100]))],
-    ["too many records", Uint8Array.from(Array.from({ length: 70 }, () => [...record(Uint8Array.of(1))]).flat().map((byte, i) => (i === 5 ? 1 : byte)))],
+    [
+      "too many records",
+      Uint8Array.from(
+        Array.from({ length: 70 }, () => [...record(Uint8Array.of(1))])
+          .flat()
+          .map((byte, i) => (i === 5 ? 1 : byte)),
+      ),
+    ],
   ];
   for (const [name, bytes] of bad) assert.equal(readServerName(bytes).kind, "invalid", name);
 });

@@ -11,7 +11,8 @@ import { vector, vectorPath } from "./support/vectors.ts";
 
 test("durations are read as recorded", (t) => {
   const vectors = vector<{ parse: [string, number | "max"][]; reject: string[] }>(t, "duration.json");
-  for (const [text, seconds] of vectors?.parse ?? []) assert.equal(durationMs(text), seconds === "max" ? Number.POSITIVE_INFINITY : seconds * 1_000);
+  for (const [text, seconds] of vectors?.parse ?? [])
+    assert.equal(durationMs(text), seconds === "max" ? Number.POSITIVE_INFINITY : seconds * 1_000);
   for (const text of vectors?.reject ?? []) assert.throws(() => durationMs(text), GatewayError, text);
 });
 
@@ -32,11 +33,18 @@ test("the guide's configurations load, with nothing unknown in them but one key 
     assert.equal(config.staticCertificate?.baseDomain, "apps.example.org");
     assert.equal(config.skipAttestation, true);
     assert.ok(config.insecureSettings.length > 0);
-    assert.deepEqual(lines.filter((line) => line.includes("unknown configuration key")), []);
+    assert.deepEqual(
+      lines.filter((line) => line.includes("unknown configuration key")),
+      [],
+    );
   }
 });
 
-async function load(t: { after: (fn: () => Promise<void>) => void }, change: (text: string) => string, env: Record<string, string> = {}): Promise<Awaited<ReturnType<typeof loadGatewayConfig>>> {
+async function load(
+  t: { after: (fn: () => Promise<void>) => void },
+  change: (text: string) => string,
+  env: Record<string, string> = {},
+): Promise<Awaited<ReturnType<typeof loadGatewayConfig>>> {
   const folder = await mkdtemp(join(tmpdir(), "dstack-gateway-config-"));
   t.after(() => rm(folder, { recursive: true }));
   const file = join(folder, "gateway.toml");
@@ -65,44 +73,64 @@ test("what is not built and would be unsafe to ignore is refused by name", async
     ["[core.proxy]\ninbound_pp_enabled = true", /inbound_pp_enabled/],
     ["[core.debug]\ninsecure_enable_debug_rpc = true", /debug listener/],
     ["[core.certbot]\nenabled = true", /core\.certbot/],
-    ["[core.attestation.root_ca]\ntdx = \"x\"", /insecure_allow_external_trust_anchors/],
+    ['[core.attestation.root_ca]\ntdx = "x"', /insecure_allow_external_trust_anchors/],
   ];
-  for (const [text, why] of unsafe) await assert.rejects(load(t, (base) => `${base}\n${text}\n`), why);
+  for (const [text, why] of unsafe)
+    await assert.rejects(
+      load(t, (base) => `${base}\n${text}\n`),
+      why,
+    );
 });
 
 test("each leaf of the wireguard section is checked", async (t) => {
   const bad: [string, string, RegExp][] = [
-    ["private_key = \"SEcoI37oGWynhukxXo5Mi8/8zZBU6abg6T1TOJRMj1Y=\"", "private_key = \"\"", /private_key is empty/],
-    ["[core.wg]", "[core.wg]\npublic_key = \"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"", /does not belong/],
-    ["[core.wg]", "[core.wg]\nendpoint = \"host\\nPostUp = x:1\"", /expected host:port/],
-    ["[core.wg]", "[core.wg]\ninterface = \"../x\"", /interface name/],
-    ["[core.wg]", "[core.wg]\nip = \"10.0.0.1\"", /expected a network/],
+    ['private_key = "SEcoI37oGWynhukxXo5Mi8/8zZBU6abg6T1TOJRMj1Y="', 'private_key = ""', /private_key is empty/],
+    ["[core.wg]", '[core.wg]\npublic_key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="', /does not belong/],
+    ["[core.wg]", '[core.wg]\nendpoint = "host\\nPostUp = x:1"', /expected host:port/],
+    ["[core.wg]", '[core.wg]\ninterface = "../x"', /interface name/],
+    ["[core.wg]", '[core.wg]\nip = "10.0.0.1"', /expected a network/],
     ["[core.wg]", "[core.wg]\nlisten_port = 0", /listen_port/],
-    ["[core.wg]", "[core.wg]\nclient_ip_range = \"10.1.0.0/16\"", /Client IP range is not in the network/],
+    ["[core.wg]", '[core.wg]\nclient_ip_range = "10.1.0.0/16"', /Client IP range is not in the network/],
   ];
-  for (const [from, to, why] of bad) await assert.rejects(load(t, (base) => base.replace(from, to)), why, to);
+  for (const [from, to, why] of bad)
+    await assert.rejects(
+      load(t, (base) => base.replace(from, to)),
+      why,
+      to,
+    );
 });
 
 test("the admin API without a token does not start", async (t) => {
-  const without = (base: string): string => base.replace("auth_token = \"t\"", "");
+  const without = (base: string): string => base.replace('auth_token = "t"', "");
   await assert.rejects(load(t, without), /admin API is enabled but neither auth_token nor htpasswd_file/);
   assert.equal((await load(t, without, { ADMIN_API_TOKEN: " x " })).admin?.token, "x");
-  const open = await load(t, (base) => base.replace("auth_token = \"t\"", "insecure_no_auth = true"));
+  const open = await load(t, (base) => base.replace('auth_token = "t"', "insecure_no_auth = true"));
   assert.equal(open.admin?.token, undefined);
   assert.ok(open.insecureSettings.includes("core.admin.insecure_no_auth = true"));
 });
 
 test("addresses of listeners take all three forms", async (t) => {
   assert.deepEqual((await load(t, (base) => base)).main, { host: "127.0.0.1", port: 9303 });
-  assert.deepEqual((await load(t, (base) => base.replace("127.0.0.1:9303", "unix:/run/x.sock"))).main, { path: "/run/x.sock", mode: 0o600 });
-  assert.deepEqual((await load(t, (base) => base.replace('address = "127.0.0.1:9303"', 'address = "0.0.0.0"\nport = 8000'))).main, { host: "0.0.0.0", port: 8000 });
-  await assert.rejects(load(t, (base) => base.replace("127.0.0.1:9303", "127.0.0.1:99999")), /port is over 65535/);
+  assert.deepEqual((await load(t, (base) => base.replace("127.0.0.1:9303", "unix:/run/x.sock"))).main, {
+    path: "/run/x.sock",
+    mode: 0o600,
+  });
+  assert.deepEqual(
+    (await load(t, (base) => base.replace('address = "127.0.0.1:9303"', 'address = "0.0.0.0"\nport = 8000'))).main,
+    { host: "0.0.0.0", port: 8000 },
+  );
+  await assert.rejects(
+    load(t, (base) => base.replace("127.0.0.1:9303", "127.0.0.1:99999")),
+    /port is over 65535/,
+  );
 });
 
 test("the example of the reference page loads", async (t) => {
   const page = await readFile(new URL("../../../docs/reference/gateway.md", import.meta.url), "utf8");
   const toml = /```toml\n([\s\S]*?)```/.exec(page)?.[1] ?? "";
-  const config = await load(t, () => toml.replace(/private_key = "\.\.\."/, 'private_key = "SEcoI37oGWynhukxXo5Mi8/8zZBU6abg6T1TOJRMj1Y="'));
+  const config = await load(t, () =>
+    toml.replace(/private_key = "\.\.\."/, 'private_key = "SEcoI37oGWynhukxXo5Mi8/8zZBU6abg6T1TOJRMj1Y="'),
+  );
   assert.equal(config.wireGuard.listenPort, 9305);
   assert.deepEqual(config.raw.core.proxy.listen_port, [9443]);
 });

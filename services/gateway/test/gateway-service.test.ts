@@ -21,7 +21,9 @@ interface Samples {
 const kms = testKms();
 const NOW_MS = Math.floor(Date.now() / 1_000) * 1_000;
 const identity = kms.client({ appId: randomId(), instanceId: randomId() });
-const chain = (identity.certificatePem.match(/-----BEGIN[^-]+-----[^-]+-----END[^-]+-----/g) ?? []).map((pem) => new Uint8Array(new X509Certificate(pem).raw));
+const chain = (identity.certificatePem.match(/-----BEGIN[^-]+-----[^-]+-----END[^-]+-----/g) ?? []).map(
+  (pem) => new Uint8Array(new X509Certificate(pem).raw),
+);
 
 /** The configuration behind the recorded answers. */
 function config() {
@@ -30,7 +32,13 @@ function config() {
       tls: { key: "k", certs: "c", mutual: { ca_certs: "r" } },
       core: {
         debug: { insecure_skip_attestation: false },
-        wg: { private_key: "SEcoI37oGWynhukxXo5Mi8/8zZBU6abg6T1TOJRMj1Y=", ip: "10.8.0.1/16", reserved_net: ["10.8.0.1/32"], client_ip_range: "10.8.0.0/18", endpoint: "203.0.113.7:9202" },
+        wg: {
+          private_key: "SEcoI37oGWynhukxXo5Mi8/8zZBU6abg6T1TOJRMj1Y=",
+          ip: "10.8.0.1/16",
+          reserved_net: ["10.8.0.1/32"],
+          client_ip_range: "10.8.0.0/18",
+          endpoint: "203.0.113.7:9202",
+        },
         proxy: { base_domain: "apps.example.org", cert_chain: "c", cert_key: "k" },
         sync: { node_id: 1, my_url: "https://gateway.example.com:9202" },
       },
@@ -42,7 +50,11 @@ function config() {
 function service(over: Partial<GatewayServiceOptions> = {}) {
   const { log, lines } = memoryLog();
   const settings = config();
-  const registry = new Registry({ ip: parseNetwork("10.8.0.1/16"), reserved: [parseNetwork("10.8.0.1/32")], pool: parseNetwork("10.8.0.0/18") });
+  const registry = new Registry({
+    ip: parseNetwork("10.8.0.1/16"),
+    reserved: [parseNetwork("10.8.0.1/32")],
+    pool: parseNetwork("10.8.0.0/18"),
+  });
   return {
     lines,
     registry,
@@ -52,7 +64,12 @@ function service(over: Partial<GatewayServiceOptions> = {}) {
       roots: parseCertificates(kms.root.pem),
       ownAppId: () => undefined,
       verifyEvidence: undefined,
-      certificates: new Certificates({ source: settings.staticCertificate, tlsVersions: ["1.2"], log, now: () => NOW_MS }),
+      certificates: new Certificates({
+        source: settings.staticCertificate,
+        tlsVersions: ["1.2"],
+        log,
+        now: () => NOW_MS,
+      }),
       register: async (request) => registry.register(request, NOW_MS / 1_000),
       countRegistration: () => undefined,
       now: () => NOW_MS,
@@ -62,10 +79,28 @@ function service(over: Partial<GatewayServiceOptions> = {}) {
   };
 }
 
-const call = (method: string, peerCertificates: readonly Uint8Array[]): RpcCall => ({ method, requestId: "r", peerCertificates, remoteAddress: "127.0.0.1", headers: {}, query: new URLSearchParams(), signal: AbortSignal.timeout(10_000) });
+const call = (method: string, peerCertificates: readonly Uint8Array[]): RpcCall => ({
+  method,
+  requestId: "r",
+  peerCertificates,
+  remoteAddress: "127.0.0.1",
+  headers: {},
+  query: new URLSearchParams(),
+  signal: AbortSignal.timeout(10_000),
+});
 
-function ask(target: ReturnType<typeof service>["service"], method: string, body: Uint8Array, json: boolean, peerCertificates: readonly Uint8Array[] = chain): Promise<RpcResponse> {
-  return dispatch(target, { name: method, verb: "POST", query: new URLSearchParams(json ? "json" : ""), contentType: undefined, body }, call(method, peerCertificates));
+function ask(
+  target: ReturnType<typeof service>["service"],
+  method: string,
+  body: Uint8Array,
+  json: boolean,
+  peerCertificates: readonly Uint8Array[] = chain,
+): Promise<RpcResponse> {
+  return dispatch(
+    target,
+    { name: method, verb: "POST", query: new URLSearchParams(json ? "json" : ""), contentType: undefined, body },
+    call(method, peerCertificates),
+  );
 }
 
 function sample(t: TestContext, prefix: string): Samples["samples"][number] | undefined {
@@ -84,10 +119,21 @@ test("answers Info and RegisterCvm with the recorded bytes and JSON", async (t) 
   assert.equal(toHex((await ask(target, "Info", new Uint8Array(), false)).body), info.proto_hex);
   assert.deepEqual(JSON.parse(utf8Decode((await ask(target, "Info", new Uint8Array(), true)).body)), info.json);
   const timed = service({ now: () => recordedMs });
-  assert.equal(toHex((await ask(timed.service, "RegisterCvm", parseHex(request.proto_hex), false)).body), answer.proto_hex);
-  const asJson = JSON.parse(utf8Decode((await ask(timed.service, "RegisterCvm", utf8(JSON.stringify(request.json)), true)).body)) as unknown;
+  assert.equal(
+    toHex((await ask(timed.service, "RegisterCvm", parseHex(request.proto_hex), false)).body),
+    answer.proto_hex,
+  );
+  const asJson = JSON.parse(
+    utf8Decode((await ask(timed.service, "RegisterCvm", utf8(JSON.stringify(request.json)), true)).body),
+  ) as unknown;
   assert.deepEqual(asJson, answer.json);
-  assert.deepEqual([...(timed.registry.all()[0]?.portPolicy?.ports ?? [])], [[443, true], [8080, false]]);
+  assert.deepEqual(
+    [...(timed.registry.all()[0]?.portPolicy?.ports ?? [])],
+    [
+      [443, true],
+      [8080, false],
+    ],
+  );
   assert.equal(registry.size, 0);
 });
 
@@ -112,8 +158,14 @@ test("a refused registration says why to the CVM and in the log, and changes not
   const { service: target, lines, registry } = service();
   for (const [body, why] of [
     [{ client_public_key: "AQID" }, /invalid client public key/],
-    [{ client_public_key: "x", port_policy: { restrict_mode: true, ports: [{ port: 0, pp: false }] } }, /port must be between 1 and 65535/],
-    [{ client_public_key: "x", port_policy: { restrict_mode: true, ports: [{ port: 70_000, pp: false }] } }, /port 70000 out of u16 range/],
+    [
+      { client_public_key: "x", port_policy: { restrict_mode: true, ports: [{ port: 0, pp: false }] } },
+      /port must be between 1 and 65535/,
+    ],
+    [
+      { client_public_key: "x", port_policy: { restrict_mode: true, ports: [{ port: 70_000, pp: false }] } },
+      /port 70000 out of u16 range/,
+    ],
   ] as const) {
     const answer = await ask(target, "RegisterCvm", utf8(JSON.stringify(body)), true);
     assert.equal(answer.status, 400);

@@ -36,7 +36,8 @@ if (skip === undefined) {
   test("the gateway with real tunnels", { skip: `needs network namespaces and WireGuard: ${skip}` }, () => undefined);
 }
 
-const it = (name: string, body: () => Promise<void>): void => void test(name, { skip: skip !== undefined, timeout: 60_000 }, body);
+const it = (name: string, body: () => Promise<void>): void =>
+  void test(name, { skip: skip !== undefined, timeout: 60_000 }, body);
 
 interface Answer {
   readonly status: number;
@@ -46,16 +47,36 @@ interface Answer {
 function fetchThrough(label: string, path = "/"): Promise<Answer> {
   const servername = `${label}.${DOMAIN}`;
   return new Promise((resolve, reject) => {
-    getHttps({ host: "127.0.0.1", port: lab.proxyPort, servername, path, ca: lab.wildcardCa(), agent: false, headers: { host: servername }, timeout: 10_000 } as RequestOptions, async (response) => {
-      let body = "";
-      for await (const chunk of response) body += String(chunk);
-      resolve({ status: response.statusCode ?? 0, body });
-    }).on("error", reject);
+    getHttps(
+      {
+        host: "127.0.0.1",
+        port: lab.proxyPort,
+        servername,
+        path,
+        ca: lab.wildcardCa(),
+        agent: false,
+        headers: { host: servername },
+        timeout: 10_000,
+      } as RequestOptions,
+      async (response) => {
+        let body = "";
+        for await (const chunk of response) body += String(chunk);
+        resolve({ status: response.statusCode ?? 0, body });
+      },
+    ).on("error", reject);
   });
 }
 
 async function tlsThrough(servername: string, options: { ca: string; alpn?: string[] }): Promise<TLSSocket> {
-  const socket = connect({ host: "127.0.0.1", port: lab.proxyPort, servername, ca: options.ca, allowHalfOpen: true, ...(options.alpn === undefined ? {} : { ALPNProtocols: options.alpn }), checkServerIdentity: () => undefined } as ConnectionOptions);
+  const socket = connect({
+    host: "127.0.0.1",
+    port: lab.proxyPort,
+    servername,
+    ca: options.ca,
+    allowHalfOpen: true,
+    ...(options.alpn === undefined ? {} : { ALPNProtocols: options.alpn }),
+    checkServerIdentity: () => undefined,
+  } as ConnectionOptions);
   await once(socket, "secureConnect");
   return socket;
 }
@@ -67,7 +88,10 @@ async function textOf(socket: TLSSocket): Promise<string> {
 }
 
 async function admin(path: string, token: string | undefined = ADMIN_TOKEN): Promise<{ status: number; text: string }> {
-  const response = await fetch(`http://127.0.0.1:${lab.adminPort}${path}`, token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } });
+  const response = await fetch(
+    `http://127.0.0.1:${lab.adminPort}${path}`,
+    token === undefined ? {} : { headers: { authorization: `Bearer ${token}` } },
+  );
   return { status: response.status, text: await response.text() };
 }
 
@@ -109,13 +133,19 @@ it("a port whose policy asks for it gets a PROXY header with the client's addres
 });
 
 it("the g suffix speaks HTTP/2 to the client and to the app, and refuses clients that offer only HTTP/1.1", async () => {
-  const session = connectH2(`https://127.0.0.1:${lab.proxyPort}`, { ca: lab.wildcardCa(), servername: `${appHex}-8082g.${DOMAIN}` });
+  const session = connectH2(`https://127.0.0.1:${lab.proxyPort}`, {
+    ca: lab.wildcardCa(),
+    servername: `${appHex}-8082g.${DOMAIN}`,
+  });
   const stream = session.request({ ":path": "/" });
   let body = "";
   for await (const chunk of stream) body += String(chunk);
   session.close();
   assert.equal(body, "h2");
-  await assert.rejects(tlsThrough(`${appHex}-8082g.${DOMAIN}`, { ca: lab.wildcardCa(), alpn: ["http/1.1"] }), /no application protocol|no_application_protocol/i);
+  await assert.rejects(
+    tlsThrough(`${appHex}-8082g.${DOMAIN}`, { ca: lab.wildcardCa(), alpn: ["http/1.1"] }),
+    /no application protocol|no_application_protocol/i,
+  );
 });
 
 it("names that nobody registered are explained to HTTP clients", async () => {
@@ -172,15 +202,31 @@ it("a CVM without a reported policy is asked for it", async () => {
 });
 
 it("the admin API needs its token on everything but health", async () => {
-  for (const path of ["/prpc/Status", "/prpc/Admin.GetMeta", "/GetMeta", "/metrics", "/", "/prpc/GetInfo?id=x", "/prpc/NoSuchMethod"]) assert.equal((await admin(path, "wrong")).status, 401, path);
+  for (const path of [
+    "/prpc/Status",
+    "/prpc/Admin.GetMeta",
+    "/GetMeta",
+    "/metrics",
+    "/",
+    "/prpc/GetInfo?id=x",
+    "/prpc/NoSuchMethod",
+  ])
+    assert.equal((await admin(path, "wrong")).status, 401, path);
   assert.equal((await admin("/health", undefined)).status, 200);
-  const status = JSON.parse((await admin("/prpc/Status")).text) as { id: number; hosts: { instance_id: string; latest_handshake: number; ip: string }[]; nodes: { wg_public_key: string }[] };
+  const status = JSON.parse((await admin("/prpc/Status")).text) as {
+    id: number;
+    hosts: { instance_id: string; latest_handshake: number; ip: string }[];
+    nodes: { wg_public_key: string }[];
+  };
   const host = status.hosts.find((row) => row.instance_id === toHex(instance));
   assert.equal(status.id, 7);
   assert.equal(host?.ip, cvm.address);
   assert.ok((host?.latest_handshake ?? 0) > Date.now() / 1_000 - 300);
   assert.equal((JSON.parse((await admin("/Admin.GetMeta")).text) as { registered: number }).registered >= 1, true);
-  assert.equal((JSON.parse((await admin(`/prpc/GetInfo?id=${"00".repeat(20)}`)).text) as { found: boolean }).found, false);
+  assert.equal(
+    (JSON.parse((await admin(`/prpc/GetInfo?id=${"00".repeat(20)}`)).text) as { found: boolean }).found,
+    false,
+  );
   const metrics = (await admin("/metrics")).text;
   assert.match(metrics, /dstack_gateway_connections_total\{outcome="relayed"\} [1-9]/);
   assert.match(metrics, /dstack_gateway_environment_info\{environment="development",insecure="true"\} 1/);

@@ -18,9 +18,17 @@ interface Step {
 
 const NOW_MS = 1_700_000_000_000;
 
-function setUp(over: Partial<ChooserOptions> = {}): { registry: Registry; chooser: InstanceChooser; ages: Map<string, number>; register: (name: string, app: string) => void } {
+function setUp(over: Partial<ChooserOptions> = {}): {
+  registry: Registry;
+  chooser: InstanceChooser;
+  ages: Map<string, number>;
+  register: (name: string, app: string) => void;
+} {
   const ages = new Map<string, number>();
-  const registry: Registry = new Registry({ ip: parseNetwork("10.0.0.1/24"), reserved: [], pool: parseNetwork("10.0.0.0/24") }, (app) => chooser.drop(app));
+  const registry: Registry = new Registry(
+    { ip: parseNetwork("10.0.0.1/24"), reserved: [], pool: parseNetwork("10.0.0.0/24") },
+    (app) => chooser.drop(app),
+  );
   const nameOf = new Map<string, string>();
   const chooser = new InstanceChooser({
     registry,

@@ -24,15 +24,27 @@ async function listening(t: { after: (fn: () => Promise<void>) => void }) {
   const folder = await mkdtemp(join(tmpdir(), "dstack-gateway-rpc-"));
   const rpc = kms.gateway(ownAppId, ["127.0.0.1"]);
   const files = { key: join(folder, "rpc.key"), certs: join(folder, "rpc.cert"), ca: join(folder, "ca.cert") };
-  await Promise.all([writeFile(files.key, rpc.keyPem), writeFile(files.certs, rpc.certificatePem), writeFile(files.ca, kms.root.pem)]);
+  await Promise.all([
+    writeFile(files.key, rpc.keyPem),
+    writeFile(files.certs, rpc.certificatePem),
+    writeFile(files.ca, kms.root.pem),
+  ]);
   const config = interpretConfig(
-    gatewaySchema.parse({ address: "127.0.0.1:0", tls: { key: files.key, certs: files.certs, mutual: { ca_certs: files.ca } }, core: { wg: { private_key: generateWireGuardKeys().privateKey } } }),
+    gatewaySchema.parse({
+      address: "127.0.0.1:0",
+      tls: { key: files.key, certs: files.certs, mutual: { ca_certs: files.ca } },
+      core: { wg: { private_key: generateWireGuardKeys().privateKey } },
+    }),
     {},
   );
   const { log } = memoryLog();
   const registry = new Registry({ ip: parseNetwork("10.0.0.1/24"), reserved: [], pool: parseNetwork("10.0.0.0/25") });
   const listener = await startMainListener({
-    config, uuid: "00".repeat(16), verifyEvidence: undefined, now: Date.now, log,
+    config,
+    uuid: "00".repeat(16),
+    verifyEvidence: undefined,
+    now: Date.now,
+    log,
     certificates: new Certificates({ source: undefined, tlsVersions: ["1.2"], log, now: Date.now }),
     register: async (request) => registry.register(request, 1),
     countRegistration: () => undefined,
@@ -45,16 +57,30 @@ async function listening(t: { after: (fn: () => Promise<void>) => void }) {
 }
 
 const transport = (url: string, identity?: Identity) =>
-  attestedTransport({ baseUrl: url, trustedRoots: [kms.root.pem], peer: { kind: "app", appId: ownAppId }, ...(identity === undefined ? {} : { identity }) });
-const register = (url: string, identity?: Identity) => callRpc(transport(url, identity), gateway.Gateway.method.registerCvm, { clientPublicKey: generateWireGuardKeys().publicKey });
+  attestedTransport({
+    baseUrl: url,
+    trustedRoots: [kms.root.pem],
+    peer: { kind: "app", appId: ownAppId },
+    ...(identity === undefined ? {} : { identity }),
+  });
+const register = (url: string, identity?: Identity) =>
+  callRpc(transport(url, identity), gateway.Gateway.method.registerCvm, {
+    clientPublicKey: generateWireGuardKeys().publicKey,
+  });
 
 test("a CVM's certificate registers over mutual TLS; none, or one of another KMS, does not", async (t) => {
   const { url, registry } = await listening(t);
   const answer = await register(url, kms.client({ appId: randomId(), instanceId: randomId() }));
   assert.equal(answer.wg?.clientIp, "10.0.0.2");
   await assert.rejects(register(url), /neither app-info nor attestation/);
-  await assert.rejects(register(url, testKms().client({ appId: randomId(), instanceId: randomId() })), /not one that the KMS issued/);
-  await assert.rejects(register(url, kms.client({ appId: randomId(), instanceId: randomId(), chainLength: 1 })), /leads to no trusted root/);
+  await assert.rejects(
+    register(url, testKms().client({ appId: randomId(), instanceId: randomId() })),
+    /not one that the KMS issued/,
+  );
+  await assert.rejects(
+    register(url, kms.client({ appId: randomId(), instanceId: randomId(), chainLength: 1 })),
+    /leads to no trusted root/,
+  );
   assert.equal(registry.size, 1);
 });
 
@@ -62,7 +88,14 @@ test("a peer with the gateway's app id gets the peers, an app does not", async (
   const { url } = await listening(t);
   const peers = await callRpc(transport(url, kms.gateway(ownAppId, ["x.test"])), gateway.Gateway.method.getPeers, {});
   assert.equal(peers.peers.length, 1);
-  await assert.rejects(callRpc(transport(url, kms.client({ appId: randomId(), instanceId: randomId() })), gateway.Gateway.method.getPeers, {}), /Remote app id/);
+  await assert.rejects(
+    callRpc(
+      transport(url, kms.client({ appId: randomId(), instanceId: randomId() })),
+      gateway.Gateway.method.getPeers,
+      {},
+    ),
+    /Remote app id/,
+  );
 });
 
 test("TLS sessions are never resumed, so that every connection shows its chain", async (t) => {
@@ -70,7 +103,13 @@ test("TLS sessions are never resumed, so that every connection shows its chain",
   for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
     let session: Buffer | undefined;
     const dial = async (): Promise<boolean> => {
-      const socket = connect({ host: "127.0.0.1", port, ca: kms.root.pem, maxVersion, ...(session === undefined ? {} : { session }) });
+      const socket = connect({
+        host: "127.0.0.1",
+        port,
+        ca: kms.root.pem,
+        maxVersion,
+        ...(session === undefined ? {} : { session }),
+      });
       socket.on("session", (ticket: Buffer) => {
         session = ticket;
       });

@@ -13,7 +13,11 @@ interface Cases {
   readonly tcb_info: readonly { tcb_info: string; expect: RawPolicy }[];
 }
 
-const fromRaw = (raw: RawPolicy): PortPolicy => portPolicy(raw.restrict_mode, Object.entries(raw.ports).map(([port, attributes]) => ({ port: Number(port), pp: attributes.pp ?? false })));
+const fromRaw = (raw: RawPolicy): PortPolicy =>
+  portPolicy(
+    raw.restrict_mode,
+    Object.entries(raw.ports).map(([port, attributes]) => ({ port: Number(port), pp: attributes.pp ?? false })),
+  );
 
 test("allows and denies ports as recorded", (t) => {
   for (const row of vector<Cases>(t, "port-policy.json")?.cases ?? []) {
@@ -26,13 +30,26 @@ test("allows and denies ports as recorded", (t) => {
 });
 
 test("reads the policy out of a guest agent's tcb_info as recorded", (t) => {
-  for (const row of vector<Cases>(t, "port-policy.json")?.tcb_info ?? []) assert.deepEqual(portPolicyFromTcbInfo(row.tcb_info), fromRaw(row.expect));
+  for (const row of vector<Cases>(t, "port-policy.json")?.tcb_info ?? [])
+    assert.deepEqual(portPolicyFromTcbInfo(row.tcb_info), fromRaw(row.expect));
 });
 
 test("a compose file without a policy is open, one that cannot be read is an error and not open", () => {
   assert.equal(allowsPort(portPolicyFromTcbInfo(JSON.stringify({ app_compose: "{}" })), 1234), true);
-  for (const text of ["{", "[]", JSON.stringify({ app_compose: "{" }), JSON.stringify({ app_compose: JSON.stringify({ port_policy: { restrict_mode: "yes" } }) }), JSON.stringify({ app_compose: JSON.stringify({ port_policy: { restrict_mode: true, ports: [{ port: 70_000 }] } }) })]) {
-    assert.throws(() => portPolicyFromTcbInfo(text), (error) => error instanceof GatewayError && error.code === "port-policy-invalid", text);
+  for (const text of [
+    "{",
+    "[]",
+    JSON.stringify({ app_compose: "{" }),
+    JSON.stringify({ app_compose: JSON.stringify({ port_policy: { restrict_mode: "yes" } }) }),
+    JSON.stringify({
+      app_compose: JSON.stringify({ port_policy: { restrict_mode: true, ports: [{ port: 70_000 }] } }),
+    }),
+  ]) {
+    assert.throws(
+      () => portPolicyFromTcbInfo(text),
+      (error) => error instanceof GatewayError && error.code === "port-policy-invalid",
+      text,
+    );
   }
 });
 

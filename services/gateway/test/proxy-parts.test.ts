@@ -15,18 +15,35 @@ import { serverCertificate } from "./support/pki.ts";
 import { vector, vectorPath } from "./support/vectors.ts";
 
 test("PROXY headers have the recorded bytes", (t) => {
-  for (const row of vector<{ outbound_synthesised: { peer: string; local: string; hex: string }[] }>(t, "proxy-protocol.json")?.outbound_synthesised ?? []) {
+  for (const row of vector<{ outbound_synthesised: { peer: string; local: string; hex: string }[] }>(
+    t,
+    "proxy-protocol.json",
+  )?.outbound_synthesised ?? []) {
     const [remoteAddress = "", remotePort] = row.peer.split(":");
     const [localAddress = "", localPort] = row.local.split(":");
-    assert.equal(toHex(proxyHeaderV2({ remoteAddress, remotePort: Number(remotePort), localAddress, localPort: Number(localPort) })), row.hex);
+    assert.equal(
+      toHex(
+        proxyHeaderV2({ remoteAddress, remotePort: Number(remotePort), localAddress, localPort: Number(localPort) }),
+      ),
+      row.hex,
+    );
   }
 });
 
 test("IPv6 ends and mapped IPv4 ends are told as what they are, mixed ones as unknown", () => {
   const v6 = proxyHeaderV2({ remoteAddress: "2001:db8::1", remotePort: 1, localAddress: "::1", localPort: 2 });
-  assert.equal(toHex(v6.subarray(12)), `21210024${"20010db8000000000000000000000001"}${"00000000000000000000000000000001"}00010002`);
-  assert.equal(proxyHeaderV2({ remoteAddress: "::ffff:1.2.3.4", remotePort: 1, localAddress: "5.6.7.8", localPort: 2 })[13], 0x11);
-  assert.equal(toHex(proxyHeaderV2({ remoteAddress: "::1", remotePort: 1, localAddress: "5.6.7.8", localPort: 2 }).subarray(12)), "21000000");
+  assert.equal(
+    toHex(v6.subarray(12)),
+    `21210024${"20010db8000000000000000000000001"}${"00000000000000000000000000000001"}00010002`,
+  );
+  assert.equal(
+    proxyHeaderV2({ remoteAddress: "::ffff:1.2.3.4", remotePort: 1, localAddress: "5.6.7.8", localPort: 2 })[13],
+    0x11,
+  );
+  assert.equal(
+    toHex(proxyHeaderV2({ remoteAddress: "::1", remotePort: 1, localAddress: "5.6.7.8", localPort: 2 }).subarray(12)),
+    "21000000",
+  );
 });
 
 test("the watchdog ends what is idle or too old, and nothing that moves", () => {
@@ -76,9 +93,21 @@ test("changes of one window share one write, later ones wait for the next, and a
 });
 
 test("only what was silent for the whole time, the gateway's own absence not counted, is recycled", () => {
-  const instance = (n: number, registeredAt: number) => ({ instanceId: `${n}`, appId: "a", address: parseIpv4("10.0.0.2"), publicKey: generateWireGuardKeys().publicKey, composeHash: "", registeredAt, portPolicy: undefined });
+  const instance = (n: number, registeredAt: number) => ({
+    instanceId: `${n}`,
+    appId: "a",
+    address: parseIpv4("10.0.0.2"),
+    publicKey: generateWireGuardKeys().publicKey,
+    composeHash: "",
+    registeredAt,
+    portPolicy: undefined,
+  });
   const [old, fresh, alive] = [instance(1, 0), instance(2, 9_000), instance(3, 0)];
-  const options = { nowMs: 10_000_000, timeoutMs: 3_600_000, latestHandshake: (key: string) => (key === alive.publicKey ? 9_500 : undefined) };
+  const options = {
+    nowMs: 10_000_000,
+    timeoutMs: 3_600_000,
+    latestHandshake: (key: string) => (key === alive.publicKey ? 9_500 : undefined),
+  };
   assert.deepEqual(staleInstances([old, fresh, alive], { ...options, startedAtMs: 0 }), [old]);
   assert.deepEqual(staleInstances([old, fresh, alive], { ...options, startedAtMs: 9_000_000 }), []);
 });
@@ -93,7 +122,12 @@ test("a certificate is replaced only by a good one; a bad one leaves the old in 
   t.after(() => rm(folder, { recursive: true }));
   let now = Date.now();
   const { log, lines } = memoryLog();
-  const certificates = new Certificates({ source: { baseDomain: "apps.test", certChain: join(folder, "c.pem"), certKey: join(folder, "k.pem") }, tlsVersions: ["1.2", "1.3"], log, now: () => now });
+  const certificates = new Certificates({
+    source: { baseDomain: "apps.test", certChain: join(folder, "c.pem"), certKey: join(folder, "k.pem") },
+    tlsVersions: ["1.2", "1.3"],
+    log,
+    now: () => now,
+  });
   await certificates.reload();
   assert.equal(certificates.current?.fromFiles, false, "a self-signed one serves until there are files");
   assert.ok(certificates.forDomain("apps.test")?.leaf.checkHost("x.apps.test"));
@@ -103,7 +137,11 @@ test("a certificate is replaced only by a good one; a bad one leaves the old in 
   assert.equal(await certificates.reload(), true);
   assert.equal(await certificates.reload(), false, "nothing changed");
   const served = certificates.current;
-  for (const [cert, key] of [[two.certificatePem, one.keyPem], ["garbage", one.keyPem], [two.certificatePem, ""]] as const) {
+  for (const [cert, key] of [
+    [two.certificatePem, one.keyPem],
+    ["garbage", one.keyPem],
+    [two.certificatePem, ""],
+  ] as const) {
     await pair(folder, cert, key);
     assert.equal(await certificates.reload(), false);
     assert.equal(certificates.current, served);
@@ -122,7 +160,12 @@ test("the recorded wildcard certificate serves its domain", async (t) => {
   const certKey = vectorPath(t, "certs/wildcard-a.key");
   if (certChain === undefined || certKey === undefined) return;
   const { log, lines } = memoryLog();
-  const certificates = new Certificates({ source: { baseDomain: "apps.example.org", certChain, certKey }, tlsVersions: ["1.2"], log, now: Date.now });
+  const certificates = new Certificates({
+    source: { baseDomain: "apps.example.org", certChain, certKey },
+    tlsVersions: ["1.2"],
+    log,
+    now: Date.now,
+  });
   await certificates.reload();
   assert.equal(certificates.current?.fromFiles, true);
   assert.equal(certificates.current?.leaf.toString().trim(), (await readFile(certChain, "utf8")).trim());

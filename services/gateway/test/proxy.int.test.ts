@@ -30,7 +30,12 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "dstack-gateway-proxy-"));
   await writeFile(join(folder, "c.pem"), certificate.certificatePem);
   await writeFile(join(folder, "k.pem"), certificate.keyPem);
-  const certificates = new Certificates({ source: { baseDomain: DOMAIN, certChain: join(folder, "c.pem"), certKey: join(folder, "k.pem") }, tlsVersions: ["1.2", "1.3"], log, now: Date.now });
+  const certificates = new Certificates({
+    source: { baseDomain: DOMAIN, certChain: join(folder, "c.pem"), certKey: join(folder, "k.pem") },
+    tlsVersions: ["1.2", "1.3"],
+    log,
+    now: Date.now,
+  });
   await certificates.reload();
   backend = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on("error", () => undefined);
@@ -40,12 +45,32 @@ before(async () => {
   await once(backend, "listening");
   const { port } = backend.address() as { port: number };
   listener = new ProxyListener({
-    host: "127.0.0.1", ports: [0], maxConnections: 150, certificates, counters, answers, watchdog,
+    host: "127.0.0.1",
+    ports: [0],
+    maxConnections: 150,
+    certificates,
+    counters,
+    answers,
+    watchdog,
     resolve: async (address) =>
       address.id === "none"
         ? { kind: "refused", outcome: "unknown-app", explanation: { status: 404, text: "nobody here" } }
-        : { kind: "backends", backends: [{ host: "127.0.0.1", port: address.id === "closed" ? 1 : port, instanceId: address.id, proxyHeader: false }] },
-    helloTimeoutMs: 500, tlsTimeoutMs: 500, connectTimeoutMs: 500, log, now: Date.now,
+        : {
+            kind: "backends",
+            backends: [
+              {
+                host: "127.0.0.1",
+                port: address.id === "closed" ? 1 : port,
+                instanceId: address.id,
+                proxyHeader: false,
+              },
+            ],
+          },
+    helloTimeoutMs: 500,
+    tlsTimeoutMs: 500,
+    connectTimeoutMs: 500,
+    log,
+    now: Date.now,
   });
   await listener.start();
   watchdog.start();
@@ -60,7 +85,12 @@ after(async () => {
 });
 
 async function dial(label: string): Promise<TLSSocket> {
-  const socket = connectTls({ host: "127.0.0.1", port: listener.ports[0], servername: `${label}.${DOMAIN}`, ca: certificate.caPem });
+  const socket = connectTls({
+    host: "127.0.0.1",
+    port: listener.ports[0],
+    servername: `${label}.${DOMAIN}`,
+    ca: certificate.caPem,
+  });
   socket.on("error", () => undefined);
   await once(socket, "secureConnect");
   return socket;
@@ -81,7 +111,11 @@ test("a backend that resets takes the client down, a client that resets takes th
   first.resume();
   await once(first, "close");
   const gone = Promise.withResolvers<void>();
-  onBackend = (socket) => void socket.resume().on("end", () => socket.end()).once("close", () => gone.resolve());
+  onBackend = (socket) =>
+    void socket
+      .resume()
+      .on("end", () => socket.end())
+      .once("close", () => gone.resolve());
   const raw = connect(listener.ports[0] ?? 0, "127.0.0.1");
   raw.on("error", () => undefined);
   await once(raw, "connect");
@@ -141,7 +175,11 @@ test("a hundred clients that go away at every stage leave nothing open", async (
         if (n === 0) return void raw.destroy();
         if (n === 1) return void raw.end(Buffer.of(22, 3, 1));
         if (n === 2) return void raw.resetAndDestroy();
-        const tls = connectTls({ socket: raw, servername: n === 3 ? `none.${DOMAIN}` : n === 4 ? `closed.${DOMAIN}` : servername, ca: certificate.caPem });
+        const tls = connectTls({
+          socket: raw,
+          servername: n === 3 ? `none.${DOMAIN}` : n === 4 ? `closed.${DOMAIN}` : servername,
+          ca: certificate.caPem,
+        });
         tls.on("error", () => undefined);
         if (n === 5) return void setImmediate(() => raw.resetAndDestroy());
         await once(tls, "secureConnect").catch(() => undefined);
@@ -152,11 +190,21 @@ test("a hundred clients that go away at every stage leave nothing open", async (
     );
   }
   await quiet();
-  assert.ok(!lines.some((line) => line.includes('"level":"error"')), lines.filter((line) => line.includes('"level":"error"')).slice(0, 3).join("\n"));
+  assert.ok(
+    !lines.some((line) => line.includes('"level":"error"')),
+    lines
+      .filter((line) => line.includes('"level":"error"'))
+      .slice(0, 3)
+      .join("\n"),
+  );
 });
 
 test("refused names get an HTTP answer, HEAD and broken requests too, and the connection ends", async () => {
-  for (const [request, expected] of [["GET / HTTP/1.1\r\nHost: x\r\n\r\n", /^HTTP\/1\.1 404 [\s\S]*nobody here \(asked for none\.apps\.test\)/], ["HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", /^HTTP\/1\.1 404 /], ["\x00\x01binary", /^$/]] as const) {
+  for (const [request, expected] of [
+    ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", /^HTTP\/1\.1 404 [\s\S]*nobody here \(asked for none\.apps\.test\)/],
+    ["HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", /^HTTP\/1\.1 404 /],
+    ["\x00\x01binary", /^$/],
+  ] as const) {
     const client = await dial("none");
     client.write(request);
     let text = "";
@@ -177,7 +225,10 @@ test("a refused client that sends nothing, or not enough, is not kept", async ()
 });
 
 test("the name health answers its one path", async () => {
-  for (const [path, status] of [["/", 200], ["/x", 404]] as const) {
+  for (const [path, status] of [
+    ["/", 200],
+    ["/x", 404],
+  ] as const) {
     const client = await dial("health");
     client.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
     let text = "";

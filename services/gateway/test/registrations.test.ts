@@ -18,12 +18,35 @@ async function folder(t: Cleaning): Promise<string> {
   return path;
 }
 
-function open(dataDir: string, applyTunnel: () => Promise<void> = async () => undefined, network = "10.44.0.1/16", legacyPath = join(dataDir, "none.json")): Promise<Registrations> {
-  const pool = { ip: parseNetwork(network), reserved: [parseNetwork(network.replace("/16", "/32"))], pool: parseNetwork(network.replace("/16", "/18")) };
-  return Registrations.open({ dataDir, legacyPath, pool, onMembership: () => undefined, applyTunnel, now: () => 1_800_000_000_000, log: memoryLog().log });
+function open(
+  dataDir: string,
+  applyTunnel: () => Promise<void> = async () => undefined,
+  network = "10.44.0.1/16",
+  legacyPath = join(dataDir, "none.json"),
+): Promise<Registrations> {
+  const pool = {
+    ip: parseNetwork(network),
+    reserved: [parseNetwork(network.replace("/16", "/32"))],
+    pool: parseNetwork(network.replace("/16", "/18")),
+  };
+  return Registrations.open({
+    dataDir,
+    legacyPath,
+    pool,
+    onMembership: () => undefined,
+    applyTunnel,
+    now: () => 1_800_000_000_000,
+    log: memoryLog().log,
+  });
 }
 
-const request = (n: number) => ({ appId: "a".repeat(40), instanceId: n.toString(16).padStart(40, "0"), composeHash: "", publicKey: generateWireGuardKeys().publicKey as string, portPolicy: undefined });
+const request = (n: number) => ({
+  appId: "a".repeat(40),
+  instanceId: n.toString(16).padStart(40, "0"),
+  composeHash: "",
+  publicKey: generateWireGuardKeys().publicKey as string,
+  portPolicy: undefined,
+});
 
 test("a hundred registrations at once are few writes, and a restart keeps every address (DS #1258)", async (t) => {
   const dataDir = await folder(t);
@@ -49,7 +72,10 @@ test("a registration that cannot be stored is an error, and works once the disk 
   const dataDir = await folder(t);
   const registrations = await open(dataDir);
   await rm(dataDir, { recursive: true });
-  await assert.rejects(registrations.register(request(1)), (error) => error instanceof GatewayError && error.code === "state-unwritable");
+  await assert.rejects(
+    registrations.register(request(1)),
+    (error) => error instanceof GatewayError && error.code === "state-unwritable",
+  );
   await mkdir(dataDir);
   await registrations.register(request(1));
   assert.equal((await readState(join(dataDir, "registrations.json")))?.instances.length, 1);

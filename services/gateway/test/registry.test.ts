@@ -6,12 +6,24 @@ import { GatewayError } from "../src/errors.ts";
 import { OPEN_POLICY, portPolicy } from "../src/registration/port-policy.ts";
 import { Registry, type RegistrationRequest } from "../src/registration/registry.ts";
 
-const POOL = { ip: parseNetwork("10.44.0.1/24"), reserved: [parseNetwork("10.44.0.1/32")], pool: parseNetwork("10.44.0.0/29") };
+const POOL = {
+  ip: parseNetwork("10.44.0.1/24"),
+  reserved: [parseNetwork("10.44.0.1/32")],
+  pool: parseNetwork("10.44.0.0/29"),
+};
 const id = (n: number): string => n.toString(16).padStart(40, "0");
 const request = (n: number, over: Partial<RegistrationRequest> = {}): RegistrationRequest => ({
-  appId: id(100), instanceId: id(n), composeHash: "aa".repeat(32), publicKey: generateWireGuardKeys().publicKey, portPolicy: undefined, ...over,
+  appId: id(100),
+  instanceId: id(n),
+  composeHash: "aa".repeat(32),
+  publicKey: generateWireGuardKeys().publicKey,
+  portPolicy: undefined,
+  ...over,
 });
-const refusal = (text: string) => (error: unknown): boolean => error instanceof GatewayError && errorChain(error).includes(text);
+const refusal =
+  (text: string) =>
+  (error: unknown): boolean =>
+    error instanceof GatewayError && errorChain(error).includes(text);
 
 test("an instance keeps its address through key changes, and others get the next ones", () => {
   const registry = new Registry(POOL);
@@ -34,7 +46,10 @@ test("a key of another instance is refused and moves nothing (registration ident
   const registry = new Registry(POOL);
   const first = request(1);
   registry.register(first, 10);
-  assert.throws(() => registry.register(request(2, { publicKey: first.publicKey }), 10), refusal("already registered to another instance"));
+  assert.throws(
+    () => registry.register(request(2, { publicKey: first.publicKey }), 10),
+    refusal("already registered to another instance"),
+  );
   assert.equal(registry.get(id(1))?.publicKey, first.publicKey);
   assert.equal(registry.size, 1);
 });
@@ -42,7 +57,10 @@ test("a key of another instance is refused and moves nothing (registration ident
 test("an instance id of another app is refused (registration identity collision)", () => {
   const registry = new Registry(POOL);
   registry.register(request(1), 10);
-  assert.throws(() => registry.register(request(1, { appId: id(200) }), 10), refusal("already registered to a different app"));
+  assert.throws(
+    () => registry.register(request(1, { appId: id(200) }), 10),
+    refusal("already registered to a different app"),
+  );
 });
 
 test("a freed key can be used by another instance", () => {
@@ -82,17 +100,35 @@ test("a changed compose hash forgets a learned policy, a reported one replaces i
   assert.equal(registry.setPortPolicy(id(1), first.composeHash, OPEN_POLICY), true);
   assert.equal(registry.register(first, 2).portPolicy, OPEN_POLICY);
   assert.equal(registry.register({ ...first, composeHash: "bb" }, 3).portPolicy, undefined);
-  assert.equal(registry.setPortPolicy(id(1), first.composeHash, OPEN_POLICY), false, "the answer about the old compose comes too late");
+  assert.equal(
+    registry.setPortPolicy(id(1), first.composeHash, OPEN_POLICY),
+    false,
+    "the answer about the old compose comes too late",
+  );
   const reported = portPolicy(true, [{ port: 80, pp: false }]);
   assert.equal(registry.register({ ...first, portPolicy: reported }, 4).portPolicy, reported);
 });
 
 test("stored instances that claim the gateway's address, a reserved one or another's are left out (SECURITY D5)", () => {
   const registry = new Registry({ ...POOL, pool: POOL.ip });
-  const stored = (n: number, ip: string) => ({ instanceId: id(n), appId: id(100), address: parseIpv4(ip), publicKey: generateWireGuardKeys().publicKey, composeHash: "", registeredAt: 1, portPolicy: undefined });
+  const stored = (n: number, ip: string) => ({
+    instanceId: id(n),
+    appId: id(100),
+    address: parseIpv4(ip),
+    publicKey: generateWireGuardKeys().publicKey,
+    composeHash: "",
+    registeredAt: 1,
+    portPolicy: undefined,
+  });
   const first = stored(1, "10.44.0.9");
   assert.equal(registry.restore(first), undefined);
-  for (const [row, why] of [[stored(2, "10.44.0.1"), /hands out/], [stored(3, "10.44.0.255"), /hands out/], [stored(4, "10.45.0.2"), /hands out/], [stored(5, "10.44.0.9"), /address .* twice/], [{ ...stored(6, "10.44.0.10"), publicKey: first.publicKey }, /key .* twice/]] as const) {
+  for (const [row, why] of [
+    [stored(2, "10.44.0.1"), /hands out/],
+    [stored(3, "10.44.0.255"), /hands out/],
+    [stored(4, "10.45.0.2"), /hands out/],
+    [stored(5, "10.44.0.9"), /address .* twice/],
+    [{ ...stored(6, "10.44.0.10"), publicKey: first.publicKey }, /key .* twice/],
+  ] as const) {
     assert.match(registry.restore(row) ?? "", why);
   }
   assert.equal(registry.size, 1);

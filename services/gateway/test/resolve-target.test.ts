@@ -10,16 +10,43 @@ import { Registry } from "../src/registration/registry.ts";
 
 function setUp(over: Partial<ResolverOptions> = {}, policy: PortPolicy | "unknown" = OPEN_POLICY) {
   const registry = new Registry({ ip: parseNetwork("10.0.0.1/24"), reserved: [], pool: parseNetwork("10.0.0.0/24") });
-  const instance = registry.register({ appId: "app", instanceId: "one", composeHash: "", publicKey: generateWireGuardKeys().publicKey, portPolicy: policy === "unknown" ? undefined : policy }, 1);
+  const instance = registry.register(
+    {
+      appId: "app",
+      instanceId: "one",
+      composeHash: "",
+      publicKey: generateWireGuardKeys().publicKey,
+      portPolicy: policy === "unknown" ? undefined : policy,
+    },
+    1,
+  );
   const handshakes = new Map<string, number>();
   const counters = new ProxyCounters();
-  const chooser = new InstanceChooser({ registry, latestHandshake: (key) => handshakes.get(key), now: Date.now, topN: 3, cacheMs: 0, staleMs: 60_000, random: () => 0 });
+  const chooser = new InstanceChooser({
+    registry,
+    latestHandshake: (key) => handshakes.get(key),
+    now: Date.now,
+    topN: 3,
+    cacheMs: 0,
+    staleMs: 60_000,
+    random: () => 0,
+  });
   const options: ResolverOptions = {
-    registry, chooser, counters, policies: { fetch: async () => undefined }, refreshHandshakes: async () => undefined, isSettling: () => false, now: Date.now,
-    maxConnectionsPerApp: 2, connectTimeoutMs: 400, localhostBackend: false, ...over,
+    registry,
+    chooser,
+    counters,
+    policies: { fetch: async () => undefined },
+    refreshHandshakes: async () => undefined,
+    isSettling: () => false,
+    now: Date.now,
+    maxConnectionsPerApp: 2,
+    connectTimeoutMs: 400,
+    localhostBackend: false,
+    ...over,
   };
   const heard = (): void => void handshakes.set(instance.publicKey, Date.now() / 1_000);
-  const resolve = (address: Partial<AppAddress>): Promise<Resolution> => resolveTarget({ id: "app", port: 80, mode: "terminate", ...address }, options);
+  const resolve = (address: Partial<AppAddress>): Promise<Resolution> =>
+    resolveTarget({ id: "app", port: 80, mode: "terminate", ...address }, options);
   return { registry, instance, counters, heard, resolve };
 }
 
@@ -43,7 +70,10 @@ test("an unknown policy denies, a learned one decides", async () => {
   target.heard();
   assert.equal(outcome(await target.resolve({})), "port-denied");
   learn = () => void target.registry.setPortPolicy("one", "", portPolicy(true, [{ port: 80, pp: true }]));
-  assert.deepEqual(await target.resolve({}), { kind: "backends", backends: [{ host: "10.0.0.2", port: 80, instanceId: "one", proxyHeader: true }] });
+  assert.deepEqual(await target.resolve({}), {
+    kind: "backends",
+    backends: [{ host: "10.0.0.2", port: 80, instanceId: "one", proxyHeader: true }],
+  });
   assert.equal(outcome(await target.resolve({ port: 81 })), "port-denied");
 });
 

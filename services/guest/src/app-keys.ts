@@ -23,7 +23,8 @@ export type KeySource =
   | { readonly kind: "none"; readonly key: P256Key; readonly ca: SigningCa };
 
 /** Identity of the provider: the KMS root CA's key, or nothing. */
-export const providerId = (source: KeySource): Uint8Array => (source.kind === "kms" ? source.publicKeyInfo : new Uint8Array());
+export const providerId = (source: KeySource): Uint8Array =>
+  source.kind === "kms" ? source.publicKeyInfo : new Uint8Array();
 
 /** Payload of the event `key-provider`. */
 export function keyProviderEvent(provider: KeyProvider, id: Uint8Array): Uint8Array {
@@ -58,7 +59,13 @@ export function appKeysJson(keys: AppKeys): string {
     key_provider:
       provider.kind === "none"
         ? { None: { key: pkcs8Pem(provider.key) } }
-        : { Kms: { url: provider.url, pubkey: toHex(provider.publicKeyInfo), tmp_ca_key: pkcs8Pem(provider.tempCa.key), tmp_ca_cert: provider.tempCa.pem } },
+        : {
+            Kms: {
+              url: provider.url,
+              pubkey: toHex(provider.publicKeyInfo),
+              tmp_ca_key: pkcs8Pem(provider.tempCa.key),
+              tmp_ca_cert: provider.tempCa.pem,
+            },
+          },
   });
 }
-

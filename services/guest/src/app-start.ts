@@ -27,7 +27,8 @@ export const isSupportedRunner = (runner: string): boolean => runner === "docker
 
 /** Puts the manifest's compose file where Docker looks for it. */
 export async function writeComposeFile(compose: AppCompose, folder: string): Promise<void> {
-  if (compose.runner === "docker-compose") await writeFile(join(folder, COMPOSE_FILE), compose.dockerComposeFile ?? "", { mode: 0o600 });
+  if (compose.runner === "docker-compose")
+    await writeFile(join(folder, COMPOSE_FILE), compose.dockerComposeFile ?? "", { mode: 0o600 });
 }
 
 /**
@@ -60,7 +61,10 @@ export async function startApp(options: AppStartOptions): Promise<void> {
 }
 
 /** Runs the manifest's init scripts in one shell, in order, before Docker and the agent are there. */
-export async function runInitScripts(compose: AppCompose, options: { readonly folder: string; readonly mountPoint: string; readonly run: RunProgram }): Promise<void> {
+export async function runInitScripts(
+  compose: AppCompose,
+  options: { readonly folder: string; readonly mountPoint: string; readonly run: RunProgram },
+): Promise<void> {
   const script = ["set -e"];
   for (const [i, text] of compose.initScripts.entries()) {
     const file = join(options.folder, `.init-${i}.sh`);
@@ -68,7 +72,11 @@ export async function runInitScripts(compose: AppCompose, options: { readonly fo
     script.push(`source ${file}`);
   }
   try {
-    await options.run("bash", ["-c", script.join("\n")], { cwd: options.folder, env: { ...baseEnvironment(), WORK_DIR: options.folder, DATA_MNT: options.mountPoint }, timeoutMs: START_TIMEOUT_MS });
+    await options.run("bash", ["-c", script.join("\n")], {
+      cwd: options.folder,
+      env: { ...baseEnvironment(), WORK_DIR: options.folder, DATA_MNT: options.mountPoint },
+      timeoutMs: START_TIMEOUT_MS,
+    });
   } catch (cause) {
     throw new GuestError("app-failed", "an init script of the app failed", { cause });
   }
@@ -78,7 +86,11 @@ export async function runInitScripts(compose: AppCompose, options: { readonly fo
 export async function stopApp(compose: AppCompose, folder: string, run: RunProgram, log: Logger): Promise<void> {
   if (compose.runner !== "docker-compose") return;
   try {
-    await run("docker-compose", ["-f", COMPOSE_FILE, "stop", "--timeout", "10"], { cwd: folder, env: baseEnvironment(), timeoutMs: STOP_TIMEOUT_MS });
+    await run("docker-compose", ["-f", COMPOSE_FILE, "stop", "--timeout", "10"], {
+      cwd: folder,
+      env: baseEnvironment(),
+      timeoutMs: STOP_TIMEOUT_MS,
+    });
   } catch (error) {
     log.warn({ error: errorChain(error) }, "the containers did not stop in order");
   }
@@ -96,7 +108,11 @@ export async function pruneDocker(docker: DockerApi, log: Logger): Promise<void>
 }
 
 async function runScript(options: AppStartOptions, script: readonly string[], failure: string): Promise<void> {
-  const env = { ...baseEnvironment(), ...(options.pccsUrl === undefined ? {} : { PCCS_URL: options.pccsUrl }), ...Object.fromEntries(options.variables) };
+  const env = {
+    ...baseEnvironment(),
+    ...(options.pccsUrl === undefined ? {} : { PCCS_URL: options.pccsUrl }),
+    ...Object.fromEntries(options.variables),
+  };
   try {
     await options.run("bash", ["-c", script.join("\n")], { cwd: options.folder, env, timeoutMs: START_TIMEOUT_MS });
   } catch (cause) {
@@ -110,14 +126,19 @@ async function runScript(options: AppStartOptions, script: readonly string[], fa
 /** Docker names the service whose image it could not get, and not always the image: operators know the image. */
 async function failedPulls(compose: AppCompose, stderr: string): Promise<readonly string[]> {
   if (compose.runner !== "docker-compose") return [];
-  const { images } = await composeProject(compose.dockerComposeFile ?? "", "").catch(() => ({ images: new Map<string, string>() }));
+  const { images } = await composeProject(compose.dockerComposeFile ?? "", "").catch(() => ({
+    images: new Map<string, string>(),
+  }));
   const words = plainLines(stderr);
-  return [...images].filter(([service]) => words.some((line) => line.includes(`${service} Error `))).map(([, image]) => `image ${image} cannot be pulled`);
+  return [...images]
+    .filter(([service]) => words.some((line) => line.includes(`${service} Error `)))
+    .map(([, image]) => `image ${image} cannot be pulled`);
 }
 
 /** The end of what a program said, without colours and progress. */
 export function lastWords(stderr: string, maxLength = 1_500): string {
-  const progress = /(?:^|\s)(?:Pulling|Pulling fs layer|Waiting|Downloading|Extracting|Verifying Checksum|Download complete|Pull complete|Interrupted|Already exists)\b[^:]*$/;
+  const progress =
+    /(?:^|\s)(?:Pulling|Pulling fs layer|Waiting|Downloading|Extracting|Verifying Checksum|Download complete|Pull complete|Interrupted|Already exists)\b[^:]*$/;
   const lines = plainLines(stderr).filter((line) => !progress.test(line));
   return [...new Set(lines)].slice(-12).join("; ").slice(-maxLength);
 }
@@ -129,4 +150,8 @@ const plainLines = (text: string): readonly string[] =>
     .map((line) => line.trim())
     .filter((line) => line !== "");
 
-const baseEnvironment = (): NodeJS.ProcessEnv => ({ PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LANG: "C.UTF-8" });
+const baseEnvironment = (): NodeJS.ProcessEnv => ({
+  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  HOME: "/root",
+  LANG: "C.UTF-8",
+});

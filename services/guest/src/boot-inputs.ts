@@ -57,12 +57,20 @@ export async function readBootInputs(paths: GuestPaths, run: RunProgram, log: Lo
  */
 export async function checkBootInputs(inputs: BootInputs, image: ImageInfo): Promise<void> {
   const { compose } = inputs.manifest;
-  const verdict = checkPolicy(compose, { osVersion: image.osVersion, platform: "dstack-tdx", tdxAttestationVariant: inputs.systemConfig.tdxAttestationVariant, userConfig: inputs.userConfig });
+  const verdict = checkPolicy(compose, {
+    osVersion: image.osVersion,
+    platform: "dstack-tdx",
+    tdxAttestationVariant: inputs.systemConfig.tdxAttestationVariant,
+    userConfig: inputs.userConfig,
+  });
   if (!verdict.ok) throw new GuestError("policy-refused", `Failed to verify app-compose policy: ${verdict.reason}`);
-  const unsupported = (what: string): GuestError => new GuestError("unsupported", `${what} is not supported by this guest image`);
+  const unsupported = (what: string): GuestError =>
+    new GuestError("unsupported", `${what} is not supported by this guest image`);
   if (!isSupportedRunner(compose.runner)) throw unsupported(`runner ${compose.runner}`);
-  if (compose.runner === "docker-compose" && (compose.dockerComposeFile ?? "") === "") throw new GuestError("policy-refused", "the manifest has no docker_compose_file");
-  if (compose.keyProvider === "local" || compose.keyProvider === "tpm") throw unsupported(`key provider ${compose.keyProvider}`);
+  if (compose.runner === "docker-compose" && (compose.dockerComposeFile ?? "") === "")
+    throw new GuestError("policy-refused", "the manifest has no docker_compose_file");
+  if (compose.keyProvider === "local" || compose.keyProvider === "tpm")
+    throw unsupported(`key provider ${compose.keyProvider}`);
   if (inputs.storageFs !== "ext4") throw unsupported(`storage_fs ${inputs.storageFs}`);
   if (!inputs.kernelOptions.storageEncrypted) throw unsupported("an unencrypted data disk (dstack.storage_encrypted)");
   if (compose.verityVolumes.length > 0) throw unsupported("verity_volumes");
@@ -71,17 +79,25 @@ export async function checkBootInputs(inputs: BootInputs, image: ImageInfo): Pro
 
 /** The folder that apps and scripts know, around the copy of the host share. */
 export async function prepareWorkFolder(paths: GuestPaths): Promise<void> {
-  for (const [name, target] of [["app-compose.json", ".host-shared/app-compose.json"], ["user_config", ".host-shared/.user-config"]] as const) {
+  for (const [name, target] of [
+    ["app-compose.json", ".host-shared/app-compose.json"],
+    ["user_config", ".host-shared/.user-config"],
+  ] as const) {
     await rm(join(paths.work, name), { force: true });
     await symlink(target, join(paths.work, name));
   }
-  await writeFile(join(paths.work, "agent.json"), JSON.stringify({ default: { core: { data_disks: ["/", paths.persistent] } } }, null, 2));
+  await writeFile(
+    join(paths.work, "agent.json"),
+    JSON.stringify({ default: { core: { data_disks: ["/", paths.persistent] } } }, null, 2),
+  );
 }
 
 /** Display controllers (class 03) of vendor 10de. */
 async function hasNvidiaGpu(devices = "/sys/bus/pci/devices"): Promise<boolean> {
   for (const device of await readdir(devices).catch(() => [])) {
-    const [vendor, deviceClass] = await Promise.all(["vendor", "class"].map((file) => readFile(join(devices, device, file), "utf8").catch(() => "")));
+    const [vendor, deviceClass] = await Promise.all(
+      ["vendor", "class"].map((file) => readFile(join(devices, device, file), "utf8").catch(() => "")),
+    );
     if (vendor?.trim() === "0x10de" && deviceClass?.startsWith("0x03") === true) return true;
   }
   return false;

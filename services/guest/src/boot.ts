@@ -86,11 +86,31 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   await measureApp(manifest, identity, tee);
 
   progress("requesting app keys");
-  const verifyEvidence = evidenceVerifier({ pccsUrl: systemConfig.pccsUrl, isDev: image.isDev, rootsFile: join(paths.run, "attestation/roots.json"), now });
+  const verifyEvidence = evidenceVerifier({
+    pccsUrl: systemConfig.pccsUrl,
+    isDev: image.isDev,
+    rootsFile: join(paths.run, "attestation/roots.json"),
+    now,
+  });
   const { keys, osImageHash, attestation } =
     compose.keyProvider === "kms"
-      ? await requestKmsKeys({ urls: systemConfig.kmsUrls, appId: identity.appId, vmConfig: systemConfig.vmConfig, tee, pinnedProviderId: compose.keyProviderId, firstContacts, verifyEvidence, log, onWaiting: (why) => progress(why), now })
-      : { keys: keysWithoutProvider(new Uint8Array(randomBytes(32)), now()), osImageHash: new Uint8Array(), attestation: await tee.attest(padReportData(new Uint8Array()), systemConfig.vmConfig) };
+      ? await requestKmsKeys({
+          urls: systemConfig.kmsUrls,
+          appId: identity.appId,
+          vmConfig: systemConfig.vmConfig,
+          tee,
+          pinnedProviderId: compose.keyProviderId,
+          firstContacts,
+          verifyEvidence,
+          log,
+          onWaiting: (why) => progress(why),
+          now,
+        })
+      : {
+          keys: keysWithoutProvider(new Uint8Array(randomBytes(32)), now()),
+          osImageHash: new Uint8Array(),
+          attestation: await tee.attest(padReportData(new Uint8Array()), systemConfig.vmConfig),
+        };
   step("keys received", "boot step");
   bindKeys(inputs, identity, keys, attestation, log);
   if (osImageHash.length > 0) await tee.emit("os-image-hash", osImageHash);
@@ -100,7 +120,14 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   await tee.emit("storage-fs", utf8(inputs.storageFs));
   const device = await findDataDevice(inputs.kernelOptions.dataDevice, log);
   cleanups.push(() => closeDataDisk(paths.persistent, run));
-  const { initialized } = await openDataDisk({ device, mountPoint: paths.persistent, key: keys.diskCryptKey, run, log, onProgress: progress });
+  const { initialized } = await openDataDisk({
+    device,
+    mountPoint: paths.persistent,
+    key: keys.diskCryptKey,
+    run,
+    log,
+    onProgress: progress,
+  });
   log.info({ device, initialized }, "data disk open");
   await setUpSwap(compose.swapSizeBytes, paths.persistent, run);
   if (compose.swapSizeBytes > 0n) cleanups.push(async () => void (await run("swapoff", ["-a"])));
@@ -108,7 +135,13 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   await tee.emit("system-ready", new Uint8Array());
   progress("data disk ready");
 
-  const variables = await openAppEnvironment({ encrypted: inputs.encryptedEnv, key: keys.envCryptKey, compose, folder: paths.hostShared, log });
+  const variables = await openAppEnvironment({
+    encrypted: inputs.encryptedEnv,
+    key: keys.envCryptKey,
+    compose,
+    folder: paths.hostShared,
+    log,
+  });
   await prepareWorkFolder(paths);
   await mkdir(paths.dstack, { recursive: true });
   await run("mount", ["--rbind", paths.work, paths.dstack]);
@@ -121,7 +154,18 @@ export async function bootGuest(options: BootOptions): Promise<void> {
 
   // The sockets come before Docker: containers of an earlier boot may start with it and mount them.
   const issuer = certificateIssuer({ keys, tee, vmConfig: systemConfig.vmConfig, verifyEvidence, now });
-  const state: AgentState = { manifest, identity, keys, systemConfig, image, tee, issuer, docker: dockerApi(paths.dockerSocket), dataDisks: ["/", paths.persistent], log: log.child({ part: "agent" }) };
+  const state: AgentState = {
+    manifest,
+    identity,
+    keys,
+    systemConfig,
+    image,
+    tee,
+    issuer,
+    docker: dockerApi(paths.dockerSocket),
+    dataDisks: ["/", paths.persistent],
+    log: log.child({ part: "agent" }),
+  };
   const demo = demoCertificate(issuer, state.log);
   const servers = await startListeners(state, demo, { runFolder: "/run" });
   cleanups.push(async () => void (await Promise.all(servers.map((server) => server.close()))));
@@ -129,12 +173,34 @@ export async function bootGuest(options: BootOptions): Promise<void> {
 
   if (compose.gatewayEnabled) {
     progress("setting up dstack-gateway");
-    startGateway({ urls: systemConfig.gatewayUrls, gatewayAppId: keys.gatewayAppId, caCertificatePem: keys.caCertificatePem, portPolicy: compose.portPolicy, issuer, configPath: paths.wireguardConfig, run, log: log.child({ part: "gateway" }), now }, host, options.stopping, cleanups);
+    startGateway(
+      {
+        urls: systemConfig.gatewayUrls,
+        gatewayAppId: keys.gatewayAppId,
+        caCertificatePem: keys.caCertificatePem,
+        portPolicy: compose.portPolicy,
+        issuer,
+        configPath: paths.wireguardConfig,
+        run,
+        log: log.child({ part: "gateway" }),
+        now,
+      },
+      host,
+      options.stopping,
+      cleanups,
+    );
   }
 
   progress("setting up docker");
   const docker = await bringUpDocker(options, inputs);
-  await startApp({ compose, folder: paths.dstack, variables, pccsUrl: systemConfig.pccsUrl, run, onProgress: progress });
+  await startApp({
+    compose,
+    folder: paths.dstack,
+    variables,
+    pccsUrl: systemConfig.pccsUrl,
+    run,
+    onProgress: progress,
+  });
   cleanups.push(() => stopApp(compose, paths.dstack, run, log));
   options.console("[  OK  ] Finished App Compose Service.");
   progress("done");
@@ -150,7 +216,8 @@ export async function bootGuest(options: BootOptions): Promise<void> {
 function bindKeys(inputs: BootInputs, identity: Identity, keys: AppKeys, { platform }: Attestation, log: Logger): void {
   const { manifest, systemConfig } = inputs;
   const { compose } = manifest;
-  if (keys.provider.kind === "none" && compose.keyProviderId.length > 0) throw new GuestError("keys-refused", "Unexpected key provider id: none, but the manifest pins one");
+  if (keys.provider.kind === "none" && compose.keyProviderId.length > 0)
+    throw new GuestError("keys-refused", "Unexpected key provider id: none, but the manifest pins one");
   const { mrConfigId } = tdReportOf(parseQuote(platform.quote));
   const binding = checkLaunchBinding(mrConfigId, {
     composeHash: manifest.composeHash,
@@ -175,7 +242,14 @@ async function bringUpDocker({ paths, run, log, cleanups }: BootOptions, inputs:
       log.warn({ error: errorChain(error), file: COMPOSE_FILE }, "containers of removed services were not looked for");
     }
   }
-  const docker = await startDocker({ configPath: paths.dockerConfig, socketPath: paths.dockerSocket, dataFolder, registryMirror: inputs.systemConfig.dockerRegistry, run, log });
+  const docker = await startDocker({
+    configPath: paths.dockerConfig,
+    socketPath: paths.dockerSocket,
+    dataFolder,
+    registryMirror: inputs.systemConfig.dockerRegistry,
+    run,
+    log,
+  });
   cleanups.push(async () => {
     await docker.daemon.stop(20_000);
     await run("umount", ["-R", "/var/lib/docker"], { okCodes: [0, 32] });

@@ -11,7 +11,9 @@ export interface CpuSeconds {
 
 /** CPU time since power-on, from proc(5); benchmarks read it off the console. */
 export async function cpuSeconds(proc = "/proc"): Promise<CpuSeconds> {
-  const [, user, nice, system, , , irq, softirq] = ((await readFile(`${proc}/stat`, "utf8")).split("\n")[0] ?? "").split(/\s+/).map(Number);
+  const [, user, nice, system, , , irq, softirq] = ((await readFile(`${proc}/stat`, "utf8")).split("\n")[0] ?? "")
+    .split(/\s+/)
+    .map(Number);
   let own = 0;
   for (const entry of await readdir(proc)) {
     if (!/^\d+$/.test(entry)) continue;

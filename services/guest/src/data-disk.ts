@@ -38,9 +38,24 @@ export async function openDataDisk(options: DataDiskOptions): Promise<{ readonly
   const { device, run, headerFolder = HEADER_FOLDER } = options;
   const start = await readStart(device, PROBE_BYTES);
   const content = diskContent(start);
-  if (content === "damaged-luks") throw new GuestError("disk-invalid", `data disk ${device}: its first LUKS header copy is gone, its second is there; restore the header from a backup of the disk, or give the VM a new disk`);
-  if (content === "other") throw new GuestError("disk-invalid", `data disk ${device} holds something that is not ours; give the VM a blank disk`);
-  await run("mount", ["-t", "tmpfs", "-o", "size=64M,mode=0700,nosuid,nodev,noexec", "tmpfs", await folder(headerFolder)]);
+  if (content === "damaged-luks")
+    throw new GuestError(
+      "disk-invalid",
+      `data disk ${device}: its first LUKS header copy is gone, its second is there; restore the header from a backup of the disk, or give the VM a new disk`,
+    );
+  if (content === "other")
+    throw new GuestError(
+      "disk-invalid",
+      `data disk ${device} holds something that is not ours; give the VM a blank disk`,
+    );
+  await run("mount", [
+    "-t",
+    "tmpfs",
+    "-o",
+    "size=64M,mode=0700,nosuid,nodev,noexec",
+    "tmpfs",
+    await folder(headerFolder),
+  ]);
   const header = join(headerFolder, "luks-header");
   try {
     if (content === "blank") await makeDisk(options, header);
@@ -57,7 +72,11 @@ export async function openDataDisk(options: DataDiskOptions): Promise<{ readonly
  * the second virtio disk.
  * @throws GuestError `disk-invalid` when there is none
  */
-export async function findDataDevice(override: string | undefined, log: Logger, classBlock = "/sys/class/block"): Promise<string> {
+export async function findDataDevice(
+  override: string | undefined,
+  log: Logger,
+  classBlock = "/sys/class/block",
+): Promise<string> {
   const partitions = await listPartitions(classBlock);
   if (override !== undefined) {
     const found = resolveOverride(override, partitions);
@@ -67,9 +86,13 @@ export async function findDataDevice(override: string | undefined, log: Logger, 
   const labelled = partitions.find((partition) => partition.label === "dstack-data");
   if (labelled !== undefined) return labelled.device;
   if (partitions.some((partition) => partition.device.startsWith("/dev/vdb"))) {
-    throw new GuestError("disk-invalid", "data disk /dev/vdb has partitions and none is labelled dstack-data; give the VM a blank disk");
+    throw new GuestError(
+      "disk-invalid",
+      "data disk /dev/vdb has partitions and none is labelled dstack-data; give the VM a blank disk",
+    );
   }
-  if (!(await exists("/dev/vdb"))) throw new GuestError("disk-invalid", "there is no data disk: no partition labelled dstack-data and no /dev/vdb");
+  if (!(await exists("/dev/vdb")))
+    throw new GuestError("disk-invalid", "there is no data disk: no partition labelled dstack-data and no /dev/vdb");
   return "/dev/vdb";
 }
 
@@ -82,7 +105,31 @@ export async function closeDataDisk(mountPoint: string, run: RunProgram): Promis
 async function makeDisk(options: DataDiskOptions, header: string): Promise<void> {
   const { device, run } = options;
   options.onProgress("initializing data disk");
-  const format = ["luksFormat", "--batch-mode", "--type", "luks2", "--offset", String(LUKS_DATA_OFFSET / 512), "--cipher", "aes-xts-plain64", "--key-size", "512", "--hash", "sha256", "--sector-size", "512", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--header", header, "--key-file", "-", device];
+  const format = [
+    "luksFormat",
+    "--batch-mode",
+    "--type",
+    "luks2",
+    "--offset",
+    String(LUKS_DATA_OFFSET / 512),
+    "--cipher",
+    "aes-xts-plain64",
+    "--key-size",
+    "512",
+    "--hash",
+    "sha256",
+    "--sector-size",
+    "512",
+    "--pbkdf",
+    "pbkdf2",
+    "--pbkdf-force-iterations",
+    "1000",
+    "--header",
+    header,
+    "--key-file",
+    "-",
+    device,
+  ];
   await run("cryptsetup", format, { input: passphrase(options.key), timeoutMs: 120_000 });
   // Derived keys of 256 bits need no stretching; the count is the least that LUKS2 takes.
   validateLuksHeader(await readStart(header, LUKS_DATA_OFFSET));
@@ -113,10 +160,18 @@ async function openDisk(options: DataDiskOptions, header: string, start: Uint8Ar
 
 async function openMapper({ device, key, run }: DataDiskOptions, header: string): Promise<void> {
   try {
-    await run("cryptsetup", ["luksOpen", "--type", "luks2", "--header", header, "--key-file", "-", device, MAPPER_NAME], { input: passphrase(key), timeoutMs: 120_000 });
+    await run(
+      "cryptsetup",
+      ["luksOpen", "--type", "luks2", "--header", header, "--key-file", "-", device, MAPPER_NAME],
+      { input: passphrase(key), timeoutMs: 120_000 },
+    );
   } catch (cause) {
     if (cause instanceof ProcessError && cause.exitCode === 2) {
-      throw new GuestError("disk-key-wrong", `data disk ${device} was made with another key: this app or instance is not the one that made it, or its keys come from another KMS`, { cause });
+      throw new GuestError(
+        "disk-key-wrong",
+        `data disk ${device} was made with another key: this app or instance is not the one that made it, or its keys come from another KMS`,
+        { cause },
+      );
     }
     throw new GuestError("disk-invalid", `data disk ${device} cannot be opened`, { cause });
   }
@@ -131,7 +186,9 @@ async function checkFileSystem({ device, run }: DataDiskOptions): Promise<void> 
     await run("e2fsck", ["-f", "-p", MAPPER], { okCodes: [0, 1], timeoutMs: 600_000 });
   } catch (cause) {
     const status = cause instanceof ProcessError ? cause.exitCode : undefined;
-    throw new GuestError("disk-invalid", `e2fsck exited with status ${status ?? "none"} while checking ${device}`, { cause });
+    throw new GuestError("disk-invalid", `e2fsck exited with status ${status ?? "none"} while checking ${device}`, {
+      cause,
+    });
   }
   await run("resize2fs", [MAPPER], { timeoutMs: 600_000 });
 }
@@ -197,8 +254,10 @@ async function listPartitions(classBlock: string): Promise<readonly Partition[]>
 }
 
 function resolveOverride(override: string, partitions: readonly Partition[]): string | undefined {
-  if (override.startsWith("PARTLABEL=")) return partitions.find((partition) => partition.label === override.slice(10))?.device;
-  if (override.startsWith("PARTUUID=")) return partitions.find((partition) => partition.uuid?.toLowerCase() === override.slice(9).toLowerCase())?.device;
+  if (override.startsWith("PARTLABEL="))
+    return partitions.find((partition) => partition.label === override.slice(10))?.device;
+  if (override.startsWith("PARTUUID="))
+    return partitions.find((partition) => partition.uuid?.toLowerCase() === override.slice(9).toLowerCase())?.device;
   return /^\/dev\/[\w/-]+$/.test(override) ? override : undefined;
 }
 

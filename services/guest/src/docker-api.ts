@@ -27,26 +27,33 @@ export function dockerApi(socketPath: string): DockerApi {
         const fail = (cause: unknown): void => {
           clearTimeout(timer);
           outgoing.destroy();
-          reject(cause instanceof GuestError ? cause : new GuestError("docker-failed", `Docker did not answer ${path.split("?")[0]}`, { cause }));
+          reject(
+            cause instanceof GuestError
+              ? cause
+              : new GuestError("docker-failed", `Docker did not answer ${path.split("?")[0]}`, { cause }),
+          );
         };
-        const outgoing = request({ socketPath, method, path, headers: { host: "docker" }, agent: false }, (response) => {
-          const chunks: Buffer[] = [];
-          let length = 0;
-          response.on("data", (chunk: Buffer) => {
-            length += chunk.length;
-            if (length > MAX_ANSWER_BYTES) fail(new Error(`answer exceeds ${MAX_ANSWER_BYTES} bytes`));
-            else chunks.push(chunk);
-          });
-          response.on("error", fail);
-          response.on("end", () => {
-            clearTimeout(timer);
-            try {
-              resolve(parseAnswer(response.statusCode ?? 0, Buffer.concat(chunks).toString("utf8")));
-            } catch (error) {
-              fail(error);
-            }
-          });
-        });
+        const outgoing = request(
+          { socketPath, method, path, headers: { host: "docker" }, agent: false },
+          (response) => {
+            const chunks: Buffer[] = [];
+            let length = 0;
+            response.on("data", (chunk: Buffer) => {
+              length += chunk.length;
+              if (length > MAX_ANSWER_BYTES) fail(new Error(`answer exceeds ${MAX_ANSWER_BYTES} bytes`));
+              else chunks.push(chunk);
+            });
+            response.on("error", fail);
+            response.on("end", () => {
+              clearTimeout(timer);
+              try {
+                resolve(parseAnswer(response.statusCode ?? 0, Buffer.concat(chunks).toString("utf8")));
+              } catch (error) {
+                fail(error);
+              }
+            });
+          },
+        );
         const timer = setTimeout(() => fail(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
         outgoing.on("error", fail);
         outgoing.end();
@@ -74,8 +81,12 @@ export async function listContainers(docker: DockerApi): Promise<readonly Contai
 }
 
 function parseAnswer(status: number, text: string): unknown {
-  const json = text.trimStart().startsWith("{") || text.trimStart().startsWith("[") ? (JSON.parse(text) as unknown) : text;
+  const json =
+    text.trimStart().startsWith("{") || text.trimStart().startsWith("[") ? (JSON.parse(text) as unknown) : text;
   if (status >= 200 && status < 300) return json;
   const message = (json as { message?: unknown } | null)?.message;
-  throw new GuestError("docker-failed", `Docker answered ${status}: ${typeof message === "string" ? message : text.slice(0, 300)}`);
+  throw new GuestError(
+    "docker-failed",
+    `Docker answered ${status}: ${typeof message === "string" ? message : text.slice(0, 300)}`,
+  );
 }

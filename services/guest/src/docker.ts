@@ -57,7 +57,20 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   await mkdir("/var/lib/docker", { recursive: true, mode: 0o710 });
   await options.run("mount", ["--rbind", options.dataFolder, "/var/lib/docker"]);
   await writeDockerConfig(options.configPath, options.registryMirror);
-  const daemon = startDaemon("dockerd", ["--config-file", options.configPath, "--containerd", CONTAINERD_SOCKET, "-H", `unix://${options.socketPath}`, "--log-level", "warn"], options.log);
+  const daemon = startDaemon(
+    "dockerd",
+    [
+      "--config-file",
+      options.configPath,
+      "--containerd",
+      CONTAINERD_SOCKET,
+      "-H",
+      `unix://${options.socketPath}`,
+      "--log-level",
+      "warn",
+    ],
+    options.log,
+  );
   const api = dockerApi(options.socketPath);
   return { daemon, api, ready: () => waitUntilReady(options.socketPath, api, daemon) };
 }
@@ -74,7 +87,8 @@ export function mergeDockerConfig(text: string | undefined, mirror: string | und
   } catch (cause) {
     throw new GuestError("config-invalid", "Invalid daemon.json", { cause });
   }
-  if (typeof config !== "object" || config === null || Array.isArray(config)) throw new GuestError("config-invalid", "Invalid daemon.json: expected an object");
+  if (typeof config !== "object" || config === null || Array.isArray(config))
+    throw new GuestError("config-invalid", "Invalid daemon.json: expected an object");
   // Packet filter rules alone publish ports: a proxy process for each would do nothing but start slowly.
   const merged: Record<string, unknown> = { "userland-proxy": false, ...config, ipv6: false, ip6tables: false };
   if (mirror !== undefined) {
@@ -92,7 +106,10 @@ async function writeDockerConfig(path: string, mirror: string | undefined): Prom
 function parseMirror(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !["http:", "https:"].includes(url.protocol) || url.username !== "" || url.password !== "") {
-    throw new GuestError("config-invalid", `docker_registry ${JSON.stringify(text.slice(0, 120))}: expected an http or https URL without credentials`);
+    throw new GuestError(
+      "config-invalid",
+      `docker_registry ${JSON.stringify(text.slice(0, 120))}: expected an http or https URL without credentials`,
+    );
   }
   return url;
 }
@@ -106,7 +123,12 @@ async function waitUntilReady(socketPath: string, api: DockerApi, daemon: Daemon
       await api.call("GET", "/_ping", 30_000);
       return;
     } catch (cause) {
-      if (Date.now() > deadline) throw new GuestError("docker-failed", `Docker did not come up within ${READY_TIMEOUT_MS / 1000} s: ${daemon.tail()}`, { cause });
+      if (Date.now() > deadline)
+        throw new GuestError(
+          "docker-failed",
+          `Docker did not come up within ${READY_TIMEOUT_MS / 1000} s: ${daemon.tail()}`,
+          { cause },
+        );
     }
     await sleep(100);
   }

@@ -19,7 +19,10 @@ const DEFAULT_PCCS = "https://pccs.phala.network";
  */
 export function evidenceVerifier(options: EvidenceVerifierOptions): EvidenceVerifier {
   return async (attestation, expected) => {
-    const [{ CollateralFetcher, verifyAttestation }, { intelTrustAnchor, trustAnchorFromPem }] = await Promise.all([import("@dstack/attest/node"), import("@dstack/attest")]);
+    const [{ CollateralFetcher, verifyAttestation }, { intelTrustAnchor, trustAnchorFromPem }] = await Promise.all([
+      import("@dstack/attest/node"),
+      import("@dstack/attest"),
+    ]);
     const developmentRoot = options.isDev ? await readDevelopmentRoot(options.rootsFile) : undefined;
     const trustAnchor = developmentRoot === undefined ? intelTrustAnchor() : trustAnchorFromPem(developmentRoot);
     const clock = { now: () => options.now() * 1000 };

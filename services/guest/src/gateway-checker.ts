@@ -38,7 +38,8 @@ export class GatewaySchedule {
       this.#neverSince = undefined;
     }
     const since = this.#handshake ?? this.#neverSince ?? now;
-    if (now - since >= CHECKER.handshakeTimeout && now - this.#lastForced >= CHECKER.handshakeTimeout) return "handshake-timeout";
+    if (now - since >= CHECKER.handshakeTimeout && now - this.#lastForced >= CHECKER.handshakeTimeout)
+      return "handshake-timeout";
     return now - this.#lastRefresh >= CHECKER.refresh ? "periodic" : undefined;
   }
 
@@ -75,7 +76,15 @@ export interface CheckerOptions {
 }
 
 /** Keeps the tunnel alive until stopped. */
-export async function runGatewayChecker({ client, registered, onRecovered, log, signal, now = unixSeconds, pause = pollPause }: CheckerOptions): Promise<void> {
+export async function runGatewayChecker({
+  client,
+  registered,
+  onRecovered,
+  log,
+  signal,
+  now = unixSeconds,
+  pause = pollPause,
+}: CheckerOptions): Promise<void> {
   const schedule = new GatewaySchedule(registered, now());
   if (!registered) schedule.done("missing-config", false, now());
   let degraded = !registered;
@@ -98,4 +107,5 @@ export async function runGatewayChecker({ client, registered, onRecovered, log, 
 }
 
 const unixSeconds = (): number => Date.now() / 1000;
-const pollPause = (signal: AbortSignal): Promise<void> => sleep(CHECKER.poll * 1000, undefined, { signal, ref: false }).catch(() => undefined);
+const pollPause = (signal: AbortSignal): Promise<void> =>
+  sleep(CHECKER.poll * 1000, undefined, { signal, ref: false }).catch(() => undefined);

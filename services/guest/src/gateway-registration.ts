@@ -8,7 +8,14 @@ import type { Logger } from "@dstack/log";
 import { gateway } from "@dstack/proto";
 import { attestedTransport } from "@dstack/ratls";
 import { callRpc, errorChain } from "@dstack/rpc";
-import { generateWireGuardKeys, guestNetwork, openWireGuard, renderGuestConfig, type GuestNetwork, type WireGuardInterface } from "@dstack/wireguard";
+import {
+  generateWireGuardKeys,
+  guestNetwork,
+  openWireGuard,
+  renderGuestConfig,
+  type GuestNetwork,
+  type WireGuardInterface,
+} from "@dstack/wireguard";
 import { tlsIdentity, type CertificateIssuer } from "./certificates.ts";
 import { GuestError } from "./errors.ts";
 import { setUpFirewall } from "./firewall.ts";
@@ -57,7 +64,10 @@ export function gatewayClient(options: GatewayClientOptions): GatewayClient {
   let current: string | undefined;
 
   const usableCertificate = async (withEvidence: boolean): Promise<ClientCertificate> => {
-    const fresh = certificate !== undefined && options.now() + RENEW_BEFORE_S < certificate.notAfter && certificate.withEvidence === withEvidence;
+    const fresh =
+      certificate !== undefined &&
+      options.now() + RENEW_BEFORE_S < certificate.notAfter &&
+      certificate.withEvidence === withEvidence;
     certificate = fresh ? certificate! : await requestCertificate(options, withEvidence);
     return certificate;
   };
@@ -95,7 +105,11 @@ export function parseGatewayIds(text: string): readonly [AppId, ...AppId[]] {
     try {
       return appId(parseHexOfLength(part.trim(), 20, "gateway app id"));
     } catch (cause) {
-      throw new GuestError("gateway-failed", `the KMS names "${part.trim().slice(0, 60)}" as the gateway's app id; expected exactly 20 bytes of hex`, { cause });
+      throw new GuestError(
+        "gateway-failed",
+        `the KMS names "${part.trim().slice(0, 60)}" as the gateway's app id; expected exactly 20 bytes of hex`,
+        { cause },
+      );
     }
   });
   return ids as [AppId, ...AppId[]];
@@ -111,7 +125,15 @@ interface ClientCertificate {
 async function requestCertificate(options: GatewayClientOptions, withEvidence: boolean): Promise<ClientCertificate> {
   const key = generateP256();
   const notAfter = options.now() + CERTIFICATE_LIFE_S;
-  const chain = await options.issuer.issue(key, { subject: "dstack-guest-agent", altNames: [], serverAuth: false, clientAuth: true, withEvidence, withAppInfo: true, notAfter });
+  const chain = await options.issuer.issue(key, {
+    subject: "dstack-guest-agent",
+    altNames: [],
+    serverAuth: false,
+    clientAuth: true,
+    withEvidence,
+    withAppInfo: true,
+    notAfter,
+  });
   return { chain, key, notAfter, withEvidence };
 }
 
@@ -137,11 +159,19 @@ async function askGateways(
       }
     }
   }
-  throw new GuestError("gateway-failed", "Failed to register CVM, all dstack-gateway urls are down", { cause: firstError });
+  throw new GuestError("gateway-failed", "Failed to register CVM, all dstack-gateway urls are down", {
+    cause: firstError,
+  });
 }
 
 /** Gateways older than 0.5.6 want the evidence itself in the certificate. */
-async function askWithFallback(options: GatewayClientOptions, url: string, id: AppId, publicKey: string, certificate: (withEvidence: boolean) => Promise<ClientCertificate>): Promise<Registration> {
+async function askWithFallback(
+  options: GatewayClientOptions,
+  url: string,
+  id: AppId,
+  publicKey: string,
+  certificate: (withEvidence: boolean) => Promise<ClientCertificate>,
+): Promise<Registration> {
   try {
     return await ask(options, url, id, publicKey, await certificate(false));
   } catch (error) {
@@ -150,16 +180,37 @@ async function askWithFallback(options: GatewayClientOptions, url: string, id: A
   }
 }
 
-async function ask(options: GatewayClientOptions, url: string, id: AppId, publicKey: string, certificate: ClientCertificate): Promise<Registration> {
-  const transport = attestedTransport({ baseUrl: rpcUrl(url), trustedRoots: [options.caCertificatePem], peer: { kind: "app", appId: id }, identity: tlsIdentity(certificate.chain, certificate.key) });
+async function ask(
+  options: GatewayClientOptions,
+  url: string,
+  id: AppId,
+  publicKey: string,
+  certificate: ClientCertificate,
+): Promise<Registration> {
+  const transport = attestedTransport({
+    baseUrl: rpcUrl(url),
+    trustedRoots: [options.caCertificatePem],
+    peer: { kind: "app", appId: id },
+    identity: tlsIdentity(certificate.chain, certificate.key),
+  });
   const { ports, restrictMode } = options.portPolicy;
-  const answer = await callRpc(transport, gateway.Gateway.method.registerCvm, { clientPublicKey: publicKey, portPolicy: { ports: ports.map(({ port, pp }) => ({ port, pp })), restrictMode } }, { timeoutMs: TIMEOUT_MS });
+  const answer = await callRpc(
+    transport,
+    gateway.Gateway.method.registerCvm,
+    { clientPublicKey: publicKey, portPolicy: { ports: ports.map(({ port, pp }) => ({ port, pp })), restrictMode } },
+    { timeoutMs: TIMEOUT_MS },
+  );
   if (answer.wg === undefined) throw new GuestError("gateway-failed", "Missing wg info");
   return { clientIp: answer.wg.clientIp, servers: answer.wg.servers };
 }
 
 async function openTunnel(network: GuestNetwork): Promise<WireGuardInterface> {
-  const tunnel = await openWireGuard({ name: GATEWAY_INTERFACE, address: { address: network.address, prefix: 32 }, routes: network.routes, backend: "kernel" });
+  const tunnel = await openWireGuard({
+    name: GATEWAY_INTERFACE,
+    address: { address: network.address, prefix: 32 },
+    routes: network.routes,
+    backend: "kernel",
+  });
   try {
     await tunnel.apply(network.device);
   } catch (error) {

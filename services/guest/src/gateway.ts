@@ -9,7 +9,12 @@ import type { HostLink } from "./host-link.ts";
  * An app without its gateway runs, reachable from its host alone; the host is told, and told
  * again once it is over.
  */
-export function startGateway(options: GatewayClientOptions, host: HostLink, stopping: AbortSignal, cleanups: (() => Promise<void>)[]): void {
+export function startGateway(
+  options: GatewayClientOptions,
+  host: HostLink,
+  stopping: AbortSignal,
+  cleanups: (() => Promise<void>)[],
+): void {
   const degraded = (error: unknown): void => {
     const text = `dstack-gateway registration failed, the app has no ingress route: ${errorChain(error)}`;
     options.log.warn(text);
@@ -27,7 +32,9 @@ export function startGateway(options: GatewayClientOptions, host: HostLink, stop
     options.log.info("registered at the gateway after all");
     host.notify("boot.error", "");
   };
-  keepRegistered({ client, degraded, onRecovered, log: options.log, signal: stopping }).catch((error: unknown) => options.log.error({ error: errorChain(error) }, "the gateway checker ended"));
+  keepRegistered({ client, degraded, onRecovered, log: options.log, signal: stopping }).catch((error: unknown) =>
+    options.log.error({ error: errorChain(error) }, "the gateway checker ended"),
+  );
 }
 
 export interface KeepRegisteredOptions {

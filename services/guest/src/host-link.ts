@@ -2,7 +2,14 @@ import { utf8, utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
 import { hostApi } from "@dstack/proto";
 import { callRpc, errorChain, type RpcService } from "@dstack/rpc";
-import { channelHandler, channelTransport, createVmChannel, HOST_PORT_NAME, openGuestPort, type VmChannel } from "@dstack/vm-channel";
+import {
+  channelHandler,
+  channelTransport,
+  createVmChannel,
+  HOST_PORT_NAME,
+  openGuestPort,
+  type VmChannel,
+} from "@dstack/vm-channel";
 import type { Duplex } from "node:stream";
 
 /** The way to the host: it is told how the boot goes, and it asks how the guest is. */
@@ -38,14 +45,22 @@ export async function openHostLink(options: HostLinkOptions): Promise<HostLink> 
     const port = await (options.open ?? (() => openGuestPort(HOST_PORT_NAME, { timeoutMs: 5_000 })))();
     channel = createVmChannel(port, { handle: channelHandler(options.service, "/api"), log });
   } catch (error) {
-    log.warn({ error: errorChain(error) }, "no channel to the host (vsock is not available in this version): the host hears nothing of this boot");
+    log.warn(
+      { error: errorChain(error) },
+      "no channel to the host (vsock is not available in this version): the host hears nothing of this boot",
+    );
   }
   let queue = Promise.resolve();
   let waiting = 0;
   const send = async (event: string, payload: string): Promise<void> => {
     if (channel === undefined) return;
     try {
-      await callRpc(channelTransport(channel, "/api"), hostApi.HostApi.method.notify, { event, payload }, { timeoutMs: NOTIFY_TIMEOUT_MS });
+      await callRpc(
+        channelTransport(channel, "/api"),
+        hostApi.HostApi.method.notify,
+        { event, payload },
+        { timeoutMs: NOTIFY_TIMEOUT_MS },
+      );
     } catch (error) {
       log.warn({ event, error: errorChain(error) }, "the host did not take a notification");
     }

@@ -59,7 +59,14 @@ export async function mountHostShare(target: string, run: RunProgram, log: Logge
     }
   }
   try {
-    await run("mount", ["-t", "9p", "-o", "trans=virtio,version=9p2000.L,ro,nosuid,nodev,noexec", "host-shared", target]);
+    await run("mount", [
+      "-t",
+      "9p",
+      "-o",
+      "trans=virtio,version=9p2000.L,ro,nosuid,nodev,noexec",
+      "host-shared",
+      target,
+    ]);
   } catch (cause) {
     throw new GuestError("host-share-invalid", `the host share cannot be mounted (${diskProblem})`, { cause });
   }
@@ -77,7 +84,8 @@ async function readSharedFile(path: string, name: string, maxBytes: number): Pro
     throw new GuestError("host-share-invalid", `Source file ${name} cannot be opened`, { cause: error });
   }
   try {
-    if (!(await file.stat()).isFile()) throw new GuestError("host-share-invalid", `Source file ${name} is not a regular file`);
+    if (!(await file.stat()).isFile())
+      throw new GuestError("host-share-invalid", `Source file ${name} is not a regular file`);
     return await readAtMost(file, maxBytes, name);
   } finally {
     await file.close();
@@ -85,7 +93,11 @@ async function readSharedFile(path: string, name: string, maxBytes: number): Pro
 }
 
 /** Reads by what comes, not by the size that the host claims. */
-async function readAtMost(file: { read(buffer: Buffer): Promise<{ bytesRead: number }> }, maxBytes: number, name: string): Promise<Uint8Array> {
+async function readAtMost(
+  file: { read(buffer: Buffer): Promise<{ bytesRead: number }> },
+  maxBytes: number,
+  name: string,
+): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
   let length = 0;
   for (;;) {
@@ -93,7 +105,8 @@ async function readAtMost(file: { read(buffer: Buffer): Promise<{ bytesRead: num
     const { bytesRead } = await file.read(buffer);
     if (bytesRead === 0) return new Uint8Array(Buffer.concat(chunks));
     length += bytesRead;
-    if (length > maxBytes) throw new GuestError("host-share-invalid", `Source file ${name} is too large, max size is ${maxBytes} bytes`);
+    if (length > maxBytes)
+      throw new GuestError("host-share-invalid", `Source file ${name} is too large, max size is ${maxBytes} bytes`);
     chunks.push(buffer.subarray(0, bytesRead));
   }
 }

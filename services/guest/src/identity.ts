@@ -15,7 +15,11 @@ export interface Identity {
  * so, else from a seed that is random at first boot, and at each boot when no key outlives one.
  * @throws GuestError `config-invalid`
  */
-export function resolveIdentity(manifest: ParsedAppCompose, stored: InstanceInfo, random: (size: number) => Uint8Array): Identity {
+export function resolveIdentity(
+  manifest: ParsedAppCompose,
+  stored: InstanceInfo,
+  random: (size: number) => Uint8Array,
+): Identity {
   const { compose } = manifest;
   if (stored.appId.length !== 0 && stored.appId.length !== 20) {
     throw new GuestError("config-invalid", `Invalid app id length: expected 20 bytes, got ${stored.appId.length}`);
@@ -23,9 +27,17 @@ export function resolveIdentity(manifest: ParsedAppCompose, stored: InstanceInfo
   const app = stored.appId.length === 0 ? appIdFromComposeHash(manifest.composeHash) : appId(stored.appId);
   const fresh = stored.instanceIdSeed.length === 0 || compose.keyProvider === "none";
   const seed = fresh ? random(20) : stored.instanceIdSeed;
-  return { appId: app, instanceId: compose.noInstanceId ? instanceId(new Uint8Array()) : deriveInstanceId(seed, app), instanceIdSeed: seed };
+  return {
+    appId: app,
+    instanceId: compose.noInstanceId ? instanceId(new Uint8Array()) : deriveInstanceId(seed, app),
+    instanceIdSeed: seed,
+  };
 }
 
 /** What the host keeps for the next boot, in the key order of the wire. */
 export const instanceInfoJson = (identity: Identity): string =>
-  JSON.stringify({ instance_id_seed: toHex(identity.instanceIdSeed), instance_id: toHex(identity.instanceId), app_id: toHex(identity.appId) });
+  JSON.stringify({
+    instance_id_seed: toHex(identity.instanceIdSeed),
+    instance_id: toHex(identity.instanceId),
+    app_id: toHex(identity.appId),
+  });

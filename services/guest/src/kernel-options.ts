@@ -14,7 +14,12 @@ export interface KernelOptions {
  * @throws GuestError `config-invalid` for a value that is none
  */
 export function parseKernelOptions(commandLine: string): KernelOptions {
-  const value = (name: string): string | undefined => commandLine.trim().split(/\s+/).findLast((word) => word.startsWith(`${name}=`))?.slice(name.length + 1);
+  const value = (name: string): string | undefined =>
+    commandLine
+      .trim()
+      .split(/\s+/)
+      .findLast((word) => word.startsWith(`${name}=`))
+      ?.slice(name.length + 1);
   return {
     storageEncrypted: parseSwitch("dstack.storage_encrypted", value("dstack.storage_encrypted") ?? "true"),
     storageFs: parseFs(value("dstack.storage_fs") ?? "zfs"),
@@ -25,7 +30,10 @@ export function parseKernelOptions(commandLine: string): KernelOptions {
 function parseSwitch(name: string, value: string): boolean {
   if (["1", "true", "yes", "on"].includes(value)) return true;
   if (["0", "false", "no", "off"].includes(value)) return false;
-  throw new GuestError("config-invalid", `kernel option ${name}: expected 1, true, yes, on, 0, false, no or off, got "${value}"`);
+  throw new GuestError(
+    "config-invalid",
+    `kernel option ${name}: expected 1, true, yes, on, 0, false, no or off, got "${value}"`,
+  );
 }
 
 function parseFs(value: string): StorageFs {

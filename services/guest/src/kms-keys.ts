@@ -4,7 +4,15 @@ import { reportDataFor, type Attestation } from "@dstack/attest";
 import { appKeySigner, generateP256, secp256k1PublicKey, spkiDer, pkcs8Pem } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
-import { attestedTransport, createTempClientCertificate, fetchTempCaUnverified, parseCertificates, RatlsError, type EvidenceVerifier, type TempCa } from "@dstack/ratls";
+import {
+  attestedTransport,
+  createTempClientCertificate,
+  fetchTempCaUnverified,
+  parseCertificates,
+  RatlsError,
+  type EvidenceVerifier,
+  type TempCa,
+} from "@dstack/ratls";
 import { callRpc, errorChain, RpcError } from "@dstack/rpc";
 import type { AppKeys } from "./app-keys.ts";
 import { GuestError } from "./errors.ts";
@@ -63,7 +71,8 @@ export async function requestKmsKeys(options: KmsKeysOptions): Promise<KmsKeys> 
     }
     const refusal = failures.find(isFinal);
     if (refusal !== undefined) throw refusalError(refusal);
-    if (Date.now() + pauseMs > deadline) throw new GuestError("keys-unavailable", "Failed to get app keys from KMS", { cause: failures[0] });
+    if (Date.now() + pauseMs > deadline)
+      throw new GuestError("keys-unavailable", "Failed to get app keys from KMS", { cause: failures[0] });
     options.onWaiting(`waiting for the KMS: ${errorChain(failures[0])}; next attempt in ${pauseMs / 1000} s`);
     firstContacts = new Map();
     await sleep(pauseMs);
@@ -94,7 +103,12 @@ async function requestFrom(url: string, options: KmsKeysOptions, begun: Promise<
     identity: { certificatePem: certificate.pem, keyPem: pkcs8Pem(key) },
     verifyEvidence: options.verifyEvidence,
   });
-  const answer = await callRpc(transport, kms.KMS.method.getAppKey, { apiVersion: 1, vmConfig: options.vmConfig }, { timeoutMs: CALL_TIMEOUT_MS });
+  const answer = await callRpc(
+    transport,
+    kms.KMS.method.getAppKey,
+    { apiVersion: 1, vmConfig: options.vmConfig },
+    { timeoutMs: CALL_TIMEOUT_MS },
+  );
   return {
     attestation,
     osImageHash: checkImageHash(answer.osImageHash),
@@ -116,7 +130,11 @@ function checkPin(publicKeyInfo: Uint8Array, pinned: Uint8Array): void {
 
 function rootKeyOf(pem: string): Uint8Array {
   const [root, ...more] = parseCertificates(pem);
-  if (root === undefined || more.length > 0) throw new GuestError("keys-invalid", `KMS root CA: expected one certificate, got ${more.length + (root === undefined ? 0 : 1)}`);
+  if (root === undefined || more.length > 0)
+    throw new GuestError(
+      "keys-invalid",
+      `KMS root CA: expected one certificate, got ${more.length + (root === undefined ? 0 : 1)}`,
+    );
   return root.publicKeyInfo;
 }
 
@@ -130,13 +148,21 @@ interface AppKeyAnswer {
 /** Lengths, and that the signature names some root over exactly this app and key. */
 function checkKeys(answer: AppKeyAnswer, appId: AppId): AppKeyAnswer {
   const { diskCryptKey, envCryptKey, k256Key, k256Signature } = answer;
-  for (const [name, bytes, length] of [["disk_crypt_key", diskCryptKey, 32], ["env_crypt_key", envCryptKey, 32], ["k256_key", k256Key, 32], ["k256_signature", k256Signature, 65]] as const) {
-    if (bytes.length !== length) throw new GuestError("keys-invalid", `KMS answer: ${name}: expected ${length} bytes, got ${bytes.length}`);
+  for (const [name, bytes, length] of [
+    ["disk_crypt_key", diskCryptKey, 32],
+    ["env_crypt_key", envCryptKey, 32],
+    ["k256_key", k256Key, 32],
+    ["k256_signature", k256Signature, 65],
+  ] as const) {
+    if (bytes.length !== length)
+      throw new GuestError("keys-invalid", `KMS answer: ${name}: expected ${length} bytes, got ${bytes.length}`);
   }
   try {
     appKeySigner(appId, secp256k1PublicKey(k256Key), k256Signature);
   } catch (cause) {
-    throw new GuestError("keys-invalid", "KMS answer: k256_signature is not a signature over this app's key", { cause });
+    throw new GuestError("keys-invalid", "KMS answer: k256_signature is not a signature over this app's key", {
+      cause,
+    });
   }
   return { diskCryptKey, envCryptKey, k256Key, k256Signature };
 }
@@ -152,7 +178,11 @@ function checkImageHash(bytes: Uint8Array): Hash32 | Uint8Array {
 
 /** A refusal by the KMS, or by us of a KMS that is not what it should be. */
 function isFinal(error: unknown): boolean {
-  for (let current: unknown = error, depth = 0; current instanceof Error && depth < 16; current = current.cause, depth++) {
+  for (
+    let current: unknown = error, depth = 0;
+    current instanceof Error && depth < 16;
+    current = current.cause, depth++
+  ) {
     if (current instanceof GuestError || current instanceof RatlsError) return true;
     if (current instanceof RpcError && current.code === "remote-error") return true;
   }
@@ -160,5 +190,7 @@ function isFinal(error: unknown): boolean {
 }
 
 function refusalError(cause: unknown): GuestError {
-  return cause instanceof GuestError ? cause : new GuestError("keys-refused", "Failed to get app keys from KMS", { cause });
+  return cause instanceof GuestError
+    ? cause
+    : new GuestError("keys-refused", "Failed to get app keys from KMS", { cause });
 }

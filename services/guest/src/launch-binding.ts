@@ -26,7 +26,11 @@ export function checkLaunchBinding(mrConfigId: Hash48, facts: LaunchFacts): "bou
       requireEqual(mrConfigId, mrConfigIdV1(facts.composeHash), "mr_config_id");
       return "bound";
     case 2:
-      requireEqual(mrConfigId, mrConfigIdV2(facts.composeHash, facts.identity.appId, facts.keyProvider, facts.keyProviderId), "mr_config_id");
+      requireEqual(
+        mrConfigId,
+        mrConfigIdV2(facts.composeHash, facts.identity.appId, facts.keyProvider, facts.keyProviderId),
+        "mr_config_id",
+      );
       return "bound";
     case 3:
       checkDocument(mrConfigId, facts);
@@ -37,19 +41,28 @@ export function checkLaunchBinding(mrConfigId: Hash48, facts: LaunchFacts): "bou
 }
 
 function checkDocument(mrConfigId: Hash48, facts: LaunchFacts): void {
-  if (facts.mrConfig === undefined) throw new GuestError("binding-mismatch", "Invalid mr_config_id: it is of version 3 and the host gave no mr_config document");
+  if (facts.mrConfig === undefined)
+    throw new GuestError(
+      "binding-mismatch",
+      "Invalid mr_config_id: it is of version 3 and the host gave no mr_config document",
+    );
   requireEqual(mrConfigId, mrConfigIdV3(facts.mrConfig), "mr_config_id");
   const document = parseMrConfigV3(facts.mrConfig);
   requireEqual(document.composeHash, facts.composeHash, "mr_config compose_hash");
   if (document.keyProvider !== facts.keyProvider) throw mismatch("mr_config key_provider");
   if (document.appId !== undefined) requireEqual(document.appId, facts.identity.appId, "mr_config app_id");
-  if (document.gpuPolicyHash !== undefined) requireEqual(document.gpuPolicyHash, facts.gpuPolicyHash, "mr_config gpu_policy_hash");
-  if (document.keyProviderId !== undefined) requireEqual(document.keyProviderId, facts.keyProviderId, "mr_config key_provider_id");
-  if (document.instanceId !== undefined) requireEqual(document.instanceId, facts.identity.instanceId, "mr_config instance_id");
+  if (document.gpuPolicyHash !== undefined)
+    requireEqual(document.gpuPolicyHash, facts.gpuPolicyHash, "mr_config gpu_policy_hash");
+  if (document.keyProviderId !== undefined)
+    requireEqual(document.keyProviderId, facts.keyProviderId, "mr_config key_provider_id");
+  if (document.instanceId !== undefined)
+    requireEqual(document.instanceId, facts.identity.instanceId, "mr_config instance_id");
   const scripts = document.initScriptHashes;
   if (scripts !== undefined) {
     if (scripts.length !== facts.initScriptHashes.length) throw mismatch("mr_config init_script_hashes");
-    scripts.forEach((hash, i) => requireEqual(hash, facts.initScriptHashes[i] ?? new Uint8Array(), "mr_config init_script_hashes"));
+    scripts.forEach((hash, i) =>
+      requireEqual(hash, facts.initScriptHashes[i] ?? new Uint8Array(), "mr_config init_script_hashes"),
+    );
   }
 }
 
@@ -58,4 +71,7 @@ function requireEqual(got: Uint8Array, expected: Uint8Array, what: string): void
 }
 
 const mismatch = (what: string): GuestError =>
-  new GuestError("binding-mismatch", `Invalid ${what}: the VM was launched for something else than what the host share holds`);
+  new GuestError(
+    "binding-mismatch",
+    `Invalid ${what}: the VM was launched for something else than what the host share holds`,
+  );

@@ -48,7 +48,11 @@ export function validateLuksHeader(area: Uint8Array): number {
   return Math.max(first.usedBytes, second.usedBytes);
 }
 
-function validateCopy(area: Uint8Array, index: 0 | 1, offset: number): { readonly headerBytes: number; readonly usedBytes: number } {
+function validateCopy(
+  area: Uint8Array,
+  index: 0 | 1,
+  offset: number,
+): { readonly headerBytes: number; readonly usedBytes: number } {
   const where = index === 0 ? "first" : "second";
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength);
   if (area.length < offset + BINARY_BYTES) throw invalid(`${where} copy is cut off`);
@@ -68,7 +72,11 @@ function validateCopy(area: Uint8Array, index: 0 | 1, offset: number): { readonl
   whole.fill(0, CHECKSUM_OFFSET, CHECKSUM_OFFSET + 64);
   const digest = new Uint8Array(createHash("sha256").update(whole).digest());
   if (!equalBytes(stored.subarray(0, 32), digest)) throw invalid("checksum", where);
-  const usedBytes = validateMetadata(parseMetadata(area.subarray(offset + BINARY_BYTES, offset + headerBytes), where), headerBytes, where);
+  const usedBytes = validateMetadata(
+    parseMetadata(area.subarray(offset + BINARY_BYTES, offset + headerBytes), where),
+    headerBytes,
+    where,
+  );
   return { headerBytes, usedBytes };
 }
 
@@ -161,7 +169,8 @@ function size(value: unknown, what: string, where: string): number {
   return Number(value);
 }
 
-const isListOf = (value: unknown, item: string): boolean => Array.isArray(value) && value.length === 1 && value[0] === item;
+const isListOf = (value: unknown, item: string): boolean =>
+  Array.isArray(value) && value.length === 1 && value[0] === item;
 
 function expect(holds: boolean, what: string, where: string): void {
   if (!holds) throw invalid(what, where);
@@ -173,4 +182,5 @@ function padded(text: string, length: number): Uint8Array {
   return out;
 }
 
-const invalid = (what: string, where?: string): GuestError => new GuestError("disk-invalid", `Invalid LUKS ${what}${where === undefined ? "" : ` (${where} header copy)`}`);
+const invalid = (what: string, where?: string): GuestError =>
+  new GuestError("disk-invalid", `Invalid LUKS ${what}${where === undefined ? "" : ` (${where} header copy)`}`);

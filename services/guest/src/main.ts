@@ -22,7 +22,10 @@ const cleanups: (() => Promise<void>)[] = [];
 let agent: { readonly state: AgentState; readonly demo: DemoCertificate } | undefined;
 let ending: Promise<void> | undefined;
 
-const host = await openHostLink({ service: guestApiService({ agent: () => agent, shutdown: () => end(0, "powering off"), run, log }), log });
+const host = await openHostLink({
+  service: guestApiService({ agent: () => agent, shutdown: () => end(0, "powering off"), run, log }),
+  log,
+});
 
 /** Ends the guest once: everything started is stopped in reverse order, then the machine powers off. */
 function end(status: number, progress: string | undefined): void {
@@ -50,7 +53,10 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => en
 let booted = false;
 for (const event of ["unhandledRejection", "uncaughtException"] as const) {
   process.on(event, (error: unknown) => {
-    log.error({ error: errorChain(error), stack: error instanceof Error ? error.stack : undefined }, "a failure that nobody handled");
+    log.error(
+      { error: errorChain(error), stack: error instanceof Error ? error.stack : undefined },
+      "a failure that nobody handled",
+    );
     if (!booted && event === "uncaughtException") fail(error);
   });
 }
@@ -63,7 +69,11 @@ try {
     host,
     openTee: async (version): Promise<GuestTee> => {
       const tee = await Tee.open(teePaths(process.env, image.isDev));
-      return { emit: (event, payload) => tee.emit(event, payload, version), events: () => tee.events, attest: (reportData, config) => tee.attest(reportData, config) };
+      return {
+        emit: (event, payload) => tee.emit(event, payload, version),
+        events: () => tee.events,
+        attest: (reportData, config) => tee.attest(reportData, config),
+      };
     },
     run,
     log,

@@ -6,7 +6,22 @@ import type { GuestTee } from "./tee.ts";
 
 /** Event names that boot uses: nobody may emit them later. */
 export const BOOT_EVENTS: ReadonlySet<string> = new Set([
-  "system-preparing", "app-id", "compose-hash", "init-script-hash", "gpu-policy-hash", "gpu-attestation", "instance-id", "boot-mr-done", "mr-kms", "os-image-hash", "key-provider", "storage-fs", "system-ready", "upgraded-app-id", "rootfs-hash", "root-fs-hash",
+  "system-preparing",
+  "app-id",
+  "compose-hash",
+  "init-script-hash",
+  "gpu-policy-hash",
+  "gpu-attestation",
+  "instance-id",
+  "boot-mr-done",
+  "mr-kms",
+  "os-image-hash",
+  "key-provider",
+  "storage-fs",
+  "system-ready",
+  "upgraded-app-id",
+  "rootfs-hash",
+  "root-fs-hash",
 ]);
 
 /**
@@ -26,4 +41,6 @@ export async function measureApp(manifest: ParsedAppCompose, identity: Identity,
 
 /** SHA-256 of each init script's text, in order. */
 export const initScriptHashes = (manifest: ParsedAppCompose): readonly Hash32[] =>
-  manifest.compose.initScripts.map((script) => hash32(new Uint8Array(createHash("sha256").update(utf8(script)).digest())));
+  manifest.compose.initScripts.map((script) =>
+    hash32(new Uint8Array(createHash("sha256").update(utf8(script)).digest())),
+  );

@@ -7,7 +7,11 @@ import type { Logger } from "@dstack/log";
  * Deletes containers of services that the compose file no longer has, before Docker starts: a
  * restart policy would bring a removed service back to life with the app's volumes.
  */
-export async function removeOrphans(dockerRoot: string, project: ComposeProject, log: Logger): Promise<readonly string[]> {
+export async function removeOrphans(
+  dockerRoot: string,
+  project: ComposeProject,
+  log: Logger,
+): Promise<readonly string[]> {
   const removed: string[] = [];
   const folder = join(dockerRoot, "containers");
   for (const id of await readdir(folder).catch(() => [])) {
@@ -24,7 +28,8 @@ export async function removeOrphans(dockerRoot: string, project: ComposeProject,
 async function orphanService(path: string, project: ComposeProject): Promise<string | undefined> {
   let labels: Record<string, unknown> | undefined;
   try {
-    labels = (JSON.parse(await readFile(path, "utf8")) as { Config?: { Labels?: Record<string, unknown> } }).Config?.Labels;
+    labels = (JSON.parse(await readFile(path, "utf8")) as { Config?: { Labels?: Record<string, unknown> } }).Config
+      ?.Labels;
   } catch {
     return undefined; // Unreadable: Docker itself decides what becomes of it.
   }

@@ -10,6 +10,10 @@ export async function syncTime(run: RunProgram): Promise<void> {
     await run("chronyd", [], { timeoutMs: 30_000 });
     await run("chronyc", ["waitsync", "30", "0.1", "0", "5"], { timeoutMs: 180_000 });
   } catch (cause) {
-    throw new GuestError("time-unsynced", "Failed to sync system time; a manifest with secure_time needs a reachable time server", { cause });
+    throw new GuestError(
+      "time-unsynced",
+      "Failed to sync system time; a manifest with secure_time needs a reachable time server",
+      { cause },
+    );
   }
 }

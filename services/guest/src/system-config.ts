@@ -67,7 +67,8 @@ function parseObject(text: string, what: string): Json {
   } catch (cause) {
     throw new GuestError("config-invalid", `${what} is not valid JSON`, { cause });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new GuestError("config-invalid", `${what}: expected a JSON object`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new GuestError("config-invalid", `${what}: expected a JSON object`);
   return value as Json;
 }
 
@@ -89,7 +90,8 @@ function urls(root: Json, name: string): readonly string[] {
   const value = root[name] ?? [];
   if (!Array.isArray(value) || value.length > MAX_URLS) throw invalid(`${name}: expected at most ${MAX_URLS} URLs`);
   return value.map((item: unknown) => {
-    if (typeof item !== "string" || !URL.canParse(item)) throw invalid(`${name}: expected URLs, got ${JSON.stringify(item)?.slice(0, 80)}`);
+    if (typeof item !== "string" || !URL.canParse(item))
+      throw invalid(`${name}: expected URLs, got ${JSON.stringify(item)?.slice(0, 80)}`);
     return item;
   });
 }
@@ -99,7 +101,8 @@ function hex(root: Json, name: string, length: number | undefined): Uint8Array {
   if (typeof value !== "string") throw new GuestError("config-invalid", `.instance_info: ${name}: expected a string`);
   try {
     const bytes = parseHex(value, name);
-    if (length !== undefined && bytes.length !== 0 && bytes.length !== length) throw new Error(`expected ${length} bytes, got ${bytes.length}`);
+    if (length !== undefined && bytes.length !== 0 && bytes.length !== length)
+      throw new Error(`expected ${length} bytes, got ${bytes.length}`);
     return bytes;
   } catch (cause) {
     throw new GuestError("config-invalid", `.instance_info: ${name} is not as expected`, { cause });

@@ -32,7 +32,10 @@ describe("agent", { skip: skipVectors }, () => {
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), "dstack-agent-"));
     state = recordedState();
-    servers = await startListeners(state, demoCertificate(state.issuer, quietLog), { runFolder: folder, publicListen: { host: "127.0.0.1", port: 0 } });
+    servers = await startListeners(state, demoCertificate(state.issuer, quietLog), {
+      runFolder: folder,
+      publicListen: { host: "127.0.0.1", port: 0 },
+    });
     port = servers[2]?.port ?? 0;
   });
   after(async () => {
@@ -42,15 +45,26 @@ describe("agent", { skip: skipVectors }, () => {
 
   const ask = (target: { socketPath: string } | { port: number }, path: string, body?: unknown): Promise<Answer> =>
     new Promise((resolve, reject) => {
-      const outgoing = request({ ...target, host: "127.0.0.1", path, method: body === undefined ? "GET" : "POST", headers: body === undefined ? {} : { "content-type": "application/json" }, agent: false }, (response) => {
-        let text = "";
-        response.on("data", (chunk: Buffer) => (text += chunk.toString()));
-        response.on("end", () => resolve({ status: response.statusCode ?? 0, headers: response.headers, text }));
-      });
+      const outgoing = request(
+        {
+          ...target,
+          host: "127.0.0.1",
+          path,
+          method: body === undefined ? "GET" : "POST",
+          headers: body === undefined ? {} : { "content-type": "application/json" },
+          agent: false,
+        },
+        (response) => {
+          let text = "";
+          response.on("data", (chunk: Buffer) => (text += chunk.toString()));
+          response.on("end", () => resolve({ status: response.statusCode ?? 0, headers: response.headers, text }));
+        },
+      );
       outgoing.on("error", reject);
       outgoing.end(body === undefined ? undefined : JSON.stringify(body));
     });
-  const app = (path: string, body?: unknown): Promise<Answer> => ask({ socketPath: join(folder, "dstack.sock") }, path, body);
+  const app = (path: string, body?: unknown): Promise<Answer> =>
+    ask({ socketPath: join(folder, "dstack.sock") }, path, body);
   const json = async (answer: Promise<Answer>): Promise<Record<string, unknown>> => {
     const { status, text } = await answer;
     assert.equal(status, 200, text);
@@ -65,14 +79,29 @@ describe("agent", { skip: skipVectors }, () => {
   });
 
   it("derives keys with the bytes and signatures of the vectors, whose chain leads to the KMS root", async () => {
-    const vectors = vectorJson<{ app_id: string; app_pubkey: string; kms_pubkey: string; get_key: { path: string; purpose: string; algorithm: string; key: string; pubkey: string; signature_chain: string[] }[] }>("getkey-simulator-0.6.json");
+    const vectors = vectorJson<{
+      app_id: string;
+      app_pubkey: string;
+      kms_pubkey: string;
+      get_key: {
+        path: string;
+        purpose: string;
+        algorithm: string;
+        key: string;
+        pubkey: string;
+        signature_chain: string[];
+      }[];
+    }>("getkey-simulator-0.6.json");
     for (const row of vectors.get_key) {
       const answer = await json(app("/GetKey", { path: row.path, purpose: row.purpose, algorithm: row.algorithm }));
       assert.equal(answer["key"], row.key);
       assert.deepEqual(answer["signature_chain"], row.signature_chain);
       const signer = recoverSigner(utf8(`${row.purpose}:${row.pubkey}`), parseHex(row.signature_chain[0] ?? ""));
       assert.equal(toHex(signer), vectors.app_pubkey);
-      assert.equal(toHex(appKeySigner(appId(parseHex(vectors.app_id)), signer, parseHex(row.signature_chain[1] ?? ""))), vectors.kms_pubkey);
+      assert.equal(
+        toHex(appKeySigner(appId(parseHex(vectors.app_id)), signer, parseHex(row.signature_chain[1] ?? ""))),
+        vectors.kms_pubkey,
+      );
     }
     assert.match((await app("/GetKey", { algorithm: "rsa" })).text, /Unsupported algorithm/);
   });
@@ -86,7 +115,17 @@ describe("agent", { skip: skipVectors }, () => {
 
   it("refuses events under names of the boot, and names with a colon (V2 event log rows)", async () => {
     const count = state.tee.events().length;
-    for (const event of ["app-id", "compose-hash", "system-ready", "os-image-hash", "key-provider", "a:b", "", "x".repeat(129), "a\nb"]) {
+    for (const event of [
+      "app-id",
+      "compose-hash",
+      "system-ready",
+      "os-image-hash",
+      "key-provider",
+      "a:b",
+      "",
+      "x".repeat(129),
+      "a\nb",
+    ]) {
       const answer = await app("/EmitEvent", { event, payload: "" });
       assert.equal(answer.status, 400, event);
     }
@@ -105,7 +144,14 @@ describe("agent", { skip: skipVectors }, () => {
   });
 
   it("makes a new TLS key at each call, with evidence bound to it where asked for", async () => {
-    const one = await json(app("/GetTlsKey", { subject: "me", alt_names: ["localhost", "127.0.0.1"], usage_ra_tls: true, usage_server_auth: true }));
+    const one = await json(
+      app("/GetTlsKey", {
+        subject: "me",
+        alt_names: ["localhost", "127.0.0.1"],
+        usage_ra_tls: true,
+        usage_server_auth: true,
+      }),
+    );
     const two = await json(app("/GetTlsKey", { subject: "me" }));
     assert.notEqual(one["key"], two["key"]);
     assert.match(String(one["key"]), /^-----BEGIN PRIVATE KEY-----\n/);
@@ -116,15 +162,25 @@ describe("agent", { skip: skipVectors }, () => {
   });
 
   it("refuses certificate dates that no certificate can carry, and goes on (DS #1232)", async () => {
-    const answer = await ask({ socketPath: join(folder, "dstack.sock") }, "/GetTlsKey?subject=a&not_after=18446744073709551615");
+    const answer = await ask(
+      { socketPath: join(folder, "dstack.sock") },
+      "/GetTlsKey?subject=a&not_after=18446744073709551615",
+    );
     assert.equal(answer.status, 400);
     assert.match(answer.text, /after the year 9999/);
-    assert.match((await app("/GetTlsKey", { not_before: 20, not_after: 10 })).text, /not_before must be earlier than not_after/);
+    assert.match(
+      (await app("/GetTlsKey", { not_before: 20, not_after: 10 })).text,
+      /not_before must be earlier than not_after/,
+    );
     assert.equal((await app("/Version", {})).status, 200);
   });
 
   it("tells who it is as the recorded guest did", async () => {
-    const expected = vectorJson<{ field_order: string[]; response: Record<string, string>; tcb_info_parsed: Record<string, unknown> }>("info-simulator-0.6.json");
+    const expected = vectorJson<{
+      field_order: string[];
+      response: Record<string, string>;
+      tcb_info_parsed: Record<string, unknown>;
+    }>("info-simulator-0.6.json");
     const fresh = recordedState();
     const demo = { current: () => "" };
     const { buildAppInfo } = await import("../src/agent/app-info-message.ts");
@@ -136,17 +192,37 @@ describe("agent", { skip: skipVectors }, () => {
     assert.equal(info.keyProviderInfo, expected.response["key_provider_info"]);
     const tcb = JSON.parse(info.tcbInfo) as Record<string, unknown>;
     assert.deepEqual(Object.keys(tcb), Object.keys(tcb).toSorted());
-    for (const name of ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "app_compose", "event_log"]) assert.deepEqual(tcb[name], expected.tcb_info_parsed[name], name);
+    for (const name of ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "app_compose", "event_log"])
+      assert.deepEqual(tcb[name], expected.tcb_info_parsed[name], name);
     assert.deepEqual(Object.keys(await json(app("/Info", {}))), expected.field_order);
   });
 
   it("serves the legacy methods on both sockets", async () => {
     const vectors = vectorJson<{ derive_key: { path: string; pem?: string }[] }>("derivekey-simulator-0.6.json");
-    const key = await json(ask({ socketPath: join(folder, "tappd.sock") }, "/prpc/Tappd.DeriveKey", { path: vectors.derive_key[0]?.path, subject: "s" }));
+    const key = await json(
+      ask({ socketPath: join(folder, "tappd.sock") }, "/prpc/Tappd.DeriveKey", {
+        path: vectors.derive_key[0]?.path,
+        subject: "s",
+      }),
+    );
     if (vectors.derive_key[0]?.pem !== undefined) assert.equal(key["key"], vectors.derive_key[0].pem);
-    for (const row of vectorJson<{ content_utf8?: string; content_hex?: string; prefix_request: string; hash_algorithm: string; report_data?: string }[]>("tdx-quote-report-data.json")) {
+    for (const row of vectorJson<
+      {
+        content_utf8?: string;
+        content_hex?: string;
+        prefix_request: string;
+        hash_algorithm: string;
+        report_data?: string;
+      }[]
+    >("tdx-quote-report-data.json")) {
       if (row.content_utf8 === undefined || row.report_data === undefined) continue;
-      await json(app("/prpc/Tappd.TdxQuote", { report_data: toHex(utf8(row.content_utf8)), hash_algorithm: row.hash_algorithm, prefix: row.prefix_request }));
+      await json(
+        app("/prpc/Tappd.TdxQuote", {
+          report_data: toHex(utf8(row.content_utf8)),
+          hash_algorithm: row.hash_algorithm,
+          prefix: row.prefix_request,
+        }),
+      );
       assert.equal(toHex(state.tee.asked.at(-1) ?? new Uint8Array()), row.report_data, JSON.stringify(row));
     }
   });
@@ -161,7 +237,8 @@ describe("agent", { skip: skipVectors }, () => {
     const answer = await json(ask({ port }, "/evidence?nonce=00112233"));
     assert.equal(answer["report_data"], toHex(evidenceReportData(parseHex("00112233"))));
     assert.equal(typeof answer["app_compose"], "string");
-    for (const nonce of ["", "zz", "00".repeat(33)]) assert.equal((await ask({ port }, `/evidence?nonce=${nonce}`)).status, 400, nonce);
+    for (const nonce of ["", "zz", "00".repeat(33)])
+      assert.equal((await ask({ port }, `/evidence?nonce=${nonce}`)).status, 400, nonce);
   });
 
   it("names its version on the public port and escapes what containers are called", async () => {
@@ -183,7 +260,12 @@ describe("agent", { skip: skipVectors }, () => {
   });
 
   it("states the app's signing key as the vectors do", () => {
-    const vectors = vectorJson<{ k256_key: string; dip1_ed25519: string; dip1_secp256k1: string; ed25519_pubkey: string }>("sign-verify.json");
+    const vectors = vectorJson<{
+      k256_key: string;
+      dip1_ed25519: string;
+      dip1_secp256k1: string;
+      ed25519_pubkey: string;
+    }>("sign-verify.json");
     const keys = { ...state.keys, k256Key: parseHex(vectors.k256_key) };
     assert.equal(appKeyStatement({ keys }, "ed25519"), vectors.dip1_ed25519);
     assert.equal(appKeyStatement({ keys }, "k256"), vectors.dip1_secp256k1);
@@ -196,7 +278,11 @@ describe("agent of an app that makes nothing public", { skip: skipVectors }, () 
   it("hides measurements and evidence", async () => {
     const folder = await mkdtemp(join(tmpdir(), "dstack-agent-"));
     const state = recordedState({ public_tcbinfo: false });
-    const servers = await startListeners(state, { current: () => "" }, { runFolder: folder, publicListen: { host: "127.0.0.1", port: 0 } });
+    const servers = await startListeners(
+      state,
+      { current: () => "" },
+      { runFolder: folder, publicListen: { host: "127.0.0.1", port: 0 } },
+    );
     try {
       const base = `http://127.0.0.1:${servers[2]?.port}`;
       const info = (await (await fetch(`${base}/prpc/Worker.Info`)).json()) as Record<string, unknown>;

@@ -56,18 +56,41 @@ describe("data disk", { skip: hasCryptsetup ? false : "cryptsetup is not install
       await file.close();
     }
   };
-  const openWith = (device: string, run: RunProgram): Promise<unknown> => openDataDisk({ device, mountPoint: join(folder, "mnt"), headerFolder: join(folder, "header"), key, run, log, onProgress: () => undefined });
+  const openWith = (device: string, run: RunProgram): Promise<unknown> =>
+    openDataDisk({
+      device,
+      mountPoint: join(folder, "mnt"),
+      headerFolder: join(folder, "header"),
+      key,
+      run,
+      log,
+      onProgress: () => undefined,
+    });
 
   it("leaves a disk that still counts as blank when a boot dies while making it (DS #1243)", async () => {
     const device = await blank("killed");
-    const { run } = recorder({ "mkfs.ext4 -F": () => { throw new Error("killed"); }, "cryptsetup luksOpen": () => { throw new Error("no device-mapper here"); } });
+    const { run } = recorder({
+      "mkfs.ext4 -F": () => {
+        throw new Error("killed");
+      },
+      "cryptsetup luksOpen": () => {
+        throw new Error("no device-mapper here");
+      },
+    });
     await assert.rejects(openWith(device, run));
-    assert.ok((await start(device)).every((byte) => byte === 0), "nothing of a header is on the disk yet");
+    assert.ok(
+      (await start(device)).every((byte) => byte === 0),
+      "nothing of a header is on the disk yet",
+    );
   });
 
   it("never passes the key as an argument (#556)", async () => {
     const device = await blank("argv");
-    const { run, calls } = recorder({ "cryptsetup luksOpen": () => { throw new Error("no device-mapper here"); } });
+    const { run, calls } = recorder({
+      "cryptsetup luksOpen": () => {
+        throw new Error("no device-mapper here");
+      },
+    });
     await assert.rejects(openWith(device, run));
     assert.ok(calls.some((call) => call[1] === "luksFormat"));
     assert.ok(!calls.flat().some((argument) => argument.includes("0707")));
@@ -75,9 +98,39 @@ describe("data disk", { skip: hasCryptsetup ? false : "cryptsetup is not install
 
   it("says that a key is the wrong one, and does not format the disk", async () => {
     const device = await blank("wrong-key");
-    execFileSync("cryptsetup", ["luksFormat", "--batch-mode", "--type", "luks2", "--offset", "32768", "--cipher", "aes-xts-plain64", "--key-size", "512", "--hash", "sha256", "--sector-size", "512", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", "-", device], { input: "other" });
+    execFileSync(
+      "cryptsetup",
+      [
+        "luksFormat",
+        "--batch-mode",
+        "--type",
+        "luks2",
+        "--offset",
+        "32768",
+        "--cipher",
+        "aes-xts-plain64",
+        "--key-size",
+        "512",
+        "--hash",
+        "sha256",
+        "--sector-size",
+        "512",
+        "--pbkdf",
+        "pbkdf2",
+        "--pbkdf-force-iterations",
+        "1000",
+        "--key-file",
+        "-",
+        device,
+      ],
+      { input: "other" },
+    );
     const before = await start(device);
-    const { run, calls } = recorder({ "cryptsetup luksOpen": () => { throw new ProcessError("failed", "cryptsetup ended with code 2", { exitCode: 2 }); } });
+    const { run, calls } = recorder({
+      "cryptsetup luksOpen": () => {
+        throw new ProcessError("failed", "cryptsetup ended with code 2", { exitCode: 2 });
+      },
+    });
     await assert.rejects(openWith(device, run), { code: "disk-key-wrong", message: /was made with another key/ });
     assert.ok(!calls.some((call) => call[1] === "luksFormat"));
     assert.deepEqual(await start(device), before);
@@ -85,13 +138,51 @@ describe("data disk", { skip: hasCryptsetup ? false : "cryptsetup is not install
 
   it("opens with the bytes that were checked, never with the disk's own header (#555)", async () => {
     const device = await blank("checked");
-    execFileSync("cryptsetup", ["luksFormat", "--batch-mode", "--type", "luks2", "--offset", "32768", "--cipher", "aes-xts-plain64", "--key-size", "512", "--hash", "sha256", "--sector-size", "512", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", "-", device], { input: Buffer.from(key).toString("hex") });
+    execFileSync(
+      "cryptsetup",
+      [
+        "luksFormat",
+        "--batch-mode",
+        "--type",
+        "luks2",
+        "--offset",
+        "32768",
+        "--cipher",
+        "aes-xts-plain64",
+        "--key-size",
+        "512",
+        "--hash",
+        "sha256",
+        "--sector-size",
+        "512",
+        "--pbkdf",
+        "pbkdf2",
+        "--pbkdf-force-iterations",
+        "1000",
+        "--key-file",
+        "-",
+        device,
+      ],
+      { input: Buffer.from(key).toString("hex") },
+    );
     let copied: Buffer | undefined;
     const base = recorder();
     const watching: RunProgram = async (program, args, options) => {
       if (args[0] === "luksOpen") {
         copied = (await readFile(args[args.indexOf("--header") + 1] ?? "")).subarray(0, 32_768);
-        execFileSync("cryptsetup", ["open", "--test-passphrase", "--header", args[args.indexOf("--header") + 1] ?? "", "--key-file", "-", device], { input: Buffer.from(key).toString("hex") });
+        execFileSync(
+          "cryptsetup",
+          [
+            "open",
+            "--test-passphrase",
+            "--header",
+            args[args.indexOf("--header") + 1] ?? "",
+            "--key-file",
+            "-",
+            device,
+          ],
+          { input: Buffer.from(key).toString("hex") },
+        );
         throw new Error("no device-mapper here");
       }
       return base.run(program, args, options);
@@ -105,7 +196,10 @@ describe("data disk", { skip: hasCryptsetup ? false : "cryptsetup is not install
     const file = await open(device, "r+");
     await file.write(Buffer.from("data"), 0, 4, 1024);
     await file.close();
-    await assert.rejects(openWith(device, recorder().run), { code: "disk-invalid", message: /holds something that is not ours/ });
+    await assert.rejects(openWith(device, recorder().run), {
+      code: "disk-invalid",
+      message: /holds something that is not ours/,
+    });
   });
 
   it("finds the labelled partition, and refuses a partitioned disk without one", async () => {

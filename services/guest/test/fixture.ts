@@ -53,18 +53,44 @@ export function recordedKeys(): AppKeys {
   };
 }
 
-export function recordedState(changes: Partial<Record<string, unknown>> = {}): AgentState & { readonly tee: ReturnType<typeof recordedTee> } {
+export function recordedState(
+  changes: Partial<Record<string, unknown>> = {},
+): AgentState & { readonly tee: ReturnType<typeof recordedTee> } {
   const bytes = vectorBytes("simulator-0.6/app-compose.json");
-  const manifest = Object.keys(changes).length === 0 ? parseAppCompose(bytes) : parseAppCompose(Buffer.from(JSON.stringify({ ...(JSON.parse(Buffer.from(bytes).toString()) as object), ...changes })));
+  const manifest =
+    Object.keys(changes).length === 0
+      ? parseAppCompose(bytes)
+      : parseAppCompose(
+          Buffer.from(JSON.stringify({ ...(JSON.parse(Buffer.from(bytes).toString()) as object), ...changes })),
+        );
   const tee = recordedTee();
   const keys = recordedKeys();
   const systemConfig = parseSystemConfig(Buffer.from(vectorBytes("simulator-0.6/sys-config.json")).toString());
-  const issuer = certificateIssuer({ keys, tee, vmConfig: systemConfig.vmConfig, verifyEvidence: async () => undefined, now: () => Math.floor(Date.now() / 1000) });
-  const identity = { appId: appId(parseHex("5bb4ff9a3837357f19dc176407a5709c62eb6c56")), instanceId: instanceId(parseHex("1691ed1b47506cad7d08834668691d88246f5b1f")), instanceIdSeed: new Uint8Array(20) };
+  const issuer = certificateIssuer({
+    keys,
+    tee,
+    vmConfig: systemConfig.vmConfig,
+    verifyEvidence: async () => undefined,
+    now: () => Math.floor(Date.now() / 1000),
+  });
+  const identity = {
+    appId: appId(parseHex("5bb4ff9a3837357f19dc176407a5709c62eb6c56")),
+    instanceId: instanceId(parseHex("1691ed1b47506cad7d08834668691d88246f5b1f")),
+    instanceIdSeed: new Uint8Array(20),
+  };
   return {
-    manifest, identity, keys, systemConfig, tee, issuer,
+    manifest,
+    identity,
+    keys,
+    systemConfig,
+    tee,
+    issuer,
     image: { osName: "dstack", osVersion: "0.6.0", isDev: true },
-    docker: { call: async () => [{ Id: "abc", Names: ["/<web>"], Image: "i", ImageID: "sha256:1", Created: 5, State: "running", Status: "Up" }] },
+    docker: {
+      call: async () => [
+        { Id: "abc", Names: ["/<web>"], Image: "i", ImageID: "sha256:1", Created: 5, State: "running", Status: "Up" },
+      ],
+    },
     dataDisks: ["/"],
     log: quietLog,
   };

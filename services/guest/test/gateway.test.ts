@@ -14,7 +14,10 @@ interface Run {
 }
 
 /** Ten minutes of a guest's life on a virtual clock; `answers` says at which second the gateway answers. */
-async function live(answers: (second: number) => boolean, handshake: (second: number) => number | undefined): Promise<Run> {
+async function live(
+  answers: (second: number) => boolean,
+  handshake: (second: number) => number | undefined,
+): Promise<Run> {
   const stop = new AbortController();
   let second = 0;
   const run: Run = { told: [], attempts: [] };
@@ -43,19 +46,31 @@ async function live(answers: (second: number) => boolean, handshake: (second: nu
 
 describe("gateway registration", () => {
   it("that fails at boot is told once, tried again with growing pauses, and told to be over", async () => {
-    const run = await live((second) => second >= 200, (second) => (second >= 200 ? second : undefined));
+    const run = await live(
+      (second) => second >= 200,
+      (second) => (second >= 200 ? second : undefined),
+    );
     assert.deepEqual(run.told, ["degraded at 0", "recovered at 210"]);
-    assert.deepEqual(run.attempts.slice(0, 4).map(({ at }) => at), [0, 30, 90, 210]);
+    assert.deepEqual(
+      run.attempts.slice(0, 4).map(({ at }) => at),
+      [0, 30, 90, 210],
+    );
   });
 
   it("that holds is refreshed now and then, without force", async () => {
-    const run = await live(() => true, (second) => second);
+    const run = await live(
+      () => true,
+      (second) => second,
+    );
     assert.deepEqual(run.told, []);
     assert.deepEqual(run.attempts, [{ at: 0, force: true }, ...[180, 360, 540].map((at) => ({ at, force: false }))]);
   });
 
   it("that went silent is forced anew, also when the gateway is down meanwhile", async () => {
-    const run = await live((second) => second < 100, (second) => Math.min(second, 100));
+    const run = await live(
+      (second) => second < 100,
+      (second) => Math.min(second, 100),
+    );
     assert.ok(run.attempts.some(({ at, force }) => force && at > 100));
     assert.deepEqual(run.told, [], "the route was there at boot: the host is told nothing");
   });

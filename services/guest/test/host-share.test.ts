@@ -35,7 +35,10 @@ describe("copying the host share", () => {
   it("never follows a link of the host (audit row 02)", async () => {
     await writeFile(join(folder, "target"), "outside");
     await symlink(join(folder, "target"), join(source, ".user-config"));
-    await assert.rejects(copyHostShare(source, destination), { code: "host-share-invalid", message: /\.user-config is a symbolic link/ });
+    await assert.rejects(copyHostShare(source, destination), {
+      code: "host-share-invalid",
+      message: /\.user-config is a symbolic link/,
+    });
   });
 
   it("refuses what is not a regular file, without waiting for it", async () => {
@@ -45,7 +48,10 @@ describe("copying the host share", () => {
 
   it("refuses a file above its limit, by what is read", async () => {
     await writeFile(join(source, ".sys-config.json"), new Uint8Array(32_769));
-    await assert.rejects(copyHostShare(source, destination), /\.sys-config\.json is too large, max size is 32768 bytes/);
+    await assert.rejects(
+      copyHostShare(source, destination),
+      /\.sys-config\.json is too large, max size is 32768 bytes/,
+    );
   });
 
   it("takes a file of exactly the limit and names one that is missing", async () => {

@@ -29,13 +29,40 @@ describe("keys from a KMS", { skip: skipVectors }, () => {
   });
 
   /** A KMS at the wire: TLS, the reference's methods, whatever keys and certificate a test wants. */
-  async function fakeKms(options: { usage?: string; port?: number; refuse?: string; keys?: Partial<{ diskCryptKey: Uint8Array; envCryptKey: Uint8Array; k256Key: Uint8Array; k256Signature: Uint8Array; osImageHash: Uint8Array }> } = {}): Promise<FakeKms> {
+  async function fakeKms(
+    options: {
+      usage?: string;
+      port?: number;
+      refuse?: string;
+      keys?: Partial<{
+        diskCryptKey: Uint8Array;
+        envCryptKey: Uint8Array;
+        k256Key: Uint8Array;
+        k256Signature: Uint8Array;
+        osImageHash: Uint8Array;
+      }>;
+    } = {},
+  ): Promise<FakeKms> {
     const key = generateP256();
-    const leaf = createLeaf({ commonName: "kms", issuer: root, publicPoint: key.publicPoint, altNames: ["127.0.0.1"], serverAuth: true, now, ...(options.usage === "" ? {} : { usage: options.usage ?? USAGE.kmsRpc }) });
+    const leaf = createLeaf({
+      commonName: "kms",
+      issuer: root,
+      publicPoint: key.publicPoint,
+      altNames: ["127.0.0.1"],
+      serverAuth: true,
+      now,
+      ...(options.usage === "" ? {} : { usage: options.usage ?? USAGE.kmsRpc }),
+    });
     const calls: string[] = [];
     const evidence: string[] = [];
     const k256Key = new Uint8Array(32).fill(6);
-    const good = { diskCryptKey: new Uint8Array(32).fill(1), envCryptKey: new Uint8Array(32).fill(2), k256Key, k256Signature: appKeySignature(rootK256, app, secp256k1PublicKey(k256Key)), osImageHash: new Uint8Array(32).fill(4) };
+    const good = {
+      diskCryptKey: new Uint8Array(32).fill(1),
+      envCryptKey: new Uint8Array(32).fill(2),
+      k256Key,
+      k256Signature: appKeySignature(rootK256, app, secp256k1PublicKey(k256Key)),
+      osImageHash: new Uint8Array(32).fill(4),
+    };
     const methods = kms.KMS.method;
     const server = await startHttpServer({
       listen: { host: "127.0.0.1", port: options.port ?? 0 },
@@ -47,13 +74,20 @@ describe("keys from a KMS", { skip: skipVectors }, () => {
           authenticate: async () => null,
           log: quietLog,
           routes: [
-            route(methods.getTempCaCert, { auth: "any", handle: async () => { calls.push("GetTempCaCert"); return { tempCaCert: tempCa.pem, tempCaKey: pkcs8Pem(tempCa.key), caCert: root.pem }; } }),
+            route(methods.getTempCaCert, {
+              auth: "any",
+              handle: async () => {
+                calls.push("GetTempCaCert");
+                return { tempCaCert: tempCa.pem, tempCaKey: pkcs8Pem(tempCa.key), caCert: root.pem };
+              },
+            }),
             route(methods.getAppKey, {
               auth: "any",
               handle: async (_request, _caller, call) => {
                 calls.push("GetAppKey");
                 const [leaf] = call.peerCertificates;
-                if (leaf !== undefined) evidence.push(toHex(readDstackExtensions(leaf).attestation?.reportData ?? new Uint8Array()));
+                if (leaf !== undefined)
+                  evidence.push(toHex(readDstackExtensions(leaf).attestation?.reportData ?? new Uint8Array()));
                 if (options.refuse !== undefined) throw new RpcError("handler-failed", options.refuse);
                 return { caCert: root.pem, gatewayAppId: "ab".repeat(20), ...good, ...options.keys };
               },
@@ -65,7 +99,12 @@ describe("keys from a KMS", { skip: skipVectors }, () => {
                 const request = decodeCsr(apiVersion, csr);
                 const publicPoint = verifyCsr(request, signature);
                 const { subject, ...rest } = request.config;
-                return { certificateChain: [createLeaf({ ...rest, commonName: subject, issuer: root, publicPoint, now }).pem, root.pem] };
+                return {
+                  certificateChain: [
+                    createLeaf({ ...rest, commonName: subject, issuer: root, publicPoint, now }).pem,
+                    root.pem,
+                  ],
+                };
               },
             }),
           ],
@@ -76,7 +115,20 @@ describe("keys from a KMS", { skip: skipVectors }, () => {
     return { url: `https://127.0.0.1:${server.port}`, calls, evidence };
   }
 
-  const options = (urls: readonly string[], changes: Partial<KmsKeysOptions> = {}): KmsKeysOptions => ({ urls, appId: app, vmConfig: "{}", tee: recordedTee(), pinnedProviderId: new Uint8Array(), firstContacts: new Map(), verifyEvidence: async () => undefined, log: quietLog, onWaiting: () => undefined, now: () => now, patienceMs: 5_000, ...changes });
+  const options = (urls: readonly string[], changes: Partial<KmsKeysOptions> = {}): KmsKeysOptions => ({
+    urls,
+    appId: app,
+    vmConfig: "{}",
+    tee: recordedTee(),
+    pinnedProviderId: new Uint8Array(),
+    firstContacts: new Map(),
+    verifyEvidence: async () => undefined,
+    log: quietLog,
+    onWaiting: () => undefined,
+    now: () => now,
+    patienceMs: 5_000,
+    ...changes,
+  });
 
   it("come over a connection whose client certificate carries evidence for its own key", async () => {
     const kms = await fakeKms();
@@ -105,13 +157,19 @@ describe("keys from a KMS", { skip: skipVectors }, () => {
 
   it("are not asked of a KMS other than the pinned one", async () => {
     const kms = await fakeKms();
-    await assert.rejects(requestKmsKeys(options([kms.url], { pinnedProviderId: utf8("other") })), { code: "keys-refused", message: /Unexpected key provider id/ });
+    await assert.rejects(requestKmsKeys(options([kms.url], { pinnedProviderId: utf8("other") })), {
+      code: "keys-refused",
+      message: /Unexpected key provider id/,
+    });
     assert.deepEqual(kms.calls, ["GetTempCaCert"]);
   });
 
   it("are refused once: a refusal is final and its reason is kept", async () => {
     const kms = await fakeKms({ refuse: "Boot denied: compose hash is not allowed" });
-    const error = await requestKmsKeys(options([kms.url])).then(() => undefined, (caught: Error) => caught);
+    const error = await requestKmsKeys(options([kms.url])).then(
+      () => undefined,
+      (caught: Error) => caught,
+    );
     assert.match(errorChain(error), /compose hash is not allowed/);
     assert.equal(kms.calls.filter((call) => call === "GetAppKey").length, 1);
   });
@@ -134,22 +192,48 @@ describe("keys from a KMS", { skip: skipVectors }, () => {
   });
 
   it("are given up after a bounded time", async () => {
-    await assert.rejects(requestKmsKeys(options(["https://127.0.0.1:1"], { patienceMs: 100 })), { code: "keys-unavailable" });
+    await assert.rejects(requestKmsKeys(options(["https://127.0.0.1:1"], { patienceMs: 100 })), {
+      code: "keys-unavailable",
+    });
     await assert.rejects(requestKmsKeys(options([])), /No KMS URLs are set/);
   });
 
   it("are refused with wrong lengths and with a signature that is none", async () => {
-    for (const keys of [{ diskCryptKey: new Uint8Array(31) }, { envCryptKey: new Uint8Array() }, { k256Key: new Uint8Array(33) }, { k256Signature: new Uint8Array(64) }, { k256Signature: new Uint8Array(65).fill(9) }, { osImageHash: new Uint8Array(31) }]) {
+    for (const keys of [
+      { diskCryptKey: new Uint8Array(31) },
+      { envCryptKey: new Uint8Array() },
+      { k256Key: new Uint8Array(33) },
+      { k256Signature: new Uint8Array(64) },
+      { k256Signature: new Uint8Array(65).fill(9) },
+      { osImageHash: new Uint8Array(31) },
+    ]) {
       const kms = await fakeKms({ keys });
-      await assert.rejects(requestKmsKeys(options([kms.url])), { code: "keys-invalid" }, JSON.stringify(Object.keys(keys)));
+      await assert.rejects(
+        requestKmsKeys(options([kms.url])),
+        { code: "keys-invalid" },
+        JSON.stringify(Object.keys(keys)),
+      );
     }
   });
 
   it("sign certificates through the same KMS", async () => {
     const server = await fakeKms();
     const { keys } = await requestKmsKeys(options([server.url]));
-    const issuer = certificateIssuer({ keys, tee: recordedTee(), vmConfig: "{}", verifyEvidence: async () => undefined, now: () => now });
-    const chain = await issuer.issue(generateP256(), { subject: "dstack-guest-agent", altNames: [], serverAuth: false, clientAuth: true, withEvidence: false, withAppInfo: true });
+    const issuer = certificateIssuer({
+      keys,
+      tee: recordedTee(),
+      vmConfig: "{}",
+      verifyEvidence: async () => undefined,
+      now: () => now,
+    });
+    const chain = await issuer.issue(generateP256(), {
+      subject: "dstack-guest-agent",
+      altNames: [],
+      serverAuth: false,
+      clientAuth: true,
+      withEvidence: false,
+      withAppInfo: true,
+    });
     assert.equal(chain.length, 2);
     assert.ok(server.calls.includes("SignCert"));
   });

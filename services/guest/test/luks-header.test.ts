@@ -39,18 +39,26 @@ describe("LUKS2 header", { skip: skipVectors }, () => {
     ["secondary_null", /segment encryption \(second/],
   ] as const) {
     it(`refuses ${name} (CVE-2025-59054)`, () => {
-      assert.throws(() => validateLuksHeader(vectorBytes(`luks/${name}.hdr`)), { code: "disk-invalid", message: reason });
+      assert.throws(() => validateLuksHeader(vectorBytes(`luks/${name}.hdr`)), {
+        code: "disk-invalid",
+        message: reason,
+      });
     });
   }
 
   it("refuses every change of what decides about encryption, with right checksums", () => {
-    const replace = (from: string | RegExp, to: string) => (json: string): string => {
-      const changed = json.replace(from, to);
-      assert.notEqual(changed, json, `${from} is in the header`);
-      return changed;
-    };
+    const replace =
+      (from: string | RegExp, to: string) =>
+      (json: string): string => {
+        const changed = json.replace(from, to);
+        assert.notEqual(changed, json, `${from} is in the header`);
+        return changed;
+      };
     const changes: [(json: string) => string, RegExp][] = [
-      [(json) => json.replace(/("segments".*?"encryption":)"aes-xts-plain64"/, '$1"cipher_null-ecb"'), /segment encryption/],
+      [
+        (json) => json.replace(/("segments".*?"encryption":)"aes-xts-plain64"/, '$1"cipher_null-ecb"'),
+        /segment encryption/,
+      ],
       [replace('"offset":"16777216"', '"offset":"0"'), /segment offset/],
       [replace('"size":"dynamic"', '"size":"512"'), /segment size/],
       [replace('"sector_size":512', '"sector_size":512,"integrity":{"type":"none"}'), /unexpected member "integrity"/],
@@ -62,9 +70,20 @@ describe("LUKS2 header", { skip: skipVectors }, () => {
       [replace(/"key_size":64/, '"key_size":32'), /key size/],
       [replace('"kdf":{"type":"pbkdf2"', '"kdf":{"type":"argon2id"'), /kdf/],
       [replace('"stripes":4000', '"stripes":1'), /keyslot af/],
-      [replace(/"digests":\{"0":\{"type":"pbkdf2","keyslots":\["0"\]/, '"digests":{"0":{"type":"pbkdf2","keyslots":["0","1"]'), /digest keyslots/],
+      [
+        replace(
+          /"digests":\{"0":\{"type":"pbkdf2","keyslots":\["0"\]/,
+          '"digests":{"0":{"type":"pbkdf2","keyslots":["0","1"]',
+        ),
+        /digest keyslots/,
+      ],
     ];
-    for (const [change, reason] of changes) assert.throws(() => validateLuksHeader(forged(change)), { code: "disk-invalid", message: reason }, String(reason));
+    for (const [change, reason] of changes)
+      assert.throws(
+        () => validateLuksHeader(forged(change)),
+        { code: "disk-invalid", message: reason },
+        String(reason),
+      );
   });
 
   it("refuses a wrong checksum, size, version and a cut-off area", () => {

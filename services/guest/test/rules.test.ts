@@ -25,8 +25,19 @@ import { skipVectors, vectorJson } from "./vectors.ts";
 
 describe("the host's configuration", () => {
   it("is read with its legacy names, and refused with the name of what is wrong", () => {
-    const config = parseSystemConfig(JSON.stringify({ kms_urls: ["https://a"], tproxy_urls: ["https://b"], pccs_url: "https://p", docker_registry: "", vm_config: '{"tdx_attestation_variant":"lite"}' }));
-    assert.deepEqual([config.gatewayUrls, config.pccsUrl, config.dockerRegistry, config.tdxAttestationVariant], [["https://b"], "https://p", undefined, "lite"]);
+    const config = parseSystemConfig(
+      JSON.stringify({
+        kms_urls: ["https://a"],
+        tproxy_urls: ["https://b"],
+        pccs_url: "https://p",
+        docker_registry: "",
+        vm_config: '{"tdx_attestation_variant":"lite"}',
+      }),
+    );
+    assert.deepEqual(
+      [config.gatewayUrls, config.pccsUrl, config.dockerRegistry, config.tdxAttestationVariant],
+      [["https://b"], "https://p", undefined, "lite"],
+    );
     assert.throws(() => parseSystemConfig("{}"), /vm_config: expected a string/);
     assert.throws(() => parseSystemConfig('{"vm_config":"","kms_urls":["nonsense"]}'), /kms_urls: expected URLs/);
     assert.throws(() => parseSystemConfig("[]"), { code: "config-invalid" });
@@ -34,15 +45,21 @@ describe("the host's configuration", () => {
   });
 
   it("gives RPC addresses with exactly one /prpc", { skip: skipVectors }, () => {
-    for (const row of vectorJson<{ base: string; rpc: string }[]>("gateway-rpc-url.json")) assert.equal(rpcUrl(row.base), row.rpc);
+    for (const row of vectorJson<{ base: string; rpc: string }[]>("gateway-rpc-url.json"))
+      assert.equal(rpcUrl(row.base), row.rpc);
   });
 
   it("unquotes os-release values as the vectors say", { skip: skipVectors }, () => {
-    for (const row of vectorJson<{ raw: string; value: string }[]>("os-release-unquote.json")) assert.equal(unquoteOsRelease(row.raw), row.value);
+    for (const row of vectorJson<{ raw: string; value: string }[]>("os-release-unquote.json"))
+      assert.equal(unquoteOsRelease(row.raw), row.value);
   });
 
   it("takes storage options from the measured command line, the last of each", () => {
-    assert.deepEqual(parseKernelOptions("quiet dstack.storage_fs=zfs dstack.storage_fs=ext4\n"), { storageEncrypted: true, storageFs: "ext4", dataDevice: undefined });
+    assert.deepEqual(parseKernelOptions("quiet dstack.storage_fs=zfs dstack.storage_fs=ext4\n"), {
+      storageEncrypted: true,
+      storageFs: "ext4",
+      dataDevice: undefined,
+    });
     assert.equal(parseKernelOptions("dstack.storage_encrypted=off").storageEncrypted, false);
     assert.throws(() => parseKernelOptions("dstack.storage_encrypted=maybe"), { code: "config-invalid" });
   });
@@ -55,29 +72,49 @@ describe("identity", () => {
   it("keeps app id and seed of earlier boots, and makes them at the first", () => {
     const first = resolveIdentity(manifest, { appId: new Uint8Array(), instanceIdSeed: new Uint8Array() }, random);
     assert.equal(toHex(first.appId), toHex(manifest.composeHash).slice(0, 40));
-    const again = resolveIdentity(manifest, parseInstanceInfo(instanceInfoJson(first)), () => assert.fail("nothing random the second time"));
+    const again = resolveIdentity(manifest, parseInstanceInfo(instanceInfoJson(first)), () =>
+      assert.fail("nothing random the second time"),
+    );
     assert.deepEqual(again, first);
   });
 
   it("makes a new seed at every boot when no key outlives one", () => {
     const none = buildAppCompose({ name: "a", dockerComposeFile: "services: {}", keyProvider: "none" });
-    assert.deepEqual(resolveIdentity(none, { appId: new Uint8Array(20), instanceIdSeed: new Uint8Array(20) }, random).instanceIdSeed, random(20));
+    assert.deepEqual(
+      resolveIdentity(none, { appId: new Uint8Array(20), instanceIdSeed: new Uint8Array(20) }, random).instanceIdSeed,
+      random(20),
+    );
   });
 
   it("refuses an app id of another length and gives no instance id where none is wanted", () => {
-    assert.throws(() => resolveIdentity(manifest, { appId: new Uint8Array(19), instanceIdSeed: new Uint8Array() }, random), /Invalid app id length: expected 20 bytes, got 19/);
+    assert.throws(
+      () => resolveIdentity(manifest, { appId: new Uint8Array(19), instanceIdSeed: new Uint8Array() }, random),
+      /Invalid app id length: expected 20 bytes, got 19/,
+    );
     const single = buildAppCompose({ name: "a", dockerComposeFile: "services: {}", noInstanceId: true });
-    assert.equal(resolveIdentity(single, { appId: new Uint8Array(), instanceIdSeed: new Uint8Array() }, random).instanceId.length, 0);
+    assert.equal(
+      resolveIdentity(single, { appId: new Uint8Array(), instanceIdSeed: new Uint8Array() }, random).instanceId.length,
+      0,
+    );
   });
 });
 
 describe("launch binding", { skip: skipVectors }, () => {
-  const vectors = (): { inputs: { compose_hash: string; app_id: string; key_provider_id: string }; v1: string; v2_kms: string; v3: { document: string; mr_config_id: string } } => vectorJson("mr-config-id.json");
+  const vectors = (): {
+    inputs: { compose_hash: string; app_id: string; key_provider_id: string };
+    v1: string;
+    v2_kms: string;
+    v3: { document: string; mr_config_id: string };
+  } => vectorJson("mr-config-id.json");
   const facts = (): LaunchFacts => {
     const { inputs, v3 } = vectors();
     return {
       composeHash: hash32(parseHex(inputs.compose_hash)),
-      identity: { appId: appId(parseHex(inputs.app_id)), instanceId: parseHex("44".repeat(20)) as LaunchFacts["identity"]["instanceId"], instanceIdSeed: new Uint8Array(20) },
+      identity: {
+        appId: appId(parseHex(inputs.app_id)),
+        instanceId: parseHex("44".repeat(20)) as LaunchFacts["identity"]["instanceId"],
+        instanceIdSeed: new Uint8Array(20),
+      },
       keyProvider: "kms",
       keyProviderId: parseHex(inputs.key_provider_id),
       gpuPolicyHash: hash32(parseHex("55".repeat(32))),
@@ -87,7 +124,8 @@ describe("launch binding", { skip: skipVectors }, () => {
   };
 
   it("accepts all three versions over the same facts, and says when nothing is bound (#559)", () => {
-    for (const id of [vectors().v1, vectors().v2_kms, vectors().v3.mr_config_id]) assert.equal(checkLaunchBinding(hash48(parseHex(id)), facts()), "bound");
+    for (const id of [vectors().v1, vectors().v2_kms, vectors().v3.mr_config_id])
+      assert.equal(checkLaunchBinding(hash48(parseHex(id)), facts()), "bound");
     assert.equal(checkLaunchBinding(hash48(new Uint8Array(48)), facts()), "not-bound");
   });
 
@@ -103,15 +141,31 @@ describe("launch binding", { skip: skipVectors }, () => {
       [vectors().v3.mr_config_id, { mrConfig: undefined }],
       [`04${"00".repeat(47)}`, {}],
     ] as const) {
-      assert.throws(() => checkLaunchBinding(hash48(parseHex(id)), { ...facts(), ...changed }), { code: "binding-mismatch" }, `${id} ${JSON.stringify(Object.keys(changed))}`);
+      assert.throws(
+        () => checkLaunchBinding(hash48(parseHex(id)), { ...facts(), ...changed }),
+        { code: "binding-mismatch" },
+        `${id} ${JSON.stringify(Object.keys(changed))}`,
+      );
     }
   });
 });
 
 describe("gateway", () => {
   it("schedule asks as often as the vectors say", { skip: skipVectors }, () => {
-    const vectors = vectorJson<{ replay_900s_config_present_all_refreshes_succeed_start_with_no_previous_attempt: { forced: number; periodic_at_least?: number }[]; backoff_after_n_consecutive_failures: number[] }>("gateway-checker.json");
-    const handshakes: ((t: number) => number | undefined)[] = [(t) => t, () => undefined, () => 0, (t) => Math.min(t, 180), (t) => (t < 540 ? undefined : t)];
+    const vectors = vectorJson<{
+      replay_900s_config_present_all_refreshes_succeed_start_with_no_previous_attempt: {
+        forced: number;
+        periodic_at_least?: number;
+      }[];
+      backoff_after_n_consecutive_failures: number[];
+    }>("gateway-checker.json");
+    const handshakes: ((t: number) => number | undefined)[] = [
+      (t) => t,
+      () => undefined,
+      () => 0,
+      (t) => Math.min(t, 180),
+      (t) => (t < 540 ? undefined : t),
+    ];
     vectors.replay_900s_config_present_all_refreshes_succeed_start_with_no_previous_attempt.forEach((row, i) => {
       const schedule = new GatewaySchedule(true, 0);
       const counts = { forced: 0, periodic: 0 };
@@ -124,7 +178,9 @@ describe("gateway", () => {
       assert.equal(counts.forced, row.forced, `row ${i}`);
       assert.ok(counts.periodic >= (row.periodic_at_least ?? 0), `row ${i}`);
     });
-    vectors.backoff_after_n_consecutive_failures.forEach((seconds, failures) => assert.equal(retryPause(failures), seconds));
+    vectors.backoff_after_n_consecutive_failures.forEach((seconds, failures) =>
+      assert.equal(retryPause(failures), seconds),
+    );
   });
 
   it("schedule registers at once without a tunnel and then with growing pauses", () => {
@@ -142,12 +198,25 @@ describe("gateway", () => {
 
   it("ids are exact: no part of one, no list with a gap, and never anybody (#607)", () => {
     assert.equal(parseGatewayIds(` ${"ab".repeat(20)} , 0x${"cd".repeat(20)}`).length, 2);
-    for (const text of ["any", "", "ab", "ab".repeat(21), `${"ab".repeat(20)},`, `${"ab".repeat(20)} ${"cd".repeat(20)}`]) assert.throws(() => parseGatewayIds(text), { code: "gateway-failed" }, text);
+    for (const text of [
+      "any",
+      "",
+      "ab",
+      "ab".repeat(21),
+      `${"ab".repeat(20)},`,
+      `${"ab".repeat(20)} ${"cd".repeat(20)}`,
+    ])
+      assert.throws(() => parseGatewayIds(text), { code: "gateway-failed" }, text);
   });
 
   it("firewall lets only the endpoints in, and is closed before it is in force", () => {
-    const answer = { clientIp: "10.4.0.7", servers: [{ pk: generateWireGuardKeys().publicKey, ip: "10.4.0.1/24", endpoint: "203.0.113.2:9202" }] };
-    const hosts = guestNetwork(generateWireGuardKeys().privateKey, answer).device.peers.map((peer) => peer.endpoint?.host ?? "");
+    const answer = {
+      clientIp: "10.4.0.7",
+      servers: [{ pk: generateWireGuardKeys().publicKey, ip: "10.4.0.1/24", endpoint: "203.0.113.2:9202" }],
+    };
+    const hosts = guestNetwork(generateWireGuardKeys().privateKey, answer).device.peers.map(
+      (peer) => peer.endpoint?.host ?? "",
+    );
     const lines = firewallCommands(9182, hosts).map(({ args }) => args.join(" "));
     assert.deepEqual(lines, [
       "-w 10 -N DSTACK_WG",
@@ -162,9 +231,22 @@ describe("gateway", () => {
 
 describe("Docker", () => {
   it("configuration keeps what the image sets and gets the mirror", () => {
-    assert.deepEqual(JSON.parse(mergeDockerConfig('{"storage-driver":"overlay2"}', "http://10.0.2.2:9307")), { "userland-proxy": false, "storage-driver": "overlay2", ipv6: false, ip6tables: false, "registry-mirrors": ["http://10.0.2.2:9307"], "insecure-registries": ["10.0.2.2:9307"] });
-    assert.equal((JSON.parse(mergeDockerConfig(undefined, "https://mirror.example")) as Record<string, unknown>)["insecure-registries"], undefined);
-    for (const mirror of ["ftp://x", "nonsense", "http://user:pass@x"]) assert.throws(() => mergeDockerConfig("{}", mirror), { code: "config-invalid" });
+    assert.deepEqual(JSON.parse(mergeDockerConfig('{"storage-driver":"overlay2"}', "http://10.0.2.2:9307")), {
+      "userland-proxy": false,
+      "storage-driver": "overlay2",
+      ipv6: false,
+      ip6tables: false,
+      "registry-mirrors": ["http://10.0.2.2:9307"],
+      "insecure-registries": ["10.0.2.2:9307"],
+    });
+    assert.equal(
+      (JSON.parse(mergeDockerConfig(undefined, "https://mirror.example")) as Record<string, unknown>)[
+        "insecure-registries"
+      ],
+      undefined,
+    );
+    for (const mirror of ["ftp://x", "nonsense", "http://user:pass@x"])
+      assert.throws(() => mergeDockerConfig("{}", mirror), { code: "config-invalid" });
     assert.throws(() => mergeDockerConfig("[]", undefined), /Invalid daemon.json/);
   });
 
@@ -179,14 +261,21 @@ describe("Docker", () => {
     await container("other", { "com.docker.compose.project": "mine", "com.docker.compose.service": "old" });
     await container("plain", {});
     await mkdir(join(root, "containers", "broken"));
-    const removed = await removeOrphans(root, { name: "dstack", services: ["web"], images: new Map() }, createLogger({ name: "test", level: "silent" }));
+    const removed = await removeOrphans(
+      root,
+      { name: "dstack", services: ["web"], images: new Map() },
+      createLogger({ name: "test", level: "silent" }),
+    );
     assert.deepEqual(removed, ["gone"]);
     assert.deepEqual((await readdir(join(root, "containers"))).toSorted(), ["broken", "keep", "other", "plain"]);
     await rm(root, { recursive: true });
   });
 
   it("errors are told without colours and progress", () => {
-    assert.equal(lastWords("\u001b[1mweb Pulling\u001b[0m \n web Error denied\nError response from daemon: denied\n"), "web Error denied; Error response from daemon: denied");
+    assert.equal(
+      lastWords("\u001b[1mweb Pulling\u001b[0m \n web Error denied\nError response from daemon: denied\n"),
+      "web Error denied; Error response from daemon: denied",
+    );
   });
 });
 
@@ -200,11 +289,15 @@ describe("texts", () => {
 
   it("of the page are escaped and sized as the vectors say", { skip: skipVectors }, () => {
     assert.equal(escapeHtml(`<a href="x">'&`), "&#60;a href=&#34;x&#34;&#62;&#39;&#38;");
-    for (const row of vectorJson<{ bytes: number; text: string }[]>("hsize.json")) assert.equal(humanSize(row.bytes), row.text);
+    for (const row of vectorJson<{ bytes: number; text: string }[]>("hsize.json"))
+      assert.equal(humanSize(row.bytes), row.text);
   });
 
   it("of the route table give the default gateway", () => {
-    assert.deepEqual(defaultGateways("Iface\tDestination\tGateway\neth0\t00000000\t0202000A\t3\neth0\t0002000A\t00000000\t1\n"), [{ address: "10.0.2.2" }]);
+    assert.deepEqual(
+      defaultGateways("Iface\tDestination\tGateway\neth0\t00000000\t0202000A\t3\neth0\t0002000A\t00000000\t1\n"),
+      [{ address: "10.0.2.2" }],
+    );
   });
 });
 

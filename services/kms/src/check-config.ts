@@ -22,21 +22,35 @@ export interface ConfigCheck {
 }
 
 /** What `kms.toml` makes of a KMS. @throws ConfigError, KmsError where it would not load */
-export async function checkConfig(file: string | undefined, env: Readonly<Record<string, string | undefined>>): Promise<ConfigCheck> {
+export async function checkConfig(
+  file: string | undefined,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<ConfigCheck> {
   const unknown: Finding[] = [];
-  const log = createLogger({ name: "check", level: "warn", stream: { write: (line: string) => unknown.push(unknownKey(line)) } });
+  const log = createLogger({
+    name: "check",
+    level: "warn",
+    stream: { write: (line: string) => unknown.push(unknownKey(line)) },
+  });
   const config = await loadKmsConfig({ file, log, env });
   const insecure = insecureSettings(config);
   const mark = (await readTextIfExists(join(config.keyFolder, "environment")))?.trim();
   const hasKeys = (await keyFolderState(config.keyFolder)).kind !== "empty";
   return {
     file,
-    environment: mark ?? (insecure.length > 0 ? "development (from the first start on)" : "production (from the first start on)"),
+    environment:
+      mark ?? (insecure.length > 0 ? "development (from the first start on)" : "production (from the first start on)"),
     findings: [
       ...insecure.map((setting): Finding => ({ kind: "insecure", setting, reason: whyInsecure(setting) })),
       ...exposures(config, hasKeys),
       ...(mark === "production" && insecure.length > 0
-        ? [{ kind: "note" as const, setting: `core.cert_dir = "${config.keyFolder}"`, reason: "the folder is marked production: a start with these insecure settings is refused" }]
+        ? [
+            {
+              kind: "note" as const,
+              setting: `core.cert_dir = "${config.keyFolder}"`,
+              reason: "the folder is marked production: a start with these insecure settings is refused",
+            },
+          ]
         : []),
       ...unknown,
     ],
@@ -45,22 +59,47 @@ export async function checkConfig(file: string | undefined, env: Readonly<Record
 
 /** For people: one finding per paragraph. */
 export function printCheck({ file, environment, findings }: ConfigCheck): string {
-  const found = findings.map(({ kind, setting, reason }) => `${kind === "insecure" ? "INSECURE" : "note    "}  ${setting}\n          ${reason}\n`);
+  const found = findings.map(
+    ({ kind, setting, reason }) =>
+      `${kind === "insecure" ? "INSECURE" : "note    "}  ${setting}\n          ${reason}\n`,
+  );
   const count = findings.filter(({ kind }) => kind === "insecure").length;
   return `${file ?? "default configuration"}: key folder ${environment}\n${found.join("")}${count === 0 ? "nothing insecure" : `${count} insecure`}\n`;
 }
 
 const REASONS: readonly (readonly [start: string, reason: string])[] = [
-  ["core.attestation.insecure_allow_external_trust_anchors", "whoever holds the key of the configured root can make quotes for any VM; meant for simulated TEEs"],
-  ["core.auth_api.type", "every app with a valid quote gets its keys, whatever it runs; nobody is asked. Use type = \"webhook\""],
-  ["core.image.verify", "a VM's OS is not compared with any image: one that was built to leak keys passes. Set it to true"],
-  ["core.onboard.quote_enabled", "this KMS has no evidence of itself: guests and other KMS cannot tell it from an impostor. Remove it in a TEE"],
-  ["core.attest_rpc_cert", "the listener's certificate carries no evidence: guests cannot tell this KMS from an impostor. Set it to true in a TEE"],
-  ["core.enforce_self_authorization", "the KMS goes on serving after the auth server took it off its list. Set it to true in a TEE"],
-  ["core.admin.insecure_no_auth", "whoever reaches the administration listener is an administrator. Set core.admin.auth_token or htpasswd_file"],
+  [
+    "core.attestation.insecure_allow_external_trust_anchors",
+    "whoever holds the key of the configured root can make quotes for any VM; meant for simulated TEEs",
+  ],
+  [
+    "core.auth_api.type",
+    'every app with a valid quote gets its keys, whatever it runs; nobody is asked. Use type = "webhook"',
+  ],
+  [
+    "core.image.verify",
+    "a VM's OS is not compared with any image: one that was built to leak keys passes. Set it to true",
+  ],
+  [
+    "core.onboard.quote_enabled",
+    "this KMS has no evidence of itself: guests and other KMS cannot tell it from an impostor. Remove it in a TEE",
+  ],
+  [
+    "core.attest_rpc_cert",
+    "the listener's certificate carries no evidence: guests cannot tell this KMS from an impostor. Set it to true in a TEE",
+  ],
+  [
+    "core.enforce_self_authorization",
+    "the KMS goes on serving after the auth server took it off its list. Set it to true in a TEE",
+  ],
+  [
+    "core.admin.insecure_no_auth",
+    "whoever reaches the administration listener is an administrator. Set core.admin.auth_token or htpasswd_file",
+  ],
 ];
 
-const whyInsecure = (setting: string): string => REASONS.find(([start]) => setting.startsWith(start))?.[1] ?? "an insecure setting";
+const whyInsecure = (setting: string): string =>
+  REASONS.find(([start]) => setting.startsWith(start))?.[1] ?? "an insecure setting";
 
 /** What no switch says: secrets in the clear, doors that stand open. */
 function exposures(config: KmsConfig, hasKeys: boolean): Finding[] {
@@ -69,15 +108,28 @@ function exposures(config: KmsConfig, hasKeys: boolean): Finding[] {
   const note = (setting: string, reason: string): number => findings.push({ kind: "note", setting, reason });
   const { setUp, auth, admin } = config;
   if (!hasKeys && config.onboardEnabled && config.autoBootstrapDomain === "" && !setUp.requireToken) {
-    const reason = "until there are keys, whoever reaches the set-up page decides where they come from. Set core.onboard.require_token = true";
+    const reason =
+      "until there are keys, whoever reaches the set-up page decides where they come from. Set core.onboard.require_token = true";
     (isLocal(setUp.listen.host) ? note : insecure)(`core.onboard.address = "${setUp.listen.host}"`, reason);
   }
   if (auth.kind === "webhook" && auth.url.startsWith("http:") && !isLocal(new URL(auth.url).hostname)) {
-    insecure(`core.auth_api.webhook.url = "${auth.url}"`, "whoever is on the way can answer that any app is allowed. Use https, with core.auth_api.webhook.ca_cert for a private authority");
+    insecure(
+      `core.auth_api.webhook.url = "${auth.url}"`,
+      "whoever is on the way can answer that any app is allowed. Use https, with core.auth_api.webhook.ca_cert for a private authority",
+    );
   }
-  if (admin !== undefined && !isLocal(admin.host)) insecure(`core.admin.address = "${admin.host}"`, "administration is plain HTTP: its token or passwords cross the network in the clear. Listen on 127.0.0.1");
-  if (config.adminTokenHash.toLowerCase().replace(/^0x/, "") === SHA256_OF_NOTHING) insecure("core.admin_token_hash", "it is the hash of an empty token: whoever sends none may clear the image cache. Leave it out, or hash a random token");
-  if (config.rateLimit.perAddress === 0 || config.rateLimit.perApp === 0) note("core.rate_limit", "a limit of 0 lets anonymous callers use up the auth server's quota");
+  if (admin !== undefined && !isLocal(admin.host))
+    insecure(
+      `core.admin.address = "${admin.host}"`,
+      "administration is plain HTTP: its token or passwords cross the network in the clear. Listen on 127.0.0.1",
+    );
+  if (config.adminTokenHash.toLowerCase().replace(/^0x/, "") === SHA256_OF_NOTHING)
+    insecure(
+      "core.admin_token_hash",
+      "it is the hash of an empty token: whoever sends none may clear the image cache. Leave it out, or hash a random token",
+    );
+  if (config.rateLimit.perAddress === 0 || config.rateLimit.perApp === 0)
+    note("core.rate_limit", "a limit of 0 lets anonymous callers use up the auth server's quota");
   return findings;
 }
 
@@ -90,6 +142,14 @@ function isLocal(host: string): boolean {
 }
 
 function unknownKey(line: string): Finding {
-  const { setting, suggestion, msg } = JSON.parse(line) as { readonly setting?: string; readonly suggestion?: string; readonly msg?: string };
-  return { kind: "note", setting: setting ?? "", reason: `${msg ?? "unknown configuration key"}${suggestion === undefined ? "" : `; did you mean ${suggestion}?`}` };
+  const { setting, suggestion, msg } = JSON.parse(line) as {
+    readonly setting?: string;
+    readonly suggestion?: string;
+    readonly msg?: string;
+  };
+  return {
+    kind: "note",
+    setting: setting ?? "",
+    reason: `${msg ?? "unknown configuration key"}${suggestion === undefined ? "" : `; did you mean ${suggestion}?`}`,
+  };
 }

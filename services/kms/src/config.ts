@@ -24,11 +24,25 @@ const schema = z.object({
       address: z.string().default("0.0.0.0"),
       port: port.default(8000),
       tls: z
-        .object({ key: z.string().optional(), certs: z.string().optional(), mutual: z.object({ ca_certs: z.string().optional(), mandatory: z.boolean().default(false) }).prefault({}) })
+        .object({
+          key: z.string().optional(),
+          certs: z.string().optional(),
+          mutual: z.object({ ca_certs: z.string().optional(), mandatory: z.boolean().default(false) }).prefault({}),
+        })
         .prefault({}),
     })
     .prefault({}),
-  limits: z.object({ GetAppKey: limit, GetKmsKey: limit, GetAppEnvEncryptPubKey: limit, GetMeta: limit, GetTempCaCert: limit, SignCert: limit, ClearImageCache: limit }).default({}),
+  limits: z
+    .object({
+      GetAppKey: limit,
+      GetKmsKey: limit,
+      GetAppEnvEncryptPubKey: limit,
+      GetMeta: limit,
+      GetTempCaCert: limit,
+      SignCert: limit,
+      ClearImageCache: limit,
+    })
+    .default({}),
   core: z
     .object({
       cert_dir: z.string().default("/etc/kms/certs"),
@@ -69,7 +83,13 @@ const schema = z.object({
         .object({
           type: z.enum(["webhook", "dev"]).default("webhook"),
           webhook: z
-            .object({ url: httpUrl.default("http://auth-api:8000"), timeout: duration.prefault("10s"), bearer_token: z.string().default(""), bearer_token_file: z.string().optional(), ca_cert: z.string().optional() })
+            .object({
+              url: httpUrl.default("http://auth-api:8000"),
+              timeout: duration.prefault("10s"),
+              bearer_token: z.string().default(""),
+              bearer_token_file: z.string().optional(),
+              ca_cert: z.string().optional(),
+            })
             .prefault({}),
           dev: z.object({ gateway_app_id: z.string().default("any") }).prefault({}),
         })
@@ -123,7 +143,12 @@ export interface KmsConfig {
   /** Path of the root that replaces Intel's; only with `allowExternalTrustAnchors`. */
   readonly tdxRootPath: string | undefined;
   readonly allowExternalTrustAnchors: boolean;
-  readonly image: { readonly verify: boolean; readonly cacheDir: string; readonly downloadUrl: string; readonly downloadTimeoutMs: number };
+  readonly image: {
+    readonly verify: boolean;
+    readonly cacheDir: string;
+    readonly downloadUrl: string;
+    readonly downloadTimeoutMs: number;
+  };
   readonly auth: WebhookConfig | { readonly kind: "dev"; readonly gatewayAppId: string };
   readonly onboardEnabled: boolean;
   /** The listener that serves until there are keys. */
@@ -164,7 +189,12 @@ export interface AdminConfig {
  * Reads `kms.toml` in the forms of 0.5.5 to 0.6.0; paths are resolved against the working directory.
  * @throws ConfigError, KmsError `config-invalid`
  */
-export async function loadKmsConfig(options: { readonly file: string | undefined; readonly log: Logger; readonly env: Readonly<Record<string, string | undefined>>; readonly cwd?: string }): Promise<KmsConfig> {
+export async function loadKmsConfig(options: {
+  readonly file: string | undefined;
+  readonly log: Logger;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd?: string;
+}): Promise<KmsConfig> {
   const { file, log, env, cwd = process.cwd() } = options;
   const raw = await loadConfig({ name: "kms", file, schema, log, cwd, silentKeys: SILENT });
   const { core, rpc } = raw;
@@ -176,7 +206,9 @@ export async function loadKmsConfig(options: { readonly file: string | undefined
   }
   const roots = Object.keys(core.attestation.root_ca);
   if (roots.length > 0 && !core.attestation.insecure_allow_external_trust_anchors) {
-    throw invalid("external attestation trust anchors are configured but insecure_allow_external_trust_anchors is false");
+    throw invalid(
+      "external attestation trust anchors are configured but insecure_allow_external_trust_anchors is false",
+    );
   }
   for (const [setting, reason] of withoutEffect(raw)) log.warn({ setting }, reason);
   // The switch of 0.5.5 to 0.5.8 turned all attestation of the KMS itself off.
@@ -202,11 +234,16 @@ export async function loadKmsConfig(options: { readonly file: string | undefined
       downloadUrl: imageTemplate(core.image.download_url),
       downloadTimeoutMs: core.image.download_timeout,
     },
-    auth: core.auth_api.type === "dev"
-      ? { kind: "dev", gatewayAppId: core.auth_api.dev.gateway_app_id }
-      : webhookOf(core.auth_api.webhook, cwd),
+    auth:
+      core.auth_api.type === "dev"
+        ? { kind: "dev", gatewayAppId: core.auth_api.dev.gateway_app_id }
+        : webhookOf(core.auth_api.webhook, cwd),
     onboardEnabled: core.onboard.enabled,
-    setUp: { listen: { host: core.onboard.address, port: core.onboard.port }, requireToken: core.onboard.require_token, siteName: core.site_name },
+    setUp: {
+      listen: { host: core.onboard.address, port: core.onboard.port },
+      requireToken: core.onboard.require_token,
+      siteName: core.site_name,
+    },
     backup: backupOperators(core.backup),
     rateLimit: { perAddress: core.rate_limit.per_address, perApp: core.rate_limit.per_app },
     autoBootstrapDomain: core.onboard.auto_bootstrap_domain.trim(),
@@ -221,9 +258,16 @@ function withoutEffect({ rpc, core }: z.output<typeof schema>): [setting: string
   const tdxAlone = "has no effect: this KMS verifies evidence of TDX alone, and refuses all other";
   return [
     ...(rpc.tls.mutual.mandatory
-      ? [["rpc.tls.mutual.mandatory = true", "has no effect: anybody may have a client certificate of the temporary CA, so none is required, and callers are told apart by their evidence"] as [string, string]]
+      ? [
+          [
+            "rpc.tls.mutual.mandatory = true",
+            "has no effect: anybody may have a client certificate of the temporary CA, so none is required, and callers are told apart by their evidence",
+          ] as [string, string],
+        ]
       : []),
-    ...(["sev_snp_key_release", "aws_nitro_tpm_key_release"] as const).filter((name) => core[name]).map((name): [string, string] => [`core.${name} = true`, tdxAlone]),
+    ...(["sev_snp_key_release", "aws_nitro_tpm_key_release"] as const)
+      .filter((name) => core[name])
+      .map((name): [string, string] => [`core.${name} = true`, tdxAlone]),
     ...others.map((name): [string, string] => [`core.attestation.root_ca.${name}`, tdxAlone]),
   ];
 }
@@ -260,18 +304,28 @@ const isOpen = ({ token, htpasswdFile }: AdminConfig): boolean => token === unde
 
 function webhookOf(webhook: z.output<typeof schema>["core"]["auth_api"]["webhook"], cwd: string): WebhookConfig {
   const { url, timeout: timeoutMs, bearer_token: token, bearer_token_file: file, ca_cert: ca } = webhook;
-  if (token !== "" && file !== undefined) throw invalid("core.auth_api.webhook: bearer_token and bearer_token_file are both set; keep one");
-  if (ca !== undefined && !url.startsWith("https:")) throw invalid("core.auth_api.webhook.ca_cert is set, but the url is not https");
+  if (token !== "" && file !== undefined)
+    throw invalid("core.auth_api.webhook: bearer_token and bearer_token_file are both set; keep one");
+  if (ca !== undefined && !url.startsWith("https:"))
+    throw invalid("core.auth_api.webhook.ca_cert is set, but the url is not https");
   const bearer = file !== undefined ? { file: resolve(cwd, file) } : token === "" ? undefined : { token };
   return { kind: "webhook", url, timeoutMs, bearer, caFile: ca === undefined ? undefined : resolve(cwd, ca) };
 }
 
-function adminOf(admin: z.output<typeof schema>["core"]["admin"], env: Readonly<Record<string, string | undefined>>, cwd: string): AdminConfig {
-  const token = [admin.auth_token, env["DSTACK_KMS_ADMIN_TOKEN"], env["ADMIN_API_TOKEN"]].map((text) => text?.trim() ?? "").find((text) => text !== "");
+function adminOf(
+  admin: z.output<typeof schema>["core"]["admin"],
+  env: Readonly<Record<string, string | undefined>>,
+  cwd: string,
+): AdminConfig {
+  const token = [admin.auth_token, env["DSTACK_KMS_ADMIN_TOKEN"], env["ADMIN_API_TOKEN"]]
+    .map((text) => text?.trim() ?? "")
+    .find((text) => text !== "");
   const htpasswdFile = admin.htpasswd_file === "" ? undefined : resolve(cwd, admin.htpasswd_file);
   const config = { host: admin.address, port: admin.port, token, htpasswdFile };
   if (isOpen(config) && !admin.insecure_no_auth) {
-    throw invalid("core.admin is enabled without credentials; set core.admin.auth_token, core.admin.htpasswd_file or DSTACK_KMS_ADMIN_TOKEN");
+    throw invalid(
+      "core.admin is enabled without credentials; set core.admin.auth_token, core.admin.htpasswd_file or DSTACK_KMS_ADMIN_TOKEN",
+    );
   }
   return config;
 }
@@ -286,7 +340,9 @@ function imageTemplate(url: string): string {
 function isPlainHttpUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const url = new URL(text);
-  return /^https?:$/.test(url.protocol) && url.username === "" && url.password === "" && url.search === "" && url.hash === "";
+  return (
+    /^https?:$/.test(url.protocol) && url.username === "" && url.password === "" && url.search === "" && url.hash === ""
+  );
 }
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, b: 1, kb: 1e3, kib: 1024, mb: 1e6, mib: 1024 ** 2 };

@@ -32,7 +32,10 @@ export async function issueDevelopmentCertificate(options: IssueOptions): Promis
   const { keyFolder, domains, now } = options;
   const mark = (await readTextIfExists(join(keyFolder, "environment")))?.trim();
   if (mark !== "development") {
-    throw new KmsError("not-development", `${keyFolder} is marked ${mark ?? "nothing yet"}; certificates without evidence are issued in a development key folder only`);
+    throw new KmsError(
+      "not-development",
+      `${keyFolder} is marked ${mark ?? "nothing yet"}; certificates without evidence are issued in a development key folder only`,
+    );
   }
   const [subject] = domains;
   if (subject === undefined) throw new KmsError("usage", "--domain: expected at least one name");
@@ -41,8 +44,15 @@ export async function issueDevelopmentCertificate(options: IssueOptions): Promis
   const root = await readRootCa(keyFolder);
   const appCa = appCaOf(root, app, now);
   const leaf = createLeaf({
-    issuer: appCa, publicPoint: pointFromSpki(spki ?? new Uint8Array()), commonName: subject, altNames: domains,
-    serverAuth: true, clientAuth: true, usage: USAGE.appCustom, appId: app, now,
+    issuer: appCa,
+    publicPoint: pointFromSpki(spki ?? new Uint8Array()),
+    commonName: subject,
+    altNames: domains,
+    serverAuth: true,
+    clientAuth: true,
+    usage: USAGE.appCustom,
+    appId: app,
+    now,
   });
   await writeFile(options.outFile, leaf.pem + appCa.pem + root.pem);
 }

@@ -36,16 +36,30 @@ export interface KmsPartsOptions {
 /** @throws KmsError `config-invalid` where a file that the configuration names cannot be read */
 export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
   const { config, clock, log, trustAnchor } = options;
-  const auth = config.auth.kind === "dev" ? devAuthApi(config.auth.gatewayAppId) : await webhookOf(config.auth, options);
-  const root = config.tdxRootPath === undefined ? (trustAnchor ?? intelTrustAnchor()) : trustAnchorFromPem(await readConfigured(config.tdxRootPath, "core.attestation.root_ca.tdx"));
-  const onProblem = (problem: Error): void => log.warn({ error: errorChain(problem) }, "collateral could not be renewed");
-  const evidence = { collateral: new CollateralFetcher({ endpoints: [config.pccsUrl], trustAnchor: root, clock, onProblem }), trustAnchor: root, clock, pace: pacer() };
+  const auth =
+    config.auth.kind === "dev" ? devAuthApi(config.auth.gatewayAppId) : await webhookOf(config.auth, options);
+  const root =
+    config.tdxRootPath === undefined
+      ? (trustAnchor ?? intelTrustAnchor())
+      : trustAnchorFromPem(await readConfigured(config.tdxRootPath, "core.attestation.root_ca.tdx"));
+  const onProblem = (problem: Error): void =>
+    log.warn({ error: errorChain(problem) }, "collateral could not be renewed");
+  const evidence = {
+    collateral: new CollateralFetcher({ endpoints: [config.pccsUrl], trustAnchor: root, clock, onProblem }),
+    trustAnchor: root,
+    clock,
+    pace: pacer(),
+  };
   const images = new ImageStore({ ...config.image, timeoutMs: config.image.downloadTimeoutMs, log });
   const self = new SelfAttestation({ agent: guestAgent(config.selfAttestation.agentAddress), evidence });
   return {
-    auth, evidence, self,
+    auth,
+    evidence,
+    self,
     caches: { images, verifier: config.image.verify ? osImageVerifier(images) : noImageVerification },
-    selfAuthorization: config.selfAttestation.authorizeSelf ? selfAuthorization({ self, auth, clock }) : noSelfAuthorization,
+    selfAuthorization: config.selfAttestation.authorizeSelf
+      ? selfAuthorization({ self, auth, clock })
+      : noSelfAuthorization,
   };
 }
 
@@ -58,10 +72,19 @@ export async function readConfigured(path: string, key: string): Promise<string>
   }
 }
 
-async function webhookOf({ url, timeoutMs, bearer, caFile }: WebhookConfig, { version, clock, log }: KmsPartsOptions): Promise<AuthApi> {
-  if (bearer !== undefined && !url.startsWith("https:")) log.warn({ url }, "the token for the auth server travels on plain http: keep that network inside the VM, or use https");
+async function webhookOf(
+  { url, timeoutMs, bearer, caFile }: WebhookConfig,
+  { version, clock, log }: KmsPartsOptions,
+): Promise<AuthApi> {
+  if (bearer !== undefined && !url.startsWith("https:"))
+    log.warn(
+      { url },
+      "the token for the auth server travels on plain http: keep that network inside the VM, or use https",
+    );
   return webhookAuthApi({
-    url, timeoutMs, clock,
+    url,
+    timeoutMs,
+    clock,
     userAgent: `dstack-kms/${version}`,
     ...(bearer === undefined ? {} : { bearerToken: () => readToken(bearer) }),
     ...(caFile === undefined ? {} : { ca: await readConfigured(caFile, "core.auth_api.webhook.ca_cert") }),

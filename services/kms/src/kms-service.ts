@@ -40,7 +40,14 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
       ...evidence,
       onRefusal: ({ method, requestId, remoteAddress }, reason) => {
         log.warn({ method, requestId, reason, rule: "evidence", field: "quote" }, "refused");
-        return gate.recordRefusal({ action: method, reason, rule: "evidence", field: "quote", requestId, remoteAddress });
+        return gate.recordRefusal({
+          action: method,
+          reason,
+          rule: "evidence",
+          field: "quote",
+          requestId,
+          remoteAddress,
+        });
       },
     }),
     routes: routes(options),
@@ -52,12 +59,17 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
 function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
   const { keys, auth, gate, evidence, caches, limits, status, clock, selfAuthorization } = options;
   const methods = kms.KMS.method;
-  const bodyLimit = (method: keyof KmsConfig["limits"]): { readonly bodyLimitBytes?: number } => (limits[method] === undefined ? {} : { bodyLimitBytes: limits[method] });
+  const bodyLimit = (method: keyof KmsConfig["limits"]): { readonly bodyLimitBytes?: number } =>
+    limits[method] === undefined ? {} : { bodyLimitBytes: limits[method] };
   const now = (): number => Math.floor(clock.now() / 1000);
   let bootstrapInfoJson: JsonObject | undefined;
   const origin = (call: RpcCall) => ({ requestId: call.requestId, remoteAddress: call.remoteAddress });
   /** Told and recorded like every refusal: the one who is refused reads what decided. */
-  const refuse = async (action: string, call: RpcCall, refused: { readonly reason: string; readonly rule: string; readonly field: string }): Promise<void> => {
+  const refuse = async (
+    action: string,
+    call: RpcCall,
+    refused: { readonly reason: string; readonly rule: string; readonly field: string },
+  ): Promise<void> => {
     options.log.warn({ action, requestId: call.requestId, ...refused }, "refused");
     await gate.recordRefusal({ action, ...refused, ...origin(call) });
   };
@@ -85,12 +97,27 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
         if (request.apiVersion > 1) throw new RpcError("bad-request", `Unsupported API version: ${request.apiVersion}`);
         await requireSelf(call);
         const { attestation, verified } = await requireEvidence(caller, call, "App not allowed");
-        const decision = await withContext("App not allowed", () => gate.decide({
-          action: "app-key", attestation, verified, vmConfig: request.vmConfig, boottime: false, ...origin(call), signal: call.signal,
-        }));
-        if (decision.kind === "refused") throw new RpcError("handler-failed", "App not allowed", { cause: new Error(decision.reason) });
+        const decision = await withContext("App not allowed", () =>
+          gate.decide({
+            action: "app-key",
+            attestation,
+            verified,
+            vmConfig: request.vmConfig,
+            boottime: false,
+            ...origin(call),
+            signal: call.signal,
+          }),
+        );
+        if (decision.kind === "refused")
+          throw new RpcError("handler-failed", "App not allowed", { cause: new Error(decision.reason) });
         const { info, gatewayAppId } = decision;
-        return { caCert: keys.rootCa.pem, ...deriveAppKeys(keys, info), tproxyAppId: gatewayAppId, gatewayAppId, osImageHash: info.osImageHash };
+        return {
+          caCert: keys.rootCa.pem,
+          ...deriveAppKeys(keys, info),
+          tproxyAppId: gatewayAppId,
+          gatewayAppId,
+          osImageHash: info.osImageHash,
+        };
       },
     }),
     route(methods.getKmsKey, {
@@ -106,7 +133,13 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
         await requireSelf(call);
         const { attestation, verified } = await requireEvidence(caller, call);
         const decision = await gate.decide({
-          action: "kms-key", attestation, verified, vmConfig: request.vmConfig, boottime: false, ...origin(call), signal: call.signal,
+          action: "kms-key",
+          attestation,
+          verified,
+          vmConfig: request.vmConfig,
+          boottime: false,
+          ...origin(call),
+          signal: call.signal,
         });
         if (decision.kind === "refused") throw new RpcError("handler-failed", decision.reason);
         return { tempCaKey: keys.tempCaKeyPem, keys: [{ caKey: pkcs8Pem(keys.rootCa.key), k256Key: keys.rootK256 }] };
@@ -125,7 +158,11 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
       ...bodyLimit("GetMeta"),
       handle: async () => {
         const info = await auth.info();
-        const chain = { kmsContractAddress: info.kmsContractAddr, chainId: info.chainId, appAuthImplementation: info.appImplementation };
+        const chain = {
+          kmsContractAddress: info.kmsContractAddr,
+          chainId: info.chainId,
+          appAuthImplementation: info.appImplementation,
+        };
         return {
           caCert: keys.rootCa.pem,
           allowAnyUpgrade: auth.isDev,
@@ -159,9 +196,16 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
         if (request.apiVersion > 2) throw new RpcError("bad-request", `Unsupported API version: ${request.apiVersion}`);
         await requireSelf(call);
         const csr = await withContext("Failed to parse csr", () => decodeCsr(request.apiVersion, request.csr));
-        const publicPoint = await withContext("Failed to verify csr signature", () => verifyCsr(csr, request.signature));
+        const publicPoint = await withContext("Failed to verify csr signature", () =>
+          verifyCsr(csr, request.signature),
+        );
         const attestation = await withContext("Quote verification failed", () => csr.attestation());
-        const verified = await verifyEvidence(evidence, attestation, reportDataFor("ratls-cert", csr.publicKeyInfo), call.signal);
+        const verified = await verifyEvidence(
+          evidence,
+          attestation,
+          reportDataFor("ratls-cert", csr.publicKeyInfo),
+          call.signal,
+        );
         if (!verified.ok) {
           await refuse("sign-cert", call, { reason: verified.reason, rule: "evidence", field: "quote" });
           throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(verified.reason) });
@@ -170,15 +214,33 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
         if (field !== undefined) {
           const reason = `certificate for "${keys.domain}" is refused: that is the KMS's own name`;
           await refuse("sign-cert", call, { reason, rule: "own-name", field });
-          throw new RpcError("bad-request", "Failed to sign certificate", { cause: new Error(`${reason} (rule own-name, field ${field})`) });
+          throw new RpcError("bad-request", "Failed to sign certificate", {
+            cause: new Error(`${reason} (rule own-name, field ${field})`),
+          });
         }
         const decision = await gate.decide({
-          action: "sign-cert", attestation, verified, vmConfig: request.vmConfig, boottime: true, ...origin(call), signal: call.signal,
+          action: "sign-cert",
+          attestation,
+          verified,
+          vmConfig: request.vmConfig,
+          boottime: true,
+          ...origin(call),
+          signal: call.signal,
         });
         if (decision.kind === "refused") throw new RpcError("handler-failed", decision.reason);
         const vmConfig = request.vmConfig === "" ? attestation.config : request.vmConfig;
         const certificateChain = await withContext("Failed to sign certificate", () =>
-          signCertificate({ rootCa: keys.rootCa, config: csr.config, publicPoint, info: decision.info, attestation, verified, vmConfig, now: now() }));
+          signCertificate({
+            rootCa: keys.rootCa,
+            config: csr.config,
+            publicPoint,
+            info: decision.info,
+            attestation,
+            verified,
+            vmConfig,
+            now: now(),
+          }),
+        );
         return { certificateChain };
       },
     }),
@@ -195,7 +257,11 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
   ];
 }
 
-function envPublicKey(keys: KeyStore, rawAppId: Uint8Array, timestamp: bigint): { publicKey: Uint8Array; signature: Uint8Array; timestamp: bigint; signatureV1: Uint8Array } {
+function envPublicKey(
+  keys: KeyStore,
+  rawAppId: Uint8Array,
+  timestamp: bigint,
+): { publicKey: Uint8Array; signature: Uint8Array; timestamp: bigint; signatureV1: Uint8Array } {
   if (rawAppId.length !== 20) throw new RpcError("bad-request", "app_id must be 20 bytes");
   const app: AppId = appId(rawAppId);
   const publicKey = publicKey32(x25519PublicKey(envCryptKey(keys.rootCa.key.scalar, app)));

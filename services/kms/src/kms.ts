@@ -39,7 +39,13 @@ export interface Kms {
   close(): Promise<void>;
 }
 
-const BACKUP: DescribedRoute = { path: "/backup", summary: "The root keys, sealed to the configured operators", answers: ["application/json"], verb: "post", otherwise: { 400: "Refused; the text says why" } };
+const BACKUP: DescribedRoute = {
+  path: "/backup",
+  summary: "The root keys, sealed to the configured operators",
+  answers: ["application/json"],
+  verb: "post",
+  otherwise: { 400: "Refused; the text says why" },
+};
 /** To send a whole request; how long its answer takes is another matter. */
 const REQUEST_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 15_000;
@@ -67,22 +73,56 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
     const audit = await AuditLog.open({ path: config.auditLog, clock, log });
     closers.push(() => audit.close());
     if (restored !== undefined) await audit.append({ action: "restore", outcome: "restored", ...restored });
-    const status = new Status({ environment, insecureSettings: insecure, version, domain: keys.domain, attestsItself: config.selfAttestation.attestCertificate });
+    const status = new Status({
+      environment,
+      insecureSettings: insecure,
+      version,
+      domain: keys.domain,
+      attestsItself: config.selfAttestation.attestCertificate,
+    });
     const metrics = new Metrics(status);
-    const gate = new ReleaseGate({ auth: parts.auth, audit, clock, log, images: parts.caches.verifier, refuseAnyGateway: environment === "production" });
+    const gate = new ReleaseGate({
+      auth: parts.auth,
+      audit,
+      clock,
+      log,
+      images: parts.caches.verifier,
+      refuseAnyGateway: environment === "production",
+    });
     const anonymous = new AnonymousLimits({ ...config.rateLimit, clock, onRefusal: (by) => metrics.rateLimited(by) });
-    const service = anonymous.limit(kmsService({
-      ...parts, keys, gate, status, clock, log,
-      limits: config.limits, adminTokenHash: config.adminTokenHash, settingsAgainstHandOver: settingsAgainstHandOver(config),
-    }));
+    const service = anonymous.limit(
+      kmsService({
+        ...parts,
+        keys,
+        gate,
+        status,
+        clock,
+        log,
+        limits: config.limits,
+        adminTokenHash: config.adminTokenHash,
+        settingsAgainstHandOver: settingsAgainstHandOver(config),
+      }),
+    );
     const attested = { keyFolder: config.keyFolder, keys, self: parts.self, clock, log };
     const { attestCertificate } = config.selfAttestation;
     const server = await startHttpServer({
       listen: config.listen,
       // The leaf alone: peers get the root from GetTempCaCert and trust nothing that comes with the connection.
-      tls: { key: keys.rpcKeyPem, cert: attestCertificate ? await firstAttestedCertificate(attested) : keys.rpcCertificatePem, requestClientCertificate: true },
+      tls: {
+        key: keys.rpcKeyPem,
+        cert: attestCertificate ? await firstAttestedCertificate(attested) : keys.rpcCertificatePem,
+        requestClientCertificate: true,
+      },
       mounts: [mount("/prpc/", service)],
-      routes: httpRoutes({ status, metrics: config.metricsEnabled ? metrics : undefined, audit, auth: parts.auth, selfAuthorization: parts.selfAuthorization, clock, service }),
+      routes: httpRoutes({
+        status,
+        metrics: config.metricsEnabled ? metrics : undefined,
+        audit,
+        auth: parts.auth,
+        selfAuthorization: parts.selfAuthorization,
+        clock,
+        service,
+      }),
       guard: (exchange) => {
         const { url, response } = exchange;
         response.once("finish", () => metrics.observe(url.pathname, response.statusCode));
@@ -100,12 +140,40 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
       const stopRefreshing = refreshAttestedCertificate(server, attested);
       closers.push(async () => stopRefreshing());
     }
-    const admin = config.admin === undefined ? undefined : await startAdminServer({
-      listen: config.admin, auth: await adminAuth(config.admin), caches: parts.caches, version, log,
-      routes: [{ described: BACKUP, ...backupRoute({ roots: { rootCa: keys.rootCa.key, tempCa: keys.tempCa.key, rootK256: keys.rootK256 }, operators: config.backup, settingsAgainstHandOver: settingsAgainstHandOver(config), audit, clock, log }) }],
-    });
+    const admin =
+      config.admin === undefined
+        ? undefined
+        : await startAdminServer({
+            listen: config.admin,
+            auth: await adminAuth(config.admin),
+            caches: parts.caches,
+            version,
+            log,
+            routes: [
+              {
+                described: BACKUP,
+                ...backupRoute({
+                  roots: { rootCa: keys.rootCa.key, tempCa: keys.tempCa.key, rootK256: keys.rootK256 },
+                  operators: config.backup,
+                  settingsAgainstHandOver: settingsAgainstHandOver(config),
+                  audit,
+                  clock,
+                  log,
+                }),
+              },
+            ],
+          });
     if (admin !== undefined) closers.push(() => admin.close());
-    log.info({ address: server.address, admin: admin?.address, domain: keys.domain, environment, methods: service.routes.map(({ method }) => `/prpc/${method}`) }, "listening");
+    log.info(
+      {
+        address: server.address,
+        admin: admin?.address,
+        domain: keys.domain,
+        environment,
+        methods: service.routes.map(({ method }) => `/prpc/${method}`),
+      },
+      "listening",
+    );
     return { server, admin, close };
   } catch (error) {
     await close();
@@ -114,12 +182,17 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
 }
 
 /** The keys of the folder, which gets them first where it has none, and what is to be recorded of that. */
-async function readyKeys({ config, version, clock, log, print, signal }: KmsOptions, parts: KmsParts): Promise<{ readonly keys: KeyStore; readonly restored: RestoreRecord | undefined }> {
+async function readyKeys(
+  { config, version, clock, log, print, signal }: KmsOptions,
+  parts: KmsParts,
+): Promise<{ readonly keys: KeyStore; readonly restored: RestoreRecord | undefined }> {
   const { keyFolder: folder, selfAttestation } = config;
   const now = (): number => Math.floor(clock.now() / 1000);
   let restore: Restore | undefined;
   if ((await settleKeyFolder(folder, log)) === "empty") {
-    const attest: Attest = selfAttestation.attestCertificate ? (reportData) => parts.self.attest(reportData) : undefined;
+    const attest: Attest = selfAttestation.attestCertificate
+      ? (reportData) => parts.self.attest(reportData)
+      : undefined;
     restore = new Restore({
       log,
       operators: config.backup,
@@ -128,20 +201,52 @@ async function readyKeys({ config, version, clock, log, print, signal }: KmsOpti
         await requireNoKeys(folder, "KMS has already been bootstrapped");
         await requireSelfAllowed(parts.selfAuthorization, "KMS is not allowed to restore");
       },
-      install: async (roots, domain) => installRootKeys({ folder, roots, domain, now: now(), evidence: await attestRoots(roots, attest) }),
+      install: async (roots, domain) =>
+        installRootKeys({ folder, roots, domain, now: now(), evidence: await attestRoots(roots, attest) }),
     });
     const service = (finish: () => Promise<void>): ReturnType<typeof onboardService> =>
-      onboardService({ ...parts, folder, clock, log, finish, siteName: config.setUp.siteName, attestRoots: selfAttestation.attestCertificate });
+      onboardService({
+        ...parts,
+        folder,
+        clock,
+        log,
+        finish,
+        siteName: config.setUp.siteName,
+        attestRoots: selfAttestation.attestCertificate,
+      });
     await setUp({
-      config, now: now(), log, print, signal, attest, service,
+      config,
+      now: now(),
+      log,
+      print,
+      signal,
+      attest,
+      service,
       authorizeBootstrap: () => requireSelfAllowed(parts.selfAuthorization, "KMS is not allowed to auto-bootstrap"),
-      routes: [...restoreRoutes(restore), apiDescriptionRoute({ title: "dstack KMS set-up", version, service: service(() => Promise.resolve()), routes: DESCRIBED_SET_UP })],
+      routes: [
+        ...restoreRoutes(restore),
+        apiDescriptionRoute({
+          title: "dstack KMS set-up",
+          version,
+          service: service(() => Promise.resolve()),
+          routes: DESCRIBED_SET_UP,
+        }),
+      ],
     });
   }
-  return { keys: await openKeyStore({ folder, domain: config.autoBootstrapDomain, now: now() }), restored: restore?.record };
+  return {
+    keys: await openKeyStore({ folder, domain: config.autoBootstrapDomain, now: now() }),
+    restored: restore?.record,
+  };
 }
 
 async function adminAuth({ token, htpasswdFile }: AdminConfig): Promise<AdminAuth | undefined> {
   if (token === undefined && htpasswdFile === undefined) return undefined;
-  return new AdminAuth({ token, users: htpasswdFile === undefined ? new Map() : parseHtpasswd(await readConfigured(htpasswdFile, "core.admin.htpasswd_file")) });
+  return new AdminAuth({
+    token,
+    users:
+      htpasswdFile === undefined
+        ? new Map()
+        : parseHtpasswd(await readConfigured(htpasswdFile, "core.admin.htpasswd_file")),
+  });
 }

@@ -42,7 +42,8 @@ async function main(logger: Logger): Promise<void> {
   const [command, ...more] = positionals;
   if (command === "check" && more.length === 0) {
     const output = values.output ?? "text";
-    if (output !== "text" && output !== "json") throw new KmsError("usage", `--output: expected text or json, got "${output}"`);
+    if (output !== "text" && output !== "json")
+      throw new KmsError("usage", `--output: expected text or json, got "${output}"`);
     const check = await checkConfig(values.config, process.env);
     process.stdout.write(output === "json" ? `${JSON.stringify(check)}\n` : printCheck(check));
     if (check.findings.some(({ kind }) => kind === "insecure")) process.exitCode = 3;
@@ -66,7 +67,14 @@ async function main(logger: Logger): Promise<void> {
     stopping.abort(new Error(signal));
   };
   process.once("SIGTERM", stop).once("SIGINT", stop);
-  const kms = await startKms({ config, version: VERSION, clock: Date, log: logger, print: (line) => process.stdout.write(`${line}\n`), signal: stopping.signal });
+  const kms = await startKms({
+    config,
+    version: VERSION,
+    clock: Date,
+    log: logger,
+    print: (line) => process.stdout.write(`${line}\n`),
+    signal: stopping.signal,
+  });
   if (!stopping.signal.aborted) await once(stopping.signal, "abort");
   await kms.close();
 }
@@ -77,8 +85,14 @@ function readArguments() {
     return parseArgs({
       allowPositionals: true,
       options: {
-        config: { ...text, short: "c" }, output: { ...text, short: "o" }, help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "V" },
-        "app-id": text, domain: text, "public-key-file": text, out: text,
+        config: { ...text, short: "c" },
+        output: { ...text, short: "o" },
+        help: { type: "boolean", short: "h" },
+        version: { type: "boolean", short: "V" },
+        "app-id": text,
+        domain: text,
+        "public-key-file": text,
+        out: text,
       },
     });
   } catch (cause) {

@@ -7,14 +7,36 @@ const ATTESTED_METHODS: ReadonlySet<string> = new Set(["GetAppKey", "GetKmsKey",
 /** Counters of one KMS. */
 export class Metrics {
   readonly #registry = new Registry();
-  readonly #requests = new Counter({ name: "dstack_kms_attestation_requests_total", help: "Finished requests that need attestation", registers: [this.#registry] });
-  readonly #failures = new Counter({ name: "dstack_kms_attestation_failures_total", help: "Requests that need attestation and failed", registers: [this.#registry] });
-  readonly #limited = new Counter({ name: "dstack_kms_rate_limited_requests_total", help: "Anonymous requests refused by a rate limit", labelNames: ["by"], registers: [this.#registry] });
+  readonly #requests = new Counter({
+    name: "dstack_kms_attestation_requests_total",
+    help: "Finished requests that need attestation",
+    registers: [this.#registry],
+  });
+  readonly #failures = new Counter({
+    name: "dstack_kms_attestation_failures_total",
+    help: "Requests that need attestation and failed",
+    registers: [this.#registry],
+  });
+  readonly #limited = new Counter({
+    name: "dstack_kms_rate_limited_requests_total",
+    help: "Anonymous requests refused by a rate limit",
+    labelNames: ["by"],
+    registers: [this.#registry],
+  });
 
   constructor(status: Status) {
-    new Gauge({ name: "dstack_kms_environment_info", help: "1 for the environment that the key folder is marked with", labelNames: ["environment"], registers: [this.#registry] })
-      .set({ environment: status.environment }, 1);
-    const insecure = new Gauge({ name: "dstack_kms_insecure_setting_info", help: "1 for each insecure setting in force", labelNames: ["setting"], registers: [this.#registry] });
+    new Gauge({
+      name: "dstack_kms_environment_info",
+      help: "1 for the environment that the key folder is marked with",
+      labelNames: ["environment"],
+      registers: [this.#registry],
+    }).set({ environment: status.environment }, 1);
+    const insecure = new Gauge({
+      name: "dstack_kms_insecure_setting_info",
+      help: "1 for each insecure setting in force",
+      labelNames: ["setting"],
+      registers: [this.#registry],
+    });
     for (const setting of status.insecureSettings) insecure.set({ setting }, 1);
   }
 

@@ -26,7 +26,11 @@ export class Status {
   }
 
   /** Members for `GetMeta` in JSON and for `GET /`. */
-  report(): { readonly environment: Environment; readonly insecure_settings: readonly string[]; readonly checks: readonly { readonly name: string; readonly result: string; readonly reason: string }[] } {
+  report(): {
+    readonly environment: Environment;
+    readonly insecure_settings: readonly string[];
+    readonly checks: readonly { readonly name: string; readonly result: string; readonly reason: string }[];
+  } {
     return {
       environment: this.environment,
       insecure_settings: this.insecureSettings,

@@ -19,23 +19,63 @@ let folder: string;
 let server: HttpServer;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "kms-admin-"));
-  const images = new ImageStore({ cacheDir: folder, downloadUrl: "http://127.0.0.1:1/{OS_IMAGE_HASH}", timeoutMs: 1_000, log });
-  server = await startAdminServer({ listen: { host: "127.0.0.1", port: 0 }, auth: new AdminAuth({ token: "s3cret", users: parseHtpasswd(`# operators\nana:${await hash("open sesame", 4)}\n`) }), caches: { images, verifier: noImageVerification }, version: "0.6.0", log });
+  const images = new ImageStore({
+    cacheDir: folder,
+    downloadUrl: "http://127.0.0.1:1/{OS_IMAGE_HASH}",
+    timeoutMs: 1_000,
+    log,
+  });
+  server = await startAdminServer({
+    listen: { host: "127.0.0.1", port: 0 },
+    auth: new AdminAuth({
+      token: "s3cret",
+      users: parseHtpasswd(`# operators\nana:${await hash("open sesame", 4)}\n`),
+    }),
+    caches: { images, verifier: noImageVerification },
+    version: "0.6.0",
+    log,
+  });
 });
 after(async () => {
   await server.close();
   await rm(folder, { recursive: true });
 });
 
-async function clear(body: object, headers: Record<string, string> = { "x-admin-token": "s3cret" }): Promise<{ readonly status: number; readonly text: string }> {
-  const answer = await fetch(`http://${server.address}/prpc/Admin.ClearImageCache?json`, { method: "POST", headers, body: JSON.stringify(body) });
+async function clear(
+  body: object,
+  headers: Record<string, string> = { "x-admin-token": "s3cret" },
+): Promise<{ readonly status: number; readonly text: string }> {
+  const answer = await fetch(`http://${server.address}/prpc/Admin.ClearImageCache?json`, {
+    method: "POST",
+    headers,
+    body: JSON.stringify(body),
+  });
   return { status: answer.status, text: await answer.text() };
 }
 
 test("wants the token, and takes it in each form that clients use", async () => {
-  const basic = (text: string): Record<string, string> => ({ authorization: `Basic ${Buffer.from(text).toString("base64")}` });
-  for (const headers of [{ "x-admin-token": "s3cret" }, { authorization: "Bearer s3cret" }, basic("any:s3cret"), basic("s3cret:"), basic("ana:open sesame")]) assert.deepEqual(await clear({}, headers), { status: 200, text: "null" });
-  for (const headers of [{}, { "x-admin-token": "S3cret" }, { "x-admin-token": "" }, basic("s3cret:x"), basic(":"), basic("ana:"), basic("ana:open"), basic("bob:open sesame"), { authorization: "Bearer x", "x-admin-token": "s3cret" }] as Record<string, string>[]) {
+  const basic = (text: string): Record<string, string> => ({
+    authorization: `Basic ${Buffer.from(text).toString("base64")}`,
+  });
+  for (const headers of [
+    { "x-admin-token": "s3cret" },
+    { authorization: "Bearer s3cret" },
+    basic("any:s3cret"),
+    basic("s3cret:"),
+    basic("ana:open sesame"),
+  ])
+    assert.deepEqual(await clear({}, headers), { status: 200, text: "null" });
+  for (const headers of [
+    {},
+    { "x-admin-token": "S3cret" },
+    { "x-admin-token": "" },
+    basic("s3cret:x"),
+    basic(":"),
+    basic("ana:"),
+    basic("ana:open"),
+    basic("bob:open sesame"),
+    { authorization: "Bearer x", "x-admin-token": "s3cret" },
+  ] as Record<string, string>[]) {
     assert.deepEqual(await clear({}, headers), { status: 401, text: "" }, JSON.stringify(headers));
   }
   assert.equal((await fetch(`http://${server.address}/prpc/Admin.ClearImageCache?token=s3cret`)).status, 401);
@@ -44,8 +84,20 @@ test("wants the token, and takes it in each form that clients use", async () => 
 test("an htpasswd file without users, with another kind of hash, or with a user twice ends the start", async () => {
   const good = `ana:${await hash("x", 4)}`;
   assert.equal(parseHtpasswd(`\n# c\n${good}\n`).size, 1);
-  for (const text of ["", "# nobody\n", "ana:plain", "ana:$apr1$x$y", `${good}\n${good}`, good.replace("$04$", "$31$"), `:${good.slice(4)}`]) {
-    assert.throws(() => parseHtpasswd(text), (error: unknown) => error instanceof KmsError && error.code === "config-invalid", text);
+  for (const text of [
+    "",
+    "# nobody\n",
+    "ana:plain",
+    "ana:$apr1$x$y",
+    `${good}\n${good}`,
+    good.replace("$04$", "$31$"),
+    `:${good.slice(4)}`,
+  ]) {
+    assert.throws(
+      () => parseHtpasswd(text),
+      (error: unknown) => error instanceof KmsError && error.code === "config-invalid",
+      text,
+    );
   }
 });
 

@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
-import { createServer as createPlainServer, type IncomingHttpHeaders, type RequestListener, type Server, type ServerResponse } from "node:http";
+import {
+  createServer as createPlainServer,
+  type IncomingHttpHeaders,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
@@ -26,7 +32,13 @@ after(() => {
 });
 
 /** A webhook that gives these answers in order; a function may do anything. */
-async function webhook(answers: readonly Scripted[], options: { readonly tls?: { readonly key: string; readonly cert: string }; readonly client?: Partial<WebhookOptions> } = {}): Promise<Webhook> {
+async function webhook(
+  answers: readonly Scripted[],
+  options: {
+    readonly tls?: { readonly key: string; readonly cert: string };
+    readonly client?: Partial<WebhookOptions>;
+  } = {},
+): Promise<Webhook> {
   const calls: Webhook["calls"] = [];
   const left = [...answers];
   const listener: RequestListener = (request, response) => {
@@ -45,7 +57,15 @@ async function webhook(answers: readonly Scripted[], options: { readonly tls?: {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const url = `${options.tls === undefined ? "http" : "https"}://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const out: Webhook = { calls, url, now: 0, auth: undefined as never };
-  return Object.assign(out, { auth: webhookAuthApi({ url: `${url}//`, timeoutMs: 20_000, userAgent: "dstack-kms/0.6.0", clock: { now: () => out.now }, ...options.client }) });
+  return Object.assign(out, {
+    auth: webhookAuthApi({
+      url: `${url}//`,
+      timeoutMs: 20_000,
+      userAgent: "dstack-kms/0.6.0",
+      clock: { now: () => out.now },
+      ...options.client,
+    }),
+  });
 }
 
 const boot = (hook: Webhook, kind: "app" | "kms" = "app") => hook.auth.bootAuth(kind, { appId: "11" });
@@ -66,9 +86,19 @@ test("asks at the path of the kind, with one slash, and keeps no decision", asyn
   assert.deepEqual(await boot(hook), { kind: "allowed", gatewayAppId: "gw" });
   assert.deepEqual(await boot(hook), { kind: "denied", reason: "no", rule: "apps", field: "appId" });
   await boot(hook, "kms");
-  assert.deepEqual(hook.calls.map(({ path }) => path), ["/bootAuth/app", "/bootAuth/app", "/bootAuth/kms"]);
+  assert.deepEqual(
+    hook.calls.map(({ path }) => path),
+    ["/bootAuth/app", "/bootAuth/app", "/bootAuth/kms"],
+  );
   assert.equal(hook.calls[0]!.body, '{"appId":"11"}');
-  assert.deepEqual([hook.calls[0]!.headers["user-agent"], hook.calls[0]!.headers["content-type"], hook.calls[0]!.headers.authorization], ["dstack-kms/0.6.0", "application/json", undefined]);
+  assert.deepEqual(
+    [
+      hook.calls[0]!.headers["user-agent"],
+      hook.calls[0]!.headers["content-type"],
+      hook.calls[0]!.headers.authorization,
+    ],
+    ["dstack-kms/0.6.0", "application/json", undefined],
+  );
 });
 
 test("a denial is asked for once, never again", async () => {
@@ -78,12 +108,30 @@ test("a denial is asked for once, never again", async () => {
 });
 
 test("an answer that lacks a key, is no JSON or not 2xx is an error, never a permission", async () => {
-  const answers = ["", "null", "[]", "true", '{"isAllowed":true}', '{"isAllowed":"true","reason":"","gatewayAppId":""}', '{"isAllowed":true,"reason":"","gatewayAppId":null}', "<html>"];
-  const hook = await webhook([...answers, { status: 500, text: "boom" }, { status: 403, text: ALLOW }, { status: 302, text: ALLOW }, ALLOW]);
+  const answers = [
+    "",
+    "null",
+    "[]",
+    "true",
+    '{"isAllowed":true}',
+    '{"isAllowed":"true","reason":"","gatewayAppId":""}',
+    '{"isAllowed":true,"reason":"","gatewayAppId":null}',
+    "<html>",
+  ];
+  const hook = await webhook([
+    ...answers,
+    { status: 500, text: "boom" },
+    { status: 403, text: ALLOW },
+    { status: 302, text: ALLOW },
+    ALLOW,
+  ]);
   for (const answer of answers) {
     const error = await failure(boot(hook));
     assert.equal(error.code, "auth-answer-invalid", answer);
-    assert.ok(error.message.startsWith(`failed to decode response from ${hook.url}/bootAuth/app, status=200, body=`), error.message);
+    assert.ok(
+      error.message.startsWith(`failed to decode response from ${hook.url}/bootAuth/app, status=200, body=`),
+      error.message,
+    );
   }
   assert.equal((await failure(boot(hook))).message, `auth api ${hook.url}/bootAuth/app returned 500: boom`);
   assert.equal((await failure(boot(hook))).code, "auth-answer-invalid");
@@ -109,16 +157,31 @@ test("an endless answer, one that is cut off and one that never comes end, and a
   const error = await failure(boot(silent));
   assert.equal(error.code, "auth-unreachable");
   assert.match(error.message, /no answer within 200 ms.*no denial/);
-  assert.match((await failure(webhookAuthApi({ url: "http://127.0.0.1:9", timeoutMs: 20_000, userAgent: "x", clock: Date }).bootAuth("app", {}))).message, /could not be asked \(.*ECONNREFUSED.*no denial/);
+  assert.match(
+    (
+      await failure(
+        webhookAuthApi({ url: "http://127.0.0.1:9", timeoutMs: 20_000, userAgent: "x", clock: Date }).bootAuth(
+          "app",
+          {},
+        ),
+      )
+    ).message,
+    /could not be asked \(.*ECONNREFUSED.*no denial/,
+  );
 });
 
 test("shows the bearer token as it is at each request, and never in an error", async () => {
   let token = "first-token";
-  const hook = await webhook([ALLOW, ALLOW, { status: 401, text: "who?" }], { client: { bearerToken: async () => token } });
+  const hook = await webhook([ALLOW, ALLOW, { status: 401, text: "who?" }], {
+    client: { bearerToken: async () => token },
+  });
   await boot(hook);
   token = "second-token";
   await boot(hook);
-  assert.deepEqual(hook.calls.map(({ headers }) => headers.authorization), ["Bearer first-token", "Bearer second-token"]);
+  assert.deepEqual(
+    hook.calls.map(({ headers }) => headers.authorization),
+    ["Bearer first-token", "Bearer second-token"],
+  );
   const refused = await failure(boot(hook));
   assert.equal(refused.code, "auth-answer-invalid");
   assert.doesNotMatch(refused.message, /token/);
@@ -130,10 +193,18 @@ test("shows the bearer token as it is at each request, and never in an error", a
 
 test("speaks TLS to the configured root alone", async () => {
   const now = Math.floor(Date.now() / 1000);
-  const authority = (): ReturnType<typeof createCa> => createCa({ commonName: "auth root", key: generateP256(), pathLength: 0, now });
+  const authority = (): ReturnType<typeof createCa> =>
+    createCa({ commonName: "auth root", key: generateP256(), pathLength: 0, now });
   const issuer = authority();
   const key = generateP256();
-  const leaf = createLeaf({ commonName: "auth", issuer, publicPoint: key.publicPoint, altNames: ["127.0.0.1"], serverAuth: true, now });
+  const leaf = createLeaf({
+    commonName: "auth",
+    issuer,
+    publicPoint: key.publicPoint,
+    altNames: ["127.0.0.1"],
+    serverAuth: true,
+    now,
+  });
   const tls = { key: pkcs8Pem(key), cert: leaf.pem };
   assert.equal((await boot(await webhook([ALLOW], { tls, client: { ca: issuer.pem } }))).kind, "allowed");
   for (const client of [{}, { ca: authority().pem }]) {
@@ -142,8 +213,19 @@ test("speaks TLS to the configured root alone", async () => {
     assert.equal(error.code, "auth-unreachable");
     assert.equal(hook.calls.length, 0, "nothing was sent");
   }
-  const elsewhere = createLeaf({ commonName: "auth", issuer, publicPoint: key.publicPoint, altNames: ["auth.example"], serverAuth: true, now });
-  assert.equal((await failure(boot(await webhook([ALLOW], { tls: { ...tls, cert: elsewhere.pem }, client: { ca: issuer.pem } })))).code, "auth-unreachable");
+  const elsewhere = createLeaf({
+    commonName: "auth",
+    issuer,
+    publicPoint: key.publicPoint,
+    altNames: ["auth.example"],
+    serverAuth: true,
+    now,
+  });
+  assert.equal(
+    (await failure(boot(await webhook([ALLOW], { tls: { ...tls, cert: elsewhere.pem }, client: { ca: issuer.pem } }))))
+      .code,
+    "auth-unreachable",
+  );
 });
 
 test("an error text is cut between characters, and control characters go (DS #1278)", async () => {
@@ -151,10 +233,18 @@ test("an error text is cut between characters, and control characters go (DS #12
   assert.equal(excerpt(text), "a".repeat(511));
   assert.equal(Buffer.byteLength(excerpt("😀".repeat(200))), 512);
   assert.equal(excerpt("a\nb\u001b[31mc\u2028"), "a b [31mc ");
-  const hook = await webhook([{ status: 502, text: `${"a".repeat(511)}é` }, `{"isAllowed":false,"reason":"${"😀".repeat(2_000)}","gatewayAppId":""}`]);
+  const hook = await webhook([
+    { status: 502, text: `${"a".repeat(511)}é` },
+    `{"isAllowed":false,"reason":"${"😀".repeat(2_000)}","gatewayAppId":""}`,
+  ]);
   assert.match((await failure(boot(hook))).message, /: a{511}$/);
   const denied = await boot(hook);
-  assert.ok(denied.kind === "denied" && denied.reason.isWellFormed() && denied.reason.length > 0 && denied.reason.length <= 2_000);
+  assert.ok(
+    denied.kind === "denied" &&
+      denied.reason.isWellFormed() &&
+      denied.reason.length > 0 &&
+      denied.reason.length <= 2_000,
+  );
 });
 
 test("information is asked once a second, together for all who ask, and errors are not kept (DS #1311)", async () => {
@@ -177,10 +267,12 @@ test("information is asked once a second, together for all who ask, and errors a
 
 test("questions share a connection; one that the server had closed is replaced, a new one that breaks is not", async () => {
   const ports: (number | undefined)[] = [];
-  const says = (text: string) => (response: ServerResponse): void => {
-    ports.push(response.socket?.remotePort);
-    response.end(text);
-  };
+  const says =
+    (text: string) =>
+    (response: ServerResponse): void => {
+      ports.push(response.socket?.remotePort);
+      response.end(text);
+    };
   const breaks = (response: ServerResponse): void => void response.destroy();
   const hook = await webhook([says(ALLOW), says(ALLOW), breaks, says(ALLOW), breaks, breaks]);
   for (let i = 0; i < 2; i++) assert.equal((await boot(hook)).kind, "allowed");

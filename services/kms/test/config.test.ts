@@ -48,9 +48,24 @@ verify = false
 `);
   assert.deepEqual(config.listen, { host: "127.0.0.1", port: 9043 });
   assert.deepEqual(config.auth, { kind: "dev", gatewayAppId: "any" });
-  assert.deepEqual(config.selfAttestation, { authorizeSelf: false, attestCertificate: false, quoteEnabled: false, agentAddress: undefined });
-  assert.deepEqual(insecureSettings(config), ['core.auth_api.type = "dev"', "core.image.verify = false", "core.onboard.quote_enabled = false", "core.attest_rpc_cert = false", "core.enforce_self_authorization = false"]);
-  assert.deepEqual(settingsAgainstHandOver(config), ['core.auth_api.type = "dev"', "core.image.verify = false", "core.onboard.quote_enabled = false"]);
+  assert.deepEqual(config.selfAttestation, {
+    authorizeSelf: false,
+    attestCertificate: false,
+    quoteEnabled: false,
+    agentAddress: undefined,
+  });
+  assert.deepEqual(insecureSettings(config), [
+    'core.auth_api.type = "dev"',
+    "core.image.verify = false",
+    "core.onboard.quote_enabled = false",
+    "core.attest_rpc_cert = false",
+    "core.enforce_self_authorization = false",
+  ]);
+  assert.deepEqual(settingsAgainstHandOver(config), [
+    'core.auth_api.type = "dev"',
+    "core.image.verify = false",
+    "core.onboard.quote_enabled = false",
+  ]);
   assert.equal(said, "", "no key of that file is unknown");
 });
 
@@ -71,23 +86,42 @@ download_timeout = "2m"
 [limits]
 SignCert = "1 MiB"
 `);
-  assert.deepEqual([config.autoBootstrapDomain, config.metricsEnabled, config.image.downloadTimeoutMs, config.limits.SignCert], ["10.0.2.2", false, 120_000, 1_048_576]);
-  assert.deepEqual(config.selfAttestation, { authorizeSelf: false, attestCertificate: true, quoteEnabled: true, agentAddress: undefined });
+  assert.deepEqual(
+    [config.autoBootstrapDomain, config.metricsEnabled, config.image.downloadTimeoutMs, config.limits.SignCert],
+    ["10.0.2.2", false, 120_000, 1_048_576],
+  );
+  assert.deepEqual(config.selfAttestation, {
+    authorizeSelf: false,
+    attestCertificate: true,
+    quoteEnabled: true,
+    agentAddress: undefined,
+  });
   const empty = await load("");
-  assert.deepEqual([empty.listen.port, empty.keyFolder, empty.pccsUrl, empty.image.cacheDir], [8000, "/etc/kms/certs", "https://pccs.phala.network", "/usr/share/dstack/images"]);
+  assert.deepEqual(
+    [empty.listen.port, empty.keyFolder, empty.pccsUrl, empty.image.cacheDir],
+    [8000, "/etc/kms/certs", "https://pccs.phala.network", "/usr/share/dstack/images"],
+  );
   assert.deepEqual(insecureSettings(empty), []);
 });
 
 test("an older pccs_url and the environment name the collateral server, the newest key first", async () => {
   assert.equal((await load("", { PCCS_URL: "http://a" })).pccsUrl, "http://a");
   assert.equal((await load('core.pccs_url = "http://b"', { PCCS_URL: "http://a" })).pccsUrl, "http://b");
-  assert.equal((await load('core.pccs_url = "http://b"\n[core.attestation.urls]\npccs = "http://c"')).pccsUrl, "http://c");
+  assert.equal(
+    (await load('core.pccs_url = "http://b"\n[core.attestation.urls]\npccs = "http://c"')).pccsUrl,
+    "http://c",
+  );
 });
 
 test("external roots need the switch that admits them, and unknown root names are errors", async () => {
-  await assert.rejects(load('[core.attestation.root_ca]\ntdx = "/x.pem"'), /external attestation trust anchors are configured but insecure_allow_external_trust_anchors is false/);
+  await assert.rejects(
+    load('[core.attestation.root_ca]\ntdx = "/x.pem"'),
+    /external attestation trust anchors are configured but insecure_allow_external_trust_anchors is false/,
+  );
   await assert.rejects(load('[core.attestation.root_ca]\ntdx2 = "/x.pem"'), /tdx2/);
-  const config = await load('[core.attestation]\ninsecure_allow_external_trust_anchors = true\nroot_ca.tdx = "root.pem"');
+  const config = await load(
+    '[core.attestation]\ninsecure_allow_external_trust_anchors = true\nroot_ca.tdx = "root.pem"',
+  );
   assert.equal(config.tdxRootPath, join(folder, "root.pem"));
   assert.deepEqual(insecureSettings(config), ["core.attestation.insecure_allow_external_trust_anchors = true"]);
 });
@@ -100,9 +134,22 @@ test("misspelt keys are named with a suggestion (DS #830)", async () => {
 });
 
 test("settings of the reference that have no effect here are named, with the reason", async () => {
-  await load('rpc.tls.mutual.mandatory = true\n[core]\nsev_snp_key_release = true\naws_nitro_tpm_key_release = true\n[core.attestation]\ninsecure_allow_external_trust_anchors = true\nroot_ca.gcp_tpm = "/x.pem"\nroot_ca.tdx = "/y.pem"');
-  const lines = said.trimEnd().split("\n").map((line) => JSON.parse(line) as { readonly setting: string; readonly msg: string });
-  assert.deepEqual(lines.map(({ setting }) => setting), ["rpc.tls.mutual.mandatory = true", "core.sev_snp_key_release = true", "core.aws_nitro_tpm_key_release = true", "core.attestation.root_ca.gcp_tpm"]);
+  await load(
+    'rpc.tls.mutual.mandatory = true\n[core]\nsev_snp_key_release = true\naws_nitro_tpm_key_release = true\n[core.attestation]\ninsecure_allow_external_trust_anchors = true\nroot_ca.gcp_tpm = "/x.pem"\nroot_ca.tdx = "/y.pem"',
+  );
+  const lines = said
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { readonly setting: string; readonly msg: string });
+  assert.deepEqual(
+    lines.map(({ setting }) => setting),
+    [
+      "rpc.tls.mutual.mandatory = true",
+      "core.sev_snp_key_release = true",
+      "core.aws_nitro_tpm_key_release = true",
+      "core.attestation.root_ca.gcp_tpm",
+    ],
+  );
   for (const { msg } of lines) assert.match(msg, /^has no effect: /);
   await load("rpc.tls.mutual.mandatory = false\ncore.sev_snp_key_release = false");
   assert.equal(said, "");
@@ -110,9 +157,15 @@ test("settings of the reference that have no effect here are named, with the rea
 
 test("refuses wrong values in one line that names the key", async () => {
   for (const [toml, part] of [
-    ["rpc.port = 70000", "rpc.port"], ['core.image.download_timeout = "2 weeks"', "download_timeout"], ['core.image.download_url = "http://x/y"', "OS_IMAGE_HASH"],
-    ['core.image.download_url = "file:///{OS_IMAGE_HASH}"', "download_url"], ['core.auth_api.type = "none"', "auth_api.type"], ['core.auth_api.webhook.url = "http://user:pw@h"', "webhook.url"],
-    ['limits.SignCert = "1 GiB"', "limits.SignCert"], ['rpc.tls.key = "/elsewhere/rpc.key"', "rpc.tls"], ["core.admin.enabled = true", "core.admin"],
+    ["rpc.port = 70000", "rpc.port"],
+    ['core.image.download_timeout = "2 weeks"', "download_timeout"],
+    ['core.image.download_url = "http://x/y"', "OS_IMAGE_HASH"],
+    ['core.image.download_url = "file:///{OS_IMAGE_HASH}"', "download_url"],
+    ['core.auth_api.type = "none"', "auth_api.type"],
+    ['core.auth_api.webhook.url = "http://user:pw@h"', "webhook.url"],
+    ['limits.SignCert = "1 GiB"', "limits.SignCert"],
+    ['rpc.tls.key = "/elsewhere/rpc.key"', "rpc.tls"],
+    ["core.admin.enabled = true", "core.admin"],
     ['[core.auth_api.webhook]\nbearer_token = "a"\nbearer_token_file = "b"', "bearer_token"],
     ['core.auth_api.webhook.ca_cert = "/x"', "ca_cert"],
   ] as const) {
@@ -122,7 +175,10 @@ test("refuses wrong values in one line that names the key", async () => {
 
 test("the admin token comes from the file or the environment", async () => {
   assert.equal((await load("core.admin.enabled = true", { ADMIN_API_TOKEN: " t \n" })).admin?.token, "t");
-  assert.equal((await load('[core.admin]\nenabled = true\nauth_token = "s"', { ADMIN_API_TOKEN: "t" })).admin?.token, "s");
+  assert.equal(
+    (await load('[core.admin]\nenabled = true\nauth_token = "s"', { ADMIN_API_TOKEN: "t" })).admin?.token,
+    "s",
+  );
   const open = await load("[core.admin]\nenabled = true\ninsecure_no_auth = true");
   assert.deepEqual([open.admin?.token, insecureSettings(open)], [undefined, ["core.admin.insecure_no_auth = true"]]);
 });
@@ -136,15 +192,32 @@ test("the files of 0.5.5, 0.5.6 and 0.6.0 load without a complaint", async () =>
     assert.deepEqual(config.rateLimit, { perAddress: 3_000, perApp: 600 });
   }
   const container = await load(CONTAINER_0_5_6(folder, 8000));
-  assert.deepEqual([container.setUp.listen, container.pccsUrl, container.onboardEnabled, container.autoBootstrapDomain], [{ host: "0.0.0.0", port: 8000 }, "https://pccs.example", true, ""]);
-  assert.deepEqual([container.selfAttestation.attestCertificate, container.selfAttestation.authorizeSelf, insecureSettings(container)], [true, true, []]);
+  assert.deepEqual(
+    [container.setUp.listen, container.pccsUrl, container.onboardEnabled, container.autoBootstrapDomain],
+    [{ host: "0.0.0.0", port: 8000 }, "https://pccs.example", true, ""],
+  );
+  assert.deepEqual(
+    [container.selfAttestation.attestCertificate, container.selfAttestation.authorizeSelf, insecureSettings(container)],
+    [true, true, []],
+  );
   const defaults = await load(DEFAULTS_0_6_0(folder));
-  assert.deepEqual([defaults.setUp.siteName, defaults.limits.GetAppKey, insecureSettings(defaults)], ["Site", 10 * 2 ** 20, []]);
+  assert.deepEqual(
+    [defaults.setUp.siteName, defaults.limits.GetAppKey, insecureSettings(defaults)],
+    ["Site", 10 * 2 ** 20, []],
+  );
 });
 
 test("the set-up listener, its token and the rate limits are configured", async () => {
-  const config = await load('[core]\nsite_name = "x"\n[core.onboard]\naddress = "127.0.0.1"\nport = 8080\nrequire_token = true\n[core.rate_limit]\nper_address = 0\nper_app = 5');
+  const config = await load(
+    '[core]\nsite_name = "x"\n[core.onboard]\naddress = "127.0.0.1"\nport = 8080\nrequire_token = true\n[core.rate_limit]\nper_address = 0\nper_app = 5',
+  );
   assert.deepEqual(config.setUp, { listen: { host: "127.0.0.1", port: 8080 }, requireToken: true, siteName: "x" });
   assert.deepEqual(config.rateLimit, { perAddress: 0, perApp: 5 });
-  for (const toml of ["core.rate_limit.per_app = -1", "core.rate_limit.per_address = 1.5", 'core.onboard.require_token = "yes"', "core.onboard.port = 65536"]) await assert.rejects(load(toml), /expected|Too (small|big)/i, toml);
+  for (const toml of [
+    "core.rate_limit.per_app = -1",
+    "core.rate_limit.per_address = 1.5",
+    'core.onboard.require_token = "yes"',
+    "core.onboard.port = 65536",
+  ])
+    await assert.rejects(load(toml), /expected|Too (small|big)/i, toml);
 });

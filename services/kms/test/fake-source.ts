@@ -29,13 +29,32 @@ export interface FakeSource {
  * @param shown one for each connection, the last one for all that follow
  * @param handed the root key that it hands over; the one of its root certificate unless given
  */
-export async function startFakeSource(harness: Harness, shown: readonly [Shown, ...Shown[]], handed?: P256Key): Promise<FakeSource> {
+export async function startFakeSource(
+  harness: Harness,
+  shown: readonly [Shown, ...Shown[]],
+  handed?: P256Key,
+): Promise<FakeSource> {
   const now = Math.floor(Date.now() / 1000);
   const rootCa = createRootCa(generateP256(), now);
   const tempCa = createTempCa(generateP256(), now);
-  const contextOf = ({ key, usage = USAGE.kmsRpc, evidenceFor = key, unattested = false, legacy = false, files = harness.image.files }: Shown) => {
+  const contextOf = ({
+    key,
+    usage = USAGE.kmsRpc,
+    evidenceFor = key,
+    unattested = false,
+    legacy = false,
+    files = harness.image.files,
+  }: Shown) => {
     const { attestation } = harness.guest({ files, reportData: reportDataFor("ratls-cert", spkiDer(evidenceFor)) });
-    const leaf = createLeaf({ commonName: "127.0.0.1", issuer: rootCa, publicPoint: key.publicPoint, altNames: ["127.0.0.1"], usage, now, ...(unattested ? {} : { attestation: legacy ? { ...attestation, config: "" } : attestation }) });
+    const leaf = createLeaf({
+      commonName: "127.0.0.1",
+      issuer: rootCa,
+      publicPoint: key.publicPoint,
+      altNames: ["127.0.0.1"],
+      usage,
+      now,
+      ...(unattested ? {} : { attestation: legacy ? { ...attestation, config: "" } : attestation }),
+    });
     return { key: pkcs8Pem(key), cert: leaf.pem };
   };
   const [first, ...left] = shown;
@@ -43,9 +62,16 @@ export async function startFakeSource(harness: Harness, shown: readonly [Shown, 
     const next = left.shift();
     if (next !== undefined) server.setSecureContext(contextOf(next));
     request.resume();
-    response.end(JSON.stringify(request.url?.includes("GetTempCaCert")
-      ? { temp_ca_cert: tempCa.pem, temp_ca_key: pkcs8Pem(tempCa.key), ca_cert: rootCa.pem }
-      : { temp_ca_key: pkcs8Pem(tempCa.key), keys: [{ ca_key: pkcs8Pem(handed ?? rootCa.key), k256_key: "42".repeat(32) }] }));
+    response.end(
+      JSON.stringify(
+        request.url?.includes("GetTempCaCert")
+          ? { temp_ca_cert: tempCa.pem, temp_ca_key: pkcs8Pem(tempCa.key), ca_cert: rootCa.pem }
+          : {
+              temp_ca_key: pkcs8Pem(tempCa.key),
+              keys: [{ ca_key: pkcs8Pem(handed ?? rootCa.key), k256_key: "42".repeat(32) }],
+            },
+      ),
+    );
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {

@@ -6,7 +6,20 @@ type Call = (this: unknown, ...parameters: unknown[]) => Promise<unknown>;
 /** Called before each operation; what it throws is the operation's error. */
 export type Observer = (operation: string) => void;
 
-const CHANGING = ["rename", "link", "unlink", "rm", "rmdir", "mkdir", "writeFile", "copyFile", "truncate", "symlink", "chmod", "utimes"] as const;
+const CHANGING = [
+  "rename",
+  "link",
+  "unlink",
+  "rm",
+  "rmdir",
+  "mkdir",
+  "writeFile",
+  "copyFile",
+  "truncate",
+  "symlink",
+  "chmod",
+  "utimes",
+] as const;
 
 /**
  * Lets `observe` see every operation on paths and open files. A write counts twice: before its

@@ -6,7 +6,18 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { appId, instanceId, parseHex, publicKey32, toHex } from "@dstack/bytes";
 import { reportDataFor } from "@dstack/attest";
-import { appK256Key, appKeySigner, checkEnvPublicKeyFrom, diskCryptKey, envCryptKey, generateP256, p256FromPem, pkcs8Pem, secp256k1PublicKey, spkiDer } from "@dstack/keys";
+import {
+  appK256Key,
+  appKeySigner,
+  checkEnvPublicKeyFrom,
+  diskCryptKey,
+  envCryptKey,
+  generateP256,
+  p256FromPem,
+  pkcs8Pem,
+  secp256k1PublicKey,
+  spkiDer,
+} from "@dstack/keys";
 import { createCa, createLeaf, createTempClientCertificate } from "@dstack/ratls";
 import { mockPki, parseSeed } from "@dstack/tee-simulator";
 import { APP_ID, COMPOSE_HASH, DEVICE_ID, Harness, INSTANCE_ID } from "./harness.ts";
@@ -24,13 +35,26 @@ interface Reply {
 }
 
 /** One request with whatever client certificate, no checks. */
-function post(method: string, body: string, identity: { readonly cert?: string; readonly key?: string } = {}): Promise<Reply> {
+function post(
+  method: string,
+  body: string,
+  identity: { readonly cert?: string; readonly key?: string } = {},
+): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    const outgoing = request(`${harness.baseUrl}/${method}?json`, { method: "POST", rejectUnauthorized: false, agent: new Agent(), ...identity }, (response) => {
-      let text = "";
-      response.on("data", (chunk: Buffer) => (text += chunk.toString()));
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, json: (text === "" ? {} : JSON.parse(text)) as Record<string, unknown> }));
-    });
+    const outgoing = request(
+      `${harness.baseUrl}/${method}?json`,
+      { method: "POST", rejectUnauthorized: false, agent: new Agent(), ...identity },
+      (response) => {
+        let text = "";
+        response.on("data", (chunk: Buffer) => (text += chunk.toString()));
+        response.on("end", () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            json: (text === "" ? {} : JSON.parse(text)) as Record<string, unknown>,
+          }),
+        );
+      },
+    );
     outgoing.on("error", reject);
     outgoing.end(body);
   });
@@ -45,13 +69,24 @@ test("releases the derived keys to verified evidence, with an audit line before 
   assert.equal(toHex(answer.diskCryptKey), toHex(diskCryptKey(root.scalar, app, instanceId(parseHex(INSTANCE_ID)))));
   assert.equal(toHex(answer.envCryptKey), toHex(envCryptKey(root.scalar, app)));
   assert.equal(toHex(answer.k256Key), toHex(appK256Key(rootK256, app)));
-  assert.equal(toHex(appKeySigner(app, secp256k1PublicKey(answer.k256Key), answer.k256Signature)), toHex(secp256k1PublicKey(rootK256)));
+  assert.equal(
+    toHex(appKeySigner(app, secp256k1PublicKey(answer.k256Key), answer.k256Signature)),
+    toHex(secp256k1PublicKey(rootK256)),
+  );
   assert.equal(answer.gatewayAppId, "9a".repeat(20));
   assert.equal(answer.tproxyAppId, answer.gatewayAppId);
   assert.equal(toHex(answer.osImageHash), harness.image.hash);
   const line = (await harness.auditLines()).at(-1)!;
   assert.equal(line["outcome"], "released");
-  for (const [key, value] of Object.entries({ appId: APP_ID, composeHash: COMPOSE_HASH, deviceId: DEVICE_ID, osImageHash: harness.image.hash, tcbStatus: "UpToDate", trustAnchor: "external" })) assert.equal(line[key], value, key);
+  for (const [key, value] of Object.entries({
+    appId: APP_ID,
+    composeHash: COMPOSE_HASH,
+    deviceId: DEVICE_ID,
+    osImageHash: harness.image.hash,
+    tcbStatus: "UpToDate",
+    trustAnchor: "external",
+  }))
+    assert.equal(line[key], value, key);
   for (const secret of [answer.diskCryptKey, answer.envCryptKey, answer.k256Key, root.scalar, rootK256]) {
     assert.ok(!harness.sink.text.includes(toHex(secret)), "a key is in the log");
     assert.ok(!JSON.stringify(await harness.auditLines()).includes(toHex(secret)), "a key is in the audit log");
@@ -61,21 +96,33 @@ test("releases the derived keys to verified evidence, with an audit line before 
 test("the image is downloaded once and kept", async () => {
   await harness.getAppKey(harness.guest({ vmConfig: { cpu_count: 4 } }));
   assert.equal(harness.imageRequests, 1);
-  assert.deepEqual((await readdir(join(harness.folder, "cache/images", harness.image.hash))).toSorted(), ["bzImage", "initramfs.cpio.gz", "metadata.json", "ovmf.fd", "sha256sum.txt"]);
+  assert.deepEqual((await readdir(join(harness.folder, "cache/images", harness.image.hash))).toSorted(), [
+    "bzImage",
+    "initramfs.cpio.gz",
+    "metadata.json",
+    "ovmf.fd",
+    "sha256sum.txt",
+  ]);
   assert.deepEqual(await readdir(join(harness.folder, "cache/images/tmp")), []);
 });
 
 test("a changed byte of the compose file is refused, and caller, log and audit line say by what", async () => {
   const other = `c1${COMPOSE_HASH.slice(2)}`;
   const text = await harness.refusalOf(harness.guest({ composeHash: other }));
-  assert.equal(text, `App not allowed: Boot denied: compose hash not allowed (rule apps.0x${APP_ID}.composeHashes, field composeHash)`);
+  assert.equal(
+    text,
+    `App not allowed: Boot denied: compose hash not allowed (rule apps.0x${APP_ID}.composeHashes, field composeHash)`,
+  );
   const line = (await harness.auditLines()).at(-1)!;
   assert.deepEqual([line["outcome"], line["field"], line["composeHash"]], ["refused", "composeHash", other]);
   assert.match(harness.sink.text, new RegExp(`"field":"composeHash".*${other}`));
 });
 
 test("an app, image or device that is not listed is refused (DS #1247)", async () => {
-  assert.match(await harness.refusalOf(harness.guest({ appId: "b2".repeat(20) })), /App not allowed: Boot denied: app not registered/);
+  assert.match(
+    await harness.refusalOf(harness.guest({ appId: "b2".repeat(20) })),
+    /App not allowed: Boot denied: app not registered/,
+  );
   await harness.allow({ devices: [] });
   assert.match(await harness.refusalOf(harness.guest()), /app is not allowed to boot on this device/);
   await harness.allow({ osImages: [] });
@@ -100,18 +147,42 @@ test("other firmware, another machine or another command line is refused by regi
   firmware[0x85000]! ^= 1;
   assert.match(await harness.refusalOf(harness.guest({ files: { ...files, firmware } })), /MRTD does not match/);
   const guest = harness.guest({ vmConfig: { cpu_count: 2 } });
-  assert.match(await harness.refusalOf(guest, guest.vmConfig.replace('"cpu_count":2', '"cpu_count":3')), /RTMR0 does not match/);
-  assert.match(await harness.refusalOf(harness.guest({ files: { ...files, cmdline: `${files.cmdline} rw` } })), /RTMR2 does not match/);
+  assert.match(
+    await harness.refusalOf(guest, guest.vmConfig.replace('"cpu_count":2', '"cpu_count":3')),
+    /RTMR0 does not match/,
+  );
+  assert.match(
+    await harness.refusalOf(harness.guest({ files: { ...files, cmdline: `${files.cmdline} rw` } })),
+    /RTMR2 does not match/,
+  );
 });
 
 test("refuses a debug TD, a foreign root, changed events and evidence for another key", async () => {
-  assert.match(await harness.refusalOf(harness.guest({ editQuote: (quote) => (quote[48 + 120]! |= 1) })), /^invalid quote: /);
-  assert.match(await harness.refusalOf(harness.guest({ pki: mockPki(parseSeed("ab".repeat(32))) })), /^invalid quote: /);
+  assert.match(
+    await harness.refusalOf(harness.guest({ editQuote: (quote) => (quote[48 + 120]! |= 1) })),
+    /^invalid quote: /,
+  );
+  assert.match(
+    await harness.refusalOf(harness.guest({ pki: mockPki(parseSeed("ab".repeat(32))) })),
+    /^invalid quote: /,
+  );
   const honest = harness.guest();
   const [first, ...rest] = honest.attestation.runtimeEvents;
-  const lying = { ...honest, attestation: { ...honest.attestation, runtimeEvents: [first!, ...rest.map((event) => (event.event === "app-id" ? { ...event, payload: parseHex("b3".repeat(20)) } : event))] } };
+  const lying = {
+    ...honest,
+    attestation: {
+      ...honest.attestation,
+      runtimeEvents: [
+        first!,
+        ...rest.map((event) => (event.event === "app-id" ? { ...event, payload: parseHex("b3".repeat(20)) } : event)),
+      ],
+    },
+  };
   assert.match(await harness.refusalOf(lying), /^invalid quote: rtmr3-replay: RTMR3 mismatch/);
-  assert.match(await harness.refusalOf(harness.guest({ reportData: reportDataFor("ratls-cert", spkiDer(generateP256())) })), /^invalid quote: report-data/);
+  assert.match(
+    await harness.refusalOf(harness.guest({ reportData: reportDataFor("ratls-cert", spkiDer(generateP256())) })),
+    /^invalid quote: report-data/,
+  );
   const line = (await harness.auditLines()).at(-1)!;
   assert.deepEqual([line["outcome"], line["rule"], line["field"]], ["refused", "evidence", "quote"]);
 });
@@ -119,7 +190,12 @@ test("refuses a debug TD, a foreign root, changed events and evidence for anothe
 test("evidence that does not hold is refused for every method", async () => {
   const guest = harness.guest({ pki: mockPki(parseSeed("ab".repeat(32))) });
   const { tempCa } = await harness.tempCa();
-  const mine = createTempClientCertificate({ tempCa, key: guest.key, attestation: guest.attestation, now: Math.floor(Date.now() / 1000) });
+  const mine = createTempClientCertificate({
+    tempCa,
+    key: guest.key,
+    attestation: guest.attestation,
+    now: Math.floor(Date.now() / 1000),
+  });
   for (const method of ["GetMeta", "GetTempCaCert", "GetAppEnvEncryptPubKey"]) {
     const { status, json } = await post(method, "{}", { cert: mine.pem, key: pkcs8Pem(guest.key) });
     assert.equal(status, 400);
@@ -128,18 +204,45 @@ test("evidence that does not hold is refused for every method", async () => {
 });
 
 test("identity comes from evidence alone: the public temporary key signs nobody in (#561, #619)", async () => {
-  assert.deepEqual(await post("GetAppKey", '{"api_version":1}'), { status: 400, json: { error: "App not allowed: No attestation provided" } });
+  assert.deepEqual(await post("GetAppKey", '{"api_version":1}'), {
+    status: 400,
+    json: { error: "App not allowed: No attestation provided" },
+  });
   const { tempCa } = await harness.tempCa();
   const key = generateP256();
-  const plain = createLeaf({ commonName: "RA-TLS TEMP Cert", issuer: tempCa, publicPoint: key.publicPoint, appId: appId(parseHex(APP_ID)), usage: "kms:rpc", now: Math.floor(Date.now() / 1000) });
-  assert.equal((await post("GetAppKey", "{}", { cert: plain.pem, key: pkcs8Pem(key) })).json["error"], "App not allowed: No attestation provided");
+  const plain = createLeaf({
+    commonName: "RA-TLS TEMP Cert",
+    issuer: tempCa,
+    publicPoint: key.publicPoint,
+    appId: appId(parseHex(APP_ID)),
+    usage: "kms:rpc",
+    now: Math.floor(Date.now() / 1000),
+  });
+  assert.equal(
+    (await post("GetAppKey", "{}", { cert: plain.pem, key: pkcs8Pem(key) })).json["error"],
+    "App not allowed: No attestation provided",
+  );
 });
 
 test("a guest's certificate may come from any issuer, as long as its evidence holds", async () => {
   const guest = harness.guest();
-  const stranger = createCa({ commonName: "self", key: generateP256(), pathLength: 0, now: 0, notAfter: 1_000_000_000 });
-  const mine = createTempClientCertificate({ tempCa: stranger, key: guest.key, attestation: guest.attestation, now: 0 });
-  const { status } = await post("GetAppKey", JSON.stringify({ api_version: 1, vm_config: guest.vmConfig }), { cert: mine.pem, key: pkcs8Pem(guest.key) });
+  const stranger = createCa({
+    commonName: "self",
+    key: generateP256(),
+    pathLength: 0,
+    now: 0,
+    notAfter: 1_000_000_000,
+  });
+  const mine = createTempClientCertificate({
+    tempCa: stranger,
+    key: guest.key,
+    attestation: guest.attestation,
+    now: 0,
+  });
+  const { status } = await post("GetAppKey", JSON.stringify({ api_version: 1, vm_config: guest.vmConfig }), {
+    cert: mine.pem,
+    key: pkcs8Pem(guest.key),
+  });
   assert.equal(status, 200);
 });
 
@@ -148,40 +251,77 @@ test("every route but the open ones refuses a caller without evidence, and the s
     const { status, json } = await post(method, "{}");
     assert.deepEqual([status, json["error"]], [400, `Service not found: ${method.replaceAll("KMS.", "")}`]);
   }
-  assert.match(String((await post("ClearImageCache", '{"token":"","image_hash":"all"}')).json["error"]), /Invalid token/);
+  assert.match(
+    String((await post("ClearImageCache", '{"token":"","image_hash":"all"}')).json["error"]),
+    /Invalid token/,
+  );
   assert.match(String((await post("SignCert", '{"api_version":2}')).json["error"]), /^Failed to parse csr/);
-  assert.equal((await post("GetAppKey", '{"api_version":1}')).json["error"], "App not allowed: No attestation provided");
+  assert.equal(
+    (await post("GetAppKey", '{"api_version":1}')).json["error"],
+    "App not allowed: No attestation provided",
+  );
   assert.equal((await post("GetKmsKey", "{}")).json["error"], "No attestation provided");
 });
 
 interface HttpVector {
   readonly id: string;
   readonly request: { readonly method: string; readonly path: string; readonly body?: string; readonly json?: unknown };
-  readonly expect: { readonly status: number; readonly content_type?: string; readonly json?: unknown; readonly json_key?: string; readonly json_keys?: readonly string[]; readonly body_hex?: string };
+  readonly expect: {
+    readonly status: number;
+    readonly content_type?: string;
+    readonly json?: unknown;
+    readonly json_key?: string;
+    readonly json_keys?: readonly string[];
+    readonly body_hex?: string;
+  };
 }
 const vectorFile = join(import.meta.dirname, "../../../../shared/vectors/kms/prpc-vectors.json");
-test("answers the reference's requests byte for byte", { skip: existsSync(vectorFile) ? false : `no vectors at ${vectorFile}` }, async () => {
-  const { http } = JSON.parse(await readFile(vectorFile, "utf8")) as { readonly http: readonly HttpVector[] };
-  for (const { id, request: wanted, expect } of http) {
-    const { status, type, body } = await new Promise<{ status: number | undefined; type: string | undefined; body: Buffer }>((resolve, reject) => {
-      const outgoing = request(`https://127.0.0.1:${harness.kms.server.port}${wanted.path}`, { method: wanted.method, rejectUnauthorized: false }, (response) => {
-        const chunks: Buffer[] = [];
-        response.on("data", (chunk: Buffer) => chunks.push(chunk));
-        response.on("end", () => resolve({ status: response.statusCode, type: response.headers["content-type"], body: Buffer.concat(chunks) }));
+test(
+  "answers the reference's requests byte for byte",
+  { skip: existsSync(vectorFile) ? false : `no vectors at ${vectorFile}` },
+  async () => {
+    const { http } = JSON.parse(await readFile(vectorFile, "utf8")) as { readonly http: readonly HttpVector[] };
+    for (const { id, request: wanted, expect } of http) {
+      const { status, type, body } = await new Promise<{
+        status: number | undefined;
+        type: string | undefined;
+        body: Buffer;
+      }>((resolve, reject) => {
+        const outgoing = request(
+          `https://127.0.0.1:${harness.kms.server.port}${wanted.path}`,
+          { method: wanted.method, rejectUnauthorized: false },
+          (response) => {
+            const chunks: Buffer[] = [];
+            response.on("data", (chunk: Buffer) => chunks.push(chunk));
+            response.on("end", () =>
+              resolve({
+                status: response.statusCode,
+                type: response.headers["content-type"],
+                body: Buffer.concat(chunks),
+              }),
+            );
+          },
+        );
+        outgoing.on("error", reject);
+        outgoing.end(wanted.body ?? (wanted.json === undefined ? "" : JSON.stringify(wanted.json)));
       });
-      outgoing.on("error", reject);
-      outgoing.end(wanted.body ?? (wanted.json === undefined ? "" : JSON.stringify(wanted.json)));
-    });
-    assert.equal(status, expect.status, id);
-    if (expect.content_type !== undefined) assert.equal(type, expect.content_type, id);
-    if (expect.body_hex !== undefined) assert.equal(body.toString("hex"), expect.body_hex, id);
-    if (expect.json !== undefined) assert.equal(body.toString(), JSON.stringify(expect.json, null, 2), id);
-    for (const key of [...(expect.json_keys ?? []), ...(expect.json_key === undefined ? [] : [expect.json_key])]) assert.ok(key in (JSON.parse(body.toString()) as object), `${id} ${key}`);
-  }
-});
+      assert.equal(status, expect.status, id);
+      if (expect.content_type !== undefined) assert.equal(type, expect.content_type, id);
+      if (expect.body_hex !== undefined) assert.equal(body.toString("hex"), expect.body_hex, id);
+      if (expect.json !== undefined) assert.equal(body.toString(), JSON.stringify(expect.json, null, 2), id);
+      for (const key of [...(expect.json_keys ?? []), ...(expect.json_key === undefined ? [] : [expect.json_key])])
+        assert.ok(key in (JSON.parse(body.toString()) as object), `${id} ${key}`);
+    }
+  },
+);
 
 test("bodies above 10 MB and absurd vm_config texts are refused, and the service goes on", async () => {
-  assert.deepEqual(await post("GetAppKey", `{"vm_config":"${"x".repeat(10 * 1024 * 1024)}"}`).catch(() => ({ status: 400, json: { error: "closed" } })).then(({ status }) => status), 400);
+  assert.deepEqual(
+    await post("GetAppKey", `{"vm_config":"${"x".repeat(10 * 1024 * 1024)}"}`)
+      .catch(() => ({ status: 400, json: { error: "closed" } }))
+      .then(({ status }) => status),
+    400,
+  );
   const guest = harness.guest();
   assert.match(await harness.refusalOf(guest, " ".repeat(300 * 1024)), /vm_config: at most/);
   assert.match(await harness.refusalOf(guest, "not json"), /vm_config: not valid JSON/);
@@ -201,17 +341,25 @@ test("a file of the image cache that was changed is never measured", async () =>
 
 test("GetMeta, status, metrics and log show the development environment and its insecure settings", async () => {
   const { json } = await post("GetMeta", "{}");
-  assert.deepEqual([json["environment"], json["is_dev"], json["chain_id"], json["gateway_app_id"]], ["development", false, 0, "9a".repeat(20)]);
-  assert.deepEqual(json["checks"], [{ name: "kms-attestation", result: "not applicable", reason: "KMS outside a TEE" }]);
+  assert.deepEqual(
+    [json["environment"], json["is_dev"], json["chain_id"], json["gateway_app_id"]],
+    ["development", false, 0, "9a".repeat(20)],
+  );
+  assert.deepEqual(json["checks"], [
+    { name: "kms-attestation", result: "not applicable", reason: "KMS outside a TEE" },
+  ]);
   assert.match(String((json["bootstrap_info"] as Record<string, unknown>)["ca_pubkey"]), /^3059/);
-  const get = (path: string): Promise<string> => new Promise((resolve, reject) => {
-    request(`https://127.0.0.1:${harness.kms.server.port}${path}`, { rejectUnauthorized: false }, (response) => {
-      let text = "";
-      assert.equal(response.headers["x-app-version"], "v0.6.0 (git:00000000000000000000)");
-      response.on("data", (chunk: Buffer) => (text += chunk.toString()));
-      response.on("end", () => resolve(`${response.statusCode} ${text}`));
-    }).on("error", reject).end();
-  });
+  const get = (path: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      request(`https://127.0.0.1:${harness.kms.server.port}${path}`, { rejectUnauthorized: false }, (response) => {
+        let text = "";
+        assert.equal(response.headers["x-app-version"], "v0.6.0 (git:00000000000000000000)");
+        response.on("data", (chunk: Buffer) => (text += chunk.toString()));
+        response.on("end", () => resolve(`${response.statusCode} ${text}`));
+      })
+        .on("error", reject)
+        .end();
+    });
   assert.match(await get("/"), /"environment": "development"/);
   const metrics = await get("/metrics");
   assert.match(metrics, /dstack_kms_environment_info\{environment="development"\} 1/);
@@ -225,14 +373,32 @@ test("GetMeta, status, metrics and log show the development environment and its 
 });
 
 test("GetAppEnvEncryptPubKey takes ids of 20 bytes only, and signs for them (#554)", async () => {
-  for (const length of [0, 19, 21, 32]) assert.equal((await post("GetAppEnvEncryptPubKey", JSON.stringify({ app_id: "11".repeat(length) }))).json["error"], "app_id must be 20 bytes");
+  for (const length of [0, 19, 21, 32])
+    assert.equal(
+      (await post("GetAppEnvEncryptPubKey", JSON.stringify({ app_id: "11".repeat(length) }))).json["error"],
+      "app_id must be 20 bytes",
+    );
   const { json } = await post("GetAppEnvEncryptPubKey", JSON.stringify({ app_id: APP_ID }));
   const meta = await post("GetMeta", "{}");
   const trusted = [parseHex(String(meta.json["k256_pubkey"]))];
   const claim = { appId: appId(parseHex(APP_ID)), publicKey: publicKey32(parseHex(String(json["public_key"]))) };
   const timestamp = BigInt(String(json["timestamp"]));
-  assert.equal(checkEnvPublicKeyFrom(trusted, { ...claim, signature: parseHex(String(json["signature_v1"])), timestamp }, { now: timestamp }).kind, "signed");
-  assert.equal(checkEnvPublicKeyFrom(trusted, { ...claim, signature: parseHex(String(json["signature"])), timestamp: undefined }, { now: timestamp }).kind, "signed");
+  assert.equal(
+    checkEnvPublicKeyFrom(
+      trusted,
+      { ...claim, signature: parseHex(String(json["signature_v1"])), timestamp },
+      { now: timestamp },
+    ).kind,
+    "signed",
+  );
+  assert.equal(
+    checkEnvPublicKeyFrom(
+      trusted,
+      { ...claim, signature: parseHex(String(json["signature"])), timestamp: undefined },
+      { now: timestamp },
+    ).kind,
+    "signed",
+  );
 });
 
 test("an auth server that is down is no denial, and no key leaves", async () => {

@@ -30,7 +30,11 @@ export const DEVICE_ID = createHash("sha256").update(new Uint8Array(16)).digest(
 /** Lines of the log as objects, for assertions on what was said and what was not. */
 export class LogSink {
   text = "";
-  readonly log: Logger = createLogger({ name: "test", level: "debug", stream: { write: (line: string) => (this.text += line) } });
+  readonly log: Logger = createLogger({
+    name: "test",
+    level: "debug",
+    stream: { write: (line: string) => (this.text += line) },
+  });
 }
 
 export interface Image {
@@ -69,7 +73,15 @@ export class Harness {
   imageRequests = 0;
   kms!: Kms;
 
-  private constructor(parts: { folder: string; pki: MockPki; image: Image; pccs: HttpServer; images: Server; auth: ChildProcess; authUrl: string }) {
+  private constructor(parts: {
+    folder: string;
+    pki: MockPki;
+    image: Image;
+    pccs: HttpServer;
+    images: Server;
+    auth: ChildProcess;
+    authUrl: string;
+  }) {
     this.folder = parts.folder;
     this.pki = parts.pki;
     this.image = parts.image;
@@ -94,12 +106,18 @@ export class Harness {
   }
 
   /** Writes the allow-list; by default exactly this image, device, app and compose hash. */
-  async allow(change: { readonly composeHashes?: readonly string[]; readonly osImages?: readonly string[]; readonly devices?: readonly string[] }): Promise<void> {
+  async allow(change: {
+    readonly composeHashes?: readonly string[];
+    readonly osImages?: readonly string[];
+    readonly devices?: readonly string[];
+  }): Promise<void> {
     const config = {
       gatewayAppId: "9a".repeat(20),
       osImages: change.osImages ?? [this.image.hash],
       kms: { mrAggregated: [] },
-      apps: { [APP_ID]: { composeHashes: change.composeHashes ?? [COMPOSE_HASH], devices: change.devices ?? [DEVICE_ID] } },
+      apps: {
+        [APP_ID]: { composeHashes: change.composeHashes ?? [COMPOSE_HASH], devices: change.devices ?? [DEVICE_ID] },
+      },
     };
     await writeFile(join(this.folder, "auth-config.json"), JSON.stringify(config));
   }
@@ -107,14 +125,28 @@ export class Harness {
   /** kms.toml of the demo, with changes by dotted key (values in TOML). */
   async writeConfig(change: Readonly<Record<string, string>> = {}): Promise<string> {
     const values: Record<string, string> = {
-      "rpc.address": '"127.0.0.1"', "rpc.port": "0", "core.cert_dir": `"${this.folder}/keys"`, "core.attest_rpc_cert": "false", "core.enforce_self_authorization": "false",
-      "core.attestation.insecure_allow_external_trust_anchors": "true", "core.attestation.urls.pccs": `"http://${this.#pccs.address}"`,
-      "core.attestation.root_ca.tdx": `"${this.folder}/root.pem"`, "core.image.cache_dir": `"${this.folder}/cache"`,
+      "rpc.address": '"127.0.0.1"',
+      "rpc.port": "0",
+      "core.cert_dir": `"${this.folder}/keys"`,
+      "core.attest_rpc_cert": "false",
+      "core.enforce_self_authorization": "false",
+      "core.attestation.insecure_allow_external_trust_anchors": "true",
+      "core.attestation.urls.pccs": `"http://${this.#pccs.address}"`,
+      "core.attestation.root_ca.tdx": `"${this.folder}/root.pem"`,
+      "core.image.cache_dir": `"${this.folder}/cache"`,
       "core.image.download_url": `"http://127.0.0.1:${(this.#images.address() as AddressInfo).port}/mr_{OS_IMAGE_HASH}.tar.gz"`,
-      "core.image.download_timeout": '"20s"', "core.auth_api.webhook.url": `"${this.authUrl}"`, "core.onboard.auto_bootstrap_domain": '"127.0.0.1"', ...change,
+      "core.image.download_timeout": '"20s"',
+      "core.auth_api.webhook.url": `"${this.authUrl}"`,
+      "core.onboard.auto_bootstrap_domain": '"127.0.0.1"',
+      ...change,
     };
     const path = join(this.folder, "kms.toml");
-    await writeFile(path, Object.entries(values).map(([key, value]) => `${key} = ${value}\n`).join(""));
+    await writeFile(
+      path,
+      Object.entries(values)
+        .map(([key, value]) => `${key} = ${value}\n`)
+        .join(""),
+    );
     return path;
   }
 
@@ -124,9 +156,24 @@ export class Harness {
   }
 
   /** For a KMS beside the harness's own; give it a `core.cert_dir` of its own. */
-  async kmsOptions(change: Readonly<Record<string, string>>, env: Readonly<Record<string, string>> = {}): Promise<KmsOptions> {
-    const config = await loadKmsConfig({ file: await this.writeConfig(change), log: this.sink.log, env, cwd: this.folder });
-    return { config, version: "0.6.0", clock: Date, log: this.sink.log, print: () => undefined, signal: new AbortController().signal };
+  async kmsOptions(
+    change: Readonly<Record<string, string>>,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<KmsOptions> {
+    const config = await loadKmsConfig({
+      file: await this.writeConfig(change),
+      log: this.sink.log,
+      env,
+      cwd: this.folder,
+    });
+    return {
+      config,
+      version: "0.6.0",
+      clock: Date,
+      log: this.sink.log,
+      print: () => undefined,
+      signal: new AbortController().signal,
+    };
   }
 
   get baseUrl(): string {
@@ -135,17 +182,39 @@ export class Harness {
 
   guest(options: GuestOptions = {}): Guest {
     const { pki = this.pki, files = this.image.files, key = generateP256() } = options;
-    const vmConfig = JSON.stringify({ spec_version: 1, os_image_hash: this.image.hash, cpu_count: 2, memory_size: 2 ** 31, qemu_version: "10.0.2", ...options.vmConfig });
+    const vmConfig = JSON.stringify({
+      spec_version: 1,
+      os_image_hash: this.image.hash,
+      cpu_count: 2,
+      memory_size: 2 ** 31,
+      qemu_version: "10.0.2",
+      ...options.vmConfig,
+    });
     const measured = measureVm(files, parseVmConfig(vmConfig));
     const event = (name: string, payload: Uint8Array): RuntimeEvent => ({ event: name, payload });
     const runtimeEvents = options.events ?? [
-      event("system-preparing", new Uint8Array()), event("app-id", parseHex(options.appId ?? APP_ID)), event("compose-hash", parseHex(options.composeHash ?? COMPOSE_HASH)),
-      event("instance-id", parseHex(INSTANCE_ID)), event("boot-mr-done", new Uint8Array()),
+      event("system-preparing", new Uint8Array()),
+      event("app-id", parseHex(options.appId ?? APP_ID)),
+      event("compose-hash", parseHex(options.composeHash ?? COMPOSE_HASH)),
+      event("instance-id", parseHex(INSTANCE_ID)),
+      event("boot-mr-done", new Uint8Array()),
     ];
     const reportData = options.reportData ?? reportDataFor("ratls-cert", spkiDer(key));
-    const quote = signMockQuote(pki, { mrTd: measured.mrtd, rtmr: [measured.rtmr0, measured.rtmr1, measured.rtmr2, replayRtmr3(runtimeEvents)], mrConfigId: hash48(new Uint8Array(48)) }, reportData);
+    const quote = signMockQuote(
+      pki,
+      {
+        mrTd: measured.mrtd,
+        rtmr: [measured.rtmr0, measured.rtmr1, measured.rtmr2, replayRtmr3(runtimeEvents)],
+        mrConfigId: hash48(new Uint8Array(48)),
+      },
+      reportData,
+    );
     options.editQuote?.(quote);
-    return { key, vmConfig, attestation: { platform: { kind: "tdx", quote, eventLog: [] }, runtimeEvents, reportData, config: vmConfig } };
+    return {
+      key,
+      vmConfig,
+      attestation: { platform: { kind: "tdx", quote, eventLog: [] }, runtimeEvents, reportData, config: vmConfig },
+    };
   }
 
   tempCa(): Promise<TempCa> {
@@ -155,8 +224,18 @@ export class Harness {
   /** The whole way of a guest to its keys; the error text where it is refused. */
   async getAppKey(guest: Guest, vmConfig = guest.vmConfig) {
     const { tempCa, caCertificatePem } = await this.tempCa();
-    const mine = createTempClientCertificate({ tempCa, key: guest.key, attestation: guest.attestation, now: Math.floor(Date.now() / 1000) });
-    const transport = attestedTransport({ baseUrl: this.baseUrl, trustedRoots: [caCertificatePem], peer: { kind: "kms" }, identity: { certificatePem: mine.pem, keyPem: pkcs8Pem(guest.key) } });
+    const mine = createTempClientCertificate({
+      tempCa,
+      key: guest.key,
+      attestation: guest.attestation,
+      now: Math.floor(Date.now() / 1000),
+    });
+    const transport = attestedTransport({
+      baseUrl: this.baseUrl,
+      trustedRoots: [caCertificatePem],
+      peer: { kind: "kms" },
+      identity: { certificatePem: mine.pem, keyPem: pkcs8Pem(guest.key) },
+    });
     return callRpc(transport, proto.KMS.method.getAppKey, { apiVersion: 1, vmConfig }, { timeoutMs: 60_000 });
   }
 
@@ -178,7 +257,11 @@ export class Harness {
   }
 
   async auditLines(): Promise<Record<string, unknown>[]> {
-    return (await readFile(join(this.folder, "keys/audit.jsonl"), "utf8")).trimEnd().split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as Record<string, unknown>);
+    return (await readFile(join(this.folder, "keys/audit.jsonl"), "utf8"))
+      .trimEnd()
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
   async stopAuth(): Promise<void> {
@@ -202,10 +285,27 @@ async function makeImage(folder: string): Promise<Image> {
   const dir = join(folder, "dstack-sim-0.6.0");
   await mkdir(dir);
   await mkdir(join(folder, "bundles"));
-  const metadata = utf8(JSON.stringify({ bios: "ovmf.fd", kernel: "bzImage", initrd: "initramfs.cpio.gz", cmdline: files.cmdline, version: "0.6.0", is_dev: true }));
-  const contents: Record<string, Uint8Array> = { "ovmf.fd": files.firmware, bzImage: files.kernel, "initramfs.cpio.gz": files.initrd, "metadata.json": metadata };
+  const metadata = utf8(
+    JSON.stringify({
+      bios: "ovmf.fd",
+      kernel: "bzImage",
+      initrd: "initramfs.cpio.gz",
+      cmdline: files.cmdline,
+      version: "0.6.0",
+      is_dev: true,
+    }),
+  );
+  const contents: Record<string, Uint8Array> = {
+    "ovmf.fd": files.firmware,
+    bzImage: files.kernel,
+    "initramfs.cpio.gz": files.initrd,
+    "metadata.json": metadata,
+  };
   for (const [name, bytes] of Object.entries(contents)) await writeFile(join(dir, name), bytes);
-  const sums = CHECKSUM_ORDER.filter((name) => name in contents).map((name) => ({ name, sha256: createHash("sha256").update(contents[name]!).digest("hex") }));
+  const sums = CHECKSUM_ORDER.filter((name) => name in contents).map((name) => ({
+    name,
+    sha256: createHash("sha256").update(contents[name]!).digest("hex"),
+  }));
   await writeFile(join(dir, "sha256sum.txt"), formatChecksumFile(sums));
   const path = await makeMrBundle(dir, join(folder, "bundles"));
   return { files, hash: /mr_([0-9a-f]{64})/.exec(basename(path))![1]! };
@@ -213,7 +313,10 @@ async function makeImage(folder: string): Promise<Image> {
 
 async function serveFolder(folder: string): Promise<Server> {
   const server = createServer((request, response) => {
-    readFile(join(folder, basename(request.url ?? ""))).then((bytes) => response.end(bytes), () => response.writeHead(404).end());
+    readFile(join(folder, basename(request.url ?? ""))).then(
+      (bytes) => response.end(bytes),
+      () => response.writeHead(404).end(),
+    );
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return server;
@@ -221,7 +324,10 @@ async function serveFolder(folder: string): Promise<Server> {
 
 async function startAuthSimple(config: string): Promise<{ readonly child: ChildProcess; readonly url: string }> {
   const main = join(import.meta.dirname, "../../auth-simple/src/main.ts");
-  const child = spawn(process.execPath, [main], { env: { PATH: process.env["PATH"], HOST: "127.0.0.1", PORT: "0", AUTH_CONFIG_PATH: config }, stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(process.execPath, [main], {
+    env: { PATH: process.env["PATH"], HOST: "127.0.0.1", PORT: "0", AUTH_CONFIG_PATH: config },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
   const url = await new Promise<string>((resolve, reject) => {
     let text = "";
     child.stderr.on("data", (chunk: Buffer) => {
@@ -236,4 +342,3 @@ async function startAuthSimple(config: string): Promise<{ readonly child: ChildP
   });
   return { child, url };
 }
-

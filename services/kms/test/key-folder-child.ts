@@ -28,5 +28,9 @@ process.stdout.write(`done after ${count}\n`);
 
 function readRoots(path: string) {
   const { rootCa, tempCa, rootK256 } = JSON.parse(readFileSync(path, "utf8")) as Record<string, string>;
-  return { rootCa: p256FromScalar(parseHex(rootCa ?? "")), tempCa: p256FromScalar(parseHex(tempCa ?? "")), rootK256: parseHex(rootK256 ?? "") };
+  return {
+    rootCa: p256FromScalar(parseHex(rootCa ?? "")),
+    tempCa: p256FromScalar(parseHex(tempCa ?? "")),
+    rootK256: parseHex(rootK256 ?? ""),
+  };
 }

@@ -61,7 +61,10 @@ test("bootstraps an empty folder once and opens the same keys ever after", async
 test("the RPC certificate is for the address or name that guests use, and follows a change of it", async () => {
   const path = await folder();
   assert.equal(new X509Certificate((await openFolder(path)).rpcCertificatePem).subjectAltName, "IP Address:10.0.2.2");
-  assert.equal(new X509Certificate((await openFolder(path, "kms.example.com")).rpcCertificatePem).subjectAltName, "DNS:kms.example.com");
+  assert.equal(
+    new X509Certificate((await openFolder(path, "kms.example.com")).rpcCertificatePem).subjectAltName,
+    "DNS:kms.example.com",
+  );
   const kept = await openFolder(path, "");
   assert.equal(kept.domain, "kms.example.com");
   assert.ok(new X509Certificate(kept.rpcCertificatePem).verify(new X509Certificate(kept.rootCa.pem).publicKey));
@@ -85,9 +88,19 @@ test("a folder with any file missing is left as it is, with instructions (#610, 
     await cp(whole, path, { recursive: true });
     await rm(join(path, name));
     const before = (await readdir(path)).toSorted();
-    await assert.rejects(openFolder(path), (error: unknown) => error instanceof KmsError && error.code === "key-folder-partial" && error.message.includes(name) && /restore .* from a backup/.test(error.message));
+    await assert.rejects(
+      openFolder(path),
+      (error: unknown) =>
+        error instanceof KmsError &&
+        error.code === "key-folder-partial" &&
+        error.message.includes(name) &&
+        /restore .* from a backup/.test(error.message),
+    );
     assert.deepEqual((await readdir(path)).toSorted(), before, "nothing is generated");
-    assert.equal(await code(bootstrap({ folder: path, domain: "10.0.2.2", now: NOW, attest: undefined })), "already-bootstrapped");
+    assert.equal(
+      await code(bootstrap({ folder: path, domain: "10.0.2.2", now: NOW, attest: undefined })),
+      "already-bootstrapped",
+    );
     assert.deepEqual((await readdir(path)).toSorted(), before, "nothing is left behind");
   }
   const onlyRoot = await folder();
@@ -129,29 +142,43 @@ test("a bad domain or evidence that cannot be had leave an empty folder empty", 
   const path = await folder();
   assert.equal(await code(openFolder(path, "")), "config-invalid");
   assert.equal(await code(openFolder(path, "kms_bad")), "config-invalid");
-  await assert.rejects(bootstrap({ folder: path, domain: "kms", now: NOW, attest: () => Promise.reject(new Error("no agent")) }), /no agent/);
+  await assert.rejects(
+    bootstrap({ folder: path, domain: "kms", now: NOW, attest: () => Promise.reject(new Error("no agent")) }),
+    /no agent/,
+  );
   assert.equal(await code(openKeyStore({ folder: path, domain: "kms", now: NOW })), "not-bootstrapped");
   assert.deepEqual(await readdir(path), []);
 });
 
 test("foreign files in the folder are nobody's business, and an old domain file is replaced", async () => {
   const path = await folder();
-  const foreign = { "rpc-domain": "old.example", "README.txt": "hi", "root-ca.key.bak": "not ours", ".root-ca.key.zz.tmp": "nor this" };
+  const foreign = {
+    "rpc-domain": "old.example",
+    "README.txt": "hi",
+    "root-ca.key.bak": "not ours",
+    ".root-ca.key.zz.tmp": "nor this",
+  };
   for (const [name, text] of Object.entries(foreign)) await writeFile(join(path, name), text);
   await mkdir(join(path, "lost+found"));
   await writeFile(join(path, ".rpc.crt.0123456789ab.tmp"), "what a kill left of ours");
   const keys = await openFolder(path, "kms.example.com");
   assert.equal(keys.domain, "kms.example.com");
-  assert.deepEqual((await readdir(path)).toSorted(), [...OWN_FILES, "README.txt", "root-ca.key.bak", ".root-ca.key.zz.tmp", "lost+found"].toSorted());
+  assert.deepEqual(
+    (await readdir(path)).toSorted(),
+    [...OWN_FILES, "README.txt", "root-ca.key.bak", ".root-ca.key.zz.tmp", "lost+found"].toSorted(),
+  );
   assert.equal(await readFile(join(path, "root-ca.key.bak"), "utf8"), "not ours");
 });
 
 test("of many bootstraps at once one makes the keys (#610)", async () => {
   const path = await folder();
-  const runs = await Promise.allSettled(Array.from({ length: 8 }, () => bootstrap({ folder: path, domain: "kms", now: NOW, attest: undefined })));
+  const runs = await Promise.allSettled(
+    Array.from({ length: 8 }, () => bootstrap({ folder: path, domain: "kms", now: NOW, attest: undefined })),
+  );
   const done = runs.filter((run) => run.status === "fulfilled");
   assert.equal(done.length, 1);
-  for (const run of runs) if (run.status === "rejected") assert.equal((run.reason as KmsError).code, "already-bootstrapped");
+  for (const run of runs)
+    if (run.status === "rejected") assert.equal((run.reason as KmsError).code, "already-bootstrapped");
   assert.deepEqual((await openFolder(path)).rootK256PublicKey, done[0]?.value.k256Pubkey);
 });
 
@@ -162,11 +189,17 @@ test("a replica gets the roots of its source, an RPC key of its own and its own 
   const roots = { rootCa: source.rootCa.key, tempCa: source.tempCa.key, rootK256: source.rootK256 };
   await installRootKeys({ folder: other, roots, domain: "replica.example", now: NOW + 5 });
   const replica = await openKeyStore({ folder: other, domain: "", now: NOW + 5 });
-  assert.deepEqual([replica.rootCa.key, replica.tempCa.key, replica.rootK256], [source.rootCa.key, source.tempCa.key, source.rootK256]);
+  assert.deepEqual(
+    [replica.rootCa.key, replica.tempCa.key, replica.rootK256],
+    [source.rootCa.key, source.tempCa.key, source.rootK256],
+  );
   assert.notDeepEqual(replica.rpcKey, source.rpcKey);
   assert.equal(replica.domain, "replica.example");
   assert.deepEqual(replica.bootstrapInfo, { ...source.bootstrapInfo, attestation: new Uint8Array() });
-  assert.equal(await code(installRootKeys({ folder: other, roots, domain: "replica.example", now: NOW })), "already-bootstrapped");
+  assert.equal(
+    await code(installRootKeys({ folder: other, roots, domain: "replica.example", now: NOW })),
+    "already-bootstrapped",
+  );
 });
 
 test("bootstrap-info.json carries evidence over both root keys, in the form of every release (DS #539)", async () => {
@@ -174,26 +207,54 @@ test("bootstrap-info.json carries evidence over both root keys, in the form of e
   const asked: Uint8Array[] = [];
   const attest = (reportData: ReportData): Promise<Attestation> => {
     asked.push(reportData);
-    return Promise.resolve({ platform: { kind: "tdx", quote: Uint8Array.of(9, 9), eventLog: [] }, runtimeEvents: [{ event: "app-id", payload: Uint8Array.of(1) }], reportData, config: "{}" });
+    return Promise.resolve({
+      platform: { kind: "tdx", quote: Uint8Array.of(9, 9), eventLog: [] },
+      runtimeEvents: [{ event: "app-id", payload: Uint8Array.of(1) }],
+      reportData,
+      config: "{}",
+    });
   };
   const told = await bootstrap({ folder: path, domain: "kms", now: NOW, attest });
   const info = JSON.parse(await readFile(join(path, INFO_FILE), "utf8")) as Record<string, string>;
   assert.deepEqual(Object.keys(info), ["ca_pubkey", "k256_pubkey", "attestation", "quote", "eventlog"]);
-  assert.deepEqual(info, { ca_pubkey: toHex(told.caPubkey), k256_pubkey: toHex(told.k256Pubkey), attestation: toHex(told.attestation), quote: "0909", eventlog: toHex(told.eventlog) });
+  assert.deepEqual(info, {
+    ca_pubkey: toHex(told.caPubkey),
+    k256_pubkey: toHex(told.k256Pubkey),
+    attestation: toHex(told.attestation),
+    quote: "0909",
+    eventlog: toHex(told.eventlog),
+  });
   assert.deepEqual(asked, [bootstrapReportData(told.caPubkey, told.k256Pubkey)]);
   assert.deepEqual(decodeAttestation(told.attestation).platform.quote, Uint8Array.of(9, 9));
   assert.match(Buffer.from(told.eventlog).toString(), /app-id/);
 });
 
 test("the report data of a bootstrap is the released one", () => {
-  const spki = parseHex("3059301306072a8648ce3d020106082a8648ce3d0301070342000491f50522407ce29dce3ed7d31a15d80c1c42f13a23552d2b33a0ce09ee11e47bce95936f3e7f80d195f879e28e1b144ef37ac9ab8e36a690cbf930b775897b27");
+  const spki = parseHex(
+    "3059301306072a8648ce3d020106082a8648ce3d0301070342000491f50522407ce29dce3ed7d31a15d80c1c42f13a23552d2b33a0ce09ee11e47bce95936f3e7f80d195f879e28e1b144ef37ac9ab8e36a690cbf930b775897b27",
+  );
   const k256 = parseHex("0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c");
-  assert.equal(toHex(bootstrapReportData(spki, k256)), `7040375da0310e22aaea37615694d9b3d6700ed24a36655cc3cbc3d99917b766${"00".repeat(32)}`);
+  assert.equal(
+    toHex(bootstrapReportData(spki, k256)),
+    `7040375da0310e22aaea37615694d9b3d6700ed24a36655cc3cbc3d99917b766${"00".repeat(32)}`,
+  );
 });
 
 test("takes DNS names and addresses as domain, and nothing else", () => {
-  for (const good of ["kms.example.com", "localhost", "10.0.2.2", "fd00::1", "a-b.c"]) assert.equal(checkDomain(good), good);
-  for (const bad of ["", "a".repeat(254), "-kms.example.com", "kms-.example.com", "kms..example.com", "kms_x.example.com", "kms.example.com.", "ü.example", "fe80::1%eth0", "*.example.com"]) {
+  for (const good of ["kms.example.com", "localhost", "10.0.2.2", "fd00::1", "a-b.c"])
+    assert.equal(checkDomain(good), good);
+  for (const bad of [
+    "",
+    "a".repeat(254),
+    "-kms.example.com",
+    "kms-.example.com",
+    "kms..example.com",
+    "kms_x.example.com",
+    "kms.example.com.",
+    "ü.example",
+    "fe80::1%eth0",
+    "*.example.com",
+  ]) {
     assert.throws(() => checkDomain(bad), KmsError, bad);
   }
 });

@@ -25,13 +25,22 @@ test("the token of a file reaches the auth server as it is now, never the log, a
     const file = join(harness.folder, "token");
     await writeFile(file, "first-secret\n");
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const { auth } = await kmsParts(await harness.kmsOptions({ "core.auth_api.webhook.url": `"${url}"`, "core.auth_api.webhook.bearer_token_file": `"${file}"` }));
+    const { auth } = await kmsParts(
+      await harness.kmsOptions({
+        "core.auth_api.webhook.url": `"${url}"`,
+        "core.auth_api.webhook.bearer_token_file": `"${file}"`,
+      }),
+    );
     await auth.bootAuth("app", {});
     await writeFile(file, "second-secret");
     await auth.bootAuth("app", {});
     assert.deepEqual(seen, ["Bearer first-secret", "Bearer second-secret"]);
     await writeFile(file, "\n");
-    await assert.rejects(auth.bootAuth("app", {}), (error: unknown) => error instanceof KmsError && error.code === "auth-unreachable" && String(error.cause).includes("is empty"));
+    await assert.rejects(
+      auth.bootAuth("app", {}),
+      (error: unknown) =>
+        error instanceof KmsError && error.code === "auth-unreachable" && String(error.cause).includes("is empty"),
+    );
     assert.equal(seen.length, 2);
     assert.match(harness.sink.text, /token for the auth server travels on plain http/);
     assert.doesNotMatch(harness.sink.text, /-secret/);
@@ -41,6 +50,9 @@ test("the token of a file reaches the auth server as it is now, never the log, a
 });
 
 test("a root file for the auth server that is not there ends the start", async () => {
-  const options = await harness.kmsOptions({ "core.auth_api.webhook.url": '"https://127.0.0.1:1"', "core.auth_api.webhook.ca_cert": '"/nonexistent.pem"' });
+  const options = await harness.kmsOptions({
+    "core.auth_api.webhook.url": '"https://127.0.0.1:1"',
+    "core.auth_api.webhook.ca_cert": '"/nonexistent.pem"',
+  });
   await assert.rejects(kmsParts(options), /core\.auth_api\.webhook\.ca_cert: \/nonexistent\.pem cannot be read/);
 });

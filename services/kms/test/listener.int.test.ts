@@ -17,18 +17,40 @@ before(async () => {
 });
 after(() => harness.close());
 
-interface Answer { readonly status: number | undefined; readonly type: string | undefined; readonly csp: unknown; readonly body: Buffer }
+interface Answer {
+  readonly status: number | undefined;
+  readonly type: string | undefined;
+  readonly csp: unknown;
+  readonly body: Buffer;
+}
 
-function ask(path: string, options: { readonly accept?: string; readonly body?: Uint8Array; readonly tls?: object } = {}): Promise<Answer> {
+function ask(
+  path: string,
+  options: { readonly accept?: string; readonly body?: Uint8Array; readonly tls?: object } = {},
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const outgoing = request(`https://127.0.0.1:${harness.kms.server.port}${path}`, {
-      method: options.body === undefined ? "GET" : "POST", rejectUnauthorized: false, agent: false, ...options.tls,
-      ...(options.accept === undefined ? {} : { headers: { accept: options.accept } }),
-    }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on("data", (chunk: Buffer) => chunks.push(chunk));
-      response.on("end", () => resolve({ status: response.statusCode, type: response.headers["content-type"], csp: response.headers["content-security-policy"], body: Buffer.concat(chunks) }));
-    });
+    const outgoing = request(
+      `https://127.0.0.1:${harness.kms.server.port}${path}`,
+      {
+        method: options.body === undefined ? "GET" : "POST",
+        rejectUnauthorized: false,
+        agent: false,
+        ...options.tls,
+        ...(options.accept === undefined ? {} : { headers: { accept: options.accept } }),
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("end", () =>
+          resolve({
+            status: response.statusCode,
+            type: response.headers["content-type"],
+            csp: response.headers["content-security-policy"],
+            body: Buffer.concat(chunks),
+          }),
+        );
+      },
+    );
     outgoing.on("error", reject);
     outgoing.end(options.body);
   });
@@ -36,8 +58,16 @@ function ask(path: string, options: { readonly accept?: string; readonly body?: 
 
 test("GET / names the service, its version and its links: a page for browsers, data for others", async () => {
   const data = await ask("/", { accept: "*/*" });
-  const report = JSON.parse(data.body.toString()) as { name: string; version: string; links: Record<string, string>; insecure_settings: string[] };
-  assert.deepEqual([data.status, data.type, report.name, report.version], [200, "application/json", "dstack-kms", "0.6.0"]);
+  const report = JSON.parse(data.body.toString()) as {
+    name: string;
+    version: string;
+    links: Record<string, string>;
+    insecure_settings: string[];
+  };
+  assert.deepEqual(
+    [data.status, data.type, report.name, report.version],
+    [200, "application/json", "dstack-kms", "0.6.0"],
+  );
   assert.ok(report.insecure_settings.includes("core.attest_rpc_cert = false"));
   for (const path of Object.values(report.links)) assert.equal((await ask(path)).status, 200, path);
 
@@ -45,31 +75,53 @@ test("GET / names the service, its version and its links: a page for browsers, d
   assert.deepEqual([page.status, page.type], [200, "text/html; charset=utf-8"]);
   assert.match(String(page.csp), /default-src 'none'/);
   const html = page.body.toString();
-  for (const part of ["dstack-kms", "0.6.0", "development", "core.attest_rpc_cert = false", ...Object.values(report.links)]) assert.ok(html.includes(part), part);
+  for (const part of [
+    "dstack-kms",
+    "0.6.0",
+    "development",
+    "core.attest_rpc_cert = false",
+    ...Object.values(report.links),
+  ])
+    assert.ok(html.includes(part), part);
   assert.doesNotMatch(html, /<script|https?:\/\//);
 });
 
 test("/openapi.json describes what the listener serves, and the administration's is behind its credentials", async () => {
-  const document = JSON.parse((await ask("/openapi.json")).body.toString()) as { paths: Record<string, { post?: { "x-dstack-auth": string } }> };
-  for (const { name } of Object.values(proto.KMS.method)) assert.ok(document.paths[`/prpc/${name}`]?.post !== undefined, name);
+  const document = JSON.parse((await ask("/openapi.json")).body.toString()) as {
+    paths: Record<string, { post?: { "x-dstack-auth": string } }>;
+  };
+  for (const { name } of Object.values(proto.KMS.method))
+    assert.ok(document.paths[`/prpc/${name}`]?.post !== undefined, name);
   assert.equal(document.paths["/prpc/GetKmsKey"]?.post?.["x-dstack-auth"], "attested");
-  for (const path of ["/", "/health", "/healthz", "/readyz", "/metrics", "/openapi.json"]) assert.ok(path in document.paths, path);
+  for (const path of ["/", "/health", "/healthz", "/readyz", "/metrics", "/openapi.json"])
+    assert.ok(path in document.paths, path);
   const admin = `http://${harness.kms.admin!.address}/openapi.json`;
   assert.equal((await fetch(admin)).status, 401);
-  const described = (await (await fetch(admin, { headers: { "x-admin-token": "s3cret" } })).json()) as { paths: object };
+  const described = (await (await fetch(admin, { headers: { "x-admin-token": "s3cret" } })).json()) as {
+    paths: object;
+  };
   assert.deepEqual(Object.keys(described.paths), ["/prpc/ClearImageCache", "/backup", "/openapi.json"]);
 });
 
 test("every method of the listener answers protobuf in protobuf, with and without its prefix", async () => {
-  const requests: Readonly<Record<string, Record<string, unknown>>> = { GetAppEnvEncryptPubKey: { appId: parseHex("11".repeat(20)) } };
+  const requests: Readonly<Record<string, Record<string, unknown>>> = {
+    GetAppEnvEncryptPubKey: { appId: parseHex("11".repeat(20)) },
+  };
   const open = ["GetAppEnvEncryptPubKey", "GetMeta", "GetTempCaCert"];
   for (const method of Object.values(proto.KMS.method) as unknown as DescMethodUnary[]) {
     for (const prefix of ["", "KMS.", "KMS.KMS."]) {
-      const { status, type, body } = await ask(`/prpc/${prefix}${method.name}`, { body: toBinary(method.input, create(method.input, requests[method.name] ?? {})) });
+      const { status, type, body } = await ask(`/prpc/${prefix}${method.name}`, {
+        body: toBinary(method.input, create(method.input, requests[method.name] ?? {})),
+      });
       assert.equal(type, "application/octet-stream", method.name);
       assert.equal(status, open.includes(method.name) ? 200 : 400, method.name);
       if (status === 200) assert.ok(toBinary(method.output, fromBinary(method.output, body)).length > 0);
-      else assert.match(fromBinary(prpc.PrpcErrorSchema, body).message, ["GetAppKey", "GetKmsKey"].includes(method.name) ? /No attestation provided$/ : /./, method.name);
+      else
+        assert.match(
+          fromBinary(prpc.PrpcErrorSchema, body).message,
+          ["GetAppKey", "GetKmsKey"].includes(method.name) ? /No attestation provided$/ : /./,
+          method.name,
+        );
     }
   }
 });
@@ -77,29 +129,54 @@ test("every method of the listener answers protobuf in protobuf, with and withou
 test("a client certificate of any issuer, expired or not yet valid, never ends the handshake, and proves nothing (#561)", async () => {
   const now = Math.floor(Date.now() / 1000);
   const issuer = createCa({ commonName: "anybody", key: generateP256(), pathLength: 0, now });
-  for (const dates of [{}, { notBefore: now - 200, notAfter: now - 100 }, { notBefore: now + 1_000, notAfter: now + 2_000 }]) {
+  for (const dates of [
+    {},
+    { notBefore: now - 200, notAfter: now - 100 },
+    { notBefore: now + 1_000, notAfter: now + 2_000 },
+  ]) {
     const key = generateP256();
-    const tls = { cert: createLeaf({ commonName: "x", issuer, publicPoint: key.publicPoint, now, ...dates }).pem, key: pkcs8Pem(key) };
+    const tls = {
+      cert: createLeaf({ commonName: "x", issuer, publicPoint: key.publicPoint, now, ...dates }).pem,
+      key: pkcs8Pem(key),
+    };
     assert.equal((await ask("/prpc/GetMeta", { tls })).status, 200);
     const refused = await ask("/prpc/GetAppKey?json", { tls, body: Buffer.from('{"api_version":1}') });
-    assert.deepEqual([refused.status, JSON.parse(refused.body.toString())], [400, { error: "App not allowed: No attestation provided" }]);
+    assert.deepEqual(
+      [refused.status, JSON.parse(refused.body.toString())],
+      [400, { error: "App not allowed: No attestation provided" }],
+    );
   }
 });
 
 test("a resumed TLS session is still the caller of its evidence", async () => {
   const guest = harness.guest();
   const { tempCa } = await harness.tempCa();
-  const certificate = createTempClientCertificate({ tempCa, key: guest.key, attestation: guest.attestation, now: Math.floor(Date.now() / 1000) });
+  const certificate = createTempClientCertificate({
+    tempCa,
+    key: guest.key,
+    attestation: guest.attestation,
+    now: Math.floor(Date.now() / 1000),
+  });
   const body = JSON.stringify({ api_version: 1, vm_config: guest.vmConfig });
-  const call = async (maxVersion: "TLSv1.2" | "TLSv1.3", session?: Buffer): Promise<{ readonly resumed: boolean; readonly text: string; readonly session: Buffer }> => {
+  const call = async (
+    maxVersion: "TLSv1.2" | "TLSv1.3",
+    session?: Buffer,
+  ): Promise<{ readonly resumed: boolean; readonly text: string; readonly session: Buffer }> => {
     const socket = connect({
-      host: "127.0.0.1", port: harness.kms.server.port, rejectUnauthorized: false, maxVersion, cert: certificate.pem, key: pkcs8Pem(guest.key),
+      host: "127.0.0.1",
+      port: harness.kms.server.port,
+      rejectUnauthorized: false,
+      maxVersion,
+      cert: certificate.pem,
+      key: pkcs8Pem(guest.key),
       ...(session === undefined ? {} : { session }),
     });
     let issued = session;
     socket.on("session", (value: Buffer) => (issued = value));
     await once(socket, "secureConnect");
-    socket.write(`POST /prpc/GetAppKey?json HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+    socket.write(
+      `POST /prpc/GetAppKey?json HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    );
     const resumed = socket.isSessionReused();
     let text = "";
     for await (const chunk of socket) text += (chunk as Buffer).toString();

@@ -7,7 +7,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { toHex } from "@dstack/bytes";
-import { checkPeerCertificate, fetchTempCaUnverified, parseCertificates, readDstackExtensions, verifyCertificateChain } from "@dstack/ratls";
+import {
+  checkPeerCertificate,
+  fetchTempCaUnverified,
+  parseCertificates,
+  readDstackExtensions,
+  verifyCertificateChain,
+} from "@dstack/ratls";
 
 const MAIN = join(import.meta.dirname, "../src/main.ts");
 const APP_ID = "9a".repeat(20);
@@ -17,12 +23,22 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true }));
 
-const DEV = { "core.auth_api.type": '"dev"', "core.image.verify": "false", "core.onboard.quote_enabled": "false", "core.onboard.auto_bootstrap_domain": '"127.0.0.1"' };
+const DEV = {
+  "core.auth_api.type": '"dev"',
+  "core.image.verify": "false",
+  "core.onboard.quote_enabled": "false",
+  "core.onboard.auto_bootstrap_domain": '"127.0.0.1"',
+};
 
 async function config(name: string, values: Readonly<Record<string, string>> = DEV): Promise<string> {
   const path = join(folder, `${name}.toml`);
   const all = { "rpc.address": '"127.0.0.1"', "rpc.port": "0", "core.cert_dir": `"${folder}/${name}"`, ...values };
-  await writeFile(path, Object.entries(all).map(([key, value]) => `${key} = ${value}\n`).join(""));
+  await writeFile(
+    path,
+    Object.entries(all)
+      .map(([key, value]) => `${key} = ${value}\n`)
+      .join(""),
+  );
   return path;
 }
 
@@ -36,7 +52,11 @@ const run = (...parameters: readonly string[]): Run => start(process.execPath, M
 function start(program: string, ...parameters: readonly string[]): Run {
   let text = "";
   const { PATH, HOME, XDG_CACHE_HOME } = process.env;
-  const child = spawn(program, parameters, { env: { PATH, HOME, XDG_CACHE_HOME, NODE_COMPILE_CACHE: join(folder, "compiled") }, cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(program, parameters, {
+    env: { PATH, HOME, XDG_CACHE_HOME, NODE_COMPILE_CACHE: join(folder, "compiled") },
+    cwd: folder,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   for (const stream of [child.stdout!, child.stderr!]) stream.on("data", (chunk: Buffer) => (text += chunk.toString()));
   return { child, text: () => text };
 }
@@ -62,7 +82,9 @@ test("starts from nothing, keeps its roots over a restart, and stops cleanly on 
   for (let i = 0; i < 2; i++) {
     const process = run("-c", path);
     const address = await listening(process);
-    roots.push((await fetchTempCaUnverified({ baseUrl: `https://${address}/prpc`, timeoutMs: 60_000 })).caCertificatePem);
+    roots.push(
+      (await fetchTempCaUnverified({ baseUrl: `https://${address}/prpc`, timeoutMs: 60_000 })).caCertificatePem,
+    );
     process.child.kill("SIGTERM");
     assert.equal((await finished(process)).status, 0);
   }
@@ -104,18 +126,35 @@ test("a folder marked production refuses every insecure setting (#608, #609)", a
   await writeFile(join(folder, "marked/environment"), "production\n");
   const { status, text } = await finished(run("-c", path));
   assert.equal(status, 1);
-  for (const part of ["core.auth_api.type", "core.image.verify = false", "core.attest_rpc_cert = false", "core.enforce_self_authorization = false"]) assert.ok(text.includes(part), part);
+  for (const part of [
+    "core.auth_api.type",
+    "core.image.verify = false",
+    "core.attest_rpc_cert = false",
+    "core.enforce_self_authorization = false",
+  ])
+    assert.ok(text.includes(part), part);
 });
 
 test("told to attest itself where no guest agent answers, it makes no keys and refuses to run unattested", async () => {
-  const { status, text } = await finished(run("-c", await config("attested", { "core.onboard.auto_bootstrap_domain": '"127.0.0.1"' })));
+  const { status, text } = await finished(
+    run("-c", await config("attested", { "core.onboard.auto_bootstrap_domain": '"127.0.0.1"' })),
+  );
   assert.equal(status, 1);
-  assert.match(text, /KMS is not allowed to auto-bootstrap: Failed to load cached self boot info: guest agent at unix:.* failed/);
-  assert.deepEqual((await readdir(join(folder, "attested"))).filter((name) => /\.(key|crt)$/.test(name)), []);
+  assert.match(
+    text,
+    /KMS is not allowed to auto-bootstrap: Failed to load cached self boot info: guest agent at unix:.* failed/,
+  );
+  assert.deepEqual(
+    (await readdir(join(folder, "attested"))).filter((name) => /\.(key|crt)$/.test(name)),
+    [],
+  );
 });
 
 test("a bad configuration ends the start with one clear line", async () => {
-  for (const [values, part] of [[{ ...DEV, "rpc.port": '"x"' }, "rpc.port"], [{ ...DEV, "core.onboard.auto_bootstrap_domain": '""', "core.onboard.enabled": "false" }, "core.onboard.enabled"]] as const) {
+  for (const [values, part] of [
+    [{ ...DEV, "rpc.port": '"x"' }, "rpc.port"],
+    [{ ...DEV, "core.onboard.auto_bootstrap_domain": '""', "core.onboard.enabled": "false" }, "core.onboard.enabled"],
+  ] as const) {
     const { status, text } = await finished(run("-c", await config(`bad-${part}`, values)));
     assert.equal(status, 1);
     assert.ok(text.trim().split("\n").at(-1)!.includes(part), text);
@@ -128,10 +167,28 @@ test("a bad configuration ends the start with one clear line", async () => {
 
 test("issues the development gateway's certificate, and only in a development folder (DS #1255)", async () => {
   const path = await config("first");
-  const publicKey = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ format: "pem", type: "spki" });
+  const publicKey = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({
+    format: "pem",
+    type: "spki",
+  });
   await writeFile(join(folder, "gateway.pub"), publicKey);
   const out = join(folder, "gateway.crt");
-  const issue = (config: string, appId = APP_ID) => finished(run("issue-development-certificate", "-c", config, "--app-id", appId, "--domain", "gateway.dstack.localhost,10.0.2.2", "--public-key-file", join(folder, "gateway.pub"), "--out", out));
+  const issue = (config: string, appId = APP_ID) =>
+    finished(
+      run(
+        "issue-development-certificate",
+        "-c",
+        config,
+        "--app-id",
+        appId,
+        "--domain",
+        "gateway.dstack.localhost,10.0.2.2",
+        "--public-key-file",
+        join(folder, "gateway.pub"),
+        "--out",
+        out,
+      ),
+    );
   assert.deepEqual(await issue(path), { status: 0, text: "" });
   const chain = parseCertificates(await readFile(out, "utf8"));
   const root = parseCertificates(await readFile(join(folder, "first/root-ca.crt"), "utf8"));

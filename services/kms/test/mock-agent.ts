@@ -21,15 +21,22 @@ export interface MockAgent {
 export async function startMockAgent(harness: Harness, path: string, instance: string): Promise<MockAgent> {
   const event = (name: string, payload: Uint8Array): RuntimeEvent => ({ event: name, payload });
   const events = [
-    event("system-preparing", new Uint8Array()), event("app-id", parseHex("4b".repeat(20))), event("compose-hash", parseHex("cc".repeat(32))),
-    event("instance-id", parseHex(instance.repeat(40))), event("boot-mr-done", new Uint8Array()), event("system-ready", new Uint8Array()),
+    event("system-preparing", new Uint8Array()),
+    event("app-id", parseHex("4b".repeat(20))),
+    event("compose-hash", parseHex("cc".repeat(32))),
+    event("instance-id", parseHex(instance.repeat(40))),
+    event("boot-mr-done", new Uint8Array()),
+    event("system-ready", new Uint8Array()),
   ];
   let quotes = 0;
   const evidence = (bytes: Uint8Array): Guest => harness.guest({ events, reportData: reportData(bytes) });
   const { attestation, vmConfig } = evidence(new Uint8Array(64));
   const server: Server = createServer((request, response) => {
     answer(request).then(
-      (json) => (json === undefined ? response.writeHead(400).end('{"error":"Service not found"}') : response.end(JSON.stringify(json))),
+      (json) =>
+        json === undefined
+          ? response.writeHead(400).end('{"error":"Service not found"}')
+          : response.end(JSON.stringify(json)),
       () => response.destroy(),
     );
   });

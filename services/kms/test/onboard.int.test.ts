@@ -6,7 +6,13 @@ import { equalBytes, parseHex, toHex } from "@dstack/bytes";
 import { appInfo, decodeAttestation, reportDataFor } from "@dstack/attest";
 import { generateP256, p256FromPem, pkcs8Pem, spkiDer, type P256Key } from "@dstack/keys";
 import { kms as proto } from "@dstack/proto";
-import { attestedTransport, createTempClientCertificate, parseCertificates, readDstackExtensions, USAGE } from "@dstack/ratls";
+import {
+  attestedTransport,
+  createTempClientCertificate,
+  parseCertificates,
+  readDstackExtensions,
+  USAGE,
+} from "@dstack/ratls";
 import { callRpc, errorChain } from "@dstack/rpc";
 import { bootstrapReportData } from "../src/keys/bootstrap.ts";
 import { KmsError } from "../src/errors.ts";
@@ -32,7 +38,10 @@ before(async () => {
   sourceAuth = await startScriptedWebhook();
   ownAuth = await startScriptedWebhook();
   allowEverybody();
-  source = await harness.start({ ...ATTESTED, "core.auth_api.webhook.url": `"${sourceAuth.url}"` }, { DSTACK_AGENT_ADDRESS: sourceAgent.address });
+  source = await harness.start(
+    { ...ATTESTED, "core.auth_api.webhook.url": `"${sourceAuth.url}"` },
+    { DSTACK_AGENT_ADDRESS: sourceAgent.address },
+  );
 });
 after(async () => {
   for (const fake of fakes) fake.close();
@@ -45,14 +54,18 @@ beforeEach(() => {
 });
 
 function allowEverybody(): void {
-  for (const auth of [sourceAuth, ownAuth]) for (const agent of [sourceAgent, ownAgent]) auth.kms.add(agent.mrAggregated);
+  for (const auth of [sourceAuth, ownAuth])
+    for (const agent of [sourceAgent, ownAgent]) auth.kms.add(agent.mrAggregated);
 }
 
 const sourceUrl = (): string => `https://127.0.0.1:${source.server.port}/`;
 
 interface SetUp {
   readonly folder: string;
-  readonly call: (method: string, body: object) => Promise<{ readonly status: number; readonly json: Record<string, unknown> | null }>;
+  readonly call: (
+    method: string,
+    body: object,
+  ) => Promise<{ readonly status: number; readonly json: Record<string, unknown> | null }>;
   readonly get: (path: string) => Promise<Record<string, unknown>>;
   /** Ends the set-up by whichever way; the KMS that serves from then on. */
   readonly kms: Promise<Kms>;
@@ -66,10 +79,18 @@ async function setUp(change: Readonly<Record<string, string>> = {}): Promise<Set
   const folder = join(harness.folder, `replica-${count++}`);
   const stop = new AbortController();
   const from = harness.sink.text.length;
-  const options = await harness.kmsOptions({
-    ...ATTESTED, "core.cert_dir": `"${folder}"`, "core.auth_api.webhook.url": `"${ownAuth.url}"`, "core.onboard.auto_bootstrap_domain": '""',
-    "core.onboard.address": '"127.0.0.1"', "core.onboard.port": "0", ...change,
-  }, { DSTACK_AGENT_ADDRESS: ownAgent.address });
+  const options = await harness.kmsOptions(
+    {
+      ...ATTESTED,
+      "core.cert_dir": `"${folder}"`,
+      "core.auth_api.webhook.url": `"${ownAuth.url}"`,
+      "core.onboard.auto_bootstrap_domain": '""',
+      "core.onboard.address": '"127.0.0.1"',
+      "core.onboard.port": "0",
+      ...change,
+    },
+    { DSTACK_AGENT_ADDRESS: ownAgent.address },
+  );
   const kms = startKms({ ...options, signal: stop.signal });
   kms.catch(() => undefined);
   let address: string | undefined;
@@ -78,10 +99,14 @@ async function setUp(change: Readonly<Record<string, string>> = {}): Promise<Set
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return {
-    folder, kms,
+    folder,
+    kms,
     get: async (path) => (await (await fetch(`http://${address}${path}`)).json()) as Record<string, unknown>,
     call: async (method, body) => {
-      const answer = await fetch(`http://${address}/prpc/Onboard.${method}?json`, { method: "POST", body: JSON.stringify(body) });
+      const answer = await fetch(`http://${address}/prpc/Onboard.${method}?json`, {
+        method: "POST",
+        body: JSON.stringify(body),
+      });
       return { status: answer.status, json: (await answer.json()) as Record<string, unknown> | null };
     },
     abandon: async () => {
@@ -98,7 +123,10 @@ async function refusalOf(url?: string, change?: Readonly<Record<string, string>>
   const replica = await setUp(change);
   const { status, json } = await replica.call("Onboard", onboardBody(url));
   assert.equal(status, 400, JSON.stringify(json));
-  assert.deepEqual((await readdir(replica.folder)).filter((name) => /\.(key|crt|json)$/.test(name) && name !== "audit.jsonl"), []);
+  assert.deepEqual(
+    (await readdir(replica.folder)).filter((name) => /\.(key|crt|json)$/.test(name) && name !== "audit.jsonl"),
+    [],
+  );
   await replica.abandon();
   return String(json?.["error"]);
 }
@@ -107,15 +135,46 @@ test("a KMS that was onboarded serves the very keys of its source", async () => 
   const replica = await setUp();
   const info = (await replica.call("GetAttestationInfo", {})).json!;
   assert.deepEqual(
-    [info["mr_aggregated"], info["os_image_hash"], info["tee_variant"], info["attestation_mode"], info["ppid"], info["eth_rpc_url"], info["kms_contract_address"]],
-    [ownAgent.mrAggregated, harness.image.hash, "dstack-tdx", "dstack-tdx", "00".repeat(16), "https://chain.example", "0xabc"],
+    [
+      info["mr_aggregated"],
+      info["os_image_hash"],
+      info["tee_variant"],
+      info["attestation_mode"],
+      info["ppid"],
+      info["eth_rpc_url"],
+      info["kms_contract_address"],
+    ],
+    [
+      ownAgent.mrAggregated,
+      harness.image.hash,
+      "dstack-tdx",
+      "dstack-tdx",
+      "00".repeat(16),
+      "https://chain.example",
+      "0xabc",
+    ],
   );
-  assert.deepEqual(Object.keys((await replica.get("/openapi.json"))["paths"] as object), [...["Bootstrap", "Onboard", "GetAttestationInfo", "Finish"].map((method) => `/prpc/${method}`), "/", "/health", "/state", "/finish", "/restore", "/restore/share", "/openapi.json"]);
+  assert.deepEqual(Object.keys((await replica.get("/openapi.json"))["paths"] as object), [
+    ...["Bootstrap", "Onboard", "GetAttestationInfo", "Finish"].map((method) => `/prpc/${method}`),
+    "/",
+    "/health",
+    "/state",
+    "/finish",
+    "/restore",
+    "/restore/share",
+    "/openapi.json",
+  ]);
   assert.equal((await replica.call("Finish", {})).status, 400, "there is nothing to finish yet");
   const onboarded = await replica.call("Onboard", onboardBody());
   assert.equal(onboarded.status, 200, JSON.stringify(onboarded.json));
-  assert.match(String((await replica.call("Onboard", onboardBody())).json?.["error"]), /^KMS has already been onboarded/);
-  assert.match(String((await replica.call("Bootstrap", { domain: "127.0.0.1" })).json?.["error"]), /^KMS has already been bootstrapped/);
+  assert.match(
+    String((await replica.call("Onboard", onboardBody())).json?.["error"]),
+    /^KMS has already been onboarded/,
+  );
+  assert.match(
+    String((await replica.call("Bootstrap", { domain: "127.0.0.1" })).json?.["error"]),
+    /^KMS has already been bootstrapped/,
+  );
   assert.deepEqual(await replica.call("Finish", {}), { status: 200, json: null });
   const copy = await replica.kms;
   try {
@@ -123,12 +182,16 @@ test("a KMS that was onboarded serves the very keys of its source", async () => 
     assert.equal(onboarded.json?.["k256_pubkey"], (await derivedBy(source)).meta.k256);
     const keys = async (folder: string, name: string): Promise<Buffer> => readFile(join(folder, name));
     const original = join(harness.folder, "keys");
-    for (const name of ["root-ca.key", "tmp-ca.key", "root-k256.key"]) assert.deepEqual(await keys(replica.folder, name), await keys(original, name), name);
+    for (const name of ["root-ca.key", "tmp-ca.key", "root-k256.key"])
+      assert.deepEqual(await keys(replica.folder, name), await keys(original, name), name);
     assert.notDeepEqual(await keys(replica.folder, "rpc.key"), await keys(original, "rpc.key"));
     await noRootKeyWasLogged(original);
     const handed = (await harness.auditLines()).find((line) => line["action"] === "kms-key");
     assert.deepEqual([handed?.["outcome"], handed?.["mrAggregated"]], ["released", ownAgent.mrAggregated]);
-    assert.ok(sourceAuth.asked.includes("/bootAuth/kms") && ownAuth.asked.includes("/bootAuth/kms"), "both sides asked");
+    assert.ok(
+      sourceAuth.asked.includes("/bootAuth/kms") && ownAuth.asked.includes("/bootAuth/kms"),
+      "both sides asked",
+    );
   } finally {
     await copy.close();
   }
@@ -142,8 +205,14 @@ async function derivedBy(kms: Kms) {
     const guest = harness.guest();
     const { caCert: _certificate, $typeName: _type, ...keys } = await harness.getAppKey(guest);
     const { tempCa, caCertificatePem } = await harness.tempCa();
-    const transport = attestedTransport({ baseUrl: harness.baseUrl, trustedRoots: [caCertificatePem], peer: { kind: "kms" } });
-    const environment = await callRpc(transport, proto.KMS.method.getAppEnvEncryptPubKey, { appId: parseHex("a1".repeat(20)) });
+    const transport = attestedTransport({
+      baseUrl: harness.baseUrl,
+      trustedRoots: [caCertificatePem],
+      peer: { kind: "kms" },
+    });
+    const environment = await callRpc(transport, proto.KMS.method.getAppEnvEncryptPubKey, {
+      appId: parseHex("a1".repeat(20)),
+    });
     const meta = await callRpc(transport, proto.KMS.method.getMeta, {});
     return {
       keys,
@@ -158,9 +227,13 @@ async function derivedBy(kms: Kms) {
 }
 
 async function noRootKeyWasLogged(folder: string): Promise<void> {
-  const scalars = [p256FromPem(await readFile(join(folder, "root-ca.key"), "utf8")).scalar, new Uint8Array(await readFile(join(folder, "root-k256.key")))];
+  const scalars = [
+    p256FromPem(await readFile(join(folder, "root-ca.key"), "utf8")).scalar,
+    new Uint8Array(await readFile(join(folder, "root-k256.key"))),
+  ];
   for (const scalar of scalars) {
-    for (const text of [toHex(scalar), Buffer.from(scalar).toString("base64").replace(/=+$/, "")]) assert.ok(!harness.sink.text.includes(text));
+    for (const text of [toHex(scalar), Buffer.from(scalar).toString("base64").replace(/=+$/, "")])
+      assert.ok(!harness.sink.text.includes(text));
   }
   assert.ok(!harness.sink.text.includes("PRIVATE KEY"));
 }
@@ -170,7 +243,10 @@ test("bootstrap shows evidence over both root keys, and the certificate evidence
   const { json } = await first.call("Bootstrap", { domain: "127.0.0.1" });
   const bootstrapped = json as Record<string, string>;
   const attestation = decodeAttestation(parseHex(bootstrapped["attestation"]!));
-  assert.deepEqual(attestation.reportData, bootstrapReportData(parseHex(bootstrapped["ca_pubkey"]!), parseHex(bootstrapped["k256_pubkey"]!)));
+  assert.deepEqual(
+    attestation.reportData,
+    bootstrapReportData(parseHex(bootstrapped["ca_pubkey"]!), parseHex(bootstrapped["k256_pubkey"]!)),
+  );
   assert.equal(bootstrapped["quote"], toHex(attestation.platform.quote));
   assert.ok(bootstrapped["eventlog"]!.length > 0);
   await first.call("Finish", {});
@@ -188,21 +264,32 @@ test("bootstrap shows evidence over both root keys, and the certificate evidence
 test("a bootstrap that the auth server does not want makes no keys", async () => {
   ownAuth.kms.clear();
   const replica = await setUp();
-  assert.deepEqual((await replica.call("Bootstrap", { domain: "127.0.0.1" })).json, { error: "KMS is not allowed to bootstrap: boot denied: not on the list" });
-  assert.match(String((await replica.call("Bootstrap", { domain: "kms_.example" })).json?.["error"]), /^domain contains an invalid DNS label/);
+  assert.deepEqual((await replica.call("Bootstrap", { domain: "127.0.0.1" })).json, {
+    error: "KMS is not allowed to bootstrap: boot denied: not on the list",
+  });
+  assert.match(
+    String((await replica.call("Bootstrap", { domain: "kms_.example" })).json?.["error"]),
+    /^domain contains an invalid DNS label/,
+  );
   await replica.abandon();
 });
 
 test("a source that our auth server does not allow gives us nothing", async () => {
   ownAuth.kms.delete(sourceAgent.mrAggregated);
-  assert.equal(await refusalOf(), "Failed to onboard: Source KMS is not allowed for onboarding: boot denied: not on the list");
+  assert.equal(
+    await refusalOf(),
+    "Failed to onboard: Source KMS is not allowed for onboarding: boot denied: not on the list",
+  );
 });
 
 test("the source hands nothing to a KMS that its auth server does not allow", async () => {
   sourceAuth.kms.delete(ownAgent.mrAggregated);
   assert.match(await refusalOf(), /^Failed to onboard: Boot denied: not on the list/);
   const refused = (await harness.auditLines()).findLast((line) => line["action"] === "kms-key");
-  assert.deepEqual([refused?.["outcome"], refused?.["mrAggregated"], refused?.["rule"]], ["refused", ownAgent.mrAggregated, "auth api"]);
+  assert.deepEqual(
+    [refused?.["outcome"], refused?.["mrAggregated"], refused?.["rule"]],
+    ["refused", ownAgent.mrAggregated, "auth api"],
+  );
 });
 
 test("a source that may not serve itself says so", async () => {
@@ -215,7 +302,12 @@ test("a source that may not serve itself says so", async () => {
   }
   assert.equal(text, "KMS self authorization failed: KMS is not allowed: not on the list");
   assert.match(await refusalOf(), /KMS self authorization failed: KMS is not allowed: not on the list/);
-  for (const [method, body] of [["GetAppKey", { api_version: 1 }], ["GetKmsKey", {}], ["SignCert", {}], ["GetAppEnvEncryptPubKey", { app_id: "a1".repeat(20) }]] as const) {
+  for (const [method, body] of [
+    ["GetAppKey", { api_version: 1 }],
+    ["GetKmsKey", {}],
+    ["SignCert", {}],
+    ["GetAppEnvEncryptPubKey", { app_id: "a1".repeat(20) }],
+  ] as const) {
     assert.match(await harness.post(method, body), /^KMS self authorization failed: KMS is not allowed/, method);
   }
   assert.doesNotMatch(await harness.post("GetMeta", {}), /^KMS self/);
@@ -223,20 +315,33 @@ test("a source that may not serve itself says so", async () => {
   await callRpc(unchecked(), proto.KMS.method.getTempCaCert, {});
 });
 
-const unchecked = () => attestedTransport({ baseUrl: `${sourceUrl()}prpc`, trustedRoots: "evidence-only", peer: { kind: "kms" }, verifyEvidence: async () => undefined });
+const unchecked = () =>
+  attestedTransport({
+    baseUrl: `${sourceUrl()}prpc`,
+    trustedRoots: "evidence-only",
+    peer: { kind: "kms" },
+    verifyEvidence: async () => undefined,
+  });
 
 test("a client certificate with evidence for another key gets no root key", async () => {
-  ownAgent.answerFor = (asked) => (asked.every((byte) => byte === 0) ? asked : reportDataFor("ratls-cert", spkiDer(generateP256())));
+  ownAgent.answerFor = (asked) =>
+    asked.every((byte) => byte === 0) ? asked : reportDataFor("ratls-cert", spkiDer(generateP256()));
   assert.match(await refusalOf(), /^Failed to onboard: guest agent .* the evidence is over other report data/);
   const { tempCa } = await harness.tempCa();
   const key = generateP256();
   const { attestation, vmConfig } = harness.guest();
   const certificate = createTempClientCertificate({ tempCa, key, attestation, now: Math.floor(Date.now() / 1000) });
   const transport = attestedTransport({
-    baseUrl: harness.baseUrl, trustedRoots: "evidence-only", peer: { kind: "kms" }, verifyEvidence: async () => undefined,
+    baseUrl: harness.baseUrl,
+    trustedRoots: "evidence-only",
+    peer: { kind: "kms" },
+    verifyEvidence: async () => undefined,
     identity: { certificatePem: certificate.pem, keyPem: pkcs8Pem(key) },
   });
-  await assert.rejects(callRpc(transport, proto.KMS.method.getKmsKey, { vmConfig }), /invalid quote: .*report data mismatch/);
+  await assert.rejects(
+    callRpc(transport, proto.KMS.method.getKmsKey, { vmConfig }),
+    /invalid quote: .*report data mismatch/,
+  );
 });
 
 test("root keys never leave a KMS with an insecure setting of the reference (#609)", async () => {
@@ -245,9 +350,22 @@ test("root keys never leave a KMS with an insecure setting of the reference (#60
     [{ "core.image.verify": "false" }, "core.image.verify = false"],
     [{ "core.onboard.quote_enabled": "false" }, "core.onboard.quote_enabled = false"],
   ] as const) {
-    const insecure = await startKms(await harness.kmsOptions({ ...ATTESTED, "core.cert_dir": `"${harness.folder}/keys-${setting.length}"`, "core.auth_api.webhook.url": `"${sourceAuth.url}"`, ...change }, { DSTACK_AGENT_ADDRESS: sourceAgent.address }));
+    const insecure = await startKms(
+      await harness.kmsOptions(
+        {
+          ...ATTESTED,
+          "core.cert_dir": `"${harness.folder}/keys-${setting.length}"`,
+          "core.auth_api.webhook.url": `"${sourceAuth.url}"`,
+          ...change,
+        },
+        { DSTACK_AGENT_ADDRESS: sourceAgent.address },
+      ),
+    );
     try {
-      assert.equal(await refusalOf(`https://127.0.0.1:${insecure.server.port}`), `Failed to onboard: root keys are never handed out while ${setting} is in force`);
+      assert.equal(
+        await refusalOf(`https://127.0.0.1:${insecure.server.port}`),
+        `Failed to onboard: root keys are never handed out while ${setting} is in force`,
+      );
       assert.match(harness.sink.text, /insecure settings are in force/);
     } finally {
       await insecure.close();
@@ -263,18 +381,34 @@ async function fakeSource(shown: readonly [Shown, ...Shown[]], handed?: P256Key)
 
 test("a source of another role, without evidence, or with evidence for another key is refused (DS #1255)", async () => {
   const key = generateP256();
-  assert.match(await refusalOf(await fakeSource([{ key, usage: USAGE.appCustom }])), /^Failed to onboard: .*Invalid server cert usage: app:custom \(expected kms:rpc\)/);
-  assert.match(await refusalOf(await fakeSource([{ key, unattested: true }])), /^Failed to onboard: .*carries no evidence/);
-  assert.match(await refusalOf(await fakeSource([{ key, evidenceFor: generateP256() }])), /^Failed to onboard: .*report data mismatch/);
-  for (const url of ["http://127.0.0.1:1", "https://user@127.0.0.1:1", "", "file:///etc"]) assert.match(await refusalOf(url), /source_url: expected https/);
+  assert.match(
+    await refusalOf(await fakeSource([{ key, usage: USAGE.appCustom }])),
+    /^Failed to onboard: .*Invalid server cert usage: app:custom \(expected kms:rpc\)/,
+  );
+  assert.match(
+    await refusalOf(await fakeSource([{ key, unattested: true }])),
+    /^Failed to onboard: .*carries no evidence/,
+  );
+  assert.match(
+    await refusalOf(await fakeSource([{ key, evidenceFor: generateP256() }])),
+    /^Failed to onboard: .*report data mismatch/,
+  );
+  for (const url of ["http://127.0.0.1:1", "https://user@127.0.0.1:1", "", "file:///etc"])
+    assert.match(await refusalOf(url), /source_url: expected https/);
 });
 
 test("the keys come from the very key that was authorized, and belong to the root that was shown (DS #1237)", async () => {
   const { attestation } = harness.guest();
   ownAuth.kms.add(toHex(appInfo({ attestation }).mrAggregated));
   const key = generateP256();
-  assert.match(await refusalOf(await fakeSource([{ key }, { key: generateP256() }])), /^Failed to onboard: .*presented another key than the one that was authorized/);
-  assert.match(await refusalOf(await fakeSource([{ key }], generateP256())), /^Failed to onboard: Invalid keys: the root key does not belong/);
+  assert.match(
+    await refusalOf(await fakeSource([{ key }, { key: generateP256() }])),
+    /^Failed to onboard: .*presented another key than the one that was authorized/,
+  );
+  assert.match(
+    await refusalOf(await fakeSource([{ key }], generateP256())),
+    /^Failed to onboard: Invalid keys: the root key does not belong/,
+  );
 });
 
 test("neither side takes the auth server's word for an image that does not measure to the evidence", async () => {
@@ -282,16 +416,25 @@ test("neither side takes the auth server's word for an image that does not measu
   const { attestation, key, vmConfig } = harness.guest({ files });
   const swapped = toHex(appInfo({ attestation }).mrAggregated);
   ownAuth.kms.add(swapped);
-  assert.match(await refusalOf(await fakeSource([{ key: generateP256(), files }])), /^Failed to onboard: Source KMS is not allowed for onboarding: Failed to verify os image hash: .*RTMR2 does not match/);
+  assert.match(
+    await refusalOf(await fakeSource([{ key: generateP256(), files }])),
+    /^Failed to onboard: Source KMS is not allowed for onboarding: Failed to verify os image hash: .*RTMR2 does not match/,
+  );
 
   sourceAuth.kms.add(swapped);
   const { tempCa } = await harness.tempCa();
   const certificate = createTempClientCertificate({ tempCa, key, attestation, now: Math.floor(Date.now() / 1000) });
   const transport = attestedTransport({
-    baseUrl: harness.baseUrl, trustedRoots: "evidence-only", peer: { kind: "kms" }, verifyEvidence: async () => undefined,
+    baseUrl: harness.baseUrl,
+    trustedRoots: "evidence-only",
+    peer: { kind: "kms" },
+    verifyEvidence: async () => undefined,
     identity: { certificatePem: certificate.pem, keyPem: pkcs8Pem(key) },
   });
-  await assert.rejects(callRpc(transport, proto.KMS.method.getKmsKey, { vmConfig }), /Failed to verify os image hash: .*RTMR2 does not match/);
+  await assert.rejects(
+    callRpc(transport, proto.KMS.method.getKmsKey, { vmConfig }),
+    /Failed to verify os image hash: .*RTMR2 does not match/,
+  );
 });
 
 test("of a source that names no OS image, ours is assumed, its measurement decides, and the log says so (DS #1313)", async () => {
@@ -299,8 +442,14 @@ test("of a source that names no OS image, ours is assumed, its measurement decid
   const measurement = toHex(appInfo({ attestation }).mrAggregated);
   ownAuth.kms.delete(measurement);
   const key = generateP256();
-  assert.match(await refusalOf(await fakeSource([{ key, legacy: true }])), /Source KMS is not allowed for onboarding: boot denied/);
-  assert.deepEqual([ownAuth.lastKms["osImageHash"], ownAuth.lastKms["mrAggregated"]], [harness.image.hash, measurement]);
+  assert.match(
+    await refusalOf(await fakeSource([{ key, legacy: true }])),
+    /Source KMS is not allowed for onboarding: boot denied/,
+  );
+  assert.deepEqual(
+    [ownAuth.lastKms["osImageHash"], ownAuth.lastKms["mrAggregated"]],
+    [harness.image.hash, measurement],
+  );
   ownAuth.kms.add(measurement);
   assert.match(await refusalOf(await fakeSource([{ key, legacy: true }], generateP256())), /Invalid keys/);
   assert.match(harness.sink.text, /names no OS image/);

@@ -27,12 +27,20 @@ after(async () => {
 
 /** No insecure setting at all; only the root of trust is that of the tests. */
 async function startProduction(): Promise<Kms> {
-  const options = await harness.kmsOptions({
-    "core.attest_rpc_cert": "true", "core.enforce_self_authorization": "true",
-    "core.auth_api.webhook.url": `"${auth.url}"`,
-  }, { DSTACK_AGENT_ADDRESS: agent.address });
+  const options = await harness.kmsOptions(
+    {
+      "core.attest_rpc_cert": "true",
+      "core.enforce_self_authorization": "true",
+      "core.auth_api.webhook.url": `"${auth.url}"`,
+    },
+    { DSTACK_AGENT_ADDRESS: agent.address },
+  );
   const { tdxRootPath, ...config } = options.config;
-  return startKms({ ...options, config: { ...config, tdxRootPath: undefined, allowExternalTrustAnchors: false }, trustAnchor: trustAnchorFromPem(await readFile(tdxRootPath!, "utf8")) });
+  return startKms({
+    ...options,
+    config: { ...config, tdxRootPath: undefined, allowExternalTrustAnchors: false },
+    trustAnchor: trustAnchorFromPem(await readFile(tdxRootPath!, "utf8")),
+  });
 }
 
 test("a production folder runs: attested certificate, authorized, no insecure setting, keys for good guests", async () => {
@@ -40,9 +48,18 @@ test("a production folder runs: attested certificate, authorized, no insecure se
     harness.kms = await startProduction();
     assert.equal(await readFile(join(harness.folder, "keys/environment"), "utf8"), "production\n");
     assert.equal(await harness.refusalOf(harness.guest()), "released");
-    const meta = JSON.parse(await harness.post("GetMeta", {})) as { environment: string; insecure_settings: string[]; checks: { name: string; result: string }[]; bootstrap_info: Record<string, string> };
+    const meta = JSON.parse(await harness.post("GetMeta", {})) as {
+      environment: string;
+      insecure_settings: string[];
+      checks: { name: string; result: string }[];
+      bootstrap_info: Record<string, string>;
+    };
     assert.deepEqual([meta.environment, meta.insecure_settings, meta.checks[0]?.result], ["production", [], "pass"]);
-    assert.ok(meta.bootstrap_info["attestation"] !== "" && meta.bootstrap_info["quote"] !== "" && meta.bootstrap_info["eventlog"] !== "");
+    assert.ok(
+      meta.bootstrap_info["attestation"] !== "" &&
+        meta.bootstrap_info["quote"] !== "" &&
+        meta.bootstrap_info["eventlog"] !== "",
+    );
     if (i === 0) await harness.kms.close();
   }
 });
@@ -70,7 +87,9 @@ async function fetchReady(): Promise<{ ready: boolean; problems: string[] }> {
       let text = "";
       response.on("data", (chunk: Buffer) => (text += chunk.toString()));
       response.on("end", () => resolve(JSON.parse(text) as { ready: boolean; problems: string[] }));
-    }).on("error", reject).end();
+    })
+      .on("error", reject)
+      .end();
   });
 }
 
@@ -85,5 +104,8 @@ test("the certificate on the wire carries the evidence, and a start without an a
   assert.ok(readDstackExtensions(new Uint8Array(raw)).attestation !== undefined);
   await harness.kms.close();
   agent.close();
-  await assert.rejects(startProduction(), /Failed to reissue the attested KMS RPC certificate; refusing to start with a potentially unattested certificate/);
+  await assert.rejects(
+    startProduction(),
+    /Failed to reissue the attested KMS RPC certificate; refusing to start with a potentially unattested certificate/,
+  );
 });

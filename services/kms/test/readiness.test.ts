@@ -16,8 +16,10 @@ function subject() {
     return undefined as never;
   };
   const check = readiness({
-    audit: { probe: () => Promise.resolve(state.failure) } as AuditLog, auth: { info: ask } as unknown as AuthApi,
-    selfAuthorization: { require: ask } as unknown as SelfAuthorization, clock: { now: () => state.now },
+    audit: { probe: () => Promise.resolve(state.failure) } as AuditLog,
+    auth: { info: ask } as unknown as AuthApi,
+    selfAuthorization: { require: ask } as unknown as SelfAuthorization,
+    clock: { now: () => state.now },
   });
   return { state, check };
 }

@@ -19,13 +19,42 @@ let folder: string;
 let request: ReleaseRequest;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "kms-gate-"));
-  const runtimeEvents = [["app-id", "a1".repeat(20)], ["compose-hash", "c0".repeat(32)], ["instance-id", ""], ["boot-mr-done", ""], ["key-provider", "7b7d"]].map(([event, payload]) => ({ event: event!, payload: parseHex(payload!) }));
+  const runtimeEvents = [
+    ["app-id", "a1".repeat(20)],
+    ["compose-hash", "c0".repeat(32)],
+    ["instance-id", ""],
+    ["boot-mr-done", ""],
+    ["key-provider", "7b7d"],
+  ].map(([event, payload]) => ({ event: event!, payload: parseHex(payload!) }));
   const register = (byte: number) => hash48(new Uint8Array(48).fill(byte));
-  const td = { mrTd: register(9), rtmr: [register(0), register(1), register(2), replayRtmr3(runtimeEvents)] as const, mrConfigId: register(0) };
+  const td = {
+    mrTd: register(9),
+    rtmr: [register(0), register(1), register(2), replayRtmr3(runtimeEvents)] as const,
+    mrConfigId: register(0),
+  };
   const quote = signMockQuote(mockPki(parseSeed("01".repeat(32))), td, reportData(new Uint8Array(64)));
-  const attestation: Attestation = { platform: { kind: "tdx", quote, eventLog: [] }, runtimeEvents, reportData: reportData(new Uint8Array(64)), config: `{"os_image_hash":"${"05".repeat(32)}"}` };
-  const claims: Pick<QuoteClaims, "status" | "advisoryIds" | "ppid" | "trustAnchor"> = { status: "OutOfDate", advisoryIds: ["INTEL-SA-1"], ppid: new Uint8Array(16), trustAnchor: "external" };
-  request = { action: "app-key", attestation, verified: { quote: claims as QuoteClaims, report: tdReportOf(parseQuote(quote)) }, vmConfig: "", boottime: false, requestId: "r", remoteAddress: "1.2.3.4", signal: new AbortController().signal };
+  const attestation: Attestation = {
+    platform: { kind: "tdx", quote, eventLog: [] },
+    runtimeEvents,
+    reportData: reportData(new Uint8Array(64)),
+    config: `{"os_image_hash":"${"05".repeat(32)}"}`,
+  };
+  const claims: Pick<QuoteClaims, "status" | "advisoryIds" | "ppid" | "trustAnchor"> = {
+    status: "OutOfDate",
+    advisoryIds: ["INTEL-SA-1"],
+    ppid: new Uint8Array(16),
+    trustAnchor: "external",
+  };
+  request = {
+    action: "app-key",
+    attestation,
+    verified: { quote: claims as QuoteClaims, report: tdReportOf(parseQuote(quote)) },
+    vmConfig: "",
+    boottime: false,
+    requestId: "r",
+    remoteAddress: "1.2.3.4",
+    signal: new AbortController().signal,
+  };
 });
 after(() => rm(folder, { recursive: true }));
 
@@ -37,16 +66,39 @@ interface Fixture {
 }
 
 let count = 0;
-async function fixture(decision: AuthDecision, options: { readonly images?: OsImageVerifier; readonly refuseAnyGateway?: boolean } = {}): Promise<Fixture> {
+async function fixture(
+  decision: AuthDecision,
+  options: { readonly images?: OsImageVerifier; readonly refuseAnyGateway?: boolean } = {},
+): Promise<Fixture> {
   const path = join(folder, `${count++}.jsonl`);
   const audit = await AuditLog.open({ path, clock, log });
   const asked: BootInfoJson[] = [];
-  const auth: AuthApi = { isDev: false, info: () => Promise.reject(new Error("unused")), bootAuth: (_kind, info) => {
-    asked.push(info);
-    return Promise.resolve(decision);
-  } };
-  const gate = new ReleaseGate({ auth, audit, clock, log, images: options.images ?? noImageVerification, refuseAnyGateway: options.refuseAnyGateway ?? false });
-  return { gate, asked, audit, lines: async () => (await readFile(path, "utf8")).split("\n").filter((line) => line !== "").map((line) => JSON.parse(line) as Record<string, unknown>) };
+  const auth: AuthApi = {
+    isDev: false,
+    info: () => Promise.reject(new Error("unused")),
+    bootAuth: (_kind, info) => {
+      asked.push(info);
+      return Promise.resolve(decision);
+    },
+  };
+  const gate = new ReleaseGate({
+    auth,
+    audit,
+    clock,
+    log,
+    images: options.images ?? noImageVerification,
+    refuseAnyGateway: options.refuseAnyGateway ?? false,
+  });
+  return {
+    gate,
+    asked,
+    audit,
+    lines: async () =>
+      (await readFile(path, "utf8"))
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line) => JSON.parse(line) as Record<string, unknown>),
+  };
 }
 
 const ALLOW: AuthDecision = { kind: "allowed", gatewayAppId: "gw" };
@@ -56,8 +108,36 @@ test("tells the webhook the union of all released forms, from verified evidence"
   const { gate, asked, audit } = await fixture(ALLOW);
   assert.equal((await gate.decide(request)).kind, "released");
   const [info] = asked;
-  assert.deepEqual(Object.keys(info!), ["teeVariant", "attestationMode", "mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrAggregated", "osImageHash", "mrSystem", "appId", "composeHash", "instanceId", "deviceId", "keyProviderInfo", "tcbStatus", "advisoryIds"]);
-  assert.deepEqual([info!["appId"], info!["instanceId"], info!["osImageHash"], info!["keyProviderInfo"], info!["tcbStatus"], info!["advisoryIds"]], ["a1".repeat(20), "", "05".repeat(32), "7b7d", "OutOfDate", ["INTEL-SA-1"]]);
+  assert.deepEqual(Object.keys(info!), [
+    "teeVariant",
+    "attestationMode",
+    "mrtd",
+    "rtmr0",
+    "rtmr1",
+    "rtmr2",
+    "rtmr3",
+    "mrAggregated",
+    "osImageHash",
+    "mrSystem",
+    "appId",
+    "composeHash",
+    "instanceId",
+    "deviceId",
+    "keyProviderInfo",
+    "tcbStatus",
+    "advisoryIds",
+  ]);
+  assert.deepEqual(
+    [
+      info!["appId"],
+      info!["instanceId"],
+      info!["osImageHash"],
+      info!["keyProviderInfo"],
+      info!["tcbStatus"],
+      info!["advisoryIds"],
+    ],
+    ["a1".repeat(20), "", "05".repeat(32), "7b7d", "OutOfDate", ["INTEL-SA-1"]],
+  );
   assert.equal(info!["deviceId"], "374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb");
   await audit.close();
 });
@@ -93,23 +173,36 @@ test("a production folder takes no wildcard for the gateway (#607)", async () =>
 test("an allow is recorded before it is returned, and without the record there is none", async () => {
   const { gate, audit, lines } = await fixture(ALLOW);
   await gate.decide(request);
-  assert.deepEqual((await lines()).map((line) => [line["outcome"], line["appId"]]), [["released", "a1".repeat(20)]]);
+  assert.deepEqual(
+    (await lines()).map((line) => [line["outcome"], line["appId"]]),
+    [["released", "a1".repeat(20)]],
+  );
   await audit.close();
-  await assert.rejects(gate.decide(request), (error: unknown) => error instanceof AuditLogError && error.code === "audit-unwritable");
+  await assert.rejects(
+    gate.decide(request),
+    (error: unknown) => error instanceof AuditLogError && error.code === "audit-unwritable",
+  );
 });
 
 test("an image that does not measure is refused after the webhook allowed it, with the register", async () => {
-  const images: OsImageVerifier = { forget: () => undefined, verify: () => Promise.reject(new KmsError("measurement-mismatch", "MRs do not match: RTMR1 does not match (...)")) };
+  const images: OsImageVerifier = {
+    forget: () => undefined,
+    verify: () => Promise.reject(new KmsError("measurement-mismatch", "MRs do not match: RTMR1 does not match (...)")),
+  };
   const { gate, audit, lines } = await fixture(ALLOW, { images });
   const decision = await gate.decide(request);
   assert.deepEqual([decision.kind, decision.kind === "refused" && decision.field], ["refused", "RTMR1"]);
-  assert.deepEqual((await lines()).map((line) => line["outcome"]), ["refused"]);
+  assert.deepEqual(
+    (await lines()).map((line) => line["outcome"]),
+    ["refused"],
+  );
   await audit.close();
 });
 
 test("a flood of refusals is counted, not written, so that nobody fills the disk or hides in it", async () => {
   const { gate, audit, lines } = await fixture(DENY);
-  const from = (remoteAddress: string, count: number): Promise<unknown> => Promise.all(Array.from({ length: count }, () => gate.decide({ ...request, remoteAddress })));
+  const from = (remoteAddress: string, count: number): Promise<unknown> =>
+    Promise.all(Array.from({ length: count }, () => gate.decide({ ...request, remoteAddress })));
   await from("1.1.1.1", 100);
   assert.equal((await lines()).length, 40, "one address leaves room for others");
   await from("2.2.2.2", 50);
@@ -127,26 +220,60 @@ test("a flood of refusals is counted, not written, so that nobody fills the disk
 });
 
 test("a request that nobody could decide on is on record as failed, with what was missing", async () => {
-  const auth: AuthApi = { isDev: false, info: () => Promise.reject(new Error("unused")), bootAuth: () => Promise.reject(new KmsError("auth-unreachable", "auth api could not be asked")) };
+  const auth: AuthApi = {
+    isDev: false,
+    info: () => Promise.reject(new Error("unused")),
+    bootAuth: () => Promise.reject(new KmsError("auth-unreachable", "auth api could not be asked")),
+  };
   const path = join(folder, `${count++}.jsonl`);
   const audit = await AuditLog.open({ path, clock, log });
   const gate = new ReleaseGate({ auth, audit, clock, log, images: noImageVerification, refuseAnyGateway: false });
-  await assert.rejects(gate.decide(request), (error: unknown) => error instanceof KmsError && error.code === "auth-unreachable");
+  await assert.rejects(
+    gate.decide(request),
+    (error: unknown) => error instanceof KmsError && error.code === "auth-unreachable",
+  );
   await audit.close();
-  const [line] = (await readFile(path, "utf8")).trimEnd().split("\n").map((text) => JSON.parse(text) as Record<string, unknown>);
-  assert.deepEqual([line?.["outcome"], line?.["rule"], line?.["field"], line?.["reason"]], ["failed", "auth-unreachable", "auth api", "auth api could not be asked"]);
+  const [line] = (await readFile(path, "utf8"))
+    .trimEnd()
+    .split("\n")
+    .map((text) => JSON.parse(text) as Record<string, unknown>);
+  assert.deepEqual(
+    [line?.["outcome"], line?.["rule"], line?.["field"], line?.["reason"]],
+    ["failed", "auth-unreachable", "auth api", "auth api could not be asked"],
+  );
 });
 
 test("each refusal names its rule and field to the caller and in the audit line", async () => {
-  const image: OsImageVerifier = { forget: () => undefined, verify: () => Promise.reject(new KmsError("image-mismatch", "image bundle is refused")) };
-  const cases: [Parameters<typeof fixture>[0], Parameters<typeof fixture>[1], Partial<ReleaseRequest>, string, string][] = [
+  const image: OsImageVerifier = {
+    forget: () => undefined,
+    verify: () => Promise.reject(new KmsError("image-mismatch", "image bundle is refused")),
+  };
+  const cases: [
+    Parameters<typeof fixture>[0],
+    Parameters<typeof fixture>[1],
+    Partial<ReleaseRequest>,
+    string,
+    string,
+  ][] = [
     [DENY, {}, {}, "auth api", "isAllowed"],
-    [{ ...DENY, rule: "apps.x.composeHashes", field: "composeHash" } as AuthDecision, {}, {}, "apps.x.composeHashes", "composeHash"],
+    [
+      { ...DENY, rule: "apps.x.composeHashes", field: "composeHash" } as AuthDecision,
+      {},
+      {},
+      "apps.x.composeHashes",
+      "composeHash",
+    ],
     [ALLOW, { images: image }, {}, "os-image", "osImageHash"],
     [ALLOW, {}, { vmConfig: "{" }, "vm-config-malformed", "vm_config"],
     [ALLOW, {}, { vmConfig: " ".repeat(300_000) }, "vm-config", "vm_config"],
     [{ kind: "allowed", gatewayAppId: "any" }, { refuseAnyGateway: true }, {}, "gatewayAppId", "gatewayAppId"],
-    [ALLOW, {}, { attestation: { ...request.attestation, runtimeEvents: [{ event: "app-id", payload: new Uint8Array(19) }] } }, "event-invalid", "events"],
+    [
+      ALLOW,
+      {},
+      { attestation: { ...request.attestation, runtimeEvents: [{ event: "app-id", payload: new Uint8Array(19) }] } },
+      "event-invalid",
+      "events",
+    ],
   ];
   for (const [decision, options, change, rule, field] of cases) {
     const { gate, audit, lines } = await fixture(decision, options);
@@ -155,7 +282,10 @@ test("each refusal names its rule and field to the caller and in the audit line"
     assert.ok(refused.reason.endsWith(` (rule ${refused.rule}, field ${field})`), refused.reason);
     assert.equal(refused.rule, rule);
     const [line] = await lines();
-    assert.deepEqual([line?.["outcome"], line?.["reason"], line?.["rule"], line?.["field"]], ["refused", refused.reason, refused.rule, field]);
+    assert.deepEqual(
+      [line?.["outcome"], line?.["reason"], line?.["rule"], line?.["field"]],
+      ["refused", refused.reason, refused.rule, field],
+    );
     await audit.close();
   }
 });
@@ -163,5 +293,10 @@ test("each refusal names its rule and field to the caller and in the audit line"
 test("a refusal that cannot be recorded is still that refusal", async () => {
   const { gate, audit } = await fixture(DENY);
   await audit.close();
-  assert.deepEqual(await gate.decide(request), { kind: "refused", reason: "Boot denied: no (rule auth api, field isAllowed)", rule: "auth api", field: "isAllowed" });
+  assert.deepEqual(await gate.decide(request), {
+    kind: "refused",
+    reason: "Boot denied: no (rule auth api, field isAllowed)",
+    rule: "auth api",
+    field: "isAllowed",
+  });
 });

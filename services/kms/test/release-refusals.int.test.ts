@@ -30,7 +30,9 @@ async function withConfig(change: Readonly<Record<string, string>>): Promise<str
   return harness.refusalOf(harness.guest());
 }
 
-async function serve(handle: (path: string) => { readonly status?: number; readonly body?: string | Uint8Array } | undefined): Promise<string> {
+async function serve(
+  handle: (path: string) => { readonly status?: number; readonly body?: string | Uint8Array } | undefined,
+): Promise<string> {
   const server = createServer((request, response) => {
     const answer = handle(request.url ?? "");
     // Undefined: never answers.
@@ -42,28 +44,32 @@ async function serve(handle: (path: string) => { readonly status?: number; reado
 }
 
 const canMount = process.getuid?.() === 0;
-test("no key leaves while the audit line cannot be written", { skip: canMount ? false : "needs root to mount a small tmpfs" }, async (t) => {
-  const disk = await mkdtemp(join(tmpdir(), "kms-audit-disk-"));
-  if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=16k", "tmpfs", disk]).status !== 0) {
-    await rm(disk, { recursive: true });
-    t.skip("cannot mount a tmpfs here");
-    return;
-  }
-  try {
-    assert.equal(await withConfig({ "core.audit_log": `"${disk}/audit.jsonl"` }), "released");
-    await writeFile(join(disk, "ballast"), new Uint8Array(12_288));
-    let text = "released";
-    // The line's page may have room for a few more lines.
-    for (let i = 0; i < 12 && text === "released"; i++) text = await harness.refusalOf(harness.guest());
-    assert.match(text, /^App not allowed: audit log .* cannot be written, so nothing is released/);
-    await rm(join(disk, "ballast"));
-    assert.equal(await harness.refusalOf(harness.guest()), "released");
-    await harness.kms.close();
-  } finally {
-    spawnSync("umount", [disk]);
-    await rm(disk, { recursive: true });
-  }
-});
+test(
+  "no key leaves while the audit line cannot be written",
+  { skip: canMount ? false : "needs root to mount a small tmpfs" },
+  async (t) => {
+    const disk = await mkdtemp(join(tmpdir(), "kms-audit-disk-"));
+    if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=16k", "tmpfs", disk]).status !== 0) {
+      await rm(disk, { recursive: true });
+      t.skip("cannot mount a tmpfs here");
+      return;
+    }
+    try {
+      assert.equal(await withConfig({ "core.audit_log": `"${disk}/audit.jsonl"` }), "released");
+      await writeFile(join(disk, "ballast"), new Uint8Array(12_288));
+      let text = "released";
+      // The line's page may have room for a few more lines.
+      for (let i = 0; i < 12 && text === "released"; i++) text = await harness.refusalOf(harness.guest());
+      assert.match(text, /^App not allowed: audit log .* cannot be written, so nothing is released/);
+      await rm(join(disk, "ballast"));
+      assert.equal(await harness.refusalOf(harness.guest()), "released");
+      await harness.kms.close();
+    } finally {
+      spawnSync("umount", [disk]);
+      await rm(disk, { recursive: true });
+    }
+  },
+);
 
 test("a release while the webhook answers nonsense, denies without keys or hangs never happens", async () => {
   for (const [answer, expected] of [
@@ -75,7 +81,10 @@ test("a release while the webhook answers nonsense, denies without keys or hangs
     [undefined, /no answer within 300 ms/],
   ] as const) {
     const url = await serve(() => answer);
-    const text = await withConfig({ "core.auth_api.webhook.url": `"${url}"`, "core.auth_api.webhook.timeout": answer === undefined ? '"300ms"' : '"60s"' });
+    const text = await withConfig({
+      "core.auth_api.webhook.url": `"${url}"`,
+      "core.auth_api.webhook.timeout": answer === undefined ? '"300ms"' : '"60s"',
+    });
     assert.match(text, /^App not allowed: /);
     assert.match(text, expected);
     assert.doesNotMatch(text, /denied:/);
@@ -106,7 +115,10 @@ test("an image that is missing, of another content, a bomb or endless in coming 
     [undefined, /Download image timeout/],
   ] as const) {
     const url = await serve(() => answer);
-    const text = await withConfig({ "core.image.download_url": `"${url}/{OS_IMAGE_HASH}.tar.gz"`, "core.image.download_timeout": answer === undefined ? '"1s"' : '"60s"' });
+    const text = await withConfig({
+      "core.image.download_url": `"${url}/{OS_IMAGE_HASH}.tar.gz"`,
+      "core.image.download_timeout": answer === undefined ? '"1s"' : '"60s"',
+    });
     assert.match(text, /^App not allowed: /);
     assert.match(text, expected);
   }
@@ -136,9 +148,15 @@ test("the root that a development folder trusts is the configured one alone", as
   await other.start();
   try {
     await writeFile(join(harness.folder, "other-root.pem"), other.pki.rootPem);
-    assert.match(await withConfig({ "core.attestation.root_ca.tdx": `"${harness.folder}/other-root.pem"` }), /^invalid quote: /);
+    assert.match(
+      await withConfig({ "core.attestation.root_ca.tdx": `"${harness.folder}/other-root.pem"` }),
+      /^invalid quote: /,
+    );
   } finally {
     await other.close();
   }
-  await assert.rejects(withConfig({ "core.attestation.root_ca.tdx": `"${harness.folder}/missing.pem"` }), /root_ca.tdx: .* cannot be read/);
+  await assert.rejects(
+    withConfig({ "core.attestation.root_ca.tdx": `"${harness.folder}/missing.pem"` }),
+    /root_ca.tdx: .* cannot be read/,
+  );
 });

@@ -11,17 +11,59 @@ import { onboardService } from "../src/onboard/onboard-service.ts";
 const log = createLogger({ name: "test", level: "silent" });
 /** Any use of a part fails: the tables are looked at, not called. */
 const none = new Proxy({}, { get: (_target, name) => assert.fail(`uses ${String(name)}`) }) as never;
-const options = { keys: none, gate: none, auth: none, evidence: {} as never, caches: none, self: none, selfAuthorization: none, settingsAgainstHandOver: [], limits: {}, adminTokenHash: "", status: none, clock: Date, log };
+const options = {
+  keys: none,
+  gate: none,
+  auth: none,
+  evidence: {} as never,
+  caches: none,
+  self: none,
+  selfAuthorization: none,
+  settingsAgainstHandOver: [],
+  limits: {},
+  adminTokenHash: "",
+  status: none,
+  clock: Date,
+  log,
+};
 
-interface Table { readonly service: RpcService<never, never>; readonly descriptor: { readonly method: Readonly<Record<string, { readonly name: string }>> }; readonly rules: Readonly<Record<string, string>>; readonly prefix: string }
+interface Table {
+  readonly service: RpcService<never, never>;
+  readonly descriptor: { readonly method: Readonly<Record<string, { readonly name: string }>> };
+  readonly rules: Readonly<Record<string, string>>;
+  readonly prefix: string;
+}
 const TABLES: readonly Table[] = [
   {
-    service: kmsService(options) as unknown as RpcService<never, never>, descriptor: kms.KMS, prefix: "KMS.",
-    rules: { GetAppKey: "attested", GetKmsKey: "attested", GetAppEnvEncryptPubKey: "none", GetMeta: "none", GetTempCaCert: "none", SignCert: "none", ClearImageCache: "none" },
+    service: kmsService(options) as unknown as RpcService<never, never>,
+    descriptor: kms.KMS,
+    prefix: "KMS.",
+    rules: {
+      GetAppKey: "attested",
+      GetKmsKey: "attested",
+      GetAppEnvEncryptPubKey: "none",
+      GetMeta: "none",
+      GetTempCaCert: "none",
+      SignCert: "none",
+      ClearImageCache: "none",
+    },
   },
-  { service: adminService({ caches: none, log }) as unknown as RpcService<never, never>, descriptor: kms.Admin, prefix: "Admin.", rules: { ClearImageCache: "admin" } },
   {
-    service: onboardService({ ...options, folder: "", siteName: "", attestRoots: false, finish: none }) as unknown as RpcService<never, never>, descriptor: kms.Onboard, prefix: "Onboard.",
+    service: adminService({ caches: none, log }) as unknown as RpcService<never, never>,
+    descriptor: kms.Admin,
+    prefix: "Admin.",
+    rules: { ClearImageCache: "admin" },
+  },
+  {
+    service: onboardService({
+      ...options,
+      folder: "",
+      siteName: "",
+      attestRoots: false,
+      finish: none,
+    }) as unknown as RpcService<never, never>,
+    descriptor: kms.Onboard,
+    prefix: "Onboard.",
     rules: { Bootstrap: "set-up", Onboard: "set-up", GetAttestationInfo: "set-up", Finish: "set-up" },
   },
 ];
@@ -29,7 +71,12 @@ const TABLES: readonly Table[] = [
 test("each service has one row for each of its methods, with the rule that it must have (#561)", () => {
   for (const { service, descriptor, rules, prefix } of TABLES) {
     const rows: readonly Route<never>[] = service.routes;
-    assert.deepEqual(rows.map(({ method }) => method).toSorted(), Object.values(descriptor.method).map(({ name }) => name).toSorted());
+    assert.deepEqual(
+      rows.map(({ method }) => method).toSorted(),
+      Object.values(descriptor.method)
+        .map(({ name }) => name)
+        .toSorted(),
+    );
     assert.deepEqual(Object.fromEntries(rows.map(({ method, auth }) => [method, auth])), rules);
     for (const { auth, bodyLimitBytes } of rows) assert.ok(auth in RULES && bodyLimitBytes <= 10 * 1024 * 1024);
     assert.deepEqual(service.prefixes, [prefix]);
@@ -37,11 +84,31 @@ test("each service has one row for each of its methods, with the rule that it mu
 });
 
 test("a method of one service is unknown to the others, in JSON and in protobuf", async () => {
-  const call = (method: string): RpcCall => ({ method, requestId: "r", peerCertificates: [], remoteAddress: undefined, headers: {}, query: new URLSearchParams(), signal: new AbortController().signal });
+  const call = (method: string): RpcCall => ({
+    method,
+    requestId: "r",
+    peerCertificates: [],
+    remoteAddress: undefined,
+    headers: {},
+    query: new URLSearchParams(),
+    signal: new AbortController().signal,
+  });
   for (const { service, rules } of TABLES) {
-    for (const other of TABLES.flatMap((table) => Object.keys(table.rules)).filter((method) => rules[method] === undefined)) {
+    for (const other of TABLES.flatMap((table) => Object.keys(table.rules)).filter(
+      (method) => rules[method] === undefined,
+    )) {
       for (const json of [true, false]) {
-        const { status, body } = await dispatch(service, { name: other, verb: "POST", query: new URLSearchParams(json ? "json" : ""), contentType: undefined, body: new Uint8Array() }, call(other));
+        const { status, body } = await dispatch(
+          service,
+          {
+            name: other,
+            verb: "POST",
+            query: new URLSearchParams(json ? "json" : ""),
+            contentType: undefined,
+            body: new Uint8Array(),
+          },
+          call(other),
+        );
         assert.equal(status, 400);
         assert.ok(Buffer.from(body).toString().includes(`Service not found: ${other}`));
       }

@@ -21,10 +21,23 @@ export async function startScriptedWebhook(...kms: readonly string[]): Promise<S
     request.on("data", (chunk: Buffer) => (body += chunk.toString()));
     request.on("end", () => {
       hook.asked.push(request.url ?? "");
-      if (request.method === "GET") return response.end(JSON.stringify({ status: "ok", kmsContractAddr: "0xabc", gatewayAppId: "gw", chainId: 7, appImplementation: "0xdef", ethRpcUrl: "https://chain.example" }));
+      if (request.method === "GET")
+        return response.end(
+          JSON.stringify({
+            status: "ok",
+            kmsContractAddr: "0xabc",
+            gatewayAppId: "gw",
+            chainId: 7,
+            appImplementation: "0xdef",
+            ethRpcUrl: "https://chain.example",
+          }),
+        );
       if (request.url === "/bootAuth/kms") hook.lastKms = JSON.parse(body) as Record<string, unknown>;
-      const isAllowed = request.url === "/bootAuth/kms" ? hook.kms.has(String(hook.lastKms["mrAggregated"])) : hook.apps;
-      return response.end(JSON.stringify({ isAllowed, reason: isAllowed ? "" : "not on the list", gatewayAppId: "9a".repeat(20) }));
+      const isAllowed =
+        request.url === "/bootAuth/kms" ? hook.kms.has(String(hook.lastKms["mrAggregated"])) : hook.apps;
+      return response.end(
+        JSON.stringify({ isAllowed, reason: isAllowed ? "" : "not on the list", gatewayAppId: "9a".repeat(20) }),
+      );
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -31,7 +31,12 @@ after(async () => {
 });
 
 const zeros = reportData(new Uint8Array(64));
-const unavailable = (part: RegExp) => (error: unknown): boolean => error instanceof KmsError && error.code === "agent-unavailable" && part.test(`${error.message} ${String(error.cause)}`);
+const unavailable =
+  (part: RegExp) =>
+  (error: unknown): boolean =>
+    error instanceof KmsError &&
+    error.code === "agent-unavailable" &&
+    part.test(`${error.message} ${String(error.cause)}`);
 
 test("reads evidence and vm_config from the agent's socket", async () => {
   const subject = guestAgent(agent.address);
@@ -55,8 +60,16 @@ test("an agent of 0.5.5 is asked for quote and event log", async () => {
     request.on("data", (chunk: Buffer) => (body += chunk.toString()));
     request.on("end", () => {
       if (request.url !== "/GetQuote?json") return response.writeHead(404).end();
-      const { attestation } = harness.guest({ reportData: reportData(parseHex((JSON.parse(body) as { report_data: string }).report_data)) });
-      return response.end(JSON.stringify({ quote: toHex(attestation.platform.quote), event_log: encodeEventLogJson(fullEventLog(attestation)), vm_config: "{}" }));
+      const { attestation } = harness.guest({
+        reportData: reportData(parseHex((JSON.parse(body) as { report_data: string }).report_data)),
+      });
+      return response.end(
+        JSON.stringify({
+          quote: toHex(attestation.platform.quote),
+          event_log: encodeEventLogJson(fullEventLog(attestation)),
+          vm_config: "{}",
+        }),
+      );
     });
   });
   const path = join(harness.folder, "old.sock");
@@ -71,12 +84,24 @@ test("an agent of 0.5.5 is asked for quote and event log", async () => {
 });
 
 test("an agent that is not there, or an address that is none, says what to do", async () => {
-  await assert.rejects(guestAgent(`unix:${harness.folder}/nothing.sock`).attest(zeros), unavailable(/set core\.attest_rpc_cert and core\.enforce_self_authorization to false/));
-  await assert.rejects(guestAgent("tcp:1234").vmConfig(), (error: unknown) => error instanceof KmsError && error.code === "config-invalid");
+  await assert.rejects(
+    guestAgent(`unix:${harness.folder}/nothing.sock`).attest(zeros),
+    unavailable(/set core\.attest_rpc_cert and core\.enforce_self_authorization to false/),
+  );
+  await assert.rejects(
+    guestAgent("tcp:1234").vmConfig(),
+    (error: unknown) => error instanceof KmsError && error.code === "config-invalid",
+  );
 });
 
-async function subject(clock: { now(): number }, rootPath = join(harness.folder, "root.pem")): Promise<SelfAttestation> {
-  const options = await harness.kmsOptions({ "core.attestation.root_ca.tdx": `"${rootPath}"` }, { DSTACK_AGENT_ADDRESS: agent.address });
+async function subject(
+  clock: { now(): number },
+  rootPath = join(harness.folder, "root.pem"),
+): Promise<SelfAttestation> {
+  const options = await harness.kmsOptions(
+    { "core.attestation.root_ca.tdx": `"${rootPath}"` },
+    { DSTACK_AGENT_ADDRESS: agent.address },
+  );
   return (await kmsParts({ ...options, clock })).self;
 }
 
@@ -85,7 +110,10 @@ test("its own evidence is verified once an hour, together for all who ask, and b
   const self = await subject({ now: () => now });
   const before = agent.quotes();
   const [first] = await Promise.all([self.bootInfo(), self.bootInfo()]);
-  assert.deepEqual([first.json["mrAggregated"], first.json["osImageHash"], first.json["tcbStatus"]], [agent.mrAggregated, harness.image.hash, "UpToDate"]);
+  assert.deepEqual(
+    [first.json["mrAggregated"], first.json["osImageHash"], first.json["tcbStatus"]],
+    [agent.mrAggregated, harness.image.hash, "UpToDate"],
+  );
   now += HOUR_MS - 1;
   await self.bootInfo();
   assert.equal(agent.quotes(), before + 1);
@@ -99,7 +127,10 @@ test("its own evidence is verified once an hour, together for all who ask, and b
   const other = await Harness.create();
   try {
     const foreign = await subject(Date, join(other.folder, "root.pem"));
-    await assert.rejects(foreign.bootInfo(), (error: unknown) => error instanceof KmsError && error.code === "self-evidence-invalid");
+    await assert.rejects(
+      foreign.bootInfo(),
+      (error: unknown) => error instanceof KmsError && error.code === "self-evidence-invalid",
+    );
   } finally {
     await other.close();
   }
@@ -109,25 +140,39 @@ test("the certificate gets fresh evidence while the listener serves, and keeps t
   const folder = await mkdtemp(join(tmpdir(), "kms-refresh-"));
   const timers = mock.timers;
   const rpcKey = generateP256();
-  const keys = { rootCa: createRootCa(generateP256(), 1_700_000_000), rpcKey, rpcKeyPem: pkcs8Pem(rpcKey), domain: "kms.example" } as unknown as KeyStore;
+  const keys = {
+    rootCa: createRootCa(generateP256(), 1_700_000_000),
+    rpcKey,
+    rpcKeyPem: pkcs8Pem(rpcKey),
+    domain: "kms.example",
+  } as unknown as KeyStore;
   const shown: string[] = [];
   const served = Promise.withResolvers<void>();
   const self = await subject(Date);
   timers.enable({ apis: ["setInterval"] });
-  const stop = refreshAttestedCertificate({
-    setSecureContext: ({ cert }) => {
-      shown.push(String(cert));
-      served.resolve();
+  const stop = refreshAttestedCertificate(
+    {
+      setSecureContext: ({ cert }) => {
+        shown.push(String(cert));
+        served.resolve();
+      },
     },
-  }, { keyFolder: folder, keys, self, clock: Date, log: harness.sink.log });
+    { keyFolder: folder, keys, self, clock: Date, log: harness.sink.log },
+  );
   try {
     timers.tick(6 * HOUR_MS);
     await served.promise;
     const [certificate] = parseCertificates(shown[0]!);
-    assert.ok(equalBytes(readDstackExtensions(certificate!.raw).attestation!.reportData, reportDataFor("ratls-cert", spkiDer(rpcKey))));
+    assert.ok(
+      equalBytes(
+        readDstackExtensions(certificate!.raw).attestation!.reportData,
+        reportDataFor("ratls-cert", spkiDer(rpcKey)),
+      ),
+    );
     agent.answerFor = () => new Uint8Array(64).fill(7);
     timers.tick(6 * HOUR_MS);
-    for (let i = 0; i < 500 && !harness.sink.text.includes("keeps its older evidence"); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+    for (let i = 0; i < 500 && !harness.sink.text.includes("keeps its older evidence"); i++)
+      await new Promise((resolve) => setTimeout(resolve, 20));
     assert.match(harness.sink.text, /keeps its older evidence/);
     assert.equal(shown.length, 1);
   } finally {

@@ -13,7 +13,9 @@ const unreachable = (): KmsError => new KmsError("auth-unreachable", "auth api c
 function subject(...answers: readonly (AuthDecision | KmsError)[]) {
   const left = [...answers];
   const state = { now: 10_000, asked: [] as string[] };
-  const self = { bootInfo: () => Promise.resolve({ json: { mrAggregated: "aa" } } as unknown as SelfBootInfo) } as SelfAttestation;
+  const self = {
+    bootInfo: () => Promise.resolve({ json: { mrAggregated: "aa" } } as unknown as SelfBootInfo),
+  } as SelfAttestation;
   const auth: AuthApi = {
     isDev: false,
     info: () => Promise.reject(unreachable()),
@@ -49,20 +51,33 @@ test("a denial is not kept: the next call asks again, and an earlier permission 
   const { state, authorization } = subject(ALLOWED, DENIED, DENIED, ALLOWED);
   await authorization.require();
   state.now += 1_000;
-  for (let i = 0; i < 2; i++) await assert.rejects(authorization.require(), (error: unknown) => error instanceof KmsError && error.code === "self-unauthorized" && error.message === "KMS is not allowed: gone");
+  for (let i = 0; i < 2; i++)
+    await assert.rejects(
+      authorization.require(),
+      (error: unknown) =>
+        error instanceof KmsError && error.code === "self-unauthorized" && error.message === "KMS is not allowed: gone",
+    );
   await authorization.require();
   assert.equal(state.asked.length, 4);
 });
 
 test("an unreachable server is no denial, is not kept, and permits nothing", async () => {
   const { authorization } = subject(unreachable(), ALLOWED);
-  await assert.rejects(authorization.require(), (error: unknown) => error instanceof KmsError && error.code === "auth-unreachable" && error.message === "Failed to call self KMS auth check");
+  await assert.rejects(
+    authorization.require(),
+    (error: unknown) =>
+      error instanceof KmsError &&
+      error.code === "auth-unreachable" &&
+      error.message === "Failed to call self KMS auth check",
+  );
   await authorization.require();
 });
 
 test("a denial names the rule and the field where the auth server does", async () => {
   const { authorization } = subject({ ...DENIED, rule: "kms.mrAggregated", field: "mrAggregated" });
-  await assert.rejects(authorization.require(), { message: "KMS is not allowed: gone (rule kms.mrAggregated, field mrAggregated)" });
+  await assert.rejects(authorization.require(), {
+    message: "KMS is not allowed: gone (rule kms.mrAggregated, field mrAggregated)",
+  });
 });
 
 test("callers at one time share one question", async () => {

@@ -13,7 +13,12 @@ export const silent = createLogger({ name: "test", stream: { write: () => true }
 
 /** Evidence that no verifier would take, told apart by its bytes. */
 export const fakeAttest = (reportData: ReportData): Promise<Attestation> =>
-  Promise.resolve({ platform: { kind: "tdx", quote: Uint8Array.of(0xca, 0xfe), eventLog: [] }, runtimeEvents: [{ event: "app-id", payload: Uint8Array.of(1) }], reportData, config: "{}" });
+  Promise.resolve({
+    platform: { kind: "tdx", quote: Uint8Array.of(0xca, 0xfe), eventLog: [] },
+    runtimeEvents: [{ event: "app-id", payload: Uint8Array.of(1) }],
+    reportData,
+    config: "{}",
+  });
 
 export interface SetupServiceOptions {
   readonly folder: string;
@@ -31,16 +36,31 @@ export function setupService({ folder, source, finish }: SetupServiceOptions): R
     authenticate: () => Promise.resolve(undefined),
     log: silent,
     routes: [
-      route(methods.bootstrap, { ...row, extendJson: withLegacyEvidence, handle: ({ domain }) => bootstrap({ folder, domain, now, attest: fakeAttest }) }),
+      route(methods.bootstrap, {
+        ...row,
+        extendJson: withLegacyEvidence,
+        handle: ({ domain }) => bootstrap({ folder, domain, now, attest: fakeAttest }),
+      }),
       route(methods.onboard, {
         ...row,
         handle: async ({ sourceUrl, domain }) => {
-          if (source === undefined) throw new RpcError("handler-failed", `Failed to onboard: ${sourceUrl}: Boot denied: <b>not allowed</b>`);
+          if (source === undefined)
+            throw new RpcError("handler-failed", `Failed to onboard: ${sourceUrl}: Boot denied: <b>not allowed</b>`);
           await installRootKeys({ folder, domain, now, roots: source });
           return { k256Pubkey: secp256k1PublicKey(source.rootK256) };
         },
       }),
-      route(methods.getAttestationInfo, { ...row, handle: () => Promise.resolve({ deviceId: Uint8Array.of(0xd1), mrAggregated: Uint8Array.of(0xa6), osImageHash: Uint8Array.of(0x05), teeVariant: "dstack-tdx", ppid: Uint8Array.of(0x99) }) }),
+      route(methods.getAttestationInfo, {
+        ...row,
+        handle: () =>
+          Promise.resolve({
+            deviceId: Uint8Array.of(0xd1),
+            mrAggregated: Uint8Array.of(0xa6),
+            osImageHash: Uint8Array.of(0x05),
+            teeVariant: "dstack-tdx",
+            ppid: Uint8Array.of(0x99),
+          }),
+      }),
       route(methods.finish, {
         ...row,
         handle: async () => {

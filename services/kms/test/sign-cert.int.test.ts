@@ -5,7 +5,15 @@ import { appId, parseHex, toHex } from "@dstack/bytes";
 import { appInfo } from "@dstack/attest";
 import { generateP256, spkiDer } from "@dstack/keys";
 import { kms } from "@dstack/proto";
-import { attestedTransport, encodeCsrV2, parseCertificates, readDstackExtensions, signCsr, verifyCertificateChain, type CsrConfig } from "@dstack/ratls";
+import {
+  attestedTransport,
+  encodeCsrV2,
+  parseCertificates,
+  readDstackExtensions,
+  signCsr,
+  verifyCertificateChain,
+  type CsrConfig,
+} from "@dstack/ratls";
 import { callRpc, errorChain } from "@dstack/rpc";
 import { APP_ID, DEVICE_ID, Harness, type Guest } from "./harness.ts";
 
@@ -18,13 +26,42 @@ before(async () => {
 });
 after(() => harness.close());
 
-const CONFIG: CsrConfig = { subject: "dstack-guest-agent", altNames: ["app.example.com"], serverAuth: true, clientAuth: true, withEvidence: true, withAppInfo: true };
+const CONFIG: CsrConfig = {
+  subject: "dstack-guest-agent",
+  altNames: ["app.example.com"],
+  serverAuth: true,
+  clientAuth: true,
+  withEvidence: true,
+  withAppInfo: true,
+};
 
-async function sign(guest: Guest, config: Partial<CsrConfig> = {}, edit: { readonly csr?: (csr: Uint8Array) => Uint8Array; readonly signature?: Uint8Array; readonly apiVersion?: number } = {}): Promise<string[]> {
-  const encoded = encodeCsrV2({ publicKeyInfo: spkiDer(guest.key), config: { ...CONFIG, ...config }, attestation: guest.attestation });
+async function sign(
+  guest: Guest,
+  config: Partial<CsrConfig> = {},
+  edit: {
+    readonly csr?: (csr: Uint8Array) => Uint8Array;
+    readonly signature?: Uint8Array;
+    readonly apiVersion?: number;
+  } = {},
+): Promise<string[]> {
+  const encoded = encodeCsrV2({
+    publicKeyInfo: spkiDer(guest.key),
+    config: { ...CONFIG, ...config },
+    attestation: guest.attestation,
+  });
   const csr = edit.csr?.(encoded) ?? encoded;
   const transport = attestedTransport({ baseUrl: harness.baseUrl, trustedRoots: [root], peer: { kind: "kms" } });
-  const answer = await callRpc(transport, kms.KMS.method.signCert, { apiVersion: edit.apiVersion ?? 2, csr, signature: edit.signature ?? signCsr(csr, guest.key), vmConfig: guest.vmConfig }, { timeoutMs: 60_000 });
+  const answer = await callRpc(
+    transport,
+    kms.KMS.method.signCert,
+    {
+      apiVersion: edit.apiVersion ?? 2,
+      csr,
+      signature: edit.signature ?? signCsr(csr, guest.key),
+      vmConfig: guest.vmConfig,
+    },
+    { timeoutMs: 60_000 },
+  );
   return answer.certificateChain;
 }
 
@@ -53,13 +90,19 @@ test("signs for the key and identity that the evidence proves (DS #1255)", async
   assert.equal(toHex(read.appInfo!.osImageHash), harness.image.hash);
   assert.deepEqual([read.appInfo!.appId, read.appInfo!.mrAggregated], [info.appId, info.mrAggregated]);
   assert.equal(new X509Certificate(leaf!).subjectAltName, "DNS:app.example.com");
-  assert.deepEqual([readDstackExtensions(chain[1]!.raw).usage, readDstackExtensions(chain[1]!.raw).appId], ["app:ca", appId(parseHex(APP_ID))]);
+  assert.deepEqual(
+    [readDstackExtensions(chain[1]!.raw).usage, readDstackExtensions(chain[1]!.raw).appId],
+    ["app:ca", appId(parseHex(APP_ID))],
+  );
 });
 
 test("the app's CA is the same at every signature", async () => {
   const [, first] = await sign(harness.guest(), { withEvidence: false, withAppInfo: false });
   const [, second] = await sign(harness.guest());
-  assert.equal(new X509Certificate(first!).publicKey.export({ format: "pem", type: "spki" }), new X509Certificate(second!).publicKey.export({ format: "pem", type: "spki" }));
+  assert.equal(
+    new X509Certificate(first!).publicKey.export({ format: "pem", type: "spki" }),
+    new X509Certificate(second!).publicKey.export({ format: "pem", type: "spki" }),
+  );
 });
 
 test("a bare leaf carries neither evidence nor app info", async () => {
@@ -70,19 +113,36 @@ test("a bare leaf carries neither evidence nor app info", async () => {
 
 test("extreme dates are refused and the service goes on for everybody (DS #1232)", async () => {
   const guest = harness.guest();
-  const withDate = (hex: string) => (csr: Uint8Array): Uint8Array => parseHex(toHex(csr).replace("0700000000000000", hex));
+  const withDate =
+    (hex: string) =>
+    (csr: Uint8Array): Uint8Array =>
+      parseHex(toHex(csr).replace("0700000000000000", hex));
   for (const hex of ["ffffffffffffffff", "ffffffffffffff7f", "0000000000000080", "8041f4ff3a000000"]) {
-    assert.match(await refusal(guest, { notAfter: 7 }, { csr: withDate(hex) }), /^Failed to parse csr: certificate request: date/, hex);
-    assert.match(await refusal(guest, { notBefore: 7 }, { csr: withDate(hex) }), /^Failed to parse csr: certificate request: date/, hex);
+    assert.match(
+      await refusal(guest, { notAfter: 7 }, { csr: withDate(hex) }),
+      /^Failed to parse csr: certificate request: date/,
+      hex,
+    );
+    assert.match(
+      await refusal(guest, { notBefore: 7 }, { csr: withDate(hex) }),
+      /^Failed to parse csr: certificate request: date/,
+      hex,
+    );
   }
   assert.match(await refusal(guest, { notAfter: 0 }), /Failed to sign certificate: certificate would end/);
-  assert.match(await refusal(guest, { notBefore: 253_402_300_799 }), /Failed to sign certificate: certificate would end/);
+  assert.match(
+    await refusal(guest, { notBefore: 253_402_300_799 }),
+    /Failed to sign certificate: certificate would end/,
+  );
   assert.equal(await refusal(guest), "signed");
 });
 
 test("refuses a request that its key did not sign, of another version, or that cannot be read", async () => {
   const guest = harness.guest();
-  assert.equal(await refusal(guest, {}, { signature: new Uint8Array(70) }), "Failed to verify csr signature: Invalid signature");
+  assert.equal(
+    await refusal(guest, {}, { signature: new Uint8Array(70) }),
+    "Failed to verify csr signature: Invalid signature",
+  );
   const word = (csr: Uint8Array): Uint8Array => parseHex(toHex(csr).replace("706c65617365", "6b696e646c79"));
   assert.equal(await refusal(guest, {}, { csr: word }), "Failed to verify csr signature: Invalid confirm word");
   assert.equal(await refusal(guest, {}, { apiVersion: 3 }), "Unsupported API version: 3");
@@ -92,16 +152,32 @@ test("refuses a request that its key did not sign, of another version, or that c
 
 test("refuses evidence for another key, and apps that may not boot", async () => {
   const guest = harness.guest();
-  assert.match(await refusal({ ...guest, key: generateP256() }), /^Quote verification failed: report-data: report data mismatch/);
-  assert.match(await refusal(harness.guest({ composeHash: "ee".repeat(32) })), /^Boot denied: compose hash not allowed/);
+  assert.match(
+    await refusal({ ...guest, key: generateP256() }),
+    /^Quote verification failed: report-data: report data mismatch/,
+  );
+  assert.match(
+    await refusal(harness.guest({ composeHash: "ee".repeat(32) })),
+    /^Boot denied: compose hash not allowed/,
+  );
   const line = (await harness.auditLines()).at(-1)!;
   assert.deepEqual([line["action"], line["outcome"], line["field"]], ["sign-cert", "refused", "composeHash"]);
 });
 
 test("no app gets a certificate for the KMS's own name", async () => {
-  assert.match(await refusal(harness.guest(), { altNames: ["app.example.com", "127.0.0.1"] }), /that is the KMS's own name/);
+  assert.match(
+    await refusal(harness.guest(), { altNames: ["app.example.com", "127.0.0.1"] }),
+    /that is the KMS's own name/,
+  );
   const refused = (await harness.auditLines()).at(-1)!;
-  assert.deepEqual([refused["action"], refused["outcome"], refused["rule"], refused["field"]], ["sign-cert", "refused", "own-name", "subject_alt_names"], "and no line says that one was signed");
-  assert.match(await refusal(harness.guest(), { subject: "127.0.0.1" }), /^Failed to sign certificate: .*that is the KMS's own name \(rule own-name, field subject\)$/);
+  assert.deepEqual(
+    [refused["action"], refused["outcome"], refused["rule"], refused["field"]],
+    ["sign-cert", "refused", "own-name", "subject_alt_names"],
+    "and no line says that one was signed",
+  );
+  assert.match(
+    await refusal(harness.guest(), { subject: "127.0.0.1" }),
+    /^Failed to sign certificate: .*that is the KMS's own name \(rule own-name, field subject\)$/,
+  );
   assert.match(await refusal(harness.guest(), { altNames: ["bad name"] }), /neither a DNS name nor an IP address/);
 });

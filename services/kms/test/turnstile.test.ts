@@ -9,10 +9,14 @@ test("lets so many through at a time, in the order in which they came, also afte
   const turnstile = new Turnstile({ places: 2, maxWaiting: 10 });
   const gates = Array.from({ length: 5 }, () => Promise.withResolvers<void>());
   const inside: number[] = [];
-  const all = gates.map(({ promise }, index) => turnstile.through(() => {
-    inside.push(index);
-    return promise;
-  }, never).catch(() => undefined));
+  const all = gates.map(({ promise }, index) =>
+    turnstile
+      .through(() => {
+        inside.push(index);
+        return promise;
+      }, never)
+      .catch(() => undefined),
+  );
   const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   await settle();
   assert.deepEqual(inside, [0, 1]);
@@ -33,10 +37,16 @@ test("who gives up leaves the queue and takes no place; too many are turned away
   const first = turnstile.through(() => gate.promise, never);
   const gone = new AbortController();
   const second = turnstile.through(() => assert.fail("it gave up"), gone.signal);
-  await assert.rejects(turnstile.through(() => Promise.resolve(), never), (error: unknown) => error instanceof KmsError && error.code === "overloaded");
+  await assert.rejects(
+    turnstile.through(() => Promise.resolve(), never),
+    (error: unknown) => error instanceof KmsError && error.code === "overloaded",
+  );
   gone.abort(new Error("closed"));
   await assert.rejects(second, /closed/);
-  await assert.rejects(turnstile.through(() => Promise.resolve(), gone.signal), /closed/);
+  await assert.rejects(
+    turnstile.through(() => Promise.resolve(), gone.signal),
+    /closed/,
+  );
   gate.resolve();
   await first;
   assert.equal(await turnstile.through(() => Promise.resolve("in"), never), "in");

@@ -1,4 +1,15 @@
-export type SupervisorErrorCode = "frozen" | "id-empty" | "already-running" | "not-found" | "still-started" | "still-running" | "not-spawned" | "stop-failed" | "bad-request" | "unusable-option" | "already-served";
+export type SupervisorErrorCode =
+  | "frozen"
+  | "id-empty"
+  | "already-running"
+  | "not-found"
+  | "still-started"
+  | "still-running"
+  | "not-spawned"
+  | "stop-failed"
+  | "bad-request"
+  | "unusable-option"
+  | "already-served";
 
 /** A call that cannot be carried out. Its text goes to the caller; VMMs of other makers match on it. */
 export class SupervisorError extends Error {

@@ -18,7 +18,10 @@ async function main(): Promise<void> {
   const options = await readOptions(args, createLogger({ name: "supervisor" }));
   if (options.detach) {
     const own = args.filter((arg) => arg !== "--detach" && arg !== "-d");
-    spawn(process.execPath, [...process.execArgv, import.meta.filename, ...own], { detached: true, stdio: "ignore" }).unref();
+    spawn(process.execPath, [...process.execArgv, import.meta.filename, ...own], {
+      detached: true,
+      stdio: "ignore",
+    }).unref();
     return;
   }
   await serve(options);
@@ -28,9 +31,16 @@ async function serve(options: SupervisorOptions): Promise<void> {
   for (const path of [options.socketPath, options.pidFile, options.logFile]) {
     if (path !== undefined) mkdirSync(dirname(path), { recursive: true });
   }
-  const log = createLogger({ name: "supervisor", ...(options.logFile === undefined ? {} : { stream: appendTo(options.logFile) }) });
+  const log = createLogger({
+    name: "supervisor",
+    ...(options.logFile === undefined ? {} : { stream: appendTo(options.logFile) }),
+  });
   const lock = await lockFile(`${options.socketPath}.lock`);
-  const table = await createProcessTable({ store: recordStore(`${options.socketPath}.processes`, log), log, clock: Date });
+  const table = await createProcessTable({
+    store: recordStore(`${options.socketPath}.processes`, log),
+    log,
+    clock: Date,
+  });
 
   let ending = false;
   const end = async (): Promise<void> => {
@@ -71,7 +81,12 @@ function appendTo(path: string): { write(text: string): void } {
 }
 
 main().catch((error: unknown) => {
-  const text = error instanceof FileLockedError ? `another supervisor serves this socket already: ${error.message}` : error instanceof Error ? error.message : String(error);
+  const text =
+    error instanceof FileLockedError
+      ? `another supervisor serves this socket already: ${error.message}`
+      : error instanceof Error
+        ? error.message
+        : String(error);
   process.stderr.write(`supervisor: ${text}\n`);
   process.exit(1);
 });

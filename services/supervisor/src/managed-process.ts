@@ -14,7 +14,21 @@ export interface LiveProcess {
 }
 
 const WATCH_INTERVAL_MS = 500;
-const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGILL: 4, SIGTRAP: 5, SIGABRT: 6, SIGBUS: 7, SIGFPE: 8, SIGKILL: 9, SIGSEGV: 11, SIGPIPE: 13, SIGALRM: 14, SIGTERM: 15 };
+const SIGNAL_NUMBERS: Readonly<Record<string, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGILL: 4,
+  SIGTRAP: 5,
+  SIGABRT: 6,
+  SIGBUS: 7,
+  SIGFPE: 8,
+  SIGKILL: 9,
+  SIGSEGV: 11,
+  SIGPIPE: 13,
+  SIGALRM: 14,
+  SIGTERM: 15,
+};
 
 /**
  * Starts a process in a session of its own, its output going straight to its files: it needs
@@ -46,7 +60,11 @@ export async function spawnProcess(config: ProcessConfig): Promise<LiveProcess> 
     if (config.pidfile !== "") await writeFileAtomic(config.pidfile, String(pid), { mode: 0o644 });
     return { identity, exited, kill: () => killGroup(identity) };
   } catch (cause) {
-    throw new SupervisorError("not-spawned", `failed to spawn ${config.command}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new SupervisorError(
+      "not-spawned",
+      `failed to spawn ${config.command}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause },
+    );
   } finally {
     for (const file of files) await file.close();
   }
@@ -69,7 +87,11 @@ export function adoptProcess(identity: ProcessIdentity): LiveProcess | undefined
 async function openOutput(path: string, files: FileHandle[]): Promise<number | "ignore"> {
   if (path === "") return "ignore";
   // Appending writers survive a rotation that cuts the file in place.
-  const file = await open(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const file = await open(
+    path,
+    constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW,
+    0o600,
+  );
   files.push(file);
   return file.fd;
 }

@@ -12,7 +12,9 @@ export interface SupervisorOptions {
   readonly detach: boolean;
 }
 
-const schema = z.object({ default: z.object({ address: z.string().default("unix:/var/run/supervisor.sock") }).prefault({}) });
+const schema = z.object({
+  default: z.object({ address: z.string().default("unix:/var/run/supervisor.sock") }).prefault({}),
+});
 const SILENT = ["reuse", "workers", "ident", "log_level", "port", "shutdown"].map((key) => `default.${key}`);
 
 export const USAGE = `Usage: supervisor [options]
@@ -31,10 +33,18 @@ export async function readOptions(args: readonly string[], log: Logger): Promise
   const config = await loadConfig({ name: "supervisor", file: values.config, schema, silentKeys: SILENT, log });
   const address = values.uds === undefined ? (values.address ?? config.default.address) : `unix:${values.uds}`;
   if (!address.startsWith("unix:") || values.port !== undefined) {
-    throw new SupervisorError("unusable-option", `address ${address}: whoever can call us can run programs, so only a Unix socket is served; use --uds PATH`);
+    throw new SupervisorError(
+      "unusable-option",
+      `address ${address}: whoever can call us can run programs, so only a Unix socket is served; use --uds PATH`,
+    );
   }
   const path = (value: string | undefined): string | undefined => (value === undefined ? undefined : resolve(value));
-  return { socketPath: resolve(address.slice("unix:".length)), pidFile: path(values["pid-file"]), logFile: path(values["log-file"]), detach: values.detach ?? false };
+  return {
+    socketPath: resolve(address.slice("unix:".length)),
+    pidFile: path(values["pid-file"]),
+    logFile: path(values["log-file"]),
+    detach: values.detach ?? false,
+  };
 }
 
 function parse(args: readonly string[]) {

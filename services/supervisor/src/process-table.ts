@@ -58,13 +58,23 @@ export async function createProcessTable({ store, log, clock }: ProcessTableOpti
   };
 
   const save = (entry: Entry): Promise<void> =>
-    store.save({ version: 1, config: entry.config, started: entry.state.started, identity: entry.live?.identity ?? null, startedAt: entry.state.started_at });
+    store.save({
+      version: 1,
+      config: entry.config,
+      started: entry.state.started,
+      identity: entry.live?.identity ?? null,
+      startedAt: entry.state.started_at,
+    });
 
   const watch = (entry: Entry, live: LiveProcess): void => {
     entry.live = live;
     entry.ended = live.exited.then((raw) => {
       entry.live = undefined;
-      const status = !entry.state.started ? "stopped" : raw === undefined ? { error: "ended; its exit status went to an earlier supervisor" } : { exited: raw };
+      const status = !entry.state.started
+        ? "stopped"
+        : raw === undefined
+          ? { error: "ended; its exit status went to an earlier supervisor" }
+          : { exited: raw };
       entry.state = { ...entry.state, status, stopped_at: nowSeconds() };
       log.info({ id: entry.config.id, pid: live.identity.pid, status }, "process ended");
     });
@@ -83,7 +93,11 @@ export async function createProcessTable({ store, log, clock }: ProcessTableOpti
       await save(entry);
     } catch (cause) {
       live.kill();
-      throw new SupervisorError("not-spawned", `process ${config.id} cannot be recorded and was stopped: ${(cause as Error).message}`, { cause });
+      throw new SupervisorError(
+        "not-spawned",
+        `process ${config.id} cannot be recorded and was stopped: ${(cause as Error).message}`,
+        { cause },
+      );
     }
     entries.set(config.id, entry);
     log.info({ id: config.id, name: config.name, pid: live.identity.pid }, "process started");
@@ -107,7 +121,8 @@ export async function createProcessTable({ store, log, clock }: ProcessTableOpti
     entry.state = { ...entry.state, started: false };
     if (entry.live === undefined) {
       const { status } = entry.state;
-      if (typeof status === "object" && "exited" in status && status.exited === 0) entry.state = { ...entry.state, status: "stopped" };
+      if (typeof status === "object" && "exited" in status && status.exited === 0)
+        entry.state = { ...entry.state, status: "stopped" };
     } else {
       entry.live.kill();
       // Tearing down a large VM can outlast any request; the state tells when it is over.
@@ -118,16 +133,26 @@ export async function createProcessTable({ store, log, clock }: ProcessTableOpti
 
   for (const record of await store.load()) {
     const live = record.identity === null ? undefined : adoptProcess(record.identity);
-    const status = live !== undefined ? "running" : record.started ? { error: "ended while no supervisor ran" } : "stopped";
+    const status =
+      live !== undefined ? "running" : record.started ? { error: "ended while no supervisor ran" } : "stopped";
     const entry: Entry = {
       config: record.config,
       live: undefined,
       ended: Promise.resolve(),
-      state: { status, started: record.started, pid: record.identity?.pid ?? null, started_at: record.startedAt, stopped_at: live === undefined ? nowSeconds() : null },
+      state: {
+        status,
+        started: record.started,
+        pid: record.identity?.pid ?? null,
+        started_at: record.startedAt,
+        stopped_at: live === undefined ? nowSeconds() : null,
+      },
     };
     if (live !== undefined) watch(entry, live);
     entries.set(record.config.id, entry);
-    log.info({ id: record.config.id, pid: record.identity?.pid, status }, live === undefined ? "process of an earlier supervisor is gone" : "process of an earlier supervisor found again");
+    log.info(
+      { id: record.config.id, pid: record.identity?.pid, status },
+      live === undefined ? "process of an earlier supervisor is gone" : "process of an earlier supervisor found again",
+    );
   }
 
   return {

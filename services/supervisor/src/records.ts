@@ -34,7 +34,10 @@ export function recordStore(folder: string, log: Logger): RecordStore {
         try {
           records.push(recordSchema.parse(JSON.parse(await readFile(join(folder, name), "utf8"))));
         } catch (error) {
-          log.error({ file: join(folder, name), error: error instanceof Error ? error.message : String(error) }, "process record is unreadable and left out");
+          log.error(
+            { file: join(folder, name), error: error instanceof Error ? error.message : String(error) },
+            "process record is unreadable and left out",
+          );
         }
       }
       return records;

@@ -37,9 +37,22 @@ async function main(): Promise<void> {
 
   const mounted = await mountTree(tree, simulatedTdx(platform, config.launch));
   if (!values["no-place"]) {
-    await place({ source: join(tree, "report"), target: "/sys/kernel/config/tsm/report", cover: "/sys/kernel/config" }, scratch);
-    await place({ source: join(tree, "measurements"), target: "/sys/devices/virtual/misc/tdx_guest/measurements", cover: "/sys/devices/virtual/misc" }, scratch);
-    await place({ source: tables, target: "/sys/firmware/acpi/tables/data", cover: "/sys/firmware/acpi/tables" }, scratch);
+    await place(
+      { source: join(tree, "report"), target: "/sys/kernel/config/tsm/report", cover: "/sys/kernel/config" },
+      scratch,
+    );
+    await place(
+      {
+        source: join(tree, "measurements"),
+        target: "/sys/devices/virtual/misc/tdx_guest/measurements",
+        cover: "/sys/devices/virtual/misc",
+      },
+      scratch,
+    );
+    await place(
+      { source: tables, target: "/sys/firmware/acpi/tables/data", cover: "/sys/firmware/acpi/tables" },
+      scratch,
+    );
   }
   await writeSecret(join(published, "roots.json"), `${JSON.stringify({ tdx: platform.rootPem })}\n`);
   await writeSecret(join(published, "ready"), "");

@@ -19,11 +19,13 @@ export function mockTcbInfo(now: number): string {
     tcbType: 0,
     tcbEvaluationDataNumber: 1,
     tdxModule: { mrsigner: "00".repeat(48), attributes: "0000000000000000", attributesMask: "FFFFFFFFFFFFFFFF" },
-    tcbLevels: [{
-      tcb: { sgxtcbcomponents: components, pcesvn: 0, tdxtcbcomponents: components },
-      tcbDate: TCB_DATE,
-      tcbStatus: "UpToDate",
-    }],
+    tcbLevels: [
+      {
+        tcb: { sgxtcbcomponents: components, pcesvn: 0, tdxtcbcomponents: components },
+        tcbDate: TCB_DATE,
+        tcbStatus: "UpToDate",
+      },
+    ],
   });
 }
 

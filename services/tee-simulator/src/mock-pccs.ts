@@ -20,7 +20,14 @@ export function startMockPccs(options: MockPccsOptions): Promise<HttpServer> {
   const routes = ["sgx", "tdx"].flatMap((tee) => collateralRoutes(`/${tee}/certification/v4`, options));
   return startHttpServer({
     listen: { host: options.host, port: options.port },
-    routes: [...routes, { verbs: ["GET"], path: "/health", handle: async (exchange) => send(exchange, "application/json", '{"status":"ok"}') }],
+    routes: [
+      ...routes,
+      {
+        verbs: ["GET"],
+        path: "/health",
+        handle: async (exchange) => send(exchange, "application/json", '{"status":"ok"}'),
+      },
+    ],
     log: options.log,
   });
 }
@@ -34,22 +41,32 @@ function collateralRoutes(base: string, { pki, clock }: MockPccsOptions): HttpRo
   });
   return [
     get("/pckcrl", (exchange) =>
-      send(exchange, "application/pkix-crl", pki.pckCrl, { "SGX-PCK-CRL-Issuer-Chain": encodeURIComponent(pki.pckCaChainPem) })),
+      send(exchange, "application/pkix-crl", pki.pckCrl, {
+        "SGX-PCK-CRL-Issuer-Chain": encodeURIComponent(pki.pckCaChainPem),
+      }),
+    ),
     get("/rootcacrl", (exchange) => send(exchange, "text/plain", toHex(pki.rootCrl))),
     get("/tcb", (exchange) => {
       const { tcbInfo, tcbInfoSignature } = collateral();
-      send(exchange, "application/json", signedBody("tcbInfo", tcbInfo, tcbInfoSignature),
-        { "TCB-Info-Issuer-Chain": encodeURIComponent(pki.tcbChainPem) });
+      send(exchange, "application/json", signedBody("tcbInfo", tcbInfo, tcbInfoSignature), {
+        "TCB-Info-Issuer-Chain": encodeURIComponent(pki.tcbChainPem),
+      });
     }),
     get("/qe/identity", (exchange) => {
       const { qeIdentity, qeIdentitySignature } = collateral();
-      send(exchange, "application/json", signedBody("enclaveIdentity", qeIdentity, qeIdentitySignature),
-        { "SGX-Enclave-Identity-Issuer-Chain": encodeURIComponent(pki.qeChainPem) });
+      send(exchange, "application/json", signedBody("enclaveIdentity", qeIdentity, qeIdentitySignature), {
+        "SGX-Enclave-Identity-Issuer-Chain": encodeURIComponent(pki.qeChainPem),
+      });
     }),
   ];
 }
 
-function send({ response }: HttpExchange, type: string, body: string | Uint8Array, headers: Readonly<Record<string, string>> = {}): void {
+function send(
+  { response }: HttpExchange,
+  type: string,
+  body: string | Uint8Array,
+  headers: Readonly<Record<string, string>> = {},
+): void {
   response.writeHead(200, { "content-type": type, ...headers });
   response.end(body);
 }

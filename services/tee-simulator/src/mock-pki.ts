@@ -6,8 +6,20 @@
 import { p256 } from "@noble/curves/nist.js";
 import { concatBytes, utf8 } from "@dstack/bytes";
 import {
-  derBitString, derBoolean, derContext, derElement, derEnumerated, derOctetString, derOid, derSequence, derSet, derTime, derUnsigned,
-  derUtf8, TAG, writePem,
+  derBitString,
+  derBoolean,
+  derContext,
+  derElement,
+  derEnumerated,
+  derOctetString,
+  derOid,
+  derSequence,
+  derSet,
+  derTime,
+  derUnsigned,
+  derUtf8,
+  TAG,
+  writePem,
 } from "@dstack/der";
 import { spkiDer } from "@dstack/keys";
 import type { P256Key } from "@dstack/keys";
@@ -48,7 +60,8 @@ const SERIAL = 42;
 /** The platform of a seed. */
 export function mockPlatform(seed: MockSeed): MockPlatform {
   const rootPem = certificate(seed, "tdx-root", "tdx-root", authority());
-  const pckChainPem = certificate(seed, "tdx-pck", "tdx-pck-ca", [...leaf(), sgxExtension()]) + pckAuthority(seed) + rootPem;
+  const pckChainPem =
+    certificate(seed, "tdx-pck", "tdx-pck-ca", [...leaf(), sgxExtension()]) + pckAuthority(seed) + rootPem;
   return { rootPem, pckChainPem, pckKey: mockKey(seed, "tdx-pck") };
 }
 
@@ -69,28 +82,51 @@ export function mockPki(seed: MockSeed): MockPki {
 
 const pckAuthority = (seed: MockSeed): string => certificate(seed, "tdx-pck-ca", "tdx-root", authority());
 
-function certificate(seed: MockSeed, label: MockKeyLabel, issuer: MockKeyLabel, extensions: readonly Uint8Array[]): string {
+function certificate(
+  seed: MockSeed,
+  label: MockKeyLabel,
+  issuer: MockKeyLabel,
+  extensions: readonly Uint8Array[],
+): string {
   return writePem(signedCertificate(seed, label, issuer, extensions), "CERTIFICATE");
 }
 
-function signedCertificate(seed: MockSeed, label: MockKeyLabel, issuer: MockKeyLabel, extensions: readonly Uint8Array[]): Uint8Array {
-  return signed(seed, issuer, derSequence(
-    derContext(0, true, derUnsigned(2)),
-    derUnsigned(SERIAL),
-    algorithm(),
-    name(issuer),
-    derSequence(derTime(NOT_BEFORE), derTime(NOT_AFTER)),
-    name(label),
-    spkiDer(mockKey(seed, label)),
-    derContext(3, true, derSequence(...extensions)),
-  ));
+function signedCertificate(
+  seed: MockSeed,
+  label: MockKeyLabel,
+  issuer: MockKeyLabel,
+  extensions: readonly Uint8Array[],
+): Uint8Array {
+  return signed(
+    seed,
+    issuer,
+    derSequence(
+      derContext(0, true, derUnsigned(2)),
+      derUnsigned(SERIAL),
+      algorithm(),
+      name(issuer),
+      derSequence(derTime(NOT_BEFORE), derTime(NOT_AFTER)),
+      name(label),
+      spkiDer(mockKey(seed, label)),
+      derContext(3, true, derSequence(...extensions)),
+    ),
+  );
 }
 
 function emptyRevocationList(seed: MockSeed, issuer: MockKeyLabel): Uint8Array {
   const crlNumber = extension("2.5.29.20", false, derUnsigned(1));
-  return signed(seed, issuer, derSequence(
-    derUnsigned(1), algorithm(), name(issuer), derTime(NOT_BEFORE), derTime(NOT_AFTER), derContext(0, true, derSequence(crlNumber)),
-  ));
+  return signed(
+    seed,
+    issuer,
+    derSequence(
+      derUnsigned(1),
+      algorithm(),
+      name(issuer),
+      derTime(NOT_BEFORE),
+      derTime(NOT_AFTER),
+      derContext(0, true, derSequence(crlNumber)),
+    ),
+  );
 }
 
 function signed(seed: MockSeed, issuer: MockKeyLabel, tbs: Uint8Array): Uint8Array {
@@ -100,13 +136,15 @@ function signed(seed: MockSeed, issuer: MockKeyLabel, tbs: Uint8Array): Uint8Arr
 }
 
 const algorithm = (): Uint8Array => derSequence(derOid(OID.ecdsaWithSha256));
-const name = (label: MockKeyLabel): Uint8Array => derSequence(derSet(derSequence(derOid(OID.commonName), derUtf8(NAMES[label]))));
+const name = (label: MockKeyLabel): Uint8Array =>
+  derSequence(derSet(derSequence(derOid(OID.commonName), derUtf8(NAMES[label]))));
 
 function extension(oid: string, critical: boolean, value: Uint8Array): Uint8Array {
   return derSequence(derOid(oid), ...(critical ? [derBoolean(true)] : []), derOctetString(value));
 }
 
-const subjectAltName = (): Uint8Array => extension("2.5.29.17", false, derSequence(derContext(2, false, utf8("mock.dstack.invalid"))));
+const subjectAltName = (): Uint8Array =>
+  extension("2.5.29.17", false, derSequence(derContext(2, false, utf8("mock.dstack.invalid"))));
 
 /** digitalSignature, keyCertSign, cRLSign; a CA without path limit. */
 const authority = (): Uint8Array[] => [
@@ -125,7 +163,15 @@ function sgxExtension(): Uint8Array {
   const item = (arc: string, value: Uint8Array): Uint8Array => derSequence(derOid(`${SGX_EXTENSION}.${arc}`), value);
   const zeros = (length: number): Uint8Array => derOctetString(new Uint8Array(length));
   const tcb = derElement(TAG.sequence, concatBytes(item("2.17", derUnsigned(0)), item("2.18", zeros(16))));
-  return extension(SGX_EXTENSION, false, derSequence(
-    item("1", zeros(16)), item("3", zeros(2)), item("4", zeros(6)), item("5", derEnumerated(0)), item("2", tcb),
-  ));
+  return extension(
+    SGX_EXTENSION,
+    false,
+    derSequence(
+      item("1", zeros(16)),
+      item("3", zeros(2)),
+      item("4", zeros(6)),
+      item("5", derEnumerated(0)),
+      item("2", tcb),
+    ),
+  );
 }

@@ -30,13 +30,18 @@ export function signMockQuote(platform: MockPlatform, td: TdMeasurements, report
   const certification = concatBytes(
     qeReport,
     ecdsa(platform.pckKey, qeReport),
-    u16le(qeAuthData.length), qeAuthData,
-    u16le(5), u32le(chain.length), chain,
+    u16le(qeAuthData.length),
+    qeAuthData,
+    u16le(5),
+    u32le(chain.length),
+    chain,
   );
   const authentication = concatBytes(
     ecdsa(attestationKey, signedPart),
     attestationPoint,
-    u16le(6), u32le(certification.length), certification,
+    u16le(6),
+    u32le(certification.length),
+    certification,
   );
   return concatBytes(signedPart, u32le(authentication.length), authentication);
 }
@@ -48,10 +53,18 @@ function header(): Uint8Array {
 function tdReport({ mrTd, mrConfigId, rtmr }: TdMeasurements, reportData: ReportData): Uint8Array {
   const zeros = (length: number): Uint8Array => new Uint8Array(length);
   return concatBytes(
-    zeros(16), zeros(48), zeros(48), zeros(8), // TEE_TCB_SVN, MRSEAM, MRSIGNERSEAM, SEAMATTRIBUTES
-    TD_ATTRIBUTES, zeros(8), // TDATTRIBUTES, XFAM
-    mrTd, mrConfigId, zeros(48), zeros(48), // MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG
-    ...rtmr, reportData,
+    zeros(16),
+    zeros(48),
+    zeros(48),
+    zeros(8), // TEE_TCB_SVN, MRSEAM, MRSIGNERSEAM, SEAMATTRIBUTES
+    TD_ATTRIBUTES,
+    zeros(8), // TDATTRIBUTES, XFAM
+    mrTd,
+    mrConfigId,
+    zeros(48),
+    zeros(48), // MRTD, MRCONFIGID, MROWNER, MROWNERCONFIG
+    ...rtmr,
+    reportData,
   );
 }
 

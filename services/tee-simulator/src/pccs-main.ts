@@ -11,7 +11,11 @@ const USAGE = "usage: pccs-main.ts --seed-file FILE [--listen 127.0.0.1:8088] [-
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { "seed-file": { type: "string" }, listen: { type: "string", default: "127.0.0.1:8088" }, "root-out": { type: "string" } },
+    options: {
+      "seed-file": { type: "string" },
+      listen: { type: "string", default: "127.0.0.1:8088" },
+      "root-out": { type: "string" },
+    },
   });
   if (values["seed-file"] === undefined) throw new SimulatorError("options-invalid", USAGE);
   const { host, port } = parseListen(values.listen);
@@ -23,7 +27,10 @@ async function main(): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       log.info({ signal }, "mock collateral server ends");
-      server.close().then(() => process.exit(0), () => process.exit(1));
+      server.close().then(
+        () => process.exit(0),
+        () => process.exit(1),
+      );
     });
   }
 }
@@ -31,7 +38,8 @@ async function main(): Promise<void> {
 function parseListen(text: string): { host: string; port: number } {
   const match = /^(\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]):(\d{1,5})$/i.exec(text);
   const port = Number(match?.[2]);
-  if (match?.[1] === undefined || port > 65_535) throw new SimulatorError("options-invalid", `--listen ${text}: expected ADDRESS:PORT`);
+  if (match?.[1] === undefined || port > 65_535)
+    throw new SimulatorError("options-invalid", `--listen ${text}: expected ADDRESS:PORT`);
   return { host: match[1].replaceAll(/[[\]]/g, ""), port };
 }
 

@@ -30,7 +30,10 @@ async function makePossible(target: string, cover: string, scratch: string): Pro
   let ancestor = dirname(target);
   while (!(await isFolder(ancestor)) && ancestor !== cover && ancestor !== "/") ancestor = dirname(ancestor);
   if (!(await isFolder(ancestor)) || relative(cover, ancestor).startsWith("..")) {
-    throw new SimulatorError("mount-failed", `${cover} does not exist: cannot show ${target} (is the kernel module that makes it loaded?)`);
+    throw new SimulatorError(
+      "mount-failed",
+      `${cover} does not exist: cannot show ${target} (is the kernel module that makes it loaded?)`,
+    );
   }
   const layer = join(scratch, encodeURIComponent(target));
   await mkdir(join(layer, relative(ancestor, target)), { recursive: true });

@@ -67,4 +67,5 @@ function base64(text: string): Uint8Array {
   return new Uint8Array(bytes);
 }
 
-const invalid = (text: string): SimulatorError => new SimulatorError("config-invalid", `simulator configuration: ${text}`);
+const invalid = (text: string): SimulatorError =>
+  new SimulatorError("config-invalid", `simulator configuration: ${text}`);

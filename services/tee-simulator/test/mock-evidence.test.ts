@@ -13,13 +13,19 @@ const skip = existsSync(vectors) ? false : `no vectors at ${vectors}`;
 const now = Date.UTC(2030, 5, 15) / 1000;
 const pki = mockPki(parseSeed("31".repeat(32)));
 const register = (byte: number) => hash48(new Uint8Array(48).fill(byte));
-const td = { mrTd: register(1), rtmr: [register(2), register(3), register(4), register(5)], mrConfigId: register(6) } as const;
+const td = {
+  mrTd: register(1),
+  rtmr: [register(2), register(3), register(4), register(5)],
+  mrConfigId: register(6),
+} as const;
 const data = reportData(new Uint8Array(64).fill(7));
 const quote = signMockQuote(pki, td, data);
 
 test("derives the keys of the mock PKI as recorded", { skip }, () => {
   const labels: readonly string[] = ["tdx-root", "tdx-pck-ca", "tdx-pck", "tdx-tcb", "tdx-qe"];
-  const { mock_keys: keys } = JSON.parse(readFileSync(vectors, "utf8")) as { mock_keys: { seed: string; label: string; private: string; public: string }[] };
+  const { mock_keys: keys } = JSON.parse(readFileSync(vectors, "utf8")) as {
+    mock_keys: { seed: string; label: string; private: string; public: string }[];
+  };
   let compared = 0;
   for (const { seed, label, ...expected } of keys.filter((key) => labels.includes(key.label))) {
     const key = mockKey(parseSeed(seed), label as MockKeyLabel);
@@ -31,13 +37,19 @@ test("derives the keys of the mock PKI as recorded", { skip }, () => {
 });
 
 test("signs quotes that verify under the mock root and say what was measured", () => {
-  const verification = verifyQuote(quote, mockCollateral(pki, now), { now, trustAnchor: trustAnchorFromPem(pki.rootPem) });
+  const verification = verifyQuote(quote, mockCollateral(pki, now), {
+    now,
+    trustAnchor: trustAnchorFromPem(pki.rootPem),
+  });
   assert.ok(verification.ok, verification.ok ? "" : verification.reason);
   assert.equal(verification.status, "UpToDate");
   assert.equal(verification.trustAnchor, "external");
   assert.deepEqual(verification.ppid, new Uint8Array(16));
   const report = tdReportOf(parseQuote(quote));
-  assert.deepEqual([report.mrTd, report.rtmr, report.mrConfigId, report.reportData], [td.mrTd, td.rtmr, td.mrConfigId, data]);
+  assert.deepEqual(
+    [report.mrTd, report.rtmr, report.mrConfigId, report.reportData],
+    [td.mrTd, td.rtmr, td.mrConfigId, data],
+  );
 });
 
 test("signs quotes that do not verify under Intel's root or the root of another seed", () => {
@@ -51,6 +63,9 @@ test("makes the same certificates from the same seed", () => {
 });
 
 test("refuses a seed of another length without repeating it", () => {
-  assert.throws(() => parseSeed("31".repeat(31)), (error: unknown) =>
-    error instanceof SimulatorError && error.code === "seed-invalid" && !error.message.includes("3131"));
+  assert.throws(
+    () => parseSeed("31".repeat(31)),
+    (error: unknown) =>
+      error instanceof SimulatorError && error.code === "seed-invalid" && !error.message.includes("3131"),
+  );
 });

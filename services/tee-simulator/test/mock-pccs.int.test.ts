@@ -12,7 +12,11 @@ const log = createLogger({ name: "test", level: "error" });
 const pki = mockPki(parseSeed("77".repeat(32)));
 const trustAnchor = trustAnchorFromPem(pki.rootPem);
 const zero = hash48(new Uint8Array(48));
-const quote = signMockQuote(pki, { mrTd: zero, rtmr: [zero, zero, zero, zero], mrConfigId: zero }, reportData(new Uint8Array(64)));
+const quote = signMockQuote(
+  pki,
+  { mrTd: zero, rtmr: [zero, zero, zero, zero], mrConfigId: zero },
+  reportData(new Uint8Array(64)),
+);
 
 test("serves collateral that verifies its quotes, fetched once for many and again when stale", async (t) => {
   const server = await startMockPccs({ pki, host: "127.0.0.1", port: 0, log, clock: Date });
@@ -25,8 +29,16 @@ test("serves collateral that verifies its quotes, fetched once for many and agai
   let time = Date.now();
   for (const suffix of ["", "/", "/tdx/certification/v4", "/sgx/certification/v4/"]) {
     requests = 0;
-    const fetcher = new CollateralFetcher({ endpoints: [`http://${server.address}${suffix}`], trustAnchor, fetch: counted, clock: { now: () => time } });
-    const [first, second] = await Promise.all([fetcher.collateralFor(parseQuote(quote)), fetcher.collateralFor(parseQuote(quote))]);
+    const fetcher = new CollateralFetcher({
+      endpoints: [`http://${server.address}${suffix}`],
+      trustAnchor,
+      fetch: counted,
+      clock: { now: () => time },
+    });
+    const [first, second] = await Promise.all([
+      fetcher.collateralFor(parseQuote(quote)),
+      fetcher.collateralFor(parseQuote(quote)),
+    ]);
     assert.equal(first, second);
     assert.equal(await fetcher.collateralFor(parseQuote(quote)), first);
     assert.equal(requests, 4);
@@ -52,12 +64,25 @@ test("gives up at its deadline, on errors and on documents without end", async (
     },
   };
   const server = createServer((request, response) => answers[request.url?.split("/")[1] ?? ""]?.(response));
-  await new Promise<void>((resolve) => { server.listen(0, "127.0.0.1", resolve); });
-  t.after(() => { server.closeAllConnections(); server.close(); });
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
   const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  for (const [path, code] of [["slow", "collateral-unavailable"], ["error", "collateral-unavailable"], ["endless", "collateral-malformed"]]) {
+  for (const [path, code] of [
+    ["slow", "collateral-unavailable"],
+    ["error", "collateral-unavailable"],
+    ["endless", "collateral-malformed"],
+  ]) {
     const fetcher = new CollateralFetcher({ endpoints: [`${base}/${path}`], trustAnchor, timeoutMs: 500 });
-    await assert.rejects(fetcher.collateralFor(parseQuote(quote)), (error: unknown) => error instanceof AttestError && error.code === code, path);
+    await assert.rejects(
+      fetcher.collateralFor(parseQuote(quote)),
+      (error: unknown) => error instanceof AttestError && error.code === code,
+      path,
+    );
   }
   const dead = new CollateralFetcher({ endpoints: ["http://127.0.0.1:1"], trustAnchor });
   await assert.rejects(dead.collateralFor(parseQuote(quote)), /ECONNREFUSED|bad port/);

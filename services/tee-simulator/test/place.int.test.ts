@@ -9,9 +9,16 @@ import { inNamespace, skip } from "./namespace.ts";
 /** Runs a module body with `place` and `fs` at hand in a mount namespace; gives what it printed. */
 async function output(body: string): Promise<string> {
   const module = resolve(import.meta.dirname, "../src/place.ts");
-  const child = inNamespace(["--input-type=module", "-e", `import * as fs from "node:fs"; import { place } from ${JSON.stringify(module)};\n${body}`]);
+  const child = inNamespace([
+    "--input-type=module",
+    "-e",
+    `import * as fs from "node:fs"; import { place } from ${JSON.stringify(module)};\n${body}`,
+  ]);
   let text = "";
-  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding("utf8").on("data", (piece: string) => { text += piece; });
+  for (const stream of [child.stdout, child.stderr])
+    stream?.setEncoding("utf8").on("data", (piece: string) => {
+      text += piece;
+    });
   await once(child, "close");
   return text.trim();
 }

@@ -9,8 +9,18 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { concatBytes, hash48, reportData, toHex, u32le, utf8 } from "@dstack/bytes";
 import {
-  decodeAttestation, encodeAttestation, encodeKeyProviderInfo, eventDigestV1, extendRegister, mrConfigIdV1, padReportData, parseQuote, replayRtmr3,
-  stripAttestation, tdReportOf, trustAnchorFromPem,
+  decodeAttestation,
+  encodeAttestation,
+  encodeKeyProviderInfo,
+  eventDigestV1,
+  extendRegister,
+  mrConfigIdV1,
+  padReportData,
+  parseQuote,
+  replayRtmr3,
+  stripAttestation,
+  tdReportOf,
+  trustAnchorFromPem,
 } from "@dstack/attest";
 import { fixedCollateral, verifyAttestation } from "@dstack/attest/node";
 import { extendRtmr, GuestTee, readRtmr, TeeError } from "@dstack/tee";
@@ -23,8 +33,21 @@ const register = (byte: number) => hash48(new Uint8Array(48).fill(byte));
 const composeHash = new Uint8Array(32).fill(2) as Parameters<typeof mrConfigIdV1>[0];
 const none = new Uint8Array(0);
 const ccel = concatBytes(
-  u32le(1), u32le(3), new Uint8Array(20), u32le(33), utf8("Spec ID Event03\0"), new Uint8Array(8), u32le(1), Uint8Array.of(0x0c, 0, 48, 0, 0),
-  u32le(1), u32le(10), u32le(1), Uint8Array.of(0x0c, 0), new Uint8Array(48).fill(5), u32le(9), utf8("ACPI DATA"),
+  u32le(1),
+  u32le(3),
+  new Uint8Array(20),
+  u32le(33),
+  utf8("Spec ID Event03\0"),
+  new Uint8Array(8),
+  u32le(1),
+  Uint8Array.of(0x0c, 0, 48, 0, 0),
+  u32le(1),
+  u32le(10),
+  u32le(1),
+  Uint8Array.of(0x0c, 0),
+  new Uint8Array(48).fill(5),
+  u32le(9),
+  utf8("ACPI DATA"),
   new Uint8Array(64).fill(0xff),
 );
 
@@ -36,24 +59,45 @@ before(async () => {
   if (skip !== false) return;
   folder = await mkdtemp(join(tmpdir(), "dstack-tee-"));
   const config = join(folder, "simulator.json");
-  await writeFile(config, JSON.stringify({
-    platform: "dstack-tdx", mock_attestation_seed: seed, vm_config: "{}", collateral_base_url: "http://10.0.2.2:9306",
-    tdx: {
-      mrtd: "01".repeat(48), rtmr0: toHex(extendRegister(register(0), register(5))), rtmr1: "11".repeat(48), rtmr2: "12".repeat(48),
-      mr_config_id: toHex(mrConfigIdV1(composeHash)), ccel: Buffer.from(ccel).toString("base64"),
-    },
-  }));
+  await writeFile(
+    config,
+    JSON.stringify({
+      platform: "dstack-tdx",
+      mock_attestation_seed: seed,
+      vm_config: "{}",
+      collateral_base_url: "http://10.0.2.2:9306",
+      tdx: {
+        mrtd: "01".repeat(48),
+        rtmr0: toHex(extendRegister(register(0), register(5))),
+        rtmr1: "11".repeat(48),
+        rtmr2: "12".repeat(48),
+        mr_config_id: toHex(mrConfigIdV1(composeHash)),
+        ccel: Buffer.from(ccel).toString("base64"),
+      },
+    }),
+  );
   const run = join(folder, "run");
-  simulator = inNamespace([resolve(import.meta.dirname, "../src/guest-main.ts"), "--config", config, "--run-dir", run, "--no-place"]);
+  simulator = inNamespace([
+    resolve(import.meta.dirname, "../src/guest-main.ts"),
+    "--config",
+    config,
+    "--run-dir",
+    run,
+    "--no-place",
+  ]);
   let output = "";
-  simulator.stderr?.setEncoding("utf8").on("data", (text: string) => { output += text; });
+  simulator.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
   for (let waited = 0; !existsSync(join(run, "attestation/ready")); waited += 20) {
     assert.ok(waited < 20_000 && simulator.exitCode === null, `simulator is not ready: ${output}`);
     await sleep(20);
   }
   const root = `/proc/${simulator.pid}/root${run}/tee`;
   paths = {
-    report: `${root}/mnt/report/com.intel.dcap`, measurements: `${root}/mnt/measurements`, ccel: `${root}/acpi/CCEL`,
+    report: `${root}/mnt/report/com.intel.dcap`,
+    measurements: `${root}/mnt/measurements`,
+    ccel: `${root}/acpi/CCEL`,
     runtimeLog: join(folder, "log/runtime_events.log"),
   };
 });
@@ -94,10 +138,16 @@ test("takes a guest from its first event to an attestation that verifies", { ski
   await tee.emit("app-id", new Uint8Array(20).fill(1));
   await tee.emitOnce("compose-hash", composeHash);
   await tee.emitOnce("compose-hash", composeHash);
-  await assert.rejects(tee.emitOnce("compose-hash", none), (error: unknown) => error instanceof TeeError && error.code === "event-conflict");
+  await assert.rejects(
+    tee.emitOnce("compose-hash", none),
+    (error: unknown) => error instanceof TeeError && error.code === "event-conflict",
+  );
   await Promise.all([tee.emit("instance-id", new Uint8Array(20).fill(3)), tee.emit("boot-mr-done", none)]);
   await tee.emit("key-provider", encodeKeyProviderInfo({ name: "kms", id: "3059" }));
-  assert.deepEqual(tee.events.map((event) => event.event), ["system-preparing", "app-id", "compose-hash", "instance-id", "boot-mr-done", "key-provider"]);
+  assert.deepEqual(
+    tee.events.map((event) => event.event),
+    ["system-preparing", "app-id", "compose-hash", "instance-id", "boot-mr-done", "key-provider"],
+  );
   assert.deepEqual(await tee.readRtmr(3), replayRtmr3(tee.events));
   assert.equal(await mode(paths.runtimeLog), 0o600);
 
@@ -105,19 +155,29 @@ test("takes a guest from its first event to an attestation that verifies", { ski
   const attestation = await tee.attest(expected, '{"os_image_hash":""}');
   const pki = mockPki(parseSeed(seed));
   const now = Math.floor(Date.now() / 1000);
-  const options = { collateralSource: fixedCollateral(mockCollateral(pki, now)), now, trustAnchor: trustAnchorFromPem(pki.rootPem), expectedReportData: expected };
+  const options = {
+    collateralSource: fixedCollateral(mockCollateral(pki, now)),
+    now,
+    trustAnchor: trustAnchorFromPem(pki.rootPem),
+    expectedReportData: expected,
+  };
   const verification = await verifyAttestation(decodeAttestation(encodeAttestation(attestation)), options);
   assert.ok(verification.ok, verification.ok ? "" : verification.reason);
   const results = new Map(verification.checks.map((check) => [check.name, check.result]));
   assert.equal(results.get("mr-config-id"), "pass");
   assert.equal(results.get("firmware-log"), "pass");
-  const stripped = await verifyAttestation(decodeAttestation(encodeAttestation(stripAttestation(attestation))), options);
+  const stripped = await verifyAttestation(
+    decodeAttestation(encodeAttestation(stripAttestation(attestation))),
+    options,
+  );
   assert.ok(stripped.ok, stripped.ok ? "" : stripped.reason);
 });
 
 test("gives each of many callers the quote over their own report data", { skip }, async () => {
   const tee = await GuestTee.open(paths);
-  const quotes = await Promise.all(Array.from({ length: 8 }, (_, index) => tee.getQuote(reportData(new Uint8Array(64).fill(index)))));
+  const quotes = await Promise.all(
+    Array.from({ length: 8 }, (_, index) => tee.getQuote(reportData(new Uint8Array(64).fill(index)))),
+  );
   for (const [index, quote] of quotes.entries()) assert.equal(tdReportOf(parseQuote(quote)).reportData[0], index);
 });
 
@@ -134,12 +194,26 @@ test("carries on after a restart of the guest's software", { skip }, async () =>
 test("refuses to measure once something else extended RTMR3", { skip }, async () => {
   const tee = await GuestTee.open(paths);
   await extendRtmr(paths.measurements, 3, eventDigestV1("foreign", none));
-  await assert.rejects(tee.emit("mine", none), (error: unknown) => error instanceof TeeError && error.code === "register-mismatch");
-  await assert.rejects(GuestTee.open(paths), (error: unknown) => error instanceof TeeError && error.code === "log-unrecoverable");
+  await assert.rejects(
+    tee.emit("mine", none),
+    (error: unknown) => error instanceof TeeError && error.code === "register-mismatch",
+  );
+  await assert.rejects(
+    GuestTee.open(paths),
+    (error: unknown) => error instanceof TeeError && error.code === "log-unrecoverable",
+  );
 });
 
 test("says what is missing where there is no TEE", async () => {
-  const missing: TeePaths = { report: "/nonexistent/report", measurements: "/nonexistent", ccel: "/nonexistent", runtimeLog: join(tmpdir(), `dstack-tee-${process.pid}/log`) };
-  await assert.rejects(GuestTee.open(missing), (error: unknown) => error instanceof TeeError && error.code === "tee-unavailable");
+  const missing: TeePaths = {
+    report: "/nonexistent/report",
+    measurements: "/nonexistent",
+    ccel: "/nonexistent",
+    runtimeLog: join(tmpdir(), `dstack-tee-${process.pid}/log`),
+  };
+  await assert.rejects(
+    GuestTee.open(missing),
+    (error: unknown) => error instanceof TeeError && error.code === "tee-unavailable",
+  );
   await rm(join(tmpdir(), `dstack-tee-${process.pid}`), { recursive: true });
 });

@@ -2,7 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hash48, reportData, utf8 } from "@dstack/bytes";
 import {
-  AttestError, encodeKeyProviderInfo, firstFailure, mrConfigIdV1, mrConfigIdV2, mrConfigIdV3, readBootClaims, replayRtmr3, reportDataFor, runtimeEntries,
+  AttestError,
+  encodeKeyProviderInfo,
+  firstFailure,
+  mrConfigIdV1,
+  mrConfigIdV2,
+  mrConfigIdV3,
+  readBootClaims,
+  replayRtmr3,
+  reportDataFor,
+  runtimeEntries,
   trustAnchorFromPem,
 } from "@dstack/attest";
 import type { Attestation, RuntimeEvent } from "@dstack/attest";
@@ -33,11 +42,16 @@ const data = reportDataFor("ratls-cert", utf8("a key"));
 function evidence(change: { td?: Partial<TdMeasurements>; events?: readonly RuntimeEvent[] } = {}): Attestation {
   const runtimeEvents = change.events ?? boot;
   const td: TdMeasurements = {
-    mrTd: register(1), rtmr: [register(2), register(3), register(4), replayRtmr3(runtimeEvents)], mrConfigId: register(0), ...change.td,
+    mrTd: register(1),
+    rtmr: [register(2), register(3), register(4), replayRtmr3(runtimeEvents)],
+    mrConfigId: register(0),
+    ...change.td,
   };
   return {
     platform: { kind: "tdx", quote: signMockQuote(pki, td, data), eventLog: runtimeEntries(runtimeEvents) },
-    runtimeEvents, reportData: data, config: "{}",
+    runtimeEvents,
+    reportData: data,
+    config: "{}",
   };
 }
 
@@ -62,12 +76,17 @@ test("refuses report data that is not the expected one, or not the quoted one", 
   const unexpected = await verifyAttestation(evidence(), { ...options, expectedReportData: other });
   assert.equal(resultOf(unexpected, "report-data"), "fail");
   assert.equal(unexpected.ok, false);
-  const unquoted = await verifyAttestation({ ...evidence(), reportData: other }, { ...options, expectedReportData: other });
+  const unquoted = await verifyAttestation(
+    { ...evidence(), reportData: other },
+    { ...options, expectedReportData: other },
+  );
   assert.equal(resultOf(unquoted, "report-data"), "fail");
 });
 
 test("refuses events that do not replay to the quoted RTMR3", async () => {
-  const events = boot.map((event) => (event.event === "compose-hash" ? { ...event, payload: new Uint8Array(32).fill(9) } : event));
+  const events = boot.map((event) =>
+    event.event === "compose-hash" ? { ...event, payload: new Uint8Array(32).fill(9) } : event,
+  );
   const good = evidence();
   const swapped = { ...good, runtimeEvents: events, platform: { ...good.platform, eventLog: runtimeEntries(events) } };
   for (const attestation of [swapped, { ...good, runtimeEvents: boot.slice(0, -1) }]) {
@@ -80,8 +99,13 @@ test("refuses events that do not replay to the quoted RTMR3", async () => {
 // DS #1294: what is shown as the event log is what was replayed.
 test("refuses a log beside the quote that tells other events than those replayed", async () => {
   const good = evidence();
-  const lookalike = runtimeEntries(boot.map((event) => (event.event === "app-id" ? { ...event, payload: new Uint8Array(20).fill(8) } : event)));
-  const verification = await verifyAttestation({ ...good, platform: { ...good.platform, eventLog: lookalike } }, options);
+  const lookalike = runtimeEntries(
+    boot.map((event) => (event.event === "app-id" ? { ...event, payload: new Uint8Array(20).fill(8) } : event)),
+  );
+  const verification = await verifyAttestation(
+    { ...good, platform: { ...good.platform, eventLog: lookalike } },
+    options,
+  );
   assert.equal(resultOf(verification, "event-log"), "fail");
 });
 
@@ -107,7 +131,10 @@ test("judges MRCONFIGID in each of its versions", async () => {
     [{ mrConfigId: register(9) }, "fail"],
   ];
   for (const [td, expected, mrConfig] of cases) {
-    const verification = await verifyAttestation(evidence({ td }), { ...options, ...(mrConfig === undefined ? {} : { mrConfig }) });
+    const verification = await verifyAttestation(evidence({ td }), {
+      ...options,
+      ...(mrConfig === undefined ? {} : { mrConfig }),
+    });
     assert.equal(resultOf(verification, "mr-config-id"), expected);
   }
 });
@@ -120,7 +147,11 @@ test("refuses each TD attribute bit that is not allowed", () => {
     changed[168 + (bit >> 3)]! ^= 1 << (bit & 7);
     const verification = verifyQuote(changed, collateral, options);
     const allowed = bit === 30 || bit === 31;
-    assert.equal(verification.checks.find((check) => check.name === "td-attributes")?.result, allowed ? "pass" : "fail", `bit ${bit}`);
+    assert.equal(
+      verification.checks.find((check) => check.name === "td-attributes")?.result,
+      allowed ? "pass" : "fail",
+      `bit ${bit}`,
+    );
     assert.equal(verification.ok, false, "the signature no longer holds");
   }
 });
@@ -150,12 +181,22 @@ test("refuses collateral that is stale, not yet valid, or signed by nobody", () 
     { pckCrlIssuerChain: pki.tcbChainPem },
   ];
   for (const change of changes) {
-    assert.equal(verifyQuote(quote, { ...collateral, ...change }, options).ok, false, JSON.stringify(Object.keys(change)));
+    assert.equal(
+      verifyQuote(quote, { ...collateral, ...change }, options).ok,
+      false,
+      JSON.stringify(Object.keys(change)),
+    );
   }
 });
 
 test("gives the reason where collateral cannot be had", async () => {
-  const collateralSource = { collateralFor: () => Promise.reject(new AttestError("collateral-unavailable", "collateral server 127.0.0.1: connection refused")) };
+  const collateralSource = {
+    collateralFor: () =>
+      Promise.reject(new AttestError("collateral-unavailable", "collateral server 127.0.0.1: connection refused")),
+  };
   const verification = await verifyAttestation(evidence(), { ...options, collateralSource });
-  assert.equal(verification.ok ? "" : verification.reason, "collateral: collateral server 127.0.0.1: connection refused");
+  assert.equal(
+    verification.ok ? "" : verification.reason,
+    "collateral: collateral server 127.0.0.1: connection refused",
+  );
 });

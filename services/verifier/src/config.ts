@@ -21,7 +21,10 @@ const IMAGE_HASH = "{OS_IMAGE_HASH}";
 
 // Variables of the environment are text.
 const integer = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
-const optionalText = z.string().transform((text) => (text === "" ? undefined : text)).optional();
+const optionalText = z
+  .string()
+  .transform((text) => (text === "" ? undefined : text))
+  .optional();
 const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]);
 
 const schema = z.object({
@@ -55,13 +58,28 @@ const schema = z.object({
  * over files; `__` goes down one table. Relative paths are below `cwd`.
  * @throws ConfigError, VerifierError `config-invalid`
  */
-export async function loadVerifierConfig(options: { readonly file: string | undefined; readonly env: Readonly<Record<string, string | undefined>>; readonly log: Logger; readonly cwd?: string }): Promise<VerifierConfig> {
+export async function loadVerifierConfig(options: {
+  readonly file: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: Logger;
+  readonly cwd?: string;
+}): Promise<VerifierConfig> {
   const { file, env, log, cwd = process.cwd() } = options;
-  const raw = await loadConfig({ name: "dstack-verifier", file, overrides: overridesOf(env), schema, log, cwd, silentKeys: ["log_level"] });
+  const raw = await loadConfig({
+    name: "dstack-verifier",
+    file,
+    overrides: overridesOf(env),
+    schema,
+    log,
+    cwd,
+    silentKeys: ["log_level"],
+  });
   const { attestation } = raw;
   const roots = Object.values(attestation.root_ca).filter((path) => path !== undefined);
   if (roots.length > 0 && !attestation.insecure_allow_external_trust_anchors) {
-    throw invalid("external attestation trust anchors are configured but insecure_allow_external_trust_anchors is false");
+    throw invalid(
+      "external attestation trust anchors are configured but insecure_allow_external_trust_anchors is false",
+    );
   }
   return {
     listen: { host: raw.address, port: raw.port },
@@ -80,7 +98,8 @@ function overridesOf(env: Readonly<Record<string, string | undefined>>): Record<
     const path = name.slice(ENV_PREFIX.length).toLowerCase().split("__");
     const last = path.pop() ?? "";
     let table = root;
-    for (const key of path) table = (typeof table[key] === "object" ? table[key] : (table[key] = {})) as Record<string, unknown>;
+    for (const key of path)
+      table = (typeof table[key] === "object" ? table[key] : (table[key] = {})) as Record<string, unknown>;
     table[last] = value;
   }
   return root;

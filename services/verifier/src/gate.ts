@@ -11,7 +11,8 @@ export function gate(limits: { readonly running: number; readonly waiting: numbe
   const waiting: (() => void)[] = [];
   return async (task) => {
     if (running >= limits.running) {
-      if (waiting.length >= limits.waiting) throw new VerifierError("overloaded", `${limits.waiting} verifications wait already; try again later`);
+      if (waiting.length >= limits.waiting)
+        throw new VerifierError("overloaded", `${limits.waiting} verifications wait already; try again later`);
       await new Promise<void>((resolve) => waiting.push(resolve));
     } else {
       running++;

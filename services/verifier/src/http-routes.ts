@@ -16,7 +16,11 @@ const LIMITS = { running: 4, waiting: 64 };
 export function httpRoutes(verifier: Verifier, log: Logger): readonly HttpRoute[] {
   const gated = gate(LIMITS);
   return [
-    { verbs: ["GET"], path: "/health", handle: ({ response }) => Promise.resolve(send(response, 200, { status: "ok", service: "dstack-verifier" })) },
+    {
+      verbs: ["GET"],
+      path: "/health",
+      handle: ({ response }) => Promise.resolve(send(response, 200, { status: "ok", service: "dstack-verifier" })),
+    },
     {
       verbs: ["POST"],
       path: "/verify",
@@ -38,7 +42,10 @@ export function httpRoutes(verifier: Verifier, log: Logger): readonly HttpRoute[
 }
 
 /** 413 for a body that is too large, 400 for one that is not JSON, 422 for JSON that is no request; then undefined. */
-async function readRequest({ request, response }: HttpExchange): Promise<Readonly<Record<string, unknown>> | undefined> {
+async function readRequest({
+  request,
+  response,
+}: HttpExchange): Promise<Readonly<Record<string, unknown>> | undefined> {
   const refuse = (status: number, error: string): undefined => {
     response.setHeader("connection", "close");
     send(response, status, { error });
@@ -53,9 +60,16 @@ async function readRequest({ request, response }: HttpExchange): Promise<Readonl
     if (request.errored !== null) return undefined;
     return refuse(400, "request: expected JSON text");
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return refuse(422, "request: expected a JSON object with quote, event_log and vm_config, or attestation");
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    return refuse(422, "request: expected a JSON object with quote, event_log and vm_config, or attestation");
   const fields = value as Record<string, unknown>;
-  for (const [name, type] of [["quote", "string"], ["event_log", "string"], ["vm_config", "string"], ["attestation", "string"], ["debug", "boolean"]] as const) {
+  for (const [name, type] of [
+    ["quote", "string"],
+    ["event_log", "string"],
+    ["vm_config", "string"],
+    ["attestation", "string"],
+    ["debug", "boolean"],
+  ] as const) {
     const field = fields[name] ?? undefined;
     if (field !== undefined && typeof field !== type) return refuse(422, `request: ${name} is not a ${type}`);
   }
@@ -72,10 +86,19 @@ function gone({ response }: HttpExchange): AbortSignal {
 }
 
 function logResult(log: Logger, requestId: string, { is_valid, reason, details }: VerificationResponse): void {
-  log.info({ requestId, valid: is_valid, reason, appId: details.app_info?.app_id, tcbStatus: details.tcb_status }, "verified a request");
+  log.info(
+    { requestId, valid: is_valid, reason, appId: details.app_info?.app_id, tcbStatus: details.tcb_status },
+    "verified a request",
+  );
 }
 
 function send(response: ServerResponse, status: number, value: unknown): void {
   const body = Buffer.from(JSON.stringify(value));
-  response.writeHead(status, { "content-type": "application/json", "content-length": body.length, "cache-control": "no-store" }).end(body);
+  response
+    .writeHead(status, {
+      "content-type": "application/json",
+      "content-length": body.length,
+      "cache-control": "no-store",
+    })
+    .end(body);
 }

@@ -49,7 +49,14 @@ async function main(logger: Logger): Promise<number> {
   const verifier = await createVerifier(config, logger);
   if (options.verify !== undefined) return print(await verifyFile(verifier, options.verify));
   if (options["verify-cert"] !== undefined) return print(await verifyCertificateFile(verifier, options["verify-cert"]));
-  const server = await startHttpServer({ listen: config.listen, routes: httpRoutes(verifier, logger), headers: { "x-app-version": `v${VERSION}` }, requestTimeoutMs: 30_000, maxConnections: 128, log: logger });
+  const server = await startHttpServer({
+    listen: config.listen,
+    routes: httpRoutes(verifier, logger),
+    headers: { "x-app-version": `v${VERSION}` },
+    requestTimeoutMs: 30_000,
+    maxConnections: 128,
+    log: logger,
+  });
   logger.info({ address: server.address, pccs: config.pccsUrl, root: config.tdxRootPath ?? "Intel" }, "listening");
   const stop = (signal: string): void => {
     logger.info({ signal }, "stopping");
@@ -60,7 +67,12 @@ async function main(logger: Logger): Promise<number> {
 }
 
 async function createVerifier(config: VerifierConfig, logger: Logger): Promise<Verifier> {
-  const images = new ImageStore({ cacheDir: config.imageCacheDir, downloadUrl: config.imageDownloadUrl, timeoutMs: config.imageDownloadTimeoutMs, log: logger });
+  const images = new ImageStore({
+    cacheDir: config.imageCacheDir,
+    downloadUrl: config.imageDownloadUrl,
+    timeoutMs: config.imageDownloadTimeoutMs,
+    log: logger,
+  });
   const anchor = await readTrustAnchor(config);
   const collateralSource = new CollateralFetcher({
     endpoints: [config.pccsUrl],
@@ -69,7 +81,13 @@ async function createVerifier(config: VerifierConfig, logger: Logger): Promise<V
     onProblem: (problem) => logger.warn({ error: errorChain(problem) }, "collateral could not be renewed"),
     clock: Date,
   });
-  return new Verifier({ collateralSource, trustAnchor: anchor, images: downloadedImages(images), clock: Date, log: logger });
+  return new Verifier({
+    collateralSource,
+    trustAnchor: anchor,
+    images: downloadedImages(images),
+    clock: Date,
+    log: logger,
+  });
 }
 
 async function readTrustAnchor({ tdxRootPath }: VerifierConfig): Promise<TrustAnchor> {
@@ -77,7 +95,11 @@ async function readTrustAnchor({ tdxRootPath }: VerifierConfig): Promise<TrustAn
   try {
     return trustAnchorFromPem(await readFile(tdxRootPath, "utf8"));
   } catch (cause) {
-    throw new VerifierError("config-invalid", `attestation.root_ca.tdx: ${tdxRootPath} cannot be read as a certificate`, { cause });
+    throw new VerifierError(
+      "config-invalid",
+      `attestation.root_ca.tdx: ${tdxRootPath} cannot be read as a certificate`,
+      { cause },
+    );
   }
 }
 
@@ -90,9 +112,16 @@ function readArguments() {
   const text = { type: "string" } as const;
   try {
     const { values } = parseArgs({
-      options: { config: { ...text, short: "c" }, verify: text, "verify-cert": text, help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "V" } },
+      options: {
+        config: { ...text, short: "c" },
+        verify: text,
+        "verify-cert": text,
+        help: { type: "boolean", short: "h" },
+        version: { type: "boolean", short: "V" },
+      },
     });
-    if (values.verify !== undefined && values["verify-cert"] !== undefined) throw new Error("--verify and --verify-cert exclude each other");
+    if (values.verify !== undefined && values["verify-cert"] !== undefined)
+      throw new Error("--verify and --verify-cert exclude each other");
     return values;
   } catch (cause) {
     throw new VerifierError("usage", `${cause instanceof Error ? cause.message : "bad arguments"}; see --help`);

@@ -34,13 +34,19 @@ export async function verifyCertificateFile(verifier: Verifier, path: string): P
 async function verifyCertificate(verifier: Verifier, bytes: Uint8Array): Promise<VerificationResponse> {
   try {
     const extensions = readDstackExtensions(derOf(bytes));
-    if (extensions.attestation === undefined) return refusal("Quote verification failed: the certificate carries no evidence");
+    if (extensions.attestation === undefined)
+      return refusal("Quote verification failed: the certificate carries no evidence");
     const { attestation } = extensions;
-    return await verifier.verify({ attestation, vmConfig: attestation.config }, { expectedReportData: expectedReportData(extensions) });
+    return await verifier.verify(
+      { attestation, vmConfig: attestation.config },
+      { expectedReportData: expectedReportData(extensions) },
+    );
   } catch (error) {
     if (!(error instanceof RatlsError) && (error as Error).name !== "DerError") throw error;
     const cause = (error as Error).cause;
-    return refusal(`Quote verification failed: ${(error as Error).message}${cause instanceof Error ? `: ${cause.message}` : ""}`);
+    return refusal(
+      `Quote verification failed: ${(error as Error).message}${cause instanceof Error ? `: ${cause.message}` : ""}`,
+    );
   }
 }
 
@@ -54,7 +60,8 @@ function derOf(bytes: Uint8Array): Uint8Array {
 async function read(path: string): Promise<Uint8Array> {
   try {
     const { size } = await stat(path);
-    if (size > MAX_FILE_BYTES) throw new VerifierError("file-unreadable", `${path}: ${size} bytes, at most ${MAX_FILE_BYTES} are read`);
+    if (size > MAX_FILE_BYTES)
+      throw new VerifierError("file-unreadable", `${path}: ${size} bytes, at most ${MAX_FILE_BYTES} are read`);
     return new Uint8Array(await readFile(path));
   } catch (cause) {
     if (cause instanceof VerifierError) throw cause;
@@ -69,6 +76,7 @@ function jsonObject(text: string, path: string): Record<string, unknown> {
   } catch (cause) {
     throw new VerifierError("file-unreadable", `${path}: not JSON`, { cause });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new VerifierError("file-unreadable", `${path}: expected a JSON object`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new VerifierError("file-unreadable", `${path}: expected a JSON object`);
   return value as Record<string, unknown>;
 }

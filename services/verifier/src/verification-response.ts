@@ -66,6 +66,15 @@ export interface EventDebug {
 /** A refusal before anything was learnt. */
 export const refusal = (reason: string, checks: VerificationDetails["checks"] = []): VerificationResponse => ({
   is_valid: false,
-  details: { quote_verified: false, event_log_verified: false, os_image_hash_verified: false, report_data: null, tcb_status: null, advisory_ids: [], app_info: null, checks },
+  details: {
+    quote_verified: false,
+    event_log_verified: false,
+    os_image_hash_verified: false,
+    report_data: null,
+    tcb_status: null,
+    advisory_ids: [],
+    app_info: null,
+    checks,
+  },
   reason,
 });

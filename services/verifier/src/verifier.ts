@@ -1,12 +1,35 @@
 import { toHex } from "@dstack/bytes";
-import { AttestError, firstFailure, parseKeyProviderInfo, type Attestation, type KeyProviderInfo, type TdReport, type TrustAnchor } from "@dstack/attest";
+import {
+  AttestError,
+  firstFailure,
+  parseKeyProviderInfo,
+  type Attestation,
+  type KeyProviderInfo,
+  type TdReport,
+  type TrustAnchor,
+} from "@dstack/attest";
 import type { AttestationVerification, CollateralSource } from "@dstack/attest/node";
 import type { Logger } from "@dstack/log";
 import { acpiTables, machineOf } from "@dstack/measure";
 import { errorChain } from "@dstack/rpc";
-import { evidenceFromJson, evidenceRefusal, KnownMeasurements, verifyEvidence, type Evidence, type EvidenceVerification, type OsImageSource, type OsImageVerdict, type VerifyEvidenceOptions } from "@dstack/verify";
+import {
+  evidenceFromJson,
+  evidenceRefusal,
+  KnownMeasurements,
+  verifyEvidence,
+  type Evidence,
+  type EvidenceVerification,
+  type OsImageSource,
+  type OsImageVerdict,
+  type VerifyEvidenceOptions,
+} from "@dstack/verify";
 import { registerDebug } from "./register-debug.ts";
-import { refusal, type AppInfoJson, type VerificationDetails, type VerificationResponse } from "./verification-response.ts";
+import {
+  refusal,
+  type AppInfoJson,
+  type VerificationDetails,
+  type VerificationResponse,
+} from "./verification-response.ts";
 
 export interface VerifierOptions {
   readonly collateralSource: CollateralSource;
@@ -19,7 +42,13 @@ export interface VerifierOptions {
 
 const TEE_VARIANT = "dstack-tdx";
 /** Checks of the event log and what is read out of it; everything else about an attestation is the quote's. */
-const EVENT_LOG_CHECKS: ReadonlySet<string> = new Set(["event-log", "boot-events", "app-identity", "mr-config-id", "gpu-launch"]);
+const EVENT_LOG_CHECKS: ReadonlySet<string> = new Set([
+  "event-log",
+  "boot-events",
+  "app-identity",
+  "mr-config-id",
+  "gpu-launch",
+]);
 
 /** Verifies what is posted to it, one request at a time; never throws for what a request says. */
 export class Verifier {
@@ -44,11 +73,21 @@ export class Verifier {
   }
 
   /** Evidence at hand. Where something of ours breaks, the answer says so and the log says what. */
-  async verify(evidence: Evidence, options: { readonly debug?: boolean } & Pick<VerifyEvidenceOptions, "expectedReportData" | "signal"> = {}): Promise<VerificationResponse> {
+  async verify(
+    evidence: Evidence,
+    options: { readonly debug?: boolean } & Pick<VerifyEvidenceOptions, "expectedReportData" | "signal"> = {},
+  ): Promise<VerificationResponse> {
     const { collateralSource, trustAnchor, images, clock, log } = this.#options;
     const { debug = false, ...rest } = options;
     try {
-      const verified = await verifyEvidence(evidence, { collateralSource, trustAnchor, images, known: this.#known, now: Math.floor(clock.now() / 1000), ...rest });
+      const verified = await verifyEvidence(evidence, {
+        collateralSource,
+        trustAnchor,
+        images,
+        known: this.#known,
+        now: Math.floor(clock.now() / 1000),
+        ...rest,
+      });
       return respond(evidence, verified, debug);
     } catch (error) {
       log.error({ error: errorChain(error) }, "verification broke off");
@@ -58,29 +97,55 @@ export class Verifier {
 }
 
 /** The first of quote, OS image and event log that fails is the reason; what comes after it reads "not verified". */
-function respond(evidence: Evidence, { attestation, osImage, checks }: EvidenceVerification, debug: boolean): VerificationResponse {
+function respond(
+  evidence: Evidence,
+  { attestation, osImage, checks }: EvidenceVerification,
+  debug: boolean,
+): VerificationResponse {
   const listed = checks.map(({ name, result, reason }) => ({ name, result, reason }));
   if (!attestation.ok) {
     const ofQuote = attestation.checks.filter(({ name }) => !EVENT_LOG_CHECKS.has(name));
     const quoteFailure = firstFailure(ofQuote);
     if (quoteFailure !== undefined) return refusal(`Quote verification failed: ${quoteFailure}`, listed);
     const failed = refusal(`Event log verification failed: ${attestation.reason}`, listed);
-    return { ...failed, details: { ...failed.details, quote_verified: true, report_data: toHex(evidence.attestation.reportData), tee_variant: TEE_VARIANT } };
+    return {
+      ...failed,
+      details: {
+        ...failed.details,
+        quote_verified: true,
+        report_data: toHex(evidence.attestation.reportData),
+        tee_variant: TEE_VARIANT,
+      },
+    };
   }
   const known = knownOfQuote(evidence.attestation, attestation, listed);
   if (osImage?.ok !== true) {
-    return { is_valid: false, details: { ...known, ...imageDetails(osImage, evidence, debug) }, reason: `OS image hash verification failed: ${osImage?.reason ?? "not compared"}` };
+    return {
+      is_valid: false,
+      details: { ...known, ...imageDetails(osImage, evidence, debug) },
+      reason: `OS image hash verification failed: ${osImage?.reason ?? "not compared"}`,
+    };
   }
   return {
     is_valid: true,
-    details: { ...known, os_image_hash_verified: true, event_log_verified: true, ...imageDetails(osImage, evidence, debug), ...identityDetails(attestation) },
+    details: {
+      ...known,
+      os_image_hash_verified: true,
+      event_log_verified: true,
+      ...imageDetails(osImage, evidence, debug),
+      ...identityDetails(attestation),
+    },
     reason: null,
   };
 }
 
 type Verified = Extract<AttestationVerification, { ok: true }>;
 
-function knownOfQuote(evidence: Attestation, { quote }: Verified, checks: VerificationDetails["checks"]): VerificationDetails {
+function knownOfQuote(
+  evidence: Attestation,
+  { quote }: Verified,
+  checks: VerificationDetails["checks"],
+): VerificationDetails {
   return {
     quote_verified: true,
     event_log_verified: false,
@@ -94,15 +159,33 @@ function knownOfQuote(evidence: Attestation, { quote }: Verified, checks: Verifi
   };
 }
 
-function imageDetails(image: OsImageVerdict | undefined, evidence: Evidence, debug: boolean): Partial<VerificationDetails> {
+function imageDetails(
+  image: OsImageVerdict | undefined,
+  evidence: Evidence,
+  debug: boolean,
+): Partial<VerificationDetails> {
   if (image === undefined) return {};
   const { method, metadata, config, expected, differences } = image;
-  const acpi = debug && config !== undefined && method !== undefined && method !== "lite" ? acpiTables(machineOf(config)) : undefined;
+  const acpi =
+    debug && config !== undefined && method !== undefined && method !== "lite"
+      ? acpiTables(machineOf(config))
+      : undefined;
   return {
-    ...(method === undefined || method === "lite" ? {} : { acpi_tables_verified: differences?.every(({ register }) => register !== "RTMR0") ?? false }),
-    ...(metadata === undefined ? {} : { os_image_is_dev: metadata.is_dev, ...(metadata.version === undefined ? {} : { os_image_version: metadata.version }) }),
-    ...(acpi === undefined ? {} : { acpi_tables: { tables: toHex(acpi.tables), rsdp: toHex(acpi.rsdp), loader: toHex(acpi.loader) } }),
-    ...(debug && expected !== undefined && differences !== undefined && differences.length > 0 ? { rtmr_debug: registerDebug(expected, differences, evidence.attestation.platform.eventLog) } : {}),
+    ...(method === undefined || method === "lite"
+      ? {}
+      : { acpi_tables_verified: differences?.every(({ register }) => register !== "RTMR0") ?? false }),
+    ...(metadata === undefined
+      ? {}
+      : {
+          os_image_is_dev: metadata.is_dev,
+          ...(metadata.version === undefined ? {} : { os_image_version: metadata.version }),
+        }),
+    ...(acpi === undefined
+      ? {}
+      : { acpi_tables: { tables: toHex(acpi.tables), rsdp: toHex(acpi.rsdp), loader: toHex(acpi.loader) } }),
+    ...(debug && expected !== undefined && differences !== undefined && differences.length > 0
+      ? { rtmr_debug: registerDebug(expected, differences, evidence.attestation.platform.eventLog) }
+      : {}),
   };
 }
 

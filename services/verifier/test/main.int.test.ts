@@ -14,7 +14,14 @@ import { createLogger } from "@dstack/log";
 import { createCa, createTempClientCertificate } from "@dstack/ratls";
 import type { HttpServer } from "@dstack/rpc";
 import { startMockPccs } from "@dstack/tee-simulator";
-import { APP_ID, makeEvidence, makeImage, newPki, wireForms, type MockImage } from "../../../libs/verify/test/mock-app.ts";
+import {
+  APP_ID,
+  makeEvidence,
+  makeImage,
+  newPki,
+  wireForms,
+  type MockImage,
+} from "../../../libs/verify/test/mock-app.ts";
 import { MAX_REQUEST_BYTES } from "../src/http-routes.ts";
 import type { VerificationResponse } from "../src/verification-response.ts";
 
@@ -39,13 +46,19 @@ interface Run {
 function run(...parameters: readonly string[]): Run {
   let text = "";
   let out = "";
-  const child = spawn(process.execPath, [MAIN, ...parameters], { env: { PATH: process.env["PATH"] }, cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [MAIN, ...parameters], {
+    env: { PATH: process.env["PATH"] },
+    cwd: folder,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   child.stdout!.on("data", (chunk: Buffer) => (out += chunk.toString()));
   child.stderr!.on("data", (chunk: Buffer) => (text += chunk.toString()));
   return { child, out: () => out, text: () => out + text };
 }
 
-async function finished(started: Run): Promise<{ readonly status: number | null; readonly out: string; readonly text: string }> {
+async function finished(
+  started: Run,
+): Promise<{ readonly status: number | null; readonly out: string; readonly text: string }> {
   if (started.child.exitCode === null) await once(started.child, "close");
   return { status: started.child.exitCode, out: started.out(), text: started.text() };
 }
@@ -53,10 +66,21 @@ async function finished(started: Run): Promise<{ readonly status: number | null;
 async function writeConfig(name: string, change: Readonly<Record<string, string>> = {}): Promise<string> {
   const path = join(folder, `${name}.toml`);
   const values: Record<string, string> = {
-    address: '"127.0.0.1"', port: "0", image_cache_dir: `"${folder}/cache-${name}"`, image_download_url: `"http://127.0.0.1:${(images.address() as AddressInfo).port}/mr_{OS_IMAGE_HASH}.tar.gz"`,
-    "attestation.insecure_allow_external_trust_anchors": "true", "attestation.urls.pccs": `"http://${pccs.address}"`, "attestation.root_ca.tdx": `"${folder}/root.pem"`, ...change,
+    address: '"127.0.0.1"',
+    port: "0",
+    image_cache_dir: `"${folder}/cache-${name}"`,
+    image_download_url: `"http://127.0.0.1:${(images.address() as AddressInfo).port}/mr_{OS_IMAGE_HASH}.tar.gz"`,
+    "attestation.insecure_allow_external_trust_anchors": "true",
+    "attestation.urls.pccs": `"http://${pccs.address}"`,
+    "attestation.root_ca.tdx": `"${folder}/root.pem"`,
+    ...change,
   };
-  await writeFile(path, Object.entries(values).map(([key, value]) => `${key} = ${value}\n`).join(""));
+  await writeFile(
+    path,
+    Object.entries(values)
+      .map(([key, value]) => `${key} = ${value}\n`)
+      .join(""),
+  );
   return path;
 }
 
@@ -64,10 +88,19 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "verifier-main-"));
   image = await makeImage(folder);
   await writeFile(join(folder, "root.pem"), pki.rootPem);
-  pccs = await startMockPccs({ pki, host: "127.0.0.1", port: 0, log: createLogger({ name: "t", stream: { write: () => undefined } }), clock: Date });
+  pccs = await startMockPccs({
+    pki,
+    host: "127.0.0.1",
+    port: 0,
+    log: createLogger({ name: "t", stream: { write: () => undefined } }),
+    clock: Date,
+  });
   images = createServer((incoming, response) => {
     imageRequests++;
-    readFile(join(folder, "bundles", basename(incoming.url ?? ""))).then((bytes) => response.end(bytes), () => response.writeHead(404).end());
+    readFile(join(folder, "bundles", basename(incoming.url ?? ""))).then(
+      (bytes) => response.end(bytes),
+      () => response.writeHead(404).end(),
+    );
   });
   await new Promise<void>((resolve) => images.listen(0, "127.0.0.1", resolve));
   config = await writeConfig("service");
@@ -87,7 +120,10 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function post(body: string | Uint8Array, headers: Record<string, string> = { "content-type": "application/json" }): Promise<{ readonly status: number; readonly json: VerificationResponse & { error?: string } }> {
+async function post(
+  body: string | Uint8Array,
+  headers: Record<string, string> = { "content-type": "application/json" },
+): Promise<{ readonly status: number; readonly json: VerificationResponse & { error?: string } }> {
   const response = await fetch(`${url}/verify`, { method: "POST", body: body as string, headers });
   return { status: response.status, json: (await response.json()) as VerificationResponse };
 }
@@ -107,8 +143,14 @@ test("answers health and requests, and downloads an image once for all who ask",
 
 test("a body that is no request is refused by status and text", async () => {
   const cases: [string | Uint8Array, number, RegExp][] = [
-    ["", 400, /expected JSON/], ["{", 400, /expected JSON/], [Uint8Array.of(0x22, 0xff, 0x22), 400, /expected JSON/], ["[]", 422, /expected a JSON object/], ["null", 422, /expected a JSON object/],
-    ['{"quote":5}', 422, /quote is not a string/], ['{"quote":"00","event_log":[]}', 422, /event_log is not a string/], ['{"debug":"yes"}', 422, /debug is not a boolean/],
+    ["", 400, /expected JSON/],
+    ["{", 400, /expected JSON/],
+    [Uint8Array.of(0x22, 0xff, 0x22), 400, /expected JSON/],
+    ["[]", 422, /expected a JSON object/],
+    ["null", 422, /expected a JSON object/],
+    ['{"quote":5}', 422, /quote is not a string/],
+    ['{"quote":"00","event_log":[]}', 422, /event_log is not a string/],
+    ['{"debug":"yes"}', 422, /debug is not a boolean/],
   ];
   for (const [body, status, text] of cases) {
     const answer = await post(body);
@@ -145,7 +187,9 @@ test("clients that send slowly or vanish hold nobody up", async () => {
     const socket = connect(Number(port), "127.0.0.1");
     socket.on("error", () => undefined);
     await once(socket, "connect");
-    socket.write("POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"quote\":");
+    socket.write(
+      'POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"quote":',
+    );
     sockets.push(socket);
   }
   for (const socket of sockets.slice(0, 20)) socket.destroy();
@@ -161,14 +205,16 @@ test("never fetches what a request names (its pccs_url)", async () => {
     response.end();
   });
   await new Promise<void>((resolve) => trap.listen(0, "127.0.0.1", resolve));
-  const { json } = await post(JSON.stringify({ ...evidence(), pccs_url: `http://127.0.0.1:${(trap.address() as AddressInfo).port}` }));
+  const { json } = await post(
+    JSON.stringify({ ...evidence(), pccs_url: `http://127.0.0.1:${(trap.address() as AddressInfo).port}` }),
+  );
   trap.close();
   assert.equal(json.is_valid, true);
   assert.equal(hits, 0);
 });
 
 test("an image that nobody serves is named, and asked for again next time", async () => {
-  const other = JSON.stringify({ ...JSON.parse(evidence()["vm_config"]!) as object, os_image_hash: "ee".repeat(32) });
+  const other = JSON.stringify({ ...(JSON.parse(evidence()["vm_config"]!) as object), os_image_hash: "ee".repeat(32) });
   const { json } = await post(JSON.stringify({ ...evidence(), vm_config: other }));
   assert.equal(json.is_valid, false);
   assert.match(json.reason ?? "", /^OS image hash verification failed: .*not at hand.*HTTP status 404/);
@@ -188,28 +234,51 @@ test("once: the request in a file, its answer beside it, and the exit code", asy
 });
 
 test("once: a certificate whose evidence is bound to its key, and one whose is not", async () => {
-  const tempCa = createCa({ organization: "Dstack", commonName: "Temp CA", key: generateP256(), pathLength: 0, now: now() });
-  const certificate = (attestation: Attestation, key = generateP256()) => createTempClientCertificate({ tempCa, key, attestation, now: now() });
+  const tempCa = createCa({
+    organization: "Dstack",
+    commonName: "Temp CA",
+    key: generateP256(),
+    pathLength: 0,
+    now: now(),
+  });
+  const certificate = (attestation: Attestation, key = generateP256()) =>
+    createTempClientCertificate({ tempCa, key, attestation, now: now() });
   const key = generateP256();
   const { attestation } = makeEvidence(image, { pki, reportData: reportDataFor("ratls-cert", spkiDer(key)) });
   const bound = certificate(attestation, key);
-  const [pem, der, foreign] = ["bound.pem", "bound.der", "foreign.pem"].map((name) => join(folder, name)) as [string, string, string];
+  const [pem, der, foreign] = ["bound.pem", "bound.der", "foreign.pem"].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
   await writeFile(pem, bound.pem);
   await writeFile(der, new X509Certificate(bound.pem).raw);
   await writeFile(foreign, certificate(attestation).pem);
-  for (const [file, status, reason] of [[pem, 0, /^null$/], [der, 0, /^null$/], [foreign, 1, /^Quote verification failed: report-data/], [config, 1, /^Quote verification failed: /]] as const) {
+  for (const [file, status, reason] of [
+    [pem, 0, /^null$/],
+    [der, 0, /^null$/],
+    [foreign, 1, /^Quote verification failed: report-data/],
+    [config, 1, /^Quote verification failed: /],
+  ] as const) {
     const result = await finished(run("-c", config, "--verify-cert", file));
     assert.equal(result.status, status, result.text);
     assert.match(String((JSON.parse(result.out) as VerificationResponse).reason), reason);
-    assert.equal((JSON.parse(await readFile(`${file}.ratls-verification.json`, "utf8")) as VerificationResponse).is_valid, status === 0);
+    assert.equal(
+      (JSON.parse(await readFile(`${file}.ratls-verification.json`, "utf8")) as VerificationResponse).is_valid,
+      status === 0,
+    );
   }
 });
 
 test("wrong usage, files and configurations end with a reason and their exit code", async () => {
   const noSwitch = await writeConfig("no-switch", { "attestation.insecure_allow_external_trust_anchors": "false" });
   for (const [parameters, status, text] of [
-    [["--nonsense"], 2, /--help/], [["--verify", "a", "--verify-cert", "b"], 2, /exclude each other/], [["-c", config, "--verify", join(folder, "absent.json")], 1, /cannot be read/],
-    [["-c", config, "--verify", config], 1, /not JSON/], [["-c", noSwitch], 1, /insecure_allow_external_trust_anchors is false/], [["--help"], 0, /POST \/verify/],
+    [["--nonsense"], 2, /--help/],
+    [["--verify", "a", "--verify-cert", "b"], 2, /exclude each other/],
+    [["-c", config, "--verify", join(folder, "absent.json")], 1, /cannot be read/],
+    [["-c", config, "--verify", config], 1, /not JSON/],
+    [["-c", noSwitch], 1, /insecure_allow_external_trust_anchors is false/],
+    [["--help"], 0, /POST \/verify/],
   ] as const) {
     const result = await finished(run(...parameters));
     assert.equal(result.status, status, result.text);

@@ -16,7 +16,12 @@ after(() => rm(folder, { recursive: true, force: true }));
 async function load(toml: string, env: Record<string, string> = {}): Promise<VerifierConfig> {
   const file = join(folder, "x.toml");
   await writeFile(file, toml);
-  return loadVerifierConfig({ file, env, log: createLogger({ name: "t", stream: { write: () => undefined } }), cwd: folder });
+  return loadVerifierConfig({
+    file,
+    env,
+    log: createLogger({ name: "t", stream: { write: () => undefined } }),
+    cwd: folder,
+  });
 }
 
 test("an empty file gives the reference's defaults", async () => {
@@ -34,7 +39,10 @@ test("the collateral server is found in the places of each release", async () =>
   const env = { PCCS_URL: "http://env.example" };
   assert.equal((await load("", env)).pccsUrl, "http://env.example");
   assert.equal((await load('pccs_url = "http://old.example"', env)).pccsUrl, "http://old.example");
-  assert.equal((await load('pccs_url = "http://old.example"\n[attestation.urls]\npccs = "http://new.example"', env)).pccsUrl, "http://new.example");
+  assert.equal(
+    (await load('pccs_url = "http://old.example"\n[attestation.urls]\npccs = "http://new.example"', env)).pccsUrl,
+    "http://new.example",
+  );
 });
 
 test("variables win over the file, and two underscores go down a table", async () => {
@@ -45,16 +53,32 @@ test("variables win over the file, and two underscores go down a table", async (
     DSTACK_VERIFIER_ATTESTATION__INSECURE_ALLOW_EXTERNAL_TRUST_ANCHORS: "true",
     DSTACK_VERIFIER_ATTESTATION__ROOT_CA__TDX: "root.pem",
   });
-  assert.deepEqual([config.listen.port, config.imageDownloadTimeoutMs, config.pccsUrl, config.tdxRootPath, config.imageCacheDir], [8081, 7_000, "http://deep.example", join(folder, "root.pem"), join(folder, "cache")]);
+  assert.deepEqual(
+    [config.listen.port, config.imageDownloadTimeoutMs, config.pccsUrl, config.tdxRootPath, config.imageCacheDir],
+    [8081, 7_000, "http://deep.example", join(folder, "root.pem"), join(folder, "cache")],
+  );
 });
 
 test("another root of trust needs its switch, and unknown roots are refused", async () => {
-  await assert.rejects(load('[attestation.root_ca]\ntdx = "root.pem"'), { code: "config-invalid", message: /insecure_allow_external_trust_anchors is false/ });
-  await assert.rejects(load('[attestation]\ninsecure_allow_external_trust_anchors = true\n[attestation.root_ca]\ntxd = "root.pem"'), /txd/);
+  await assert.rejects(load('[attestation.root_ca]\ntdx = "root.pem"'), {
+    code: "config-invalid",
+    message: /insecure_allow_external_trust_anchors is false/,
+  });
+  await assert.rejects(
+    load('[attestation]\ninsecure_allow_external_trust_anchors = true\n[attestation.root_ca]\ntxd = "root.pem"'),
+    /txd/,
+  );
 });
 
 test("values that cannot work are refused by their key", async () => {
-  for (const [toml, key] of [['port = "many"', "port"], ["port = 70000", "port"], ['image_download_url = "https://example.com/x.tar.gz"', "image_download_url"], ['image_download_url = "ftp://example.com/{OS_IMAGE_HASH}"', "image_download_url"], ['pccs_url = "pccs"', "pccs"], ["image_download_timeout_secs = 0", "image_download_timeout_secs"]] as const) {
+  for (const [toml, key] of [
+    ['port = "many"', "port"],
+    ["port = 70000", "port"],
+    ['image_download_url = "https://example.com/x.tar.gz"', "image_download_url"],
+    ['image_download_url = "ftp://example.com/{OS_IMAGE_HASH}"', "image_download_url"],
+    ['pccs_url = "pccs"', "pccs"],
+    ["image_download_timeout_secs = 0", "image_download_timeout_secs"],
+  ] as const) {
     await assert.rejects(load(toml), new RegExp(key), toml);
   }
 });
@@ -63,13 +87,18 @@ test("the gate runs a few, keeps some waiting in order, and turns the rest away"
   const gated = gate({ running: 2, waiting: 2 });
   const started: number[] = [];
   const doors = Array.from({ length: 4 }, () => Promise.withResolvers<void>());
-  const tasks = doors.map(({ promise }, index) => gated(async () => {
-    started.push(index);
-    await promise;
-    if (index === 1) throw new Error("broken");
-    return index;
-  }));
-  await assert.rejects(gated(() => Promise.resolve()), { code: "overloaded" });
+  const tasks = doors.map(({ promise }, index) =>
+    gated(async () => {
+      started.push(index);
+      await promise;
+      if (index === 1) throw new Error("broken");
+      return index;
+    }),
+  );
+  await assert.rejects(
+    gated(() => Promise.resolve()),
+    { code: "overloaded" },
+  );
   assert.deepEqual(started, [0, 1]);
   doors[1]!.resolve();
   await assert.rejects(tasks[1]!, /broken/);

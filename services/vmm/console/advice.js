@@ -37,5 +37,12 @@ function show(node, { allowed, reason, rule, field, command }) {
     element("p", {}, reason),
     allowed === false && rule !== "" ? element("p", { class: "faint" }, `Rule ${rule}, field ${field}`) : "",
     command ? element("p", {}, "To allow it, where the policy is kept: ", element("code", {}, command)) : "",
-    element("p", { class: "faint" }, allowed === false ? "The KMS decides when the VM boots; until the policy changes it will refuse." : "The KMS decides when the VM boots."));
+    element(
+      "p",
+      { class: "faint" },
+      allowed === false
+        ? "The KMS decides when the VM boots; until the policy changes it will refuse."
+        : "The KMS decides when the VM boots.",
+    ),
+  );
 }

@@ -29,7 +29,11 @@ export async function followLog({ id, channel, lines, signal, onText }) {
 }
 
 async function post(path, body) {
-  const response = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  const response = await fetch(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
   const text = await response.text();
   if (response.ok) return text === "" ? null : JSON.parse(text);
   throw new Error(errorText(text) ?? `the VMM answered with status ${response.status}`);

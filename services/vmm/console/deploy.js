@@ -15,15 +15,56 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
     toast(error.message, "danger");
     return;
   }
-  const name = element("input", { name: "name", required: true, maxlength: "128", autocomplete: "off", autofocus: true });
-  const image = element("select", { name: "image", required: true }, images.map((entry) => element("option", { value: entry.name }, `${entry.name}${entry.is_dev ? " (development)" : ""}`)));
+  const name = element("input", {
+    name: "name",
+    required: true,
+    maxlength: "128",
+    autocomplete: "off",
+    autofocus: true,
+  });
+  const image = element(
+    "select",
+    { name: "image", required: true },
+    images.map((entry) =>
+      element("option", { value: entry.name }, `${entry.name}${entry.is_dev ? " (development)" : ""}`),
+    ),
+  );
   const vcpu = number("vcpu", 2, 1);
   const memory = number("memory", 2048, 512);
   const disk = number("disk", 10, 1);
-  const tee = element("select", { name: "tee" }, [...(node?.tee_simulator ? [["dstack-tdx", "Simulated Intel TDX (development)"]] : []), ["tdx", "Intel TDX"], ["none", "None"]].map(([value, label]) => element("option", { value }, label)));
-  const keys = element("select", { name: "keys" }, [["kms", "KMS"], ["none", "None: a new disk at every boot"]].map(([value, label]) => element("option", { value }, label)));
-  const appId = element("input", { name: "appId", autocomplete: "off", spellcheck: "false", placeholder: "from the manifest", pattern: "(0x)?[0-9a-fA-F]{40}", title: "20 bytes of hex" });
-  const compose = element("textarea", { name: "compose", rows: "9", required: true, spellcheck: "false", class: "code", placeholder: EXAMPLE });
+  const tee = element(
+    "select",
+    { name: "tee" },
+    [
+      ...(node?.tee_simulator ? [["dstack-tdx", "Simulated Intel TDX (development)"]] : []),
+      ["tdx", "Intel TDX"],
+      ["none", "None"],
+    ].map(([value, label]) => element("option", { value }, label)),
+  );
+  const keys = element(
+    "select",
+    { name: "keys" },
+    [
+      ["kms", "KMS"],
+      ["none", "None: a new disk at every boot"],
+    ].map(([value, label]) => element("option", { value }, label)),
+  );
+  const appId = element("input", {
+    name: "appId",
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: "from the manifest",
+    pattern: "(0x)?[0-9a-fA-F]{40}",
+    title: "20 bytes of hex",
+  });
+  const compose = element("textarea", {
+    name: "compose",
+    rows: "9",
+    required: true,
+    spellcheck: "false",
+    class: "code",
+    placeholder: EXAMPLE,
+  });
   const gateway = checkbox("gateway", true, "Reachable through the gateway");
   const publicLogs = checkbox("publicLogs", false, "Anybody may read container logs");
   const ports = element("div", { class: "ports" });
@@ -35,7 +76,13 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
   const request = () => ({
     name: name.value.trim(),
     image: image.value,
-    compose_file: composeText({ name: name.value.trim(), yaml: compose.value, gateway: gateway.input.checked, publicLogs: publicLogs.input.checked, keys: keys.value }),
+    compose_file: composeText({
+      name: name.value.trim(),
+      yaml: compose.value,
+      gateway: gateway.input.checked,
+      publicLogs: publicLogs.input.checked,
+      keys: keys.value,
+    }),
     vcpu: Number(vcpu.value),
     memory: Number(memory.value),
     disk_size: Number(disk.value),
@@ -63,42 +110,76 @@ export async function openDeployForm({ node, portMapping, onCreated }) {
     }, PREVIEW_PAUSE_MS);
   };
 
-  const file = element("input", { type: "file", accept: ".yaml,.yml,.json,text/*", "aria-label": "Load a compose file", onchange: async () => {
-    const [picked] = file.files;
-    if (picked === undefined) return;
-    compose.value = await picked.text();
-    refreshPreview();
-  } });
+  const file = element("input", {
+    type: "file",
+    accept: ".yaml,.yml,.json,text/*",
+    "aria-label": "Load a compose file",
+    onchange: async () => {
+      const [picked] = file.files;
+      if (picked === undefined) return;
+      compose.value = await picked.text();
+      refreshPreview();
+    },
+  });
 
-  const form = element("form", { class: "deploy", oninput: refreshPreview, onsubmit: async (event) => {
-    event.preventDefault();
-    problem.hidden = true;
-    submit.disabled = true;
-    submit.textContent = "Deploying…";
-    try {
-      const { id } = await rpc("CreateVm", request());
-      closeDialog();
-      toast(`${name.value.trim()} was created`);
-      await onCreated(id);
-    } catch (error) {
-      problem.textContent = error.message;
-      problem.hidden = false;
-      problem.scrollIntoView({ block: "nearest" });
-    } finally {
-      submit.disabled = false;
-      submit.textContent = "Deploy";
-    }
-  } },
+  const form = element(
+    "form",
+    {
+      class: "deploy",
+      oninput: refreshPreview,
+      onsubmit: async (event) => {
+        event.preventDefault();
+        problem.hidden = true;
+        submit.disabled = true;
+        submit.textContent = "Deploying…";
+        try {
+          const { id } = await rpc("CreateVm", request());
+          closeDialog();
+          toast(`${name.value.trim()} was created`);
+          await onCreated(id);
+        } catch (error) {
+          problem.textContent = error.message;
+          problem.hidden = false;
+          problem.scrollIntoView({ block: "nearest" });
+        } finally {
+          submit.disabled = false;
+          submit.textContent = "Deploy";
+        }
+      },
+    },
     element("h2", {}, "Deploy an app"),
-    element("div", { class: "grid" }, field("Name", name), field("Image", image), field("vCPUs", vcpu), field("Memory (MB)", memory), field("Disk (GB)", disk), field("TEE", tee), field("Keys from", keys), field("App id", appId, "such as its contract's address")),
+    element(
+      "div",
+      { class: "grid" },
+      field("Name", name),
+      field("Image", image),
+      field("vCPUs", vcpu),
+      field("Memory (MB)", memory),
+      field("Disk (GB)", disk),
+      field("TEE", tee),
+      field("Keys from", keys),
+      field("App id", appId, "such as its contract's address"),
+    ),
     field("docker-compose.yaml", compose),
     element("div", { class: "row" }, file, gateway.node, publicLogs.node),
-    portMapping ? element("div", {}, ports, element("button", { type: "button", onclick: () => ports.append(portRow()) }, "Add a port")) : undefined,
+    portMapping
+      ? element(
+          "div",
+          {},
+          ports,
+          element("button", { type: "button", onclick: () => ports.append(portRow()) }, "Add a port"),
+        )
+      : undefined,
     preview,
     advice.node,
-    element("p", { class: "faint" }, "Secrets are encrypted for the app before they leave your desk: use the command line, dstack deploy -e NAME=VALUE."),
+    element(
+      "p",
+      { class: "faint" },
+      "Secrets are encrypted for the app before they leave your desk: use the command line, dstack deploy -e NAME=VALUE.",
+    ),
     problem,
-    element("div", { class: "buttons" }, element("button", { type: "button", onclick: closeDialog }, "Cancel"), submit));
+    element("div", { class: "buttons" }, element("button", { type: "button", onclick: closeDialog }, "Cancel"), submit),
+  );
   openDialog(form);
 }
 
@@ -123,15 +204,51 @@ function composeText({ name, yaml, gateway, publicLogs, keys }) {
 }
 
 function portRow() {
-  const protocol = element("select", { "aria-label": "Protocol" }, ["tcp", "udp"].map((value) => element("option", { value }, value)));
-  const host = element("input", { type: "number", min: "1", max: "65535", required: true, placeholder: "host port", "aria-label": "Host port" });
-  const guest = element("input", { type: "number", min: "1", max: "65535", required: true, placeholder: "VM port", "aria-label": "VM port" });
-  const row = element("fieldset", {}, protocol, host, "→", guest, element("button", { type: "button", class: "plain", "aria-label": "Remove this port", onclick: () => row.remove() }, "×"));
-  row.read = () => ({ protocol: protocol.value, host_port: Number(host.value), vm_port: Number(guest.value), host_address: "" });
+  const protocol = element(
+    "select",
+    { "aria-label": "Protocol" },
+    ["tcp", "udp"].map((value) => element("option", { value }, value)),
+  );
+  const host = element("input", {
+    type: "number",
+    min: "1",
+    max: "65535",
+    required: true,
+    placeholder: "host port",
+    "aria-label": "Host port",
+  });
+  const guest = element("input", {
+    type: "number",
+    min: "1",
+    max: "65535",
+    required: true,
+    placeholder: "VM port",
+    "aria-label": "VM port",
+  });
+  const row = element(
+    "fieldset",
+    {},
+    protocol,
+    host,
+    "→",
+    guest,
+    element(
+      "button",
+      { type: "button", class: "plain", "aria-label": "Remove this port", onclick: () => row.remove() },
+      "×",
+    ),
+  );
+  row.read = () => ({
+    protocol: protocol.value,
+    host_port: Number(host.value),
+    vm_port: Number(guest.value),
+    host_address: "",
+  });
   return row;
 }
 
-const number = (name, value, min) => element("input", { name, type: "number", min: String(min), step: "1", value: String(value), required: true });
+const number = (name, value, min) =>
+  element("input", { name, type: "number", min: String(min), step: "1", value: String(value), required: true });
 
 function checkbox(name, checked, label) {
   const input = element("input", { name, type: "checkbox", checked });

@@ -16,12 +16,31 @@ export const closeDialog = () => dialog().close();
 export function confirmAction({ title, text, action }) {
   return new Promise((resolve) => {
     let answer = false;
-    const go = element("button", { type: "button", class: "danger", onclick: () => {
-      answer = true;
-      closeDialog();
-    } }, action);
+    const go = element(
+      "button",
+      {
+        type: "button",
+        class: "danger",
+        onclick: () => {
+          answer = true;
+          closeDialog();
+        },
+      },
+      action,
+    );
     openDialog(
-      element("div", { class: "confirm" }, element("h2", {}, title), element("p", {}, text), element("div", { class: "buttons" }, element("button", { type: "button", onclick: closeDialog, autofocus: true }, "Cancel"), go)),
+      element(
+        "div",
+        { class: "confirm" },
+        element("h2", {}, title),
+        element("p", {}, text),
+        element(
+          "div",
+          { class: "buttons" },
+          element("button", { type: "button", onclick: closeDialog, autofocus: true }, "Cancel"),
+          go,
+        ),
+      ),
       () => resolve(answer),
     );
   });
@@ -31,7 +50,12 @@ const TOAST_MS = 5_000;
 
 /** A short message; errors stay until they are closed. */
 export function toast(text, kind = "good") {
-  const node = element("div", { class: `toast ${kind}` }, element("span", {}, text), element("button", { type: "button", class: "plain", "aria-label": "Close", onclick: () => node.remove() }, "×"));
+  const node = element(
+    "div",
+    { class: `toast ${kind}` },
+    element("span", {}, text),
+    element("button", { type: "button", class: "plain", "aria-label": "Close", onclick: () => node.remove() }, "×"),
+  );
   document.getElementById("toasts").append(node);
   if (kind !== "danger") setTimeout(() => node.remove(), TOAST_MS);
 }

@@ -16,22 +16,32 @@ export function element(tag, attributes = {}, ...children) {
 
 /** A label above a control, with a place for what is wrong with it. */
 export function field(label, control, hint) {
-  return element("label", { class: "field" }, element("span", {}, label), control, hint === undefined ? undefined : element("small", { class: "faint" }, hint));
+  return element(
+    "label",
+    { class: "field" },
+    element("span", {}, label),
+    control,
+    hint === undefined ? undefined : element("small", { class: "faint" }, hint),
+  );
 }
 
 /** A button that cannot be pressed twice while its work runs. */
 export function actionButton(label, work, attributes = {}) {
-  const button = element("button", {
-    type: "button",
-    ...attributes,
-    onclick: async () => {
-      button.disabled = true;
-      try {
-        await work();
-      } finally {
-        button.disabled = false;
-      }
+  const button = element(
+    "button",
+    {
+      type: "button",
+      ...attributes,
+      onclick: async () => {
+        button.disabled = true;
+        try {
+          await work();
+        } finally {
+          button.disabled = false;
+        }
+      },
     },
-  }, label);
+    label,
+  );
   return button;
 }

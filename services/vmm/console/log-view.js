@@ -7,14 +7,31 @@ const FIRST_LINES = 500;
 /** A log that follows its VM: channel choice, pause, search. `close` ends it. */
 export function logView(id) {
   const output = element("pre", { class: "log", tabindex: "0", "aria-label": "Log" });
-  const search = element("input", { type: "search", placeholder: "Filter lines", "aria-label": "Filter lines", oninput: () => show() });
-  const pause = element("button", { type: "button", "aria-pressed": "false", onclick: () => {
-    paused = !paused;
-    pause.setAttribute("aria-pressed", String(paused));
-    pause.textContent = paused ? "Resume" : "Pause";
-    if (!paused) show();
-  } }, "Pause");
-  const channels = element("select", { "aria-label": "Which log", onchange: () => follow() }, ["serial", "stdout", "stderr"].map((name) => element("option", { value: name }, name)));
+  const search = element("input", {
+    type: "search",
+    placeholder: "Filter lines",
+    "aria-label": "Filter lines",
+    oninput: () => show(),
+  });
+  const pause = element(
+    "button",
+    {
+      type: "button",
+      "aria-pressed": "false",
+      onclick: () => {
+        paused = !paused;
+        pause.setAttribute("aria-pressed", String(paused));
+        pause.textContent = paused ? "Resume" : "Pause";
+        if (!paused) show();
+      },
+    },
+    "Pause",
+  );
+  const channels = element(
+    "select",
+    { "aria-label": "Which log", onchange: () => follow() },
+    ["serial", "stdout", "stderr"].map((name) => element("option", { value: name }, name)),
+  );
   let text = "";
   let paused = false;
   let stop = new AbortController();
@@ -25,7 +42,13 @@ export function logView(id) {
     if (paused) return;
     const wanted = search.value.toLowerCase();
     const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
-    output.textContent = wanted === "" ? text : text.split("\n").filter((line) => line.toLowerCase().includes(wanted)).join("\n");
+    output.textContent =
+      wanted === ""
+        ? text
+        : text
+            .split("\n")
+            .filter((line) => line.toLowerCase().includes(wanted))
+            .join("\n");
     if (atEnd) output.scrollTop = output.scrollHeight;
   };
 
@@ -60,10 +83,24 @@ export function logView(id) {
     }
   };
 
-  const link = element("a", { target: "_blank", rel: "noopener", href: `/logs?${new URLSearchParams({ id, lines: "10000" })}` }, "Plain text");
+  const link = element(
+    "a",
+    { target: "_blank", rel: "noopener", href: `/logs?${new URLSearchParams({ id, lines: "10000" })}` },
+    "Plain text",
+  );
   void follow();
   return {
-    node: element("section", { class: "card" }, element("div", { class: "head" }, element("h3", {}, "Log"), element("div", { class: "tools" }, channels, search, pause, link)), output),
+    node: element(
+      "section",
+      { class: "card" },
+      element(
+        "div",
+        { class: "head" },
+        element("h3", {}, "Log"),
+        element("div", { class: "tools" }, channels, search, pause, link),
+      ),
+      output,
+    ),
     close: () => stop.abort(),
   };
 }

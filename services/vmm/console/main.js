@@ -44,11 +44,25 @@ function showList() {
 }
 
 function listEntry(vm) {
-  return element("li", {}, element("button", { type: "button", class: "vm", "data-vm": vm.id, "data-status": shownStatus(vm), "aria-current": vm.id === selected ? "true" : undefined, onclick: () => select(vm.id) },
-    element("span", { class: `dot ${tone(vm)}`, "aria-hidden": "true" }),
-    element("span", { class: "name" }, vm.name),
-    element("span", { class: `badge ${tone(vm)}` }, shownStatus(vm)),
-    element("span", { class: "sub faint" }, subtitle(vm))));
+  return element(
+    "li",
+    {},
+    element(
+      "button",
+      {
+        type: "button",
+        class: "vm",
+        "data-vm": vm.id,
+        "data-status": shownStatus(vm),
+        "aria-current": vm.id === selected ? "true" : undefined,
+        onclick: () => select(vm.id),
+      },
+      element("span", { class: `dot ${tone(vm)}`, "aria-hidden": "true" }),
+      element("span", { class: "name" }, vm.name),
+      element("span", { class: `badge ${tone(vm)}` }, shownStatus(vm)),
+      element("span", { class: "sub faint" }, subtitle(vm)),
+    ),
+  );
 }
 
 async function showDetail() {
@@ -71,7 +85,10 @@ async function select(id) {
   await look();
 }
 
-byId("deploy").addEventListener("click", () => void openDeployForm({ node: status.node, portMapping: status.port_mapping_enabled, onCreated: select }));
+byId("deploy").addEventListener(
+  "click",
+  () => void openDeployForm({ node: status.node, portMapping: status.port_mapping_enabled, onCreated: select }),
+);
 byId("search").addEventListener("input", () => void look());
 
 async function keepLooking() {
@@ -81,7 +98,10 @@ async function keepLooking() {
   }
 }
 
-rpc("Version").then(({ version }) => {
-  byId("version").textContent = `v${version}`;
-}, () => undefined);
+rpc("Version").then(
+  ({ version }) => {
+    byId("version").textContent = `v${version}`;
+  },
+  () => undefined,
+);
 void keepLooking();

@@ -7,7 +7,16 @@ export function shownStatus(vm) {
   return ["running", "done", "N/A"].includes(vm.boot_progress) ? "running" : "booting";
 }
 
-const TONES = { running: "good", booting: "busy", "shutting down": "busy", stopping: "busy", removing: "busy", exited: "danger", broken: "danger", stopped: "quiet" };
+const TONES = {
+  running: "good",
+  booting: "busy",
+  "shutting down": "busy",
+  stopping: "busy",
+  removing: "busy",
+  exited: "danger",
+  broken: "danger",
+  stopped: "quiet",
+};
 
 /** Colour class of a status. */
 export const tone = (vm) => (vm.boot_error === "" ? (TONES[shownStatus(vm)] ?? "quiet") : "danger");

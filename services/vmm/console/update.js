@@ -11,38 +11,66 @@ export const canUpdate = (vm) => composeOf(vm) !== undefined;
 /** The form that gives a VM another compose file; all else in its manifest stays. */
 export function openUpdateForm(vm, { onUpdated }) {
   const manifest = composeOf(vm);
-  const compose = element("textarea", { name: "compose", rows: "14", required: true, spellcheck: "false", class: "code", value: manifest.docker_compose_file });
+  const compose = element("textarea", {
+    name: "compose",
+    rows: "14",
+    required: true,
+    spellcheck: "false",
+    class: "code",
+    value: manifest.docker_compose_file,
+  });
   const advice = adviceBox();
   const problem = element("p", { class: "banner danger", role: "alert", hidden: true });
   const submit = element("button", { class: "primary", type: "submit" }, "Update");
-  const request = () => ({ id: vm.id, compose_file: JSON.stringify({ ...manifest, docker_compose_file: compose.value }) });
+  const request = () => ({
+    id: vm.id,
+    compose_file: JSON.stringify({ ...manifest, docker_compose_file: compose.value }),
+  });
   let timer;
   const refresh = () => {
     clearTimeout(timer);
     timer = setTimeout(() => (compose.value.trim() === "" ? advice.clear() : advice.ask(request())), PAUSE_MS);
   };
-  openDialog(element("form", { class: "deploy", oninput: refresh, onsubmit: async (event) => {
-    event.preventDefault();
-    problem.hidden = true;
-    submit.disabled = true;
-    try {
-      await rpc("UpdateVm", request());
-      closeDialog();
-      toast(`${vm.name} was updated; it takes effect at its next start`);
-      await onUpdated();
-    } catch (error) {
-      problem.textContent = error.message;
-      problem.hidden = false;
-    } finally {
-      submit.disabled = false;
-    }
-  } },
-    element("h2", {}, `Update ${vm.name}`),
-    field("docker-compose.yaml", compose),
-    advice.node,
-    element("p", { class: "faint" }, "App id, keys and data stay. Another compose file is another compose hash, which the policy must allow."),
-    problem,
-    element("div", { class: "buttons" }, element("button", { type: "button", onclick: closeDialog }, "Cancel"), submit)));
+  openDialog(
+    element(
+      "form",
+      {
+        class: "deploy",
+        oninput: refresh,
+        onsubmit: async (event) => {
+          event.preventDefault();
+          problem.hidden = true;
+          submit.disabled = true;
+          try {
+            await rpc("UpdateVm", request());
+            closeDialog();
+            toast(`${vm.name} was updated; it takes effect at its next start`);
+            await onUpdated();
+          } catch (error) {
+            problem.textContent = error.message;
+            problem.hidden = false;
+          } finally {
+            submit.disabled = false;
+          }
+        },
+      },
+      element("h2", {}, `Update ${vm.name}`),
+      field("docker-compose.yaml", compose),
+      advice.node,
+      element(
+        "p",
+        { class: "faint" },
+        "App id, keys and data stay. Another compose file is another compose hash, which the policy must allow.",
+      ),
+      problem,
+      element(
+        "div",
+        { class: "buttons" },
+        element("button", { type: "button", onclick: closeDialog }, "Cancel"),
+        submit,
+      ),
+    ),
+  );
   refresh();
 }
 

@@ -27,7 +27,13 @@ const TRIAL_TIMEOUT_MS = 30_000;
 /** What a kernel says once it has booted and finds no root file system: it was given none. */
 const BOOTED = /VFS: Unable to mount root|No working init found|Unable to mount root fs/;
 
-const verdictSchema = z.object({ version: z.literal(1), hostKernel: z.string(), qemuVersion: z.string(), kvm: z.boolean(), reason: z.string() });
+const verdictSchema = z.object({
+  version: z.literal(1),
+  hostKernel: z.string(),
+  qemuVersion: z.string(),
+  kvm: z.boolean(),
+  reason: z.string(),
+});
 
 /**
  * KVM where a guest really boots with it, else TCG. /dev/kvm alone says little: under some
@@ -60,10 +66,34 @@ async function choose(options: AcceleratorOptions, kernel: string): Promise<Acce
   return { kind: trial.booted ? "kvm" : "tcg", reason };
 }
 
-async function trialBoot(qemuPath: string, kernel: string, timeoutMs: number): Promise<{ booted: true } | { booted: false; why: string }> {
+async function trialBoot(
+  qemuPath: string,
+  kernel: string,
+  timeoutMs: number,
+): Promise<{ booted: true } | { booted: false; why: string }> {
   const stop = new AbortController();
   let seen = "";
-  const args = ["-accel", "kvm", "-cpu", "host", "-machine", "q35,kernel-irqchip=split,hpet=off", "-m", "512M", "-smp", "1", "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot", "-kernel", kernel, "-append", "console=ttyS0 panic=-1"];
+  const args = [
+    "-accel",
+    "kvm",
+    "-cpu",
+    "host",
+    "-machine",
+    "q35,kernel-irqchip=split,hpet=off",
+    "-m",
+    "512M",
+    "-smp",
+    "1",
+    "-nographic",
+    "-nodefaults",
+    "-serial",
+    "stdio",
+    "-no-reboot",
+    "-kernel",
+    kernel,
+    "-append",
+    "console=ttyS0 panic=-1",
+  ];
   try {
     await run(qemuPath, args, {
       timeoutMs,
@@ -74,7 +104,13 @@ async function trialBoot(qemuPath: string, kernel: string, timeoutMs: number): P
       },
     });
   } catch (error) {
-    if (!BOOTED.test(seen)) return { booted: false, why: seen.includes("KVM internal error") ? "KVM reported an internal error" : (error as Error).message.split("\n")[0] ?? "" };
+    if (!BOOTED.test(seen))
+      return {
+        booted: false,
+        why: seen.includes("KVM internal error")
+          ? "KVM reported an internal error"
+          : ((error as Error).message.split("\n")[0] ?? ""),
+      };
   }
   return BOOTED.test(seen) ? { booted: true } : { booted: false, why: "QEMU ended before the kernel was up" };
 }

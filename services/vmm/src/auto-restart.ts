@@ -23,23 +23,37 @@ export type RestartDecision =
   | { readonly kind: "exhausted"; readonly attempts: number };
 
 /** What to do about a VM that should run and does not, seen at `now`. */
-export function onExited(state: RestartState, policy: RestartPolicy, now: number): { state: RestartState; decision: RestartDecision } {
+export function onExited(
+  state: RestartState,
+  policy: RestartPolicy,
+  now: number,
+): { state: RestartState; decision: RestartDecision } {
   const stopped = { ...state, runningSince: undefined };
   if (state.exhausted) return { state: stopped, decision: { kind: "wait" } };
   if (state.attempts >= policy.max_retries) {
     return { state: { ...stopped, exhausted: true }, decision: { kind: "exhausted", attempts: state.attempts } };
   }
   if (state.nextAt === undefined) {
-    return { state: { ...stopped, nextAt: now + policy.initial_backoff }, decision: { kind: "scheduled", delay: policy.initial_backoff } };
+    return {
+      state: { ...stopped, nextAt: now + policy.initial_backoff },
+      decision: { kind: "scheduled", delay: policy.initial_backoff },
+    };
   }
   if (now < state.nextAt) return { state: stopped, decision: { kind: "wait" } };
   const attempt = state.attempts + 1;
   const nextDelay = Math.min(policy.initial_backoff * 2 ** attempt, policy.max_backoff);
-  return { state: { ...stopped, attempts: attempt, nextAt: now + nextDelay }, decision: { kind: "restart", attempt, nextDelay } };
+  return {
+    state: { ...stopped, attempts: attempt, nextAt: now + nextDelay },
+    decision: { kind: "restart", attempt, nextDelay },
+  };
 }
 
 /** A VM seen running at `now`: the count starts anew once it ran for the whole window. */
-export function onRunning(state: RestartState, policy: RestartPolicy, now: number): { state: RestartState; reset: boolean } {
+export function onRunning(
+  state: RestartState,
+  policy: RestartPolicy,
+  now: number,
+): { state: RestartState; reset: boolean } {
   if (state === FRESH) return { state, reset: false };
   const runningSince = state.runningSince ?? now;
   if (now - runningSince >= policy.reset_window) return { state: FRESH, reset: true };

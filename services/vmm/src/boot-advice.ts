@@ -23,7 +23,12 @@ export interface BootAdvice {
 }
 
 /** A new app, or an update of the VM `id`: what is left out stays as it is. */
-const questionSchema = z.object({ id: z.string().max(64).optional(), app_id: z.string().max(64).optional(), image: z.string().max(256).optional(), compose_file: z.string().optional() });
+const questionSchema = z.object({
+  id: z.string().max(64).optional(),
+  app_id: z.string().max(64).optional(),
+  image: z.string().max(256).optional(),
+  compose_file: z.string().optional(),
+});
 
 const TIMEOUT_MS = 10_000;
 const NO_DEVICE = "00".repeat(32);
@@ -32,20 +37,39 @@ const NO_DEVICE = "00".repeat(32);
  * Asks the policy about a deployment or update before it is made.
  * @throws VmmError for a request, compose file or image that could not be deployed either
  */
-export async function bootAdvice(body: string, { fleet, config }: { readonly fleet: Pick<Fleet, "get">; readonly config: Pick<VmmConfig, "auth_webhook" | "imagePath"> }): Promise<BootAdvice> {
+export async function bootAdvice(
+  body: string,
+  {
+    fleet,
+    config,
+  }: { readonly fleet: Pick<Fleet, "get">; readonly config: Pick<VmmConfig, "auth_webhook" | "imagePath"> },
+): Promise<BootAdvice> {
   const question = parse(body);
   const vm = question.id === undefined ? undefined : fleet.get(question.id);
-  const composeText = question.compose_file ?? new TextDecoder().decode((await vm?.folder.readCompose()) ?? new Uint8Array());
+  const composeText =
+    question.compose_file ?? new TextDecoder().decode((await vm?.folder.readCompose()) ?? new Uint8Array());
   const compose = readCompose(composeText);
   const imageName = question.image ?? vm?.manifest.image;
   if (imageName === undefined) throw new VmmError("request-invalid", "expected image, or the id of a VM that has one");
   const osImageHash = imageHashText(await loadGuestImage(config.imagePath, imageName));
   // An update keeps its app's id whatever the manifest says.
-  const app = { app_id: vm?.manifest.app_id ?? appIdOf(question.app_id, compose), compose_hash: toHex(compose.composeHash) };
+  const app = {
+    app_id: vm?.manifest.app_id ?? appIdOf(question.app_id, compose),
+    compose_hash: toHex(compose.composeHash),
+  };
   const unknown = unknownReason(compose, osImageHash, config.auth_webhook.url);
   if (unknown !== undefined) return { allowed: null, reason: unknown, rule: "", field: "", command: null, ...app };
   const { url, device_id: deviceId } = config.auth_webhook;
-  const answer = await askWebhook({ url, timeoutMs: TIMEOUT_MS }, "app", hypotheticalBoot({ appId: app.app_id, composeHash: app.compose_hash, osImageHash, deviceId: deviceId === "" ? NO_DEVICE : deviceId }));
+  const answer = await askWebhook(
+    { url, timeoutMs: TIMEOUT_MS },
+    "app",
+    hypotheticalBoot({
+      appId: app.app_id,
+      composeHash: app.compose_hash,
+      osImageHash,
+      deviceId: deviceId === "" ? NO_DEVICE : deviceId,
+    }),
+  );
   switch (answer.kind) {
     case "allowed":
       return { allowed: true, reason: "", rule: "", field: "", command: null, ...app };
@@ -54,7 +78,15 @@ export async function bootAdvice(body: string, { fleet, config }: { readonly fle
     case "denied": {
       const { reason, rule, field, command } = answer;
       // Everything else is in order then: the device is looked at last.
-      if (field === "deviceId" && deviceId === "") return { allowed: null, reason: `only some devices may boot this app, and this VMM does not know its own: set auth_webhook.device_id`, rule, field, command: null, ...app };
+      if (field === "deviceId" && deviceId === "")
+        return {
+          allowed: null,
+          reason: `only some devices may boot this app, and this VMM does not know its own: set auth_webhook.device_id`,
+          rule,
+          field,
+          command: null,
+          ...app,
+        };
       return { allowed: false, reason, rule, field, command: command ?? null, ...app };
     }
   }
@@ -64,7 +96,11 @@ function parse(body: string): z.output<typeof questionSchema> {
   try {
     return questionSchema.parse(JSON.parse(body));
   } catch (cause) {
-    throw new VmmError("request-invalid", `expected JSON with compose_file and image, or with id: ${cause instanceof z.ZodError ? z.prettifyError(cause) : "not JSON"}`, { cause });
+    throw new VmmError(
+      "request-invalid",
+      `expected JSON with compose_file and image, or with id: ${cause instanceof z.ZodError ? z.prettifyError(cause) : "not JSON"}`,
+      { cause },
+    );
   }
 }
 

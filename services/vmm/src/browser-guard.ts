@@ -18,12 +18,15 @@ export interface BrowserRequest {
  */
 export function refuseForeignSite({ method, headers }: BrowserRequest, checkHost: boolean): string | undefined {
   const host = text(headers["host"]);
-  if (checkHost && host !== undefined && !isOwnName(host)) return `host ${JSON.stringify(host.slice(0, 100))} is not this node: use its IP address, localhost or its host name, or turn on auth`;
+  if (checkHost && host !== undefined && !isOwnName(host))
+    return `host ${JSON.stringify(host.slice(0, 100))} is not this node: use its IP address, localhost or its host name, or turn on auth`;
   const site = text(headers["sec-fetch-site"]);
   const isNavigation = method === "GET" && text(headers["sec-fetch-mode"]) === "navigate";
-  if (site !== undefined && site !== "same-origin" && site !== "none" && !isNavigation) return "requests from another web site are refused";
+  if (site !== undefined && site !== "same-origin" && site !== "none" && !isNavigation)
+    return "requests from another web site are refused";
   const origin = text(headers["origin"]);
-  if (origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host)) return "requests from another web site are refused";
+  if (origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host))
+    return "requests from another web site are refused";
   return undefined;
 }
 

@@ -90,7 +90,9 @@ const cvm = z.object({
     .object({
       enabled: z.boolean().default(false),
       address: text.default("127.0.0.1"),
-      range: z.array(z.object({ protocol: z.enum(["tcp", "udp"]), from: port, to: port })).default([{ protocol: "tcp", from: 1, to: 20_000 }]),
+      range: z
+        .array(z.object({ protocol: z.enum(["tcp", "udp"]), from: port, to: port }))
+        .default([{ protocol: "tcp", from: 1, to: 20_000 }]),
     })
     .prefault({}),
   auto_restart: z
@@ -103,8 +105,17 @@ const cvm = z.object({
       reset_window: z.number().min(0).default(300),
     })
     .prefault({}),
-  log: z.object({ max_bytes: size.default(4 * 1024 * 1024), max_backups: count.default(3), check_interval_secs: count.default(5) }).prefault({}),
-  gpu: z.object({ enabled: z.boolean().default(false), allow_attach_all: z.boolean().default(true) }).loose().prefault({}),
+  log: z
+    .object({
+      max_bytes: size.default(4 * 1024 * 1024),
+      max_backups: count.default(3),
+      check_interval_secs: count.default(5),
+    })
+    .prefault({}),
+  gpu: z
+    .object({ enabled: z.boolean().default(false), allow_attach_all: z.boolean().default(true) })
+    .loose()
+    .prefault({}),
 });
 
 export const vmmConfigSchema = z.object({
@@ -118,8 +129,12 @@ export const vmmConfigSchema = z.object({
   image: z.object({ path: text.default(""), registry: text.default("") }).prefault({}),
   limits: z.record(z.string(), size).default({}),
   cvm: cvm.prefault({}),
-  gateway: z.object({ base_domain: text.default("localhost"), port: port.default(8082), agent_port: port.default(8090) }).prefault({}),
-  auth: z.object({ enabled: z.boolean().default(false), tokens: z.array(text).default([]), htpasswd_file: text.default("") }).prefault({}),
+  gateway: z
+    .object({ base_domain: text.default("localhost"), port: port.default(8082), agent_port: port.default(8090) })
+    .prefault({}),
+  auth: z
+    .object({ enabled: z.boolean().default(false), tokens: z.array(text).default([]), htpasswd_file: text.default("") })
+    .prefault({}),
   /** Ours: whom the console asks, before a deployment, whether the KMS will release keys. `device_id`: 64 hex digits. */
   auth_webhook: z.object({ url: text.default(""), device_id: text.default("") }).prefault({}),
   supervisor: z
@@ -132,8 +147,12 @@ export const vmmConfigSchema = z.object({
       auto_start: z.boolean().default(true),
     })
     .prefault({}),
-  host_api: z.object({ ident: text.default("dstack VMM"), address: text.default("vsock:2"), port: port.default(10_000) }).prefault({}),
-  key_provider: z.object({ enabled: z.boolean().default(true), address: text.default("127.0.0.1"), port: port.default(3443) }).prefault({}),
+  host_api: z
+    .object({ ident: text.default("dstack VMM"), address: text.default("vsock:2"), port: port.default(10_000) })
+    .prefault({}),
+  key_provider: z
+    .object({ enabled: z.boolean().default(true), address: text.default("127.0.0.1"), port: port.default(3443) })
+    .prefault({}),
 });
 
 export type RawConfig = z.output<typeof vmmConfigSchema>;
@@ -143,7 +162,25 @@ export type TeeSimulatorConfig = z.output<typeof teeSimulator>;
 
 /** Keys of the reference that change nothing here: sizes of its thread pools and the like. */
 export const SILENT_KEYS = [
-  "workers", "max_blocking", "ident", "temp_dir", "keep_alive", "log_level", "reuse", "netd", "cvm.volumes_dir", "cvm.network_filter",
-  "cvm.networking.forward_service_enabled", "cvm.networking.passt_exec", "cvm.networking.interface", "cvm.networking.address", "cvm.networking.netmask",
-  "cvm.networking.gateway", "cvm.networking.dns", "cvm.networking.map_host_loopback", "cvm.networking.map_guest_addr", "cvm.networking.no_map_gw", "cvm.networking.ipv4_only",
+  "workers",
+  "max_blocking",
+  "ident",
+  "temp_dir",
+  "keep_alive",
+  "log_level",
+  "reuse",
+  "netd",
+  "cvm.volumes_dir",
+  "cvm.network_filter",
+  "cvm.networking.forward_service_enabled",
+  "cvm.networking.passt_exec",
+  "cvm.networking.interface",
+  "cvm.networking.address",
+  "cvm.networking.netmask",
+  "cvm.networking.gateway",
+  "cvm.networking.dns",
+  "cvm.networking.map_host_loopback",
+  "cvm.networking.map_guest_addr",
+  "cvm.networking.no_map_gw",
+  "cvm.networking.ipv4_only",
 ];

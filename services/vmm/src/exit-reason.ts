@@ -6,8 +6,14 @@ const TAIL_BYTES = 8 * 1024;
 
 /** How QEMU ended, with the last it said in this run: what an operator needs to know first. */
 export async function exitReason(vm: Vm, status: SupervisedProcess["state"]["status"]): Promise<string> {
-  const said = (await readTail(vm.folder.file.stderrLog, TAIL_BYTES).catch(() => "")).split(/^===== boot @ .* =====$/m).pop() ?? "";
-  const lines = said.split("\n").map((line) => line.trim()).filter((line) => line !== "").slice(-4);
+  const said =
+    (await readTail(vm.folder.file.stderrLog, TAIL_BYTES).catch(() => "")).split(/^===== boot @ .* =====$/m).pop() ??
+    "";
+  const lines = said
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "")
+    .slice(-4);
   return [`the virtual machine ended ${howEnded(status)}`, ...lines].join(": ");
 }
 

@@ -18,7 +18,14 @@ import { prepareLaunch, writeHostShare, type Launcher } from "./start-vm.ts";
 import { isVmNote, type SupervisedProcess, type SupervisorClient } from "./supervisor-client.ts";
 import { applyUpdate, planUpdate, type UpdateRequest } from "./update-vm.ts";
 import { listVmFolders, vmFolder } from "./vm-folder.ts";
-import { checkCapacity, checkImageFits, checkPortsAgainst, manifestOf, readCompose, type VmConfiguration } from "./vm-request.ts";
+import {
+  checkCapacity,
+  checkImageFits,
+  checkPortsAgainst,
+  manifestOf,
+  readCompose,
+  type VmConfiguration,
+} from "./vm-request.ts";
 import { addEvent, emptyManifest, isRunning, newVm, type Vm } from "./vm.ts";
 
 export interface FleetOptions extends Launcher {
@@ -94,7 +101,11 @@ export function createFleet(options: FleetOptions): Fleet {
   };
 
   const connect = (vm: Vm): void => {
-    vm.channel ??= openHostChannel({ socketPath: vm.folder.file.channelSocket, handle: options.hostApi(vm), log: log.child({ vm: vm.id }) });
+    vm.channel ??= openHostChannel({
+      socketPath: vm.folder.file.channelSocket,
+      handle: options.hostApi(vm),
+      log: log.child({ vm: vm.id }),
+    });
   };
 
   const disconnect = (vm: Vm): void => {
@@ -117,7 +128,9 @@ export function createFleet(options: FleetOptions): Fleet {
   };
 
   const refresh = async (): Promise<void> => {
-    const processes = new Map((await supervised(() => supervisor.list())).map((process) => [process.config.id, process]));
+    const processes = new Map(
+      (await supervised(() => supervisor.list())).map((process) => [process.config.id, process]),
+    );
     for (const vm of vms.values()) await seen(vm, processes.get(vm.id));
   };
 
@@ -148,7 +161,8 @@ export function createFleet(options: FleetOptions): Fleet {
     } catch (cause) {
       await setState(vm, before);
       vm.bootProgress = "";
-      if (cause instanceof VmmError && cause.code === "supervisor-failed") throw new VmmError("supervisor-failed", `failed to start process ${vm.id}`, { cause });
+      if (cause instanceof VmmError && cause.code === "supervisor-failed")
+        throw new VmmError("supervisor-failed", `failed to start process ${vm.id}`, { cause });
       throw cause;
     }
     await seen(vm, await supervised(() => supervisor.info(vm.id)));
@@ -197,10 +211,15 @@ export function createFleet(options: FleetOptions): Fleet {
     try {
       vm.state = await folder.readState();
       vm.manifest = await folder.readManifest();
-      if (vm.manifest.id !== id) throw new VmmError("vm-broken", `vm-manifest.json names VM ${vm.manifest.id}, but its folder is ${id}`);
-      if ((await folder.readCompose()) === undefined) throw new VmmError("vm-broken", `Failed to read compose file: ${folder.file.compose} is missing`);
+      if (vm.manifest.id !== id)
+        throw new VmmError("vm-broken", `vm-manifest.json names VM ${vm.manifest.id}, but its folder is ${id}`);
+      if ((await folder.readCompose()) === undefined)
+        throw new VmmError("vm-broken", `Failed to read compose file: ${folder.file.compose} is missing`);
       vm.broken = undefined;
-      vm.imageVersion = await loadGuestImage(config.imagePath, vm.manifest.image).then((image) => image.version, () => "");
+      vm.imageVersion = await loadGuestImage(config.imagePath, vm.manifest.image).then(
+        (image) => image.version,
+        () => "",
+      );
     } catch (error) {
       vm.broken = errorChain(error);
       log.error({ vm: id, error: vm.broken }, "VM cannot be used; it is listed with this reason");
@@ -246,18 +265,27 @@ export function createFleet(options: FleetOptions): Fleet {
       if (vms.has(process.id) || !isVmNote(process.note) || !process.pidfile.startsWith(`${config.runPath}/`)) continue;
       log.warn({ vm: process.id }, "stopping a VM without a work directory");
       await supervisor.stop(process.id);
-      await supervisor.remove(process.id).catch((error: unknown) => log.warn({ vm: process.id, error: errorChain(error) }, "not removed from the supervisor"));
+      await supervisor
+        .remove(process.id)
+        .catch((error: unknown) =>
+          log.warn({ vm: process.id, error: errorChain(error) }, "not removed from the supervisor"),
+        );
     }
   };
 
   const load = async (): Promise<{ loaded: number; updated: number; removed: number }> => {
     await mkdir(config.runPath, { recursive: true, mode: 0o700 });
     await removeDrafts();
-    const processes = new Map((await supervised(() => supervisor.list())).map((process) => [process.config.id, process]));
+    const processes = new Map(
+      (await supervised(() => supervisor.list())).map((process) => [process.config.id, process]),
+    );
     const names = (await listVmFolders(config.runPath)).filter(isVmId);
     const counts = { loaded: 0, updated: 0, removed: 0 };
     // Running VMs first: their CIDs are taken whatever the others would like.
-    const runningFirst = names.toSorted((a, b) => Number(processes.get(b)?.state.status === "running") - Number(processes.get(a)?.state.status === "running"));
+    const runningFirst = names.toSorted(
+      (a, b) =>
+        Number(processes.get(b)?.state.status === "running") - Number(processes.get(a)?.state.status === "running"),
+    );
     const fresh: Vm[] = [];
     for (const id of runningFirst) {
       if (vms.has(id)) counts.updated++;
@@ -274,7 +302,12 @@ export function createFleet(options: FleetOptions): Fleet {
     }
     await stopOrphans(processes.values());
     for (const vm of fresh.filter((vm) => vm.removing)) void queue(vm.id, () => finishRemoval(vm));
-    void startMarked(fresh.filter((vm) => vm.state.started && vm.state.bootError === "" && vm.broken === undefined && !vm.removing && !isRunning(vm)));
+    void startMarked(
+      fresh.filter(
+        (vm) =>
+          vm.state.started && vm.state.bootError === "" && vm.broken === undefined && !vm.removing && !isRunning(vm),
+      ),
+    );
     return counts;
   };
 
@@ -305,8 +338,16 @@ export function createFleet(options: FleetOptions): Fleet {
 
   const undoCreate = async (vm: Vm): Promise<void> => {
     if ((await supervisor.info(vm.id).catch(() => undefined)) !== undefined) {
-      await supervisor.stop(vm.id).catch((error: unknown) => log.error({ vm: vm.id, error: errorChain(error) }, "VM that was not created still runs"));
-      await supervisor.remove(vm.id).catch((error: unknown) => log.warn({ vm: vm.id, error: errorChain(error) }, "not removed from the supervisor"));
+      await supervisor
+        .stop(vm.id)
+        .catch((error: unknown) =>
+          log.error({ vm: vm.id, error: errorChain(error) }, "VM that was not created still runs"),
+        );
+      await supervisor
+        .remove(vm.id)
+        .catch((error: unknown) =>
+          log.warn({ vm: vm.id, error: errorChain(error) }, "not removed from the supervisor"),
+        );
     }
     forget(vm);
     await vm.folder.remove();
@@ -321,7 +362,11 @@ export function createFleet(options: FleetOptions): Fleet {
     await checkPortsFree(manifest.port_map);
     if (!request.stopped) checkCapacity(manifest, others(id), config.cvm);
     const cid = pool.allocate();
-    if (cid === undefined) throw new VmmError("pool-exhausted", `CID pool exhausted: ${config.cvm.cid_pool_size} VMs exist (cvm.cid_pool_size)`);
+    if (cid === undefined)
+      throw new VmmError(
+        "pool-exhausted",
+        `CID pool exhausted: ${config.cvm.cid_pool_size} VMs exist (cvm.cid_pool_size)`,
+      );
     const vm = newVm(id, vmFolder(join(config.runPath, id)), manifest, { started: false, bootError: "" });
     vm.cid = cid;
     vms.set(id, vm);
@@ -339,7 +384,10 @@ export function createFleet(options: FleetOptions): Fleet {
   return {
     load: () => queue("inventory", load),
     refresh,
-    all: () => [...vms.values()].toSorted((a, b) => a.manifest.created_at_ms - b.manifest.created_at_ms || (a.id < b.id ? -1 : 1)),
+    all: () =>
+      [...vms.values()].toSorted(
+        (a, b) => a.manifest.created_at_ms - b.manifest.created_at_ms || (a.id < b.id ? -1 : 1),
+      ),
     find: (id) => vms.get(id),
     get,
     create: (request) => queue("inventory", () => explainFullDisk(config.runPath, () => createNow(request))),
@@ -366,7 +414,9 @@ export function createFleet(options: FleetOptions): Fleet {
       const vm = get(id);
       if (vm.removing) return;
       vm.removing = true;
-      await writeFileAtomic(vm.folder.file.removing, "").catch((error: unknown) => log.warn({ vm: id, error: errorChain(error) }, "the mark of a removal could not be written"));
+      await writeFileAtomic(vm.folder.file.removing, "").catch((error: unknown) =>
+        log.warn({ vm: id, error: errorChain(error) }, "the mark of a removal could not be written"),
+      );
       void queue(id, () => finishRemoval(vm));
     },
     update: async (request) => {
@@ -394,7 +444,9 @@ async function explainFullDisk<T>(runPath: string, work: () => Promise<T>): Prom
     return await work();
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== "ENOSPC") throw cause;
-    throw new VmmError("disk-failed", `the disk that holds ${runPath} is full; free some space and try again`, { cause });
+    throw new VmmError("disk-failed", `the disk that holds ${runPath} is full; free some space and try again`, {
+      cause,
+    });
   }
 }
 
@@ -406,5 +458,8 @@ function isVmId(name: string): boolean {
   }
 }
 
-const exists = (path: string): Promise<boolean> => access(path).then(() => true, () => false);
-
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );

@@ -23,7 +23,10 @@ export async function loadGuestImage(imagePath: string, name: string): Promise<I
   const dir = join(imagePath, checkImageName(name));
   if ((await stat(dir).catch(() => undefined))?.isDirectory() !== true) {
     const known = (await listImages(imagePath)).map((image) => image.name);
-    throw new VmmError("image-unusable", `image ${name} does not exist in ${imagePath}; ${known.length === 0 ? "there is no image yet, build one with: dstack image build" : `there are: ${known.join(", ")}`}`);
+    throw new VmmError(
+      "image-unusable",
+      `image ${name} does not exist in ${imagePath}; ${known.length === 0 ? "there is no image yet, build one with: dstack image build" : `there are: ${known.join(", ")}`}`,
+    );
   }
   try {
     return await readImageDirectory(dir);
@@ -33,11 +36,24 @@ export async function loadGuestImage(imagePath: string, name: string): Promise<I
 }
 
 /** The hash as `vm_config` carries it; "" for images without one. */
-export const imageHashText = (image: ImageDirectory): string => (image.osImageHash === undefined ? "" : toHex(image.osImageHash));
+export const imageHashText = (image: ImageDirectory): string =>
+  image.osImageHash === undefined ? "" : toHex(image.osImageHash);
 
 /** The files that QEMU is given and firmware measures, read anew at each start. */
-export async function readMeasuredFiles(image: ImageDirectory): Promise<{ firmware: Uint8Array; kernel: Uint8Array; initrd: Uint8Array; cmdline: string }> {
-  if (image.files.bios === undefined) throw new VmmError("image-unusable", `image ${image.name} names no firmware (bios), which a TDX machine needs`);
-  const [firmware, kernel, initrd] = await Promise.all([readFile(image.files.bios), readFile(image.files.kernel), readFile(image.files.initrd)]);
-  return { firmware: new Uint8Array(firmware), kernel: new Uint8Array(kernel), initrd: new Uint8Array(initrd), cmdline: image.metadata.cmdline ?? "" };
+export async function readMeasuredFiles(
+  image: ImageDirectory,
+): Promise<{ firmware: Uint8Array; kernel: Uint8Array; initrd: Uint8Array; cmdline: string }> {
+  if (image.files.bios === undefined)
+    throw new VmmError("image-unusable", `image ${image.name} names no firmware (bios), which a TDX machine needs`);
+  const [firmware, kernel, initrd] = await Promise.all([
+    readFile(image.files.bios),
+    readFile(image.files.kernel),
+    readFile(image.files.initrd),
+  ]);
+  return {
+    firmware: new Uint8Array(firmware),
+    kernel: new Uint8Array(kernel),
+    initrd: new Uint8Array(initrd),
+    cmdline: image.metadata.cmdline ?? "",
+  };
 }

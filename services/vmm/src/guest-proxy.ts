@@ -10,10 +10,19 @@ import { GUEST_TIMEOUT_MS, guestChannel } from "./vmm-service.ts";
 export function guestProxy(fleet: Fleet, log: Logger): RpcService<null, "management"> {
   const guest = guestApi.GuestApi.method;
   const proxied = guestApi.ProxiedGuestApi.method;
-  const forward = <O extends DescMessage>(own: DescMethodUnary<typeof guestApi.IdSchema, O>, theirs: DescMethodUnary<DescMessage, O>): Route<null, "management"> =>
+  const forward = <O extends DescMessage>(
+    own: DescMethodUnary<typeof guestApi.IdSchema, O>,
+    theirs: DescMethodUnary<DescMessage, O>,
+  ): Route<null, "management"> =>
     route(own, {
       auth: "management",
-      handle: async ({ id }) => (await callRpc(channelTransport(guestChannel(fleet.get(id)), "/api"), theirs, {}, { timeoutMs: GUEST_TIMEOUT_MS })) as MessageInitShape<O>,
+      handle: async ({ id }) =>
+        (await callRpc(
+          channelTransport(guestChannel(fleet.get(id)), "/api"),
+          theirs,
+          {},
+          { timeoutMs: GUEST_TIMEOUT_MS },
+        )) as MessageInitShape<O>,
     });
   return {
     prefixes: ["ProxiedGuestApi.", "GuestApi."],

@@ -19,7 +19,11 @@ const MAX_EVENT_BYTES = 4096;
 const NOTIFY_WINDOW_MS = 10_000;
 const MAX_NOTIFY_PER_WINDOW = 200;
 
-const instanceSchema = z.object({ app_id: z.string().max(64).default(""), instance_id: z.string().max(64).default(""), instance_id_seed: z.string().max(64).default("") });
+const instanceSchema = z.object({
+  app_id: z.string().max(64).default(""),
+  instance_id: z.string().max(64).default(""),
+  instance_id_seed: z.string().max(64).default(""),
+});
 
 /**
  * What one VM may ask of its host. The channel is the VM's own, so the caller is known; what it
@@ -32,7 +36,10 @@ export function hostApiHandler(vm: Vm, options: HostApiOptions): ChannelHandler 
     authenticate: async () => null,
     log: options.log.child({ vm: vm.id }),
     routes: [
-      route(methods.info, { auth: "vm", handle: async () => ({ name: options.config.host_api.ident, version: VERSION }) }),
+      route(methods.info, {
+        auth: "vm",
+        handle: async () => ({ name: options.config.host_api.ident, version: VERSION }),
+      }),
       route(methods.notify, {
         auth: "vm",
         handle: async ({ event, payload }) => {
@@ -40,13 +47,21 @@ export function hostApiHandler(vm: Vm, options: HostApiOptions): ChannelHandler 
           return {};
         },
       }),
-      route(methods.getSealingKey, { auth: "vm", handle: ({ quote }) => askKeyProvider(options.config.key_provider, quote) }),
+      route(methods.getSealingKey, {
+        auth: "vm",
+        handle: ({ quote }) => askKeyProvider(options.config.key_provider, quote),
+      }),
     ],
   };
   return channelHandler(service, "/api");
 }
 
-async function onNotify(vm: Vm, event: string, payload: string, { config, log, clock, setState }: HostApiOptions): Promise<void> {
+async function onNotify(
+  vm: Vm,
+  event: string,
+  payload: string,
+  { config, log, clock, setState }: HostApiOptions,
+): Promise<void> {
   if (Buffer.byteLength(payload) > MAX_EVENT_BYTES || Buffer.byteLength(event) > 256) return;
   addEvent(vm, event, payload, clock.now(), config.event_buffer_size);
   log.info({ vm: vm.id, event, payload: event === "instance.info" ? undefined : payload }, "guest event");
@@ -77,7 +92,11 @@ async function keepInstanceInfo(vm: Vm, payload: string, log: Logger): Promise<v
     log.warn({ vm: vm.id, error: (error as Error).message }, "instance.info of a guest is malformed and not kept");
     return;
   }
-  await vm.folder.writeInstanceInfo({ appId: parsed.app_id, instanceId: parsed.instance_id, instanceIdSeed: parsed.instance_id_seed });
+  await vm.folder.writeInstanceInfo({
+    appId: parsed.app_id,
+    instanceId: parsed.instance_id,
+    instanceIdSeed: parsed.instance_id_seed,
+  });
 }
 
 /** A guest that floods its host is ignored for the rest of the window. */

@@ -4,7 +4,14 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { utf8Decode } from "@dstack/bytes";
 import { listImages } from "@dstack/image";
-import { DEFAULT_BODY_LIMIT_BYTES, errorChain, readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
+import {
+  DEFAULT_BODY_LIMIT_BYTES,
+  errorChain,
+  readBody,
+  RpcError,
+  type HttpExchange,
+  type HttpRoute,
+} from "@dstack/rpc";
 import { bootAdvice } from "./boot-advice.ts";
 import type { Fleet } from "./fleet.ts";
 import { ansiStripper, readLog } from "./log-reader.ts";
@@ -32,21 +39,39 @@ export function httpRoutes(options: HttpRoutesOptions): HttpRoute[] {
     {
       verbs: ["GET"],
       path: "/vm",
-      handle: async ({ response }) => void response.writeHead(200, { "content-type": "application/json" }).end(await options.statusJson()),
+      handle: async ({ response }) =>
+        void response.writeHead(200, { "content-type": "application/json" }).end(await options.statusJson()),
     },
     { verbs: ["POST"], path: "/boot-advice", handle: (exchange) => sendAdvice(exchange, options) },
     { verbs: ["GET"], path: "/logs", handle: (exchange) => sendLog(exchange, options.fleet) },
-    { verbs: ["GET", "HEAD"], path: OS_IMAGES_PATH, handle: (exchange) => sendBundle(exchange, options.config.imagePath) },
+    {
+      verbs: ["GET", "HEAD"],
+      path: OS_IMAGES_PATH,
+      handle: (exchange) => sendBundle(exchange, options.config.imagePath),
+    },
   ];
 }
 
-const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const TYPES: Readonly<Record<string, string>> = { ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml" };
+const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const TYPES: Readonly<Record<string, string>> = {
+  ".js": "text/javascript; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".svg": "image/svg+xml",
+};
 
 async function sendPage({ response }: HttpExchange, { consoleFolder, config }: HttpRoutesOptions): Promise<void> {
   const title = config.node_name === "" ? "dstack-vmm" : `${config.node_name} | dstack-vmm`;
   const html = (await readFile(join(consoleFolder, "index.html"), "utf8")).replaceAll("{{TITLE}}", escapeHtml(title));
-  response.writeHead(200, { "content-type": "text/html; charset=utf-8", "content-security-policy": POLICY, "referrer-policy": "no-referrer", "x-content-type-options": "nosniff", "cache-control": "no-cache" }).end(html);
+  response
+    .writeHead(200, {
+      "content-type": "text/html; charset=utf-8",
+      "content-security-policy": POLICY,
+      "referrer-policy": "no-referrer",
+      "x-content-type-options": "nosniff",
+      "cache-control": "no-cache",
+    })
+    .end(html);
 }
 
 async function sendAsset({ response, url }: HttpExchange, folder: string): Promise<void> {
@@ -56,11 +81,20 @@ async function sendAsset({ response, url }: HttpExchange, folder: string): Promi
     notFound(response, "Not found\n");
     return;
   }
-  response.writeHead(200, { "content-type": TYPES[name?.[2] ?? ""] ?? "application/octet-stream", "x-content-type-options": "nosniff", "cache-control": "no-cache" }).end(body);
+  response
+    .writeHead(200, {
+      "content-type": TYPES[name?.[2] ?? ""] ?? "application/octet-stream",
+      "x-content-type-options": "nosniff",
+      "cache-control": "no-cache",
+    })
+    .end(body);
 }
 
 async function sendAdvice({ request, response }: HttpExchange, options: HttpRoutesOptions): Promise<void> {
-  const answer = (status: number, value: object): void => void response.writeHead(status, { "content-type": "application/json", "cache-control": "no-store" }).end(JSON.stringify(value));
+  const answer = (status: number, value: object): void =>
+    void response
+      .writeHead(status, { "content-type": "application/json", "cache-control": "no-store" })
+      .end(JSON.stringify(value));
   try {
     answer(200, await bootAdvice(utf8Decode(await readBody(request, DEFAULT_BODY_LIMIT_BYTES), "request"), options));
   } catch (error) {
@@ -81,19 +115,32 @@ async function sendLog({ request, response, url }: HttpExchange, fleet: Fleet): 
   const lines = query.get("lines") === null ? DEFAULT_LINES : Number(query.get("lines"));
   const channel = query.get("ch") ?? "serial";
   if (id === null || follow === undefined || ansi === undefined || !Number.isSafeInteger(lines) || lines < 0) {
-    response.writeHead(400, { "content-type": "text/plain; charset=utf-8" }).end("expected id, and follow, ansi, lines and ch with values that can be read\n");
+    response
+      .writeHead(400, { "content-type": "text/plain; charset=utf-8" })
+      .end("expected id, and follow, ansi, lines and ch with values that can be read\n");
     return;
   }
   if (vm === undefined) {
     notFound(response, "VM not found");
     return;
   }
-  const path = new Map([["serial", vm.folder.file.serialLog], ["stdout", vm.folder.file.stdoutLog], ["stderr", vm.folder.file.stderrLog]]).get(channel);
+  const path = new Map([
+    ["serial", vm.folder.file.serialLog],
+    ["stdout", vm.folder.file.stdoutLog],
+    ["stderr", vm.folder.file.stderrLog],
+  ]).get(channel);
   if (path === undefined) {
-    response.writeHead(400, { "content-type": "text/plain; charset=utf-8" }).end(`Unknown channel ${channel.slice(0, 40)}`);
+    response
+      .writeHead(400, { "content-type": "text/plain; charset=utf-8" })
+      .end(`Unknown channel ${channel.slice(0, 40)}`);
     return;
   }
-  response.writeHead(200, { "content-type": "text/plain; charset=utf-8", "x-content-type-options": "nosniff", "x-accel-buffering": "no", "cache-control": "no-store" });
+  response.writeHead(200, {
+    "content-type": "text/plain; charset=utf-8",
+    "x-content-type-options": "nosniff",
+    "x-accel-buffering": "no",
+    "cache-control": "no-store",
+  });
   response.flushHeaders();
   if (!follow && (await stat(path).catch(() => undefined)) === undefined) {
     response.end(`the ${channel} log of this VM does not exist yet\n`);
@@ -161,6 +208,7 @@ function flag(value: string | null): boolean | undefined {
   return ["false", "off", "no", "0"].includes(value) ? false : undefined;
 }
 
-const notFound = (response: HttpExchange["response"], text: string): void => void response.writeHead(404, { "content-type": "text/plain; charset=utf-8" }).end(text);
+const notFound = (response: HttpExchange["response"], text: string): void =>
+  void response.writeHead(404, { "content-type": "text/plain; charset=utf-8" }).end(text);
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);

@@ -15,12 +15,17 @@ const answerSchema = z.object({ encrypted_key: bytes, provider_quote: bytes });
  * strings as lists of numbers.
  * @throws VmmError `unsupported`, `request-invalid`, `guest-unreachable`
  */
-export async function askKeyProvider(config: { enabled: boolean; address: string; port: number }, quote: Uint8Array): Promise<{ encryptedKey: Uint8Array; providerQuote: Uint8Array }> {
+export async function askKeyProvider(
+  config: { enabled: boolean; address: string; port: number },
+  quote: Uint8Array,
+): Promise<{ encryptedKey: Uint8Array; providerQuote: Uint8Array }> {
   if (!config.enabled) throw new VmmError("unsupported", "Key provider is not enabled");
   if (quote.length > MAX_QUOTE_BYTES) throw new VmmError("request-invalid", "Quote is too long");
   const body = utf8(JSON.stringify({ quote: [...quote] }));
   try {
-    const answer = answerSchema.parse(JSON.parse(utf8Decode(await exchange(config, concatBytes(u32be(body.length), body)), "key provider's answer")));
+    const answer = answerSchema.parse(
+      JSON.parse(utf8Decode(await exchange(config, concatBytes(u32be(body.length), body)), "key provider's answer")),
+    );
     return { encryptedKey: answer.encrypted_key, providerQuote: answer.provider_quote };
   } catch (cause) {
     throw new VmmError("guest-unreachable", "Failed to get sealing key from key provider", { cause });

@@ -30,14 +30,16 @@ export function launchBinding(inputs: BindingInputs): LaunchBinding {
   const pinned = compose.compose.keyProviderId;
   const nothing = { mrConfigId: undefined, document: undefined, instanceInfo: undefined };
   if (!inputs.useMrConfigId) {
-    if (pinned.length > 0) throw new VmmError("config-invalid", "key provider ID requires MrConfigV3, but use_mrconfigid is disabled");
+    if (pinned.length > 0)
+      throw new VmmError("config-invalid", "key provider ID requires MrConfigV3, but use_mrconfigid is disabled");
     return nothing;
   }
   if (!atLeast(imageVersion, 0, 5, 2)) return nothing;
   if (pinned.length === 0) return { ...nothing, mrConfigId: mrConfigIdV1(compose.composeHash) };
   const app = storedAppId(inputs);
   // Guests before 0.6.0 know versions 1 and 2 only.
-  if (!atLeast(imageVersion, 0, 6, 0)) return { ...nothing, mrConfigId: mrConfigIdV2(compose.composeHash, app, compose.compose.keyProvider, pinned) };
+  if (!atLeast(imageVersion, 0, 6, 0))
+    return { ...nothing, mrConfigId: mrConfigIdV2(compose.composeHash, app, compose.compose.keyProvider, pinned) };
   const instanceInfo = preparedInstance(inputs, app);
   const document = mrConfigDocument(compose, app, instanceInfo.instanceId);
   return { mrConfigId: mrConfigIdV3(document), document, instanceInfo };
@@ -48,7 +50,9 @@ export function mrConfigDocument({ composeHash, compose }: ParsedAppCompose, app
   return JSON.stringify({
     app_id: toHex(app),
     compose_hash: toHex(composeHash),
-    ...(compose.manifestVersion >= 3 ? { init_script_hashes: compose.initScripts.map((script) => createHash("sha256").update(script).digest("hex")) } : {}),
+    ...(compose.manifestVersion >= 3
+      ? { init_script_hashes: compose.initScripts.map((script) => createHash("sha256").update(script).digest("hex")) }
+      : {}),
     instance_id: instance,
     key_provider: compose.keyProvider,
     ...(compose.keyProviderId.length === 0 ? {} : { key_provider_id: toHex(compose.keyProviderId) }),
@@ -68,7 +72,9 @@ function storedAppId({ instanceInfo, compose }: BindingInputs): AppId {
 function preparedInstance(inputs: BindingInputs, app: AppId): InstanceInfo {
   const { compose } = inputs.compose;
   const keep = inputs.instanceInfo.instanceIdSeed !== "" && compose.keyProvider !== "none";
-  const seed = keep ? parseHex(inputs.instanceInfo.instanceIdSeed, "instance_id_seed") : (inputs.random ?? randomBytes)(20);
+  const seed = keep
+    ? parseHex(inputs.instanceInfo.instanceIdSeed, "instance_id_seed")
+    : (inputs.random ?? randomBytes)(20);
   return {
     appId: toHex(app),
     instanceIdSeed: toHex(seed),

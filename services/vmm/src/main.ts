@@ -6,7 +6,15 @@ import { utf8 } from "@dstack/bytes";
 import { ConfigError } from "@dstack/config";
 import { lockFile, type FileLock } from "@dstack/files";
 import { createLogger, type Logger } from "@dstack/log";
-import { dispatch, errorResponse, mount, startHttpServer, stripPrefixes, type HttpExchange, type HttpServer } from "@dstack/rpc";
+import {
+  dispatch,
+  errorResponse,
+  mount,
+  startHttpServer,
+  stripPrefixes,
+  type HttpExchange,
+  type HttpServer,
+} from "@dstack/rpc";
 import { chooseAccelerator, type Accelerator } from "./accelerator.ts";
 import { refuseForeignSite } from "./browser-guard.ts";
 import { VmmError } from "./errors.ts";
@@ -43,7 +51,12 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
   await mkdir(config.runPath, { recursive: true, mode: 0o700 });
   // Two VMMs on one folder would start the same VMs twice.
   const lock = await lockFile(join(config.runPath, ".vmm.lock"));
-  const qemu = await findQemu({ configured: config.cvm.qemu_path, version: config.cvm.qemu_version, env: process.env, log });
+  const qemu = await findQemu({
+    configured: config.cvm.qemu_path,
+    version: config.cvm.qemu_version,
+    env: process.env,
+    log,
+  });
   const supervisor = await connectSupervisor(config.supervisor, log);
   let accelerator: Promise<Accelerator> | undefined;
   let known: Accelerator | undefined;
@@ -59,22 +72,43 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
       (ensuring ??= ensureSupervisor(supervisor, config.supervisor, log).finally(() => {
         ensuring = undefined;
       })),
-    hostApi: (vm) => hostApiHandler(vm, { config, log, clock, setState: (target, change) => fleet.setState(target, change) }),
+    hostApi: (vm) =>
+      hostApiHandler(vm, { config, log, clock, setState: (target, change) => fleet.setState(target, change) }),
     accelerator: async (kernel) => {
-      accelerator ??= chooseAccelerator({ wanted: config.cvm.accelerator, qemu, cacheFile: join(config.runPath, ".accelerator.json"), log }, kernel).catch((error: unknown) => {
+      accelerator ??= chooseAccelerator(
+        { wanted: config.cvm.accelerator, qemu, cacheFile: join(config.runPath, ".accelerator.json"), log },
+        kernel,
+      ).catch((error: unknown) => {
         accelerator = undefined;
         throw error;
       });
       return (known = await accelerator);
     },
   });
-  const service = vmmService({ fleet, supervisor, config, log, clock, node: () => ({ accelerator: known, qemuPath: qemu.path, qemuVersion: qemu.version, teeSimulator: config.cvm.tee_simulator !== undefined }) });
+  const service = vmmService({
+    fleet,
+    supervisor,
+    config,
+    log,
+    clock,
+    node: () => ({
+      accelerator: known,
+      qemuPath: qemu.path,
+      qemuVersion: qemu.version,
+      teeSimulator: config.cvm.tee_simulator !== undefined,
+    }),
+  });
   if ("path" in config.listen) await mkdir(dirname(config.listen.path), { recursive: true });
   await fleet.load();
   const server = await startHttpServer({
     listen: config.listen,
     mounts: [mount("/prpc/", service), mount("/guest/", guestProxy(fleet, log))],
-    routes: httpRoutes({ fleet, config, consoleFolder: join(import.meta.dirname, "../console"), statusJson: () => statusJson(service) }),
+    routes: httpRoutes({
+      fleet,
+      config,
+      consoleFolder: join(import.meta.dirname, "../console"),
+      statusJson: () => statusJson(service),
+    }),
     guard: guardOf(config),
     headers: { "x-app-version": `v${VERSION} (${REVISION})`, server: "dstack VMM" },
     // A followed log stays open for as long as somebody reads it.
@@ -83,9 +117,15 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
   });
   const watch = startWatch({ fleet, config, log, clock });
   if ("host" in config.listen && !config.auth.enabled && !isLoopback(config.listen.host)) {
-    log.warn({ address: server.address }, "the management API is open to the network without authentication; set auth.enabled");
+    log.warn(
+      { address: server.address },
+      "the management API is open to the network without authentication; set auth.enabled",
+    );
   }
-  log.info({ address: server.address, vms: fleet.all().length, qemu: qemu.path, qemuVersion: qemu.version }, "VMM ready");
+  log.info(
+    { address: server.address, vms: fleet.all().length, qemu: qemu.path, qemuVersion: qemu.version },
+    "VMM ready",
+  );
   await untilAsked(log);
   watch.stop();
   fleet.close();
@@ -100,7 +140,10 @@ function guardOf(config: VmmConfig): (exchange: HttpExchange) => Promise<boolean
     const method = request.method ?? "GET";
     // Verifiers on this host fetch image bundles; they are no secret and carry their own hash.
     if (url.pathname.startsWith(OS_IMAGES_PATH) && isLoopback(request.socket.remoteAddress ?? "127.0.0.1")) return true;
-    const foreign = refuseForeignSite({ method, headers: request.headers }, "host" in config.listen && !config.auth.enabled);
+    const foreign = refuseForeignSite(
+      { method, headers: request.headers },
+      "host" in config.listen && !config.auth.enabled,
+    );
     if (foreign !== undefined) {
       response.writeHead(403, { "content-type": "text/plain; charset=utf-8" }).end(`${foreign}\n`);
       return false;
@@ -112,12 +155,28 @@ function guardOf(config: VmmConfig): (exchange: HttpExchange) => Promise<boolean
     const token = url.searchParams.get("token");
     url.searchParams.delete("token");
     // A browser opened with a token keeps a session instead, and the token leaves its address bar.
-    if (config.auth.enabled && token !== null && method === "GET" && url.pathname === "/" && (request.headers.accept ?? "").includes("text/html")) {
-      response.writeHead(303, { location: "/", "set-cookie": `${SESSION_COOKIE}=${sessionOf(token)}; Path=/; HttpOnly; SameSite=Strict`, "referrer-policy": "no-referrer", "cache-control": "no-store" }).end();
+    if (
+      config.auth.enabled &&
+      token !== null &&
+      method === "GET" &&
+      url.pathname === "/" &&
+      (request.headers.accept ?? "").includes("text/html")
+    ) {
+      response
+        .writeHead(303, {
+          location: "/",
+          "set-cookie": `${SESSION_COOKIE}=${sessionOf(token)}; Path=/; HttpOnly; SameSite=Strict`,
+          "referrer-policy": "no-referrer",
+          "cache-control": "no-store",
+        })
+        .end();
       return false;
     }
     const rpc = /^\/prpc\/([^/]+)$/.exec(url.pathname)?.[1];
-    const changes = rpc === undefined ? url.pathname.startsWith("/guest/") && url.pathname.endsWith("Shutdown") : !READING_METHODS.has(stripPrefixes(rpc, ["Vmm.", "Teepod."]));
+    const changes =
+      rpc === undefined
+        ? url.pathname.startsWith("/guest/") && url.pathname.endsWith("Shutdown")
+        : !READING_METHODS.has(stripPrefixes(rpc, ["Vmm.", "Teepod."]));
     if (method === "GET" && changes) {
       const refusal = errorResponse(400, `${rpc ?? "Shutdown"} changes something and must be sent as POST`, true);
       response.writeHead(refusal.status, { "content-type": refusal.contentType }).end(refusal.body);
@@ -132,7 +191,15 @@ async function statusJson(service: ReturnType<typeof vmmService>): Promise<Uint8
   const answer = await dispatch(
     service,
     { name: "Status", verb: "POST", query, contentType: "application/json", body: utf8("{}") },
-    { method: "Status", requestId: "vm", peerCertificates: [], remoteAddress: undefined, headers: {}, query, signal: AbortSignal.timeout(60_000) },
+    {
+      method: "Status",
+      requestId: "vm",
+      peerCertificates: [],
+      remoteAddress: undefined,
+      headers: {},
+      query,
+      signal: AbortSignal.timeout(60_000),
+    },
   );
   return answer.body;
 }
@@ -140,7 +207,9 @@ async function statusJson(service: ReturnType<typeof vmmService>): Promise<Uint8
 const isLoopback = (address: string): boolean => /^(?:::ffff:)?127\./.test(address) || address === "::1";
 
 async function untilAsked(log: Logger): Promise<void> {
-  const signal = await Promise.race((["SIGTERM", "SIGINT"] as const).map((name) => once(process, name).then(() => name)));
+  const signal = await Promise.race(
+    (["SIGTERM", "SIGINT"] as const).map((name) => once(process, name).then(() => name)),
+  );
   log.info({ signal }, "ending");
 }
 
@@ -151,7 +220,15 @@ async function end(server: HttpServer, lock: FileLock): Promise<void> {
 
 function parse(args: string[]) {
   try {
-    return parseArgs({ args, allowPositionals: true, options: { config: { type: "string", short: "c" }, version: { type: "boolean" }, help: { type: "boolean", short: "h" } } });
+    return parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        config: { type: "string", short: "c" },
+        version: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
+    });
   } catch (cause) {
     throw new VmmError("config-invalid", `${(cause as Error).message}\n${USAGE}`, { cause });
   }
@@ -160,7 +237,10 @@ function parse(args: string[]) {
 main().then(
   () => process.exit(0),
   (error: unknown) => {
-    const text = error instanceof ConfigError || error instanceof VmmError || error instanceof Error ? error.message : String(error);
+    const text =
+      error instanceof ConfigError || error instanceof VmmError || error instanceof Error
+        ? error.message
+        : String(error);
     process.stderr.write(`vmm: ${text}\n`);
     process.exit(1);
   },

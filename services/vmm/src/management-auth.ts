@@ -18,19 +18,24 @@ export const SESSION_COOKIE = "dstack_vmm_session";
  * The cookie's value for a token. Other programs on the same host name see the cookie too; the
  * token cannot be read from it, and it ends when the token is changed.
  */
-export const sessionOf = (token: string): string => createHmac("sha256", token).update("dstack-vmm console session v1").digest("hex");
+export const sessionOf = (token: string): string =>
+  createHmac("sha256", token).update("dstack-vmm console session v1").digest("hex");
 
 /**
  * Who may use the management API, decided in this order: admin header, bearer (final), basic
  * (final once it decodes), for GET the `token` of the query, and last a console session. Empty tokens never count, so
  * being on without a usable one denies everybody.
  */
-export function managementAuth(config: { readonly enabled: boolean; readonly tokens: readonly string[] }): Authenticator {
+export function managementAuth(config: {
+  readonly enabled: boolean;
+  readonly tokens: readonly string[];
+}): Authenticator {
   if (!config.enabled) return () => true;
   const known = config.tokens.filter((token) => token !== "").map(digest);
   const sessions = config.tokens.filter((token) => token !== "").map((token) => digest(sessionOf(token)));
   // All tokens are compared, whichever matches.
-  const isToken = (given: string): boolean => known.reduce((found, token) => timingSafeEqual(token, digest(given)) || found, false);
+  const isToken = (given: string): boolean =>
+    known.reduce((found, token) => timingSafeEqual(token, digest(given)) || found, false);
   return ({ method, headers, query }) => {
     const admin = single(headers["x-admin-token"]);
     if (admin !== undefined && isToken(admin)) return true;
@@ -38,12 +43,16 @@ export function managementAuth(config: { readonly enabled: boolean; readonly tok
     if (authorization?.startsWith("Bearer ") === true) return isToken(authorization.slice("Bearer ".length).trim());
     if (authorization?.startsWith("Basic ") === true) {
       const credentials = decodeBasic(authorization.slice("Basic ".length).trim());
-      if (credentials !== undefined) return isToken(credentials.password) || (credentials.password === "" && isToken(credentials.user));
+      if (credentials !== undefined)
+        return isToken(credentials.password) || (credentials.password === "" && isToken(credentials.user));
     }
     const token = method === "GET" ? query.get("token") : null;
     if (token !== null && isToken(token)) return true;
     const session = cookie(single(headers["cookie"]) ?? "", SESSION_COOKIE);
-    return session !== undefined && sessions.reduce((found, known) => timingSafeEqual(known, digest(session)) || found, false);
+    return (
+      session !== undefined &&
+      sessions.reduce((found, known) => timingSafeEqual(known, digest(session)) || found, false)
+    );
   };
 }
 
@@ -65,5 +74,7 @@ function decodeBasic(text: string): { user: string; password: string } | undefin
     return undefined; // Not text: as if nothing had been sent.
   }
   const colon = decoded.indexOf(":");
-  return colon === -1 ? { user: decoded, password: "" } : { user: decoded.slice(0, colon), password: decoded.slice(colon + 1) };
+  return colon === -1
+    ? { user: decoded, password: "" }
+    : { user: decoded.slice(0, colon), password: decoded.slice(colon + 1) };
 }

@@ -32,7 +32,10 @@ const manifestSchema = z.object({
   kms_urls: z.array(z.string()).default([]),
   gateway_urls: z.array(z.string()).default([]),
   no_tee: z.boolean().default(false),
-  simulated_tee: z.string().nullish().transform((value) => value ?? undefined),
+  simulated_tee: z
+    .string()
+    .nullish()
+    .transform((value) => value ?? undefined),
   swtpm: z.boolean().default(false),
   networks: z.array(networkingSchema).default([]),
   networking: networkingSchema.nullish(),
@@ -48,13 +51,18 @@ const IMAGE_NAME = /^[A-Za-z0-9_.-]{1,64}$/;
 
 /** A VM id is a folder's name: nothing else may become one. @throws VmmError `request-invalid` */
 export function checkVmId(id: string): string {
-  if (!VM_ID.test(id)) throw new VmmError("request-invalid", `invalid VM id ${JSON.stringify(id.slice(0, 80))}: expected 1 to 64 letters, digits, "_" or "-"`);
+  if (!VM_ID.test(id))
+    throw new VmmError(
+      "request-invalid",
+      `invalid VM id ${JSON.stringify(id.slice(0, 80))}: expected 1 to 64 letters, digits, "_" or "-"`,
+    );
   return id;
 }
 
 /** @throws VmmError `request-invalid` */
 export function checkImageName(name: string): string {
-  if (!IMAGE_NAME.test(name) || name.includes("..") || name.startsWith(".")) throw new VmmError("request-invalid", `Invalid image name: ${JSON.stringify(name.slice(0, 80))}`);
+  if (!IMAGE_NAME.test(name) || name.includes("..") || name.startsWith("."))
+    throw new VmmError("request-invalid", `Invalid image name: ${JSON.stringify(name.slice(0, 80))}`);
   return name;
 }
 
@@ -67,12 +75,18 @@ export function parseManifest(text: string): Manifest {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new VmmError("vm-broken", `vm-manifest.json is not JSON (${text.length} characters): it was cut off or damaged`, { cause });
+    throw new VmmError(
+      "vm-broken",
+      `vm-manifest.json is not JSON (${text.length} characters): it was cut off or damaged`,
+      { cause },
+    );
   }
   const parsed = manifestSchema.safeParse(value);
   if (!parsed.success) throw new VmmError("vm-broken", `vm-manifest.json: ${z.prettifyError(parsed.error)}`);
   const { networking, ...manifest } = parsed.data;
-  return manifest.networks.length > 0 || networking === null || networking === undefined ? manifest : { ...manifest, networks: [networking] };
+  return manifest.networks.length > 0 || networking === null || networking === undefined
+    ? manifest
+    : { ...manifest, networks: [networking] };
 }
 
 /** The file's text; the first network is written under the old name as well, for older readers. */

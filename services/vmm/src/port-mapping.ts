@@ -12,10 +12,14 @@ export interface PortRules {
 }
 
 /** @throws VmmError `request-invalid` naming the port */
-export function resolvePorts(ports: readonly Pick<vmm.PortMapping, "protocol" | "hostPort" | "vmPort" | "hostAddress">[], rules: PortRules): PortMap[] {
+export function resolvePorts(
+  ports: readonly Pick<vmm.PortMapping, "protocol" | "hostPort" | "vmPort" | "hostAddress">[],
+  rules: PortRules,
+): PortMap[] {
   if (ports.length > 0 && !rules.enabled) throw new VmmError("request-invalid", "Port mapping is disabled");
   const resolved = ports.map(({ protocol, hostPort, vmPort, hostAddress }): PortMap => {
-    if (protocol !== "tcp" && protocol !== "udp") throw new VmmError("request-invalid", `Invalid protocol: expected tcp or udp, got ${JSON.stringify(protocol)}`);
+    if (protocol !== "tcp" && protocol !== "udp")
+      throw new VmmError("request-invalid", `Invalid protocol: expected tcp or udp, got ${JSON.stringify(protocol)}`);
     if (hostPort < 1 || hostPort > 65_535) throw new VmmError("request-invalid", `Invalid host port: ${hostPort}`);
     if (vmPort < 1 || vmPort > 65_535) throw new VmmError("request-invalid", `Invalid vm port: ${vmPort}`);
     if (!rules.range.some((range) => range.protocol === protocol && range.from <= hostPort && hostPort <= range.to)) {
@@ -35,7 +39,11 @@ export function resolvePorts(ports: readonly Pick<vmm.PortMapping, "protocol" | 
 
 /** Two mappings cannot both be bound: same protocol and port, and the same address or one that means all. */
 export function portsConflict(a: PortMap, b: PortMap): boolean {
-  return a.protocol === b.protocol && a.from === b.from && (a.address === b.address || isUnspecified(a.address) || isUnspecified(b.address));
+  return (
+    a.protocol === b.protocol &&
+    a.from === b.from &&
+    (a.address === b.address || isUnspecified(a.address) || isUnspecified(b.address))
+  );
 }
 
 export const portText = (mapping: PortMap): string => `${mapping.protocol} ${mapping.address}:${mapping.from}`;
@@ -44,7 +52,11 @@ export const portText = (mapping: PortMap): string => `${mapping.protocol} ${map
 export async function checkPortsFree(mappings: readonly PortMap[]): Promise<void> {
   for (const mapping of mappings) {
     const reason = await tryBind(mapping);
-    if (reason !== undefined) throw new VmmError("conflict", `host port cannot be used: ${portText(mapping)}: ${reason}; choose another host port`);
+    if (reason !== undefined)
+      throw new VmmError(
+        "conflict",
+        `host port cannot be used: ${portText(mapping)}: ${reason}; choose another host port`,
+      );
   }
 }
 
@@ -52,7 +64,8 @@ const isUnspecified = (address: string): boolean => address === "0.0.0.0" || add
 
 function tryBind({ protocol, address, from }: PortMap): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const failed = (error: NodeJS.ErrnoException): void => resolve(error.code === "EADDRINUSE" ? "it is in use on this host" : (error.code ?? error.message));
+    const failed = (error: NodeJS.ErrnoException): void =>
+      resolve(error.code === "EADDRINUSE" ? "it is in use on this host" : (error.code ?? error.message));
     if (protocol === "tcp") {
       const server = createTcpServer();
       server.once("error", failed);

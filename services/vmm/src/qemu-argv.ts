@@ -30,23 +30,34 @@ export interface QemuInputs {
     readonly sharedReadOnly: boolean;
   };
   /** What carries host API and guest API. Both take the same PCI slot. */
-  readonly channel: { readonly kind: "vsock"; readonly cid: number } | { readonly kind: "virtio-serial"; readonly socketPath: string; readonly portName: string };
+  readonly channel:
+    | { readonly kind: "vsock"; readonly cid: number }
+    | { readonly kind: "virtio-serial"; readonly socketPath: string; readonly portName: string };
   readonly hostShareMode: "9p" | "vvfat" | "vhd";
   readonly qmpSocket: boolean;
   readonly hotplugOff: boolean;
   readonly pciHole64Bytes: number;
   readonly product: Product;
-  readonly tee: { readonly kind: "none" } | { readonly kind: "tdx"; readonly mrConfigId: string | undefined; readonly qgsPort: number | undefined };
+  readonly tee:
+    | { readonly kind: "none" }
+    | { readonly kind: "tdx"; readonly mrConfigId: string | undefined; readonly qgsPort: number | undefined };
 }
 
 /** The whole command: program first. @throws VmmError `unsupported`, `vm-broken` */
 export function qemuArgv(inputs: QemuInputs): string[] {
   const { workDir, image, vm } = inputs;
-  const drive = (file: string, id: string, more: string): string[] => ["-drive", `file=${escapeComma(file)},if=none,id=${id}${more}`, "-device", `virtio-blk-pci,drive=${id}`];
+  const drive = (file: string, id: string, more: string): string[] => [
+    "-drive",
+    `file=${escapeComma(file)},if=none,id=${id}${more}`,
+    "-device",
+    `virtio-blk-pci,drive=${id}`,
+  ];
   return [
     ...(inputs.user === "" ? [] : ["sudo", "-u", inputs.user]),
     inputs.qemuPath,
-    ...(inputs.accelerator === "kvm" ? ["-accel", "kvm", "-cpu", "host"] : ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"]),
+    ...(inputs.accelerator === "kvm"
+      ? ["-accel", "kvm", "-cpu", "host"]
+      : ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"]),
     "-nographic",
     "-nodefaults",
     "-chardev",
@@ -60,7 +71,9 @@ export function qemuArgv(inputs: QemuInputs): string[] {
     "-initrd",
     image.initrd,
     ...(inputs.hotplugOff ? ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"] : []),
-    ...(inputs.pciHole64Bytes > 0 ? ["-global", `q35-pcihost.pci-hole64-size=0x${inputs.pciHole64Bytes.toString(16)}`] : []),
+    ...(inputs.pciHole64Bytes > 0
+      ? ["-global", `q35-pcihost.pci-hole64-size=0x${inputs.pciHole64Bytes.toString(16)}`]
+      : []),
     ...rootDisk(image.rootfs, drive),
     ...drive(`${workDir}/hda.img`, "hd1", ""),
     ...vm.volumes.flatMap(({ source }, index) => drive(source, `vol${index}`, ",format=raw,readonly=on")),
@@ -104,11 +117,24 @@ function hostShare({ workDir, hostShareMode, image }: QemuInputs): string[] {
   const shared = `${escapeComma(workDir)}/shared`;
   switch (hostShareMode) {
     case "9p":
-      return ["-virtfs", `local,path=${shared},mount_tag=host-shared,readonly=${image.sharedReadOnly ? "on" : "off"},security_model=mapped,id=virtfs0`];
+      return [
+        "-virtfs",
+        `local,path=${shared},mount_tag=host-shared,readonly=${image.sharedReadOnly ? "on" : "off"},security_model=mapped,id=virtfs0`,
+      ];
     case "vvfat":
-      return ["-blockdev", `driver=vvfat,node-name=vvfat0,read-only=on,dir=${shared},label=DSTACKSHR`, "-device", "virtio-blk-pci,drive=vvfat0"];
+      return [
+        "-blockdev",
+        `driver=vvfat,node-name=vvfat0,read-only=on,dir=${shared},label=DSTACKSHR`,
+        "-device",
+        "virtio-blk-pci,drive=vvfat0",
+      ];
     case "vhd":
-      return ["-drive", `file=${shared}.img,if=none,id=hd2,format=raw,readonly=on`, "-device", "virtio-blk-pci,drive=hd2"];
+      return [
+        "-drive",
+        `file=${shared}.img,if=none,id=hd2,format=raw,readonly=on`,
+        "-device",
+        "virtio-blk-pci,drive=hd2",
+      ];
   }
 }
 
@@ -118,21 +144,54 @@ function machine(tee: QemuInputs["tee"]): string[] {
     "qom-type": "tdx-guest",
     id: "tdx",
     ...(tee.mrConfigId === undefined ? {} : { mrconfigid: tee.mrConfigId }),
-    ...(tee.qgsPort === undefined ? {} : { "quote-generation-socket": { type: "vsock", cid: "2", port: String(tee.qgsPort) } }),
+    ...(tee.qgsPort === undefined
+      ? {}
+      : { "quote-generation-socket": { type: "vsock", cid: "2", port: String(tee.qgsPort) } }),
   };
-  return ["-machine", "q35,kernel-irqchip=split,confidential-guest-support=tdx,hpet=off", "-object", JSON.stringify(object)];
+  return [
+    "-machine",
+    "q35,kernel-irqchip=split,confidential-guest-support=tdx,hpet=off",
+    "-object",
+    JSON.stringify(object),
+  ];
 }
 
 const SMBIOS: readonly (readonly [string, keyof Product][])[] = [
-  [["vendor", "bios_vendor"], ["version", "bios_version"], ["date", "bios_date"], ["release", "bios_release"]],
-  [["manufacturer", "sys_vendor"], ["product", "product_name"], ["version", "product_version"], ["serial", "product_serial"], ["uuid", "product_uuid"], ["family", "product_family"], ["sku", "product_sku"]],
-  [["manufacturer", "board_vendor"], ["product", "board_name"], ["version", "board_version"], ["serial", "board_serial"], ["asset", "board_asset_tag"]],
-  [["manufacturer", "chassis_vendor"], ["version", "chassis_version"], ["serial", "chassis_serial"], ["asset", "chassis_asset_tag"]],
+  [
+    ["vendor", "bios_vendor"],
+    ["version", "bios_version"],
+    ["date", "bios_date"],
+    ["release", "bios_release"],
+  ],
+  [
+    ["manufacturer", "sys_vendor"],
+    ["product", "product_name"],
+    ["version", "product_version"],
+    ["serial", "product_serial"],
+    ["uuid", "product_uuid"],
+    ["family", "product_family"],
+    ["sku", "product_sku"],
+  ],
+  [
+    ["manufacturer", "board_vendor"],
+    ["product", "board_name"],
+    ["version", "board_version"],
+    ["serial", "board_serial"],
+    ["asset", "board_asset_tag"],
+  ],
+  [
+    ["manufacturer", "chassis_vendor"],
+    ["version", "chassis_version"],
+    ["serial", "chassis_serial"],
+    ["asset", "chassis_asset_tag"],
+  ],
 ];
 
 function smbios(product: Product): string[] {
   return SMBIOS.flatMap((fields, type) => {
-    const values = fields.flatMap(([option, key]) => (product[key] === undefined ? [] : [`${option}=${escapeComma(product[key])}`]));
+    const values = fields.flatMap(([option, key]) =>
+      product[key] === undefined ? [] : [`${option}=${escapeComma(product[key])}`],
+    );
     return values.length === 0 ? [] : ["-smbios", `type=${type},${values.join(",")}`];
   });
 }

@@ -3,9 +3,22 @@ import { z } from "zod";
 import { VmmError } from "./errors.ts";
 
 const infoSchema = z.object({
-  config: z.object({ id: z.string(), name: z.string().default(""), command: z.string(), args: z.array(z.string()).default([]), cid: z.number().nullish(), note: z.string().default(""), pidfile: z.string().default("") }),
+  config: z.object({
+    id: z.string(),
+    name: z.string().default(""),
+    command: z.string(),
+    args: z.array(z.string()).default([]),
+    cid: z.number().nullish(),
+    note: z.string().default(""),
+    pidfile: z.string().default(""),
+  }),
   state: z.object({
-    status: z.union([z.literal("running"), z.literal("stopped"), z.object({ exited: z.number() }), z.object({ error: z.string() })]),
+    status: z.union([
+      z.literal("running"),
+      z.literal("stopped"),
+      z.object({ exited: z.number() }),
+      z.object({ error: z.string() }),
+    ]),
     started: z.boolean(),
     pid: z.number().nullish(),
     started_at: z.number().nullish(),
@@ -42,7 +55,13 @@ const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 /** Calls the supervisor on its Unix socket. @throws VmmError `supervisor-failed` with its text */
 export function supervisorClient(socketPath: string): SupervisorClient {
-  const ask = <S extends z.ZodType>(verb: string, path: string, schema: S, body?: unknown, timeoutMs = CALL_TIMEOUT_MS): Promise<z.output<S>> => call(socketPath, verb, path, schema, body, timeoutMs);
+  const ask = <S extends z.ZodType>(
+    verb: string,
+    path: string,
+    schema: S,
+    body?: unknown,
+    timeoutMs = CALL_TIMEOUT_MS,
+  ): Promise<z.output<S>> => call(socketPath, verb, path, schema, body, timeoutMs);
   const nothing = z.null().optional();
   const named = (path: string, id: string): string => `${path}${encodeURIComponent(id)}`;
   return {
@@ -65,15 +84,36 @@ export function isVmNote(note: string): boolean {
   }
 }
 
-function call<S extends z.ZodType>(socketPath: string, verb: string, path: string, schema: S, body: unknown, timeoutMs: number): Promise<z.output<S>> {
+function call<S extends z.ZodType>(
+  socketPath: string,
+  verb: string,
+  path: string,
+  schema: S,
+  body: unknown,
+  timeoutMs: number,
+): Promise<z.output<S>> {
   return new Promise((resolve, reject) => {
     const fail = (cause: unknown): void => {
       clearTimeout(timer);
       outgoing.destroy();
-      reject(cause instanceof VmmError ? cause : new VmmError("supervisor-failed", `supervisor at unix:${socketPath}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause }));
+      reject(
+        cause instanceof VmmError
+          ? cause
+          : new VmmError(
+              "supervisor-failed",
+              `supervisor at unix:${socketPath}: ${cause instanceof Error ? cause.message : String(cause)}`,
+              { cause },
+            ),
+      );
     };
     const text = body === undefined ? "" : JSON.stringify(body);
-    const outgoing = request({ socketPath, method: verb, path, agent: false, headers: { "content-type": "application/json", "content-length": Buffer.byteLength(text) } });
+    const outgoing = request({
+      socketPath,
+      method: verb,
+      path,
+      agent: false,
+      headers: { "content-type": "application/json", "content-length": Buffer.byteLength(text) },
+    });
     const timer = setTimeout(() => fail(new Error(`no answer to ${verb} ${path} within ${timeoutMs} ms`)), timeoutMs);
     outgoing.once("error", fail);
     outgoing.once("response", (response) => {
@@ -98,7 +138,9 @@ function call<S extends z.ZodType>(socketPath: string, verb: string, path: strin
 }
 
 function readAnswer<S extends z.ZodType>(text: string, schema: S): z.output<S> {
-  const { data, error } = z.object({ data: z.unknown().optional(), error: z.string().optional() }).parse(JSON.parse(text));
+  const { data, error } = z
+    .object({ data: z.unknown().optional(), error: z.string().optional() })
+    .parse(JSON.parse(text));
   if (error !== undefined) throw new VmmError("supervisor-failed", error);
   return schema.parse(data);
 }

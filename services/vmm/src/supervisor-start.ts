@@ -25,9 +25,14 @@ export async function connectSupervisor(config: VmmConfig["supervisor"], log: Lo
 }
 
 /** Starts a supervisor unless one answers. @throws VmmError `supervisor-failed` */
-export async function ensureSupervisor(client: SupervisorClient, config: VmmConfig["supervisor"], log: Logger): Promise<"running" | "started"> {
+export async function ensureSupervisor(
+  client: SupervisorClient,
+  config: VmmConfig["supervisor"],
+  log: Logger,
+): Promise<"running" | "started"> {
   if (await client.ping(PING_TIMEOUT_MS)) return "running";
-  if (!config.auto_start) throw new VmmError("supervisor-failed", `Failed to connect to supervisor at unix:${config.sock}`);
+  if (!config.auto_start)
+    throw new VmmError("supervisor-failed", `Failed to connect to supervisor at unix:${config.sock}`);
   await mkdir(dirname(config.sock), { recursive: true });
   let trouble = "";
   for (let attempt = 1; attempt <= START_ATTEMPTS; attempt++) {
@@ -40,10 +45,16 @@ export async function ensureSupervisor(client: SupervisorClient, config: VmmConf
     // A supervisor that was just killed holds its lock until the system has reaped it.
     await sleep(500 * attempt);
   }
-  throw new VmmError("supervisor-failed", `failed to connect to supervisor at unix:${config.sock}${trouble === "" ? "" : `: ${trouble.trim()}`}`);
+  throw new VmmError(
+    "supervisor-failed",
+    `failed to connect to supervisor at unix:${config.sock}${trouble === "" ? "" : `: ${trouble.trim()}`}`,
+  );
 }
 
-async function startOnce(client: SupervisorClient, config: VmmConfig["supervisor"]): Promise<{ started: boolean; trouble: string }> {
+async function startOnce(
+  client: SupervisorClient,
+  config: VmmConfig["supervisor"],
+): Promise<{ started: boolean; trouble: string }> {
   const [program = "", ...first] = config.exe === "" ? [process.execPath, OWN_SUPERVISOR] : [config.exe];
   const args = [...first, "--uds", config.sock, "--pid-file", config.pid_file, "--log-file", config.log_file];
   const child = spawn(program, args, { detached: config.detached, stdio: ["ignore", "ignore", "pipe"] });

@@ -4,7 +4,14 @@ import { join } from "node:path";
 import { toHex } from "@dstack/bytes";
 import type { ParsedAppCompose } from "@dstack/compose";
 import type { ImageDirectory } from "@dstack/image";
-import { buildCcel, encodeVmConfig, measureVm, TDX_MEASUREMENT_FILE, type MeasurementMaterial, type VmConfig } from "@dstack/measure";
+import {
+  buildCcel,
+  encodeVmConfig,
+  measureVm,
+  TDX_MEASUREMENT_FILE,
+  type MeasurementMaterial,
+  type VmConfig,
+} from "@dstack/measure";
 import { VmmError } from "./errors.ts";
 import { atLeast, imageVersion, readMeasuredFiles } from "./guest-image.ts";
 import type { LaunchBinding } from "./launch-binding.ts";
@@ -12,7 +19,13 @@ import type { Manifest } from "./manifest.ts";
 import type { VmmConfig } from "./vmm-config.ts";
 
 /** What `vm_config` says of a machine; each field must match the QEMU command line. */
-export async function vmConfigOf(manifest: Manifest, config: VmmConfig, image: ImageDirectory, compose: ParsedAppCompose, qemuVersion: string | undefined): Promise<VmConfig> {
+export async function vmConfigOf(
+  manifest: Manifest,
+  config: VmmConfig,
+  image: ImageDirectory,
+  compose: ParsedAppCompose,
+  qemuVersion: string | undefined,
+): Promise<VmConfig> {
   const { cvm } = config;
   const material = await measurementMaterial(image);
   const variant = attestationVariant(manifest, config, compose, material !== undefined);
@@ -41,12 +54,21 @@ export async function vmConfigOf(manifest: Manifest, config: VmmConfig, image: I
 
 const SMALL_MEMORY_MB = 3072;
 
-function attestationVariant(manifest: Manifest, config: VmmConfig, { compose }: ParsedAppCompose, hasMaterial: boolean): "legacy" | "lite" {
+function attestationVariant(
+  manifest: Manifest,
+  config: VmmConfig,
+  { compose }: ParsedAppCompose,
+  hasMaterial: boolean,
+): "legacy" | "lite" {
   const demanded = compose.requirements?.tdxMeasureAcpiTables;
   const policy = demanded === undefined ? config.cvm.tdx_attestation_variant : demanded ? "legacy" : "lite";
   if (policy === "legacy") return "legacy";
   if (policy === "lite") {
-    if (!hasMaterial) throw new VmmError("image-unusable", `image ${manifest.image} has no ${TDX_MEASUREMENT_FILE}, which TDX lite attestation needs`);
+    if (!hasMaterial)
+      throw new VmmError(
+        "image-unusable",
+        `image ${manifest.image} has no ${TDX_MEASUREMENT_FILE}, which TDX lite attestation needs`,
+      );
     return "lite";
   }
   // A simulated TEE can always be measured in full, so nothing is gained by the lite form.
@@ -58,7 +80,10 @@ function attestationVariant(manifest: Manifest, config: VmmConfig, { compose }: 
 async function measurementMaterial(image: ImageDirectory): Promise<MeasurementMaterial | undefined> {
   if (image.osImageHash === undefined) return undefined;
   try {
-    const [checksumFile, measurement] = await Promise.all([readFile(join(image.dir, "sha256sum.txt")), readFile(join(image.dir, TDX_MEASUREMENT_FILE))]);
+    const [checksumFile, measurement] = await Promise.all([
+      readFile(join(image.dir, "sha256sum.txt")),
+      readFile(join(image.dir, TDX_MEASUREMENT_FILE)),
+    ]);
     return { checksumFile: new Uint8Array(checksumFile), measurement: new Uint8Array(measurement) };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
@@ -67,9 +92,17 @@ async function measurementMaterial(image: ImageDirectory): Promise<MeasurementMa
 }
 
 /** @throws VmmError `image-unusable` for images that are too old */
-export function sysConfigText(manifest: Manifest, config: VmmConfig, image: ImageDirectory, vmConfig: VmConfig, binding: LaunchBinding, channelUrl: string): string {
+export function sysConfigText(
+  manifest: Manifest,
+  config: VmmConfig,
+  image: ImageDirectory,
+  vmConfig: VmConfig,
+  binding: LaunchBinding,
+  channelUrl: string,
+): string {
   const version = imageVersion(image.version);
-  if (!atLeast(version, 0, 5, 0)) throw new VmmError("image-unusable", `Unsupported image version: (${version.join(", ")})`);
+  if (!atLeast(version, 0, 5, 0))
+    throw new VmmError("image-unusable", `Unsupported image version: (${version.join(", ")})`);
   const { cvm } = config;
   return JSON.stringify({
     kms_urls: manifest.kms_urls.length > 0 ? manifest.kms_urls : cvm.kms_urls,
@@ -89,9 +122,16 @@ export function sysConfigText(manifest: Manifest, config: VmmConfig, image: Imag
  * about to read, so that a swapped file shows as it would on hardware.
  * @throws VmmError `config-invalid` without `[cvm.tee_simulator]`; MeasureError
  */
-export async function teeSimulatorText(platform: string, config: VmmConfig, image: ImageDirectory, vmConfig: VmConfig, binding: LaunchBinding): Promise<string> {
+export async function teeSimulatorText(
+  platform: string,
+  config: VmmConfig,
+  image: ImageDirectory,
+  vmConfig: VmConfig,
+  binding: LaunchBinding,
+): Promise<string> {
   const simulator = config.cvm.tee_simulator;
-  if (simulator === undefined) throw new VmmError("config-invalid", "tee simulator credentials are not configured on this VMM");
+  if (simulator === undefined)
+    throw new VmmError("config-invalid", "tee simulator credentials are not configured on this VMM");
   const measured = measureVm(await readMeasuredFiles(image), vmConfig);
   return JSON.stringify({
     platform,

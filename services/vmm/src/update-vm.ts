@@ -7,19 +7,52 @@ import { loadGuestImage } from "./guest-image.ts";
 import { checkImageName, type Manifest } from "./manifest.ts";
 import { resolveNetwork } from "./networks.ts";
 import { resolvePorts } from "./port-mapping.ts";
-import { checkImageFits, checkPortsAgainst, checkResources, checkUrls, readCompose, refuseDeadPorts } from "./vm-request.ts";
+import {
+  checkImageFits,
+  checkPortsAgainst,
+  checkResources,
+  checkUrls,
+  readCompose,
+  refuseDeadPorts,
+} from "./vm-request.ts";
 import { vmStatus, type Vm } from "./vm.ts";
 import type { VmmConfig } from "./vmm-config.ts";
 
 /** An UpdateVm request without what protobuf adds to it. */
-export type UpdateRequest = { readonly [K in "id" | "composeFile" | "encryptedEnv" | "userConfig" | "updatePorts" | "ports" | "updateKmsUrls" | "kmsUrls" | "updateGatewayUrls" | "gatewayUrls" | "updateNetworking" | "networks"]: vmm.UpdateVmRequest[K] } & {
+export type UpdateRequest = {
+  readonly [
+    K in
+      | "id"
+      | "composeFile"
+      | "encryptedEnv"
+      | "userConfig"
+      | "updatePorts"
+      | "ports"
+      | "updateKmsUrls"
+      | "kmsUrls"
+      | "updateGatewayUrls"
+      | "gatewayUrls"
+      | "updateNetworking"
+      | "networks"
+  ]: vmm.UpdateVmRequest[K];
+} & {
   readonly [K in "gpus" | "vcpu" | "memory" | "diskSize" | "image" | "noTee"]?: vmm.UpdateVmRequest[K] | undefined;
 };
 
 /** Changes nothing. */
 export const NO_UPDATE: UpdateRequest = {
-  id: "", composeFile: "", encryptedEnv: new Uint8Array(), userConfig: "", updatePorts: false, ports: [], updateKmsUrls: false, kmsUrls: [],
-  updateGatewayUrls: false, gatewayUrls: [], updateNetworking: false, networks: [],
+  id: "",
+  composeFile: "",
+  encryptedEnv: new Uint8Array(),
+  userConfig: "",
+  updatePorts: false,
+  ports: [],
+  updateKmsUrls: false,
+  kmsUrls: [],
+  updateGatewayUrls: false,
+  gatewayUrls: [],
+  updateNetworking: false,
+  networks: [],
 };
 
 export interface UpdatePlan {
@@ -36,16 +69,25 @@ export interface UpdatePlan {
 }
 
 /** Checks every part before any is applied. @throws VmmError */
-export async function planUpdate(vm: Vm, request: UpdateRequest, config: VmmConfig, others: readonly Vm[]): Promise<UpdatePlan> {
+export async function planUpdate(
+  vm: Vm,
+  request: UpdateRequest,
+  config: VmmConfig,
+  others: readonly Vm[],
+): Promise<UpdatePlan> {
   if (vm.broken !== undefined) throw new VmmError("vm-broken", `VM ${vm.id} cannot be updated: ${vm.broken}`);
-  if (request.gpus !== undefined && (request.gpus.gpus.length > 0 || request.gpus.attachMode === "all")) throw new VmmError("unsupported", "GPU is not enabled");
+  if (request.gpus !== undefined && (request.gpus.gpus.length > 0 || request.gpus.attachMode === "all"))
+    throw new VmmError("unsupported", "GPU is not enabled");
   const resources = resourcesOf(vm, request);
-  const networks = request.updateNetworking ? request.networks.map((network) => resolveNetwork(network, config.cvm.networking)) : vm.manifest.networks;
+  const networks = request.updateNetworking
+    ? request.networks.map((network) => resolveNetwork(network, config.cvm.networking))
+    : vm.manifest.networks;
   const ports = request.updatePorts ? resolvePorts(request.ports, config.cvm.port_mapping) : vm.manifest.port_map;
   if (request.updatePorts) checkPortsAgainst(ports, others);
   refuseDeadPorts(ports, networks.length > 0 ? networks : [config.cvm.networking]);
   const compose = request.composeFile === "" ? undefined : readCompose(request.composeFile);
-  if (compose !== undefined && (await vm.folder.readCompose()) === undefined) throw new VmmError("not-found", `The instance ${vm.id} not found`);
+  if (compose !== undefined && (await vm.folder.readCompose()) === undefined)
+    throw new VmmError("not-found", `The instance ${vm.id} not found`);
   const manifest: Manifest = {
     ...vm.manifest,
     ...resources,
@@ -95,7 +137,10 @@ async function storedCompose(vm: Vm) {
   return parseAppCompose(bytes);
 }
 
-function resourcesOf(vm: Vm, request: UpdateRequest): Partial<Pick<Manifest, "vcpu" | "memory" | "disk_size" | "image">> {
+function resourcesOf(
+  vm: Vm,
+  request: UpdateRequest,
+): Partial<Pick<Manifest, "vcpu" | "memory" | "disk_size" | "image">> {
   const { vcpu, memory, diskSize, image } = request;
   const asked = {
     ...(vcpu === undefined ? {} : { vcpu }),
@@ -106,7 +151,12 @@ function resourcesOf(vm: Vm, request: UpdateRequest): Partial<Pick<Manifest, "vc
   if (Object.keys(asked).length === 0) return asked;
   checkResources({ vcpu, memory, diskSize, image });
   if (image !== undefined) checkImageName(image);
-  if (!["stopped", "exited"].includes(vmStatus(vm))) throw new VmmError("conflict", `vm should be stopped before resize: ${vm.id}`);
-  if (diskSize !== undefined && diskSize < vm.manifest.disk_size) throw new VmmError("request-invalid", `Cannot shrink disk size: it has ${vm.manifest.disk_size} GB, ${diskSize} GB was asked for`);
+  if (!["stopped", "exited"].includes(vmStatus(vm)))
+    throw new VmmError("conflict", `vm should be stopped before resize: ${vm.id}`);
+  if (diskSize !== undefined && diskSize < vm.manifest.disk_size)
+    throw new VmmError(
+      "request-invalid",
+      `Cannot shrink disk size: it has ${vm.manifest.disk_size} GB, ${diskSize} GB was asked for`,
+    );
   return asked;
 }

@@ -20,7 +20,11 @@ export interface InstanceInfo {
 }
 
 const stateSchema = z.object({ started: z.boolean().default(false), boot_error: z.string().default("") });
-const instanceSchema = z.object({ app_id: z.string().default(""), instance_id: z.string().default(""), instance_id_seed: z.string().default("") });
+const instanceSchema = z.object({
+  app_id: z.string().default(""),
+  instance_id: z.string().default(""),
+  instance_id_seed: z.string().default(""),
+});
 
 /** The folder of one VM: its files, their forms and their permissions. */
 export function vmFolder(path: string) {
@@ -68,16 +72,25 @@ export function vmFolder(path: string) {
       if (!parsed.success) throw new VmmError("vm-broken", `${file.state} is damaged`);
       return { started: parsed.data.started, bootError: parsed.data.boot_error };
     },
-    writeState: ({ started, bootError }: VmState): Promise<void> => writeFileAtomic(file.state, JSON.stringify({ started, ...(bootError === "" ? {} : { boot_error: bootError }) })),
+    writeState: ({ started, bootError }: VmState): Promise<void> =>
+      writeFileAtomic(file.state, JSON.stringify({ started, ...(bootError === "" ? {} : { boot_error: bootError }) })),
     readInstanceInfo: async (): Promise<InstanceInfo> => {
       const parsed = instanceSchema.safeParse(jsonOrUndefined((await readTextIfExists(file.instanceInfo)) ?? "{}"));
       if (!parsed.success) throw new VmmError("vm-broken", `${file.instanceInfo} is damaged`);
-      return { appId: parsed.data.app_id, instanceId: parsed.data.instance_id, instanceIdSeed: parsed.data.instance_id_seed };
+      return {
+        appId: parsed.data.app_id,
+        instanceId: parsed.data.instance_id,
+        instanceIdSeed: parsed.data.instance_id_seed,
+      };
     },
     writeInstanceInfo: (info: Partial<InstanceInfo>): Promise<void> =>
       writeFileAtomic(
         file.instanceInfo,
-        JSON.stringify({ ...(info.instanceIdSeed === undefined ? {} : { instance_id_seed: info.instanceIdSeed }), ...(info.instanceId === undefined ? {} : { instance_id: info.instanceId }), ...(info.appId === undefined ? {} : { app_id: info.appId }) }),
+        JSON.stringify({
+          ...(info.instanceIdSeed === undefined ? {} : { instance_id_seed: info.instanceIdSeed }),
+          ...(info.instanceId === undefined ? {} : { instance_id: info.instanceId }),
+          ...(info.appId === undefined ? {} : { app_id: info.appId }),
+        }),
       ),
     readCompose: (): Promise<Uint8Array | undefined> => readIfExists(file.compose),
     /** The very bytes: they are what the guest measures. */
@@ -100,7 +113,10 @@ export async function listVmFolders(runPath: string): Promise<string[]> {
     if (error.code === "ENOENT") return [];
     throw error;
   });
-  return entries.filter((entry) => entry.isDirectory() && !entry.name.startsWith(".")).map((entry) => entry.name).sort();
+  return entries
+    .filter((entry) => entry.isDirectory() && !entry.name.startsWith("."))
+    .map((entry) => entry.name)
+    .sort();
 }
 
 function jsonOrUndefined(text: string): unknown {

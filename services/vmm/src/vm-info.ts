@@ -13,8 +13,12 @@ export type VmInfoInit = MessageInitShape<typeof vmm.VmInfoSchema>;
 export async function vmInfo(vm: Vm, config: VmmConfig, nowMs: number, brief: boolean): Promise<VmInfoInit> {
   const { manifest } = vm;
   const compose = await vm.folder.readCompose().catch(() => undefined);
-  const instanceId = await vm.folder.readInstanceInfo().then((info) => info.instanceId, () => "");
-  const url = instanceId !== "" && wantsGateway(compose) ? appUrl(instanceId, manifest.gateway_urls, config.gateway) : undefined;
+  const instanceId = await vm.folder.readInstanceInfo().then(
+    (info) => info.instanceId,
+    () => "",
+  );
+  const url =
+    instanceId !== "" && wantsGateway(compose) ? appUrl(instanceId, manifest.gateway_urls, config.gateway) : undefined;
   const status = vmStatus(vm);
   const process = vm.process?.state;
   const now = Math.floor(nowMs / 1000);
@@ -44,7 +48,8 @@ export async function vmInfo(vm: Vm, config: VmmConfig, nowMs: number, brief: bo
 }
 
 /** A VM without networks of its own has the node's one. */
-export const networksOf = (vm: Vm, config: VmmConfig): readonly Networking[] => (vm.manifest.networks.length > 0 ? vm.manifest.networks : [config.cvm.networking]);
+export const networksOf = (vm: Vm, config: VmmConfig): readonly Networking[] =>
+  vm.manifest.networks.length > 0 ? vm.manifest.networks : [config.cvm.networking];
 
 /** The app's address at the gateway: the VM's own gateway where it names a readable one, else the node's. */
 export function appUrl(instanceId: string, vmGatewayUrls: readonly string[], gateway: VmmConfig["gateway"]): string {
@@ -55,7 +60,14 @@ export function appUrl(instanceId: string, vmGatewayUrls: readonly string[], gat
   return `https://${instanceId}-${gateway.agent_port}.${host}${port === 443 ? "" : `:${port}`}`;
 }
 
-const UNITS: readonly (readonly [string, number, boolean])[] = [["year", 31_557_600, true], ["month", 2_630_016, true], ["day", 86_400, true], ["h", 3_600, false], ["m", 60, false], ["s", 1, false]];
+const UNITS: readonly (readonly [string, number, boolean])[] = [
+  ["year", 31_557_600, true],
+  ["month", 2_630_016, true],
+  ["day", 86_400, true],
+  ["h", 3_600, false],
+  ["m", 60, false],
+  ["s", 1, false],
+];
 
 /** Whole seconds as `1day 2h 3m 4s`; units of zero are left out, nothing at all is `0s`. */
 export function humanDuration(seconds: number): string {
@@ -76,7 +88,10 @@ function wantsGateway(compose: Uint8Array | undefined): boolean {
   }
 }
 
-async function configurationOf(vm: Vm, compose: Uint8Array | undefined): Promise<MessageInitShape<typeof vmm.VmConfigurationSchema>> {
+async function configurationOf(
+  vm: Vm,
+  compose: Uint8Array | undefined,
+): Promise<MessageInitShape<typeof vmm.VmConfigurationSchema>> {
   const { manifest, folder } = vm;
   const networks = manifest.networks.map(({ mode, bridge }) => ({ mode, bridgeName: mode === "bridge" ? bridge : "" }));
   return {
@@ -86,7 +101,12 @@ async function configurationOf(vm: Vm, compose: Uint8Array | undefined): Promise
     vcpu: manifest.vcpu,
     memory: manifest.memory,
     diskSize: manifest.disk_size,
-    ports: manifest.port_map.map((port) => ({ protocol: port.protocol, hostPort: port.from, vmPort: port.to, hostAddress: port.address })),
+    ports: manifest.port_map.map((port) => ({
+      protocol: port.protocol,
+      hostPort: port.from,
+      vmPort: port.to,
+      hostAddress: port.address,
+    })),
     encryptedEnv: (await readIfExists(folder.file.encryptedEnv)) ?? new Uint8Array(),
     appId: manifest.app_id,
     userConfig: (await readTextIfExists(folder.file.userConfig)) ?? "",

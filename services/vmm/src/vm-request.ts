@@ -16,10 +16,22 @@ export type VmConfiguration = vmm.VmConfiguration;
 const NAME = /^[A-Za-z0-9\-_. @~!$^()]{1,128}$/;
 const MIN_MEMORY_MB = 512;
 const MAX_COMPOSE_BYTES = 8 * 1024 * 1024;
-const SIMULATED = ["dstack-tdx", "dstack-gcp-tdx", "dstack-amd-sev-snp", "dstack-nitro-enclave", "dstack-aws-nitro-tpm"];
+const SIMULATED = [
+  "dstack-tdx",
+  "dstack-gcp-tdx",
+  "dstack-amd-sev-snp",
+  "dstack-nitro-enclave",
+  "dstack-aws-nitro-tpm",
+];
 
 /** @throws VmmError `request-invalid`, `unsupported` */
-export function manifestOf(request: VmConfiguration, config: VmmConfig, compose: ParsedAppCompose, id: string, nowMs: number): Manifest {
+export function manifestOf(
+  request: VmConfiguration,
+  config: VmmConfig,
+  compose: ParsedAppCompose,
+  id: string,
+  nowMs: number,
+): Manifest {
   checkName(request.name);
   checkImageName(request.image);
   checkResources(request);
@@ -54,14 +66,21 @@ export function manifestOf(request: VmConfiguration, config: VmmConfig, compose:
 /** @throws VmmError `request-invalid` */
 export function checkName(name: string): void {
   if (!NAME.test(name) || name.trim() !== name) {
-    throw new VmmError("request-invalid", `Invalid name: ${JSON.stringify(name.slice(0, 80))}: expected 1 to 128 of A-Z a-z 0-9 - _ . @ ~ ! $ ^ ( ) and inner spaces`);
+    throw new VmmError(
+      "request-invalid",
+      `Invalid name: ${JSON.stringify(name.slice(0, 80))}: expected 1 to 128 of A-Z a-z 0-9 - _ . @ ~ ! $ ^ ( ) and inner spaces`,
+    );
   }
 }
 
 /** The compose file's bytes, parsed. @throws VmmError `request-invalid` */
 export function readCompose(text: string): ParsedAppCompose {
   const bytes = utf8(text);
-  if (bytes.length > MAX_COMPOSE_BYTES) throw new VmmError("request-invalid", `Invalid compose file: ${bytes.length} bytes, at most ${MAX_COMPOSE_BYTES} are accepted; put data into an image or a volume`);
+  if (bytes.length > MAX_COMPOSE_BYTES)
+    throw new VmmError(
+      "request-invalid",
+      `Invalid compose file: ${bytes.length} bytes, at most ${MAX_COMPOSE_BYTES} are accepted; put data into an image or a volume`,
+    );
   let parsed: ParsedAppCompose;
   try {
     parsed = parseAppCompose(bytes);
@@ -71,7 +90,11 @@ export function readCompose(text: string): ParsedAppCompose {
   const { runner, dockerComposeFile } = parsed.compose;
   if (runner === "docker-compose" && dockerComposeFile !== undefined) {
     const wrong = lintDockerCompose(dockerComposeFile).find((finding) => finding.severity === "error");
-    if (wrong !== undefined) throw new VmmError("request-invalid", `Invalid compose file: docker_compose_file${wrong.path === "" ? "" : ` ${wrong.path}`}: ${wrong.message}`);
+    if (wrong !== undefined)
+      throw new VmmError(
+        "request-invalid",
+        `Invalid compose file: docker_compose_file${wrong.path === "" ? "" : ` ${wrong.path}`}: ${wrong.message}`,
+      );
   }
   return parsed;
 }
@@ -80,27 +103,54 @@ export function readCompose(text: string): ParsedAppCompose {
 export function checkImageFits(image: ImageDirectory, { compose }: ParsedAppCompose): void {
   const offered = /(?:^|\s)dstack\.storage_fs=(\S+)/.exec(image.metadata.cmdline ?? "")?.[1];
   if (compose.storageFs !== undefined && offered !== undefined && compose.storageFs !== offered) {
-    throw new VmmError("unsupported", `storage_fs ${compose.storageFs} is not supported by image ${image.name}, which has ${offered}; ask for storage_fs ${offered} or leave it out`);
+    throw new VmmError(
+      "unsupported",
+      `storage_fs ${compose.storageFs} is not supported by image ${image.name}, which has ${offered}; ask for storage_fs ${offered} or leave it out`,
+    );
   }
 }
 
 /** @throws VmmError `request-invalid` with the texts that existing tools know */
-export function checkResources(request: { vcpu?: number | undefined; memory?: number | undefined; diskSize?: number | undefined; image?: string | undefined }): void {
-  for (const [name, value] of [["vcpu", request.vcpu], ["memory", request.memory], ["disk_size", request.diskSize]] as const) {
+export function checkResources(request: {
+  vcpu?: number | undefined;
+  memory?: number | undefined;
+  diskSize?: number | undefined;
+  image?: string | undefined;
+}): void {
+  for (const [name, value] of [
+    ["vcpu", request.vcpu],
+    ["memory", request.memory],
+    ["disk_size", request.diskSize],
+  ] as const) {
     if (value === 0) throw new VmmError("request-invalid", `${name} must be greater than zero`);
   }
-  if (request.memory !== undefined && request.memory < MIN_MEMORY_MB) throw new VmmError("request-invalid", `memory is too small: ${request.memory} MB, at least ${MIN_MEMORY_MB} MB are needed to boot`);
+  if (request.memory !== undefined && request.memory < MIN_MEMORY_MB)
+    throw new VmmError(
+      "request-invalid",
+      `memory is too small: ${request.memory} MB, at least ${MIN_MEMORY_MB} MB are needed to boot`,
+    );
   if (request.image === "") throw new VmmError("request-invalid", "image must not be empty");
 }
 
 /** What all started VMs take together must stay within the node's limits. @throws VmmError `conflict` */
-export function checkCapacity(wanted: { vcpu: number; memory: number }, others: readonly Vm[], limits: VmmConfig["cvm"]): void {
+export function checkCapacity(
+  wanted: { vcpu: number; memory: number },
+  others: readonly Vm[],
+  limits: VmmConfig["cvm"],
+): void {
   const started = others.filter((vm) => vm.state.started);
   const vcpu = started.reduce((sum, vm) => sum + vm.manifest.vcpu, 0);
   const memory = started.reduce((sum, vm) => sum + vm.manifest.memory, 0);
-  if (vcpu + wanted.vcpu > limits.max_allocable_vcpu) throw new VmmError("conflict", `not enough vCPUs: ${wanted.vcpu} wanted, ${limits.max_allocable_vcpu - vcpu} of ${limits.max_allocable_vcpu} are free (cvm.max_allocable_vcpu)`);
+  if (vcpu + wanted.vcpu > limits.max_allocable_vcpu)
+    throw new VmmError(
+      "conflict",
+      `not enough vCPUs: ${wanted.vcpu} wanted, ${limits.max_allocable_vcpu - vcpu} of ${limits.max_allocable_vcpu} are free (cvm.max_allocable_vcpu)`,
+    );
   if (memory + wanted.memory > limits.max_allocable_memory_in_mb) {
-    throw new VmmError("conflict", `not enough memory: ${wanted.memory} MB wanted, ${limits.max_allocable_memory_in_mb - memory} of ${limits.max_allocable_memory_in_mb} MB are free (cvm.max_allocable_memory_in_mb)`);
+    throw new VmmError(
+      "conflict",
+      `not enough memory: ${wanted.memory} MB wanted, ${limits.max_allocable_memory_in_mb - memory} of ${limits.max_allocable_memory_in_mb} MB are free (cvm.max_allocable_memory_in_mb)`,
+    );
   }
 }
 
@@ -108,7 +158,8 @@ export function checkCapacity(wanted: { vcpu: number; memory: number }, others: 
 export function checkPortsAgainst(ports: readonly PortMap[], others: readonly Vm[]): void {
   for (const port of ports) {
     const taken = others.find((vm) => vm.manifest.port_map.some((other) => portsConflict(port, other)));
-    if (taken !== undefined) throw new VmmError("conflict", `host port mapping conflicts with VM ${taken.id}: ${portText(port)}`);
+    if (taken !== undefined)
+      throw new VmmError("conflict", `host port mapping conflicts with VM ${taken.id}: ${portText(port)}`);
   }
 }
 
@@ -119,7 +170,10 @@ export function refuseDeadPorts(ports: readonly PortMap[], networks: readonly Ne
   }
 }
 
-export function networksOfRequest(request: Pick<VmConfiguration, "networks" | "networking">, node: Networking): Networking[] {
+export function networksOfRequest(
+  request: Pick<VmConfiguration, "networks" | "networking">,
+  node: Networking,
+): Networking[] {
   if (request.networks.length > 0) return request.networks.map((network) => resolveNetwork(network, node));
   const single = request.networking;
   return single === undefined || (single.mode === "" && single.bridgeName === "") ? [] : [resolveNetwork(single, node)];
@@ -128,7 +182,11 @@ export function networksOfRequest(request: Pick<VmConfiguration, "networks" | "n
 /** @throws VmmError `request-invalid` */
 export function checkUrls(field: string, urls: readonly string[]): string[] {
   for (const url of urls) {
-    if (!URL.canParse(url) || !["http:", "https:"].includes(new URL(url).protocol)) throw new VmmError("request-invalid", `${field}: expected http or https URLs, got ${JSON.stringify(url.slice(0, 200))}`);
+    if (!URL.canParse(url) || !["http:", "https:"].includes(new URL(url).protocol))
+      throw new VmmError(
+        "request-invalid",
+        `${field}: expected http or https URLs, got ${JSON.stringify(url.slice(0, 200))}`,
+      );
   }
   return [...urls];
 }
@@ -148,15 +206,20 @@ export function appIdOf(given: string | undefined, compose: ParsedAppCompose): s
 function checkSimulated(platform: string | undefined, config: VmmConfig): string | undefined {
   if (platform === undefined) return undefined;
   if (!SIMULATED.includes(platform)) throw new VmmError("request-invalid", `unsupported TEE variant: ${platform}`);
-  if (config.cvm.tee_simulator === undefined) throw new VmmError("request-invalid", "tee simulator credentials are not configured on this VMM");
-  if (platform !== "dstack-tdx") throw new VmmError("unsupported", `simulated TEE ${platform} is not supported; dstack-tdx is`);
+  if (config.cvm.tee_simulator === undefined)
+    throw new VmmError("request-invalid", "tee simulator credentials are not configured on this VMM");
+  if (platform !== "dstack-tdx")
+    throw new VmmError("unsupported", `simulated TEE ${platform} is not supported; dstack-tdx is`);
   return platform;
 }
 
 function refuseUnsupported(request: VmConfiguration, { compose }: ParsedAppCompose): void {
-  if ((request.gpus?.gpus.length ?? 0) > 0 || request.gpus?.attachMode === "all") throw new VmmError("unsupported", "GPU is not enabled");
+  if ((request.gpus?.gpus.length ?? 0) > 0 || request.gpus?.attachMode === "all")
+    throw new VmmError("unsupported", "GPU is not enabled");
   if (request.hugepages) throw new VmmError("unsupported", "hugepages are not supported");
   if (request.pinNuma) throw new VmmError("unsupported", "pin_numa is not supported");
-  if (compose.verityVolumes.length > 0) throw new VmmError("unsupported", "volumes requested but cvm.volumes_dir is not configured");
-  if (compose.keyProvider === "tpm") throw new VmmError("unsupported", "key provider tpm is not supported; use kms, local or none");
+  if (compose.verityVolumes.length > 0)
+    throw new VmmError("unsupported", "volumes requested but cvm.volumes_dir is not configured");
+  if (compose.keyProvider === "tpm")
+    throw new VmmError("unsupported", "key provider tpm is not supported; use kms, local or none");
 }

@@ -58,8 +58,25 @@ export function newVm(id: string, folder: VmFolder, manifest: Manifest, state: V
 /** Stands in where the manifest cannot be read, so that the VM is listed and can be removed. */
 export function emptyManifest(id: string): Manifest {
   return {
-    id, name: id, app_id: "", vcpu: 0, memory: 0, disk_size: 0, image: "", port_map: [], created_at_ms: 0, hugepages: false, pin_numa: false,
-    gpus: { attach_mode: "listed", gpus: [], bridges: [] }, kms_urls: [], gateway_urls: [], no_tee: false, simulated_tee: undefined, swtpm: false, networks: [], volumes: [],
+    id,
+    name: id,
+    app_id: "",
+    vcpu: 0,
+    memory: 0,
+    disk_size: 0,
+    image: "",
+    port_map: [],
+    created_at_ms: 0,
+    hugepages: false,
+    pin_numa: false,
+    gpus: { attach_mode: "listed", gpus: [], bridges: [] },
+    kms_urls: [],
+    gateway_urls: [],
+    no_tee: false,
+    simulated_tee: undefined,
+    swtpm: false,
+    networks: [],
+    volumes: [],
   };
 }
 

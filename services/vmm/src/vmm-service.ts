@@ -42,14 +42,24 @@ const KMS_TIMEOUT_MS = 15_000;
 
 /** Calls that only look. The rest must come as POST: a link or a picture on another site is a GET. */
 export const READING_METHODS: ReadonlySet<string> = new Set([
-  "GetComposeHash", "Status", "ListImages", "GetAppEnvEncryptPubKey", "GetInfo", "Version", "GetMeta", "ListGpus", "SvList", "ListRegistryImages",
+  "GetComposeHash",
+  "Status",
+  "ListImages",
+  "GetAppEnvEncryptPubKey",
+  "GetInfo",
+  "Version",
+  "GetMeta",
+  "ListGpus",
+  "SvList",
+  "ListRegistryImages",
 ]);
 
 /** The `Vmm` service. The listener has authenticated the caller before a request gets here. */
 export function vmmService(options: VmmServiceOptions): RpcService<null, "management"> {
   const { fleet, supervisor, config } = options;
   const m = vmm.Vmm.method;
-  const row = (method: { readonly name: string }) => ({ auth: "management", bodyLimitBytes: config.limits[method.name] ?? DEFAULT_BODY_LIMIT_BYTES }) as const;
+  const row = (method: { readonly name: string }) =>
+    ({ auth: "management", bodyLimitBytes: config.limits[method.name] ?? DEFAULT_BODY_LIMIT_BYTES }) as const;
   const noRegistry = async (): Promise<never> => {
     throw new VmmError("unsupported", "image registry is not configured");
   };
@@ -68,7 +78,8 @@ export function vmmService(options: VmmServiceOptions): RpcService<null, "manage
       route(m.resizeVm, {
         ...row(m.resizeVm),
         handle: async ({ id, vcpu, memory, diskSize, image }) => {
-          if ([vcpu, memory, diskSize, image].every((value) => value === undefined)) throw new VmmError("request-invalid", "resize request contains no updates");
+          if ([vcpu, memory, diskSize, image].every((value) => value === undefined))
+            throw new VmmError("request-invalid", "resize request contains no updates");
           return nothing(fleet.update({ ...NO_UPDATE, id, vcpu, memory, diskSize, image }));
         },
       }),
@@ -79,26 +90,53 @@ export function vmmService(options: VmmServiceOptions): RpcService<null, "manage
           return { hash: toHex(readCompose(composeFile).composeHash) };
         },
       }),
-      route(m.status, { ...row(m.status), handle: (request) => status(request, options), extendJson: (json) => ({ ...json, node: nodeJson(options.node()) }) }),
+      route(m.status, {
+        ...row(m.status),
+        handle: (request) => status(request, options),
+        extendJson: (json) => ({ ...json, node: nodeJson(options.node()) }),
+      }),
       route(m.getInfo, {
         ...row(m.getInfo),
         handle: async ({ id }) => {
           await fleet.refresh();
           const vm = fleet.find(id);
-          return vm === undefined ? { found: false } : { found: true, info: await vmInfo(vm, config, options.clock.now(), false) };
+          return vm === undefined
+            ? { found: false }
+            : { found: true, info: await vmInfo(vm, config, options.clock.now(), false) };
         },
       }),
-      route(m.listImages, { ...row(m.listImages), handle: async () => ({ images: (await listImages(config.imagePath, (image, reason) => options.log.warn({ image, reason }, "not an image"))).map(imageInfo) }) }),
-      route(m.getAppEnvEncryptPubKey, { ...row(m.getAppEnvEncryptPubKey), handle: ({ appId }) => askKms(config.kms_url, appId) }),
+      route(m.listImages, {
+        ...row(m.listImages),
+        handle: async () => ({
+          images: (
+            await listImages(config.imagePath, (image, reason) => options.log.warn({ image, reason }, "not an image"))
+          ).map(imageInfo),
+        }),
+      }),
+      route(m.getAppEnvEncryptPubKey, {
+        ...row(m.getAppEnvEncryptPubKey),
+        handle: ({ appId }) => askKms(config.kms_url, appId),
+      }),
       route(m.version, { ...row(m.version), handle: async () => ({ version: VERSION, rev: REVISION }) }),
-      route(m.getMeta, { ...row(m.getMeta), handle: async () => meta(config), extendJson: (json) => ({ ...json, node: nodeJson(options.node()) }) }),
-      route(m.listGpus, { ...row(m.listGpus), handle: async () => ({ gpus: [], allowAttachAll: config.cvm.gpu.allow_attach_all }) }),
+      route(m.getMeta, {
+        ...row(m.getMeta),
+        handle: async () => meta(config),
+        extendJson: (json) => ({ ...json, node: nodeJson(options.node()) }),
+      }),
+      route(m.listGpus, {
+        ...row(m.listGpus),
+        handle: async () => ({ gpus: [], allowAttachAll: config.cvm.gpu.allow_attach_all }),
+      }),
       route(m.reloadVms, { ...row(m.reloadVms), handle: () => fleet.load() }),
-      route(m.svList, { ...row(m.svList), handle: async () => ({ processes: (await supervisor.list()).map(processInfo) }) }),
+      route(m.svList, {
+        ...row(m.svList),
+        handle: async () => ({ processes: (await supervisor.list()).map(processInfo) }),
+      }),
       route(m.svStop, {
         ...row(m.svStop),
         handle: async ({ id }) => {
-          if ((await supervisor.info(id)) === undefined) throw new VmmError("not-found", "Supervisor process not found");
+          if ((await supervisor.info(id)) === undefined)
+            throw new VmmError("not-found", "Supervisor process not found");
           return nothing(fleet.find(id) === undefined ? supervisor.stop(id) : fleet.stop(id));
         },
       }),
@@ -108,7 +146,10 @@ export function vmmService(options: VmmServiceOptions): RpcService<null, "manage
       route(m.deleteImage, {
         ...row(m.deleteImage),
         handle: async () => {
-          throw new VmmError("unsupported", `images are not deleted through this API; remove the folder below ${config.imagePath} instead`);
+          throw new VmmError(
+            "unsupported",
+            `images are not deleted through this API; remove the folder below ${config.imagePath} instead`,
+          );
         },
       }),
     ],
@@ -121,22 +162,42 @@ export function guestChannel(vm: Vm): VmChannel {
   return vm.channel;
 }
 
-const shutdownGuest = (vm: Vm): Promise<unknown> => callRpc(channelTransport(guestChannel(vm), "/api"), guestApi.GuestApi.method.shutdown, {}, { timeoutMs: GUEST_TIMEOUT_MS });
+const shutdownGuest = (vm: Vm): Promise<unknown> =>
+  callRpc(
+    channelTransport(guestChannel(vm), "/api"),
+    guestApi.GuestApi.method.shutdown,
+    {},
+    { timeoutMs: GUEST_TIMEOUT_MS },
+  );
 
-async function status(request: vmm.StatusRequest, { fleet, config, clock }: VmmServiceOptions): Promise<MessageInitShape<typeof vmm.StatusResponseSchema>> {
+async function status(
+  request: vmm.StatusRequest,
+  { fleet, config, clock }: VmmServiceOptions,
+): Promise<MessageInitShape<typeof vmm.StatusResponseSchema>> {
   await fleet.refresh();
   const { ids, keyword, page, pageSize, brief } = request;
   const matching = fleet.all().filter(({ id, manifest }) => {
     if (ids.length > 0 && !ids.includes(id)) return false;
-    return keyword === "" || [manifest.name, id, manifest.app_id, manifest.image].some((text) => text.includes(keyword));
+    return (
+      keyword === "" || [manifest.name, id, manifest.app_id, manifest.image].some((text) => text.includes(keyword))
+    );
   });
   const shown = page >= 1 && pageSize >= 1 ? matching.slice((page - 1) * pageSize, page * pageSize) : matching;
   const now = clock.now();
-  return { vms: await Promise.all(shown.map((vm) => vmInfo(vm, config, now, brief))), portMappingEnabled: config.cvm.port_mapping.enabled, total: matching.length };
+  return {
+    vms: await Promise.all(shown.map((vm) => vmInfo(vm, config, now, brief))),
+    portMappingEnabled: config.cvm.port_mapping.enabled,
+    total: matching.length,
+  };
 }
 
 function imageInfo(image: ImageDirectory): MessageInitShape<typeof vmm.ImageInfoSchema> {
-  return { name: image.name, description: JSON.stringify(image.metadata), version: image.version, isDev: image.metadata.is_dev };
+  return {
+    name: image.name,
+    description: JSON.stringify(image.metadata),
+    version: image.version,
+    isDev: image.metadata.is_dev,
+  };
 }
 
 function meta(config: VmmConfig): MessageInitShape<typeof vmm.GetMetaResponseSchema> {
@@ -144,8 +205,18 @@ function meta(config: VmmConfig): MessageInitShape<typeof vmm.GetMetaResponseSch
   const { networking } = cvm;
   return {
     kms: { url: cvm.kms_urls[0] ?? "", urls: cvm.kms_urls },
-    gateway: { url: config.gatewayUrls[0] ?? "", baseDomain: gateway.base_domain, port: gateway.port, agentPort: gateway.agent_port, urls: [...config.gatewayUrls] },
-    resources: { maxCvmNumber: cvm.cid_pool_size, maxAllocableVcpu: cvm.max_allocable_vcpu, maxAllocableMemoryInMb: cvm.max_allocable_memory_in_mb },
+    gateway: {
+      url: config.gatewayUrls[0] ?? "",
+      baseDomain: gateway.base_domain,
+      port: gateway.port,
+      agentPort: gateway.agent_port,
+      urls: [...config.gatewayUrls],
+    },
+    resources: {
+      maxCvmNumber: cvm.cid_pool_size,
+      maxAllocableVcpu: cvm.max_allocable_vcpu,
+      maxAllocableMemoryInMb: cvm.max_allocable_memory_in_mb,
+    },
     networking: {
       supportedModes: ["user", ...(networking.bridge !== "" && isBridge(networking.bridge) ? ["bridge"] : [])],
       defaultMode: networking.mode === "custom" ? "" : networking.mode,
@@ -155,19 +226,45 @@ function meta(config: VmmConfig): MessageInitShape<typeof vmm.GetMetaResponseSch
 }
 
 function nodeJson({ accelerator, qemuPath, qemuVersion, teeSimulator }: NodeFacts): object {
-  return { accelerator: accelerator?.kind ?? "not tried yet", accelerator_reason: accelerator?.reason ?? "the first start of a VM tries it", qemu_path: qemuPath, qemu_version: qemuVersion ?? "", tee_simulator: teeSimulator };
+  return {
+    accelerator: accelerator?.kind ?? "not tried yet",
+    accelerator_reason: accelerator?.reason ?? "the first start of a VM tries it",
+    qemu_path: qemuPath,
+    qemu_version: qemuVersion ?? "",
+    tee_simulator: teeSimulator,
+  };
 }
 
 function processInfo({ config, state }: SupervisedProcess): MessageInitShape<typeof vmm.SvProcessInfoSchema> {
-  const status = typeof state.status === "string" ? state.status : "exited" in state.status ? `exited(${state.status.exited})` : `error(${state.status.error})`;
-  return { id: config.id, name: config.name, status, ...(state.pid == null ? {} : { pid: state.pid }), command: [config.command, ...config.args].join(" "), note: config.note };
+  const status =
+    typeof state.status === "string"
+      ? state.status
+      : "exited" in state.status
+        ? `exited(${state.status.exited})`
+        : `error(${state.status.error})`;
+  return {
+    id: config.id,
+    name: config.name,
+    status,
+    ...(state.pid == null ? {} : { pid: state.pid }),
+    command: [config.command, ...config.args].join(" "),
+    note: config.note,
+  };
 }
 
 /** The KMS's certificate is not checked: whoever encrypts checks the key's signature, and the VMM is no party to that. */
-async function askKms(kmsUrl: string, appId: Uint8Array): Promise<MessageInitShape<typeof vmm.PublicKeyResponseSchema>> {
+async function askKms(
+  kmsUrl: string,
+  appId: Uint8Array,
+): Promise<MessageInitShape<typeof vmm.PublicKeyResponseSchema>> {
   if (kmsUrl === "") throw new VmmError("unsupported", "KMS is not configured");
   const transport = httpTransport({ baseUrl: `${kmsUrl.replace(/\/$/, "")}/prpc`, tls: { rejectUnauthorized: false } });
-  const { publicKey, signature, timestamp, signatureV1 } = await callRpc(transport, kms.KMS.method.getAppEnvEncryptPubKey, { appId }, { timeoutMs: KMS_TIMEOUT_MS });
+  const { publicKey, signature, timestamp, signatureV1 } = await callRpc(
+    transport,
+    kms.KMS.method.getAppEnvEncryptPubKey,
+    { appId },
+    { timeoutMs: KMS_TIMEOUT_MS },
+  );
   return { publicKey, signature, timestamp, signatureV1 };
 }
 

@@ -26,8 +26,14 @@ test("lets in and refuses whom the vectors say", { skip: noVectors }, () => {
   const { tokens, requests } = readVector<{ tokens: string[]; requests: AuthCase[] }>("auth_cases.json");
   assert.ok(requests.length > 10);
   // Password files are not supported: their cases end as without one.
-  for (const request of requests.filter(({ headers }) => !(headers["Authorization"] ?? "").startsWith("Basic ") || !isAlice(headers["Authorization"]!))) {
-    assert.equal(ask(tokens, request), request.status !== 401, `${request.method} ${request.path} ${JSON.stringify(request.headers)}`);
+  for (const request of requests.filter(
+    ({ headers }) => !(headers["Authorization"] ?? "").startsWith("Basic ") || !isAlice(headers["Authorization"]!),
+  )) {
+    assert.equal(
+      ask(tokens, request),
+      request.status !== 401,
+      `${request.method} ${request.path} ${JSON.stringify(request.headers)}`,
+    );
   }
 });
 
@@ -37,37 +43,76 @@ test("being on without a usable token denies everybody, and off lets everybody i
   const bare = { method: "GET", path: "/?token=", headers: { Authorization: "Bearer " } };
   assert.equal(ask([], bare), false);
   assert.equal(ask([""], bare), false);
-  assert.equal(managementAuth({ enabled: false, tokens: [] })({ method: "GET", query: new URLSearchParams(), headers: {} }), true);
+  assert.equal(
+    managementAuth({ enabled: false, tokens: [] })({ method: "GET", query: new URLSearchParams(), headers: {} }),
+    true,
+  );
 });
 
 test("a foreign site is told apart by origin, fetch metadata and host", () => {
   const host = "127.0.0.1:9080";
-  const post = (headers: Record<string, string>): string | undefined => refuseForeignSite({ method: "POST", headers: { host, ...headers } }, true);
+  const post = (headers: Record<string, string>): string | undefined =>
+    refuseForeignSite({ method: "POST", headers: { host, ...headers } }, true);
   assert.equal(post({}), undefined);
   assert.equal(post({ origin: "http://127.0.0.1:9080", "sec-fetch-site": "same-origin" }), undefined);
-  for (const headers of [{ origin: "http://127.0.0.1:9081" }, { origin: "null" }, { origin: "http://127.0.0.1:9080.evil" }, { "sec-fetch-site": "cross-site" }, { "sec-fetch-site": "same-site" }, { host: "evil.example:9080" }, { host: "127.0.0.1.evil.example" }]) {
+  for (const headers of [
+    { origin: "http://127.0.0.1:9081" },
+    { origin: "null" },
+    { origin: "http://127.0.0.1:9080.evil" },
+    { "sec-fetch-site": "cross-site" },
+    { "sec-fetch-site": "same-site" },
+    { host: "evil.example:9080" },
+    { host: "127.0.0.1.evil.example" },
+  ]) {
     assert.ok(post(headers as Record<string, string>), JSON.stringify(headers));
   }
-  for (const own of ["localhost:9080", "vmm.localhost", "[::1]:9080", "10.1.2.3"]) assert.equal(post({ host: own }), undefined, own);
+  for (const own of ["localhost:9080", "vmm.localhost", "[::1]:9080", "10.1.2.3"])
+    assert.equal(post({ host: own }), undefined, own);
   assert.equal(refuseForeignSite({ method: "POST", headers: { host: "vmm.example.com" } }, false), undefined);
   // Following a link to the console is no attack: nothing is changed by a GET.
-  assert.equal(refuseForeignSite({ method: "GET", headers: { host, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" } }, true), undefined);
-  assert.ok(refuseForeignSite({ method: "GET", headers: { host, "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors" } }, true));
+  assert.equal(
+    refuseForeignSite(
+      { method: "GET", headers: { host, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" } },
+      true,
+    ),
+    undefined,
+  );
+  assert.ok(
+    refuseForeignSite(
+      { method: "GET", headers: { host, "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors" } },
+      true,
+    ),
+  );
 });
 
 test("reads QEMU's version as the vectors say", { skip: noVectors }, () => {
-  for (const { output, version } of readVector<{ cases: { output: string; version: string | null }[] }>("qemu_version.json").cases) assert.equal(parseQemuVersion(output) ?? null, version);
+  for (const { output, version } of readVector<{ cases: { output: string; version: string | null }[] }>(
+    "qemu_version.json",
+  ).cases)
+    assert.equal(parseQemuVersion(output) ?? null, version);
 });
 
 test("tells VMs from their helpers by the note, as the vectors say", { skip: noVectors }, () => {
-  for (const [note, expected] of readVector<{ note_is_cvm: [string, boolean][] }>("supervisor_http.json").note_is_cvm) assert.equal(isVmNote(note), expected, note);
+  for (const [note, expected] of readVector<{ note_is_cvm: [string, boolean][] }>("supervisor_http.json").note_is_cvm)
+    assert.equal(isVmNote(note), expected, note);
 });
 
 test("builds app addresses as the vectors say", { skip: noVectors }, () => {
-  const { instance_id, cases } = readVector<{ instance_id: string; cases: { vm_gateway_urls: string[]; base_domain: string; port: number; agent_port: number; app_url: string }[] }>("app_url.json");
-  for (const { vm_gateway_urls, app_url, ...gateway } of cases) assert.equal(appUrl(instance_id, vm_gateway_urls, gateway), app_url);
+  const { instance_id, cases } = readVector<{
+    instance_id: string;
+    cases: { vm_gateway_urls: string[]; base_domain: string; port: number; agent_port: number; app_url: string }[];
+  }>("app_url.json");
+  for (const { vm_gateway_urls, app_url, ...gateway } of cases)
+    assert.equal(appUrl(instance_id, vm_gateway_urls, gateway), app_url);
 });
 
 test("durations read as people say them", () => {
-  assert.deepEqual([0, 59, 62, 3_600, 93_784, 2 * 86_400].map(humanDuration), ["0s", "59s", "1m 2s", "1h", "1day 2h 3m 4s", "2days"]);
+  assert.deepEqual([0, 59, 62, 3_600, 93_784, 2 * 86_400].map(humanDuration), [
+    "0s",
+    "59s",
+    "1m 2s",
+    "1h",
+    "1day 2h 3m 4s",
+    "2days",
+  ]);
 });

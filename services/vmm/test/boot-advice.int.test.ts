@@ -10,15 +10,24 @@ const DEVICE = "66".repeat(32);
 const AUTH = `[auth]\nenabled = true\ntokens = ["${TOKEN}"]\n`;
 const IMAGE = "dstack-0.6.0";
 
-async function ask(vmm: TestVmm, question: unknown, headers: Record<string, string> = { authorization: `Bearer ${TOKEN}` }): Promise<{ status: number; json: Record<string, unknown> }> {
-  const { status, text } = await vmm.http("POST", "/boot-advice", { body: typeof question === "string" ? question : JSON.stringify(question), headers });
+async function ask(
+  vmm: TestVmm,
+  question: unknown,
+  headers: Record<string, string> = { authorization: `Bearer ${TOKEN}` },
+): Promise<{ status: number; json: Record<string, unknown> }> {
+  const { status, text } = await vmm.http("POST", "/boot-advice", {
+    body: typeof question === "string" ? question : JSON.stringify(question),
+    headers,
+  });
   return { status, json: text.startsWith("{") ? (JSON.parse(text) as Record<string, unknown>) : {} };
 }
 
 test("the VMM asks the policy about a boot that has not happened, for its users alone", async () => {
   const webhook = await startWebhook();
   const host = makeHost();
-  const vmm = await startVmm(host, { toml: `${AUTH}[auth_webhook]\nurl = "${webhook.url}"\ndevice_id = "0x${DEVICE}"` });
+  const vmm = await startVmm(host, {
+    toml: `${AUTH}[auth_webhook]\nurl = "${webhook.url}"\ndevice_id = "0x${DEVICE}"`,
+  });
   try {
     const asked: Boot[] = [];
     const seen = (): Boot | undefined => asked.at(-1);
@@ -28,31 +37,70 @@ test("the VMM asks the policy about a boot that has not happened, for its users 
     };
     const question = { image: IMAGE, compose_file: composeFile() };
     assert.equal((await ask(vmm, question, {})).status, 401);
-    assert.equal((await ask(vmm, question, { authorization: `Bearer ${TOKEN}`, origin: "https://elsewhere.example" })).status, 403);
+    assert.equal(
+      (await ask(vmm, question, { authorization: `Bearer ${TOKEN}`, origin: "https://elsewhere.example" })).status,
+      403,
+    );
     assert.equal(seen(), undefined);
-    assert.equal((await vmm.http("GET", "/boot-advice", { headers: { authorization: `Bearer ${TOKEN}` } })).status, 404);
+    assert.equal(
+      (await vmm.http("GET", "/boot-advice", { headers: { authorization: `Bearer ${TOKEN}` } })).status,
+      404,
+    );
 
     const { json } = await ask(vmm, question);
     assert.deepEqual([json["allowed"], json["app_id"]], [true, String(json["compose_hash"]).slice(0, 40)]);
-    assert.deepEqual([seen()?.appId, seen()?.composeHash, seen()?.osImageHash, seen()?.deviceId], [json["app_id"], json["compose_hash"], vmm.imageHash, `0x${DEVICE}`]);
+    assert.deepEqual(
+      [seen()?.appId, seen()?.composeHash, seen()?.osImageHash, seen()?.deviceId],
+      [json["app_id"], json["compose_hash"], vmm.imageHash, `0x${DEVICE}`],
+    );
     await ask(vmm, { ...question, app_id: `0x${"AB".repeat(20)}` });
     assert.equal(seen()?.appId, "ab".repeat(20));
 
-    webhook.answer = () => ({ isAllowed: false, reason: "no", gatewayAppId: "", rule: "osImages", field: "osImageHash" });
-    assert.deepEqual((await ask(vmm, question)).json, { ...json, allowed: false, reason: "no", rule: "osImages", field: "osImageHash", command: `dstack auth allow os-image 0x${vmm.imageHash}` });
+    webhook.answer = () => ({
+      isAllowed: false,
+      reason: "no",
+      gatewayAppId: "",
+      rule: "osImages",
+      field: "osImageHash",
+    });
+    assert.deepEqual((await ask(vmm, question)).json, {
+      ...json,
+      allowed: false,
+      reason: "no",
+      rule: "osImages",
+      field: "osImageHash",
+      command: `dstack auth allow os-image 0x${vmm.imageHash}`,
+    });
     webhook.answer = undefined;
     const down = (await ask(vmm, question)).json;
     assert.equal(down["allowed"], null);
     assert.match(String(down["reason"]), /could not be asked/);
-    const keyless = (await ask(vmm, { ...question, compose_file: composeFile({ kms_enabled: false, key_provider: "none" }) })).json;
+    const keyless = (
+      await ask(vmm, { ...question, compose_file: composeFile({ kms_enabled: false, key_provider: "none" }) })
+    ).json;
     assert.match(String(keyless["reason"]), /asks no KMS/);
 
-    for (const bad of ["", "[]", "{", {}, { id: "no-such-vm" }, { compose_file: composeFile() }, { image: "../x", compose_file: composeFile() }, { image: "missing", compose_file: composeFile() }, { image: IMAGE, compose_file: "{" }, { ...question, app_id: "ab" }, "x".repeat(11 * 1024 * 1024)]) {
+    for (const bad of [
+      "",
+      "[]",
+      "{",
+      {},
+      { id: "no-such-vm" },
+      { compose_file: composeFile() },
+      { image: "../x", compose_file: composeFile() },
+      { image: "missing", compose_file: composeFile() },
+      { image: IMAGE, compose_file: "{" },
+      { ...question, app_id: "ab" },
+      "x".repeat(11 * 1024 * 1024),
+    ]) {
       const { status, json: refusal } = await ask(vmm, bad).catch(() => ({ status: 400, json: { error: "cut off" } }));
       assert.equal(status, 400, JSON.stringify(bad).slice(0, 80));
       assert.equal(typeof refusal["error"], "string");
     }
-    assert.equal((await vmm.http("GET", "/prpc/Version", { headers: { authorization: `Bearer ${TOKEN}` } })).status, 200);
+    assert.equal(
+      (await vmm.http("GET", "/prpc/Version", { headers: { authorization: `Bearer ${TOKEN}` } })).status,
+      200,
+    );
   } finally {
     await vmm.endAll();
     webhook.close();
@@ -65,9 +113,19 @@ test("an update is asked about with the app's own id, and an unknown device is s
   try {
     const appId = "cd".repeat(20);
     const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ app_id: appId, stopped: true }));
-    webhook.answer = (boot) => (boot.appId === appId ? { isAllowed: true, reason: "", gatewayAppId: "" } : { isAllowed: false, reason: "other app", gatewayAppId: "" });
-    for (const question of [{ id }, { id, compose_file: composeFile({ name: "new" }) }, { id, image: IMAGE }]) assert.equal((await ask(vmm, question)).json["allowed"], true);
-    webhook.answer = () => ({ isAllowed: false, reason: "Device not allowed", gatewayAppId: "", rule: "x", field: "deviceId" });
+    webhook.answer = (boot) =>
+      boot.appId === appId
+        ? { isAllowed: true, reason: "", gatewayAppId: "" }
+        : { isAllowed: false, reason: "other app", gatewayAppId: "" };
+    for (const question of [{ id }, { id, compose_file: composeFile({ name: "new" }) }, { id, image: IMAGE }])
+      assert.equal((await ask(vmm, question)).json["allowed"], true);
+    webhook.answer = () => ({
+      isAllowed: false,
+      reason: "Device not allowed",
+      gatewayAppId: "",
+      rule: "x",
+      field: "deviceId",
+    });
     const { allowed, reason } = (await ask(vmm, { id })).json;
     assert.equal(allowed, null);
     assert.match(String(reason), /set auth_webhook\.device_id/);

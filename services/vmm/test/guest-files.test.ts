@@ -18,14 +18,36 @@ import { checkVmmConfig } from "../src/vmm-config.ts";
 import { noVectors, readVector, vectorPath } from "./vectors.ts";
 
 const log = createLogger({ name: "test", level: "error" });
-const compose = (over: object = {}) => parseAppCompose(utf8(JSON.stringify({ manifest_version: 2, name: "a", runner: "docker-compose", key_provider: "kms", ...over })));
+const compose = (over: object = {}) =>
+  parseAppCompose(
+    utf8(JSON.stringify({ manifest_version: 2, name: "a", runner: "docker-compose", key_provider: "kms", ...over })),
+  );
 const noInstance = { appId: "", instanceId: "", instanceIdSeed: "" };
 
 test("MRCONFIGID has the bytes of the vectors", { skip: noVectors }, () => {
-  interface Case { version: number; compose_hash?: string; app_id?: string; key_provider?: "kms" | "local"; key_provider_id?: string; document?: string; mr_config_id: string; qemu_base64: string }
+  interface Case {
+    version: number;
+    compose_hash?: string;
+    app_id?: string;
+    key_provider?: "kms" | "local";
+    key_provider_id?: string;
+    document?: string;
+    mr_config_id: string;
+    qemu_base64: string;
+  }
   for (const c of readVector<{ cases: Case[] }>("mr_config.json").cases) {
     const hash = hash32(parseHex(c.compose_hash ?? "00".repeat(32)));
-    const id = c.version === 1 ? mrConfigIdV1(hash) : c.version === 2 ? mrConfigIdV2(hash, appId(parseHex(c.app_id ?? "")), c.key_provider ?? "kms", parseHex(c.key_provider_id ?? "")) : mrConfigIdV3(c.document ?? "");
+    const id =
+      c.version === 1
+        ? mrConfigIdV1(hash)
+        : c.version === 2
+          ? mrConfigIdV2(
+              hash,
+              appId(parseHex(c.app_id ?? "")),
+              c.key_provider ?? "kms",
+              parseHex(c.key_provider_id ?? ""),
+            )
+          : mrConfigIdV3(c.document ?? "");
     assert.equal(toHex(id), c.mr_config_id);
     assert.equal(Buffer.from(id).toString("base64"), c.qemu_base64);
   }
@@ -33,53 +55,153 @@ test("MRCONFIGID has the bytes of the vectors", { skip: noVectors }, () => {
 
 test("the binding's version follows image, pin and configuration", () => {
   const pinned = compose({ key_provider_id: "33".repeat(32) });
-  const bind = (text: string, parsed = pinned, useMrConfigId = true) => launchBinding({ compose: parsed, imageVersion: imageVersion(text), useMrConfigId, instanceInfo: { ...noInstance, appId: "11".repeat(20) }, random: (length) => new Uint8Array(length).fill(7) });
+  const bind = (text: string, parsed = pinned, useMrConfigId = true) =>
+    launchBinding({
+      compose: parsed,
+      imageVersion: imageVersion(text),
+      useMrConfigId,
+      instanceInfo: { ...noInstance, appId: "11".repeat(20) },
+      random: (length) => new Uint8Array(length).fill(7),
+    });
   assert.equal(bind("0.6.0", compose()).mrConfigId?.[0], 1);
   assert.equal(bind("0.5.6").mrConfigId?.[0], 2);
   assert.equal(bind("0.6.0").mrConfigId?.[0], 3);
   assert.equal(bind("0.5.1").mrConfigId, undefined);
   assert.equal(bind("0.6.0", compose(), false).mrConfigId, undefined);
-  assert.throws(() => bind("0.6.0", pinned, false), (error: unknown) => error instanceof VmmError && error.code === "config-invalid");
+  assert.throws(
+    () => bind("0.6.0", pinned, false),
+    (error: unknown) => error instanceof VmmError && error.code === "config-invalid",
+  );
   const three = bind("0.6.0");
-  assert.equal(three.document, JSON.stringify({ app_id: "11".repeat(20), compose_hash: toHex(pinned.composeHash), instance_id: three.instanceInfo?.instanceId, key_provider: "kms", key_provider_id: "33".repeat(32), version: 3 }));
+  assert.equal(
+    three.document,
+    JSON.stringify({
+      app_id: "11".repeat(20),
+      compose_hash: toHex(pinned.composeHash),
+      instance_id: three.instanceInfo?.instanceId,
+      key_provider: "kms",
+      key_provider_id: "33".repeat(32),
+      version: 3,
+    }),
+  );
   assert.equal(three.instanceInfo?.instanceIdSeed, "07".repeat(20));
   const scripts = bind("0.6.0", compose({ manifest_version: "3", init_script: [], key_provider_id: "01" }));
   assert.match(scripts.document ?? "", /"init_script_hashes":\[\]/);
 });
 
-const config = (over: object = {}) => checkVmmConfig(vmmConfigSchema.parse({ cvm: { kms_urls: ["https://kms.example.com:9201"], gateway_urls: ["https://gateway.example.com:9202"], ...over } }), "/tmp");
+const config = (over: object = {}) =>
+  checkVmmConfig(
+    vmmConfigSchema.parse({
+      cvm: { kms_urls: ["https://kms.example.com:9201"], gateway_urls: ["https://gateway.example.com:9202"], ...over },
+    }),
+    "/tmp",
+  );
 
 test(".sys-config.json has the members and the vm_config of the vectors", { skip: noVectors }, async () => {
   const expected = JSON.parse(readFileSync(vectorPath("sys_config/v0.6.0.json"), "utf8")) as Record<string, string>;
   const vmConfig = JSON.parse(expected["vm_config"] ?? "") as Record<string, unknown>;
-  const image = { dir: "/nonexistent", name: "dstack-0.5.5", version: "0.5.5", metadata: { kernel: "k", initrd: "i", shared_ro: false, is_dev: false }, osImageHash: hash32(parseHex(String(vmConfig["os_image_hash"]))), files: { kernel: "/k", initrd: "/i" } };
+  const image = {
+    dir: "/nonexistent",
+    name: "dstack-0.5.5",
+    version: "0.5.5",
+    metadata: { kernel: "k", initrd: "i", shared_ro: false, is_dev: false },
+    osImageHash: hash32(parseHex(String(vmConfig["os_image_hash"]))),
+    files: { kernel: "/k", initrd: "/i" },
+  };
   const manifest = parseManifest(readFileSync(vectorPath("manifests/minimal.json"), "utf8"));
   const built = await vmConfigOf(manifest, config(), image, compose(), "9.1.0");
-  const text = sysConfigText(manifest, config(), image, built, { mrConfigId: undefined, document: undefined, instanceInfo: undefined }, "vsock://2:10000/api");
+  const text = sysConfigText(
+    manifest,
+    config(),
+    image,
+    built,
+    { mrConfigId: undefined, document: undefined, instanceInfo: undefined },
+    "vsock://2:10000/api",
+  );
   assert.deepEqual(JSON.parse((JSON.parse(text) as { vm_config: string }).vm_config), vmConfig);
   assert.deepEqual({ ...(JSON.parse(text) as object), vm_config: "" }, { ...expected, vm_config: "" });
-  assert.throws(() => sysConfigText(manifest, config(), { ...image, version: "0.4.9" }, built, { mrConfigId: undefined, document: undefined, instanceInfo: undefined }, ""), /Unsupported image version: \(0, 4, 9\)/);
+  assert.throws(
+    () =>
+      sysConfigText(
+        manifest,
+        config(),
+        { ...image, version: "0.4.9" },
+        built,
+        { mrConfigId: undefined, document: undefined, instanceInfo: undefined },
+        "",
+      ),
+    /Unsupported image version: \(0, 4, 9\)/,
+  );
 });
 
 const installed = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "dstack/images");
-const names = existsSync(installed) ? readdirSync(installed).filter((name) => name.startsWith("dstack-sim-") && existsSync(join(installed, name, "metadata.json"))) : [];
+const names = existsSync(installed)
+  ? readdirSync(installed).filter(
+      (name) => name.startsWith("dstack-sim-") && existsSync(join(installed, name, "metadata.json")),
+    )
+  : [];
 
-test("the simulator is told measurements of the very files QEMU gets, and a swapped initrd shows", { skip: names[0] === undefined ? "no guest image is built" : false }, async () => {
-  const image = await readImageDirectory(join(installed, names[0] ?? ""));
-  const node = config({ tee_simulator: { mock_attestation_seed: "AA".repeat(32), collateral_base_url: "http://10.0.2.2:9306" } });
-  const manifest: Manifest = { ...parseManifest(JSON.stringify({ id: "a", name: "a", app_id: "", vcpu: 2, memory: 2048, disk_size: 1, image: image.name, port_map: [], created_at_ms: 0, no_tee: true, simulated_tee: "dstack-tdx" })) };
-  const app = compose();
-  const binding = launchBinding({ compose: app, imageVersion: imageVersion(image.version), useMrConfigId: true, instanceInfo: noInstance });
-  const vmConfig = await vmConfigOf(manifest, node, image, app, "10.0.2");
-  assert.equal(vmConfig.attestationVariant, "legacy");
-  interface Simulator { platform: string; mock_attestation_seed: string; collateral_base_url: string; vm_config: string; tdx: Record<string, string> }
-  const told = JSON.parse(await teeSimulatorText("dstack-tdx", node, image, vmConfig, binding)) as Simulator;
-  assert.deepEqual([told.platform, told.mock_attestation_seed, told.collateral_base_url], ["dstack-tdx", "aa".repeat(32), "http://10.0.2.2:9306"]);
-  assert.equal(told.tdx["mr_config_id"], `01${toHex(app.composeHash)}${"00".repeat(15)}`);
-  for (const register of ["mrtd", "rtmr0", "rtmr1", "rtmr2"]) assert.match(told.tdx[register] ?? "", /^[0-9a-f]{96}$/);
-  assert.ok(parseCcel(new Uint8Array(Buffer.from(told.tdx["ccel"] ?? "", "base64"))).length > 10);
-  const swapped = JSON.parse(await teeSimulatorText("dstack-tdx", node, { ...image, files: { ...image.files, initrd: image.files.kernel } }, vmConfig, binding)) as Simulator;
-  assert.notEqual(swapped.tdx["rtmr2"], told.tdx["rtmr2"]);
-  assert.equal(swapped.tdx["mrtd"], told.tdx["mrtd"]);
-  log.debug({ image: image.name }, "measured");
-});
+test(
+  "the simulator is told measurements of the very files QEMU gets, and a swapped initrd shows",
+  { skip: names[0] === undefined ? "no guest image is built" : false },
+  async () => {
+    const image = await readImageDirectory(join(installed, names[0] ?? ""));
+    const node = config({
+      tee_simulator: { mock_attestation_seed: "AA".repeat(32), collateral_base_url: "http://10.0.2.2:9306" },
+    });
+    const manifest: Manifest = {
+      ...parseManifest(
+        JSON.stringify({
+          id: "a",
+          name: "a",
+          app_id: "",
+          vcpu: 2,
+          memory: 2048,
+          disk_size: 1,
+          image: image.name,
+          port_map: [],
+          created_at_ms: 0,
+          no_tee: true,
+          simulated_tee: "dstack-tdx",
+        }),
+      ),
+    };
+    const app = compose();
+    const binding = launchBinding({
+      compose: app,
+      imageVersion: imageVersion(image.version),
+      useMrConfigId: true,
+      instanceInfo: noInstance,
+    });
+    const vmConfig = await vmConfigOf(manifest, node, image, app, "10.0.2");
+    assert.equal(vmConfig.attestationVariant, "legacy");
+    interface Simulator {
+      platform: string;
+      mock_attestation_seed: string;
+      collateral_base_url: string;
+      vm_config: string;
+      tdx: Record<string, string>;
+    }
+    const told = JSON.parse(await teeSimulatorText("dstack-tdx", node, image, vmConfig, binding)) as Simulator;
+    assert.deepEqual(
+      [told.platform, told.mock_attestation_seed, told.collateral_base_url],
+      ["dstack-tdx", "aa".repeat(32), "http://10.0.2.2:9306"],
+    );
+    assert.equal(told.tdx["mr_config_id"], `01${toHex(app.composeHash)}${"00".repeat(15)}`);
+    for (const register of ["mrtd", "rtmr0", "rtmr1", "rtmr2"])
+      assert.match(told.tdx[register] ?? "", /^[0-9a-f]{96}$/);
+    assert.ok(parseCcel(new Uint8Array(Buffer.from(told.tdx["ccel"] ?? "", "base64"))).length > 10);
+    const swapped = JSON.parse(
+      await teeSimulatorText(
+        "dstack-tdx",
+        node,
+        { ...image, files: { ...image.files, initrd: image.files.kernel } },
+        vmConfig,
+        binding,
+      ),
+    ) as Simulator;
+    assert.notEqual(swapped.tdx["rtmr2"], told.tdx["rtmr2"]);
+    assert.equal(swapped.tdx["mrtd"], told.tdx["mrtd"]);
+    log.debug({ image: image.name }, "measured");
+  },
+);

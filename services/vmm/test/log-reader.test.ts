@@ -16,7 +16,8 @@ const file = (content: string): string => {
 
 async function whole(path: string, lines: number): Promise<string> {
   let text = "";
-  for await (const piece of readLog(path, { lines, follow: false, signal: new AbortController().signal })) text += piece;
+  for await (const piece of readLog(path, { lines, follow: false, signal: new AbortController().signal }))
+    text += piece;
   return text;
 }
 
@@ -35,7 +36,14 @@ test("a follower sees what is appended, starts again when the log is cut, and he
   const stop = new AbortController();
   let text = "";
   const done = (async () => {
-    for await (const piece of readLog(path, { lines: 10, follow: true, signal: stop.signal, pollMs: 10, heartbeatMs: 60 })) text += piece;
+    for await (const piece of readLog(path, {
+      lines: 10,
+      follow: true,
+      signal: stop.signal,
+      pollMs: 10,
+      heartbeatMs: 60,
+    }))
+      text += piece;
   })();
   await sleep(40);
   appendFileSync(path, "new\n");

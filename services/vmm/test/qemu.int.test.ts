@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { spawn } from "node:child_process";
 import { connect } from "node:net";
 import { homedir, tmpdir } from "node:os";
@@ -15,8 +24,13 @@ import { findQemu } from "../src/qemu-binary.ts";
 import { until } from "./vmm-process.ts";
 
 const log = createLogger({ name: "test", level: "error" });
-const cached = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "dstack/qemu/current/bin/qemu-system-x86_64");
-const qemuPath = [join(process.env["DSTACK_QEMU_DIR"] ?? "/nonexistent", "bin/qemu-system-x86_64"), cached].find((path) => existsSync(path));
+const cached = join(
+  process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"),
+  "dstack/qemu/current/bin/qemu-system-x86_64",
+);
+const qemuPath = [join(process.env["DSTACK_QEMU_DIR"] ?? "/nonexistent", "bin/qemu-system-x86_64"), cached].find(
+  (path) => existsSync(path),
+);
 
 interface PciDevice {
   slot: number;
@@ -24,47 +38,86 @@ interface PciDevice {
   id: { vendor: number; device: number };
 }
 
-test("a real QEMU puts our devices where the measured tables have them, the channel in vsock's slot", { skip: qemuPath === undefined ? "no QEMU at hand" : false }, async () => {
-  const dir = mkdtempSync(join(tmpdir(), "dstack-qemu-"));
-  mkdirSync(join(dir, "shared"));
-  for (const name of ["hda.img", "rootfs.verity", "kernel", "initrd"]) {
-    writeFileSync(join(dir, name), "");
-    truncateSync(join(dir, name), 1024 * 1024);
-  }
-  const { cvm } = vmmConfigSchema.parse({});
-  const [command = "", ...args] = qemuArgv({
-    qemuPath: qemuPath ?? "",
-    user: "",
-    accelerator: "tcg",
-    workDir: dir,
-    vm: { id: "vm-123", vcpu: 2, memoryMb: 1024, ports: [], networks: [cvm.networking], volumes: [] },
-    image: { kernel: join(dir, "kernel"), initrd: join(dir, "initrd"), rootfs: join(dir, "rootfs.verity"), bios: undefined, cmdline: "console=ttyS0", sharedReadOnly: true },
-    channel: { kind: "virtio-serial", socketPath: join(dir, "channel.sock"), portName: "org.dstack.host.0" },
-    hostShareMode: "9p",
-    qmpSocket: true,
-    hotplugOff: false,
-    pciHole64Bytes: 0,
-    product: cvm.product,
-    tee: { kind: "none" },
-  });
-  // Stopped before its first instruction; nothing is booted, so there is no kernel to load.
-  const isKernel = (word: string, index: number): boolean => ["-kernel", "-initrd", "-append"].includes(word) || ["-kernel", "-initrd", "-append"].includes(args[index - 1] ?? "");
-  const child = spawn(command, [...args.filter((word, index) => !isKernel(word, index)), "-S"], { stdio: ["ignore", "ignore", "pipe"] });
-  let said = "";
-  child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
-  try {
-    await until(`QMP: ${said}`, () => existsSync(join(dir, "qmp.sock")) || undefined);
-    const devices = await queryPci(join(dir, "qmp.sock"));
-    const virtio = devices.filter((device) => device.id.vendor === 0x1af4).map((device) => [device.slot, device.id.device & 0xff]);
-    const [block, net, serial, share] = [0x01, 0x00, 0x03, 0x09];
-    assert.deepEqual(virtio, [[1, block], [2, block], [3, net], [4, serial], [5, share]]);
-    assert.equal(machineOf({ cpuCount: 2, memoryBytes: 2 ** 30, pciHole64Bytes: 0, hugepages: false, numGpus: 0, numNvswitches: 0, numNics: 1, numVerityVolumes: 0, swtpm: false, hotplugOff: false, attestationVariant: "legacy", qemuVersion: "10.0.2" }).deviceSlots, 6);
-    assert.ok(existsSync(join(dir, "channel.sock")));
-  } finally {
-    child.kill("SIGKILL");
-    rmSync(dir, { recursive: true, force: true });
-  }
-});
+test(
+  "a real QEMU puts our devices where the measured tables have them, the channel in vsock's slot",
+  { skip: qemuPath === undefined ? "no QEMU at hand" : false },
+  async () => {
+    const dir = mkdtempSync(join(tmpdir(), "dstack-qemu-"));
+    mkdirSync(join(dir, "shared"));
+    for (const name of ["hda.img", "rootfs.verity", "kernel", "initrd"]) {
+      writeFileSync(join(dir, name), "");
+      truncateSync(join(dir, name), 1024 * 1024);
+    }
+    const { cvm } = vmmConfigSchema.parse({});
+    const [command = "", ...args] = qemuArgv({
+      qemuPath: qemuPath ?? "",
+      user: "",
+      accelerator: "tcg",
+      workDir: dir,
+      vm: { id: "vm-123", vcpu: 2, memoryMb: 1024, ports: [], networks: [cvm.networking], volumes: [] },
+      image: {
+        kernel: join(dir, "kernel"),
+        initrd: join(dir, "initrd"),
+        rootfs: join(dir, "rootfs.verity"),
+        bios: undefined,
+        cmdline: "console=ttyS0",
+        sharedReadOnly: true,
+      },
+      channel: { kind: "virtio-serial", socketPath: join(dir, "channel.sock"), portName: "org.dstack.host.0" },
+      hostShareMode: "9p",
+      qmpSocket: true,
+      hotplugOff: false,
+      pciHole64Bytes: 0,
+      product: cvm.product,
+      tee: { kind: "none" },
+    });
+    // Stopped before its first instruction; nothing is booted, so there is no kernel to load.
+    const isKernel = (word: string, index: number): boolean =>
+      ["-kernel", "-initrd", "-append"].includes(word) ||
+      ["-kernel", "-initrd", "-append"].includes(args[index - 1] ?? "");
+    const child = spawn(command, [...args.filter((word, index) => !isKernel(word, index)), "-S"], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    let said = "";
+    child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    try {
+      await until(`QMP: ${said}`, () => existsSync(join(dir, "qmp.sock")) || undefined);
+      const devices = await queryPci(join(dir, "qmp.sock"));
+      const virtio = devices
+        .filter((device) => device.id.vendor === 0x1af4)
+        .map((device) => [device.slot, device.id.device & 0xff]);
+      const [block, net, serial, share] = [0x01, 0x00, 0x03, 0x09];
+      assert.deepEqual(virtio, [
+        [1, block],
+        [2, block],
+        [3, net],
+        [4, serial],
+        [5, share],
+      ]);
+      assert.equal(
+        machineOf({
+          cpuCount: 2,
+          memoryBytes: 2 ** 30,
+          pciHole64Bytes: 0,
+          hugepages: false,
+          numGpus: 0,
+          numNvswitches: 0,
+          numNics: 1,
+          numVerityVolumes: 0,
+          swtpm: false,
+          hotplugOff: false,
+          attestationVariant: "legacy",
+          qemuVersion: "10.0.2",
+        }).deviceSlots,
+        6,
+      );
+      assert.ok(existsSync(join(dir, "channel.sock")));
+    } finally {
+      child.kill("SIGKILL");
+      rmSync(dir, { recursive: true, force: true });
+    }
+  },
+);
 
 async function queryPci(path: string): Promise<PciDevice[]> {
   const socket = connect({ path });
@@ -99,12 +152,21 @@ function fakeQemu(text: string): { dir: string; path: string } {
 
 async function trial(text: string, version = "10.0.2") {
   const { dir, path } = fakeQemu(text);
-  const options = { wanted: "auto", qemu: { path, imgPath: "", version }, cacheFile: join(dir, "verdict.json"), log, kvmDevice: "/dev/null", trialTimeoutMs: 1_500 } as const;
+  const options = {
+    wanted: "auto",
+    qemu: { path, imgPath: "", version },
+    cacheFile: join(dir, "verdict.json"),
+    log,
+    kvmDevice: "/dev/null",
+    trialTimeoutMs: 1_500,
+  } as const;
   return { dir, options, chosen: await chooseAccelerator(options, "/kernel") };
 }
 
 test("KVM is taken only when a kernel really booted with it, and the verdict is kept", async () => {
-  const good = await trial('echo "Linux version 6.18"; echo "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"');
+  const good = await trial(
+    'echo "Linux version 6.18"; echo "Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"',
+  );
   assert.equal(good.chosen.kind, "kvm");
   assert.equal((await chooseAccelerator(good.options, "/kernel")).kind, "kvm");
   assert.equal(readFileSync(join(good.dir, "runs"), "utf8"), "trial\n");
@@ -131,7 +193,10 @@ test("another QEMU or host kernel is tried anew, and a missing device is not tri
 
 test("without KVM a QEMU before version 10 is refused by its version", async () => {
   const { options } = await trial("exit 1");
-  await assert.rejects(chooseAccelerator({ ...options, wanted: "tcg", qemu: { ...options.qemu, version: "7.2.22" } }, "/kernel"), /has version 7\.2\.22; without KVM at least 10\.0/);
+  await assert.rejects(
+    chooseAccelerator({ ...options, wanted: "tcg", qemu: { ...options.qemu, version: "7.2.22" } }, "/kernel"),
+    /has version 7\.2\.22; without KVM at least 10\.0/,
+  );
 });
 
 test("QEMU is found by configuration, by DSTACK_QEMU_DIR and on PATH, in this order", async () => {
@@ -139,7 +204,8 @@ test("QEMU is found by configuration, by DSTACK_QEMU_DIR and on PATH, in this or
   mkdirSync(join(dir, "bin"));
   writeFileSync(join(dir, "bin/qemu-system-x86_64"), '#!/bin/sh\necho "QEMU emulator version 11.0.0"\n');
   chmodSync(join(dir, "bin/qemu-system-x86_64"), 0o755);
-  const find = (configured: string, env: Record<string, string>) => findQemu({ configured, version: undefined, env, log });
+  const find = (configured: string, env: Record<string, string>) =>
+    findQemu({ configured, version: undefined, env, log });
   assert.equal((await find(path, { DSTACK_QEMU_DIR: dir })).version, "10.0.2");
   assert.equal((await find("", { DSTACK_QEMU_DIR: dir, PATH: dir })).version, "11.0.0");
   assert.equal((await find("", { PATH: `relative:${dir}` })).path, path);

@@ -14,10 +14,14 @@ import { checkPortsFree, portsConflict, resolvePorts } from "../src/port-mapping
 import { checkAutoRestart, checkVmmConfig } from "../src/vmm-config.ts";
 import { noVectors, readVector, vectorPath } from "./vectors.ts";
 
-const refused = (code: string, text?: RegExp) => (error: unknown) => error instanceof VmmError && error.code === code && (text === undefined || text.test(error.message));
+const refused = (code: string, text?: RegExp) => (error: unknown) =>
+  error instanceof VmmError && error.code === code && (text === undefined || text.test(error.message));
 
 test("gives out ids as the vectors say", { skip: noVectors }, () => {
-  const { cases, occupy_error_text: text } = readVector<{ cases: { start: number; end: number; ops: [string, number?, string?][] }[]; occupy_error_text: { start: number; end: number; id: number; text: string } }>("id_pool.json");
+  const { cases, occupy_error_text: text } = readVector<{
+    cases: { start: number; end: number; ops: [string, number?, string?][] }[];
+    occupy_error_text: { start: number; end: number; id: number; text: string };
+  }>("id_pool.json");
   for (const { start, end, ops } of cases) {
     const pool = createIdPool(start, end);
     for (const [operation, id = -1, outcome] of ops) {
@@ -28,11 +32,24 @@ test("gives out ids as the vectors say", { skip: noVectors }, () => {
       else assert.throws(() => pool.occupy(id), refused("conflict"));
     }
   }
-  assert.throws(() => createIdPool(text.start, text.end).occupy(text.id), refused("conflict", /^id 13 outside pool range \[10, 13\)$/));
+  assert.throws(
+    () => createIdPool(text.start, text.end).occupy(text.id),
+    refused("conflict", /^id 13 outside pool range \[10, 13\)$/),
+  );
 });
 
 test("restarts as the timelines of the vectors say", { skip: noVectors }, () => {
-  const vector = readVector<{ config: RestartPolicy; timelines: Record<string, unknown>[][]; config_validation: { interval: number; initial_backoff: number; max_backoff: number; enabled: boolean; error: string | null }[] }>("auto_restart.json");
+  const vector = readVector<{
+    config: RestartPolicy;
+    timelines: Record<string, unknown>[][];
+    config_validation: {
+      interval: number;
+      initial_backoff: number;
+      max_backoff: number;
+      enabled: boolean;
+      error: string | null;
+    }[];
+  }>("auto_restart.json");
   for (const timeline of vector.timelines) {
     let state = FRESH;
     for (const step of timeline) {
@@ -48,7 +65,13 @@ test("restarts as the timelines of the vectors say", { skip: noVectors }, () => 
       const { decision } = seen;
       const got = {
         decision: decision.kind,
-        ...(decision.kind === "scheduled" ? { delay: decision.delay } : decision.kind === "restart" ? { attempt: decision.attempt, next_delay: decision.nextDelay } : decision.kind === "exhausted" ? { attempts: decision.attempts } : {}),
+        ...(decision.kind === "scheduled"
+          ? { delay: decision.delay }
+          : decision.kind === "restart"
+            ? { attempt: decision.attempt, next_delay: decision.nextDelay }
+            : decision.kind === "exhausted"
+              ? { attempts: decision.attempts }
+              : {}),
       };
       const { t: _t, see: _see, ...expected } = step;
       assert.deepEqual(got, expected, `at ${now}`);
@@ -62,7 +85,9 @@ test("restarts as the timelines of the vectors say", { skip: noVectors }, () => 
 });
 
 test("derives MAC addresses as the vectors say", { skip: noVectors }, () => {
-  for (const { vm_id, nic_index, mac_prefix, mac } of readVector<{ mac: { vm_id: string; nic_index: number; mac_prefix: string; mac: string }[] }>("derivations.json").mac) {
+  for (const { vm_id, nic_index, mac_prefix, mac } of readVector<{
+    mac: { vm_id: string; nic_index: number; mac_prefix: string; mac: string }[];
+  }>("derivations.json").mac) {
     assert.equal(macAddress(vm_id, nic_index, mac_prefix), mac);
   }
 });
@@ -74,9 +99,20 @@ test("reads sizes as the vectors say", { skip: noVectors }, () => {
 });
 
 test("finds port conflicts as the vectors say", { skip: noVectors }, () => {
-  interface Mapping { protocol: "tcp" | "udp"; host_address: string; host_port: number }
-  const { conflict, no_conflict } = readVector<{ conflict: [Mapping, Mapping][]; no_conflict: [Mapping, Mapping][] }>("port_conflicts.json");
-  const of = (mapping: Mapping) => ({ protocol: mapping.protocol, address: mapping.host_address, from: mapping.host_port, to: 1 });
+  interface Mapping {
+    protocol: "tcp" | "udp";
+    host_address: string;
+    host_port: number;
+  }
+  const { conflict, no_conflict } = readVector<{ conflict: [Mapping, Mapping][]; no_conflict: [Mapping, Mapping][] }>(
+    "port_conflicts.json",
+  );
+  const of = (mapping: Mapping) => ({
+    protocol: mapping.protocol,
+    address: mapping.host_address,
+    from: mapping.host_port,
+    to: 1,
+  });
   for (const [a, b] of conflict) assert.equal(portsConflict(of(a), of(b)), true);
   for (const [a, b] of no_conflict) assert.equal(portsConflict(of(a), of(b)), false);
 });
@@ -96,9 +132,16 @@ test("checks every part of a port mapping", () => {
     [{ hostAddress: "localhost" }, /Invalid host address/],
     [{ hostAddress: "1.2.3.4,hostfwd=tcp::1-:1" }, /Invalid host address/],
   ];
-  for (const [change, text] of bad) assert.throws(() => resolvePorts([{ ...mapping, ...change }], rules), refused("request-invalid", text));
-  assert.throws(() => resolvePorts([mapping, { ...mapping, hostAddress: "0.0.0.0" }], rules), refused("request-invalid", /duplicate host port mapping/));
-  assert.throws(() => resolvePorts([mapping], { ...rules, enabled: false }), refused("request-invalid", /Port mapping is disabled/));
+  for (const [change, text] of bad)
+    assert.throws(() => resolvePorts([{ ...mapping, ...change }], rules), refused("request-invalid", text));
+  assert.throws(
+    () => resolvePorts([mapping, { ...mapping, hostAddress: "0.0.0.0" }], rules),
+    refused("request-invalid", /duplicate host port mapping/),
+  );
+  assert.throws(
+    () => resolvePorts([mapping], { ...rules, enabled: false }),
+    refused("request-invalid", /Port mapping is disabled/),
+  );
   assert.deepEqual(resolvePorts([], { ...rules, enabled: false }), []);
 });
 
@@ -106,7 +149,10 @@ test("sees that a host port is bound by another program", async () => {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
-  await assert.rejects(checkPortsFree([{ address: "127.0.0.1", protocol: "tcp", from: port, to: 1 }]), refused("conflict", /in use on this host/));
+  await assert.rejects(
+    checkPortsFree([{ address: "127.0.0.1", protocol: "tcp", from: port, to: 1 }]),
+    refused("conflict", /in use on this host/),
+  );
   await new Promise((resolve) => server.close(resolve));
   await checkPortsFree([{ address: "127.0.0.1", protocol: "tcp", from: port, to: 1 }]);
 });
@@ -118,7 +164,9 @@ test("loads the manifests of every version, and writes what it read", { skip: no
     assert.deepEqual(parseManifest(encodeManifest(manifest)), manifest, name);
     assert.equal(manifest.networks.length, name.includes("two-nics") ? 2 : name.includes("bridge") ? 1 : 0);
   }
-  const two = JSON.parse(encodeManifest(parseManifest(readFileSync(vectorPath("manifests/v0.6.0-two-nics.json"), "utf8")))) as Record<string, unknown>;
+  const two = JSON.parse(
+    encodeManifest(parseManifest(readFileSync(vectorPath("manifests/v0.6.0-two-nics.json"), "utf8"))),
+  ) as Record<string, unknown>;
   assert.deepEqual(two["networking"], (two["networks"] as unknown[])[0]);
 });
 
@@ -129,8 +177,10 @@ test("a cut manifest is refused with what is wrong", () => {
 
 test("ids and image names that are no plain folder names are refused", () => {
   for (const id of ["3f2504e0-4f89-41d3-9a0c-0305e82c3301", "vm_1-A"]) assert.equal(checkVmId(id), id);
-  for (const id of ["", "..", "../../etc", "/etc/passwd", "a/b", "a\\b", "vm id", ".", "a\0", "café", "x".repeat(65)]) assert.throws(() => checkVmId(id), refused("request-invalid"));
-  for (const name of ["", ".", "..", ".hidden", "a..b", "a/b", "x".repeat(65)]) assert.throws(() => checkImageName(name), refused("request-invalid"));
+  for (const id of ["", "..", "../../etc", "/etc/passwd", "a/b", "a\\b", "vm id", ".", "a\0", "café", "x".repeat(65)])
+    assert.throws(() => checkVmId(id), refused("request-invalid"));
+  for (const name of ["", ".", "..", ".hidden", "a..b", "a/b", "x".repeat(65)])
+    assert.throws(() => checkImageName(name), refused("request-invalid"));
   assert.equal(checkImageName("dstack-0.6.0"), "dstack-0.6.0");
 });
 
@@ -149,7 +199,8 @@ test("networks of a request are resolved or refused with the reason", () => {
     [{ mode: "bridge", bridgeName: "" }, /no bridge is configured/],
     [{ mode: "bridge", bridgeName: "br,x=y" }, /does not exist/],
   ];
-  for (const [network, text] of bad) assert.throws(() => resolveNetwork(network, node, () => true), refused("request-invalid", text));
+  for (const [network, text] of bad)
+    assert.throws(() => resolveNetwork(network, node, () => true), refused("request-invalid", text));
 });
 
 test("the configuration's rules name the key", () => {

@@ -47,7 +47,13 @@ export interface VmInfoJson {
   boot_error: string;
   shutdown_progress: string;
   events: { event: string; body: string }[];
-  configuration: { compose_file: string; ports: object[]; encrypted_env: string; stopped: boolean; memory: number } | null;
+  configuration: {
+    compose_file: string;
+    ports: object[];
+    encrypted_env: string;
+    stopped: boolean;
+    memory: number;
+  } | null;
 }
 
 export function freePort(): Promise<number> {
@@ -66,14 +72,30 @@ export function makeHost(): { dir: string; imageHash: string } {
   const image = join(dir, "images/dstack-0.6.0");
   mkdirSync(image, { recursive: true });
   const files: Record<string, string> = {
-    "metadata.json": JSON.stringify({ bios: "ovmf.fd", kernel: "bzImage", initrd: "initramfs.cpio.gz", rootfs: "rootfs.img.verity", cmdline: "console=ttyS0 dstack.storage_fs=ext4", shared_ro: true, version: "0.6.0", is_dev: false }),
+    "metadata.json": JSON.stringify({
+      bios: "ovmf.fd",
+      kernel: "bzImage",
+      initrd: "initramfs.cpio.gz",
+      rootfs: "rootfs.img.verity",
+      cmdline: "console=ttyS0 dstack.storage_fs=ext4",
+      shared_ro: true,
+      version: "0.6.0",
+      is_dev: false,
+    }),
     "ovmf.fd": "firmware",
     bzImage: "kernel",
     "initramfs.cpio.gz": "initrd",
     "rootfs.img.verity": "root",
   };
   for (const [name, content] of Object.entries(files)) writeFileSync(join(image, name), content);
-  const sums = ["ovmf.fd", "bzImage", "initramfs.cpio.gz", "metadata.json"].map((name) => `${createHash("sha256").update(files[name] ?? "").digest("hex")}  ${name}\n`).join("");
+  const sums = ["ovmf.fd", "bzImage", "initramfs.cpio.gz", "metadata.json"]
+    .map(
+      (name) =>
+        `${createHash("sha256")
+          .update(files[name] ?? "")
+          .digest("hex")}  ${name}\n`,
+    )
+    .join("");
   writeFileSync(join(image, "sha256sum.txt"), sums);
   const imageHash = createHash("sha256").update(sums).digest("hex");
   writeFileSync(join(image, "digest.txt"), imageHash);
@@ -85,7 +107,10 @@ export function makeHost(): { dir: string; imageHash: string } {
   return { dir, imageHash };
 }
 
-export async function startVmm(host: { dir: string; imageHash: string }, config: { toml?: string; cvm?: string; imagePath?: string; qemuPath?: string } = {}): Promise<TestVmm> {
+export async function startVmm(
+  host: { dir: string; imageHash: string },
+  config: { toml?: string; cvm?: string; imagePath?: string; qemuPath?: string } = {},
+): Promise<TestVmm> {
   const { dir, imageHash } = host;
   hosts.push(dir);
   const port = await freePort();
@@ -122,24 +147,38 @@ log_file = "${dir}/run/supervisor.log"
   child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
   const http: TestVmm["http"] = (verb, path, options = {}) =>
     new Promise((resolve, reject) => {
-      const outgoing = request({ host: "127.0.0.1", port, method: verb, path, agent: false, headers: { ...options.headers, "content-length": Buffer.byteLength(options.body ?? "") } }, (response) => {
-        let text = "";
-        response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-        response.once("end", () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            text,
-            headers: response.headers,
-            get json(): never {
-              return JSON.parse(text) as never;
-            },
-          }),
-        );
-      });
+      const outgoing = request(
+        {
+          host: "127.0.0.1",
+          port,
+          method: verb,
+          path,
+          agent: false,
+          headers: { ...options.headers, "content-length": Buffer.byteLength(options.body ?? "") },
+        },
+        (response) => {
+          let text = "";
+          response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+          response.once("end", () =>
+            resolve({
+              status: response.statusCode ?? 0,
+              text,
+              headers: response.headers,
+              get json(): never {
+                return JSON.parse(text) as never;
+              },
+            }),
+          );
+        },
+      );
       outgoing.once("error", reject);
       outgoing.end(options.body);
     });
-  const call = (method: string, body: object): Promise<Answer> => http("POST", `/prpc/${method}?json`, { body: JSON.stringify(body), headers: { "content-type": "application/json" } });
+  const call = (method: string, body: object): Promise<Answer> =>
+    http("POST", `/prpc/${method}?json`, {
+      body: JSON.stringify(body),
+      headers: { "content-type": "application/json" },
+    });
   const end: TestVmm["end"] = (signal = "SIGTERM") =>
     new Promise((resolve) => {
       if (child.exitCode !== null || child.signalCode !== null) {
@@ -173,7 +212,13 @@ log_file = "${dir}/run/supervisor.log"
     stderr: () => stderr,
   };
   for (let i = 0; i < 400; i++) {
-    if (await http("GET", "/prpc/Version").then(() => true, () => false)) return vmm;
+    if (
+      await http("GET", "/prpc/Version").then(
+        () => true,
+        () => false,
+      )
+    )
+      return vmm;
     if (child.exitCode !== null) throw new Error(`the VMM ended: ${stderr}`);
     await sleep(50);
   }
@@ -204,11 +249,33 @@ export const alive = (pid: number): boolean => {
 };
 
 export const composeFile = (over: object = {}): string =>
-  JSON.stringify({ manifest_version: 2, name: "app", runner: "docker-compose", docker_compose_file: "services:\n  web:\n    image: nginx@sha256:" + "0".repeat(64) + "\n", kms_enabled: true, gateway_enabled: true, secure_time: false, ...over });
+  JSON.stringify({
+    manifest_version: 2,
+    name: "app",
+    runner: "docker-compose",
+    docker_compose_file: "services:\n  web:\n    image: nginx@sha256:" + "0".repeat(64) + "\n",
+    kms_enabled: true,
+    gateway_enabled: true,
+    secure_time: false,
+    ...over,
+  });
 
-export const vmRequest = (over: object = {}): object => ({ name: "hello", image: "dstack-0.6.0", compose_file: composeFile(), vcpu: 2, memory: 1024, disk_size: 1, no_tee: true, ...over });
+export const vmRequest = (over: object = {}): object => ({
+  name: "hello",
+  image: "dstack-0.6.0",
+  compose_file: composeFile(),
+  vcpu: 2,
+  memory: 1024,
+  disk_size: 1,
+  no_tee: true,
+  ...over,
+});
 
-export async function until<T>(what: string, get: () => Promise<T | undefined> | T | undefined, timeoutMs = 15_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  get: () => Promise<T | undefined> | T | undefined,
+  timeoutMs = 15_000,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const value = await get();
@@ -222,7 +289,13 @@ export async function info(vmm: TestVmm, id: string): Promise<VmInfoJson> {
   return (await vmm.rpc<{ info: VmInfoJson }>("GetInfo", { id })).info;
 }
 
-export const untilInfo = (vmm: TestVmm, id: string, holds: (vm: VmInfoJson) => boolean, what: string, timeoutMs?: number): Promise<VmInfoJson> =>
+export const untilInfo = (
+  vmm: TestVmm,
+  id: string,
+  holds: (vm: VmInfoJson) => boolean,
+  what: string,
+  timeoutMs?: number,
+): Promise<VmInfoJson> =>
   until(
     what,
     async () => {

@@ -1,12 +1,35 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { alive, cleanUp, composeFile, endSupervisor, freePort, info, makeHost, startVmm, until, untilInfo, vmRequest, type TestVmm, type VmInfoJson } from "./vmm-process.ts";
+import {
+  alive,
+  cleanUp,
+  composeFile,
+  endSupervisor,
+  freePort,
+  info,
+  makeHost,
+  startVmm,
+  until,
+  untilInfo,
+  vmRequest,
+  type TestVmm,
+  type VmInfoJson,
+} from "./vmm-process.ts";
 
 after(cleanUp);
 
@@ -21,14 +44,22 @@ describe("a VMM with a stand-in for QEMU", () => {
 
   const removed = async (id: string): Promise<void> => {
     await vmm.rpc("RemoveVm", { id });
-    await until("removal", async () => ((await vmm.rpc<{ found: boolean }>("GetInfo", { id })).found ? undefined : true));
+    await until("removal", async () =>
+      (await vmm.rpc<{ found: boolean }>("GetInfo", { id })).found ? undefined : true,
+    );
     assert.equal(existsSync(join(vmm.dir, "vm", id)), false);
   };
 
   test("creates, boots, shows, stops, starts and removes a VM", async () => {
     const compose = composeFile();
     const port = await freePort();
-    const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ encrypted_env: "00ff", ports: [{ protocol: "tcp", host_port: port, vm_port: 8080, host_address: "" }] }));
+    const { id } = await vmm.rpc<{ id: string }>(
+      "CreateVm",
+      vmRequest({
+        encrypted_env: "00ff",
+        ports: [{ protocol: "tcp", host_port: port, vm_port: 8080, host_address: "" }],
+      }),
+    );
     const booted = await untilInfo(vmm, id, (vm) => vm.boot_progress === "done", "boot");
     const hash = createHash("sha256").update(compose).digest("hex");
     assert.equal(booted.status, "running");
@@ -37,20 +68,40 @@ describe("a VMM with a stand-in for QEMU", () => {
     assert.equal(booted.app_url, `https://${"22".repeat(20)}-8090.localhost:8082`);
     assert.equal(booted.configuration?.compose_file, compose);
     assert.equal(booted.configuration?.encrypted_env, "00ff");
-    assert.deepEqual(booted.events.map(({ event, body }) => (event === "instance.info" ? event : body)), ["initializing data disk", "requesting app keys", "instance.info", "done"]);
-    assert.deepEqual(booted.configuration?.ports, [{ protocol: "tcp", host_port: port, vm_port: 8080, host_address: "127.0.0.1" }]);
+    assert.deepEqual(
+      booted.events.map(({ event, body }) => (event === "instance.info" ? event : body)),
+      ["initializing data disk", "requesting app keys", "instance.info", "done"],
+    );
+    assert.deepEqual(booted.configuration?.ports, [
+      { protocol: "tcp", host_port: port, vm_port: 8080, host_address: "127.0.0.1" },
+    ]);
 
     const folder = join(vmm.dir, "vm", id);
     assert.equal(readFileSync(join(folder, "shared/app-compose.json"), "utf8"), compose);
     assert.equal(statSync(folder).mode & 0o777, 0o700);
     assert.equal(statSync(join(folder, "shared")).mode & 0o777, 0o700);
-    for (const name of ["shared/.encrypted-env", "shared/.sys-config.json", "shared/.instance_info", "vm-manifest.json"]) assert.equal(statSync(join(folder, name)).mode & 0o777, 0o600, name);
-    const sys = JSON.parse(readFileSync(join(folder, "shared/.sys-config.json"), "utf8")) as { host_api_url: string; vm_config: string };
+    for (const name of [
+      "shared/.encrypted-env",
+      "shared/.sys-config.json",
+      "shared/.instance_info",
+      "vm-manifest.json",
+    ])
+      assert.equal(statSync(join(folder, name)).mode & 0o777, 0o600, name);
+    const sys = JSON.parse(readFileSync(join(folder, "shared/.sys-config.json"), "utf8")) as {
+      host_api_url: string;
+      vm_config: string;
+    };
     assert.equal(sys.host_api_url, "virtio-serial://org.dstack.host.0/api");
     const config = JSON.parse(sys.vm_config) as Record<string, unknown>;
-    assert.deepEqual([config["os_image_hash"], config["cpu_count"], config["memory_size"], config["qemu_version"], config["image"]], [vmm.imageHash, 2, 1024 ** 3, "10.0.2", "dstack-0.6.0"]);
+    assert.deepEqual(
+      [config["os_image_hash"], config["cpu_count"], config["memory_size"], config["qemu_version"], config["image"]],
+      [vmm.imageHash, 2, 1024 ** 3, "10.0.2", "dstack-0.6.0"],
+    );
 
-    const guest = await vmm.http("POST", "/guest/NetworkInfo?json", { body: JSON.stringify({ id }), headers: { "content-type": "application/json" } });
+    const guest = await vmm.http("POST", "/guest/NetworkInfo?json", {
+      body: JSON.stringify({ id }),
+      headers: { "content-type": "application/json" },
+    });
     assert.deepEqual((guest.json as { dns_servers: string[] }).dns_servers, ["10.0.2.3"]);
 
     const pid = pidOf(vmm, id);
@@ -88,15 +139,25 @@ describe("a VMM with a stand-in for QEMU", () => {
 
   test("a VM that crashes is started again by the policy and then left with the reason", async () => {
     const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ user_config: '{"mode":"crash"}' }));
-    const given = await untilInfo(vmm, id, (vm) => vm.events.some((event) => event.event === "vmm.auto_restart.exhausted"), "the policy's end");
-    assert.match(given.boot_error, /^Automatic restart stopped after 1 failed attempts: the virtual machine ended with code 1: .*could not set up host forwarding rule/);
+    const given = await untilInfo(
+      vmm,
+      id,
+      (vm) => vm.events.some((event) => event.event === "vmm.auto_restart.exhausted"),
+      "the policy's end",
+    );
+    assert.match(
+      given.boot_error,
+      /^Automatic restart stopped after 1 failed attempts: the virtual machine ended with code 1: .*could not set up host forwarding rule/,
+    );
     assert.equal(given.status, "exited");
     await removed(id);
   });
 
   test("logs are served by channel, without escapes unless asked, and followed", async () => {
     const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest());
-    await until("log", async () => ((await vmm.http("GET", `/logs?id=${id}`)).text.includes("App Compose") ? true : undefined));
+    await until("log", async () =>
+      (await vmm.http("GET", `/logs?id=${id}`)).text.includes("App Compose") ? true : undefined,
+    );
     const plain = await vmm.http("GET", `/logs?id=${id}&ansi=false`);
     assert.match(plain.text, /^Linux version 6\.18\.0-fake\n/);
     assert.equal(plain.headers["x-content-type-options"], "nosniff");
@@ -116,7 +177,10 @@ describe("a VMM with a stand-in for QEMU", () => {
   });
 
   test("refuses each bad request with the reason, and leaves nothing behind", async () => {
-    const { id: other } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ stopped: true, ports: [{ protocol: "tcp", host_port: 18_123, vm_port: 80 }] }));
+    const { id: other } = await vmm.rpc<{ id: string }>(
+      "CreateVm",
+      vmRequest({ stopped: true, ports: [{ protocol: "tcp", host_port: 18_123, vm_port: 80 }] }),
+    );
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const bound = (server.address() as { port: number }).port;
@@ -134,11 +198,20 @@ describe("a VMM with a stand-in for QEMU", () => {
       [{ name: "" }, /Invalid name/],
       [{ compose_file: "" }, /Invalid compose file/],
       [{ compose_file: "services: {}" }, /Invalid compose file/],
-      [{ compose_file: composeFile({ docker_compose_file: "a: [" }) }, /Invalid compose file: .*invalid YAML at line 1/],
+      [
+        { compose_file: composeFile({ docker_compose_file: "a: [" }) },
+        /Invalid compose file: .*invalid YAML at line 1/,
+      ],
       [{ compose_file: composeFile({ docker_compose_file: "volumes: {}" }) }, /Invalid compose file: .*services/],
-      [{ compose_file: composeFile({ padding: "x".repeat(9_000_000) }) }, /Invalid compose file: \d+ bytes, at most 8388608/],
+      [
+        { compose_file: composeFile({ padding: "x".repeat(9_000_000) }) },
+        /Invalid compose file: \d+ bytes, at most 8388608/,
+      ],
       [{ compose_file: composeFile({ padding: "x".repeat(10 * 1024 * 1024) }) }, /payload too large/],
-      [{ compose_file: composeFile({ storage_fs: "zfs" }) }, /storage_fs zfs is not supported by image dstack-0\.6\.0, which has ext4/],
+      [
+        { compose_file: composeFile({ storage_fs: "zfs" }) },
+        /storage_fs zfs is not supported by image dstack-0\.6\.0, which has ext4/,
+      ],
       [{ compose_file: composeFile({ key_provider: "tpm" }) }, /key provider tpm/],
       [{ simulated_tee: "bogus" }, /unsupported TEE variant: bogus/],
       [{ simulated_tee: "dstack-tdx" }, /tee simulator credentials are not configured/],
@@ -148,13 +221,20 @@ describe("a VMM with a stand-in for QEMU", () => {
       [{ app_id: "zz" }, /Invalid app id/],
       [{ vcpu: 21 }, /not enough vCPUs: 21 wanted/],
     ];
-    for (const [over, text] of bad) assert.match(await vmm.refusal("CreateVm", vmRequest(over)), text, JSON.stringify(over).slice(0, 100));
+    for (const [over, text] of bad)
+      assert.match(await vmm.refusal("CreateVm", vmRequest(over)), text, JSON.stringify(over).slice(0, 100));
     server.close();
     // TDX without TDX hardware: said before anything is written.
     assert.match(await vmm.refusal("CreateVm", vmRequest({ no_tee: false })), /this host offers no TDX/);
     const { vms } = await vmm.rpc<{ vms: VmInfoJson[] }>("Status", { brief: true });
-    assert.deepEqual(vms.map((vm) => vm.id), [other]);
-    assert.deepEqual(readdirSync(join(vmm.dir, "vm")).filter((name) => !name.startsWith(".")), [other]);
+    assert.deepEqual(
+      vms.map((vm) => vm.id),
+      [other],
+    );
+    assert.deepEqual(
+      readdirSync(join(vmm.dir, "vm")).filter((name) => !name.startsWith(".")),
+      [other],
+    );
     await removed(other);
   });
 
@@ -167,35 +247,57 @@ describe("a VMM with a stand-in for QEMU", () => {
     assert.equal((await info(vmm, id)).configuration?.compose_file, before.configuration?.compose_file);
     assert.match(await vmm.refusal("UpdateVm", { id, memory: 2048, compose_file: "{" }), /Invalid compose file/);
     assert.equal((await info(vmm, id)).configuration?.memory, 1024);
-    assert.deepEqual(await vmm.rpc("UpgradeApp", { id, compose_file: compose, memory: 2048 }), { id: hash.slice(0, 40) });
+    assert.deepEqual(await vmm.rpc("UpgradeApp", { id, compose_file: compose, memory: 2048 }), {
+      id: hash.slice(0, 40),
+    });
     const updated = await info(vmm, id);
-    assert.deepEqual([updated.configuration?.compose_file, updated.configuration?.memory, updated.app_id], [compose, 2048, before.app_id]);
+    assert.deepEqual(
+      [updated.configuration?.compose_file, updated.configuration?.memory, updated.app_id],
+      [compose, 2048, before.app_id],
+    );
     assert.match(await vmm.refusal("ResizeVm", { id }), /resize request contains no updates/);
     await vmm.rpc("ResizeVm", { id, vcpu: 3, disk_size: 2 });
     assert.match(await vmm.refusal("ResizeVm", { id, disk_size: 1 }), /Cannot shrink disk size/);
     await vmm.rpc("StartVm", { id });
     assert.match(await vmm.refusal("ResizeVm", { id, vcpu: 1 }), /should be stopped before resize/);
     assert.match(await vmm.refusal("UpdateVm", { id: "nothing" }), /VM not found/);
-    assert.deepEqual(await vmm.rpc("GetComposeHash", vmRequest()), { hash: createHash("sha256").update(composeFile()).digest("hex") });
+    assert.deepEqual(await vmm.rpc("GetComposeHash", vmRequest()), {
+      hash: createHash("sha256").update(composeFile()).digest("hex"),
+    });
     await removed(id);
   });
 
   test("serves image bundles by hash, and nothing else of the image folder", async () => {
     const bundle = await vmm.http("GET", `/os-images/mr_${vmm.imageHash}.tar.gz`);
     assert.deepEqual([bundle.status, bundle.text], [200, "bundle"]);
-    for (const path of [`mr_${"0".repeat(64)}.tar.gz`, "dstack-0.6.0/metadata.json", "..%2Fvmm.toml", `mr_${vmm.imageHash}.tar.gz/..`]) assert.equal((await vmm.http("GET", `/os-images/${path}`)).status, 404, path);
+    for (const path of [
+      `mr_${"0".repeat(64)}.tar.gz`,
+      "dstack-0.6.0/metadata.json",
+      "..%2Fvmm.toml",
+      `mr_${vmm.imageHash}.tar.gz/..`,
+    ])
+      assert.equal((await vmm.http("GET", `/os-images/${path}`)).status, 404, path);
   });
 
   test("other web sites cannot make a browser change anything", async () => {
     const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ stopped: true }));
-    const remove = (headers: Record<string, string>): Promise<{ status: number }> => vmm.http("POST", "/prpc/RemoveVm", { headers, body: JSON.stringify({ id }) });
+    const remove = (headers: Record<string, string>): Promise<{ status: number }> =>
+      vmm.http("POST", "/prpc/RemoveVm", { headers, body: JSON.stringify({ id }) });
     assert.equal((await remove({ origin: "https://evil.example" })).status, 403);
     assert.equal((await remove({ "sec-fetch-site": "cross-site" })).status, 403);
     assert.equal((await remove({ host: `rebound.evil.example:${vmm.port}` })).status, 403);
     assert.equal((await vmm.http("GET", `/prpc/RemoveVm?id=${id}`)).status, 400);
     assert.equal((await vmm.http("GET", `/prpc/Vmm.RemoveVm?id=${id}`)).status, 400);
     assert.equal((await info(vmm, id)).status, "stopped");
-    assert.equal((await vmm.http("POST", "/prpc/GetInfo?json", { headers: { origin: `http://127.0.0.1:${vmm.port}`, "sec-fetch-site": "same-origin" }, body: JSON.stringify({ id }) })).status, 200);
+    assert.equal(
+      (
+        await vmm.http("POST", "/prpc/GetInfo?json", {
+          headers: { origin: `http://127.0.0.1:${vmm.port}`, "sec-fetch-site": "same-origin" },
+          body: JSON.stringify({ id }),
+        })
+      ).status,
+      200,
+    );
     await removed(id);
   });
 
@@ -206,7 +308,8 @@ describe("a VMM with a stand-in for QEMU", () => {
     assert.equal(/<script(?![^>]*src=)|style=|onclick=/.test(page.text), false);
     assert.equal((await vmm.http("GET", "/console/..%2Fsrc%2Fmain.ts")).status, 404);
     assert.equal((await vmm.http("GET", "/vm")).status, 200);
-    for (const name of ["Status", "Teepod.Status", "Vmm.Status"]) assert.equal((await vmm.http("GET", `/prpc/${name}`)).status, 200);
+    for (const name of ["Status", "Teepod.Status", "Vmm.Status"])
+      assert.equal((await vmm.http("GET", `/prpc/${name}`)).status, 200);
     assert.deepEqual(await vmm.rpc("GetInfo", { id: "nothing" }), { found: false, info: null });
     const meta = await vmm.rpc<{ node: { accelerator: string }; resources: { max_cvm_number: number } }>("GetMeta");
     assert.equal(meta.resources.max_cvm_number, 1000);
@@ -227,7 +330,11 @@ test("VMs go on when the VMM is killed, and are found again with their channel",
   const second = await startVmm(host);
   const found = await info(second, id);
   assert.deepEqual([found.status, found.boot_progress, pidOf(second, id)], ["running", "running", pid]);
-  await until("channel", async () => ((await second.http("POST", "/guest/NetworkInfo?json", { body: JSON.stringify({ id }) })).status === 200 ? true : undefined));
+  await until("channel", async () =>
+    (await second.http("POST", "/guest/NetworkInfo?json", { body: JSON.stringify({ id }) })).status === 200
+      ? true
+      : undefined,
+  );
 
   // The supervisor is killed too: nothing is lost, another finds the VM.
   await endSupervisor(host.dir, "SIGKILL");
@@ -294,12 +401,19 @@ test("with auth on, every route asks for a token, image bundles for this host ex
   const open = ["/", "/vm", "/console/main.js", "/logs?id=x", "/prpc/Status", "/guest/Info?id=x", "/nothing"];
   for (const path of open) {
     const answer = await vmm.http("GET", path);
-    assert.deepEqual([answer.status, answer.text, answer.headers["www-authenticate"]], [401, "", 'Basic realm="dstack-vmm API"'], path);
+    assert.deepEqual(
+      [answer.status, answer.text, answer.headers["www-authenticate"]],
+      [401, "", 'Basic realm="dstack-vmm API"'],
+      path,
+    );
   }
   assert.equal((await vmm.http("POST", "/prpc/Status?json", { body: "{}" })).status, 401);
   assert.equal((await vmm.http("POST", "/prpc/Status?token=secret&json", { body: "{}" })).status, 401);
   assert.equal((await vmm.http("GET", "/prpc/Status?token=secret")).status, 200);
-  assert.equal((await vmm.http("POST", "/prpc/Status?json", { body: "{}", headers: { authorization: "Bearer secret" } })).status, 200);
+  assert.equal(
+    (await vmm.http("POST", "/prpc/Status?json", { body: "{}", headers: { authorization: "Bearer secret" } })).status,
+    200,
+  );
   assert.equal((await vmm.http("GET", `/os-images/mr_${host.imageHash}.tar.gz`)).status, 200);
 
   // A browser that is opened with the token gets a session, which works for the console's calls alone on this site.
@@ -309,7 +423,8 @@ test("with auth on, every route asks for a token, image bundles for this host ex
   assert.match(session, /; HttpOnly; SameSite=Strict$/);
   assert.equal(session.includes("secret"), false);
   const cookie = session.split(";")[0] ?? "";
-  const status = (headers: Record<string, string>): Promise<{ status: number }> => vmm.http("POST", "/prpc/Status?json", { body: "{}", headers });
+  const status = (headers: Record<string, string>): Promise<{ status: number }> =>
+    vmm.http("POST", "/prpc/Status?json", { body: "{}", headers });
   assert.equal((await status({ cookie: `other=1; ${cookie}` })).status, 200);
   assert.equal((await status({ cookie, origin: "http://evil.example" })).status, 403);
   assert.equal((await status({ cookie: cookie.replace(/.$/, (last) => (last === "0" ? "1" : "0")) })).status, 401);
@@ -318,28 +433,41 @@ test("with auth on, every route asks for a token, image bundles for this host ex
 });
 
 test("a bad configuration ends the VMM with one line that names the key", async () => {
-  await assert.rejects(startVmm(makeHost(), { cvm: 'host_share_mode = "vhd"' }), /cvm\.host_share_mode: expected 9p or vvfat/);
+  await assert.rejects(
+    startVmm(makeHost(), { cvm: 'host_share_mode = "vhd"' }),
+    /cvm\.host_share_mode: expected 9p or vvfat/,
+  );
 });
 
-test("a full disk is said, and nothing half made stays", { skip: process.getuid?.() === 0 ? false : "needs root to mount a small file system" }, async (t) => {
-  const host = makeHost();
-  const folder = join(host.dir, "vm");
-  mkdirSync(folder);
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], { stdio: "ignore" });
-  } catch {
-    t.skip("no file system can be mounted here");
-    return;
-  }
-  try {
-    const vmm = await startVmm(host);
-    const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ stopped: true }));
-    assert.match(await vmm.refusal("CreateVm", vmRequest({ stopped: true, user_config: "x".repeat(300_000) })), /the disk that holds .* is full; free some space and try again/);
-    assert.deepEqual(readdirSync(folder).filter((name) => !name.startsWith(".vmm") && name !== ".accelerator.json"), [id]);
-    assert.match(await vmm.refusal("UpdateVm", { id, user_config: "x".repeat(300_000) }), /is full/);
-    assert.equal((await info(vmm, id)).status, "stopped");
-    await vmm.endAll();
-  } finally {
-    execFileSync("umount", ["-l", folder]);
-  }
-});
+test(
+  "a full disk is said, and nothing half made stays",
+  { skip: process.getuid?.() === 0 ? false : "needs root to mount a small file system" },
+  async (t) => {
+    const host = makeHost();
+    const folder = join(host.dir, "vm");
+    mkdirSync(folder);
+    try {
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], { stdio: "ignore" });
+    } catch {
+      t.skip("no file system can be mounted here");
+      return;
+    }
+    try {
+      const vmm = await startVmm(host);
+      const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ stopped: true }));
+      assert.match(
+        await vmm.refusal("CreateVm", vmRequest({ stopped: true, user_config: "x".repeat(300_000) })),
+        /the disk that holds .* is full; free some space and try again/,
+      );
+      assert.deepEqual(
+        readdirSync(folder).filter((name) => !name.startsWith(".vmm") && name !== ".accelerator.json"),
+        [id],
+      );
+      assert.match(await vmm.refusal("UpdateVm", { id, user_config: "x".repeat(300_000) }), /is full/);
+      assert.equal((await info(vmm, id)).status, "stopped");
+      await vmm.endAll();
+    } finally {
+      execFileSync("umount", ["-l", folder]);
+    }
+  },
+);

@@ -4,7 +4,18 @@ import { imageMetadata, tdxMeasurement, vmConfig } from "./image.ts";
 import { csr, ratlsExtension } from "./ratls.ts";
 
 const ALL: readonly Target[] = [
-  quote, collateralTarget, eventLog, ccel, attestationV0, attestationV1, appInfo, ratlsExtension, csr, imageMetadata, vmConfig, tdxMeasurement,
+  quote,
+  collateralTarget,
+  eventLog,
+  ccel,
+  attestationV0,
+  attestationV1,
+  appInfo,
+  ratlsExtension,
+  csr,
+  imageMetadata,
+  vmConfig,
+  tdxMeasurement,
 ];
 
 /** Every fuzz target by its name. */

@@ -1,7 +1,16 @@
 import { BytesError, utf8 } from "@dstack/bytes";
 import { AttestError, encodeAppInfo, decodeAppInfo } from "@dstack/attest";
 import { Encoder } from "@msgpack/msgpack";
-import { derBitString, derContext, derElement, derOctetString, derOid, derSequence, derTime, derUnsigned } from "@dstack/der";
+import {
+  derBitString,
+  derContext,
+  derElement,
+  derOctetString,
+  derOid,
+  derSequence,
+  derTime,
+  derUnsigned,
+} from "@dstack/der";
 import { spkiDer } from "@dstack/keys";
 import { decodeCsr, DSTACK_OID, encodeCsrV1, encodeCsrV2, RatlsError, readDstackExtensions } from "@dstack/ratls";
 import { encodeAttestationV0, encodeEventLogJson } from "@dstack/attest";
@@ -20,11 +29,21 @@ export const ratlsExtension: Target = {
   findings,
   seeds: () => {
     const attestation = smallAttestation();
-    const info = encodeAppInfo(decodeAppInfo(new Encoder().encode([20, 32, 20, 32, 32, 32, 32, 0].map((length) => new Uint8Array(length)))));
+    const info = encodeAppInfo(
+      decodeAppInfo(new Encoder().encode([20, 32, 20, 32, 32, 32, 32, 0].map((length) => new Uint8Array(length)))),
+    );
     const quoteHead = good.quote.subarray(0, 1300);
     return [
-      certificate([DSTACK_OID.attestation, encodeAttestationV0(attestation)], [DSTACK_OID.usage, utf8("kms:rpc")], [DSTACK_OID.appId, new Uint8Array(20)], [DSTACK_OID.appInfo, info]),
-      certificate([DSTACK_OID.quote, good.quote], [DSTACK_OID.eventLog, utf8(encodeEventLogJson(attestation.platform.eventLog))]),
+      certificate(
+        [DSTACK_OID.attestation, encodeAttestationV0(attestation)],
+        [DSTACK_OID.usage, utf8("kms:rpc")],
+        [DSTACK_OID.appId, new Uint8Array(20)],
+        [DSTACK_OID.appInfo, info],
+      ),
+      certificate(
+        [DSTACK_OID.quote, good.quote],
+        [DSTACK_OID.eventLog, utf8(encodeEventLogJson(attestation.platform.eventLog))],
+      ),
       certificate([DSTACK_OID.quote, quoteHead], [DSTACK_OID.eventLog, utf8("ELGZv1")]),
       certificate(),
     ];
@@ -41,13 +60,35 @@ export const ratlsExtension: Target = {
 function certificate(...extensions: readonly (readonly [oid: string, payload: Uint8Array])[]): Uint8Array {
   const algorithm = derSequence(derOid("1.2.840.10045.4.3.2"));
   const tbs = derSequence(
-    derContext(0, true, derUnsigned(2)), derUnsigned(1), algorithm, derSequence(), derSequence(derTime(0), derTime(2_000_000_000)), derSequence(),
-    spkiDer(keyOf("stranger")), derContext(3, true, derSequence(...extensions.map(([oid, payload]) => derSequence(derOid(oid), derElement(0x04, derOctetString(payload)))))),
+    derContext(0, true, derUnsigned(2)),
+    derUnsigned(1),
+    algorithm,
+    derSequence(),
+    derSequence(derTime(0), derTime(2_000_000_000)),
+    derSequence(),
+    spkiDer(keyOf("stranger")),
+    derContext(
+      3,
+      true,
+      derSequence(
+        ...extensions.map(([oid, payload]) => derSequence(derOid(oid), derElement(0x04, derOctetString(payload)))),
+      ),
+    ),
   );
   return derSequence(tbs, algorithm, derBitString(new Uint8Array(72)));
 }
 
-const CONFIG = { organization: "Dstack", subject: "a.example", altNames: ["a.example", "b.example"], serverAuth: true, clientAuth: false, withEvidence: true, withAppInfo: true, notBefore: 1_700_000_000, notAfter: 1_800_000_000 };
+const CONFIG = {
+  organization: "Dstack",
+  subject: "a.example",
+  altNames: ["a.example", "b.example"],
+  serverAuth: true,
+  clientAuth: false,
+  withEvidence: true,
+  withAppInfo: true,
+  notBefore: 1_700_000_000,
+  notAfter: 1_800_000_000,
+};
 
 /** The first byte stands for the API version, the rest is the request. */
 export const csr: Target = {

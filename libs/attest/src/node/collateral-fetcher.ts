@@ -69,7 +69,8 @@ export class CollateralFetcher implements CollateralSource {
   /** @throws AttestError `collateral-unavailable` where an endpoint is no URL or none is given */
   constructor(options: CollateralFetcherOptions) {
     const { endpoints, trustAnchor, fetch = globalThis.fetch } = options;
-    if (endpoints.length === 0) throw new AttestError("collateral-unavailable", "collateral servers: expected at least one URL");
+    if (endpoints.length === 0)
+      throw new AttestError("collateral-unavailable", "collateral servers: expected at least one URL");
     this.#clients = endpoints.map((url) => new ProvisioningClient({ url, trustAnchor, fetch }));
     this.#options = options;
     this.#clock = options.clock ?? Date;
@@ -113,7 +114,12 @@ export class CollateralFetcher implements CollateralSource {
     const pending = this.#pending.get(key);
     if (pending !== undefined) return pending;
     if (this.#pending.size >= MAX_PENDING) {
-      return Promise.reject(new AttestError("collateral-unavailable", `collateral: ${MAX_PENDING} platforms are being fetched already; try again`));
+      return Promise.reject(
+        new AttestError(
+          "collateral-unavailable",
+          `collateral: ${MAX_PENDING} platforms are being fetched already; try again`,
+        ),
+      );
     }
     const renewal = this.#renew(key, platform).finally(() => this.#pending.delete(key));
     this.#pending.set(key, renewal);
@@ -121,7 +127,7 @@ export class CollateralFetcher implements CollateralSource {
   }
 
   async #renew(key: string, platform: Platform): Promise<CheckedCollateral> {
-    const known = this.#entries.get(key) ?? await this.#fromDisk(key, platform);
+    const known = this.#entries.get(key) ?? (await this.#fromDisk(key, platform));
     const now = this.#clock.now();
     const usable = known !== undefined && problemOf(known.checked, now) === undefined ? known : undefined;
     if (usable !== undefined && !this.#entries.has(key) && now < refreshAtMs(usable)) {
@@ -159,7 +165,11 @@ export class CollateralFetcher implements CollateralSource {
     }
     const [first] = failures;
     if (first !== undefined && failures.length === 1) throw first;
-    throw new AttestError("collateral-unavailable", `collateral: no server of ${this.#clients.length} gave any: ${failures.map(({ message }) => message).join("; ")}`, { cause: first });
+    throw new AttestError(
+      "collateral-unavailable",
+      `collateral: no server of ${this.#clients.length} gave any: ${failures.map(({ message }) => message).join("; ")}`,
+      { cause: first },
+    );
   }
 
   /** What is kept and served must hold now and be for the platform asked for. */
@@ -196,7 +206,8 @@ export class CollateralFetcher implements CollateralSource {
 const refreshAtMs = ({ checked, fetchedAtMs }: Entry): number =>
   Math.min(fetchedAtMs + REFRESH_AGE_MS, checked.expiresAt * 1000 - AHEAD_OF_EXPIRY_MS);
 
-const problemOf = (checked: CheckedCollateral, nowMs: number): string | undefined => firstFailure(checked.checksAt(Math.floor(nowMs / 1000)));
+const problemOf = (checked: CheckedCollateral, nowMs: number): string | undefined =>
+  firstFailure(checked.checksAt(Math.floor(nowMs / 1000)));
 
 function mismatchOf({ documents }: CheckedCollateral, platform: Platform): string | undefined {
   const { id, fmspc } = documents.tcbInfo;
@@ -216,7 +227,8 @@ function bounded<T>(map: Map<string, T>, key: string, value: T): void {
 }
 
 async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal): Promise<T> {
-  const failure = (): AttestError => new AttestError("collateral-unavailable", "collateral: the wait was aborted", { cause: signal.reason });
+  const failure = (): AttestError =>
+    new AttestError("collateral-unavailable", "collateral: the wait was aborted", { cause: signal.reason });
   if (signal.aborted) throw failure();
   const { promise, reject } = Promise.withResolvers<never>();
   const stop = (): void => reject(failure());

@@ -31,10 +31,11 @@ export class CollateralFolder {
       throw error;
     });
     if (found === undefined) return undefined;
-    if (found.size > MAX_FILE_BYTES) throw new AttestError("collateral-malformed", `collateral file: ${found.size} bytes, limit ${MAX_FILE_BYTES}`);
+    if (found.size > MAX_FILE_BYTES)
+      throw new AttestError("collateral-malformed", `collateral file: ${found.size} bytes, limit ${MAX_FILE_BYTES}`);
     let value: unknown;
     try {
-      value = JSON.parse(await readTextIfExists(path) ?? "");
+      value = JSON.parse((await readTextIfExists(path)) ?? "");
     } catch (cause) {
       throw new AttestError("collateral-malformed", `collateral file ${path}: not valid JSON`, { cause });
     }
@@ -52,14 +53,17 @@ export class CollateralFolder {
 
   /** @throws AttestError `collateral-malformed` for a key that could leave the folder */
   fileOf(key: string): string {
-    if (!KEY.test(key)) throw new AttestError("collateral-malformed", "collateral key: expected lower-case letters, digits and hyphens");
+    if (!KEY.test(key))
+      throw new AttestError("collateral-malformed", "collateral key: expected lower-case letters, digits and hyphens");
     return join(this.path, `${key}.json`);
   }
 
   async #trim(): Promise<void> {
     const names = (await readdir(this.path)).filter((name) => name.endsWith(".json"));
     if (names.length <= MAX_FILES) return;
-    const dated = await Promise.all(names.map(async (name) => ({ name, at: (await stat(join(this.path, name))).mtimeMs })));
+    const dated = await Promise.all(
+      names.map(async (name) => ({ name, at: (await stat(join(this.path, name))).mtimeMs })),
+    );
     const [oldest] = dated.toSorted((a, b) => a.at - b.at);
     if (oldest !== undefined) await removeIfExists(join(this.path, oldest.name));
   }

@@ -33,11 +33,18 @@ export type Platform =
 export function platformOf({ header, certification }: Quote): Platform {
   if (certification.kind === "encrypted-ppid") {
     const { encryptedPpid, cpuSvn, pceSvn, pceId } = certification;
-    return { kind: "encrypted", tee: header.tee, request: { encryptedPpid, qeId: header.userData.subarray(0, 16), cpuSvn, pceSvn, pceId } };
+    return {
+      kind: "encrypted",
+      tee: header.tee,
+      request: { encryptedPpid, qeId: header.userData.subarray(0, 16), cpuSvn, pceSvn, pceId },
+    };
   }
   const { pem } = certification;
-  return reading("certificate-malformed", "quote", () =>
-    ({ kind: "known", tee: header.tee, pck: pckFacts(leafOf(parseCertificateChain(utf8Decode(pem, "PCK chain"), "PCK chain"))) }));
+  return reading("certificate-malformed", "quote", () => ({
+    kind: "known",
+    tee: header.tee,
+    pck: pckFacts(leafOf(parseCertificateChain(utf8Decode(pem, "PCK chain"), "PCK chain"))),
+  }));
 }
 
 /** @throws AttestError, DerError */
@@ -64,4 +71,5 @@ export function keyOfCollateral(collateral: QuoteCollateral): string {
   });
 }
 
-const authorityOf = (issuer: Uint8Array): PckFacts["ca"] => (commonName(issuer).includes("Platform") ? "platform" : "processor");
+const authorityOf = (issuer: Uint8Array): PckFacts["ca"] =>
+  commonName(issuer).includes("Platform") ? "platform" : "processor";

@@ -45,7 +45,10 @@ export class ProvisioningClient {
    * @throws AttestError `collateral-unavailable`, `collateral-malformed`
    */
   async collateralOf(platform: Platform, signal: AbortSignal): Promise<QuoteCollateral> {
-    const { facts, chain } = platform.kind === "known" ? { facts: platform.pck, chain: undefined } : await this.#pckCertificate(platform.request, signal);
+    const { facts, chain } =
+      platform.kind === "known"
+        ? { facts: platform.pck, chain: undefined }
+        : await this.#pckCertificate(platform.request, signal);
     const { tee } = platform;
     const [pckCrl, rootCaCrl, tcb, identity] = await Promise.all([
       this.#get(`/sgx/certification/v4/pckcrl?ca=${facts.ca}&encoding=der`, signal),
@@ -70,7 +73,10 @@ export class ProvisioningClient {
   }
 
   /** The certificate of a platform that is named by its encrypted PPID, with what its extension says. */
-  async #pckCertificate(request: PckRequest, signal: AbortSignal): Promise<{ readonly facts: PckFacts; readonly chain: string }> {
+  async #pckCertificate(
+    request: PckRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly facts: PckFacts; readonly chain: string }> {
     const hex = (bytes: Uint8Array): string => toHex(bytes).toUpperCase();
     const query = new URLSearchParams({
       qeid: hex(request.qeId),
@@ -88,7 +94,10 @@ export class ProvisioningClient {
       const issuedFor = concatBytes(cpuSvn, u16le(pceSvn));
       const claimed = answer.headers.get("SGX-TCBm");
       if (claimed === null || !equalBytes(parseHex(claimed, "SGX-TCBm"), issuedFor)) {
-        throw new AttestError("collateral-malformed", `collateral server ${this.host}: header SGX-TCBm is ${claimed?.slice(0, 40) ?? "missing"}, expected ${toHex(issuedFor)} as in the certificate`);
+        throw new AttestError(
+          "collateral-malformed",
+          `collateral server ${this.host}: header SGX-TCBm is ${claimed?.slice(0, 40) ?? "missing"}, expected ${toHex(issuedFor)} as in the certificate`,
+        );
       }
       return { facts: pckFacts(leaf), chain };
     });
@@ -108,7 +117,10 @@ export class ProvisioningClient {
 
   #expectOk(answer: Answer): Answer {
     if (answer.status === 200) return answer;
-    throw new AttestError("collateral-unavailable", `collateral server ${this.host}: ${answer.path} answered ${answer.status}, expected 200`);
+    throw new AttestError(
+      "collateral-unavailable",
+      `collateral server ${this.host}: ${answer.path} answered ${answer.status}, expected 200`,
+    );
   }
 
   async #request(start: string, path: string, signal: AbortSignal): Promise<Answer> {
@@ -118,20 +130,32 @@ export class ProvisioningClient {
         const response = await this.#fetch(url, { signal, redirect: "manual" });
         const location = response.headers.get("location");
         if (response.status < 300 || response.status > 399 || location === null) {
-          return { path, status: response.status, headers: response.headers, body: await this.#readCapped(response, path) };
+          return {
+            path,
+            status: response.status,
+            headers: response.headers,
+            body: await this.#readCapped(response, path),
+          };
         }
         await response.body?.cancel();
         const next = URL.parse(location, url);
         // Off for http: whoever can answer there could send the request anywhere.
         if (!url.startsWith("https:") || next?.protocol !== "https:") {
-          throw new AttestError("collateral-unavailable", `collateral server ${this.host}: ${path} redirects; that is followed from https to https only`);
+          throw new AttestError(
+            "collateral-unavailable",
+            `collateral server ${this.host}: ${path} redirects; that is followed from https to https only`,
+          );
         }
         url = next.href;
       }
-      throw new AttestError("collateral-unavailable", `collateral server ${this.host}: ${path} redirects more than ${MAX_REDIRECTS} times`);
+      throw new AttestError(
+        "collateral-unavailable",
+        `collateral server ${this.host}: ${path} redirects more than ${MAX_REDIRECTS} times`,
+      );
     } catch (cause) {
       if (cause instanceof AttestError) throw cause;
-      const reason = cause instanceof Error ? (cause.cause instanceof Error ? cause.cause.message : cause.message) : String(cause);
+      const reason =
+        cause instanceof Error ? (cause.cause instanceof Error ? cause.cause.message : cause.message) : String(cause);
       throw new AttestError("collateral-unavailable", `collateral server ${this.host}: ${path}: ${reason}`, { cause });
     }
   }
@@ -143,7 +167,10 @@ export class ProvisioningClient {
       const bytes = chunk as Uint8Array;
       length += bytes.length;
       if (length > MAX_DOCUMENT_BYTES) {
-        throw new AttestError("collateral-malformed", `collateral server ${this.host}: ${path} is above ${MAX_DOCUMENT_BYTES} bytes`);
+        throw new AttestError(
+          "collateral-malformed",
+          `collateral server ${this.host}: ${path} is above ${MAX_DOCUMENT_BYTES} bytes`,
+        );
       }
       chunks.push(bytes);
     }
@@ -176,11 +203,17 @@ export class ProvisioningClient {
    * The signed member cut out of the body as it was sent: the signature is over those very bytes, and
    * a parsed and re-written document would have others.
    */
-  #signedDocument(answer: Answer, member: "tcbInfo" | "enclaveIdentity"): { readonly text: string; readonly signature: Uint8Array } {
-    const whole = reading("collateral-malformed", `collateral server ${this.host}: ${answer.path}`, () => utf8Decode(answer.body, member));
+  #signedDocument(
+    answer: Answer,
+    member: "tcbInfo" | "enclaveIdentity",
+  ): { readonly text: string; readonly signature: Uint8Array } {
+    const whole = reading("collateral-malformed", `collateral server ${this.host}: ${answer.path}`, () =>
+      utf8Decode(answer.body, member),
+    );
     const groups = SIGNED_DOCUMENT[member].map((form) => form.exec(whole)?.groups).find((found) => found !== undefined);
     const { text, signature } = groups ?? {};
-    if (text === undefined || signature === undefined) throw this.#malformed(answer, `expected {"${member}": {...}, "signature": 128 hex digits}`);
+    if (text === undefined || signature === undefined)
+      throw this.#malformed(answer, `expected {"${member}": {...}, "signature": 128 hex digits}`);
     return { text, signature: parseHex(signature, "signature") };
   }
 
@@ -204,5 +237,8 @@ const SIGNED_DOCUMENT = { tcbInfo: formsOf("tcbInfo"), enclaveIdentity: formsOf(
 function formsOf(member: string): readonly RegExp[] {
   const document = `"${member}"\\s*:\\s*(?<text>\\{.*\\})`;
   const signature = `"signature"\\s*:\\s*"(?<signature>[0-9a-fA-F]{128})"`;
-  return [[document, signature], [signature, document]].map(([first, second]) => new RegExp(`^\\s*\\{\\s*${first}\\s*,\\s*${second}\\s*\\}\\s*$`, "s"));
+  return [
+    [document, signature],
+    [signature, document],
+  ].map(([first, second]) => new RegExp(`^\\s*\\{\\s*${first}\\s*,\\s*${second}\\s*\\}\\s*$`, "s"));
 }

@@ -21,7 +21,10 @@ export interface VerifyAttestationOptions extends VerifyOptions, AttestationChec
  * The OS image is not compared here: that takes its measurements (see `@dstack/measure`).
  * A refusal is a value; only broken invariants throw.
  */
-export async function verifyAttestation(attestation: Attestation, options: VerifyAttestationOptions): Promise<AttestationVerification> {
+export async function verifyAttestation(
+  attestation: Attestation,
+  options: VerifyAttestationOptions,
+): Promise<AttestationVerification> {
   const quoteBytes = attestation.platform.quote;
   const parsed = guarded(() => parseQuote(quoteBytes));
   if (!parsed.ok) return refusedAttestation([{ name: "quote-format", ...parsed.outcome }]);
@@ -30,11 +33,14 @@ export async function verifyAttestation(attestation: Attestation, options: Verif
   return checkAttestation(attestation, verifyQuote(quoteBytes, collateral.value, options), options);
 }
 
-async function fetched<T>(read: () => Promise<T>): Promise<{ readonly ok: true; readonly value: T } | { readonly ok: false; readonly outcome: Outcome }> {
+async function fetched<T>(
+  read: () => Promise<T>,
+): Promise<{ readonly ok: true; readonly value: T } | { readonly ok: false; readonly outcome: Outcome }> {
   try {
     return { ok: true, value: await read() };
   } catch (error) {
-    if (error instanceof AttestError || error instanceof DerError || error instanceof BytesError) return { ok: false, outcome: fail(error.message, error.code) };
+    if (error instanceof AttestError || error instanceof DerError || error instanceof BytesError)
+      return { ok: false, outcome: fail(error.message, error.code) };
     throw error;
   }
 }

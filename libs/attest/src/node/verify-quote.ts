@@ -18,7 +18,9 @@ import type { TrustAnchor } from "../trust-anchor.ts";
 export function verifyQuote(quote: Uint8Array, collateral: QuoteCollateral, options: VerifyOptions): QuoteVerification {
   const read = readQuote(quote);
   if (!read.ok) return read.refusal;
-  const checked = guarded(() => alreadyChecked(collateral, options.trustAnchor) ?? checkCollateral(collateral, options.trustAnchor));
+  const checked = guarded(
+    () => alreadyChecked(collateral, options.trustAnchor) ?? checkCollateral(collateral, options.trustAnchor),
+  );
   if (!checked.ok) return refuseCollateral(read.quote, checked.outcome);
   const plan = planQuote(read.quote, checked.value, options);
   return concludeQuote(plan, plan.signatures.map(signatureHolds));

@@ -44,7 +44,10 @@ export class ChainReader {
     const { endpoints, quorum } = options;
     // More than half, so that two quorums can never tell different things.
     if (!Number.isInteger(quorum) || quorum > endpoints.length || quorum * 2 <= endpoints.length) {
-      throw new GovernanceError("environment-invalid", `a quorum of ${quorum} of ${endpoints.length} endpoints: expected more than half of them, and no more than all`);
+      throw new GovernanceError(
+        "environment-invalid",
+        `a quorum of ${quorum} of ${endpoints.length} endpoints: expected more than half of them, and no more than all`,
+      );
     }
     this.#options = options;
   }
@@ -53,9 +56,14 @@ export class ChainReader {
    * What `ask` reads at the chosen block, as a quorum of endpoints tells it.
    * @throws GovernanceError `chain-unreachable`, `chain-wrong`, `chain-stale`, `chain-disagrees`
    */
-  async read<T>(ask: (client: PublicClient, blockNumber: bigint) => Promise<T>): Promise<{ readonly block: BlockReference; readonly value: T }> {
+  async read<T>(
+    ask: (client: PublicClient, blockNumber: bigint) => Promise<T>,
+  ): Promise<{ readonly block: BlockReference; readonly value: T }> {
     const { endpoints, quorum, deadlineMs } = this.#options;
-    const expired = new GovernanceError("chain-unreachable", `no answer of ${quorum} of ${endpoints.length} endpoints within ${deadlineMs} ms`);
+    const expired = new GovernanceError(
+      "chain-unreachable",
+      `no answer of ${quorum} of ${endpoints.length} endpoints within ${deadlineMs} ms`,
+    );
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(expired), deadlineMs);
@@ -67,31 +75,44 @@ export class ChainReader {
     }
   }
 
-  async #read<T>(ask: (client: PublicClient, blockNumber: bigint) => Promise<T>): Promise<{ readonly block: BlockReference; readonly value: T }> {
+  async #read<T>(
+    ask: (client: PublicClient, blockNumber: bigint) => Promise<T>,
+  ): Promise<{ readonly block: BlockReference; readonly value: T }> {
     const { endpoints, quorum } = this.#options;
-    const looks = await settle(endpoints.map((endpoint) => ({ endpoint, task: () => this.#look(endpoint) })), quorum);
+    const looks = await settle(
+      endpoints.map((endpoint) => ({ endpoint, task: () => this.#look(endpoint) })),
+      quorum,
+    );
     const views = looks.good.map(({ value }) => value);
     if (views.length < quorum) throw tooFew(quorum, endpoints.length, looks.bad);
     const chainId = this.#agreedChain(views);
     // The newest block that a quorum has.
     const height = views.map((view) => view.height).toSorted((a, b) => (a < b ? 1 : -1))[quorum - 1]!;
     if (this.#seen !== undefined && this.#seen.chainId === chainId && height < this.#seen.height) {
-      throw new GovernanceError("chain-stale", `the endpoints now show block ${height}, block ${this.#seen.height} was read before`);
+      throw new GovernanceError(
+        "chain-stale",
+        `the endpoints now show block ${height}, block ${this.#seen.height} was read before`,
+      );
     }
     const reads = await settle(
-      views.filter((view) => view.height >= height).map(({ endpoint }) => ({
-        endpoint,
-        task: async () => {
-          const [block, value] = await Promise.all([this.#block(endpoint, height), ask(endpoint.client, height)]);
-          return { hash: block, value };
-        },
-      })),
+      views
+        .filter((view) => view.height >= height)
+        .map(({ endpoint }) => ({
+          endpoint,
+          task: async () => {
+            const [block, value] = await Promise.all([this.#block(endpoint, height), ask(endpoint.client, height)]);
+            return { hash: block, value };
+          },
+        })),
       quorum,
     );
     if (reads.good.length < quorum) throw tooFew(quorum, endpoints.length, reads.bad);
     const told = mostTold(reads.good.map(({ value }) => value));
     if (told.count < quorum) {
-      throw new GovernanceError("chain-disagrees", `${reads.good.map(({ endpoint }) => endpoint.name).join(", ")} tell ${told.kinds} different things of block ${height}; ${quorum} must tell the same`);
+      throw new GovernanceError(
+        "chain-disagrees",
+        `${reads.good.map(({ endpoint }) => endpoint.name).join(", ")} tell ${told.kinds} different things of block ${height}; ${quorum} must tell the same`,
+      );
     }
     this.#seen = { chainId, height };
     return { block: { chainId, number: height, hash: told.value.hash }, value: told.value.value };
@@ -100,9 +121,11 @@ export class ChainReader {
   async #look(endpoint: Endpoint): Promise<View> {
     const { chainId: wanted, confirmations } = this.#options;
     const [chainId, height] = await Promise.all([endpoint.client.getChainId(), this.#height(endpoint.client)]);
-    if (wanted !== undefined && chainId !== wanted) throw new GovernanceError("chain-wrong", `is on chain ${chainId}, expected ${wanted}`);
+    if (wanted !== undefined && chainId !== wanted)
+      throw new GovernanceError("chain-wrong", `is on chain ${chainId}, expected ${wanted}`);
     if (confirmations === undefined) return { endpoint, chainId, height };
-    if (height < BigInt(confirmations)) throw new GovernanceError("chain-stale", `head ${height} has no ${confirmations} confirmations`);
+    if (height < BigInt(confirmations))
+      throw new GovernanceError("chain-stale", `head ${height} has no ${confirmations} confirmations`);
     return { endpoint, chainId, height: height - BigInt(confirmations) };
   }
 
@@ -112,7 +135,11 @@ export class ChainReader {
       const { number } = await client.getBlock({ blockTag: "finalized" });
       return number;
     } catch (cause) {
-      throw new GovernanceError("chain-refused", `does not tell its finalized block (${reasonOf(cause)}); where the chain has none, say after how many confirmations a block counts`, { cause });
+      throw new GovernanceError(
+        "chain-refused",
+        `does not tell its finalized block (${reasonOf(cause)}); where the chain has none, say after how many confirmations a block counts`,
+        { cause },
+      );
     }
   }
 
@@ -120,15 +147,18 @@ export class ChainReader {
   async #block(endpoint: Endpoint, number: bigint): Promise<Hex> {
     const { maxBlockAgeSeconds, clock } = this.#options;
     const block = await endpoint.client.getBlock({ blockNumber: number });
-    if (block.number !== number) throw new GovernanceError("chain-refused", `gave block ${block.number} for block ${number}`);
+    if (block.number !== number)
+      throw new GovernanceError("chain-refused", `gave block ${block.number} for block ${number}`);
     const age = Math.floor(clock.now() / 1000) - Number(block.timestamp);
-    if (maxBlockAgeSeconds !== undefined && age > maxBlockAgeSeconds) throw new GovernanceError("chain-stale", `block ${number} is ${age} s old, at most ${maxBlockAgeSeconds} s`);
+    if (maxBlockAgeSeconds !== undefined && age > maxBlockAgeSeconds)
+      throw new GovernanceError("chain-stale", `block ${number} is ${age} s old, at most ${maxBlockAgeSeconds} s`);
     return block.hash;
   }
 
   #agreedChain(views: readonly View[]): number {
     const chains = new Set(views.map(({ chainId }) => chainId));
-    if (chains.size !== 1) throw new GovernanceError("chain-disagrees", `the endpoints are on chains ${[...chains].join(" and ")}`);
+    if (chains.size !== 1)
+      throw new GovernanceError("chain-disagrees", `the endpoints are on chains ${[...chains].join(" and ")}`);
     return views[0]!.chainId;
   }
 }
@@ -139,7 +169,10 @@ interface Settled<T> {
 }
 
 /** All outcomes; those who hang do so until their own timeout, or until enough others have answered and a moment has passed. */
-async function settle<T>(tasks: readonly { readonly endpoint: Endpoint; readonly task: () => Promise<T> }[], enough: number): Promise<Settled<T>> {
+async function settle<T>(
+  tasks: readonly { readonly endpoint: Endpoint; readonly task: () => Promise<T> }[],
+  enough: number,
+): Promise<Settled<T>> {
   const good: { endpoint: Endpoint; value: T }[] = [];
   const bad: { endpoint: Endpoint; error: unknown }[] = [];
   await new Promise<void>((resolve) => {
@@ -156,10 +189,12 @@ async function settle<T>(tasks: readonly { readonly endpoint: Endpoint; readonly
       }
     };
     for (const { endpoint, task } of tasks) {
-      task().then(
-        (value) => good.push({ endpoint, value }),
-        (error: unknown) => bad.push({ endpoint, error }),
-      ).finally(ended);
+      task()
+        .then(
+          (value) => good.push({ endpoint, value }),
+          (error: unknown) => bad.push({ endpoint, error }),
+        )
+        .finally(ended);
     }
   });
   return { good: [...good], bad: [...bad] };

@@ -22,7 +22,8 @@ export function endpoint(url: string, timeoutMs: number): Endpoint {
 /** Scheme and host of a URL. @throws GovernanceError `environment-invalid` */
 export function originOf(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) throw new GovernanceError("environment-invalid", "an RPC endpoint is no http or https URL");
+  if (parsed === undefined || !/^https?:$/.test(parsed.protocol))
+    throw new GovernanceError("environment-invalid", "an RPC endpoint is no http or https URL");
   return parsed.origin;
 }
 
@@ -30,7 +31,11 @@ export function originOf(url: string): string {
 export function reasonOf(error: unknown): string {
   if (error instanceof Error && "shortMessage" in error) {
     const details = "details" in error && typeof error.details === "string" ? error.details : "";
-    return `${String(error.shortMessage)}${details === "" || String(error.shortMessage).includes(details) ? "" : ` ${details}`}`.replace(/https?:\/\/\S+/g, "(endpoint)").slice(0, 300);
+    return `${String(error.shortMessage)}${details === "" || String(error.shortMessage).includes(details) ? "" : ` ${details}`}`
+      .replace(/https?:\/\/\S+/g, "(endpoint)")
+      .slice(0, 300);
   }
-  return (error instanceof Error ? errorChain(error) : String(error)).replace(/https?:\/\/\S+/g, "(endpoint)").slice(0, 300);
+  return (error instanceof Error ? errorChain(error) : String(error))
+    .replace(/https?:\/\/\S+/g, "(endpoint)")
+    .slice(0, 300);
 }

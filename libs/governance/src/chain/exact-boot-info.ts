@@ -25,9 +25,13 @@ const MAX_ADVISORY_CHARS = 256;
  * @throws GovernanceError `request-invalid` naming the member
  */
 export function exactBootInfo(boot: BootInfo): ContractBootInfo {
-  if (boot.tcbStatus.length > MAX_STATUS_CHARS) throw invalid("tcbStatus", `at most ${MAX_STATUS_CHARS} characters`, `${boot.tcbStatus.length}`);
-  if (boot.advisoryIds.length > MAX_ADVISORIES) throw invalid("advisoryIds", `at most ${MAX_ADVISORIES} entries`, `${boot.advisoryIds.length}`);
-  for (const id of boot.advisoryIds) if (id.length > MAX_ADVISORY_CHARS) throw invalid("advisoryIds", `at most ${MAX_ADVISORY_CHARS} characters each`, `${id.length}`);
+  if (boot.tcbStatus.length > MAX_STATUS_CHARS)
+    throw invalid("tcbStatus", `at most ${MAX_STATUS_CHARS} characters`, `${boot.tcbStatus.length}`);
+  if (boot.advisoryIds.length > MAX_ADVISORIES)
+    throw invalid("advisoryIds", `at most ${MAX_ADVISORIES} entries`, `${boot.advisoryIds.length}`);
+  for (const id of boot.advisoryIds)
+    if (id.length > MAX_ADVISORY_CHARS)
+      throw invalid("advisoryIds", `at most ${MAX_ADVISORY_CHARS} characters each`, `${id.length}`);
   return {
     appId: exactHex(boot.appId, 20, "appId"),
     composeHash: exactHex(boot.composeHash, 32, "composeHash"),
@@ -54,4 +58,5 @@ export function exactHex(text: string, bytes: number, what: string): Hex {
 
 const zeros = (bytes: number): Hex => `0x${"00".repeat(bytes)}`;
 
-const invalid = (what: string, expected: string, got: string): GovernanceError => new GovernanceError("request-invalid", `${what}: expected ${expected}, got ${got}`);
+const invalid = (what: string, expected: string, got: string): GovernanceError =>
+  new GovernanceError("request-invalid", `${what}: expected ${expected}, got ${got}`);

@@ -61,7 +61,11 @@ export class KmsContract {
 
   #explain(error: unknown): never {
     if (error instanceof BaseError && error.walk((cause) => cause instanceof ContractFunctionZeroDataError) !== null) {
-      throw new GovernanceError("no-contract", `no DstackKms at ${this.address} on this chain: the call returned nothing`, { cause: error });
+      throw new GovernanceError(
+        "no-contract",
+        `no DstackKms at ${this.address} on this chain: the call returned nothing`,
+        { cause: error },
+      );
     }
     throw error;
   }

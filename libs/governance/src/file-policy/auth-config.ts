@@ -71,7 +71,11 @@ export function parseAuthConfig(text: string, switches: Switches): ReadConfig {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new GovernanceError("config-syntax", `not valid JSON: ${cause instanceof Error ? cause.message : "unreadable"}`, { cause });
+    throw new GovernanceError(
+      "config-syntax",
+      `not valid JSON: ${cause instanceof Error ? cause.message : "unreadable"}`,
+      { cause },
+    );
   }
   const parsed = schema.safeParse(json);
   if (!parsed.success) throw new GovernanceError("config-invalid", z.prettifyError(parsed.error));
@@ -82,27 +86,43 @@ function compile(raw: z.output<typeof schema>, switches: Switches): ReadConfig {
   const warnings: string[] = [];
   const hexSet = (entries: readonly string[], sizes: readonly number[], path: string): ReadonlySet<string> => {
     const wrong = entries.filter((entry) => !isHex(entry, sizes));
-    if (wrong.length > 0) warnings.push(`${path}: ${wrong.length} of ${entries.length} entries are not ${sizes.join(" or ")} bytes of hex, first "${wrong[0]!.slice(0, 80)}"; they match nothing that a KMS sends`);
+    if (wrong.length > 0)
+      warnings.push(
+        `${path}: ${wrong.length} of ${entries.length} entries are not ${sizes.join(" or ")} bytes of hex, first "${wrong[0]!.slice(0, 80)}"; they match nothing that a KMS sends`,
+      );
     return new Set(entries.map(comparable));
   };
-  const deviceRule = (owner: { readonly devices?: readonly string[] | undefined; readonly allowAnyDevice: boolean }, path: string): DeviceRule => {
+  const deviceRule = (
+    owner: { readonly devices?: readonly string[] | undefined; readonly allowAnyDevice: boolean },
+    path: string,
+  ): DeviceRule => {
     if (owner.allowAnyDevice) return "any";
     if (owner.devices === undefined) {
       warnings.push(`${path}.devices is absent and admits every device; list devices or say "allowAnyDevice": true`);
       return "any";
     }
     if (owner.devices.length === 0 && switches.compatEmptyDevices) return "any";
-    if (owner.devices.length === 0) warnings.push(`${path}.devices is empty and admits no device; say "allowAnyDevice": true for any (AUTH_COMPAT_EMPTY_DEVICES=1 reads it as any)`);
+    if (owner.devices.length === 0)
+      warnings.push(
+        `${path}.devices is empty and admits no device; say "allowAnyDevice": true for any (AUTH_COMPAT_EMPTY_DEVICES=1 reads it as any)`,
+      );
     return hexSet(owner.devices, [32, 64], `${path}.devices`);
   };
   const { mrAggregated } = raw.kms;
-  if (mrAggregated === undefined && !switches.strictKms) warnings.push("kms.mrAggregated is absent and admits every KMS; list measurements (AUTH_STRICT_KMS=1 reads absence as none)");
+  if (mrAggregated === undefined && !switches.strictKms)
+    warnings.push(
+      "kms.mrAggregated is absent and admits every KMS; list measurements (AUTH_STRICT_KMS=1 reads absence as none)",
+    );
   const apps = new Map<string, AppRule>();
   for (const [id, app] of Object.entries(raw.apps)) {
     const key = comparable(id);
     if (!isHex(id, [20])) warnings.push(`apps.${id.slice(0, 80)}: the app id is not 20 bytes of hex`);
     if (apps.has(key)) warnings.push(`apps.${id}: listed twice; the first entry counts`);
-    else apps.set(key, { composeHashes: hexSet(app.composeHashes, [32], `apps.${id}.composeHashes`), devices: deviceRule(app, `apps.${id}`) });
+    else
+      apps.set(key, {
+        composeHashes: hexSet(app.composeHashes, [32], `apps.${id}.composeHashes`),
+        devices: deviceRule(app, `apps.${id}`),
+      });
   }
   const config: AuthConfig = {
     gatewayAppId: raw.gatewayAppId,
@@ -113,7 +133,12 @@ function compile(raw: z.output<typeof schema>, switches: Switches): ReadConfig {
     allowedTcbStatuses: new Set(raw.allowedTcbStatuses),
     allowedAdvisoryIds: new Set(raw.allowedAdvisoryIds),
     kms: {
-      mrAggregated: mrAggregated === undefined ? (switches.strictKms ? new Set() : "any") : hexSet(mrAggregated, [32], "kms.mrAggregated"),
+      mrAggregated:
+        mrAggregated === undefined
+          ? switches.strictKms
+            ? new Set()
+            : "any"
+          : hexSet(mrAggregated, [32], "kms.mrAggregated"),
       devices: deviceRule(raw.kms, "kms"),
     },
     apps,

@@ -9,11 +9,21 @@ export type PolicyChange =
   | { readonly kind: "app" | "any-device"; readonly app: string; readonly isAllowed: boolean }
   | { readonly kind: "gateway"; readonly value: string };
 
-const app = z.looseObject({ composeHashes: z.array(z.string()).optional(), devices: z.array(z.string()).optional(), allowAnyDevice: z.boolean().optional() });
+const app = z.looseObject({
+  composeHashes: z.array(z.string()).optional(),
+  devices: z.array(z.string()).optional(),
+  allowAnyDevice: z.boolean().optional(),
+});
 const document = z.looseObject({
   gatewayAppId: z.string().optional(),
   osImages: z.array(z.string()).optional(),
-  kms: z.looseObject({ mrAggregated: z.array(z.string()).optional(), devices: z.array(z.string()).optional(), allowAnyDevice: z.boolean().optional() }).optional(),
+  kms: z
+    .looseObject({
+      mrAggregated: z.array(z.string()).optional(),
+      devices: z.array(z.string()).optional(),
+      allowAnyDevice: z.boolean().optional(),
+    })
+    .optional(),
   apps: z.record(z.string(), app).optional(),
 });
 
@@ -26,7 +36,11 @@ export function parsePolicyDocument(text: string): PolicyDocument {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new GovernanceError("config-syntax", `not valid JSON: ${cause instanceof Error ? cause.message : "unreadable"}`, { cause });
+    throw new GovernanceError(
+      "config-syntax",
+      `not valid JSON: ${cause instanceof Error ? cause.message : "unreadable"}`,
+      { cause },
+    );
   }
   const parsed = document.safeParse(json);
   if (!parsed.success) throw new GovernanceError("config-invalid", z.prettifyError(parsed.error));
@@ -41,9 +55,15 @@ export function changeDocument(policy: PolicyDocument, change: PolicyChange): Po
     case "os-image":
       return { ...policy, osImages: changeList(policy.osImages, change.value, change.isAllowed) };
     case "kms":
-      return { ...policy, kms: { ...policy.kms, mrAggregated: changeList(policy.kms?.mrAggregated, change.value, change.isAllowed) } };
+      return {
+        ...policy,
+        kms: { ...policy.kms, mrAggregated: changeList(policy.kms?.mrAggregated, change.value, change.isAllowed) },
+      };
     case "kms-device":
-      return { ...policy, kms: { ...policy.kms, devices: changeList(policy.kms?.devices, change.value, change.isAllowed) } };
+      return {
+        ...policy,
+        kms: { ...policy.kms, devices: changeList(policy.kms?.devices, change.value, change.isAllowed) },
+      };
     default:
       return changeApp(policy, change);
   }
@@ -52,14 +72,21 @@ export function changeDocument(policy: PolicyDocument, change: PolicyChange): Po
 function changeApp(policy: PolicyDocument, change: Extract<PolicyChange, { readonly app: string }>): PolicyDocument {
   const apps = policy.apps ?? {};
   const key = Object.keys(apps).find((id) => comparable(id) === comparable(change.app)) ?? comparable(change.app);
-  if (change.kind === "app" && !change.isAllowed) return { ...policy, apps: Object.fromEntries(Object.entries(apps).filter(([id]) => id !== key)) };
+  if (change.kind === "app" && !change.isAllowed)
+    return { ...policy, apps: Object.fromEntries(Object.entries(apps).filter(([id]) => id !== key)) };
   // A new app starts with nothing allowed: absent lists of devices would admit every device.
   const old = apps[key] ?? { composeHashes: [], devices: [] };
   const changed = {
     app: () => old,
     "any-device": () => ({ ...old, allowAnyDevice: change.isAllowed }),
-    compose: () => ({ ...old, composeHashes: changeList(old.composeHashes, "value" in change ? change.value : "", change.isAllowed) }),
-    device: () => ({ ...old, devices: changeList(old.devices, "value" in change ? change.value : "", change.isAllowed) }),
+    compose: () => ({
+      ...old,
+      composeHashes: changeList(old.composeHashes, "value" in change ? change.value : "", change.isAllowed),
+    }),
+    device: () => ({
+      ...old,
+      devices: changeList(old.devices, "value" in change ? change.value : "", change.isAllowed),
+    }),
   }[change.kind]();
   return { ...policy, apps: { ...apps, [key]: changed } };
 }

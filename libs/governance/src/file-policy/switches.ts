@@ -23,6 +23,7 @@ export function readSwitches(env: Environment): Switches {
 
 function flag(env: Environment, name: string): boolean {
   const value = env[name] ?? "";
-  if (value !== "" && value !== "0" && value !== "1") throw new GovernanceError("environment-invalid", `${name}: expected 0 or 1, got "${value}"`);
+  if (value !== "" && value !== "0" && value !== "1")
+    throw new GovernanceError("environment-invalid", `${name}: expected 0 or 1, got "${value}"`);
   return value === "1";
 }

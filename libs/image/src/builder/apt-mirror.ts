@@ -27,9 +27,18 @@ export async function findMirror(etcApt = "/etc/apt", override?: string): Promis
     if (name.endsWith(".sources")) uris.push(...parseDeb822(text));
   }
   const security = uris.find(({ suites }) => suites.some((suite) => /^[a-z]+-security$/.test(suite)))?.uri;
-  const main = override ?? uris.find(({ uri, suites }) => uri.endsWith("/debian") && suites.some((suite) => /^(bookworm|trixie|forky|sid|stable|testing|unstable)$/.test(suite)))?.uri;
+  const main =
+    override ??
+    uris.find(
+      ({ uri, suites }) =>
+        uri.endsWith("/debian") &&
+        suites.some((suite) => /^(bookworm|trixie|forky|sid|stable|testing|unstable)$/.test(suite)),
+    )?.uri;
   if (main === undefined) {
-    throw new ImageError("no-mirror", `no Debian archive among the apt sources under ${etcApt}; set DSTACK_DEBIAN_MIRROR to the base address of one (it has the folders dists and pool)`);
+    throw new ImageError(
+      "no-mirror",
+      `no Debian archive among the apt sources under ${etcApt}; set DSTACK_DEBIAN_MIRROR to the base address of one (it has the folders dists and pool)`,
+    );
   }
   return { main, security: override === undefined ? security : undefined };
 }
@@ -43,8 +52,12 @@ function parseOneLine(text: string): { uri: string; suites: string[] }[] {
 
 function parseDeb822(text: string): { uri: string; suites: string[] }[] {
   return text.split(/\n\s*\n/).flatMap((stanza) => {
-    const lines = stanza.split("\n").filter((line) => !line.startsWith("#")).join("\n");
-    const field = (name: string): string[] => new RegExp(`^${name}:(.*(?:\\n[ \\t].*)*)`, "mi").exec(lines)?.[1]?.trim().split(/\s+/) ?? [];
+    const lines = stanza
+      .split("\n")
+      .filter((line) => !line.startsWith("#"))
+      .join("\n");
+    const field = (name: string): string[] =>
+      new RegExp(`^${name}:(.*(?:\\n[ \\t].*)*)`, "mi").exec(lines)?.[1]?.trim().split(/\s+/) ?? [];
     if (!field("Types").includes("deb") || field("Enabled")[0] === "no") return [];
     return field("URIs").map((uri) => ({ uri: trimSlash(uri), suites: field("Suites") }));
   });

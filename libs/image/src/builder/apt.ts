@@ -45,15 +45,28 @@ export async function openApt(dir: string, mirror: Mirror, suites: Recipe["packa
   return {
     update: async () => {
       await apt("apt-get", ["update", "-q"]).catch((error: unknown) => {
-        throw new ImageError("package-unavailable", `apt could not fetch the package lists from ${new URL(mirror.main).host}: ${detail(error)}; check the network, then run again`, error);
+        throw new ImageError(
+          "package-unavailable",
+          `apt could not fetch the package lists from ${new URL(mirror.main).host}: ${detail(error)}; check the network, then run again`,
+          error,
+        );
       });
       return readPackagesIndex(join(dir, "lists"));
     },
     closure: async (packages) => {
-      const { stdout } = await apt("apt-get", ["install", "--simulate", "--yes", "--no-install-recommends", ...packages]).catch((error: unknown) => {
+      const { stdout } = await apt("apt-get", [
+        "install",
+        "--simulate",
+        "--yes",
+        "--no-install-recommends",
+        ...packages,
+      ]).catch((error: unknown) => {
         throw new ImageError("package-unavailable", `apt cannot resolve the image's packages: ${detail(error)}`, error);
       });
-      return [...stdout.matchAll(/^Inst (\S+) \((\S+) /gm)].map(([, name = "", version = ""]) => ({ name: name.replace(/:amd64$/, ""), version }));
+      return [...stdout.matchAll(/^Inst (\S+) \((\S+) /gm)].map(([, name = "", version = ""]) => ({
+        name: name.replace(/:amd64$/, ""),
+        version,
+      }));
     },
     download: async (specs, into) => {
       await apt("apt-get", ["download", "-q", ...specs], into).catch((error: unknown) => {
@@ -98,5 +111,11 @@ function configuration(dir: string): string {
 
 function detail(error: unknown): string {
   const text = error instanceof ProcessError ? error.stderr : String(error);
-  return text.split("\n").filter((line) => line.startsWith("E:")).slice(0, 3).join(" ") || text.trim().split("\n").slice(-2).join(" ");
+  return (
+    text
+      .split("\n")
+      .filter((line) => line.startsWith("E:"))
+      .slice(0, 3)
+      .join(" ") || text.trim().split("\n").slice(-2).join(" ")
+  );
 }

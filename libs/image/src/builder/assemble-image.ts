@@ -53,7 +53,10 @@ export async function stageSystem(options: AssembleOptions, rootfs: string): Pro
   onProgress({ phase: "rootfs", text: "putting the root file system together" });
   const modules = await tree.closure([...recipe.modules.initramfs, ...recipe.modules.rootfs]);
   const modulesBuiltin = await readFile(join(modulesRoot, release, "modules.builtin"), "utf8");
-  await stageRootfs({ ...options, version: IMAGE_VERSION, tools, kernelRelease: release, modulesBuiltin, modules }, rootfs);
+  await stageRootfs(
+    { ...options, version: IMAGE_VERSION, tools, kernelRelease: release, modulesBuiltin, modules },
+    rootfs,
+  );
   return { tools, kernelRoot, initramfsModules };
 }
 
@@ -65,10 +68,15 @@ export async function assembleImage(options: AssembleOptions, image: string, scr
   const firmwareRoot = await unpackGroup(options.cacheDir, options.pins, "firmware");
   await copyFile(await findOne(kernelRoot, recipe.packages.kernelFile), join(image, "bzImage"));
   await copyFile(join(firmwareRoot, recipe.packages.firmwareFile), join(image, "ovmf.fd"));
-  await writeFile(join(image, "initramfs.cpio.gz"), await makeInitramfs(rootfs, initramfsModules, await readFile(join(repoRoot, "services/guest/init/initramfs-init"))));
+  await writeFile(
+    join(image, "initramfs.cpio.gz"),
+    await makeInitramfs(rootfs, initramfsModules, await readFile(join(repoRoot, "services/guest/init/initramfs-init"))),
+  );
 
   const squashfs = join(scratch, "rootfs.squashfs");
-  await makeSquashfs(tools, rootfs, squashfs, (percent) => onProgress({ phase: "squashfs", text: "compressing the root file system", percent }));
+  await makeSquashfs(tools, rootfs, squashfs, (percent) =>
+    onProgress({ phase: "squashfs", text: "compressing the root file system", percent }),
+  );
   onProgress({ phase: "verity", text: "hashing the root file system" });
   const root = await writeRootDisk(squashfs, join(image, "rootfs.img.parted.verity"));
   await rm(squashfs);
@@ -98,7 +106,7 @@ async function writeRootDisk(squashfs: string, target: string): Promise<{ hash: 
     const layout = layOutGpt(size + tree.bytes.length);
     await disk.write(layout.head, 0, layout.head.length, 0);
     const chunk = Buffer.alloc(4 * 1024 * 1024);
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       const { bytesRead } = await source.read(chunk, 0, Math.min(chunk.length, size - at), at);
       if (bytesRead === 0) throw new ImageError("build-failed", `${squashfs} ended at ${at}, expected ${size} bytes`);
       await disk.write(chunk, 0, bytesRead, layout.partitionOffsetBytes + at);
@@ -117,7 +125,8 @@ async function writeRootDisk(squashfs: string, target: string): Promise<{ hash: 
 async function writeChecksums(image: string): Promise<void> {
   const present = new Set(await readdir(image));
   const sums = [];
-  for (const name of CHECKSUM_ORDER) if (present.has(name)) sums.push({ name, sha256: await sha256File(join(image, name)) });
+  for (const name of CHECKSUM_ORDER)
+    if (present.has(name)) sums.push({ name, sha256: await sha256File(join(image, name)) });
   const text = formatChecksumFile(sums);
   await writeFile(join(image, "sha256sum.txt"), text);
   await writeFile(join(image, "digest.txt"), formatDigestFile(osImageHash(text)));
@@ -125,7 +134,11 @@ async function writeChecksums(image: string): Promise<void> {
 
 async function unpackGroup(cacheDir: string, pins: readonly PinnedPackage[], group: string): Promise<string> {
   const members = pins.filter((pin) => pin.group === group);
-  const root = join(cacheDir, "unpacked", `${group}-${hashOf(members.map((pin) => debPath("", pin)).join("\n")).slice(0, 16)}`);
+  const root = join(
+    cacheDir,
+    "unpacked",
+    `${group}-${hashOf(members.map((pin) => debPath("", pin)).join("\n")).slice(0, 16)}`,
+  );
   await unpackOnce(cacheDir, members, root);
   return root;
 }
@@ -134,11 +147,18 @@ async function unpackGroup(cacheDir: string, pins: readonly PinnedPackage[], gro
 async function findOne(root: string, pattern: string): Promise<string> {
   const dir = join(root, dirname(pattern));
   const prefix = pattern.slice(dirname(pattern).length + 1).replace(/\*$/, "");
-  return join(dir, only((await readdir(dir)).filter((name) => name.startsWith(prefix)), `${dir}/${prefix}*`));
+  return join(
+    dir,
+    only(
+      (await readdir(dir)).filter((name) => name.startsWith(prefix)),
+      `${dir}/${prefix}*`,
+    ),
+  );
 }
 
 function only(names: readonly string[], where: string): string {
   const [name, ...more] = names;
-  if (name === undefined || more.length > 0) throw new ImageError("build-failed", `${where}: expected exactly one entry, found ${names.length}`);
+  if (name === undefined || more.length > 0)
+    throw new ImageError("build-failed", `${where}: expected exactly one entry, found ${names.length}`);
   return name;
 }

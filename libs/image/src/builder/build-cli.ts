@@ -8,7 +8,12 @@ import { FLAVOURS, type Flavour } from "./recipe.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { "update-lock": { type: "boolean" }, out: { type: "string" }, cache: { type: "string" }, entry: { type: "string", multiple: true } },
+  options: {
+    "update-lock": { type: "boolean" },
+    out: { type: "string" },
+    cache: { type: "string" },
+    entry: { type: "string", multiple: true },
+  },
 });
 const flavour = FLAVOURS.find((known): known is Flavour => known === (positionals[0] ?? "sim"));
 if (flavour === undefined || positionals.length > 1) {
@@ -24,8 +29,13 @@ try {
     cacheDir: values.cache ?? join(cache, "image-build"),
     outDir: values.out ?? join(cache, "images"),
     updateLock: values["update-lock"] === true,
-    ...(values.entry === undefined ? {} : { entries: new Map(values.entry.map((pair) => pair.split("=", 2) as [string, string])) }),
-    onProgress: ({ phase, text, percent }) => process.stderr.write(`${((performance.now() - started) / 1000).toFixed(1).padStart(6)}s ${phase}: ${text}${percent === undefined ? "" : ` ${percent}%`}\n`),
+    ...(values.entry === undefined
+      ? {}
+      : { entries: new Map(values.entry.map((pair) => pair.split("=", 2) as [string, string])) }),
+    onProgress: ({ phase, text, percent }) =>
+      process.stderr.write(
+        `${((performance.now() - started) / 1000).toFixed(1).padStart(6)}s ${phase}: ${text}${percent === undefined ? "" : ` ${percent}%`}\n`,
+      ),
   });
   process.stdout.write(`${built.image.dir}\n${built.osImageHash}\n`);
 } catch (error) {

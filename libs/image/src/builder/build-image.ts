@@ -47,19 +47,29 @@ const NEEDED_BYTES = 3_000_000_000;
 /** Builds, or gives the cached image when no input has changed. Safe to kill at any moment and to run twice at once. */
 export async function buildImage(options: BuildImageOptions): Promise<BuiltImage> {
   const progress = options.onProgress ?? (() => undefined);
-  const unlock = await takeBuildLock(options.cacheDir, () => progress({ phase: "waiting", text: "another image build is running; waiting for it" }));
+  const unlock = await takeBuildLock(options.cacheDir, () =>
+    progress({ phase: "waiting", text: "another image build is running; waiting for it" }),
+  );
   try {
     return await buildLocked(options, progress);
   } catch (error) {
     const full = findCode(error, "ENOSPC");
-    if (full) throw new ImageError("no-space", `the disk of ${options.cacheDir} or ${options.outDir} is full; free some space (about 3 GB are needed), then run again`, error);
+    if (full)
+      throw new ImageError(
+        "no-space",
+        `the disk of ${options.cacheDir} or ${options.outDir} is full; free some space (about 3 GB are needed), then run again`,
+        error,
+      );
     throw error;
   } finally {
     await unlock();
   }
 }
 
-async function buildLocked(options: BuildImageOptions, progress: (progress: BuildProgress) => void): Promise<BuiltImage> {
+async function buildLocked(
+  options: BuildImageOptions,
+  progress: (progress: BuildProgress) => void,
+): Promise<BuiltImage> {
   const { cacheDir, outDir, repoRoot, flavour } = options;
   const recipe = await readRecipe(repoRoot);
   const name = `${recipe.flavours[flavour].imageName}-${IMAGE_VERSION}`;
@@ -84,11 +94,17 @@ async function buildLocked(options: BuildImageOptions, progress: (progress: Buil
     cacheDir,
     recipe,
     updateLock: options.updateLock === true,
-    apt: async () => openApt(join(cacheDir, "apt"), await findMirror("/etc/apt", options.mirror ?? process.env["DSTACK_DEBIAN_MIRROR"]), recipe.packages.suites),
+    apt: async () =>
+      openApt(
+        join(cacheDir, "apt"),
+        await findMirror("/etc/apt", options.mirror ?? process.env["DSTACK_DEBIAN_MIRROR"]),
+        recipe.packages.suites,
+      ),
     onProgress: (text) => progress({ phase: "packages", text }),
   });
   for (const change of changes) progress({ phase: "packages", text: `package changed: ${change}` });
-  if (options.updateLock === true || recipe.pins === undefined) await writeFile(join(recipe.dir, "packages.lock"), formatPackageLock(pins));
+  if (options.updateLock === true || recipe.pins === undefined)
+    await writeFile(join(recipe.dir, "packages.lock"), formatPackageLock(pins));
   const key = inputsHash(fixedInputs, pins);
   const again = await findPublished(outDir, name, key);
   if (again !== undefined) {
@@ -100,7 +116,11 @@ async function buildLocked(options: BuildImageOptions, progress: (progress: Buil
   const image = join(work, "image");
   await rm(work, { recursive: true, force: true });
   await mkdir(image, { recursive: true });
-  await assembleImage({ repoRoot, cacheDir, recipe, pins, flavour, nodeBinary, bundles, onProgress: progress }, image, work);
+  await assembleImage(
+    { repoRoot, cacheDir, recipe, pins, flavour, nodeBinary, bundles, onProgress: progress },
+    image,
+    work,
+  );
   await stampImage(image, key);
   progress({ phase: "publish", text: `publishing ${name}` });
   const built = await publishImage(image, outDir, name);
@@ -114,10 +134,18 @@ function defaultEntries(flavour: Flavour): ReadonlyMap<string, string> {
   return entries;
 }
 
-async function inputsWithoutPins(repoRoot: string, recipe: Recipe, flavour: Flavour, nodeBinary: string, bundles: ReadonlyMap<string, Uint8Array>): Promise<string> {
+async function inputsWithoutPins(
+  repoRoot: string,
+  recipe: Recipe,
+  flavour: Flavour,
+  nodeBinary: string,
+  bundles: ReadonlyMap<string, Uint8Array>,
+): Promise<string> {
   const own = join(repoRoot, "libs/image/src");
   const manifest = await fileManifest(repoRoot, [
-    ...["packages.json", "kernel-modules.json", "prune.txt", "flavours.json", "rootfs"].map((name) => join(recipe.dir, name)),
+    ...["packages.json", "kernel-modules.json", "prune.txt", "flavours.json", "rootfs"].map((name) =>
+      join(recipe.dir, name),
+    ),
     ...(recipe.flavours[flavour].overlay === undefined ? [] : [join(recipe.dir, recipe.flavours[flavour].overlay)]),
     join(repoRoot, "services/guest/init"),
     join(own, "builder"),
@@ -137,7 +165,10 @@ async function checkSpace(cacheDir: string): Promise<void> {
   const { bavail, bsize } = await statfs(cacheDir);
   const free = bavail * bsize;
   if (free < NEEDED_BYTES) {
-    throw new ImageError("no-space", `building the guest image needs about 3 GB free under ${cacheDir}, ${(free / 1e9).toFixed(1)} GB are; free some space or set XDG_CACHE_HOME to a larger disk`);
+    throw new ImageError(
+      "no-space",
+      `building the guest image needs about 3 GB free under ${cacheDir}, ${(free / 1e9).toFixed(1)} GB are; free some space or set XDG_CACHE_HOME to a larger disk`,
+    );
   }
 }
 

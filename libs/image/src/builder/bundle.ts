@@ -25,7 +25,11 @@ export async function bundleProgram(repoRoot: string, entry: string): Promise<Ui
     plugins: [lazyBuiltins],
     logLevel: "silent",
   }).catch((cause: unknown) => {
-    throw new ImageError("build-failed", `bundling ${entry} failed: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    throw new ImageError(
+      "build-failed",
+      `bundling ${entry} failed: ${cause instanceof Error ? cause.message : String(cause)}`,
+      cause,
+    );
   });
   const [file] = result.outputFiles;
   if (file === undefined) throw new ImageError("build-failed", `bundling ${entry} gave no output`);
@@ -40,7 +44,12 @@ export async function bundleProgram(repoRoot: string, entry: string): Promise<Ui
 const lazyBuiltins: Plugin = {
   name: "lazy-builtins",
   setup: (bundler) => {
-    bundler.onResolve({ filter: /^node:/ }, ({ path, kind }) => (kind === "dynamic-import" ? undefined : { path, namespace: "builtin" }));
-    bundler.onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => ({ contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`, loader: "js" }));
+    bundler.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+      kind === "dynamic-import" ? undefined : { path, namespace: "builtin" },
+    );
+    bundler.onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
+      loader: "js",
+    }));
   },
 };

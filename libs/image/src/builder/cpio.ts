@@ -13,10 +13,19 @@ export type CpioEntry =
 /** Entries in the order given; folders must come before what is in them. */
 export function makeCpio(entries: readonly CpioEntry[]): Uint8Array {
   const parts: Uint8Array[] = [];
-  const add = (inode: number, mode: number, path: string, data: Uint8Array, device: readonly [number, number] = [0, 0]): void => {
+  const add = (
+    inode: number,
+    mode: number,
+    path: string,
+    data: Uint8Array,
+    device: readonly [number, number] = [0, 0],
+  ): void => {
     const name = Buffer.from(`${path}\0`);
     const fields = [inode, mode, 0, 0, 1, 0, data.length, 0, 0, device[0], device[1], name.length, 0];
-    const header = Buffer.from(`070701${fields.map((field) => field.toString(16).padStart(8, "0")).join("")}`, "latin1");
+    const header = Buffer.from(
+      `070701${fields.map((field) => field.toString(16).padStart(8, "0")).join("")}`,
+      "latin1",
+    );
     parts.push(pad(Buffer.concat([header, name])), pad(data));
   };
   for (const [index, entry] of entries.entries()) {

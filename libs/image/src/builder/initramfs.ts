@@ -11,12 +11,29 @@ const APPLETS = ["cat", "dmesg", "echo", "grep", "insmod", "mkdir", "mount", "po
 const LIBRARIES = "usr/lib/x86_64-linux-gnu";
 
 /** `root` is the unpacked root file system, `modules` in load order. */
-export async function makeInitramfs(root: string, modules: readonly KernelModule[], initScript: Uint8Array): Promise<Uint8Array> {
-  const file = async (path: string, source: string, executable: boolean): Promise<CpioEntry> => ({ kind: "file", path, bytes: await readFile(join(root, source)), executable });
-  const directories = ["bin", "dev", "lib", "lib64", "modules", "proc", "sys"].map((path): CpioEntry => ({ kind: "directory", path }));
+export async function makeInitramfs(
+  root: string,
+  modules: readonly KernelModule[],
+  initScript: Uint8Array,
+): Promise<Uint8Array> {
+  const file = async (path: string, source: string, executable: boolean): Promise<CpioEntry> => ({
+    kind: "file",
+    path,
+    bytes: await readFile(join(root, source)),
+    executable,
+  });
+  const directories = ["bin", "dev", "lib", "lib64", "modules", "proc", "sys"].map((path): CpioEntry => ({
+    kind: "directory",
+    path,
+  }));
   const libraries: CpioEntry[] = [];
   for (const name of await libraryClosure(root, "usr/sbin/dmsetup")) {
-    libraries.push({ kind: "file", path: `lib/${name}`, bytes: await readFile(await realpath(join(root, LIBRARIES, name))), executable: true });
+    libraries.push({
+      kind: "file",
+      path: `lib/${name}`,
+      bytes: await readFile(await realpath(join(root, LIBRARIES, name))),
+      executable: true,
+    });
   }
   const entries: CpioEntry[] = [
     ...directories,
@@ -27,8 +44,18 @@ export async function makeInitramfs(root: string, modules: readonly KernelModule
     await file("bin/dmsetup", "usr/sbin/dmsetup", true),
     ...libraries,
     { kind: "link", path: "lib64/ld-linux-x86-64.so.2", target: "../lib/ld-linux-x86-64.so.2" },
-    ...modules.map((module): CpioEntry => ({ kind: "file", path: `modules/${basename(module.path)}`, bytes: module.bytes, executable: false })),
-    { kind: "file", path: "modules/order", bytes: Buffer.from(modules.map((module) => `${basename(module.path)}\n`).join("")), executable: false },
+    ...modules.map((module): CpioEntry => ({
+      kind: "file",
+      path: `modules/${basename(module.path)}`,
+      bytes: module.bytes,
+      executable: false,
+    })),
+    {
+      kind: "file",
+      path: "modules/order",
+      bytes: Buffer.from(modules.map((module) => `${basename(module.path)}\n`).join("")),
+      executable: false,
+    },
   ];
   return gzipSync(makeCpio(entries), { level: 6 });
 }

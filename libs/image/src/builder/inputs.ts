@@ -36,7 +36,13 @@ export async function walk(dir: string): Promise<TreeEntry[]> {
   const found: TreeEntry[] = [];
   for (const entry of await readdir(dir, { withFileTypes: true })) {
     const path = join(dir, entry.name);
-    const kind = entry.isSymbolicLink() ? "link" : entry.isDirectory() ? "directory" : entry.isFile() ? "file" : "other";
+    const kind = entry.isSymbolicLink()
+      ? "link"
+      : entry.isDirectory()
+        ? "directory"
+        : entry.isFile()
+          ? "file"
+          : "other";
     found.push({ path, kind });
     if (kind === "directory") found.push(...(await walk(path)));
   }

@@ -31,7 +31,11 @@ export async function readModuleTree(modulesDir: string, tools: Tools): Promise<
     const match = /\/([^/]+)\.ko(?:\.xz)?$/.exec(file);
     if (match?.[1] !== undefined) paths.set(kernelName(match[1]), file);
   }
-  const builtin = new Set((await readFile(join(modulesDir, "modules.builtin"), "utf8")).split("\n").map((line) => kernelName(basename(line, ".ko"))));
+  const builtin = new Set(
+    (await readFile(join(modulesDir, "modules.builtin"), "utf8"))
+      .split("\n")
+      .map((line) => kernelName(basename(line, ".ko"))),
+  );
   const loaded = new Map<string, KernelModule>();
   const load = async (name: string, neededBy: string): Promise<KernelModule | undefined> => {
     const known = loaded.get(name);
@@ -39,10 +43,18 @@ export async function readModuleTree(modulesDir: string, tools: Tools): Promise<
     const file = paths.get(name);
     if (file === undefined) {
       if (builtin.has(name)) return undefined;
-      throw new ImageError("bad-recipe", `kernel module ${name} (needed by ${neededBy}) is neither in the kernel package nor built in; correct image/kernel-modules.json`);
+      throw new ImageError(
+        "bad-recipe",
+        `kernel module ${name} (needed by ${neededBy}) is neither in the kernel package nor built in; correct image/kernel-modules.json`,
+      );
     }
     const bytes = file.endsWith(".xz") ? await unxz(file, tools) : new Uint8Array(await readFile(file));
-    const module = { name, path: file.slice(modulesDir.length + 1).replace(/\.xz$/, ""), bytes, depends: moduleDepends(bytes) };
+    const module = {
+      name,
+      path: file.slice(modulesDir.length + 1).replace(/\.xz$/, ""),
+      bytes,
+      depends: moduleDepends(bytes),
+    };
     loaded.set(name, module);
     return module;
   };

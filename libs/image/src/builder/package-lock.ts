@@ -27,10 +27,18 @@ export function parsePackageLock(text: string): PinnedPackage[] {
   for (const [index, line] of text.split("\n").entries()) {
     if (line === "" || line.startsWith("#")) continue;
     const match = LINE.exec(line);
-    if (match === null) throw new ImageError("bad-lock", `image/packages.lock line ${index + 1}: expected "group name version sha256 size pool/….deb", got "${line.slice(0, 120)}"`);
+    if (match === null)
+      throw new ImageError(
+        "bad-lock",
+        `image/packages.lock line ${index + 1}: expected "group name version sha256 size pool/….deb", got "${line.slice(0, 120)}"`,
+      );
     const [, group = "", name = "", version = "", sha256 = "", size = "", file = ""] = match;
     const key = `${group} ${name}`;
-    if (seen.has(key)) throw new ImageError("bad-lock", `image/packages.lock line ${index + 1}: ${name} is listed twice in group ${group}`);
+    if (seen.has(key))
+      throw new ImageError(
+        "bad-lock",
+        `image/packages.lock line ${index + 1}: ${name} is listed twice in group ${group}`,
+      );
     seen.add(key);
     pins.push({ group, name, version, sha256, sizeBytes: Number(size), file });
   }
@@ -38,7 +46,9 @@ export function parsePackageLock(text: string): PinnedPackage[] {
 }
 
 export function formatPackageLock(pins: readonly PinnedPackage[]): string {
-  const lines = pins.map((pin) => `${pin.group} ${pin.name} ${pin.version} ${pin.sha256} ${pin.sizeBytes} ${pin.file}`).sort();
+  const lines = pins
+    .map((pin) => `${pin.group} ${pin.name} ${pin.version} ${pin.sha256} ${pin.sizeBytes} ${pin.file}`)
+    .sort();
   return `# The Debian packages of the guest image: group name version sha256 size file\n# Written by "dstack image build --update-lock"; see docs/reference/images.md.\n${lines.join("\n")}\n`;
 }
 

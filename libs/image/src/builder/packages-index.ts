@@ -24,7 +24,8 @@ export interface PackagesIndex {
 export async function readPackagesIndex(listsDir: string): Promise<PackagesIndex> {
   const byKey = new Map<string, AvailablePackage>();
   for (const name of (await readdir(listsDir)).filter((name) => name.endsWith("_Packages")).sort()) {
-    for (const item of parsePackages(await readFile(join(listsDir, name), "utf8"))) byKey.set(`${item.name}=${item.version}`, item);
+    for (const item of parsePackages(await readFile(join(listsDir, name), "utf8")))
+      byKey.set(`${item.name}=${item.version}`, item);
   }
   return {
     find: (name, version) => byKey.get(`${name}=${version}`),
@@ -37,8 +38,15 @@ export function parsePackages(text: string): AvailablePackage[] {
   const found: AvailablePackage[] = [];
   for (const stanza of text.split("\n\n")) {
     const field = (name: string): string | undefined => new RegExp(`^${name}: (.*)$`, "m").exec(stanza)?.[1];
-    const [name, version, sha256, size, file] = [field("Package"), field("Version"), field("SHA256"), field("Size"), field("Filename")];
-    if (name === undefined || version === undefined || sha256 === undefined || size === undefined || file === undefined) continue;
+    const [name, version, sha256, size, file] = [
+      field("Package"),
+      field("Version"),
+      field("SHA256"),
+      field("Size"),
+      field("Filename"),
+    ];
+    if (name === undefined || version === undefined || sha256 === undefined || size === undefined || file === undefined)
+      continue;
     found.push({ name, version, sha256, sizeBytes: Number(size), file });
   }
   return found;

@@ -9,7 +9,11 @@ export async function pruneTree(root: string, patterns: readonly string[]): Prom
   for (const pattern of patterns) {
     for await (const path of glob(pattern.replace(/\/$/, ""), { cwd: root })) {
       const parent = await realpath(dirname(join(root, path)));
-      if (parent !== inside && !parent.startsWith(`${inside}/`)) throw new ImageError("bad-recipe", `image/prune.txt: ${pattern} leads out of the root file system, to ${parent}`);
+      if (parent !== inside && !parent.startsWith(`${inside}/`))
+        throw new ImageError(
+          "bad-recipe",
+          `image/prune.txt: ${pattern} leads out of the root file system, to ${parent}`,
+        );
       await rm(join(root, path), { recursive: true, force: true });
     }
   }

@@ -23,7 +23,11 @@ export async function stampImage(dir: string, inputsHash: string): Promise<void>
 }
 
 /** The published image of that name, when it was built from these inputs. */
-export async function findPublished(outDir: string, name: string, inputsHash: string): Promise<PublishedImage | undefined> {
+export async function findPublished(
+  outDir: string,
+  name: string,
+  inputsHash: string,
+): Promise<PublishedImage | undefined> {
   // A kill between the two renames of `swapIn` leaves the finished image under its other name.
   const ready = readyPath(outDir, name);
   if ((await stampOf(ready)) !== undefined) await swapIn(ready, join(outDir, name));
@@ -67,7 +71,8 @@ async function moveTree(from: string, to: string): Promise<void> {
 
 async function describe(outDir: string, name: string): Promise<PublishedImage> {
   const image = await readImageDirectory(join(outDir, name));
-  if (image.osImageHash === undefined) throw new ImageError("build-failed", `${image.dir} has no sha256sum.txt; remove the folder, then build again`);
+  if (image.osImageHash === undefined)
+    throw new ImageError("build-failed", `${image.dir} has no sha256sum.txt; remove the folder, then build again`);
   const osImageHash = toHex(image.osImageHash);
   const bundleName = `mr_${osImageHash}.tar.gz`;
   if (!(await readdir(outDir)).includes(bundleName)) await makeMrBundle(image.dir, outDir);
@@ -93,5 +98,8 @@ async function removeStrayBundles(outDir: string): Promise<void> {
 }
 
 async function stampOf(dir: string): Promise<string | undefined> {
-  return readFile(join(dir, STAMP), "utf8").then((text) => text.trim(), () => undefined);
+  return readFile(join(dir, STAMP), "utf8").then(
+    (text) => text.trim(),
+    () => undefined,
+  );
 }

@@ -10,7 +10,12 @@ import { readRecipe } from "./recipe.ts";
 import { unpackOnce } from "./tools.ts";
 
 /** Takes it from the build cache, or downloads that one package. `cacheDir` as for `buildImage`. */
-export async function readBusybox(options: { repoRoot: string; cacheDir: string; mirror?: string; onProgress?: (text: string) => void }): Promise<Uint8Array> {
+export async function readBusybox(options: {
+  repoRoot: string;
+  cacheDir: string;
+  mirror?: string;
+  onProgress?: (text: string) => void;
+}): Promise<Uint8Array> {
   const { cacheDir } = options;
   const onProgress = options.onProgress ?? (() => undefined);
   const recipe = await readRecipe(options.repoRoot);
@@ -22,7 +27,12 @@ export async function readBusybox(options: { repoRoot: string; cacheDir: string;
       cacheDir,
       recipe: { ...recipe, pins: [pin] },
       updateLock: false,
-      apt: async () => openApt(join(cacheDir, "apt"), await findMirror("/etc/apt", options.mirror ?? process.env["DSTACK_DEBIAN_MIRROR"]), recipe.packages.suites),
+      apt: async () =>
+        openApt(
+          join(cacheDir, "apt"),
+          await findMirror("/etc/apt", options.mirror ?? process.env["DSTACK_DEBIAN_MIRROR"]),
+          recipe.packages.suites,
+        ),
       onProgress,
     });
     const used = pins.find(({ group, name }) => group === "rootfs" && name === "busybox-static") ?? pin;

@@ -17,7 +17,12 @@ const packagesSchema = z.strictObject({
   firmwareFile: z.string(),
 });
 const modulesSchema = z.strictObject({ initramfs: z.array(z.string()), rootfs: z.array(z.string()) });
-const flavourSchema = z.strictObject({ imageName: z.string(), isDev: z.boolean(), overlay: z.string().optional(), files: z.array(z.string()) });
+const flavourSchema = z.strictObject({
+  imageName: z.string(),
+  isDev: z.boolean(),
+  overlay: z.string().optional(),
+  files: z.array(z.string()),
+});
 const flavoursSchema = z.strictObject({ prod: flavourSchema, dev: flavourSchema, sim: flavourSchema });
 
 export interface Recipe {
@@ -49,7 +54,9 @@ export async function readRecipe(repoRoot: string): Promise<Recipe> {
     packages: await json("packages.json", packagesSchema),
     modules: await json("kernel-modules.json", modulesSchema),
     flavours: await json("flavours.json", flavoursSchema),
-    prune: (await readFile(join(dir, "prune.txt"), "utf8")).split("\n").filter((line) => line !== "" && !line.startsWith("#")),
+    prune: (await readFile(join(dir, "prune.txt"), "utf8"))
+      .split("\n")
+      .filter((line) => line !== "" && !line.startsWith("#")),
     pins: lockText === undefined ? undefined : parsePackageLock(lockText),
   };
 }

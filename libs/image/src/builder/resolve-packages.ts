@@ -14,7 +14,8 @@ export async function resolvePackages(apt: Apt, index: PackagesIndex, recipe: Re
     for (const { name, version } of await apt.closure(groups[group].packages)) {
       if (omit.has(name)) continue;
       const found = index.find(name, version);
-      if (found === undefined) throw new ImageError("package-unavailable", `${name} ${version}: chosen by apt but in no package list`);
+      if (found === undefined)
+        throw new ImageError("package-unavailable", `${name} ${version}: chosen by apt but in no package list`);
       pins.push(pinned(group, found));
     }
   }
@@ -30,9 +31,12 @@ function pinned(group: string, item: AvailablePackage): PinnedPackage {
 
 async function newest(candidates: AvailablePackage[], pattern: string): Promise<AvailablePackage> {
   let best = candidates[0];
-  if (best === undefined) throw new ImageError("package-unavailable", `no package matches ${pattern}: the mirror lacks it`);
+  if (best === undefined)
+    throw new ImageError("package-unavailable", `no package matches ${pattern}: the mirror lacks it`);
   for (const candidate of candidates.slice(1)) {
-    const { code } = await run("dpkg", ["--compare-versions", candidate.version, "gt", best.version], { okCodes: [0, 1] });
+    const { code } = await run("dpkg", ["--compare-versions", candidate.version, "gt", best.version], {
+      okCodes: [0, 1],
+    });
     if (code === 0) best = candidate;
   }
   return best;

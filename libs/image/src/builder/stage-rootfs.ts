@@ -16,9 +16,53 @@ import type { Flavour, Recipe } from "./recipe.ts";
 import { unpackOnce, type Tools } from "./tools.ts";
 
 /** Small programs that Debian spreads over packages we leave out; linked to busybox where no real one is there. */
-const BUSYBOX_LINKS = ["awk", "clear", "free", "hexdump", "hostname", "less", "nc", "netstat", "nslookup", "ping", "ps", "top", "traceroute", "udhcpc", "unzip", "uptime", "vi", "wget", "which", "xxd"];
-const IPTABLES_LINKS = ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"];
-const DIRECTORIES = ["dev", "dstack", "etc/dstack/boot.d", "etc/wireguard", "home", "proc", "root", "run", "sys", "tmp", "usr/lib/dstack/init", "var/cache", "var/lib/containerd", "var/lib/docker", "var/volatile"];
+const BUSYBOX_LINKS = [
+  "awk",
+  "clear",
+  "free",
+  "hexdump",
+  "hostname",
+  "less",
+  "nc",
+  "netstat",
+  "nslookup",
+  "ping",
+  "ps",
+  "top",
+  "traceroute",
+  "udhcpc",
+  "unzip",
+  "uptime",
+  "vi",
+  "wget",
+  "which",
+  "xxd",
+];
+const IPTABLES_LINKS = [
+  "iptables",
+  "iptables-save",
+  "iptables-restore",
+  "ip6tables",
+  "ip6tables-save",
+  "ip6tables-restore",
+];
+const DIRECTORIES = [
+  "dev",
+  "dstack",
+  "etc/dstack/boot.d",
+  "etc/wireguard",
+  "home",
+  "proc",
+  "root",
+  "run",
+  "sys",
+  "tmp",
+  "usr/lib/dstack/init",
+  "var/cache",
+  "var/lib/containerd",
+  "var/lib/docker",
+  "var/volatile",
+];
 
 export interface StageOptions {
   readonly cacheDir: string;
@@ -61,16 +105,31 @@ export async function stageRootfs(options: StageOptions, into: string): Promise<
   const overlay = recipe.flavours[flavour].overlay;
   await copyTree(join(recipe.dir, "rootfs"), into);
   if (overlay !== undefined) await copyTree(join(recipe.dir, overlay), into);
-  for (const name of ["start-guest", "udhcpc"]) await place(into, `usr/lib/dstack/init/${name}`, await readFile(join(repoRoot, "services/guest/init", name)), 0o755);
+  for (const name of ["start-guest", "udhcpc"])
+    await place(
+      into,
+      `usr/lib/dstack/init/${name}`,
+      await readFile(join(repoRoot, "services/guest/init", name)),
+      0o755,
+    );
   await place(into, "usr/sbin/init", await readFile(join(repoRoot, "services/guest/init/init")), 0o755);
   await place(into, "etc/os-release", Buffer.from(osRelease(options)), 0o644);
-  await place(into, "etc/dstack-image.json", Buffer.from(`${JSON.stringify({ version: options.version, flavour, is_dev: recipe.flavours[flavour].isDev })}\n`), 0o644);
+  await place(
+    into,
+    "etc/dstack-image.json",
+    Buffer.from(`${JSON.stringify({ version: options.version, flavour, is_dev: recipe.flavours[flavour].isDev })}\n`),
+    0o644,
+  );
   for (const [name, bytes] of options.bundles) await place(into, `usr/lib/dstack/${name}`, bytes, 0o644);
   await rm(join(into, "usr/bin/node"), { force: true });
   await copyFile(options.nodeBinary, join(into, "usr/bin/node"));
   await chmod(join(into, "usr/bin/node"), 0o755);
   for (const library of neededLibraries(await readFile(options.nodeBinary))) {
-    if (!(await exists(join(into, "usr/lib/x86_64-linux-gnu", library)))) throw new ImageError("bad-recipe", `the guest's node needs ${library}, which no package of image/packages.json brings`);
+    if (!(await exists(join(into, "usr/lib/x86_64-linux-gnu", library))))
+      throw new ImageError(
+        "bad-recipe",
+        `the guest's node needs ${library}, which no package of image/packages.json brings`,
+      );
   }
   await placeModules(options, into);
 }
@@ -79,25 +138,45 @@ async function placeModules(options: StageOptions, into: string): Promise<void> 
   const dir = `usr/lib/modules/${options.kernelRelease}`;
   for (const module of options.modules) await place(into, `${dir}/${module.path}`, module.bytes, 0o644);
   await place(into, `${dir}/modules.builtin`, Buffer.from(options.modulesBuiltin), 0o644);
-  await place(into, `${dir}/modules.order`, Buffer.from(options.modules.map((module) => `${module.path}\n`).join("")), 0o644);
-  await options.tools.run("depmod", ["--basedir", join(into, "usr"), "--moduledir", "/lib/modules", options.kernelRelease]);
+  await place(
+    into,
+    `${dir}/modules.order`,
+    Buffer.from(options.modules.map((module) => `${module.path}\n`).join("")),
+    0o644,
+  );
+  await options.tools.run("depmod", [
+    "--basedir",
+    join(into, "usr"),
+    "--moduledir",
+    "/lib/modules",
+    options.kernelRelease,
+  ]);
 }
 
 function osRelease({ flavour, version }: StageOptions): string {
-  return [`ID=dstack`, `NAME="dstack"`, `PRETTY_NAME="dstack ${version} (${flavour})"`, `VERSION_ID=${version}`, `DSTACK_FLAVOUR=${flavour}`, ""].join("\n");
+  return [
+    `ID=dstack`,
+    `NAME="dstack"`,
+    `PRETTY_NAME="dstack ${version} (${flavour})"`,
+    `VERSION_ID=${version}`,
+    `DSTACK_FLAVOUR=${flavour}`,
+    "",
+  ].join("\n");
 }
 
 /** What ca-certificates' maintainer script makes: all certificates of the package in one file. */
 async function writeCaBundle(root: string): Promise<void> {
   const parts: Uint8Array[] = [];
-  for (const file of await filesBelow(join(root, "usr/share/ca-certificates"))) if (file.endsWith(".crt")) parts.push(await readFile(file));
+  for (const file of await filesBelow(join(root, "usr/share/ca-certificates")))
+    if (file.endsWith(".crt")) parts.push(await readFile(file));
   await place(root, "etc/ssl/certs/ca-certificates.crt", Buffer.concat(parts), 0o644);
 }
 
 async function configureBase(root: string): Promise<void> {
   for (const path of DIRECTORIES) await directory(root, path);
   // Everything in the guest runs as root or in a container; no program may lend root to another.
-  for (const { path, kind } of await walk(root)) if (kind === "file") await chmod(path, (await lstat(path)).mode & 0o1777);
+  for (const { path, kind } of await walk(root))
+    if (kind === "file") await chmod(path, (await lstat(path)).mode & 0o1777);
   await chmod(join(root, "tmp"), 0o1777);
   await chmod(join(root, "root"), 0o700);
   await place(root, "etc/passwd", await readFile(join(root, "usr/share/base-passwd/passwd.master")), 0o644);
@@ -107,7 +186,9 @@ async function configureBase(root: string): Promise<void> {
   await link(root, "var/run", "../run");
   await link(root, "var/lock", "../run/lock");
   for (const name of IPTABLES_LINKS) await link(root, `usr/sbin/${name}`, "xtables-nft-multi");
-  for (const name of BUSYBOX_LINKS) if (!(await exists(join(root, "usr/bin", name))) && !(await exists(join(root, "usr/sbin", name)))) await link(root, `usr/bin/${name}`, "busybox");
+  for (const name of BUSYBOX_LINKS)
+    if (!(await exists(join(root, "usr/bin", name))) && !(await exists(join(root, "usr/sbin", name))))
+      await link(root, `usr/bin/${name}`, "busybox");
 }
 
 async function copyTree(from: string, into: string): Promise<void> {
@@ -146,7 +227,10 @@ async function link(root: string, path: string, target: string): Promise<void> {
 }
 
 async function exists(path: string): Promise<boolean> {
-  return lstat(path).then(() => true, () => false);
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** One line per entry of a tree: type, permission bits, SHA-256 or link target, path. Sorted. */

@@ -13,7 +13,11 @@ import type { PinnedPackage } from "./package-lock.ts";
 
 export interface Tools {
   readonly root: string;
-  run(program: string, args: readonly string[], options?: { timeoutMs?: number; onOutput?: (text: string) => void }): Promise<RunResult>;
+  run(
+    program: string,
+    args: readonly string[],
+    options?: { timeoutMs?: number; onOutput?: (text: string) => void },
+  ): Promise<RunResult>;
   /** Standard output as bytes, at most 256 MiB. */
   output(program: string, args: readonly string[]): Promise<Uint8Array>;
 }
@@ -25,12 +29,27 @@ export async function openTools(cacheDir: string, pins: readonly PinnedPackage[]
   await unpackOnce(cacheDir, group, root);
   const libraries = join(root, "usr/lib/x86_64-linux-gnu");
   const loader = join(libraries, "ld-linux-x86-64.so.2");
-  const command = (program: string, args: readonly string[]): string[] => ["--library-path", libraries, "--argv0", program, join(root, programPath(program)), ...args];
+  const command = (program: string, args: readonly string[]): string[] => [
+    "--library-path",
+    libraries,
+    "--argv0",
+    program,
+    join(root, programPath(program)),
+    ...args,
+  ];
   const env = { PATH: "/usr/bin:/bin", LC_ALL: "C" };
   return {
     root,
     run: (program, args, options = {}) => run(loader, command(program, args), { env, ...options }),
-    output: async (program, args) => (await execFileBytes(loader, command(program, args), { env, encoding: "buffer", maxBuffer: 256 * 1024 * 1024, timeout: 60_000 })).stdout,
+    output: async (program, args) =>
+      (
+        await execFileBytes(loader, command(program, args), {
+          env,
+          encoding: "buffer",
+          maxBuffer: 256 * 1024 * 1024,
+          timeout: 60_000,
+        })
+      ).stdout,
   };
 }
 
@@ -41,12 +60,18 @@ function programPath(program: string): string {
 }
 
 /** Unpacks packages into `root` (no maintainer scripts); a folder of that name is always complete. */
-export async function unpackOnce(cacheDir: string, pins: readonly PinnedPackage[], root: string, after: (temporary: string) => Promise<void> = async () => undefined): Promise<void> {
+export async function unpackOnce(
+  cacheDir: string,
+  pins: readonly PinnedPackage[],
+  root: string,
+  after: (temporary: string) => Promise<void> = async () => undefined,
+): Promise<void> {
   if (await isDirectory(root)) return;
   const temporary = `${root}.tmp`;
   await rm(temporary, { recursive: true, force: true });
   await mkdir(temporary, { recursive: true });
-  for (const pin of baseFilesFirst(pins)) await run("dpkg-deb", ["-x", debPath(cacheDir, pin), temporary], { timeoutMs: 5 * 60_000 });
+  for (const pin of baseFilesFirst(pins))
+    await run("dpkg-deb", ["-x", debPath(cacheDir, pin), temporary], { timeoutMs: 5 * 60_000 });
   await after(temporary);
   await rename(temporary, root);
 }
@@ -58,5 +83,8 @@ function baseFilesFirst(pins: readonly PinnedPackage[]): PinnedPackage[] {
 }
 
 async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then((found) => found.isDirectory(), () => false);
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }

@@ -28,10 +28,12 @@ export interface VerityTree {
 
 /** Hashes `sizeBytes` of `file` from its start; `sizeBytes` is a multiple of 4096. */
 export async function makeVerityTree(file: FileHandle, sizeBytes: number): Promise<VerityTree> {
-  if (sizeBytes % BLOCK !== 0 || sizeBytes === 0) throw new ImageError("build-failed", `root file system has ${sizeBytes} bytes, expected a multiple of ${BLOCK}`);
+  if (sizeBytes % BLOCK !== 0 || sizeBytes === 0)
+    throw new ImageError("build-failed", `root file system has ${sizeBytes} bytes, expected a multiple of ${BLOCK}`);
   const blocks = sizeBytes / BLOCK;
   const levels: Uint8Array[] = [await hashFile(file, blocks)];
-  for (let level = levels[0]; level !== undefined && level.length > BLOCK; level = levels.at(-1)) levels.push(hashLevel(level));
+  for (let level = levels[0]; level !== undefined && level.length > BLOCK; level = levels.at(-1))
+    levels.push(hashLevel(level));
   const top = levels.at(-1) ?? new Uint8Array(BLOCK);
   return { rootHash: blockHash(top), bytes: Buffer.concat([superblock(blocks), ...levels.reverse()]) };
 }
@@ -39,10 +41,14 @@ export async function makeVerityTree(file: FileHandle, sizeBytes: number): Promi
 async function hashFile(file: FileHandle, blocks: number): Promise<Uint8Array> {
   const level = emptyLevel(blocks);
   const chunk = Buffer.alloc(READ);
-  for (let block = 0; block < blocks; ) {
+  for (let block = 0; block < blocks;) {
     const want = Math.min(READ, (blocks - block) * BLOCK);
     const { bytesRead } = await file.read(chunk, 0, want, block * BLOCK);
-    if (bytesRead !== want) throw new ImageError("build-failed", `root file system ended at ${block * BLOCK + bytesRead}, expected ${blocks * BLOCK} bytes`);
+    if (bytesRead !== want)
+      throw new ImageError(
+        "build-failed",
+        `root file system ended at ${block * BLOCK + bytesRead}, expected ${blocks * BLOCK} bytes`,
+      );
     for (let at = 0; at < want; at += BLOCK, block++) level.set(blockHash(chunk.subarray(at, at + BLOCK)), block * 32);
   }
   return level;
@@ -51,7 +57,8 @@ async function hashFile(file: FileHandle, blocks: number): Promise<Uint8Array> {
 function hashLevel(below: Uint8Array): Uint8Array {
   const blocks = below.length / BLOCK;
   const level = emptyLevel(blocks);
-  for (let block = 0; block < blocks; block++) level.set(blockHash(below.subarray(block * BLOCK, (block + 1) * BLOCK)), block * 32);
+  for (let block = 0; block < blocks; block++)
+    level.set(blockHash(below.subarray(block * BLOCK, (block + 1) * BLOCK)), block * 32);
   return level;
 }
 

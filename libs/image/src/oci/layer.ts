@@ -17,7 +17,10 @@ export async function makeLayer(entries: readonly LayerEntry[]): Promise<Uint8Ar
         archive.entry({ ...fixed, name: `${entry.path}/`, type: "directory", mode: entry.mode ?? 0o755 });
         break;
       case "file":
-        archive.entry({ ...fixed, name: entry.path, type: "file", mode: entry.mode ?? 0o644 }, Buffer.from(entry.bytes));
+        archive.entry(
+          { ...fixed, name: entry.path, type: "file", mode: entry.mode ?? 0o644 },
+          Buffer.from(entry.bytes),
+        );
         break;
       case "link":
         archive.entry({ ...fixed, name: entry.path, type: "symlink", linkname: entry.target, mode: 0o777 });

@@ -42,10 +42,16 @@ export function makeOciImage(options: OciImageOptions): OciImage {
       config: {
         ...(options.entrypoint === undefined ? {} : { Entrypoint: options.entrypoint }),
         ...(options.command === undefined ? {} : { Cmd: options.command }),
-        Env: Object.entries({ PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...options.env }).map(([name, value]) => `${name}=${value}`),
+        Env: Object.entries({ PATH: "/usr/sbin:/usr/bin:/sbin:/bin", ...options.env }).map(
+          ([name, value]) => `${name}=${value}`,
+        ),
         ...(options.workingDir === undefined ? {} : { WorkingDir: options.workingDir }),
-        ...(options.exposedPorts === undefined ? {} : { ExposedPorts: Object.fromEntries(options.exposedPorts.map((port) => [`${port}/tcp`, {}])) }),
-        ...(options.volumes === undefined ? {} : { Volumes: Object.fromEntries(options.volumes.map((path) => [path, {}])) }),
+        ...(options.exposedPorts === undefined
+          ? {}
+          : { ExposedPorts: Object.fromEntries(options.exposedPorts.map((port) => [`${port}/tcp`, {}])) }),
+        ...(options.volumes === undefined
+          ? {}
+          : { Volumes: Object.fromEntries(options.volumes.map((path) => [path, {}])) }),
         ...(options.labels === undefined ? {} : { Labels: options.labels }),
       },
       created: "1970-01-01T00:00:00Z",
@@ -65,7 +71,10 @@ export function makeOciImage(options: OciImageOptions): OciImage {
   return { manifest, blobs: [config, layer], digest: manifest.digest };
 }
 
-function descriptor(mediaType: string, { digest, bytes }: OciBlob): { mediaType: string; digest: string; size: number } {
+function descriptor(
+  mediaType: string,
+  { digest, bytes }: OciBlob,
+): { mediaType: string; digest: string; size: number } {
   return { mediaType, digest, size: bytes.length };
 }
 

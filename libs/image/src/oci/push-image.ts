@@ -30,13 +30,25 @@ const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
 /** @throws ImageError `registry` with the request that failed and what the registry said */
 export async function pushImage(options: PushOptions): Promise<PushedImage> {
   const { repository, tag, image } = options;
-  if (!REPOSITORY.test(repository)) throw new ImageError("registry", `"${repository}" is not a repository name (lower case, digits, separators and slashes)`);
-  if (!TAG.test(tag)) throw new ImageError("registry", `"${tag}" is not a tag (letters, digits, dot, dash and underscore, at most 128)`);
+  if (!REPOSITORY.test(repository))
+    throw new ImageError(
+      "registry",
+      `"${repository}" is not a repository name (lower case, digits, separators and slashes)`,
+    );
+  if (!TAG.test(tag))
+    throw new ImageError("registry", `"${tag}" is not a tag (letters, digits, dot, dash and underscore, at most 128)`);
   for (const blob of image.blobs) await pushBlob(options, blob);
-  const response = await request(options, "PUT", `/v2/${repository}/manifests/${tag}`, image.manifest.bytes, MANIFEST_TYPE);
+  const response = await request(
+    options,
+    "PUT",
+    `/v2/${repository}/manifests/${tag}`,
+    image.manifest.bytes,
+    MANIFEST_TYPE,
+  );
   await expectStatus(response, [201], `manifest ${repository}:${tag}`);
   const digest = response.headers.get("docker-content-digest") ?? image.digest;
-  if (digest !== image.digest) throw new ImageError("registry", `the registry stored ${repository}:${tag} as ${digest}, expected ${image.digest}`);
+  if (digest !== image.digest)
+    throw new ImageError("registry", `the registry stored ${repository}:${tag} as ${digest}, expected ${image.digest}`);
   return { digest, reference: `${repository}@${digest}` };
 }
 
@@ -47,15 +59,32 @@ async function pushBlob(options: PushOptions, blob: OciBlob): Promise<void> {
   const started = await request(options, "POST", `${path}/uploads/`);
   await expectStatus(started, [202], `upload to ${options.repository}`);
   const location = started.headers.get("location");
-  if (location === null) throw new ImageError("registry", `upload to ${options.repository}: the registry gave no location`);
+  if (location === null)
+    throw new ImageError("registry", `upload to ${options.repository}: the registry gave no location`);
   const target = new URL(location, options.registryUrl);
-  if (target.origin !== new URL(options.registryUrl).origin) throw new ImageError("registry", `upload to ${options.repository}: the registry sends uploads to another origin, ${target.origin}`);
+  if (target.origin !== new URL(options.registryUrl).origin)
+    throw new ImageError(
+      "registry",
+      `upload to ${options.repository}: the registry sends uploads to another origin, ${target.origin}`,
+    );
   target.searchParams.set("digest", blob.digest);
-  const finished = await request(options, "PUT", `${target.pathname}${target.search}`, blob.bytes, "application/octet-stream");
+  const finished = await request(
+    options,
+    "PUT",
+    `${target.pathname}${target.search}`,
+    blob.bytes,
+    "application/octet-stream",
+  );
   await expectStatus(finished, [201], `blob ${blob.digest}`);
 }
 
-async function request(options: PushOptions, method: string, path: string, body?: Uint8Array, contentType?: string): Promise<Response> {
+async function request(
+  options: PushOptions,
+  method: string,
+  path: string,
+  body?: Uint8Array,
+  contentType?: string,
+): Promise<Response> {
   const timeout = AbortSignal.timeout(options.timeoutMs ?? 60_000);
   try {
     return await fetch(new URL(path, options.registryUrl), {
@@ -66,7 +95,8 @@ async function request(options: PushOptions, method: string, path: string, body?
       ...(contentType === undefined ? {} : { headers: { "content-type": contentType } }),
     });
   } catch (cause) {
-    const why = cause instanceof Error ? (cause.cause instanceof Error ? cause.cause.message : cause.message) : String(cause);
+    const why =
+      cause instanceof Error ? (cause.cause instanceof Error ? cause.cause.message : cause.message) : String(cause);
     throw new ImageError("registry", `${method} ${path} at ${new URL(options.registryUrl).host} failed: ${why}`, cause);
   }
 }
@@ -77,5 +107,8 @@ async function expectStatus(response: Response, expected: readonly number[], wha
     return;
   }
   const text = (await response.text()).slice(0, 300);
-  throw new ImageError("registry", `${what}: the registry answered ${response.status}, expected ${expected.join(" or ")}: ${text}`);
+  throw new ImageError(
+    "registry",
+    `${what}: the registry answered ${response.status}, expected ${expected.join(" or ")}: ${text}`,
+  );
 }

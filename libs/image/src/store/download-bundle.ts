@@ -31,20 +31,34 @@ export async function downloadBundle({ url, hash, folder, timeoutMs, fetch }: Do
     const sums = await readSmall(folder, "sha256sum.txt", MAX_CHECKSUM_BYTES);
     if (sums === undefined) throw new ImageError("wrong-image", "sha256sum.txt not found in the extracted archive");
     const got = osImageHash(sums);
-    if (toHex(got) !== toHex(hash)) throw new ImageError("wrong-image", `os_image_hash does not match sha256(sha256sum.txt): expected ${toHex(hash)}, got ${toHex(got)}`);
+    if (toHex(got) !== toHex(hash))
+      throw new ImageError(
+        "wrong-image",
+        `os_image_hash does not match sha256(sha256sum.txt): expected ${toHex(hash)}, got ${toHex(got)}`,
+      );
     const listed = parseChecksumFile(sums);
     const hashes = new Map(received.map(({ name, sha256 }) => [name, sha256]));
     for (const { name, sha256 } of listed) {
-      if (hashes.get(name) !== sha256) throw new ImageError("wrong-image", `Checksum verification failed: ${name}: sha256sum.txt expects ${sha256}, ${hashes.has(name) ? `the file has ${hashes.get(name)}` : "the archive lacks it"}`);
+      if (hashes.get(name) !== sha256)
+        throw new ImageError(
+          "wrong-image",
+          `Checksum verification failed: ${name}: sha256sum.txt expects ${sha256}, ${hashes.has(name) ? `the file has ${hashes.get(name)}` : "the archive lacks it"}`,
+        );
     }
     const keep = new Set([...listed.map(({ name }) => name), "sha256sum.txt"]);
     for (const { name } of received) if (!keep.has(name)) await rm(join(folder, name));
   } catch (cause) {
-    if (signal.aborted) throw new ImageError("image-unavailable", `Download image timeout (${timeoutMs} ms), url: ${url}`, cause);
-    if (cause instanceof ImageError && (cause.code === "image-unavailable" || cause.code === "wrong-image")) throw cause;
+    if (signal.aborted)
+      throw new ImageError("image-unavailable", `Download image timeout (${timeoutMs} ms), url: ${url}`, cause);
+    if (cause instanceof ImageError && (cause.code === "image-unavailable" || cause.code === "wrong-image"))
+      throw cause;
     if (cause instanceof ImageError) throw new ImageError("wrong-image", `image bundle at ${url} is refused`, cause);
     const { syscall, code } = cause as NodeJS.ErrnoException;
-    throw new ImageError("image-unavailable", syscall === undefined ? `${url} could not be read` : `${folder} could not be written: ${code}`, cause);
+    throw new ImageError(
+      "image-unavailable",
+      syscall === undefined ? `${url} could not be read` : `${folder} could not be written: ${code}`,
+      cause,
+    );
   }
 }
 
@@ -58,7 +72,11 @@ async function* chunksOf(body: ReadableStream<Uint8Array>, url: string): AsyncGe
 }
 
 /** Follows redirects within https only: a plain server must not send this host to other services. */
-async function open(url: string, fetch: typeof globalThis.fetch, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+async function open(
+  url: string,
+  fetch: typeof globalThis.fetch,
+  signal: AbortSignal,
+): Promise<ReadableStream<Uint8Array>> {
   let at = url;
   for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
     // The bytes as they are: the bundle is its own compression.
@@ -66,10 +84,18 @@ async function open(url: string, fetch: typeof globalThis.fetch, signal: AbortSi
     if (response.status === 200 && response.body !== null) return response.body;
     await response.body?.cancel();
     const location = response.headers.get("location");
-    if (response.status < 300 || response.status > 399 || location === null) throw new ImageError("image-unavailable", `Failed to download image: HTTP status ${response.status}, url: ${at}`);
+    if (response.status < 300 || response.status > 399 || location === null)
+      throw new ImageError("image-unavailable", `Failed to download image: HTTP status ${response.status}, url: ${at}`);
     const next = URL.canParse(location, at) ? new URL(location, at) : undefined;
-    if (next?.protocol !== "https:" || !at.startsWith("https:")) throw new ImageError("image-unavailable", `Failed to download image: ${at} redirects to another place; redirects are followed from https to https only`);
+    if (next?.protocol !== "https:" || !at.startsWith("https:"))
+      throw new ImageError(
+        "image-unavailable",
+        `Failed to download image: ${at} redirects to another place; redirects are followed from https to https only`,
+      );
     at = next.href;
   }
-  throw new ImageError("image-unavailable", `Failed to download image: more than ${MAX_REDIRECTS} redirects, url: ${url}`);
+  throw new ImageError(
+    "image-unavailable",
+    `Failed to download image: more than ${MAX_REDIRECTS} redirects, url: ${url}`,
+  );
 }

@@ -70,7 +70,9 @@ export class ImageStore implements ImageSource {
     if (key === "") return;
     if (key !== "all" && !/^[0-9a-f]{64}$/.test(key)) throw new ImageError("bad-cache-key", "invalid cache key");
     // Releases of the reference keep measurements as <hash>.json, and looked for <hash>.
-    const folders = (kind === "images" ? ["images"] : MEASUREMENT_FOLDERS).map((folder) => join(this.#options.cacheDir, folder));
+    const folders = (kind === "images" ? ["images"] : MEASUREMENT_FOLDERS).map((folder) =>
+      join(this.#options.cacheDir, folder),
+    );
     const names = kind === "images" ? [key] : [key, `${key}.json`];
     for (const folder of folders) {
       if (key === "all") await this.#empty(folder);
@@ -95,13 +97,20 @@ export class ImageStore implements ImageSource {
     const stored = await readStoredImage(folder, hash);
     if (stored.kind === "good") return stored;
     if (stored.kind === "bad") {
-      this.#options.log.warn({ image: name, reason: stored.reason }, "cached image files are not what their hash says; downloading again");
+      this.#options.log.warn(
+        { image: name, reason: stored.reason },
+        "cached image files are not what their hash says; downloading again",
+      );
       await rm(folder, { recursive: true, force: true });
     }
     try {
       return await this.#download(name, hash, folder);
     } catch (cause) {
-      throw new ImageError(cause instanceof ImageError ? cause.code : "image-unavailable", `Failed to download image ${name}`, cause);
+      throw new ImageError(
+        cause instanceof ImageError ? cause.code : "image-unavailable",
+        `Failed to download image ${name}`,
+        cause,
+      );
     }
   }
 
@@ -117,7 +126,8 @@ export class ImageStore implements ImageSource {
     try {
       await downloadBundle({ url, hash, folder: work, timeoutMs, fetch });
       const stored = await readStoredImage(work, hash);
-      if (stored.kind !== "good") throw new ImageError("wrong-image", stored.kind === "bad" ? stored.reason : "the unpacked files are gone");
+      if (stored.kind !== "good")
+        throw new ImageError("wrong-image", stored.kind === "bad" ? stored.reason : "the unpacked files are gone");
       // Another process with the same cache may have been faster.
       await rename(work, folder).catch(allow("ENOTEMPTY", "EEXIST"));
       log.info({ image: name, url, ms: Math.round(performance.now() - started) }, "image files downloaded and checked");
@@ -134,7 +144,8 @@ export class ImageStore implements ImageSource {
     for (const name of await namesIn(temporary)) {
       const path = join(temporary, name);
       const info = await stat(path).catch(allow("ENOENT"));
-      if (info !== undefined && info.mtimeMs < before && !this.#working.has(name)) await rm(path, { recursive: true, force: true });
+      if (info !== undefined && info.mtimeMs < before && !this.#working.has(name))
+        await rm(path, { recursive: true, force: true });
     }
   }
 }

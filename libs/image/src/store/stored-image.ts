@@ -25,16 +25,27 @@ export interface MeasuredImage {
 export async function readStoredImage(folder: string, hash: Hash32): Promise<StoredImage> {
   try {
     const sums = await readSmall(folder, "sha256sum.txt", MAX_CHECKSUM_BYTES);
-    if (sums === undefined) return (await readSmall(folder, "metadata.json", MAX_METADATA_BYTES)) === undefined ? { kind: "absent" } : { kind: "bad", reason: "sha256sum.txt is missing" };
+    if (sums === undefined)
+      return (await readSmall(folder, "metadata.json", MAX_METADATA_BYTES)) === undefined
+        ? { kind: "absent" }
+        : { kind: "bad", reason: "sha256sum.txt is missing" };
     const got = osImageHash(sums);
-    if (!equalBytes(got, hash)) return { kind: "bad", reason: `os_image_hash does not match sha256(sha256sum.txt): expected ${toHex(hash)}, got ${toHex(got)}` };
+    if (!equalBytes(got, hash))
+      return {
+        kind: "bad",
+        reason: `os_image_hash does not match sha256(sha256sum.txt): expected ${toHex(hash)}, got ${toHex(got)}`,
+      };
     const files = new Map<string, Uint8Array>();
     let left = MAX_UNPACKED_BYTES;
     for (const { name, sha256 } of parseChecksumFile(sums)) {
       const bytes = await readSmall(folder, name, left);
       left -= bytes?.length ?? 0;
       const actual = bytes === undefined ? "no such file" : createHash("sha256").update(bytes).digest("hex");
-      if (bytes === undefined || actual !== sha256) return { kind: "bad", reason: `Checksum verification failed: ${name}: sha256sum.txt expects ${sha256}, got ${actual}` };
+      if (bytes === undefined || actual !== sha256)
+        return {
+          kind: "bad",
+          reason: `Checksum verification failed: ${name}: sha256sum.txt expects ${sha256}, got ${actual}`,
+        };
       files.set(name, bytes);
     }
     return vmFiles(files);
@@ -49,8 +60,10 @@ function vmFiles(files: ReadonlyMap<string, Uint8Array>): StoredImage {
   if (metadataBytes === undefined) return { kind: "bad", reason: "metadata.json not found in the extracted archive" };
   const metadata = parseImageMetadata(metadataBytes);
   const { bios, kernel: kernelName, initrd: initrdName, cmdline = "" } = metadata;
-  if (bios === undefined) return { kind: "bad", reason: "metadata.json names no bios, so the firmware cannot be measured" };
+  if (bios === undefined)
+    return { kind: "bad", reason: "metadata.json names no bios, so the firmware cannot be measured" };
   const [firmware, kernel, initrd] = [bios, kernelName, initrdName].map((name) => files.get(name));
-  if (firmware === undefined || kernel === undefined || initrd === undefined) return { kind: "bad", reason: `sha256sum.txt does not list all of ${bios}, ${kernelName}, ${initrdName}` };
+  if (firmware === undefined || kernel === undefined || initrd === undefined)
+    return { kind: "bad", reason: `sha256sum.txt does not list all of ${bios}, ${kernelName}, ${initrdName}` };
   return { kind: "good", files: { firmware, kernel, initrd, cmdline }, metadata };
 }

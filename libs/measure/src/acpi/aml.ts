@@ -45,10 +45,13 @@ export function namePath(path: string): Term {
   const segments = rest === "" ? [] : rest.split(".");
   const names = segments.map((segment) => ascii(segment.padEnd(4, "_")));
   const lead =
-    segments.length === 0 ? bytes(0x00)
-    : segments.length === 1 ? nothing
-    : segments.length === 2 ? bytes(0x2e)
-    : bytes(0x2f, segments.length);
+    segments.length === 0
+      ? bytes(0x00)
+      : segments.length === 1
+        ? nothing
+        : segments.length === 2
+          ? bytes(0x2e)
+          : bytes(0x2f, segments.length);
   return concatBytes(ascii(path.slice(0, path.length - rest.length)), lead, ...names);
 }
 
@@ -134,16 +137,20 @@ export const uuid = (value: string): Term => buffer(guidBytes(value));
 export const store = (value: Operand, target: Operand): Term =>
   concatBytes(bytes(0x70), operand(value), operand(target));
 
-const binary = (opcode: number) => (a: Operand, b: Operand, target: Operand = noTarget): Term =>
-  concatBytes(bytes(opcode), operand(a), operand(b), operand(target));
+const binary =
+  (opcode: number) =>
+  (a: Operand, b: Operand, target: Operand = noTarget): Term =>
+    concatBytes(bytes(opcode), operand(a), operand(b), operand(target));
 export const and = binary(0x7b);
 export const or = binary(0x7d);
 export const subtract = binary(0x74);
 export const shiftLeft = binary(0x79);
 export const index = binary(0x88);
 
-const prefixed = (...opcode: readonly number[]) => (...values: readonly Operand[]): Term =>
-  concatBytes(bytes(...opcode), ...operands(values));
+const prefixed =
+  (...opcode: readonly number[]) =>
+  (...values: readonly Operand[]): Term =>
+    concatBytes(bytes(...opcode), ...operands(values));
 export const toHexString = prefixed(0x98);
 export const toBuffer = prefixed(0x96);
 export const derefOf = prefixed(0x83);
@@ -162,8 +169,7 @@ export const createDwordField = prefixed(0x8a);
 export const release = prefixed(0x5b, 0x27);
 /** Waits for ever. */
 export const acquire = (path: string): Term => concatBytes(bytes(0x5b, 0x23), namePath(path), u16le(0xffff));
-export const call = (path: string, ...args: readonly Operand[]): Term =>
-  concatBytes(namePath(path), ...operands(args));
+export const call = (path: string, ...args: readonly Operand[]): Term => concatBytes(namePath(path), ...operands(args));
 
 export const when = (condition: Term, ...body: readonly Term[]): Term =>
   concatBytes(bytes(0xa0), withLength(condition, ...body));
@@ -190,12 +196,6 @@ export const ioRange = (first: number, last: number): Term =>
   concatBytes(bytes(0x88, 0x0d, 0x00, 0x01, 0x0c, 0x03), ...[0, first, last, 0, last - first + 1].map(u16le));
 export const caching = { none: 0x01, full: 0x03 } as const;
 export const memoryRange32 = (first: number, last: number, flags: (typeof caching)[keyof typeof caching]): Term =>
-  concatBytes(
-    bytes(0x87, 0x17, 0x00, 0x00, 0x0c, flags),
-    ...[0, first, last, 0, last - first + 1].map(u32le),
-  );
+  concatBytes(bytes(0x87, 0x17, 0x00, 0x00, 0x0c, flags), ...[0, first, last, 0, last - first + 1].map(u32le));
 export const memoryRange64 = (first: bigint, length: bigint): Term =>
-  concatBytes(
-    bytes(0x8a, 0x2b, 0x00, 0x00, 0x0c, 0x03),
-    ...[0n, first, first + length - 1n, 0n, length].map(u64le),
-  );
+  concatBytes(bytes(0x8a, 0x2b, 0x00, 0x00, 0x0c, 0x03), ...[0n, first, first + length - 1n, 0n, length].map(u64le));

@@ -51,21 +51,15 @@ function isaBridge(profile: AcpiProfile): readonly Term[] {
       name("_HID", eisaId("PNP0501")),
       name("_UID", 1),
       name("_STA", 0x0f),
-      name("_CRS", resourceTemplate(ioPort(0x3f8, 0, 8), irq(4, profile.serialIrqFlags ? SERIAL_IRQ_FLAGS : undefined))),
+      name(
+        "_CRS",
+        resourceTemplate(ioPort(0x3f8, 0, 8), irq(4, profile.serialIrqFlags ? SERIAL_IRQ_FLAGS : undefined)),
+      ),
     ),
-    device(
-      "RTC",
-      name("_HID", eisaId("PNP0B00")),
-      name("_CRS", resourceTemplate(ioPort(0x70, 1, 8), irq(8))),
-    ),
+    device("RTC", name("_HID", eisaId("PNP0B00")), name("_CRS", resourceTemplate(ioPort(0x70, 1, 8), irq(8)))),
   ];
 }
 
 function legacy(deviceName: string, id: string, ...resources: readonly Term[]): Term {
-  return device(
-    deviceName,
-    name("_HID", eisaId(id)),
-    name("_STA", 0x0f),
-    name("_CRS", resourceTemplate(...resources)),
-  );
+  return device(deviceName, name("_HID", eisaId(id)), name("_STA", 0x0f), name("_CRS", resourceTemplate(...resources)));
 }

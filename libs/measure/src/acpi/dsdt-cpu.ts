@@ -150,18 +150,19 @@ function ospmStatusMethod(): Term {
  */
 function scanMethod(machine: Machine): Term {
   const [found, newCount, reported, cpu, again, leavingCount] = [0, 1, 2, 3, 4, 5].map(local) as [
-    Term, Term, Term, Term, Term, Term,
+    Term,
+    Term,
+    Term,
+    Term,
+    Term,
+    Term,
   ];
   const ejectList = machine.acpi.cpuEjectList;
   const newListFull = equal(newCount, SCAN_ENTRIES);
   const full = ejectList ? eitherOf(newListFull, equal(leavingCount, SCAN_ENTRIES)) : newListFull;
 
   const reportNow = concatBytes(call("CTFY", cpu, EJECT_REQUEST), store(1, register("CRMV")), store(1, found));
-  const remember = concatBytes(
-    store(cpu, index("CEJL", leavingCount)),
-    increment(leavingCount),
-    store(1, found),
-  );
+  const remember = concatBytes(store(cpu, index("CEJL", leavingCount)), increment(leavingCount), store(1, found));
   const removal = ejectList
     ? when(equal(register("CRMV"), 1), remember)
     : otherwise(when(equal(register("CRMV"), 1), reportNow));
@@ -174,12 +175,7 @@ function scanMethod(machine: Machine): Term {
     when(less(register("CDAT"), cpu), leaveLoop),
     when(full, store(1, again), leaveLoop),
     store(register("CDAT"), cpu),
-    when(
-      equal(register("CINS"), 1),
-      store(cpu, index("CNEW", newCount)),
-      increment(newCount),
-      store(1, found),
-    ),
+    when(equal(register("CINS"), 1), store(cpu, index("CNEW", newCount)), increment(newCount), store(1, found)),
     removal,
     increment(cpu),
   );

@@ -119,12 +119,7 @@ function endpointDsm(): Term {
   return serializedMethod(
     "EDSM",
     5,
-    when(
-      equal(arg(2), 0),
-      ...refuseForeignDsm(),
-      store(0x81, index(local(0), 0)),
-      returns(local(0)),
-    ),
+    when(equal(arg(2), 0), ...refuseForeignDsm(), store(0x81, index(local(0), 0)), returns(local(0))),
     when(
       equal(arg(2), 7),
       store(packageOf(0, text("")), local(0)),
@@ -178,11 +173,7 @@ function slotDsm(profile: AcpiProfile): Term {
     ? [
         askIndex,
         store(sizedPackage(2), local(0)),
-        when(
-          not(eitherOf(...noDevice)),
-          store(local(2), index(local(0), 0)),
-          store(text(""), index(local(0), 1)),
-        ),
+        when(not(eitherOf(...noDevice)), store(local(2), index(local(0), 0)), store(text(""), index(local(0), 1))),
       ]
     : [store(packageOf(0, text("")), local(0)), askIndex, store(local(2), index(local(0), 0))];
   return serializedMethod(
@@ -193,11 +184,7 @@ function slotDsm(profile: AcpiProfile): Term {
       ...refuseForeignDsm(),
       store(0, local(1)),
       askIndex,
-      when(
-        not(or(...noDevice)),
-        or(local(1), 1, local(1)),
-        or(local(1), shiftLeft(1, 7), local(1)),
-      ),
+      when(not(or(...noDevice)), or(local(1), 1, local(1)), or(local(1), shiftLeft(1, 7), local(1))),
       store(local(1), index(local(0), 0)),
       returns(local(0)),
     ),
@@ -217,11 +204,7 @@ export function expanderBus(expander: PciExpander): Term {
       name("_CID", eisaId("PNP0A03")),
       operatingSystemCapabilities(OSC_ALL),
       name("_PXM", expander.node),
-      method(
-        "_PRT",
-        0,
-        returns(routeTable((slot, pin) => `LNK${"ABCD"[(slot + pin + 3) & 3]}`)),
-      ),
+      method("_PRT", 0, returns(routeTable((slot, pin) => `LNK${"ABCD"[(slot + pin + 3) & 3]}`))),
       name("_CRS", resourceTemplate(busRange(expander.bus, expander.bus))),
     ),
   );

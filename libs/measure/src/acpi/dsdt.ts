@@ -67,11 +67,7 @@ function debugPort(): Term {
       toBuffer(local(0), local(0)),
       subtract(sizeOf(local(0)), 1, local(1)),
       store(0, local(2)),
-      loop(
-        less(local(2), local(1)),
-        store(derefOf(index(local(0), local(2))), "DBGB"),
-        increment(local(2)),
-      ),
+      loop(less(local(2), local(1)), store(derefOf(index(local(0), local(2))), "DBGB"), increment(local(2))),
       store(0x0a, "DBGB"),
     ),
   );

@@ -31,7 +31,11 @@ export function loaderScript(tables: readonly PlacedTable[]): Uint8Array {
   for (const table of tables) {
     if (table.signature === "FACS") continue;
     if (table.signature === "FACP") {
-      for (const [field, size] of [[36, 4], [40, 4], [140, 8]] as const) {
+      for (const [field, size] of [
+        [36, 4],
+        [40, 4],
+        [140, 8],
+      ] as const) {
         commands.push(pointer(TABLES_FILE, table.offset + field, size));
       }
     }

@@ -117,5 +117,4 @@ export function mcfg(): Uint8Array {
 export const waet = (): Uint8Array => table("WAET", 1, u32le(2));
 
 /** @param offsets of the tables it lists, in the blob */
-export const rsdt = (offsets: readonly number[]): Uint8Array =>
-  table("RSDT", 1, concatBytes(...offsets.map(u32le)));
+export const rsdt = (offsets: readonly number[]): Uint8Array => table("RSDT", 1, concatBytes(...offsets.map(u32le)));

@@ -3,8 +3,15 @@ import { loadConfig } from "@dstack/config";
 import type { Logger } from "@dstack/log";
 import type { Listen } from "@dstack/rpc";
 import {
-  checkInterfaceName, containsAddress, containsNetwork, formatEndpoint, parseEndpoint, parseWireGuardKey, publicKeyOf,
-  type Ipv4Network, type WireGuardKey,
+  checkInterfaceName,
+  containsAddress,
+  containsNetwork,
+  formatEndpoint,
+  parseEndpoint,
+  parseWireGuardKey,
+  publicKeyOf,
+  type Ipv4Network,
+  type WireGuardKey,
 } from "@dstack/wireguard";
 import { GatewayError } from "../errors.ts";
 import { gatewaySchema, SILENT_KEYS, type RawGatewayConfig } from "./schema.ts";
@@ -50,7 +57,11 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * Loads gateway.toml and checks what its keys mean together.
  * @throws ConfigError, GatewayError `config-invalid`
  */
-export async function loadGatewayConfig(file: string | undefined, env: Environment, log: Logger): Promise<GatewayConfig> {
+export async function loadGatewayConfig(
+  file: string | undefined,
+  env: Environment,
+  log: Logger,
+): Promise<GatewayConfig> {
   const raw = await loadConfig({ name: "gateway", file, schema: gatewaySchema, log, silentKeys: SILENT_KEYS });
   return interpretConfig(raw, env);
 }
@@ -59,12 +70,26 @@ export async function loadGatewayConfig(file: string | undefined, env: Environme
 export function interpretConfig(raw: RawGatewayConfig, env: Environment): GatewayConfig {
   const { core } = raw;
   if (core.sync.enabled) throw invalid("core.sync.enabled is true: this version serves one node; set it to false");
-  if (core.auth.enabled) throw invalid("core.auth.enabled is true: the app authorization webhook is not part of this version, and without it every registration would pass; set it to false");
-  if (core.proxy.inbound_pp_enabled) throw invalid("core.proxy.inbound_pp_enabled is true: inbound PROXY headers are not part of this version; set it to false");
-  if (core.debug.insecure_enable_debug_rpc) throw invalid("core.debug.insecure_enable_debug_rpc is true: the debug listener is not part of this version; set it to false");
-  if (core.certbot["enabled"] === true) throw invalid("core.certbot.enabled is true: ordering certificates is not part of this version; set it to false and put a certificate at core.proxy.cert_chain and cert_key");
+  if (core.auth.enabled)
+    throw invalid(
+      "core.auth.enabled is true: the app authorization webhook is not part of this version, and without it every registration would pass; set it to false",
+    );
+  if (core.proxy.inbound_pp_enabled)
+    throw invalid(
+      "core.proxy.inbound_pp_enabled is true: inbound PROXY headers are not part of this version; set it to false",
+    );
+  if (core.debug.insecure_enable_debug_rpc)
+    throw invalid(
+      "core.debug.insecure_enable_debug_rpc is true: the debug listener is not part of this version; set it to false",
+    );
+  if (core.certbot["enabled"] === true)
+    throw invalid(
+      "core.certbot.enabled is true: ordering certificates is not part of this version; set it to false and put a certificate at core.proxy.cert_chain and cert_key",
+    );
   if (Object.keys(core.attestation.root_ca).length > 0 && !core.attestation.insecure_allow_external_trust_anchors) {
-    throw invalid("core.attestation.root_ca names trust anchors: these need core.attestation.insecure_allow_external_trust_anchors = true");
+    throw invalid(
+      "core.attestation.root_ca names trust anchors: these need core.attestation.insecure_allow_external_trust_anchors = true",
+    );
   }
   return {
     raw,
@@ -85,17 +110,24 @@ export function interpretConfig(raw: RawGatewayConfig, env: Environment): Gatewa
  * @throws GatewayError `config-invalid`
  */
 export function checkNetworks(ip: Ipv4Network, reserved: readonly Ipv4Network[], pool: Ipv4Network): void {
-  if (!reserved.every((network) => containsNetwork(ip, network))) throw invalid("core.wg.reserved_net: Reserved net is not in the network of core.wg.ip");
-  if (!reserved.some((network) => containsAddress(network, ip.address))) throw invalid("core.wg.ip: Wg peer IP is not in the reserved net");
-  if (!containsNetwork(ip, pool)) throw invalid("core.wg.client_ip_range: Client IP range is not in the network of core.wg.ip");
+  if (!reserved.every((network) => containsNetwork(ip, network)))
+    throw invalid("core.wg.reserved_net: Reserved net is not in the network of core.wg.ip");
+  if (!reserved.some((network) => containsAddress(network, ip.address)))
+    throw invalid("core.wg.ip: Wg peer IP is not in the reserved net");
+  if (!containsNetwork(ip, pool))
+    throw invalid("core.wg.client_ip_range: Client IP range is not in the network of core.wg.ip");
 }
 
 function wireGuardSettings(wg: RawGatewayConfig["core"]["wg"]): WireGuardSettings {
   checkNetworks(wg.ip, wg.reserved_net, wg.client_ip_range);
   const pair = wg.private_key === "" ? undefined : parseWireGuardKey(wg.private_key, "core.wg.private_key");
-  if (pair === undefined) throw invalid(`core.wg.private_key is empty: put a key there, for instance the one that this line makes: wg genkey`);
+  if (pair === undefined)
+    throw invalid(
+      `core.wg.private_key is empty: put a key there, for instance the one that this line makes: wg genkey`,
+    );
   const publicKey = publicKeyOf(pair);
-  if (wg.public_key !== "" && wg.public_key !== publicKey) throw invalid(`core.wg.public_key does not belong to core.wg.private_key, whose public key is ${publicKey}`);
+  if (wg.public_key !== "" && wg.public_key !== publicKey)
+    throw invalid(`core.wg.public_key does not belong to core.wg.private_key, whose public key is ${publicKey}`);
   return {
     privateKey: pair,
     publicKey,
@@ -117,21 +149,38 @@ function staticCertificate(proxy: RawGatewayConfig["core"]["proxy"]): StaticCert
     throw invalid("core.proxy: base_domain, cert_chain and cert_key are set together or not at all");
   }
   const domain = baseDomain.toLowerCase().replace(/\.$/, "").replace(/^\*\./, "");
-  if (!/^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/.test(domain)) throw invalid(`core.proxy.base_domain "${baseDomain.slice(0, 80)}" is no domain name`);
+  if (!/^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/.test(domain))
+    throw invalid(`core.proxy.base_domain "${baseDomain.slice(0, 80)}" is no domain name`);
   return { baseDomain: domain, certChain, certKey };
 }
 
-function adminSettings(admin: RawGatewayConfig["core"]["admin"], env: Environment): NonNullable<GatewayConfig["admin"]> {
-  const token = [admin.auth_token, admin.admin_token, env["DSTACK_GATEWAY_ADMIN_TOKEN"], env["ADMIN_API_TOKEN"]].map((text) => text?.trim() ?? "").find((text) => text !== "");
-  if (admin.htpasswd_file !== "") throw invalid("core.admin.htpasswd_file is not part of this version; use core.admin.auth_token");
+function adminSettings(
+  admin: RawGatewayConfig["core"]["admin"],
+  env: Environment,
+): NonNullable<GatewayConfig["admin"]> {
+  const token = [admin.auth_token, admin.admin_token, env["DSTACK_GATEWAY_ADMIN_TOKEN"], env["ADMIN_API_TOKEN"]]
+    .map((text) => text?.trim() ?? "")
+    .find((text) => text !== "");
+  if (admin.htpasswd_file !== "")
+    throw invalid("core.admin.htpasswd_file is not part of this version; use core.admin.auth_token");
   if (token === undefined && !admin.insecure_no_auth) {
-    throw invalid("core.admin: admin API is enabled but neither auth_token nor htpasswd_file is set; set auth_token or DSTACK_GATEWAY_ADMIN_TOKEN");
+    throw invalid(
+      "core.admin: admin API is enabled but neither auth_token nor htpasswd_file is set; set auth_token or DSTACK_GATEWAY_ADMIN_TOKEN",
+    );
   }
-  return { listen: listen(admin, "127.0.0.1", 8011, "core.admin.address"), token: admin.insecure_no_auth ? undefined : token };
+  return {
+    listen: listen(admin, "127.0.0.1", 8011, "core.admin.address"),
+    token: admin.insecure_no_auth ? undefined : token,
+  };
 }
 
 /** An address may be an IP beside a `port` key, `ip:port`, or `unix:<path>`. */
-function listen(table: { address?: string | undefined; port?: number | undefined }, host: string, port: number, key: string): Listen {
+function listen(
+  table: { address?: string | undefined; port?: number | undefined },
+  host: string,
+  port: number,
+  key: string,
+): Listen {
   const address = table.address;
   if (address?.startsWith("unix:") === true) return { path: address.slice(5), mode: 0o600 };
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(address ?? "");
@@ -140,7 +189,8 @@ function listen(table: { address?: string | undefined; port?: number | undefined
     if (given > 65_535) throw invalid(`${key} "${address}": port is over 65535`);
     return { host: match[1] ?? match[2] ?? host, port: given };
   }
-  if (address !== undefined && !/^[0-9A-Fa-f:.]+$/.test(address)) throw invalid(`${key} "${address.slice(0, 80)}": expected an address, address:port or unix:path`);
+  if (address !== undefined && !/^[0-9A-Fa-f:.]+$/.test(address))
+    throw invalid(`${key} "${address.slice(0, 80)}": expected an address, address:port or unix:path`);
   return { host: address ?? host, port: table.port ?? port };
 }
 
@@ -148,7 +198,10 @@ function insecureSettings(core: RawGatewayConfig["core"]): string[] {
   const settings: readonly [boolean, string][] = [
     [core.debug.insecure_skip_attestation, "core.debug.insecure_skip_attestation = true"],
     [!core.run_in_dstack, "core.run_in_dstack = false"],
-    [core.attestation.insecure_allow_external_trust_anchors, "core.attestation.insecure_allow_external_trust_anchors = true"],
+    [
+      core.attestation.insecure_allow_external_trust_anchors,
+      "core.attestation.insecure_allow_external_trust_anchors = true",
+    ],
     [core.admin.enabled && core.admin.insecure_no_auth, "core.admin.insecure_no_auth = true"],
     [core.debug.insecure_localhost_backend, "core.debug.insecure_localhost_backend = true"],
     [core.proxy.localhost_enabled, "core.proxy.localhost_enabled = true"],

@@ -4,7 +4,10 @@ import { parseNetwork } from "@dstack/wireguard";
 import { durationMs, portRange } from "./units.ts";
 
 /** Turns a parser that throws into a check with the parser's text. */
-function parsed<T, I extends z.ZodType>(input: I, parse: (value: z.output<I>) => T): z.ZodPipe<I, z.ZodTransform<T, z.output<I>>> {
+function parsed<T, I extends z.ZodType>(
+  input: I,
+  parse: (value: z.output<I>) => T,
+): z.ZodPipe<I, z.ZodTransform<T, z.output<I>>> {
   return input.pipe(
     z.transform((value: z.output<I>, context) => {
       try {
@@ -90,7 +93,10 @@ const proxy = z.object({
   external_port: port(443),
   agent_port: port(8090).optional(),
   tappd_port: port(8090).optional(),
-  tls_versions: z.array(z.enum(["1.2", "1.3"])).min(1).default(["1.2"]),
+  tls_versions: z
+    .array(z.enum(["1.2", "1.3"]))
+    .min(1)
+    .default(["1.2"]),
   connect_top_n: z.int().min(0).max(64).default(3),
   app_address_ns_prefix: z.string().default("_dstack-app-address"),
   localhost_enabled: z.boolean().default(false),
@@ -115,29 +121,60 @@ export const gatewaySchema = z.object({
   log_level: z.string().default("info"),
   ...listener,
   tls,
-  core: z.object({
-    state_path: z.string().default("./gateway-state.json"),
-    rpc_domain: z.string().default(""),
-    run_in_dstack: z.boolean().default(true),
-    pccs_url: z.string().optional(),
-    attestation: attestation.prefault({}),
-    auth: z.object({ enabled: z.boolean().default(false), url: z.string().default("http://localhost/app-auth"), timeout: duration("5s") }).prefault({}),
-    admin: admin.prefault({}),
-    debug: debug.prefault({}),
-    wg: wg.prefault({}),
-    proxy: proxy.prefault({}),
-    certbot: z.record(z.string(), z.unknown()).default({}),
-    recycle: recycle.prefault({}),
-    sync: sync.prefault({}),
-  }).prefault({}),
+  core: z
+    .object({
+      state_path: z.string().default("./gateway-state.json"),
+      rpc_domain: z.string().default(""),
+      run_in_dstack: z.boolean().default(true),
+      pccs_url: z.string().optional(),
+      attestation: attestation.prefault({}),
+      auth: z
+        .object({
+          enabled: z.boolean().default(false),
+          url: z.string().default("http://localhost/app-auth"),
+          timeout: duration("5s"),
+        })
+        .prefault({}),
+      admin: admin.prefault({}),
+      debug: debug.prefault({}),
+      wg: wg.prefault({}),
+      proxy: proxy.prefault({}),
+      certbot: z.record(z.string(), z.unknown()).default({}),
+      recycle: recycle.prefault({}),
+      sync: sync.prefault({}),
+    })
+    .prefault({}),
 });
 
 export type RawGatewayConfig = z.output<typeof gatewaySchema>;
 
 /** Keys of released configurations that tune what is built differently here. */
 export const SILENT_KEYS: readonly string[] = [
-  "workers", "max_blocking", "temp_dir", "keep_alive", "core.kms_url", "core.set_ulimit", "core.recycle.node_timeout",
-  "core.proxy.tls_crypto_provider", "core.proxy.workers", "core.proxy.thread_per_core", "core.proxy.connection_rebalance", "core.proxy.app_address_ns_compat",
-  "core.proxy.app_address_dns_servers", "core.proxy.buffer_size", "core.proxy.tcp_splice", "core.proxy.timeouts.write", "core.proxy.timeouts.shutdown", "core.proxy.timeouts.pp_header", "core.proxy.timeouts.dns_resolve", "core.proxy.ktls", "core.sync.interval", "core.sync.timeout", "core.sync.broadcast_interval",
-  "core.sync.bootnode", "core.sync.persist_interval", "core.sync.sync_connections_enabled", "core.sync.sync_connections_interval",
+  "workers",
+  "max_blocking",
+  "temp_dir",
+  "keep_alive",
+  "core.kms_url",
+  "core.set_ulimit",
+  "core.recycle.node_timeout",
+  "core.proxy.tls_crypto_provider",
+  "core.proxy.workers",
+  "core.proxy.thread_per_core",
+  "core.proxy.connection_rebalance",
+  "core.proxy.app_address_ns_compat",
+  "core.proxy.app_address_dns_servers",
+  "core.proxy.buffer_size",
+  "core.proxy.tcp_splice",
+  "core.proxy.timeouts.write",
+  "core.proxy.timeouts.shutdown",
+  "core.proxy.timeouts.pp_header",
+  "core.proxy.timeouts.dns_resolve",
+  "core.proxy.ktls",
+  "core.sync.interval",
+  "core.sync.timeout",
+  "core.sync.broadcast_interval",
+  "core.sync.bootnode",
+  "core.sync.persist_interval",
+  "core.sync.sync_connections_enabled",
+  "core.sync.sync_connections_interval",
 ];

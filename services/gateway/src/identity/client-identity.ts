@@ -1,7 +1,13 @@
 import { equalBytes, toHex, type ReportData } from "@dstack/bytes";
 import { parseCertificate, type AppInfo, type AppInfoRecord, type Attestation, type Certificate } from "@dstack/attest";
 import { readOid, readChildren, readDer } from "@dstack/der";
-import { expectedReportData, readDstackExtensions, USAGE, verifyCertificateChain, type DstackExtensions } from "@dstack/ratls";
+import {
+  expectedReportData,
+  readDstackExtensions,
+  USAGE,
+  verifyCertificateChain,
+  type DstackExtensions,
+} from "@dstack/ratls";
 import { GatewayError } from "../errors.ts";
 
 /** Who calls, in lower-case hex as the registry keeps it. */
@@ -12,7 +18,10 @@ export interface ClientIdentity {
 }
 
 /** Verifies evidence against the report data that binds it to a key, and gives what it says; throws when it does not hold. */
-export type EvidenceVerifier = (attestation: Attestation, expected: ReportData) => Promise<Pick<AppInfo, "appId" | "instanceId" | "composeHash">>;
+export type EvidenceVerifier = (
+  attestation: Attestation,
+  expected: ReportData,
+) => Promise<Pick<AppInfo, "appId" | "instanceId" | "composeHash">>;
 
 export interface IdentityOptions {
   /** The KMS's root CA and others of `tls.mutual.ca_certs`. */
@@ -34,11 +43,17 @@ const ID_BYTES = 20;
  */
 export async function identifyClient(chain: readonly Uint8Array[], options: IdentityOptions): Promise<ClientIdentity> {
   const extensions = verifiedLeaf(chain, options);
-  const claimed = extensions.attestation === undefined ? undefined : await evidenceOf(extensions, extensions.attestation, options.verifyEvidence);
+  const claimed =
+    extensions.attestation === undefined
+      ? undefined
+      : await evidenceOf(extensions, extensions.attestation, options.verifyEvidence);
   const info = extensions.appInfo ?? claimed;
   if (info === undefined) throw new GatewayError("identity-missing", "neither app-info nor attestation provided");
   if (extensions.appId !== undefined && !equalBytes(extensions.appId, info.appId)) {
-    throw new GatewayError("identity-invalid", `client certificate names app ${toHex(extensions.appId)} and app info of ${toHex(info.appId)}`);
+    throw new GatewayError(
+      "identity-invalid",
+      `client certificate names app ${toHex(extensions.appId)} and app info of ${toHex(info.appId)}`,
+    );
   }
   return identityOf(info);
 }
@@ -47,7 +62,11 @@ export async function identifyClient(chain: readonly Uint8Array[], options: Iden
  * Whether the caller's certificate is one of the given app, as peers of a gateway must be.
  * @throws GatewayError `identity-missing`, `identity-invalid`
  */
-export function requireApp(chain: readonly Uint8Array[], appId: Uint8Array | undefined, options: Pick<IdentityOptions, "roots" | "now">): void {
+export function requireApp(
+  chain: readonly Uint8Array[],
+  appId: Uint8Array | undefined,
+  options: Pick<IdentityOptions, "roots" | "now">,
+): void {
   if (chain.length === 0) throw new GatewayError("identity-missing", "Client authentication is required");
   const extensions = verifiedLeaf(chain, options);
   if (appId === undefined || extensions.appId === undefined || !equalBytes(extensions.appId, appId)) {
@@ -57,31 +76,55 @@ export function requireApp(chain: readonly Uint8Array[], appId: Uint8Array | und
 
 function verifiedLeaf(chain: readonly Uint8Array[], options: Pick<IdentityOptions, "roots" | "now">): DstackExtensions {
   const [leaf] = chain;
-  if (leaf === undefined) throw new GatewayError("identity-missing", "client certificate required: neither app-info nor attestation provided");
+  if (leaf === undefined)
+    throw new GatewayError(
+      "identity-missing",
+      "client certificate required: neither app-info nor attestation provided",
+    );
   try {
-    verifyCertificateChain({ chain: chain.map((der) => parseCertificate(der)), roots: options.roots, now: options.now });
+    verifyCertificateChain({
+      chain: chain.map((der) => parseCertificate(der)),
+      roots: options.roots,
+      now: options.now,
+    });
     const extensions = readDstackExtensions(leaf);
     checkUsage(extensions);
     return extensions;
   } catch (cause) {
     if (cause instanceof GatewayError) throw cause;
-    throw new GatewayError("identity-invalid", "client certificate is not one that the KMS issued to an app", { cause });
+    throw new GatewayError("identity-invalid", "client certificate is not one that the KMS issued to an app", {
+      cause,
+    });
   }
 }
 
 function checkUsage(extensions: DstackExtensions): void {
   if (extensions.usage !== undefined && extensions.usage !== USAGE.appCustom) {
-    throw new GatewayError("identity-invalid", `client certificate's usage is ${extensions.usage}, expected ${USAGE.appCustom}`);
+    throw new GatewayError(
+      "identity-invalid",
+      `client certificate's usage is ${extensions.usage}, expected ${USAGE.appCustom}`,
+    );
   }
   const purposes = extensions.certificate.extensions.get(EXTENDED_KEY_USAGE);
   if (purposes === undefined) return;
-  const oids = readChildren(readDer(purposes.value, "extended key usage"), "extended key usage").map((element) => readOid(element, "extended key usage"));
-  if (!oids.includes(CLIENT_AUTH)) throw new GatewayError("identity-invalid", "client certificate is not for client authentication");
+  const oids = readChildren(readDer(purposes.value, "extended key usage"), "extended key usage").map((element) =>
+    readOid(element, "extended key usage"),
+  );
+  if (!oids.includes(CLIENT_AUTH))
+    throw new GatewayError("identity-invalid", "client certificate is not for client authentication");
 }
 
-async function evidenceOf(extensions: DstackExtensions, attestation: Attestation, verify: EvidenceVerifier | undefined): Promise<Pick<AppInfo, "appId" | "instanceId" | "composeHash">> {
+async function evidenceOf(
+  extensions: DstackExtensions,
+  attestation: Attestation,
+  verify: EvidenceVerifier | undefined,
+): Promise<Pick<AppInfo, "appId" | "instanceId" | "composeHash">> {
   try {
-    if (verify === undefined) throw new GatewayError("identity-invalid", "this gateway has no collateral service (core.attestation.urls.pccs) to verify evidence with");
+    if (verify === undefined)
+      throw new GatewayError(
+        "identity-invalid",
+        "this gateway has no collateral service (core.attestation.urls.pccs) to verify evidence with",
+      );
     return await verify(attestation, expectedReportData(extensions));
   } catch (cause) {
     throw new GatewayError("identity-invalid", "invalid quote", { cause });
@@ -89,10 +132,21 @@ async function evidenceOf(extensions: DstackExtensions, attestation: Attestation
 }
 
 function identityOf(info: Pick<AppInfoRecord, "appId" | "instanceId" | "composeHash">): ClientIdentity {
-  for (const [name, bytes] of [["app id", info.appId], ["instance id", info.instanceId]] as const) {
+  for (const [name, bytes] of [
+    ["app id", info.appId],
+    ["instance id", info.instanceId],
+  ] as const) {
     // An empty one is refused by the registry with the text that CVMs know.
-    if (bytes.length !== 0 && bytes.length !== ID_BYTES) throw new GatewayError("identity-invalid", `${name} in the client certificate: expected ${ID_BYTES} bytes, got ${bytes.length}`);
+    if (bytes.length !== 0 && bytes.length !== ID_BYTES)
+      throw new GatewayError(
+        "identity-invalid",
+        `${name} in the client certificate: expected ${ID_BYTES} bytes, got ${bytes.length}`,
+      );
   }
-  if (info.composeHash.length > 64) throw new GatewayError("identity-invalid", `compose hash in the client certificate has ${info.composeHash.length} bytes`);
+  if (info.composeHash.length > 64)
+    throw new GatewayError(
+      "identity-invalid",
+      `compose hash in the client certificate has ${info.composeHash.length} bytes`,
+    );
   return { appId: toHex(info.appId), instanceId: toHex(info.instanceId), composeHash: toHex(info.composeHash) };
 }

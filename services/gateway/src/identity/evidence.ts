@@ -10,14 +10,22 @@ import type { EvidenceVerifier } from "./client-identity.ts";
  * configured: certificates with evidence are refused then.
  * @throws GatewayError `config-invalid` for a root that cannot be read
  */
-export async function evidenceVerifier(config: GatewayConfig, nowMs: () => number): Promise<EvidenceVerifier | undefined> {
+export async function evidenceVerifier(
+  config: GatewayConfig,
+  nowMs: () => number,
+): Promise<EvidenceVerifier | undefined> {
   const { attestation, pccs_url: olderUrl } = config.raw.core;
   const pccsUrl = attestation.urls.pccs ?? olderUrl;
   if (pccsUrl === undefined) return undefined;
   const trustAnchor = await readTrustAnchor(attestation.root_ca["tdx"]);
   const collateralSource = new CollateralFetcher({ endpoints: [pccsUrl], trustAnchor, clock: { now: nowMs } });
   return async (evidence, expectedReportData) => {
-    const verified = await verifyAttestation(evidence, { collateralSource, trustAnchor, now: Math.floor(nowMs() / 1_000), expectedReportData });
+    const verified = await verifyAttestation(evidence, {
+      collateralSource,
+      trustAnchor,
+      now: Math.floor(nowMs() / 1_000),
+      expectedReportData,
+    });
     if (!verified.ok) throw new GatewayError("identity-invalid", verified.reason);
     return verified.appInfo;
   };
@@ -28,6 +36,10 @@ async function readTrustAnchor(path: string | undefined): Promise<TrustAnchor> {
   try {
     return trustAnchorFromPem(await readFile(path, "utf8"));
   } catch (cause) {
-    throw new GatewayError("config-invalid", `core.attestation.root_ca.tdx: ${path} cannot be read as a certificate: ${(cause as Error).message}`, { cause });
+    throw new GatewayError(
+      "config-invalid",
+      `core.attestation.root_ca.tdx: ${path} cannot be read as a certificate: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }

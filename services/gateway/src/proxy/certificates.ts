@@ -66,10 +66,16 @@ export class Certificates {
       return true;
     } catch (error) {
       if (this.#served !== undefined) {
-        log.error({ domain: source.baseDomain, error: (error as Error).message }, "proxy certificate is not usable, the one in service stays");
+        log.error(
+          { domain: source.baseDomain, error: (error as Error).message },
+          "proxy certificate is not usable, the one in service stays",
+        );
         return false;
       }
-      log.warn({ domain: source.baseDomain, error: (error as Error).message }, "proxy certificate is not usable, a self-signed one serves until it is");
+      log.warn(
+        { domain: source.baseDomain, error: (error as Error).message },
+        "proxy certificate is not usable, a self-signed one serves until it is",
+      );
       this.#served = this.#selfSigned(source.baseDomain);
       return true;
     }
@@ -80,10 +86,16 @@ export class Certificates {
       const leaf = new X509Certificate(certChain);
       if (!leaf.checkPrivateKey(createPrivateKey(key))) throw new Error("the key is not the certificate's");
       if (leaf.validToDate.getTime() <= this.#options.now()) throw new Error(`it expired at ${leaf.validTo}`);
-      if (leaf.checkHost(`any.${domain}`) === undefined) this.#options.log.warn({ domain, names: leaf.subjectAltName }, `proxy certificate does not cover *.${domain}: clients will refuse it`);
+      if (leaf.checkHost(`any.${domain}`) === undefined)
+        this.#options.log.warn(
+          { domain, names: leaf.subjectAltName },
+          `proxy certificate does not cover *.${domain}: clients will refuse it`,
+        );
       return { context: this.#context(certChain, key), leaf, fromFiles: true };
     } catch (cause) {
-      throw new GatewayError("certificate-unusable", `certificate for *.${domain}: ${(cause as Error).message}`, { cause });
+      throw new GatewayError("certificate-unusable", `certificate for *.${domain}: ${(cause as Error).message}`, {
+        cause,
+      });
     }
   }
 
@@ -91,12 +103,28 @@ export class Certificates {
     const now = Math.floor(this.#options.now() / 1_000);
     const issuer = createCa({ commonName: `dstack gateway ${domain}`, key: generateP256(), pathLength: 0, now });
     const key = generateP256();
-    const { pem } = createLeaf({ issuer, commonName: `*.${domain}`, publicPoint: key.publicPoint, altNames: [`*.${domain}`], serverAuth: true, now });
-    return { context: this.#context(`${pem}\n${issuer.pem}`, pkcs8Pem(key)), leaf: new X509Certificate(pem), fromFiles: false };
+    const { pem } = createLeaf({
+      issuer,
+      commonName: `*.${domain}`,
+      publicPoint: key.publicPoint,
+      altNames: [`*.${domain}`],
+      serverAuth: true,
+      now,
+    });
+    return {
+      context: this.#context(`${pem}\n${issuer.pem}`, pkcs8Pem(key)),
+      leaf: new X509Certificate(pem),
+      fromFiles: false,
+    };
   }
 
   #context(cert: string, key: string): SecureContext {
     const versions = this.#options.tlsVersions.map((version): SecureVersion => `TLSv${version}`).sort();
-    return createSecureContext({ cert, key, minVersion: versions[0] ?? "TLSv1.2", maxVersion: versions.at(-1) ?? "TLSv1.3" });
+    return createSecureContext({
+      cert,
+      key,
+      minVersion: versions[0] ?? "TLSv1.2",
+      maxVersion: versions.at(-1) ?? "TLSv1.3",
+    });
   }
 }

@@ -50,7 +50,8 @@ function reassemble(bytes: Uint8Array): Uint8Array | HelloName {
       if (typeof needed === "object") return needed;
       need = needed;
     }
-    if (need !== undefined && have >= need) return have === need ? join(parts, need).subarray(4) : invalid("bytes follow it in its record");
+    if (need !== undefined && have >= need)
+      return have === need ? join(parts, need).subarray(4) : invalid("bytes follow it in its record");
     if (part.length < length) return { kind: "incomplete" };
     offset += 5 + length;
   }

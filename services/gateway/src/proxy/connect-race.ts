@@ -24,7 +24,10 @@ export function connectRace<C extends Candidate>(candidates: readonly C[], timeo
       }
       resolve(result);
     };
-    const timer = setTimeout(() => finish({ kind: "failed", reason: `no connection within ${timeoutMs} ms` }), timeoutMs);
+    const timer = setTimeout(
+      () => finish({ kind: "failed", reason: `no connection within ${timeoutMs} ms` }),
+      timeoutMs,
+    );
     for (const candidate of candidates) {
       const socket = connect({ host: candidate.host, port: candidate.port, noDelay: true, allowHalfOpen: true });
       const connected = (): void => finish({ kind: "connected", socket, candidate }, socket);

@@ -28,7 +28,13 @@ export function httpAnswers(pages: OwnPages, deadlineMs = DEADLINE_MS): HttpAnsw
   const explanations = new WeakMap<object, Explanation>();
   const explaining = createServer(LIMITS, (request, response) => {
     const { status, text } = explanations.get(request.socket) ?? { status: 500, text: "internal error" };
-    response.writeHead(status, { "content-type": "text/plain; charset=utf-8", connection: "close", "cache-control": "no-store" }).end(`dstack gateway: ${text}\n`);
+    response
+      .writeHead(status, {
+        "content-type": "text/plain; charset=utf-8",
+        connection: "close",
+        "cache-control": "no-store",
+      })
+      .end(`dstack gateway: ${text}\n`);
   });
   const healthSockets = new WeakSet<object>();
   const owning = createServer(LIMITS, (request, response) => {

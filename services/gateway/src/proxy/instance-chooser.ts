@@ -38,7 +38,8 @@ export class InstanceChooser {
     if (instance !== undefined) return { kind: "instances", instances: [instance] };
     if (!registry.hasApp(id)) return { kind: "unknown" };
     const cached = this.#cache.get(id);
-    if (topN > 0 && cached !== undefined && now() - cached.at < cacheMs) return found(cached.ids.map((cachedId) => registry.get(cachedId)));
+    if (topN > 0 && cached !== undefined && now() - cached.at < cacheMs)
+      return found(cached.ids.map((cachedId) => registry.get(cachedId)));
     const healthy = this.#healthy(registry.ofApp(id));
     if (healthy.length === 0) return { kind: "unhealthy" };
     if (topN === 0) return found([healthy[Math.floor(this.#options.random() * healthy.length)]]);
@@ -65,7 +66,8 @@ export class InstanceChooser {
 }
 
 /** A handshake in the future is one of now; none is infinitely old. */
-const ageMs = (unixSeconds: number | undefined, nowMs: number): number => (unixSeconds === undefined ? Number.POSITIVE_INFINITY : Math.max(0, nowMs - unixSeconds * 1_000));
+const ageMs = (unixSeconds: number | undefined, nowMs: number): number =>
+  unixSeconds === undefined ? Number.POSITIVE_INFINITY : Math.max(0, nowMs - unixSeconds * 1_000);
 
 function found(instances: readonly (Instance | undefined)[]): Choice {
   const present = instances.filter((instance) => instance !== undefined);

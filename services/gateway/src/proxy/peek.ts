@@ -22,13 +22,15 @@ export function peekServerName(socket: Socket, timeoutMs: number): Promise<Peeke
     };
     const ended = (): void => finish(length === 0 ? { kind: "closed" } : { kind: "absent" });
     const read = (chunk: Buffer): void => {
-      if (length + chunk.length > buffer.length) buffer = Buffer.concat([buffer.subarray(0, length)], Math.max(2 * buffer.length, length + chunk.length));
+      if (length + chunk.length > buffer.length)
+        buffer = Buffer.concat([buffer.subarray(0, length)], Math.max(2 * buffer.length, length + chunk.length));
       length += chunk.copy(buffer, length);
       const bytes = buffer.subarray(0, length);
       const hello = readServerName(bytes);
       if (hello.kind === "name") finish({ ...hello, bytes });
       else if (hello.kind !== "incomplete") finish(hello);
-      else if (length > MAX_PEEK_BYTES) finish({ kind: "invalid", reason: `no ClientHello within ${MAX_PEEK_BYTES} bytes` });
+      else if (length > MAX_PEEK_BYTES)
+        finish({ kind: "invalid", reason: `no ClientHello within ${MAX_PEEK_BYTES} bytes` });
     };
     const timer = setTimeout(() => finish({ kind: "timeout" }), timeoutMs);
     socket.on("data", read).on("end", ended).on("close", ended);

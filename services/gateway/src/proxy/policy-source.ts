@@ -56,16 +56,32 @@ export class PolicySource {
         learned(now, portPolicyFromTcbInfo(await this.#tcbInfo(now)));
         return;
       } catch (error) {
-        log.debug({ instance: instance.instanceId, attempt, error: (error as Error).message }, "port policy could not be fetched");
+        log.debug(
+          { instance: instance.instanceId, attempt, error: (error as Error).message },
+          "port policy could not be fetched",
+        );
       }
       await sleep(backoffMs, undefined, { signal: this.#stopped.signal, ref: false }).catch(() => undefined); // Stopped: the loop's condition ends it.
       backoffMs = Math.min(backoffMs * 2, backoffMaxMs);
     }
-    log.info({ instance: instance.instanceId }, "port policy is still unknown, its ports stay closed until it can be fetched");
+    log.info(
+      { instance: instance.instanceId },
+      "port policy is still unknown, its ports stay closed until it can be fetched",
+    );
   }
 
   async #tcbInfo(instance: Instance): Promise<string> {
-    const transport = httpTransport({ baseUrl: `http://${formatIpv4(instance.address)}:${this.#options.agentPort}/prpc`, maxAnswerBytes: MAX_INFO_BYTES });
-    return (await callRpc(transport, agent.Worker.method.info, {}, { timeoutMs: this.#options.timeoutMs, signal: this.#stopped.signal })).tcbInfo;
+    const transport = httpTransport({
+      baseUrl: `http://${formatIpv4(instance.address)}:${this.#options.agentPort}/prpc`,
+      maxAnswerBytes: MAX_INFO_BYTES,
+    });
+    return (
+      await callRpc(
+        transport,
+        agent.Worker.method.info,
+        {},
+        { timeoutMs: this.#options.timeoutMs, signal: this.#stopped.signal },
+      )
+    ).tcbInfo;
   }
 }

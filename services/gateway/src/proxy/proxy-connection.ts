@@ -62,9 +62,11 @@ export class ProxyConnection {
     }
     log.debug(`got sni: ${hello.name}`);
     const target = targetOf(hello.name, (domain) => certificates.isBaseDomain(domain));
-    if (target.kind === "platform" && target.address.mode !== "passthrough") await this.#terminate(target, hello.name, hello.bytes);
+    if (target.kind === "platform" && target.address.mode !== "passthrough")
+      await this.#terminate(target, hello.name, hello.bytes);
     else if (target.kind === "platform") await this.#passThrough(target.address, hello.name, hello.bytes);
-    else if (target.kind === "custom-domain") this.#drop("custom-domain", `${hello.name} is no name of this gateway`, ALERT.unrecognizedName);
+    else if (target.kind === "custom-domain")
+      this.#drop("custom-domain", `${hello.name} is no name of this gateway`, ALERT.unrecognizedName);
     else this.#drop("invalid-name", `${hello.name}: ${target.reason}`, ALERT.unrecognizedName);
   }
 
@@ -72,20 +74,28 @@ export class ProxyConnection {
     const { certificates, tlsTimeoutMs, counters, connectTimeoutMs } = this.#options;
     const { address, baseDomain } = target;
     const certificate = certificates.forDomain(baseDomain);
-    if (certificate === undefined) return this.#drop("tls-failed", `no certificate for *.${baseDomain}`, ALERT.unrecognizedName);
+    if (certificate === undefined)
+      return this.#drop("tls-failed", `no certificate for *.${baseDomain}`, ALERT.unrecognizedName);
     const own = address.id === "gateway" || address.id === "health";
     const resolving = own ? undefined : this.#options.resolve(address);
-    const accepted = await acceptTls(this.#socket, bytes, certificate.context, { alpn: address.mode === "h2" ? ["h2"] : [], timeoutMs: tlsTimeoutMs });
+    const accepted = await acceptTls(this.#socket, bytes, certificate.context, {
+      alpn: address.mode === "h2" ? ["h2"] : [],
+      timeoutMs: tlsTimeoutMs,
+    });
     const resolution = await resolving;
     if (accepted.kind === "failed") return this.#drop("tls-failed", accepted.reason);
     const client = accepted.socket;
     // Between two owners of the stream an error must find a listener.
     client.on("error", () => undefined);
     if (resolution === undefined) return this.#own(client, address, name);
-    if (resolution.kind === "refused") return this.#explain(client, address, resolution.outcome, name, resolution.explanation);
+    if (resolution.kind === "refused")
+      return this.#explain(client, address, resolution.outcome, name, resolution.explanation);
     const raced = await connectRace(resolution.backends, connectTimeoutMs);
     if (raced.kind === "failed") {
-      return this.#explain(client, address, "connect-failed", name, { status: 502, text: `${address.id} does not answer on port ${address.port}: ${raced.reason}` });
+      return this.#explain(client, address, "connect-failed", name, {
+        status: 502,
+        text: `${address.id} does not answer on port ${address.port}: ${raced.reason}`,
+      });
     }
     if (client.destroyed) {
       raced.socket.destroy();
@@ -98,7 +108,8 @@ export class ProxyConnection {
   async #passThrough(address: AppAddress, name: string, bytes: Buffer): Promise<void> {
     const { resolve, connectTimeoutMs, counters } = this.#options;
     const resolution = await resolve(address);
-    if (resolution.kind === "refused") return this.#drop(resolution.outcome, `${name}: ${resolution.explanation.text}`, ALERT.unrecognizedName);
+    if (resolution.kind === "refused")
+      return this.#drop(resolution.outcome, `${name}: ${resolution.explanation.text}`, ALERT.unrecognizedName);
     const raced = await connectRace(resolution.backends, connectTimeoutMs);
     if (raced.kind === "failed") return this.#drop("connect-failed", `${name}: ${raced.reason}`, ALERT.internalError);
     if (this.#socket.destroyed) {
@@ -130,12 +141,23 @@ export class ProxyConnection {
     relay(client, backend, (error) => {
       unwatch();
       counters.end(candidate.instanceId, backend.bytesWritten, backend.bytesRead);
-      log.debug({ instance: candidate.instanceId, ms: now() - this.#startedAt, ...(error === undefined ? {} : { error: error.message }) }, "connection closed");
+      log.debug(
+        {
+          instance: candidate.instanceId,
+          ms: now() - this.#startedAt,
+          ...(error === undefined ? {} : { error: error.message }),
+        },
+        "connection closed",
+      );
     });
   }
 
   #own(client: Duplex, address: AppAddress, name: string): void {
-    if (address.port !== 80 || address.mode !== "terminate") return this.#explain(client, address, "invalid-name", name, { status: 404, text: `"${address.id}" answers on its default port only` });
+    if (address.port !== 80 || address.mode !== "terminate")
+      return this.#explain(client, address, "invalid-name", name, {
+        status: 404,
+        text: `"${address.id}" answers on its default port only`,
+      });
     this.#options.counters.outcomes.own += 1;
     this.#options.answers.own(client, address.id);
   }
@@ -145,7 +167,11 @@ export class ProxyConnection {
     this.#options.log.info({ sni: name, outcome, reason: explanation.text }, "connection refused");
     // A client that negotiated h2 would take HTTP/1.1 for a broken peer.
     if (address.mode === "h2") client.end(() => client.destroy());
-    else this.#options.answers.explain(client, { status: explanation.status, text: `${explanation.text} (asked for ${name})` });
+    else
+      this.#options.answers.explain(client, {
+        status: explanation.status,
+        text: `${explanation.text} (asked for ${name})`,
+      });
   }
 
   #drop(outcome: Outcome, reason: string, alert?: number): void {

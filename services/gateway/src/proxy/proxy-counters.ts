@@ -1,6 +1,19 @@
 /** What became of a proxied connection. */
 export const OUTCOMES = [
-  "relayed", "own", "no-sni", "bad-hello", "hello-timeout", "invalid-name", "custom-domain", "unknown-app", "no-healthy-instance", "port-denied", "over-limit", "connect-failed", "tls-failed", "refused-busy",
+  "relayed",
+  "own",
+  "no-sni",
+  "bad-hello",
+  "hello-timeout",
+  "invalid-name",
+  "custom-domain",
+  "unknown-app",
+  "no-healthy-instance",
+  "port-denied",
+  "over-limit",
+  "connect-failed",
+  "tls-failed",
+  "refused-busy",
 ] as const;
 
 export type Outcome = (typeof OUTCOMES)[number];
@@ -13,7 +26,10 @@ export class ProxyCounters {
   relaying = 0;
   fromClientBytes = 0;
   toClientBytes = 0;
-  readonly outcomes: Record<Outcome, number> = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0])) as Record<Outcome, number>;
+  readonly outcomes: Record<Outcome, number> = Object.fromEntries(OUTCOMES.map((outcome) => [outcome, 0])) as Record<
+    Outcome,
+    number
+  >;
   readonly #byInstance = new Map<string, number>();
 
   connections(instanceId: string): number {

@@ -34,5 +34,6 @@ function addressBytes(text: string): Uint8Array | undefined {
   return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 255]));
 }
 
-const groups = (text: string): number[] => (text === "" ? [] : text.split(":").map((group) => Number.parseInt(group, 16)));
+const groups = (text: string): number[] =>
+  text === "" ? [] : text.split(":").map((group) => Number.parseInt(group, 16));
 const u16be = (value: number): Uint8Array => Uint8Array.of(value >> 8, value & 255);

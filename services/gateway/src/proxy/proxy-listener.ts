@@ -39,13 +39,18 @@ export class ProxyListener {
       });
       server.on("error", (error) => this.#options.log.error({ error: error.message }, "proxy listener"));
       this.#servers.push(server);
-      this.#options.log.info({ address: this.#options.host, port: (server.address() as { port: number }).port }, `tcp bridge listening on ${this.#options.host}:${port}`);
+      this.#options.log.info(
+        { address: this.#options.host, port: (server.address() as { port: number }).port },
+        `tcp bridge listening on ${this.#options.host}:${port}`,
+      );
     }
   }
 
   /** Stops accepting, gives open connections `graceMs` to end, then closes them. */
   async close(graceMs: number): Promise<void> {
-    const closed = Promise.all(this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))));
+    const closed = Promise.all(
+      this.#servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
+    );
     const timer = setTimeout(() => {
       for (const socket of this.#sockets) socket.destroy();
     }, graceMs);

@@ -5,7 +5,11 @@ import type { Duplex } from "node:stream";
  * leaves the other way open; an error on either side closes both. `onClose` runs once, with the
  * error that ended it if one did.
  */
-export function relay(client: Duplex, backend: Duplex, onClose: (error: NodeJS.ErrnoException | undefined) => void): void {
+export function relay(
+  client: Duplex,
+  backend: Duplex,
+  onClose: (error: NodeJS.ErrnoException | undefined) => void,
+): void {
   let open = 2;
   let failure: NodeJS.ErrnoException | undefined;
   const closed = (): void => {

@@ -41,15 +41,23 @@ export interface ResolverOptions {
 /** From an address to where it may be connected, or why it may not. */
 export async function resolveTarget(address: AppAddress, options: ResolverOptions): Promise<Resolution> {
   const { id, port } = address;
-  if (options.localhostBackend && id === "localhost") return { kind: "backends", backends: [{ host: "127.0.0.1", port, instanceId: id, proxyHeader: false }] };
+  if (options.localhostBackend && id === "localhost")
+    return { kind: "backends", backends: [{ host: "127.0.0.1", port, instanceId: id, proxyHeader: false }] };
   const choice = await chooseOrWait(id, options);
   if (choice.kind === "unknown") return refused("unknown-app", 404, `no app or instance "${id}" is registered here`);
-  if (choice.kind === "unhealthy") return refused("no-healthy-instance", 503, `no healthy instance for ${id}: none of its CVMs was heard of lately`);
+  if (choice.kind === "unhealthy")
+    return refused("no-healthy-instance", 503, `no healthy instance for ${id}: none of its CVMs was heard of lately`);
   const known = await withPolicies(choice.instances, options);
-  const allowed = known.filter((instance) => instance.portPolicy !== undefined && allowsPort(instance.portPolicy, port));
+  const allowed = known.filter(
+    (instance) => instance.portPolicy !== undefined && allowsPort(instance.portPolicy, port),
+  );
   if (allowed.length === 0) {
     const why = known.every((instance) => instance.portPolicy === undefined) ? " (its policy is not known yet)" : "";
-    return refused("port-denied", 403, `port ${port} denied by app port policy for ${id} (${known.length} candidate(s))${why}`);
+    return refused(
+      "port-denied",
+      403,
+      `port ${port} denied by app port policy for ${id} (${known.length} candidate(s))${why}`,
+    );
   }
   const open = allowed.reduce((sum, instance) => sum + options.counters.connections(instance.instanceId), 0);
   if (options.maxConnectionsPerApp > 0 && open >= options.maxConnectionsPerApp) {
@@ -57,7 +65,12 @@ export async function resolveTarget(address: AppAddress, options: ResolverOption
   }
   return {
     kind: "backends",
-    backends: allowed.map((instance) => ({ host: formatIpv4(instance.address), port, instanceId: instance.instanceId, proxyHeader: instance.portPolicy?.ports.get(port) ?? false })),
+    backends: allowed.map((instance) => ({
+      host: formatIpv4(instance.address),
+      port,
+      instanceId: instance.instanceId,
+      proxyHeader: instance.portPolicy?.ports.get(port) ?? false,
+    })),
   };
 }
 
@@ -90,4 +103,8 @@ async function withPolicies(instances: readonly Instance[], options: ResolverOpt
   return instances.map((instance) => options.registry.get(instance.instanceId) ?? instance);
 }
 
-const refused = (outcome: Outcome, status: number, text: string): Resolution => ({ kind: "refused", outcome, explanation: { status, text } });
+const refused = (outcome: Outcome, status: number, text: string): Resolution => ({
+  kind: "refused",
+  outcome,
+  explanation: { status, text },
+});

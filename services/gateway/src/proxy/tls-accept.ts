@@ -1,10 +1,17 @@
 import type { Socket } from "node:net";
 import { TLSSocket, type SecureContext } from "node:tls";
 
-export type Accepted = { readonly kind: "secure"; readonly socket: TLSSocket } | { readonly kind: "failed"; readonly reason: string };
+export type Accepted =
+  | { readonly kind: "secure"; readonly socket: TLSSocket }
+  | { readonly kind: "failed"; readonly reason: string };
 
 /** TLS as the server on a connection whose first bytes were read already. Never rejects; a failed socket is destroyed. */
-export function acceptTls(socket: Socket, firstBytes: Buffer, context: SecureContext, options: { readonly alpn: readonly string[]; readonly timeoutMs: number }): Promise<Accepted> {
+export function acceptTls(
+  socket: Socket,
+  firstBytes: Buffer,
+  context: SecureContext,
+  options: { readonly alpn: readonly string[]; readonly timeoutMs: number },
+): Promise<Accepted> {
   return new Promise((resolve) => {
     socket.unshift(firstBytes);
     const secure = new TLSSocket(socket, {
@@ -25,7 +32,10 @@ export function acceptTls(socket: Socket, firstBytes: Buffer, context: SecureCon
     const ready = (): void => finish({ kind: "secure", socket: secure });
     const failed = (error: Error): void => finish({ kind: "failed", reason: error.message });
     const closed = (): void => finish({ kind: "failed", reason: "the client went away during the handshake" });
-    const timer = setTimeout(() => finish({ kind: "failed", reason: `TLS handshake took longer than ${options.timeoutMs} ms` }), options.timeoutMs);
+    const timer = setTimeout(
+      () => finish({ kind: "failed", reason: `TLS handshake took longer than ${options.timeoutMs} ms` }),
+      options.timeoutMs,
+    );
     secure.on("secure", ready).on("error", failed).on("close", closed);
   });
 }

@@ -56,7 +56,12 @@ export class Watchdog {
         entry.lastProgress = progress;
         entry.lastChange = now;
       }
-      const why = now - entry.startedAt >= this.#options.totalMs ? "connection kept too long, force closing" : now - entry.lastChange >= this.#options.idleMs ? "connection idle, closing" : undefined;
+      const why =
+        now - entry.startedAt >= this.#options.totalMs
+          ? "connection kept too long, force closing"
+          : now - entry.lastChange >= this.#options.idleMs
+            ? "connection idle, closing"
+            : undefined;
       if (why === undefined) continue;
       this.#entries.delete(entry);
       entry.kill(why);

@@ -31,7 +31,11 @@ export async function readLegacyState(path: string, nowSeconds: number): Promise
   try {
     rows = legacy.parse(JSON.parse(text)).instances;
   } catch (cause) {
-    throw new GatewayError("state-unreadable", `core.state_path ${path} is not a gateway state file: ${(cause as Error).message.slice(0, 300)}. Move it away to start without it`, { cause });
+    throw new GatewayError(
+      "state-unreadable",
+      `core.state_path ${path} is not a gateway state file: ${(cause as Error).message.slice(0, 300)}. Move it away to start without it`,
+      { cause },
+    );
   }
   const instances: Instance[] = [];
   const skipped: string[] = [];

@@ -20,8 +20,12 @@ export const allowsPort = (policy: PortPolicy, port: number): boolean => !policy
 const MAX_PORTS = 65_535;
 
 /** @throws GatewayError `port-policy-invalid` */
-export function portPolicy(restrict: boolean, ports: readonly { readonly port: number; readonly pp: boolean }[]): PortPolicy {
-  if (ports.length > MAX_PORTS) throw new GatewayError("port-policy-invalid", `port policy lists ${ports.length} ports, at most ${MAX_PORTS}`);
+export function portPolicy(
+  restrict: boolean,
+  ports: readonly { readonly port: number; readonly pp: boolean }[],
+): PortPolicy {
+  if (ports.length > MAX_PORTS)
+    throw new GatewayError("port-policy-invalid", `port policy lists ${ports.length} ports, at most ${MAX_PORTS}`);
   for (const { port } of ports) {
     if (port > 65_535) throw new GatewayError("port-policy-invalid", `port ${port} out of u16 range`);
     if (port === 0) throw new GatewayError("port-policy-invalid", "port must be between 1 and 65535");
@@ -31,7 +35,10 @@ export function portPolicy(restrict: boolean, ports: readonly { readonly port: n
 
 const entry = z.object({ port: z.int().min(0), pp: z.boolean().default(false) });
 /** Also the form in the gateway's own state. */
-export const portPolicySchema = z.object({ restrict_mode: z.boolean().default(false), ports: z.array(entry).default([]) });
+export const portPolicySchema = z.object({
+  restrict_mode: z.boolean().default(false),
+  ports: z.array(entry).default([]),
+});
 const composeSchema = z.object({ port_policy: portPolicySchema.nullish() });
 const tcbInfoSchema = z.object({ app_compose: z.string() });
 
@@ -46,7 +53,11 @@ export function portPolicyFromTcbInfo(tcbInfo: string): PortPolicy {
     const policy = compose.port_policy;
     return policy === undefined || policy === null ? OPEN_POLICY : portPolicy(policy.restrict_mode, policy.ports);
   } catch (cause) {
-    throw new GatewayError("port-policy-invalid", `port policy in tcb_info cannot be read: ${(cause as Error).message}`, { cause });
+    throw new GatewayError(
+      "port-policy-invalid",
+      `port policy in tcb_info cannot be read: ${(cause as Error).message}`,
+      { cause },
+    );
   }
 }
 

@@ -48,7 +48,11 @@ export class Registrations {
     const instances = state?.instances ?? (await imported(options));
     for (const instance of instances) {
       const left = registry.restore(instance);
-      if (left !== undefined) log.warn({ instance_id: instance.instanceId, reason: left }, "stored registration is left out, its CVM has to register again");
+      if (left !== undefined)
+        log.warn(
+          { instance_id: instance.instanceId, reason: left },
+          "stored registration is left out, its CVM has to register again",
+        );
     }
     const opened = new Registrations(options, registry, state?.uuid ?? toHex(randomBytes(16)));
     if (state === undefined) await opened.#save();
@@ -64,13 +68,17 @@ export class Registrations {
 
   /** Keeps a policy that a guest agent told. */
   learnPolicy(instance: Instance, policy: PortPolicy): void {
-    if (this.registry.setPortPolicy(instance.instanceId, instance.composeHash, policy)) this.#commitLater("port policy");
+    if (this.registry.setPortPolicy(instance.instanceId, instance.composeHash, policy))
+      this.#commitLater("port policy");
   }
 
   remove(instances: readonly Instance[]): void {
     const removed = instances.filter((instance) => this.registry.remove(instance.instanceId));
     if (removed.length === 0) return;
-    this.#options.log.info({ instances: removed.map((instance) => instance.instanceId) }, `recycled ${removed.length} stale instances`);
+    this.#options.log.info(
+      { instances: removed.map((instance) => instance.instanceId) },
+      `recycled ${removed.length} stale instances`,
+    );
     this.#commitLater("recycling");
   }
 
@@ -80,7 +88,14 @@ export class Registrations {
   }
 
   #commitLater(what: string): void {
-    this.#committer.commit().catch((error: unknown) => this.#options.log.error({ error: (error as Error).message }, `${what} could not be stored; the next change writes it again`));
+    this.#committer
+      .commit()
+      .catch((error: unknown) =>
+        this.#options.log.error(
+          { error: (error as Error).message },
+          `${what} could not be stored; the next change writes it again`,
+        ),
+      );
   }
 
   async #write(): Promise<void> {
@@ -102,6 +117,9 @@ const statePath = (dataDir: string): string => join(dataDir, "registrations.json
 async function imported(options: RegistrationsOptions): Promise<readonly Instance[]> {
   const legacy = await readLegacyState(options.legacyPath, Math.floor(options.now() / 1_000));
   if (legacy === undefined) return [];
-  options.log.info({ file: options.legacyPath, instances: legacy.instances.length, skipped: legacy.skipped }, "registrations of an older gateway imported");
+  options.log.info(
+    { file: options.legacyPath, instances: legacy.instances.length, skipped: legacy.skipped },
+    "registrations of an older gateway imported",
+  );
   return legacy.instances;
 }

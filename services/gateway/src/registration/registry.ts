@@ -65,9 +65,11 @@ export class Registry {
     if (request.instanceId === "") throw refused(`${who} instance id is empty`);
     const publicKey = checkedKey(request.publicKey, who);
     const owner = this.#byKey.get(publicKey);
-    if (owner !== undefined && owner !== request.instanceId) throw refused("WireGuard public key is already registered to another instance");
+    if (owner !== undefined && owner !== request.instanceId)
+      throw refused("WireGuard public key is already registered to another instance");
     const known = this.#byId.get(request.instanceId);
-    if (known !== undefined && known.appId !== request.appId) throw refused("instance_id is already registered to a different app");
+    if (known !== undefined && known.appId !== request.appId)
+      throw refused("instance_id is already registered to a different app");
     const address = known !== undefined && isAssignable(this.#pool, known.address) ? known.address : this.#allocate();
     const sameCompose = known?.composeHash === request.composeHash;
     const instance: Instance = {
@@ -90,8 +92,10 @@ export class Registry {
   restore(instance: Instance): string | undefined {
     if (this.#byId.has(instance.instanceId)) return `instance ${instance.instanceId} is stored twice`;
     if (this.#byKey.has(instance.publicKey)) return `the key of instance ${instance.instanceId} is stored twice`;
-    if (this.#byAddress.has(instance.address)) return `address ${formatIpv4(instance.address)} of instance ${instance.instanceId} is stored twice`;
-    if (!isAssignable(this.#pool, instance.address)) return `address ${formatIpv4(instance.address)} of instance ${instance.instanceId} is not one that core.wg hands out`;
+    if (this.#byAddress.has(instance.address))
+      return `address ${formatIpv4(instance.address)} of instance ${instance.instanceId} is stored twice`;
+    if (!isAssignable(this.#pool, instance.address))
+      return `address ${formatIpv4(instance.address)} of instance ${instance.instanceId} is not one that core.wg hands out`;
     this.#put(instance);
     return undefined;
   }

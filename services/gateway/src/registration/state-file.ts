@@ -49,7 +49,8 @@ export async function readState(path: string): Promise<StoredState | undefined> 
         publicKey: parseWireGuardKey(row.public_key),
         composeHash: row.compose_hash,
         registeredAt: row.reg_time,
-        portPolicy: row.port_policy === null ? undefined : portPolicy(row.port_policy.restrict_mode, row.port_policy.ports),
+        portPolicy:
+          row.port_policy === null ? undefined : portPolicy(row.port_policy.restrict_mode, row.port_policy.ports),
       })),
     };
   } catch (cause) {

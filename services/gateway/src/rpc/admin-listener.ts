@@ -23,8 +23,16 @@ export function startAdminListener(options: AdminListenerOptions): Promise<HttpS
     guard: async (exchange) => guard(exchange, admin.token),
     mounts: [mount("/prpc/", adminService(options))],
     routes: [
-      { verbs: ["GET"], path: "/health", handle: async ({ response }) => sendText(response, "text/plain; charset=utf-8", "OK") },
-      { verbs: ["GET"], path: "/metrics", handle: async ({ response }) => sendText(response, metrics.contentType, await metrics.text()) },
+      {
+        verbs: ["GET"],
+        path: "/health",
+        handle: async ({ response }) => sendText(response, "text/plain; charset=utf-8", "OK"),
+      },
+      {
+        verbs: ["GET"],
+        path: "/metrics",
+        handle: async ({ response }) => sendText(response, metrics.contentType, await metrics.text()),
+      },
     ],
     headers: { "x-app-version": VERSION_LINE },
     log: options.log,
@@ -32,7 +40,10 @@ export function startAdminListener(options: AdminListenerOptions): Promise<HttpS
 }
 
 function guard({ request, response, url }: HttpExchange, token: string | undefined): boolean {
-  const allowed = token === undefined || UNAUTHENTICATED.includes(url.pathname) || isAdmin({ method: request.method ?? "", headers: request.headers, query: url.searchParams }, token);
+  const allowed =
+    token === undefined ||
+    UNAUTHENTICATED.includes(url.pathname) ||
+    isAdmin({ method: request.method ?? "", headers: request.headers, query: url.searchParams }, token);
   url.searchParams.delete("token");
   // Methods also answer without the prefix, as they did at first.
   if (/^\/(?:Admin\.)*[A-Z][A-Za-z]*$/.test(url.pathname)) url.pathname = `/prpc${url.pathname}`;

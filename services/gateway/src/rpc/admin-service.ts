@@ -81,5 +81,10 @@ export function adminService(options: AdminServiceOptions): RpcService<undefined
 }
 
 export function onlineCount(registry: Registry, tunnel: Tunnel, nowSeconds: number): number {
-  return registry.all().filter((instance) => nowSeconds - (tunnel.latestHandshake(instance.publicKey) ?? Number.NEGATIVE_INFINITY) < ONLINE_SECONDS).length;
+  return registry
+    .all()
+    .filter(
+      (instance) =>
+        nowSeconds - (tunnel.latestHandshake(instance.publicKey) ?? Number.NEGATIVE_INFINITY) < ONLINE_SECONDS,
+    ).length;
 }

@@ -51,9 +51,14 @@ async function authenticate(options: GatewayServiceOptions, auth: Auth, call: Rp
       case "anybody":
         return undefined;
       case "registrant":
-        return await identifyClient(call.peerCertificates, { roots: options.roots, now, verifyEvidence: options.verifyEvidence });
+        return await identifyClient(call.peerCertificates, {
+          roots: options.roots,
+          now,
+          verifyEvidence: options.verifyEvidence,
+        });
       case "peer":
-        if (!options.config.skipAttestation) requireApp(call.peerCertificates, options.ownAppId(), { roots: options.roots, now });
+        if (!options.config.skipAttestation)
+          requireApp(call.peerCertificates, options.ownAppId(), { roots: options.roots, now });
         return undefined;
       default:
         return assertNever(auth);
@@ -61,7 +66,10 @@ async function authenticate(options: GatewayServiceOptions, auth: Auth, call: Rp
   } catch (cause) {
     if (auth === "registrant") {
       options.countRegistration("refused");
-      options.log.warn({ method: call.method, remote: call.remoteAddress, requestId: call.requestId, reason: errorChain(cause) }, "RegisterCvm refused");
+      options.log.warn(
+        { method: call.method, remote: call.remoteAddress, requestId: call.requestId, reason: errorChain(cause) },
+        "RegisterCvm refused",
+      );
     }
     throw asRpcError(cause, "unauthenticated");
   }
@@ -81,8 +89,22 @@ function routes(options: GatewayServiceOptions): Route<Caller, Auth>[] {
         const instance = await register(options, request, caller, call);
         const node = nodeInfo(config, options.uuid, Math.floor(options.now() / 1_000));
         return {
-          wg: { clientIp: formatIpv4(instance.address), servers: [{ pk: config.wireGuard.publicKey, ip: formatNetwork(config.wireGuard.ip), endpoint: config.wireGuard.endpoint }] },
-          agent: { externalPort, internalPort: config.agentPort, domain: baseDomain, appAddressNsPrefix: proxy.app_address_ns_prefix },
+          wg: {
+            clientIp: formatIpv4(instance.address),
+            servers: [
+              {
+                pk: config.wireGuard.publicKey,
+                ip: formatNetwork(config.wireGuard.ip),
+                endpoint: config.wireGuard.endpoint,
+              },
+            ],
+          },
+          agent: {
+            externalPort,
+            internalPort: config.agentPort,
+            domain: baseDomain,
+            appAddressNsPrefix: proxy.app_address_ns_prefix,
+          },
           gateways: [node],
         };
       },
@@ -96,7 +118,12 @@ function routes(options: GatewayServiceOptions): Route<Caller, Auth>[] {
     route(method.info, {
       auth: "anybody",
       bodyLimitBytes: SMALL_BODY_BYTES,
-      handle: async () => ({ baseDomain, externalPort, appAddressNsPrefix: proxy.app_address_ns_prefix, version: VERSION }),
+      handle: async () => ({
+        baseDomain,
+        externalPort,
+        appAddressNsPrefix: proxy.app_address_ns_prefix,
+        version: VERSION,
+      }),
     }),
     route(method.getPeers, {
       auth: "peer",
@@ -106,23 +133,47 @@ function routes(options: GatewayServiceOptions): Route<Caller, Auth>[] {
   ];
 }
 
-async function register(options: GatewayServiceOptions, request: gateway.RegisterCvmRequest, caller: Caller, call: RpcCall): Promise<Instance> {
+async function register(
+  options: GatewayServiceOptions,
+  request: gateway.RegisterCvmRequest,
+  caller: Caller,
+  call: RpcCall,
+): Promise<Instance> {
   try {
     if (caller === undefined) throw new GatewayError("identity-missing", "neither app-info nor attestation provided");
     const instance = await options.register({
       ...caller,
       publicKey: request.clientPublicKey,
-      portPolicy: request.portPolicy === undefined ? undefined : portPolicy(request.portPolicy.restrictMode, request.portPolicy.ports),
+      portPolicy:
+        request.portPolicy === undefined
+          ? undefined
+          : portPolicy(request.portPolicy.restrictMode, request.portPolicy.ports),
     });
     options.countRegistration("accepted");
     options.log.info(
-      { method: "RegisterCvm", app_id: instance.appId, instance_id: instance.instanceId, ip: formatIpv4(instance.address), compose_hash: instance.composeHash, requestId: call.requestId },
+      {
+        method: "RegisterCvm",
+        app_id: instance.appId,
+        instance_id: instance.instanceId,
+        ip: formatIpv4(instance.address),
+        compose_hash: instance.composeHash,
+        requestId: call.requestId,
+      },
       `RegisterCvm app ${instance.appId} instance ${instance.instanceId} at ${formatIpv4(instance.address)}`,
     );
     return instance;
   } catch (cause) {
     options.countRegistration("refused");
-    options.log.warn({ method: "RegisterCvm", app_id: caller?.appId, instance_id: caller?.instanceId, requestId: call.requestId, reason: errorChain(cause) }, "RegisterCvm refused");
+    options.log.warn(
+      {
+        method: "RegisterCvm",
+        app_id: caller?.appId,
+        instance_id: caller?.instanceId,
+        requestId: call.requestId,
+        reason: errorChain(cause),
+      },
+      "RegisterCvm refused",
+    );
     throw asRpcError(cause, "handler-failed");
   }
 }

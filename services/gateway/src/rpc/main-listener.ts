@@ -41,12 +41,19 @@ export async function startMainListener(options: MainListenerOptions): Promise<M
     tls: { ...identity.tls, requestClientCertificate: true },
     mounts: [mount("/prpc/", service)],
     routes: [
-      { verbs: ["GET"], path: "/health", handle: async ({ response }) => void response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end("OK") },
+      {
+        verbs: ["GET"],
+        path: "/health",
+        handle: async ({ response }) =>
+          void response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end("OK"),
+      },
       {
         verbs: ["GET"],
         path: "/acme-info",
         handle: async ({ response }) => {
-          const body = JSON.stringify(acmeInfoJson(acmeInfo(config.staticCertificate?.baseDomain ?? "", options.certificates.current)));
+          const body = JSON.stringify(
+            acmeInfoJson(acmeInfo(config.staticCertificate?.baseDomain ?? "", options.certificates.current)),
+          );
           response.writeHead(200, { "content-type": "application/json" }).end(body);
         },
       },
@@ -74,7 +81,11 @@ async function readIdentity(config: GatewayConfig): Promise<Identity> {
     // A resumed session would have the leaf alone, without the chain that proves it.
     return { tls: { key, cert, secureOptions: constants.SSL_OP_NO_TICKET }, appId: appIdOf(leaf) };
   } catch (cause) {
-    throw new GatewayError("certificate-unusable", `RPC certificate tls.certs ${certPath} with tls.key ${keyPath}: ${(cause as Error).message}. A KMS for development makes one: issue-development-certificate`, { cause });
+    throw new GatewayError(
+      "certificate-unusable",
+      `RPC certificate tls.certs ${certPath} with tls.key ${keyPath}: ${(cause as Error).message}. A KMS for development makes one: issue-development-certificate`,
+      { cause },
+    );
   }
 }
 
@@ -93,6 +104,10 @@ async function readRoots(path: string): Promise<ReturnType<typeof parseCertifica
     if (roots.length === 0) throw new Error("it holds no certificate");
     return roots;
   } catch (cause) {
-    throw new GatewayError("certificate-unusable", `tls.mutual.ca_certs ${path}: ${(cause as Error).message}. Put the KMS's root CA certificate there`, { cause });
+    throw new GatewayError(
+      "certificate-unusable",
+      `tls.mutual.ca_certs ${path}: ${(cause as Error).message}. Put the KMS's root CA certificate there`,
+      { cause },
+    );
   }
 }

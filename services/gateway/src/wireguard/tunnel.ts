@@ -1,7 +1,16 @@
 import { join } from "node:path";
 import { readTextIfExists, writeFileAtomic, writeJsonAtomic } from "@dstack/files";
 import type { Logger } from "@dstack/log";
-import { formatEndpoint, KEEPALIVE_SECONDS, openWireGuard, parseEndpoint, renderGatewayConfig, type Endpoint, type PeerState, type WireGuardInterface } from "@dstack/wireguard";
+import {
+  formatEndpoint,
+  KEEPALIVE_SECONDS,
+  openWireGuard,
+  parseEndpoint,
+  renderGatewayConfig,
+  type Endpoint,
+  type PeerState,
+  type WireGuardInterface,
+} from "@dstack/wireguard";
 import type { WireGuardSettings } from "../config/gateway-config.ts";
 import type { Instance } from "../registration/instance.ts";
 
@@ -83,7 +92,8 @@ export class Tunnel {
   /** Reads the device again unless that was done just now. */
   refresh(): Promise<void> {
     if (this.#refreshing !== undefined) return this.#refreshing;
-    if (this.#device === undefined || this.#options.now() - this.#refreshedAt < MIN_REFRESH_GAP_MS) return Promise.resolve();
+    if (this.#device === undefined || this.#options.now() - this.#refreshedAt < MIN_REFRESH_GAP_MS)
+      return Promise.resolve();
     this.#refreshing = this.#refreshOnce(this.#device).finally(() => {
       this.#refreshing = undefined;
     });
@@ -110,7 +120,10 @@ export class Tunnel {
       backend: settings.backend,
       onLost: (error) => this.#lost(error),
     });
-    log.info({ interface: settings.interface, backend: this.#device.backend, port: settings.listenPort }, "WireGuard interface is up");
+    log.info(
+      { interface: settings.interface, backend: this.#device.backend, port: settings.listenPort },
+      "WireGuard interface is up",
+    );
   }
 
   #lost(error: Error): void {
@@ -118,10 +131,18 @@ export class Tunnel {
     this.#options.log.error({ error: error.message }, "the WireGuard device is gone, making it again");
     const device = this.#device;
     this.#device = undefined;
-    this.#hints = new Map([...this.#peers].flatMap(([key, peer]): [string, Endpoint][] => (peer.endpoint === undefined ? [] : [[key, peer.endpoint]])));
+    this.#hints = new Map(
+      [...this.#peers].flatMap(([key, peer]): [string, Endpoint][] =>
+        peer.endpoint === undefined ? [] : [[key, peer.endpoint]],
+      ),
+    );
     this.#healthy = false;
     this.#options.onFailure();
-    void device?.close().catch((cause: unknown) => this.#options.log.warn({ error: String(cause) }, "left-overs of the WireGuard device"));
+    void device
+      ?.close()
+      .catch((cause: unknown) =>
+        this.#options.log.warn({ error: String(cause) }, "left-overs of the WireGuard device"),
+      );
     this.#scheduleRetry();
   }
 
@@ -148,7 +169,12 @@ export class Tunnel {
       listenPort: settings.listenPort,
       peers: peers.map(({ publicKey, address }) => {
         const endpoint = this.#hints.get(publicKey);
-        return { publicKey, allowedIps: [{ address, prefix: 32 }], keepaliveSeconds: KEEPALIVE_SECONDS, ...(endpoint === undefined ? {} : { endpoint }) };
+        return {
+          publicKey,
+          allowedIps: [{ address, prefix: 32 }],
+          keepaliveSeconds: KEEPALIVE_SECONDS,
+          ...(endpoint === undefined ? {} : { endpoint }),
+        };
       }),
     });
     // Only for a new device: later they would undo that a peer moved.
@@ -181,7 +207,9 @@ export class Tunnel {
    */
   async #saveHints(states: readonly PeerState[]): Promise<void> {
     const seen = states.filter((state) => state.endpoint !== undefined && state.latestHandshake > 0);
-    const hints = Object.fromEntries(seen.map((state): [string, string] => [state.publicKey, formatEndpoint(state.endpoint as Endpoint)]).sort());
+    const hints = Object.fromEntries(
+      seen.map((state): [string, string] => [state.publicKey, formatEndpoint(state.endpoint as Endpoint)]).sort(),
+    );
     const text = JSON.stringify(hints);
     if (text === this.#savedHints || (seen.length === 0 && this.#savedHints === "")) return;
     await writeJsonAtomic(this.#hintsPath, hints);

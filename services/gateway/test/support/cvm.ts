@@ -35,14 +35,25 @@ export interface CvmReady {
 const lines = createInterface(process.stdin);
 const orders = JSON.parse(await new Promise<string>((resolve) => lines.once("line", resolve))) as CvmOrders;
 const keys = generateWireGuardKeys();
-const transport = attestedTransport({ baseUrl: `${orders.gatewayUrl}/prpc`, trustedRoots: [orders.rootPem], peer: { kind: "app", appId: appId(parseHex(orders.gatewayAppId)) }, identity: orders.identity });
+const transport = attestedTransport({
+  baseUrl: `${orders.gatewayUrl}/prpc`,
+  trustedRoots: [orders.rootPem],
+  peer: { kind: "app", appId: appId(parseHex(orders.gatewayAppId)) },
+  identity: orders.identity,
+});
 const answer = await callRpc(transport, gateway.Gateway.method.registerCvm, {
   clientPublicKey: keys.publicKey,
-  ...(orders.openPorts === undefined ? {} : { portPolicy: { restrictMode: true, ports: orders.openPorts.map((port) => ({ port, pp: port === 8081 })) } }),
+  ...(orders.openPorts === undefined
+    ? {}
+    : { portPolicy: { restrictMode: true, ports: orders.openPorts.map((port) => ({ port, pp: port === 8081 })) } }),
 });
 if (answer.wg === undefined || answer.agent === undefined) throw new Error("Missing wg info");
 const network = guestNetwork(keys.privateKey, answer.wg);
-const device = await openWireGuard({ name: orders.interface, address: { address: network.address, prefix: 32 }, routes: network.routes });
+const device = await openWireGuard({
+  name: orders.interface,
+  address: { address: network.address, prefix: 32 },
+  routes: network.routes,
+});
 await device.apply({ ...network.device, listenPort: 0 });
 
 const http = createServer((request, response) => response.end(`http ${request.headers.host} ${request.url}`));
@@ -58,7 +69,9 @@ const echoing = createTcpServer((socket) => socket.pipe(socket));
 echoing.listen(8081);
 const h2 = createH2Server((_request, response) => response.end("h2"));
 h2.listen(8082);
-const tls = createTlsServer({ key: orders.server.keyPem, cert: orders.server.certificatePem }, (socket) => socket.end("from inside"));
+const tls = createTlsServer({ key: orders.server.keyPem, cert: orders.server.certificatePem }, (socket) =>
+  socket.end("from inside"),
+);
 tls.listen(443);
 const sink = createTcpServer(() => undefined);
 sink.listen(8083);
@@ -69,7 +82,12 @@ const agent = createServer((_request, response) => {
 });
 agent.listen(8090);
 
-const ready: CvmReady = { address: formatIpv4(network.address), domain: answer.agent.domain, externalPort: answer.agent.externalPort, agentPort: answer.agent.internalPort };
+const ready: CvmReady = {
+  address: formatIpv4(network.address),
+  domain: answer.agent.domain,
+  externalPort: answer.agent.externalPort,
+  agentPort: answer.agent.internalPort,
+};
 process.stdout.write(`${JSON.stringify(ready)}\n`);
 await new Promise((resolve) => lines.once("close", resolve));
 await device.close();

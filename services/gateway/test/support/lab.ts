@@ -48,7 +48,12 @@ export async function makeLab(tag: string): Promise<Lab> {
   const { hostAddress } = namespaces[0] as Namespace;
   const kms = testKms();
   const gatewayAppId = randomId();
-  const [rpcPort, proxyPort, adminPort, wgPort] = [await freePort(), await freePort(), await freePort(), await freePort()];
+  const [rpcPort, proxyPort, adminPort, wgPort] = [
+    await freePort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
+  ];
   const name = `dsg${tag}${process.pid % 100_000}`;
   const running: ChildProcess[] = [];
   let wildcard = serverCertificate(`*.${DOMAIN}`);
@@ -108,7 +113,11 @@ my_url = "https://gateway.test:9303"
   );
 
   const startGateway = async (): Promise<GatewayProcess> => {
-    const child = spawn(process.execPath, [fileURLToPath(new URL("../../src/main.ts", import.meta.url)), "-c", join(folder, "gateway.toml")], { stdio: ["ignore", "ignore", "pipe"], cwd: folder });
+    const child = spawn(
+      process.execPath,
+      [fileURLToPath(new URL("../../src/main.ts", import.meta.url)), "-c", join(folder, "gateway.toml")],
+      { stdio: ["ignore", "ignore", "pipe"], cwd: folder },
+    );
     running.push(child);
     const lines: string[] = [];
     const up = Promise.withResolvers<void>();
@@ -146,7 +155,11 @@ my_url = "https://gateway.test:9303"
       server,
       ...(openPorts === undefined ? {} : { openPorts }),
     };
-    const child = spawn("ip", ["netns", "exec", namespace.name, process.execPath, fileURLToPath(new URL("./cvm.ts", import.meta.url))], { stdio: ["pipe", "pipe", "inherit"] });
+    const child = spawn(
+      "ip",
+      ["netns", "exec", namespace.name, process.execPath, fileURLToPath(new URL("./cvm.ts", import.meta.url))],
+      { stdio: ["pipe", "pipe", "inherit"] },
+    );
     running.push(child);
     child.stdin.write(`${JSON.stringify(orders)}\n`);
     const ready = Promise.withResolvers<CvmReady>();

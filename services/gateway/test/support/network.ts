@@ -15,7 +15,8 @@ export async function whyNoNetwork(): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return "not root";
   if (!existsSync("/dev/net/tun")) return "no /dev/net/tun";
   for (const program of ["ip", "wireguard-go"]) {
-    if ((await run("sh", ["-c", `command -v ${program}`], { okCodes: [0, 1, 127] })).code !== 0) return `${program} is not installed`;
+    if ((await run("sh", ["-c", `command -v ${program}`], { okCodes: [0, 1, 127] })).code !== 0)
+      return `${program} is not installed`;
   }
   return undefined;
 }
@@ -68,4 +69,5 @@ export function freePort(): Promise<number> {
   });
 }
 
-export const interfaceExists = async (name: string): Promise<boolean> => (await run("ip", ["link", "show", "dev", name], { okCodes: [0, 1] })).code === 0;
+export const interfaceExists = async (name: string): Promise<boolean> =>
+  (await run("ip", ["link", "show", "dev", name], { okCodes: [0, 1] })).code === 0;

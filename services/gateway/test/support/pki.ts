@@ -36,7 +36,13 @@ export const randomId = (): AppId => toAppId(new Uint8Array(randomBytes(20)));
 const nowSeconds = (): number => Math.floor(Date.now() / 1_000);
 
 export function testKms(): TestKms {
-  const root = createCa({ organization: "Dstack", commonName: "Dstack KMS CA", key: generateP256(), pathLength: 1, now: nowSeconds() });
+  const root = createCa({
+    organization: "Dstack",
+    commonName: "Dstack KMS CA",
+    key: generateP256(),
+    pathLength: 1,
+    now: nowSeconds(),
+  });
   return {
     root,
     client: (options) => {
@@ -54,12 +60,25 @@ export function testKms(): TestKms {
         ...(options.withoutAppInfo === true ? {} : { appInfo: encodeAppInfo(appInfo(options)) }),
         ...(options.notAfter === undefined ? {} : { notAfter: options.notAfter }),
       });
-      return { certificatePem: [leaf.pem, ca.pem, root.pem].slice(0, options.chainLength ?? 3).join("\n"), keyPem: pkcs8Pem(key) };
+      return {
+        certificatePem: [leaf.pem, ca.pem, root.pem].slice(0, options.chainLength ?? 3).join("\n"),
+        keyPem: pkcs8Pem(key),
+      };
     },
     gateway: (appId, names) => {
       const ca = createAppCa({ root, key: generateP256(), appId, now: nowSeconds() });
       const key = generateP256();
-      const leaf = createLeaf({ issuer: ca, commonName: "dstack-gateway", publicPoint: key.publicPoint, altNames: names, appId, usage: "app:custom", serverAuth: true, clientAuth: true, now: nowSeconds() });
+      const leaf = createLeaf({
+        issuer: ca,
+        commonName: "dstack-gateway",
+        publicPoint: key.publicPoint,
+        altNames: names,
+        appId,
+        usage: "app:custom",
+        serverAuth: true,
+        clientAuth: true,
+        now: nowSeconds(),
+      });
       return { certificatePem: [leaf.pem, ca.pem, root.pem].join("\n"), keyPem: pkcs8Pem(key) };
     },
   };
@@ -69,11 +88,27 @@ export function testKms(): TestKms {
 export function serverCertificate(...names: string[]): Identity & { readonly caPem: string } {
   const ca = createCa({ commonName: "test CA", key: generateP256(), pathLength: 0, now: nowSeconds() });
   const key = generateP256();
-  const leaf = createLeaf({ issuer: ca, commonName: names[0] ?? "", publicPoint: key.publicPoint, altNames: names, serverAuth: true, now: nowSeconds() });
+  const leaf = createLeaf({
+    issuer: ca,
+    commonName: names[0] ?? "",
+    publicPoint: key.publicPoint,
+    altNames: names,
+    serverAuth: true,
+    now: nowSeconds(),
+  });
   return { certificatePem: `${leaf.pem}\n${ca.pem}`, keyPem: pkcs8Pem(key), caPem: ca.pem };
 }
 
 function appInfo(options: ClientOptions): AppInfoRecord {
   const none = new Uint8Array(32);
-  return { appId: options.appId, composeHash: options.composeHash ?? none.fill(0xcc), instanceId: options.instanceId, deviceId: none, mrSystem: none, mrAggregated: none, osImageHash: none, keyProviderInfo: new Uint8Array() };
+  return {
+    appId: options.appId,
+    composeHash: options.composeHash ?? none.fill(0xcc),
+    instanceId: options.instanceId,
+    deviceId: none,
+    mrSystem: none,
+    mrAggregated: none,
+    osImageHash: none,
+    keyProviderInfo: new Uint8Array(),
+  };
 }

@@ -1,6 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { toHex, utf8Decode } from "@dstack/bytes";
-import { appInfo, entryToJson, padReportData, parseQuote, runtimeEntries, tdReportOf, type Attestation } from "@dstack/attest";
+import {
+  appInfo,
+  entryToJson,
+  padReportData,
+  parseQuote,
+  runtimeEntries,
+  tdReportOf,
+  type Attestation,
+} from "@dstack/attest";
 import type { AgentState } from "./agent-state.ts";
 import type { DemoCertificate } from "./demo-certificate.ts";
 
@@ -25,7 +33,11 @@ export interface AppInfoMessage {
  * @param view `external` leaves out what the manifest does not make public
  * @throws GuestError, TeeError when no quote can be had
  */
-export async function buildAppInfo(state: AgentState, demo: DemoCertificate, view: "internal" | "external"): Promise<AppInfoMessage> {
+export async function buildAppInfo(
+  state: AgentState,
+  demo: DemoCertificate,
+  view: "internal" | "external",
+): Promise<AppInfoMessage> {
   const { manifest, systemConfig, tee } = state;
   const attestation = await tee.attest(padReportData(new Uint8Array()), systemConfig.vmConfig);
   const info = appInfo({ attestation, vmConfig: systemConfig.vmConfig });
@@ -68,4 +80,8 @@ function tcbInfoJson({ manifest }: AgentState, attestation: Attestation, info: R
   return JSON.stringify(value, null, 2);
 }
 
-const dmi = (name: string): Promise<string> => readFile(`/sys/class/dmi/id/${name}`, "utf8").then((text) => text.trim(), () => "");
+const dmi = (name: string): Promise<string> =>
+  readFile(`/sys/class/dmi/id/${name}`, "utf8").then(
+    (text) => text.trim(),
+    () => "",
+  );

@@ -19,14 +19,22 @@ export interface DerivedKey {
 export function parseKeyAlgorithm(text: string): KeyAlgorithm {
   if (text === "" || text === "secp256k1" || text === "k256") return "secp256k1";
   if (text === "ed25519") return "ed25519";
-  throw new RpcError("bad-request", `Unsupported algorithm: ${JSON.stringify(text.slice(0, 40))}, expected secp256k1 or ed25519`);
+  throw new RpcError(
+    "bad-request",
+    `Unsupported algorithm: ${JSON.stringify(text.slice(0, 40))}, expected secp256k1 or ed25519`,
+  );
 }
 
 /**
  * The app's key for a path; the same in every instance, at every boot. `purpose` enters the
  * signature only.
  */
-export function deriveAppKey(keys: Pick<AppKeys, "k256Key" | "k256Signature">, path: string, purpose: string, algorithm: KeyAlgorithm): DerivedKey {
+export function deriveAppKey(
+  keys: Pick<AppKeys, "k256Key" | "k256Signature">,
+  path: string,
+  purpose: string,
+  algorithm: KeyAlgorithm,
+): DerivedKey {
   const key = kdf(keys.k256Key, [utf8(path)]);
   const publicKey = algorithm === "ed25519" ? ed25519PublicKey(key) : secp256k1PublicKey(key);
   const signature = signRecoverable(keys.k256Key, concatBytes(utf8(`${purpose}:`), utf8(toHex(publicKey))));

@@ -15,7 +15,14 @@ export function demoCertificate(issuer: CertificateIssuer, log: Logger): DemoCer
   let chain = "";
   let nextTry = 0;
   const request = async (): Promise<void> => {
-    const issued = await issuer.issue(generateP256(), { subject: "demo-cert", altNames: [], serverAuth: false, clientAuth: true, withEvidence: true, withAppInfo: false });
+    const issued = await issuer.issue(generateP256(), {
+      subject: "demo-cert",
+      altNames: [],
+      serverAuth: false,
+      clientAuth: true,
+      withEvidence: true,
+      withAppInfo: false,
+    });
     chain = issued.join("\n");
   };
   return {

@@ -39,7 +39,8 @@ export function dstackService(state: AgentState, demo: DemoCertificate): RpcServ
         handle: async (request) => {
           const notBefore = certificateDate(request.notBefore, "not_before");
           const notAfter = certificateDate(request.notAfter, "not_after");
-          if (notBefore !== undefined && notAfter !== undefined && notBefore >= notAfter) throw new RpcError("bad-request", "not_before must be earlier than not_after");
+          if (notBefore !== undefined && notAfter !== undefined && notBefore >= notAfter)
+            throw new RpcError("bad-request", "not_before must be earlier than not_after");
           const key = p256FromScalar(kdf(randomBytes(32), []));
           const certificateChain = await issuer.issue(key, {
             subject: request.subject,
@@ -59,12 +60,19 @@ export function dstackService(state: AgentState, demo: DemoCertificate): RpcServ
         handle: async (request) => {
           const reportData = padReportData(request.reportData);
           const attestation = await tee.attest(reportData, systemConfig.vmConfig);
-          return { quote: attestation.platform.quote, eventLog: encodeEventLogJson(fullEventLog(attestation)), reportData, vmConfig: systemConfig.vmConfig };
+          return {
+            quote: attestation.platform.quote,
+            eventLog: encodeEventLogJson(fullEventLog(attestation)),
+            reportData,
+            vmConfig: systemConfig.vmConfig,
+          };
         },
       }),
       route(methods.attest, {
         auth,
-        handle: async (request) => ({ attestation: encodeAttestation(await tee.attest(padReportData(request.reportData), systemConfig.vmConfig)) }),
+        handle: async (request) => ({
+          attestation: encodeAttestation(await tee.attest(padReportData(request.reportData), systemConfig.vmConfig)),
+        }),
       }),
       route(methods.emitEvent, {
         auth,
@@ -84,9 +92,11 @@ export function dstackService(state: AgentState, demo: DemoCertificate): RpcServ
  * @throws RpcError `bad-request`
  */
 export function checkAppEvent(event: string, payload: Uint8Array): void {
-  if (event === "" || utf8(event).length > 128 || /[:\p{Cc}]/u.test(event)) throw new RpcError("bad-request", "event name: expected 1 to 128 bytes without ':' and control characters");
+  if (event === "" || utf8(event).length > 128 || /[:\p{Cc}]/u.test(event))
+    throw new RpcError("bad-request", "event name: expected 1 to 128 bytes without ':' and control characters");
   if (BOOT_EVENTS.has(event)) throw new RpcError("bad-request", `event name "${event}" is reserved for the system`);
-  if (payload.length > MAX_EVENT_PAYLOAD_BYTES) throw new RpcError("bad-request", `event payload: ${payload.length} bytes, at most ${MAX_EVENT_PAYLOAD_BYTES}`);
+  if (payload.length > MAX_EVENT_PAYLOAD_BYTES)
+    throw new RpcError("bad-request", `event payload: ${payload.length} bytes, at most ${MAX_EVENT_PAYLOAD_BYTES}`);
 }
 
 // Any 64-bit number may come; one that no certificate can carry must not get further (DS #1232).

@@ -7,7 +7,14 @@ import type { AgentState } from "./agent-state.ts";
 const MAX_NONCE_BYTES = 32;
 
 /** Report data that shows evidence to be newer than the nonce: SHA-512("dstack-evidence:" nonce). */
-export const evidenceReportData = (nonce: Uint8Array): ReportData => reportData(new Uint8Array(createHash("sha512").update(concatBytes(utf8("dstack-evidence:"), nonce)).digest()));
+export const evidenceReportData = (nonce: Uint8Array): ReportData =>
+  reportData(
+    new Uint8Array(
+      createHash("sha512")
+        .update(concatBytes(utf8("dstack-evidence:"), nonce))
+        .digest(),
+    ),
+  );
 
 /**
  * All that a verifier needs, made for its nonce.
@@ -30,7 +37,8 @@ export async function buildEvidence(state: AgentState, nonceHex: string): Promis
 function parseNonce(hex: string): Uint8Array {
   try {
     const nonce = parseHex(hex, "nonce");
-    if (nonce.length === 0 || nonce.length > MAX_NONCE_BYTES) throw new Error(`expected 1 to ${MAX_NONCE_BYTES} bytes, got ${nonce.length}`);
+    if (nonce.length === 0 || nonce.length > MAX_NONCE_BYTES)
+      throw new Error(`expected 1 to ${MAX_NONCE_BYTES} bytes, got ${nonce.length}`);
     return nonce;
   } catch (cause) {
     throw new RpcError("bad-request", `nonce: expected 1 to ${MAX_NONCE_BYTES} bytes in hex`, { cause });

@@ -39,17 +39,34 @@ export function guestApiService(options: GuestApiOptions): RpcService<null, "hos
           return { version: AGENT_VERSION.version, appId, instanceId, appCert, tcbInfo, deviceId };
         },
       }),
-      route(methods.sysInfo, { auth, handle: async () => { const info = await readSystemInfo(ready().state); return { ...info, disks: [...info.disks] }; } }),
+      route(methods.sysInfo, {
+        auth,
+        handle: async () => {
+          const info = await readSystemInfo(ready().state);
+          return { ...info, disks: [...info.disks] };
+        },
+      }),
       route(methods.networkInfo, {
         auth,
         handle: async () => {
           const info = await readNetworkInfo(options.run);
-          return { dnsServers: [...info.dnsServers], gateways: [...info.gateways], interfaces: info.interfaces.map((item) => ({ ...item, addresses: [...item.addresses] })), wgInfo: info.wgInfo };
+          return {
+            dnsServers: [...info.dnsServers],
+            gateways: [...info.gateways],
+            interfaces: info.interfaces.map((item) => ({ ...item, addresses: [...item.addresses] })),
+            wgInfo: info.wgInfo,
+          };
         },
       }),
       route(methods.listContainers, {
         auth,
-        handle: async () => ({ containers: (await listContainers(ready().state.docker)).map((item) => ({ ...item, names: [...item.names], created: BigInt(item.created) })) }),
+        handle: async () => ({
+          containers: (await listContainers(ready().state.docker)).map((item) => ({
+            ...item,
+            names: [...item.names],
+            created: BigInt(item.created),
+          })),
+        }),
       }),
       route(methods.shutdown, {
         auth,

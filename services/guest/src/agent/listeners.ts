@@ -20,11 +20,21 @@ export interface ListenerOptions {
 }
 
 /** Opens the app's sockets and the public port. */
-export async function startListeners(state: AgentState, demo: DemoCertificate, options: ListenerOptions): Promise<readonly HttpServer[]> {
+export async function startListeners(
+  state: AgentState,
+  demo: DemoCertificate,
+  options: ListenerOptions,
+): Promise<readonly HttpServer[]> {
   const { log } = state;
   // Old clients send legacy calls to the new socket and the other way round: both serve both.
   const mounts = [mount("/prpc/", tappdService(state, demo)), mount("/", dstackService(state, demo))];
-  const socket = (name: string): Promise<HttpServer> => startHttpServer({ listen: { path: join(options.runFolder, name), mode: 0o777 }, mounts, headers: { server: "dstack guest agent" }, log });
+  const socket = (name: string): Promise<HttpServer> =>
+    startHttpServer({
+      listen: { path: join(options.runFolder, name), mode: 0o777 },
+      mounts,
+      headers: { server: "dstack guest agent" },
+      log,
+    });
   const gate = quoteGate(4);
   const servers = await Promise.all([
     socket("dstack.sock"),
@@ -47,8 +57,15 @@ function publicRoutes(state: AgentState, demo: DemoCertificate, gate: QuoteGate)
     verbs: ["GET"],
     path: "/",
     handle: async ({ response }) => {
-      const html = await gate(async () => renderPublicPage(state, await buildAppInfo(state, demo, "external"))).catch((error: unknown) => errorChain(error));
-      response.writeHead(200, { "content-type": "text/html; charset=utf-8", "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'" }).end(html);
+      const html = await gate(async () => renderPublicPage(state, await buildAppInfo(state, demo, "external"))).catch(
+        (error: unknown) => errorChain(error),
+      );
+      response
+        .writeHead(200, {
+          "content-type": "text/html; charset=utf-8",
+          "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+        })
+        .end(html);
     },
   };
   const evidence: HttpRoute = {
@@ -59,7 +76,14 @@ function publicRoutes(state: AgentState, demo: DemoCertificate, gate: QuoteGate)
         (text) => ({ status: 200, text }),
         (error: unknown) => ({ status: 400, text: JSON.stringify({ error: errorChain(error) }) }),
       );
-      response.writeHead(answer.status, { "content-type": "application/json", "content-length": Buffer.byteLength(answer.text), "cache-control": "no-store", "access-control-allow-origin": "*" }).end(answer.text);
+      response
+        .writeHead(answer.status, {
+          "content-type": "application/json",
+          "content-length": Buffer.byteLength(answer.text),
+          "cache-control": "no-store",
+          "access-control-allow-origin": "*",
+        })
+        .end(answer.text);
     },
   };
   return state.manifest.compose.publicTcbinfo ? [page, evidence] : [page];

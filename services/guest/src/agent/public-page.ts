@@ -14,7 +14,8 @@ export async function renderPublicPage(state: AgentState, info: AppInfoMessage):
     ["Device ID", toHex(info.deviceId)],
     ["Key Provider Info", info.keyProviderInfo],
   ];
-  if (info.cloudVendor !== "" || info.cloudProduct !== "") rows.push(["Machine Provider", `${info.cloudVendor} (${info.cloudProduct})`]);
+  if (info.cloudVendor !== "" || info.cloudProduct !== "")
+    rows.push(["Machine Provider", `${info.cloudVendor} (${info.cloudProduct})`]);
   if (compose.publicSysinfo) rows.push(...(await systemRows(state)));
   const containers = await listContainers(state.docker).catch(() => []);
   return [
@@ -22,9 +23,17 @@ export async function renderPublicPage(state: AgentState, info: AppInfoMessage):
     "<h1>Node Information</h1>",
     table(rows.map(([name, value]) => [`<strong>${escapeHtml(name)}</strong>`, escapeHtml(value)])),
     "<h2>Deployed Containers</h2>",
-    table([["Name", "Status"], ...containers.map((container) => [escapeHtml((container.names[0] ?? container.id).replace(/^\//, "")), escapeHtml(container.status)])]),
+    table([
+      ["Name", "Status"],
+      ...containers.map((container) => [
+        escapeHtml((container.names[0] ?? container.id).replace(/^\//, "")),
+        escapeHtml(container.status),
+      ]),
+    ]),
     "<h2>TCB Info</h2>",
-    compose.publicTcbinfo ? `<textarea readonly rows="20" cols="100">${escapeHtml(info.tcbInfo)}</textarea>` : "<p>TCB info is not public</p>",
+    compose.publicTcbinfo
+      ? `<textarea readonly rows="20" cols="100">${escapeHtml(info.tcbInfo)}</textarea>`
+      : "<p>TCB info is not public</p>",
     "</body></html>\n",
   ].join("\n");
 }
@@ -41,7 +50,8 @@ export function humanSize(bytes: number | bigint): string {
   return `${value.toFixed(2)} ${units[unit]}`;
 }
 
-export const escapeHtml = (text: string): string => text.replaceAll(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);
+export const escapeHtml = (text: string): string =>
+  text.replaceAll(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);
 
 async function systemRows(state: AgentState): Promise<[string, string][]> {
   const info = await readSystemInfo(state);
@@ -50,12 +60,25 @@ async function systemRows(state: AgentState): Promise<[string, string][]> {
     ["Operating System", `${info.osName} ${info.osVersion}`],
     ["Kernel Version", info.kernelVersion],
     ["CPU", `${info.cpuModel} (${info.numCpus} cores)`],
-    ["Memory Usage", `Used: ${humanSize(info.usedMemory)} / Total: ${humanSize(info.totalMemory)} (Available: ${humanSize(info.availableMemory)})`],
-    ["Swap Usage", `Used: ${humanSize(info.usedSwap)} / Total: ${humanSize(info.totalSwap)} (Free: ${humanSize(info.freeSwap)})`],
-    ["Load Average", `1min: ${load(info.loadavgOne)}, 5min: ${load(info.loadavgFive)}, 15min: ${load(info.loadavgFifteen)}`],
+    [
+      "Memory Usage",
+      `Used: ${humanSize(info.usedMemory)} / Total: ${humanSize(info.totalMemory)} (Available: ${humanSize(info.availableMemory)})`,
+    ],
+    [
+      "Swap Usage",
+      `Used: ${humanSize(info.usedSwap)} / Total: ${humanSize(info.totalSwap)} (Free: ${humanSize(info.freeSwap)})`,
+    ],
+    [
+      "Load Average",
+      `1min: ${load(info.loadavgOne)}, 5min: ${load(info.loadavgFive)}, 15min: ${load(info.loadavgFifteen)}`,
+    ],
     ["System Uptime", `${info.uptime}`],
-    ...info.disks.map((disk, i): [string, string] => [`Disk ${i}`, `Free: ${humanSize(disk.freeSize)} / Total: ${humanSize(disk.totalSize)}`]),
+    ...info.disks.map((disk, i): [string, string] => [
+      `Disk ${i}`,
+      `Free: ${humanSize(disk.freeSize)} / Total: ${humanSize(disk.totalSize)}`,
+    ]),
   ];
 }
 
-const table = (rows: readonly (readonly string[])[]): string => `<table>${rows.map((row) => `<tr>${row.map((cell) => `<td>${cell}</td>`).join("")}</tr>`).join("\n")}</table>`;
+const table = (rows: readonly (readonly string[])[]): string =>
+  `<table>${rows.map((row) => `<tr>${row.map((cell) => `<td>${cell}</td>`).join("")}</tr>`).join("\n")}</table>`;

@@ -21,13 +21,23 @@ export interface SystemInfo {
   readonly loadavgOne: number;
   readonly loadavgFive: number;
   readonly loadavgFifteen: number;
-  readonly disks: readonly { readonly name: string; readonly mountPoint: string; readonly totalSize: bigint; readonly freeSize: bigint }[];
+  readonly disks: readonly {
+    readonly name: string;
+    readonly mountPoint: string;
+    readonly totalSize: bigint;
+    readonly freeSize: bigint;
+  }[];
 }
 
 /** What `SysInfo` answers, read off /proc. */
 export async function readSystemInfo(state: Pick<AgentState, "image" | "dataDisks">): Promise<SystemInfo> {
-  const [memory, uptime, load, mounts] = await Promise.all(["/proc/meminfo", "/proc/uptime", "/proc/loadavg", "/proc/mounts"].map((path) => readFile(path, "utf8").catch(() => "")));
-  const bytes = (name: string): bigint => BigInt(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(memory ?? "")?.[1] ?? 0) * 1024n;
+  const [memory, uptime, load, mounts] = await Promise.all(
+    ["/proc/meminfo", "/proc/uptime", "/proc/loadavg", "/proc/mounts"].map((path) =>
+      readFile(path, "utf8").catch(() => ""),
+    ),
+  );
+  const bytes = (name: string): bigint =>
+    BigInt(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(memory ?? "")?.[1] ?? 0) * 1024n;
   const loads = (load ?? "").split(" ").map((text) => Math.trunc(Number(text) * 100));
   const cpu = cpus()[0];
   return {
@@ -54,10 +64,19 @@ export async function readSystemInfo(state: Pick<AgentState, "image" | "dataDisk
 async function readDisks(mounts: string, wanted: readonly string[]): Promise<SystemInfo["disks"]> {
   const disks: SystemInfo["disks"][number][] = [];
   for (const mountPoint of wanted.toSorted()) {
-    const device = mounts.split("\n").findLast((line) => line.split(" ")[1] === mountPoint)?.split(" ")[0];
+    const device = mounts
+      .split("\n")
+      .findLast((line) => line.split(" ")[1] === mountPoint)
+      ?.split(" ")[0];
     if (device === undefined) continue;
     const space = await statfs(mountPoint, { bigint: true }).catch(() => undefined);
-    if (space !== undefined) disks.push({ name: device, mountPoint, totalSize: space.blocks * space.bsize, freeSize: space.bavail * space.bsize });
+    if (space !== undefined)
+      disks.push({
+        name: device,
+        mountPoint,
+        totalSize: space.blocks * space.bsize,
+        freeSize: space.bavail * space.bsize,
+      });
   }
   return disks;
 }

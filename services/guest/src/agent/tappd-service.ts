@@ -43,7 +43,10 @@ export function tappdService(state: AgentState, demo: DemoCertificate): RpcServi
           return { k256Key: key, k256SignatureChain: [...signatureChain] };
         },
       }),
-      route(methods.tdxQuote, { auth, handle: (request) => tdxQuote(state, request.reportData, request.hashAlgorithm, request.prefix) }),
+      route(methods.tdxQuote, {
+        auth,
+        handle: (request) => tdxQuote(state, request.reportData, request.hashAlgorithm, request.prefix),
+      }),
       route(methods.rawQuote, { auth, handle: (request) => tdxQuote(state, request.reportData, "raw", "") }),
     ],
   };
@@ -56,7 +59,12 @@ interface TdxQuoteAnswer {
   readonly prefix: string;
 }
 
-async function tdxQuote({ tee, systemConfig }: AgentState, content: Uint8Array, hash: string, prefix: string): Promise<TdxQuoteAnswer> {
+async function tdxQuote(
+  { tee, systemConfig }: AgentState,
+  content: Uint8Array,
+  hash: string,
+  prefix: string,
+): Promise<TdxQuoteAnswer> {
   const tag = prefix === "" ? "app-data" : prefix;
   const attestation = await tee.attest(customReportData(tag, content, hash), systemConfig.vmConfig);
   return {

@@ -18,7 +18,11 @@ export function workerService(state: AgentState, demo: DemoCertificate, gate: Qu
     json: { omitWhenEmpty: ["attestation"] },
     log: state.log,
     routes: [
-      route(methods.info, { auth, bodyLimitBytes: 4096, handle: () => gate(() => buildAppInfo(state, demo, "external")) }),
+      route(methods.info, {
+        auth,
+        bodyLimitBytes: 4096,
+        handle: () => gate(() => buildAppInfo(state, demo, "external")),
+      }),
       route(methods.version, { auth, bodyLimitBytes: 4096, handle: async () => AGENT_VERSION }),
       route(methods.getAttestationForAppKey, {
         auth,
@@ -27,7 +31,12 @@ export function workerService(state: AgentState, demo: DemoCertificate, gate: Qu
           gate(async () => {
             const reportData = padReportData(utf8(appKeyStatement(state, algorithm)));
             const attestation = await state.tee.attest(reportData, state.systemConfig.vmConfig);
-            return { quote: attestation.platform.quote, eventLog: encodeEventLogJson(fullEventLog(attestation)), reportData, vmConfig: state.systemConfig.vmConfig };
+            return {
+              quote: attestation.platform.quote,
+              eventLog: encodeEventLogJson(fullEventLog(attestation)),
+              reportData,
+              vmConfig: state.systemConfig.vmConfig,
+            };
           }),
       }),
     ],
@@ -37,7 +46,9 @@ export function workerService(state: AgentState, demo: DemoCertificate, gate: Qu
 /** Names the app's signing key in 64 characters, which become the quote's report data. */
 export function appKeyStatement(state: Pick<AgentState, "keys">, algorithm: string): string {
   const base64url = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64url");
-  if (algorithm === "ed25519") return `dip1::ed25519-pk:${base64url(deriveAppKey(state.keys, "vms", "signing", "ed25519").publicKey)}`;
-  if (algorithm === "secp256k1" || algorithm === "k256") return `dip1::secp256k1c-pk:${base64url(deriveAppKey(state.keys, "vms", "signing", "secp256k1").publicKey)}`;
+  if (algorithm === "ed25519")
+    return `dip1::ed25519-pk:${base64url(deriveAppKey(state.keys, "vms", "signing", "ed25519").publicKey)}`;
+  if (algorithm === "secp256k1" || algorithm === "k256")
+    return `dip1::secp256k1c-pk:${base64url(deriveAppKey(state.keys, "vms", "signing", "secp256k1").publicKey)}`;
   throw new RpcError("bad-request", "Unsupported algorithm");
 }

@@ -22,8 +22,12 @@ export function backupOperators({ operators, threshold }: z.output<typeof backup
     if (threshold !== undefined) throw invalid("core.backup.threshold is set, but core.backup.operators names nobody");
     return undefined;
   }
-  if (threshold === undefined) throw invalid("core.backup.operators is set without core.backup.threshold: how many of them does it take to restore?");
-  if (threshold > operators.length) throw invalid(`core.backup.threshold: ${threshold} of ${operators.length} operators can never come together`);
+  if (threshold === undefined)
+    throw invalid(
+      "core.backup.operators is set without core.backup.threshold: how many of them does it take to restore?",
+    );
+  if (threshold > operators.length)
+    throw invalid(`core.backup.threshold: ${threshold} of ${operators.length} operators can never come together`);
   const publicKeys = operators.map((text, index) => {
     try {
       return parseOperatorPublicKey(text);
@@ -31,7 +35,8 @@ export function backupOperators({ operators, threshold }: z.output<typeof backup
       throw invalid(`core.backup.operators[${index}] cannot be used`, cause);
     }
   });
-  if (new Set(publicKeys.map(toHex)).size !== publicKeys.length) throw invalid("core.backup.operators: a key occurs twice, so one operator would hold two shares");
+  if (new Set(publicKeys.map(toHex)).size !== publicKeys.length)
+    throw invalid("core.backup.operators: a key occurs twice, so one operator would hold two shares");
   return { threshold, publicKeys };
 }
 

@@ -25,26 +25,47 @@ export interface BackupRouteOptions {
  * `POST /backup` of the administration listener, which has asked for credentials. The caller
  * chooses nothing: to whom the keys are sealed stands in the configuration.
  */
-export function backupRoute({ roots, operators, settingsAgainstHandOver, audit, clock, log }: BackupRouteOptions): HttpRoute {
+export function backupRoute({
+  roots,
+  operators,
+  settingsAgainstHandOver,
+  audit,
+  clock,
+  log,
+}: BackupRouteOptions): HttpRoute {
   return {
     verbs: ["POST"],
     path: "/backup",
-    handle: ({ request, response, requestId }) => answering(response, async () => {
-      const [blocker] = settingsAgainstHandOver;
-      const origin = { action: "backup", requestId, remoteAddress: request.socket.remoteAddress };
-      if (operators === undefined || blocker !== undefined) {
-        const reason = operators === undefined
-          ? "no operators are configured: set core.backup.operators and core.backup.threshold (rule backup, field core.backup.operators)"
-          : `root keys are never handed out while ${blocker} is in force (rule insecure-settings, field ${blocker})`;
-        log.warn({ ...origin, reason }, "refused");
-        await audit.append({ ...origin, outcome: "refused", reason, rule: operators === undefined ? "backup" : "insecure-settings", field: blocker ?? "core.backup.operators" });
-        throw new KmsError("backup-refused", reason);
-      }
-      const bytes = await makeBackup(roots, operators, clock.now());
-      await audit.append({ ...origin, outcome: "released", backup: backupHash(bytes), threshold: operators.threshold, operators: operators.publicKeys.map(toHex) });
-      log.info({ ...origin, backup: backupHash(bytes) }, "backup of the root keys made");
-      return bytes;
-    }),
+    handle: ({ request, response, requestId }) =>
+      answering(response, async () => {
+        const [blocker] = settingsAgainstHandOver;
+        const origin = { action: "backup", requestId, remoteAddress: request.socket.remoteAddress };
+        if (operators === undefined || blocker !== undefined) {
+          const reason =
+            operators === undefined
+              ? "no operators are configured: set core.backup.operators and core.backup.threshold (rule backup, field core.backup.operators)"
+              : `root keys are never handed out while ${blocker} is in force (rule insecure-settings, field ${blocker})`;
+          log.warn({ ...origin, reason }, "refused");
+          await audit.append({
+            ...origin,
+            outcome: "refused",
+            reason,
+            rule: operators === undefined ? "backup" : "insecure-settings",
+            field: blocker ?? "core.backup.operators",
+          });
+          throw new KmsError("backup-refused", reason);
+        }
+        const bytes = await makeBackup(roots, operators, clock.now());
+        await audit.append({
+          ...origin,
+          outcome: "released",
+          backup: backupHash(bytes),
+          threshold: operators.threshold,
+          operators: operators.publicKeys.map(toHex),
+        });
+        log.info({ ...origin, backup: backupHash(bytes) }, "backup of the root keys made");
+        return bytes;
+      }),
   };
 }
 
@@ -54,12 +75,18 @@ export function restoreRoutes(restore: Restore): HttpRoute[] {
     {
       verbs: ["POST"],
       path: "/restore",
-      handle: ({ request, response, url }) => answering(response, async () => restore.begin(await readBody(request, MAX_BACKUP_BYTES), url.searchParams.get("domain") ?? "")),
+      handle: ({ request, response, url }) =>
+        answering(response, async () =>
+          restore.begin(await readBody(request, MAX_BACKUP_BYTES), url.searchParams.get("domain") ?? ""),
+        ),
     },
     {
       verbs: ["POST"],
       path: "/restore/share",
-      handle: ({ request, response }) => answering(response, async () => Buffer.from(`${JSON.stringify(await restore.submit(await readBody(request, MAX_SHARE_BYTES)))}\n`)),
+      handle: ({ request, response }) =>
+        answering(response, async () =>
+          Buffer.from(`${JSON.stringify(await restore.submit(await readBody(request, MAX_SHARE_BYTES)))}\n`),
+        ),
     },
   ];
 }
@@ -82,5 +109,12 @@ function codeOf(error: unknown): string | undefined {
 }
 
 function send(response: ServerResponse, status: number, body: Uint8Array): void {
-  response.writeHead(status, { "content-type": "application/json", "content-length": body.length, "cache-control": "no-store", ...(status === 200 ? {} : { connection: "close" }) }).end(body);
+  response
+    .writeHead(status, {
+      "content-type": "application/json",
+      "content-length": body.length,
+      "cache-control": "no-store",
+      ...(status === 200 ? {} : { connection: "close" }),
+    })
+    .end(body);
 }

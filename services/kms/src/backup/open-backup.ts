@@ -15,17 +15,30 @@ export async function openBackup({ header, sealedKeys }: Backup, shares: readonl
   const key = await combine([...shares]);
   let plain: Uint8Array | undefined;
   try {
-    const decipher = createDecipheriv("aes-256-gcm", key, sealedKeys.subarray(0, 12), { authTagLength: 16 }).setAAD(headerHash(header));
+    const decipher = createDecipheriv("aes-256-gcm", key, sealedKeys.subarray(0, 12), { authTagLength: 16 }).setAAD(
+      headerHash(header),
+    );
     decipher.setAuthTag(sealedKeys.subarray(-16));
     plain = concatBytes(decipher.update(sealedKeys.subarray(12, -16)), decipher.final());
-    const roots = { rootCa: p256FromScalar(plain.subarray(0, 32)), tempCa: p256FromScalar(plain.subarray(32, 64)), rootK256: plain.slice(64, 96) };
-    if (!equalBytes(spkiDer(roots.rootCa), header.rootCaPublicKey) || !equalBytes(secp256k1PublicKey(roots.rootK256), header.rootK256PublicKey)) {
+    const roots = {
+      rootCa: p256FromScalar(plain.subarray(0, 32)),
+      tempCa: p256FromScalar(plain.subarray(32, 64)),
+      rootK256: plain.slice(64, 96),
+    };
+    if (
+      !equalBytes(spkiDer(roots.rootCa), header.rootCaPublicKey) ||
+      !equalBytes(secp256k1PublicKey(roots.rootK256), header.rootK256PublicKey)
+    ) {
       throw new KmsError("restore-refused", "the restored keys are not those whose public keys the backup names");
     }
     return roots;
   } catch (cause) {
     if (cause instanceof KeysError || (cause instanceof Error && /authenticate/.test(cause.message))) {
-      throw new KmsError("restore-refused", `${shares.length} shares do not open this backup, which needs ${header.threshold} of its own`, { cause });
+      throw new KmsError(
+        "restore-refused",
+        `${shares.length} shares do not open this backup, which needs ${header.threshold} of its own`,
+        { cause },
+      );
     }
     throw cause;
   } finally {

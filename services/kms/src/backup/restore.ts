@@ -1,7 +1,15 @@
 import { randomBytes } from "node:crypto";
 import { encodeAttestation, type Attestation } from "@dstack/attest";
 import { toHex, type ReportData } from "@dstack/bytes";
-import { backupHash, decodeBackup, decodeShare, encodeSession, openResealedShare, restoreReportData, type Backup } from "@dstack/key-backup";
+import {
+  backupHash,
+  decodeBackup,
+  decodeShare,
+  encodeSession,
+  openResealedShare,
+  restoreReportData,
+  type Backup,
+} from "@dstack/key-backup";
 import { x25519PublicKey } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { KmsError } from "../errors.ts";
@@ -74,7 +82,11 @@ export class Restore {
   begin(bytes: Uint8Array, domain: string): Promise<Uint8Array> {
     return this.#inTurn(async () => {
       const { self, authorize, log } = this.#options;
-      if (self === undefined) throw new KmsError("restore-refused", "restore runs inside an attested KMS alone: operators give their shares to nothing else. Start it in a TEE with core.attest_rpc_cert on");
+      if (self === undefined)
+        throw new KmsError(
+          "restore-refused",
+          "restore runs inside an attested KMS alone: operators give their shares to nothing else. Start it in a TEE with core.attest_rpc_cert on",
+        );
       const backup = decodeBackup(bytes);
       const hash = backupHash(bytes);
       this.#requireOwnOperators(backup);
@@ -84,11 +96,23 @@ export class Restore {
       const secretKey = new Uint8Array(randomBytes(32));
       const publicKey = x25519PublicKey(secretKey);
       const attestation = await self.attest(restoreReportData(publicKey, hash));
-      const document = encodeSession({ backup: hash, publicKey, attestation: encodeAttestation(attestation), vmConfig: await self.vmConfig() });
-      if (this.#session !== undefined) log.warn({ backup: this.#session.hash, shares: this.#session.shares.size }, "another restore begins; the shares of the one before are forgotten");
+      const document = encodeSession({
+        backup: hash,
+        publicKey,
+        attestation: encodeAttestation(attestation),
+        vmConfig: await self.vmConfig(),
+      });
+      if (this.#session !== undefined)
+        log.warn(
+          { backup: this.#session.hash, shares: this.#session.shares.size },
+          "another restore begins; the shares of the one before are forgotten",
+        );
       this.#forget();
       this.#session = { backup, hash, domain, secretKey, publicKey, document, shares: new Map() };
-      log.info({ backup: hash, session: toHex(publicKey), needed: backup.header.threshold }, "restore begun: waiting for operators' shares");
+      log.info(
+        { backup: hash, session: toHex(publicKey), needed: backup.header.threshold },
+        "restore begun: waiting for operators' shares",
+      );
       return document;
     });
   }
@@ -100,20 +124,42 @@ export class Restore {
   submit(bytes: Uint8Array): Promise<RestoreProgress> {
     return this.#inTurn(async () => {
       const session = this.#session;
-      if (session === undefined) throw new KmsError("restore-refused", this.#record === undefined ? "no restore has begun: upload the backup first" : "the keys are restored already");
+      if (session === undefined)
+        throw new KmsError(
+          "restore-refused",
+          this.#record === undefined
+            ? "no restore has begun: upload the backup first"
+            : "the keys are restored already",
+        );
       const share = decodeShare(bytes);
-      const opened = openResealedShare(session.backup, { backup: session.hash, secretKey: session.secretKey, publicKey: session.publicKey }, share);
+      const opened = openResealedShare(
+        session.backup,
+        { backup: session.hash, secretKey: session.secretKey, publicKey: session.publicKey },
+        share,
+      );
       const { shares, backup, hash } = session;
       shares.get(share.operator)?.fill(0);
       shares.set(share.operator, opened);
       const needed = backup.header.threshold;
-      this.#options.log.info({ backup: hash, operator: toHex(backup.header.operators[share.operator] ?? new Uint8Array()), received: shares.size, needed }, "share received");
+      this.#options.log.info(
+        {
+          backup: hash,
+          operator: toHex(backup.header.operators[share.operator] ?? new Uint8Array()),
+          received: shares.size,
+          needed,
+        },
+        "share received",
+      );
       if (shares.size < needed) return { received: shares.size, needed, restored: false };
       await this.#options.authorize();
       const roots = await openBackup(backup, [...shares.values()]);
       await this.#options.install(roots, session.domain);
       for (const secret of [roots.rootCa.scalar, roots.tempCa.scalar, roots.rootK256]) secret.fill(0);
-      this.#record = { backup: hash, created: backup.header.created, operators: [...shares.keys()].map((index) => toHex(backup.header.operators[index] ?? new Uint8Array())) };
+      this.#record = {
+        backup: hash,
+        created: backup.header.created,
+        operators: [...shares.keys()].map((index) => toHex(backup.header.operators[index] ?? new Uint8Array())),
+      };
       const received = shares.size;
       this.#forget();
       this.#options.log.info({ ...this.#record }, "root keys restored");
@@ -124,11 +170,23 @@ export class Restore {
   /** Anybody can make a backup of keys that they know; only these operators can have it restored here. */
   #requireOwnOperators({ header }: Backup): void {
     const { operators } = this.#options;
-    if (operators === undefined) throw new KmsError("restore-refused", "no operators are configured: set core.backup.operators and core.backup.threshold as they were in the KMS that made the backup");
+    if (operators === undefined)
+      throw new KmsError(
+        "restore-refused",
+        "no operators are configured: set core.backup.operators and core.backup.threshold as they were in the KMS that made the backup",
+      );
     const known = new Set(operators.publicKeys.map(toHex));
     const stranger = header.operators.map(toHex).find((key) => !known.has(key));
-    if (stranger !== undefined) throw new KmsError("restore-refused", `the backup names an operator that core.backup.operators does not: ${stranger}`);
-    if (header.threshold < operators.threshold) throw new KmsError("restore-refused", `the backup opens with ${header.threshold} shares, core.backup.threshold asks for ${operators.threshold}`);
+    if (stranger !== undefined)
+      throw new KmsError(
+        "restore-refused",
+        `the backup names an operator that core.backup.operators does not: ${stranger}`,
+      );
+    if (header.threshold < operators.threshold)
+      throw new KmsError(
+        "restore-refused",
+        `the backup opens with ${header.threshold} shares, core.backup.threshold asks for ${operators.threshold}`,
+      );
   }
 
   #forget(): void {

@@ -21,9 +21,20 @@ export interface RpcCertificateOptions {
 }
 
 /** The certificate of the RPC listener. Its usage is what tells it from an app's certificate. */
-export function createRpcCertificate({ rootCa: issuer, rpcKey, domain, now, attestation }: RpcCertificateOptions): IssuedCertificate {
+export function createRpcCertificate({
+  rootCa: issuer,
+  rpcKey,
+  domain,
+  now,
+  attestation,
+}: RpcCertificateOptions): IssuedCertificate {
   return createLeaf({
-    commonName: domain, issuer, publicPoint: rpcKey.publicPoint, altNames: [domain], usage: USAGE.kmsRpc, now,
+    commonName: domain,
+    issuer,
+    publicPoint: rpcKey.publicPoint,
+    altNames: [domain],
+    usage: USAGE.kmsRpc,
+    now,
     ...(attestation === undefined ? {} : { attestation }),
   });
 }
@@ -31,4 +42,5 @@ export function createRpcCertificate({ rootCa: issuer, rpcKey, domain, now, atte
 const RENEW_BEFORE_SECONDS = 365 * 24 * 3600;
 
 /** CA certificates are kept as they are (peers store their text) until their last year. */
-export const needsRenewal = (ca: SigningCa, now: number): boolean => ca.certificate.notAfter - now <= RENEW_BEFORE_SECONDS;
+export const needsRenewal = (ca: SigningCa, now: number): boolean =>
+  ca.certificate.notAfter - now <= RENEW_BEFORE_SECONDS;

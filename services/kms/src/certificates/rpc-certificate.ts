@@ -27,16 +27,25 @@ export async function firstAttestedCertificate(options: AttestedCertificateOptio
     return await issueAttestedCertificate(options);
   } catch (cause) {
     if (!(cause instanceof KmsError)) throw cause;
-    throw new KmsError(cause.code, "Failed to reissue the attested KMS RPC certificate; refusing to start with a potentially unattested certificate", { cause });
+    throw new KmsError(
+      cause.code,
+      "Failed to reissue the attested KMS RPC certificate; refusing to start with a potentially unattested certificate",
+      { cause },
+    );
   }
 }
 
 /** Renews the evidence while the listener serves; one that cannot be renewed stays. Returns how to stop. */
-export function refreshAttestedCertificate(server: Pick<HttpServer, "setSecureContext">, options: AttestedCertificateOptions): () => void {
+export function refreshAttestedCertificate(
+  server: Pick<HttpServer, "setSecureContext">,
+  options: AttestedCertificateOptions,
+): () => void {
   const timer = setInterval(() => {
     issueAttestedCertificate(options)
       .then((cert) => server.setSecureContext({ key: options.keys.rpcKeyPem, cert }))
-      .catch((error: unknown) => options.log.warn({ error: errorChain(error) }, "the RPC certificate keeps its older evidence"));
+      .catch((error: unknown) =>
+        options.log.warn({ error: errorChain(error) }, "the RPC certificate keeps its older evidence"),
+      );
   }, REFRESH_MS);
   timer.unref();
   return () => clearInterval(timer);

@@ -37,7 +37,9 @@ export function signCertificate(options: SignOptions): [string, string, string] 
     ...(config.organization === undefined ? {} : { organization: config.organization }),
     ...(config.notBefore === undefined ? {} : { notBefore: config.notBefore }),
     ...(config.notAfter === undefined ? {} : { notAfter: config.notAfter }),
-    ...(config.withAppInfo ? { appInfo: encodeAppInfo(appInfo({ attestation, verified: verified.quote, vmConfig })) } : {}),
+    ...(config.withAppInfo
+      ? { appInfo: encodeAppInfo(appInfo({ attestation, verified: verified.quote, vmConfig })) }
+      : {}),
     ...(config.withEvidence ? { attestation } : {}),
   });
   return [leaf.pem, appCa.pem, rootCa.pem];
@@ -48,7 +50,10 @@ export const appCaOf = (root: SigningCa, appId: AppId, now: number): SigningCa =
   createAppCa({ root, key: appCaKey(root.key.scalar, appId), appId, now });
 
 /** Where a request asks for the KMS's own name, which no app may have a certificate for; undefined where it does not. */
-export function ownNameIn({ subject, altNames }: CsrConfig, domain: string): "subject" | "subject_alt_names" | undefined {
+export function ownNameIn(
+  { subject, altNames }: CsrConfig,
+  domain: string,
+): "subject" | "subject_alt_names" | undefined {
   const isOwn = (name: string): boolean => name.toLowerCase().replace(/\.$/, "") === domain.toLowerCase();
   if (isOwn(subject)) return "subject";
   return altNames.some(isOwn) ? "subject_alt_names" : undefined;

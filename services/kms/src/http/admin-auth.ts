@@ -25,9 +25,13 @@ export function parseHtpasswd(text: string): ReadonlyMap<string, string> {
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (line.trim() === "" || line.trimStart().startsWith("#")) continue;
     const [, user, hash] = /^([^:]{1,255}):(\$2[aby]\$\d\d\$[./A-Za-z0-9]{53})\s*$/.exec(line) ?? [];
-    if (user === undefined || hash === undefined) throw invalid(`line ${index + 1} is not "user:hash" with a bcrypt hash ($2a$, $2b$, $2y$); make one with htpasswd -B`);
+    if (user === undefined || hash === undefined)
+      throw invalid(
+        `line ${index + 1} is not "user:hash" with a bcrypt hash ($2a$, $2b$, $2y$); make one with htpasswd -B`,
+      );
     const cost = Number(hash.slice(4, 6));
-    if (cost < 4 || cost > MAX_COST) throw invalid(`line ${index + 1} has a cost of ${cost}; expected 4 to ${MAX_COST}`);
+    if (cost < 4 || cost > MAX_COST)
+      throw invalid(`line ${index + 1} has a cost of ${cost}; expected 4 to ${MAX_COST}`);
     if (users.has(user)) throw invalid(`line ${index + 1} names a user for the second time`);
     if (users.size >= MAX_USERS) throw invalid(`more than ${MAX_USERS} users`);
     users.set(user, hash);
@@ -60,7 +64,8 @@ export class AdminAuth {
     if (basic === undefined) return false;
     const [user = "", ...rest] = Buffer.from(basic, "base64").toString("utf8").split(":");
     const password = rest.join(":");
-    if (token !== undefined && (isSameSecret(password, token) || (password === "" && isSameSecret(user, token)))) return true;
+    if (token !== undefined && (isSameSecret(password, token) || (password === "" && isSameSecret(user, token))))
+      return true;
     return this.#isUser(user, password);
   }
 

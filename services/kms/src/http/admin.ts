@@ -1,6 +1,14 @@
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
-import { mount, route, startHttpServer, type DescribedRoute, type HttpRoute, type HttpServer, type RpcService } from "@dstack/rpc";
+import {
+  mount,
+  route,
+  startHttpServer,
+  type DescribedRoute,
+  type HttpRoute,
+  type HttpServer,
+  type RpcService,
+} from "@dstack/rpc";
 import { clearImageCache, type ImageCaches } from "../image/clear-image-cache.ts";
 import type { AdminAuth } from "./admin-auth.ts";
 import { apiDescriptionRoute } from "./api-description.ts";
@@ -17,7 +25,14 @@ export interface AdminOptions {
 }
 
 /** The administration listener: plain HTTP, credentials on everything, its own address. */
-export function startAdminServer({ listen, auth, caches, version, routes = [], log }: AdminOptions): Promise<HttpServer> {
+export function startAdminServer({
+  listen,
+  auth,
+  caches,
+  version,
+  routes = [],
+  log,
+}: AdminOptions): Promise<HttpServer> {
   const service = adminService({ caches, log });
   const described = routes.map((row) => row.described);
   return startHttpServer({
@@ -29,7 +44,10 @@ export function startAdminServer({ listen, auth, caches, version, routes = [], l
       return false;
     },
     mounts: [mount("/prpc/", service)],
-    routes: [apiDescriptionRoute({ title: "dstack KMS administration", version, service, routes: described }), ...routes],
+    routes: [
+      apiDescriptionRoute({ title: "dstack KMS administration", version, service, routes: described }),
+      ...routes,
+    ],
   });
 }
 

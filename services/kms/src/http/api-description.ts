@@ -21,13 +21,20 @@ const PATH = "/openapi.json";
 /** `GET /openapi.json` of one listener: what that listener serves, and no more. */
 export function apiDescriptionRoute({ title, version, service, routes = [] }: ApiDescriptionOptions): HttpRoute {
   const own: DescribedRoute = { path: PATH, summary: "This description", answers: ["application/json"] };
-  const document = openApiDocument({ title, version, services: [{ path: "/prpc/", service, rules: RULES }], routes: [...routes, own] });
+  const document = openApiDocument({
+    title,
+    version,
+    services: [{ path: "/prpc/", service, rules: RULES }],
+    routes: [...routes, own],
+  });
   const body = JSON.stringify(document, null, 2);
   return {
     verbs: ["GET"],
     path: PATH,
     handle: async ({ response }) => {
-      response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) }).end(body);
+      response
+        .writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) })
+        .end(body);
     },
   };
 }

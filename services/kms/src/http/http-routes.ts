@@ -22,18 +22,31 @@ export interface HttpRoutesOptions {
 
 const LINKS = { meta: "/prpc/GetMeta", api: "/openapi.json", health: "/healthz", readiness: "/readyz" } as const;
 const DESCRIBED: readonly DescribedRoute[] = [
-  { path: "/", summary: "Name, version, environment and insecure settings; a page where HTML is accepted", answers: ["application/json", "text/html"] },
+  {
+    path: "/",
+    summary: "Name, version, environment and insecure settings; a page where HTML is accepted",
+    answers: ["application/json", "text/html"],
+  },
   { path: "/health", summary: "Alive", answers: ["text/plain"] },
   { path: "/healthz", summary: "Alive", answers: ["text/plain"] },
-  { path: "/readyz", summary: "Whether keys could be released now", answers: ["application/json"], otherwise: { 503: "They could not; the problems" } },
+  {
+    path: "/readyz",
+    summary: "Whether keys could be released now",
+    answers: ["application/json"],
+    otherwise: { 503: "They could not; the problems" },
+  },
 ];
 const DESCRIBED_METRICS: DescribedRoute = { path: "/metrics", summary: "Prometheus text", answers: ["text/plain"] };
 
 /** Routes beside the RPC mount; none of them needs or tells a secret. */
 export function httpRoutes({ status, metrics, service, ...options }: HttpRoutesOptions): HttpRoute[] {
-  const ok = ({ response }: { readonly response: ServerResponse }): Promise<void> => Promise.resolve(send(response, 200, "text/plain; charset=utf-8", "OK"));
+  const ok = ({ response }: { readonly response: ServerResponse }): Promise<void> =>
+    Promise.resolve(send(response, 200, "text/plain; charset=utf-8", "OK"));
   const report: StatusReport = {
-    name: "dstack-kms", version: status.version, domain: status.domain, ...status.report(),
+    name: "dstack-kms",
+    version: status.version,
+    domain: status.domain,
+    ...status.report(),
     links: { ...LINKS, ...(metrics === undefined ? {} : { metrics: "/metrics" }) },
   };
   const problemsNow = readiness(options);
@@ -45,11 +58,21 @@ export function httpRoutes({ status, metrics, service, ...options }: HttpRoutesO
       path: "/readyz",
       handle: async ({ response }) => {
         const problems = await problemsNow();
-        send(response, problems.length === 0 ? 200 : 503, "application/json", JSON.stringify({ ready: problems.length === 0, problems }));
+        send(
+          response,
+          problems.length === 0 ? 200 : 503,
+          "application/json",
+          JSON.stringify({ ready: problems.length === 0, problems }),
+        );
       },
     },
     { verbs: ["GET"], path: "/", handle: (exchange) => Promise.resolve(sendReport(exchange, report)) },
-    apiDescriptionRoute({ title: "dstack KMS", version: status.version, service, routes: [...DESCRIBED, ...(metrics === undefined ? [] : [DESCRIBED_METRICS])] }),
+    apiDescriptionRoute({
+      title: "dstack KMS",
+      version: status.version,
+      service,
+      routes: [...DESCRIBED, ...(metrics === undefined ? [] : [DESCRIBED_METRICS])],
+    }),
     ...(metrics === undefined ? [] : [metricsRoute(metrics)]),
   ];
 }
@@ -57,8 +80,12 @@ export function httpRoutes({ status, metrics, service, ...options }: HttpRoutesO
 /** A page for browsers, which name HTML; data for everybody else. */
 function sendReport({ request, response }: HttpExchange, report: StatusReport): void {
   response.setHeader("vary", "accept");
-  if (!/\btext\/html\b/i.test(request.headers.accept ?? "")) return send(response, 200, "application/json", `${JSON.stringify(report, null, 2)}\n`);
-  response.setHeader("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
+  if (!/\btext\/html\b/i.test(request.headers.accept ?? ""))
+    return send(response, 200, "application/json", `${JSON.stringify(report, null, 2)}\n`);
+  response.setHeader(
+    "content-security-policy",
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+  );
   response.setHeader("x-content-type-options", "nosniff");
   send(response, 200, "text/html; charset=utf-8", statusPage(report));
 }

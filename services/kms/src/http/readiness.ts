@@ -15,7 +15,12 @@ export interface ReadinessOptions {
 const AGE_MS = 1_000;
 
 /** Gives why no key could be released now, nothing where one could. One look a second, for all who ask. */
-export function readiness({ audit, auth, selfAuthorization, clock }: ReadinessOptions): () => Promise<readonly string[]> {
+export function readiness({
+  audit,
+  auth,
+  selfAuthorization,
+  clock,
+}: ReadinessOptions): () => Promise<readonly string[]> {
   let last: { readonly at: number; readonly problems: Promise<readonly string[]> } | undefined;
   const look = async (): Promise<readonly string[]> => {
     const failure = await audit.probe();

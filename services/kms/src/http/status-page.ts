@@ -39,7 +39,9 @@ ${checks.map((check) => `<tr><th scope="row">${escapeHtml(check.name)}</th><td>$
 <h2>Insecure settings</h2>
 ${insecure.length === 0 ? "<p>None.</p>" : `<ul>${insecure.map((setting) => `<li class="insecure"><code>${escapeHtml(setting)}</code></li>`).join("")}</ul>`}
 <h2>Links</h2>
-<ul>${Object.entries(links).map(([label, href]) => `<li><a href="${escapeHtml(href)}">${escapeHtml(label)}</a></li>`).join("")}</ul>
+<ul>${Object.entries(links)
+    .map(([label, href]) => `<li><a href="${escapeHtml(href)}">${escapeHtml(label)}</a></li>`)
+    .join("")}</ul>
 </body>
 </html>
 `;

@@ -13,7 +13,11 @@ export interface ImageCaches {
  * Removes an image by hash, and measurements: those are kept in memory too, so any name but "" forgets all.
  * @throws RpcError with the context that clients know
  */
-export async function clearImageCache({ images, verifier }: ImageCaches, imageHash: string, configHash: string): Promise<void> {
+export async function clearImageCache(
+  { images, verifier }: ImageCaches,
+  imageHash: string,
+  configHash: string,
+): Promise<void> {
   await withContext("failed to clear image cache", () => cleared(images, "images", imageHash));
   await withContext("failed to clear measurement cache", () => cleared(images, "measurements", configHash));
   if (imageHash !== "" || configHash !== "") verifier.forget();

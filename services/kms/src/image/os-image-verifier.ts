@@ -4,8 +4,15 @@ import type { EventLogEntry, TdReport } from "@dstack/attest";
 import { ImageError } from "@dstack/image";
 import type { ImageSource } from "@dstack/image/store";
 import {
-  acpiEvents, checkVm, compareMeasurements, MeasureError, measureLite, parseVmConfig,
-  type RegisterDifference, type VmFiles, type VmMeasurement,
+  acpiEvents,
+  checkVm,
+  compareMeasurements,
+  MeasureError,
+  measureLite,
+  parseVmConfig,
+  type RegisterDifference,
+  type VmFiles,
+  type VmMeasurement,
 } from "@dstack/measure";
 import { KmsError } from "../errors.ts";
 
@@ -47,7 +54,15 @@ export function osImageVerifier(images: ImageSource): OsImageVerifier {
       const got = { mrtd: report.mrTd, rtmr0, rtmr1, rtmr2 };
       if (config.attestationVariant === "lite") {
         // Not with the digests of the guest's log: whoever starts a VM chooses the variant, and could leave the tables unseen by it.
-        return requireSame(hash, compareMeasurements(measured(() => measureLite(config, acpiEvents(config))), got, log, config));
+        return requireSame(
+          hash,
+          compareMeasurements(
+            measured(() => measureLite(config, acpiEvents(config))),
+            got,
+            log,
+            config,
+          ),
+        );
       }
       const key = createHash("sha256").update(vmConfig).digest("hex");
       const known = kept.get(key);
@@ -55,10 +70,14 @@ export function osImageVerifier(images: ImageSource): OsImageVerifier {
         keep(key, known);
         const differences = compareMeasurements(await known, got, log, config);
         // One configuration may have two good values of RTMR1: that is for the files to say.
-        if (differences.length === 0 || differences.some(({ register }) => register !== "RTMR1")) return requireSame(hash, differences);
+        if (differences.length === 0 || differences.some(({ register }) => register !== "RTMR1"))
+          return requireSame(hash, differences);
       }
       const check = filesOf(images, hash).then((files) => measured(() => checkVm(files, config, got, log)));
-      keep(key, check.then(({ expected }) => expected));
+      keep(
+        key,
+        check.then(({ expected }) => expected),
+      );
       requireSame(hash, (await check).differences);
     },
   };
@@ -66,7 +85,10 @@ export function osImageVerifier(images: ImageSource): OsImageVerifier {
 
 function requireSame(hash: Hash32, differences: readonly RegisterDifference[]): void {
   if (differences.length === 0) return;
-  const texts = differences.map(({ register, expected, got, hint }) => `${register} does not match (image ${toHex(hash)} gives ${expected}, the quote has ${got}; ${hint})`);
+  const texts = differences.map(
+    ({ register, expected, got, hint }) =>
+      `${register} does not match (image ${toHex(hash)} gives ${expected}, the quote has ${got}; ${hint})`,
+  );
   throw new KmsError("measurement-mismatch", `MRs do not match: ${texts.join("; ")}`);
 }
 
@@ -75,7 +97,9 @@ async function filesOf(images: ImageSource, hash: Hash32): Promise<VmFiles> {
     return await images.filesOf(hash);
   } catch (cause) {
     if (!(cause instanceof ImageError)) throw cause;
-    throw new KmsError(cause.code === "image-unavailable" ? "image-unavailable" : "image-mismatch", cause.message, { cause: cause.cause });
+    throw new KmsError(cause.code === "image-unavailable" ? "image-unavailable" : "image-mismatch", cause.message, {
+      cause: cause.cause,
+    });
   }
 }
 

@@ -41,7 +41,8 @@ export async function bootstrap({ folder, now, attest, ...options }: BootstrapOp
 
 /** Evidence over the root public keys, for `bootstrap-info.json`. */
 export async function attestRoots(roots: RootKeys, attest: Attest): Promise<RootEvidence> {
-  if (attest === undefined) return { attestation: new Uint8Array(), quote: new Uint8Array(), eventlog: new Uint8Array() };
+  if (attest === undefined)
+    return { attestation: new Uint8Array(), quote: new Uint8Array(), eventlog: new Uint8Array() };
   const { caPubkey, k256Pubkey } = publicKeys(roots);
   const attestation = await attest(bootstrapReportData(caPubkey, k256Pubkey));
   return {
@@ -55,8 +56,10 @@ export async function attestRoots(roots: RootKeys, attest: Attest): Promise<Root
 export const bootstrapReportData = (caPublicKey: Uint8Array, k256PublicKey: Uint8Array): ReportData =>
   padReportData(keccak256(utf8(`dstack-kms-genereted-keys-v1:${toHex(caPublicKey)};${toHex(k256PublicKey)};`)));
 
-const publicKeys = (roots: RootKeys): { readonly caPubkey: Uint8Array; readonly k256Pubkey: Uint8Array } =>
-  ({ caPubkey: spkiDer(roots.rootCa), k256Pubkey: secp256k1PublicKey(roots.rootK256) });
+const publicKeys = (roots: RootKeys): { readonly caPubkey: Uint8Array; readonly k256Pubkey: Uint8Array } => ({
+  caPubkey: spkiDer(roots.rootCa),
+  k256Pubkey: secp256k1PublicKey(roots.rootK256),
+});
 
 function newSecp256k1Scalar(): Uint8Array {
   for (let attempt = 0; attempt < 8; attempt++) {

@@ -10,6 +10,7 @@ export function checkDomain(domain: string): string {
   if (domain === "" || domain.length > 253 || /[^\u0000-\u007f]/.test(domain)) {
     throw new KmsError("config-invalid", "domain must be a non-empty ASCII DNS name of at most 253 bytes");
   }
-  if (!domain.split(".").every((label) => LABEL.test(label))) throw new KmsError("config-invalid", "domain contains an invalid DNS label");
+  if (!domain.split(".").every((label) => LABEL.test(label)))
+    throw new KmsError("config-invalid", "domain contains an invalid DNS label");
   return domain;
 }

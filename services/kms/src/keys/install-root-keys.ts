@@ -6,7 +6,16 @@ import { generateP256, pkcs8Pem, secp256k1PublicKey, spkiDer, type P256Key } fro
 import { createRootCa, createRpcCertificate, createTempCa } from "../certificates/kms-certificates.ts";
 import { KmsError } from "../errors.ts";
 import { checkDomain } from "./domain.ts";
-import { COMMITTED, DOMAIN_FILE, INFO_FILE, KEY_FILES, keyFolderState, OWN_FILES, STAGING, type OwnFile } from "./key-files.ts";
+import {
+  COMMITTED,
+  DOMAIN_FILE,
+  INFO_FILE,
+  KEY_FILES,
+  keyFolderState,
+  OWN_FILES,
+  STAGING,
+  type OwnFile,
+} from "./key-files.ts";
 
 /** What makes one KMS a replica of another. */
 export interface RootKeys {
@@ -49,7 +58,8 @@ export async function installRootKeys(options: InstallOptions): Promise<void> {
   const staging = join(folder, STAGING);
   await mkdir(staging, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
     // One at a time: whatever a crash left here was removed by `finishInstall` at start.
-    if (error.code === "EEXIST") throw new KmsError("already-bootstrapped", `keys are being written to ${folder} already`);
+    if (error.code === "EEXIST")
+      throw new KmsError("already-bootstrapped", `keys are being written to ${folder} already`);
     throw error;
   });
   try {
@@ -99,11 +109,18 @@ async function place(from: string, to: string): Promise<void> {
     if (code === "ENOENT") {
       // Put in place and unlinked here by an earlier attempt.
       if (await exists(to)) return;
-      throw new KmsError("key-folder-partial", `neither ${to} nor ${from} is there: an installation was interrupted and then lost a file. Restore it from a backup, or, if no app ever used these keys, move both folders' key files away and start again`, { cause: error });
+      throw new KmsError(
+        "key-folder-partial",
+        `neither ${to} nor ${from} is there: an installation was interrupted and then lost a file. Restore it from a backup, or, if no app ever used these keys, move both folders' key files away and start again`,
+        { cause: error },
+      );
     }
     if (code !== "EEXIST") throw error;
     if ((await readFile(from)).equals(await readFile(to))) return;
-    throw new KmsError("key-folder-partial", `${to} and ${from} differ: two installations met in one folder. Move ${COMMITTED} away to keep the keys that are in place, or move those away to keep the new ones`);
+    throw new KmsError(
+      "key-folder-partial",
+      `${to} and ${from} differ: two installations met in one folder. Move ${COMMITTED} away to keep the keys that are in place, or move those away to keep the new ones`,
+    );
   }
 }
 
@@ -145,10 +162,14 @@ async function writeNew(path: string, data: string | Uint8Array): Promise<void> 
   }
 }
 
-const exists = (path: string): Promise<boolean> => access(path).then(() => true, (error: NodeJS.ErrnoException) => {
-  ignoreMissing(error);
-  return false;
-});
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      ignoreMissing(error);
+      return false;
+    },
+  );
 
 function ignoreMissing(error: NodeJS.ErrnoException): void {
   if (error.code !== "ENOENT") throw error;

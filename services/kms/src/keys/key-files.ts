@@ -2,7 +2,15 @@ import { readdir } from "node:fs/promises";
 import { KmsError } from "../errors.ts";
 
 /** The seven files without which a KMS cannot serve, in the order in which they are put in place: roots last. */
-export const KEY_FILES = ["tmp-ca.crt", "root-ca.crt", "rpc.crt", "rpc.key", "tmp-ca.key", "root-ca.key", "root-k256.key"] as const;
+export const KEY_FILES = [
+  "tmp-ca.crt",
+  "root-ca.crt",
+  "rpc.crt",
+  "rpc.key",
+  "tmp-ca.key",
+  "root-ca.key",
+  "root-k256.key",
+] as const;
 /** Public; put in place before the keys. */
 export const INFO_FILE = "bootstrap-info.json";
 /** The name in the RPC certificate; the one file that is replaced when it is there already. */
@@ -24,10 +32,12 @@ export type KeyFolderState =
 
 /** What the folder holds. The one definition of "there are keys" (DS #1309, #1305). */
 export async function keyFolderState(folder: string): Promise<KeyFolderState> {
-  const names = new Set(await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return [];
-    throw error;
-  }));
+  const names = new Set(
+    await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return [];
+      throw error;
+    }),
+  );
   if (names.has(COMMITTED)) return { kind: "committed" };
   const present = [...KEY_FILES, INFO_FILE].filter((name) => names.has(name));
   const missing = KEY_FILES.filter((name) => !names.has(name));
@@ -39,7 +49,10 @@ export async function keyFolderState(folder: string): Promise<KeyFolderState> {
 export async function requireKeys(folder: string): Promise<void> {
   const { kind } = await keyFolderState(folder);
   if (kind === "complete") return;
-  throw new KmsError("not-bootstrapped", kind === "empty"
-    ? "there are no keys yet: bootstrap this KMS, or onboard it from another one, before you finish"
-    : "the keys are not all in place: start this KMS again, which completes an installation that was interrupted");
+  throw new KmsError(
+    "not-bootstrapped",
+    kind === "empty"
+      ? "there are no keys yet: bootstrap this KMS, or onboard it from another one, before you finish"
+      : "the keys are not all in place: start this KMS again, which completes an installation that was interrupted",
+  );
 }

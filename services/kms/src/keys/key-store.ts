@@ -48,12 +48,15 @@ export async function settleKeyFolder(folder: string, log: Logger): Promise<"emp
     case "complete":
       return state.kind;
     case "committed":
-      throw new KmsError("key-folder-partial", `${folder}: another process puts keys in place; one KMS at a time may use the folder`);
+      throw new KmsError(
+        "key-folder-partial",
+        `${folder}: another process puts keys in place; one KMS at a time may use the folder`,
+      );
     case "partial":
       throw new KmsError(
         "key-folder-partial",
-        `${folder} holds ${state.present.join(", ")} but lacks ${state.missing.join(", ")}. Nothing is generated beside existing keys: `
-          + "restore the missing files from a backup, or, if no app ever used these keys, move the whole folder away and start again",
+        `${folder} holds ${state.present.join(", ")} but lacks ${state.missing.join(", ")}. Nothing is generated beside existing keys: ` +
+          "restore the missing files from a backup, or, if no app ever used these keys, move the whole folder away and start again",
       );
   }
 }
@@ -73,7 +76,9 @@ export interface OpenOptions {
 export async function openKeyStore({ folder, now, ...options }: OpenOptions): Promise<KeyStore> {
   const { kind } = await keyFolderState(folder);
   if (kind !== "complete") throw new KmsError("not-bootstrapped", `${folder} has no complete set of keys (${kind})`);
-  const domain = checkDomain(options.domain === "" ? ((await readTextIfExists(join(folder, DOMAIN_FILE))) ?? "").trim() : options.domain);
+  const domain = checkDomain(
+    options.domain === "" ? ((await readTextIfExists(join(folder, DOMAIN_FILE))) ?? "").trim() : options.domain,
+  );
   const rootCa = await renewed(folder, "root-ca", createRootCa, now);
   const tempCa = await renewed(folder, "tmp-ca", createTempCa, now);
   const rootK256 = new Uint8Array(await readFile(join(folder, "root-k256.key")));
@@ -98,13 +103,16 @@ export async function openKeyStore({ folder, now, ...options }: OpenOptions): Pr
 /** For commands beside a running KMS: reads the root CA and changes nothing. @throws KmsError */
 export async function readRootCa(folder: string): Promise<SigningCa> {
   const state = await keyFolderState(folder);
-  if (state.kind !== "complete") throw new KmsError("not-bootstrapped", `${folder} has no complete set of keys; start the KMS once`);
+  if (state.kind !== "complete")
+    throw new KmsError("not-bootstrapped", `${folder} has no complete set of keys; start the KMS once`);
   return readCa(folder, "root-ca");
 }
 
 /** What a kill left of a file that was being replaced; the names are those that `writeSecret` draws. */
 async function removeTemporaryFiles(folder: string): Promise<void> {
-  const ours = new RegExp(`^\\.(?:${OWN_FILES.map((name) => name.replace(".", "\\.")).join("|")})\\.[0-9a-f]{12}\\.tmp$`);
+  const ours = new RegExp(
+    `^\\.(?:${OWN_FILES.map((name) => name.replace(".", "\\.")).join("|")})\\.[0-9a-f]{12}\\.tmp$`,
+  );
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
     throw error;
@@ -112,7 +120,12 @@ async function removeTemporaryFiles(folder: string): Promise<void> {
   for (const name of names.filter((candidate) => ours.test(candidate))) await removeIfExists(join(folder, name));
 }
 
-async function renewed(folder: string, name: string, create: (key: P256Key, now: number) => SigningCa, now: number): Promise<SigningCa> {
+async function renewed(
+  folder: string,
+  name: string,
+  create: (key: P256Key, now: number) => SigningCa,
+  now: number,
+): Promise<SigningCa> {
   const ca = await readCa(folder, name);
   if (!needsRenewal(ca, now)) return ca;
   const fresh = create(ca.key, now);
@@ -135,8 +148,14 @@ function invalidUnless<T>(name: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
-    if (cause instanceof KeysError || cause instanceof RatlsError || (cause instanceof Error && cause.name === "DerError")) {
-      throw new KmsError("key-folder-invalid", `${name} in the key folder cannot be used; restore it from a backup`, { cause });
+    if (
+      cause instanceof KeysError ||
+      cause instanceof RatlsError ||
+      (cause instanceof Error && cause.name === "DerError")
+    ) {
+      throw new KmsError("key-folder-invalid", `${name} in the key folder cannot be used; restore it from a backup`, {
+        cause,
+      });
     }
     throw cause;
   }

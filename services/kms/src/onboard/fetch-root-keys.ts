@@ -51,7 +51,10 @@ export async function fetchRootKeys(options: FetchOptions): Promise<RootKeys> {
 
   let source: Source | undefined;
   const first = attestedTransport({
-    baseUrl, trustedRoots: "evidence-only", peer: { kind: "kms" }, maxAnswerBytes: MAX_ANSWER_BYTES,
+    baseUrl,
+    trustedRoots: "evidence-only",
+    peer: { kind: "kms" },
+    maxAnswerBytes: MAX_ANSWER_BYTES,
     verifyEvidence: async (attestation, boundTo) => {
       source = await verifiedSource(options, attestation, boundTo);
     },
@@ -61,14 +64,23 @@ export async function fetchRootKeys(options: FetchOptions): Promise<RootKeys> {
   await requireAllowed(options, source);
 
   const key = generateP256();
-  const certificate = createTempClientCertificate({ tempCa: loadCa(contact.tempCaCert, contact.tempCaKey, "temp CA"), key, attestation: await self.attestKey(spkiDer(key)), now });
+  const certificate = createTempClientCertificate({
+    tempCa: loadCa(contact.tempCaCert, contact.tempCaKey, "temp CA"),
+    key,
+    attestation: await self.attestKey(spkiDer(key)),
+    now,
+  });
   const { boundTo } = source;
   const second = attestedTransport({
-    baseUrl, trustedRoots: "evidence-only", peer: { kind: "kms" }, maxAnswerBytes: MAX_ANSWER_BYTES,
+    baseUrl,
+    trustedRoots: "evidence-only",
+    peer: { kind: "kms" },
+    maxAnswerBytes: MAX_ANSWER_BYTES,
     identity: { certificatePem: certificate.pem, keyPem: pkcs8Pem(key) },
     // The key was verified and authorized a moment ago; what counts now is that it is the same one.
     verifyEvidence: async (_attestation, presented) => {
-      if (!equalBytes(presented, boundTo)) throw new RatlsError("peer-refused", "the source KMS presented another key than the one that was authorized");
+      if (!equalBytes(presented, boundTo))
+        throw new RatlsError("peer-refused", "the source KMS presented another key than the one that was authorized");
     },
   });
   const answer = await callRpc(second, methods.getKmsKey, { vmConfig: await self.vmConfig() }, call);
@@ -84,23 +96,35 @@ function rpcUrl(text: string): string {
   return url.endsWith("/prpc") ? url : `${url}/prpc`;
 }
 
-async function verifiedSource({ evidence, signal }: FetchOptions, attestation: Attestation, boundTo: ReportData): Promise<Source> {
+async function verifiedSource(
+  { evidence, signal }: FetchOptions,
+  attestation: Attestation,
+  boundTo: ReportData,
+): Promise<Source> {
   const verified = await verifyEvidence(evidence, attestation, boundTo, signal);
-  if (!verified.ok) throw new KmsError("source-refused", `the evidence of the source KMS does not hold: ${verified.reason}`);
+  if (!verified.ok)
+    throw new KmsError("source-refused", `the evidence of the source KMS does not hold: ${verified.reason}`);
   return { attestation, verified, boundTo };
 }
 
 /** Our own side's word on the source. */
-async function requireAllowed({ auth, images, self, log, signal }: FetchOptions, { attestation, verified }: Source): Promise<void> {
+async function requireAllowed(
+  { auth, images, self, log, signal }: FetchOptions,
+  { attestation, verified }: Source,
+): Promise<void> {
   const context = "Source KMS is not allowed for onboarding";
   // Certificates up to 0.5.8 do not say which OS image: our own is assumed, and the aggregated measurement decides.
   const isLegacy = attestation.config === "";
   const vmConfig = isLegacy ? await self.vmConfig() : attestation.config;
   const info = appInfo({ attestation, verified: verified.quote, vmConfig });
   const decision = await auth.bootAuth("kms", bootInfoJson(verified, info), signal);
-  if (decision.kind === "denied") throw new KmsError("source-refused", `${context}: boot denied: ${denialText(decision)}`);
+  if (decision.kind === "denied")
+    throw new KmsError("source-refused", `${context}: boot denied: ${denialText(decision)}`);
   if (isLegacy) {
-    log.warn({ mrAggregated: toHex(info.mrAggregated) }, "the source's certificate names no OS image (0.5.8 or older): its image is not compared");
+    log.warn(
+      { mrAggregated: toHex(info.mrAggregated) },
+      "the source's certificate names no OS image (0.5.8 or older): its image is not compared",
+    );
     return;
   }
   try {
@@ -112,18 +136,31 @@ async function requireAllowed({ auth, images, self, log, signal }: FetchOptions,
 }
 
 /** One set of keys, whole, and those that the source's certificates belong to. */
-function readRootKeys(answer: { readonly tempCaKey: string; readonly keys: readonly { readonly caKey: string; readonly k256Key: Uint8Array }[] }, caCertificatePem: string): RootKeys {
+function readRootKeys(
+  answer: {
+    readonly tempCaKey: string;
+    readonly keys: readonly { readonly caKey: string; readonly k256Key: Uint8Array }[];
+  },
+  caCertificatePem: string,
+): RootKeys {
   const [keys, ...more] = answer.keys;
-  if (keys === undefined || more.length > 0) throw new KmsError("source-refused", `Invalid keys: expected one set, got ${answer.keys.length}`);
+  if (keys === undefined || more.length > 0)
+    throw new KmsError("source-refused", `Invalid keys: expected one set, got ${answer.keys.length}`);
   const roots = { rootCa: p256FromPem(keys.caKey), tempCa: p256FromPem(answer.tempCaKey), rootK256: keys.k256Key };
   secp256k1PublicKey(roots.rootK256);
   const [root] = parseCertificates(caCertificatePem);
   if (root === undefined || !equalBytes(root.publicKeyInfo, spkiDer(roots.rootCa))) {
-    throw new KmsError("source-refused", "Invalid keys: the root key does not belong to the root certificate that the source hands out");
+    throw new KmsError(
+      "source-refused",
+      "Invalid keys: the root key does not belong to the root certificate that the source hands out",
+    );
   }
   return roots;
 }
 
 /** Errors that say why a hand-over did not happen; others are defects. */
 export const isRefusal = (error: unknown): boolean =>
-  error instanceof KmsError || error instanceof RatlsError || error instanceof RpcError || (error instanceof Error && /^(Der|Bytes|Keys|Attest)Error$/.test(error.name));
+  error instanceof KmsError ||
+  error instanceof RatlsError ||
+  error instanceof RpcError ||
+  (error instanceof Error && /^(Der|Bytes|Keys|Attest)Error$/.test(error.name));

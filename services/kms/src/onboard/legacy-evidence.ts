@@ -11,7 +11,11 @@ export function withLegacyEvidence(json: JsonObject): JsonObject {
   if (typeof attestation !== "string" || attestation === "") return { ...json, quote: "", eventlog: "" };
   try {
     const decoded = decodeAttestation(parseHex(attestation));
-    return { ...json, quote: toHex(decoded.platform.quote), eventlog: toHex(utf8(encodeEventLogJson(fullEventLog(decoded)))) };
+    return {
+      ...json,
+      quote: toHex(decoded.platform.quote),
+      eventlog: toHex(utf8(encodeEventLogJson(fullEventLog(decoded)))),
+    };
   } catch (error) {
     // A file that another release wrote: its own members stand.
     if (error instanceof AttestError) return { ...json, quote: "", eventlog: "" };

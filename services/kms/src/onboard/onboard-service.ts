@@ -53,7 +53,10 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
             await requireSelfAllowed(options.selfAuthorization, "KMS is not allowed to bootstrap");
             return bootstrap({ folder, domain, now: now(), attest });
           });
-          log.info({ folder, caPubkey: toHex(made.caPubkey), k256Pubkey: toHex(made.k256Pubkey) }, "bootstrapped: new root keys");
+          log.info(
+            { folder, caPubkey: toHex(made.caPubkey), k256Pubkey: toHex(made.k256Pubkey) },
+            "bootstrapped: new root keys",
+          );
           return made;
         },
         extendJson: withLegacyEvidence,
@@ -64,8 +67,23 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
           const roots = await refusable("Failed to onboard", async () => {
             const domain = checkDomain(request.domain);
             await requireNoKeys(folder, "KMS has already been onboarded");
-            const fetched = await fetchRootKeys({ sourceUrl: request.sourceUrl, self, evidence: options.evidence, auth, images: options.caches.verifier, now: now(), log, signal: call.signal });
-            await installRootKeys({ folder, roots: fetched, domain, now: now(), evidence: await attestRoots(fetched, attest) });
+            const fetched = await fetchRootKeys({
+              sourceUrl: request.sourceUrl,
+              self,
+              evidence: options.evidence,
+              auth,
+              images: options.caches.verifier,
+              now: now(),
+              log,
+              signal: call.signal,
+            });
+            await installRootKeys({
+              folder,
+              roots: fetched,
+              domain,
+              now: now(),
+              evidence: await attestRoots(fetched, attest),
+            });
             return fetched;
           });
           const k256Pubkey = secp256k1PublicKey(roots.rootK256);
@@ -75,18 +93,25 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
       }),
       route(methods.getAttestationInfo, {
         auth: rule,
-        handle: () => refusable("Failed to get attestation info", async () => {
-          const { info, verified } = await self.bootInfo();
-          const chain = await auth.info().catch((error: unknown) => {
-            // The page works without them: it shows what is known.
-            if (error instanceof KmsError) return undefined;
-            throw error;
-          });
-          return {
-            deviceId: info.deviceId, mrAggregated: info.mrAggregated, osImageHash: info.osImageHash, ppid: verified.quote.ppid, teeVariant: "dstack-tdx",
-            siteName: options.siteName, ethRpcUrl: chain?.ethRpcUrl ?? "", kmsContractAddress: chain?.kmsContractAddr ?? "",
-          };
-        }),
+        handle: () =>
+          refusable("Failed to get attestation info", async () => {
+            const { info, verified } = await self.bootInfo();
+            const chain = await auth.info().catch((error: unknown) => {
+              // The page works without them: it shows what is known.
+              if (error instanceof KmsError) return undefined;
+              throw error;
+            });
+            return {
+              deviceId: info.deviceId,
+              mrAggregated: info.mrAggregated,
+              osImageHash: info.osImageHash,
+              ppid: verified.quote.ppid,
+              teeVariant: "dstack-tdx",
+              siteName: options.siteName,
+              ethRpcUrl: chain?.ethRpcUrl ?? "",
+              kmsContractAddress: chain?.kmsContractAddr ?? "",
+            };
+          }),
         extendJson: (json): JsonObject => ({ ...json, attestation_mode: json["tee_variant"] }),
       }),
       route(methods.finish, {
@@ -112,7 +137,8 @@ export async function requireSelfAllowed(selfAuthorization: SelfAuthorization, c
     if (cause instanceof KmsError) throw new KmsError(cause.code, context, { cause });
     throw cause;
   }
-  if (decision.kind === "denied") throw new KmsError("self-unauthorized", `${context}: boot denied: ${denialText(decision)}`);
+  if (decision.kind === "denied")
+    throw new KmsError("self-unauthorized", `${context}: boot denied: ${denialText(decision)}`);
 }
 
 /** Clients match some of these texts from their beginning: those of our own checks stay as they are. */
@@ -120,10 +146,16 @@ async function refusable<T>(context: string, run: () => Promise<T>): Promise<T> 
   try {
     return await run();
   } catch (cause) {
-    if (cause instanceof KmsError && OWN_TEXTS.has(cause.code)) throw new RpcError("bad-request", cause.message, cause.cause === undefined ? {} : { cause: cause.cause });
+    if (cause instanceof KmsError && OWN_TEXTS.has(cause.code))
+      throw new RpcError("bad-request", cause.message, cause.cause === undefined ? {} : { cause: cause.cause });
     if (isRefusal(cause)) throw new RpcError("handler-failed", context, { cause });
     throw cause;
   }
 }
 
-const OWN_TEXTS: ReadonlySet<string> = new Set(["config-invalid", "already-bootstrapped", "not-bootstrapped", "self-unauthorized"]);
+const OWN_TEXTS: ReadonlySet<string> = new Set([
+  "config-invalid",
+  "already-bootstrapped",
+  "not-bootstrapped",
+  "self-unauthorized",
+]);

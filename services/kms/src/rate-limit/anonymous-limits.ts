@@ -32,17 +32,33 @@ export class AnonymousLimits {
   }
 
   /** Whether the call may go on; else it is answered here, before its body is read. */
-  admit({ request, response, url }: HttpExchange, service: Pick<RpcService<Caller, CallerRule>, "prefixes" | "routes">): boolean {
+  admit(
+    { request, response, url }: HttpExchange,
+    service: Pick<RpcService<Caller, CallerRule>, "prefixes" | "routes">,
+  ): boolean {
     if (!url.pathname.startsWith(MOUNT)) return true;
     const name = url.pathname.slice(MOUNT.length);
     const row = service.routes.find(({ method }) => method === stripPrefixes(name, service.prefixes));
     if (row?.auth === "attested" && hasCertificate(request.socket)) return true;
     const refused = this.#takeOfAddress(request.socket.remoteAddress);
     if (refused === undefined) return true;
-    const json = isJsonCall({ name, verb: request.method === "GET" ? "GET" : "POST", query: url.searchParams, contentType: request.headers["content-type"], body: new Uint8Array() });
+    const json = isJsonCall({
+      name,
+      verb: request.method === "GET" ? "GET" : "POST",
+      query: url.searchParams,
+      contentType: request.headers["content-type"],
+      body: new Uint8Array(),
+    });
     const answer = errorResponse(400, refused.message, json);
     // The rest of the request is not read: the connection cannot be used again.
-    response.writeHead(answer.status, { "content-type": answer.contentType, "content-length": answer.body.length, "retry-after": String(refused.wait), connection: "close" }).end(answer.body);
+    response
+      .writeHead(answer.status, {
+        "content-type": answer.contentType,
+        "content-length": answer.body.length,
+        "retry-after": String(refused.wait),
+        connection: "close",
+      })
+      .end(answer.body);
     return false;
   }
 
@@ -63,7 +79,10 @@ export class AnonymousLimits {
           const wait = this.#apps.take(toHex(request.appId.subarray(0, 20)));
           if (wait !== undefined) {
             this.#onRefusal("app");
-            throw new RpcError("bad-request", `too many calls for this app: try again in ${wait} s (core.rate_limit.per_app)`);
+            throw new RpcError(
+              "bad-request",
+              `too many calls for this app: try again in ${wait} s (core.rate_limit.per_app)`,
+            );
           }
           return row.handle(request as never, caller, call);
         },
@@ -77,7 +96,10 @@ export class AnonymousLimits {
     const wait = this.#addresses.take(networkOf(address ?? ""));
     if (wait === undefined) return undefined;
     this.#onRefusal("address");
-    return { wait, message: `too many calls from ${address ?? "this address"}: try again in ${wait} s (core.rate_limit.per_address)` };
+    return {
+      wait,
+      message: `too many calls from ${address ?? "this address"}: try again in ${wait} s (core.rate_limit.per_address)`,
+    };
   }
 }
 
@@ -93,7 +115,11 @@ export function networkOf(address: string): string {
     while (groups.length + after.length < 8) groups.push("0");
     groups.push(...after);
   }
-  return `${groups.slice(0, 4).map((group) => group.replace(/^0+(?=.)/, "")).join(":")}::/64`;
+  return `${groups
+    .slice(0, 4)
+    .map((group) => group.replace(/^0+(?=.)/, ""))
+    .join(":")}::/64`;
 }
 
-const hasCertificate = (socket: unknown): boolean => socket instanceof TLSSocket && socket.getPeerX509Certificate() !== undefined;
+const hasCertificate = (socket: unknown): boolean =>
+  socket instanceof TLSSocket && socket.getPeerX509Certificate() !== undefined;

@@ -8,7 +8,12 @@ export type BootInfoJson = Readonly<Record<string, string | readonly string[]>>;
 export type AuthDecision =
   | { readonly kind: "allowed"; readonly gatewayAppId: string }
   /** `rule` and `field` where the server says what decided. */
-  | { readonly kind: "denied"; readonly reason: string; readonly rule: string | undefined; readonly field: string | undefined };
+  | {
+      readonly kind: "denied";
+      readonly reason: string;
+      readonly rule: string | undefined;
+      readonly field: string | undefined;
+    };
 
 /** What the one who is denied is told: the reason, and what decided where the server says so. */
 export const denialText = ({ reason, rule, field }: Extract<AuthDecision, { readonly kind: "denied" }>): string =>
@@ -37,7 +42,8 @@ export function devAuthApi(gatewayAppId: string): AuthApi {
   return {
     isDev: true,
     bootAuth: () => Promise.resolve({ kind: "allowed", gatewayAppId }),
-    info: () => Promise.resolve({ kmsContractAddr: "", gatewayAppId, chainId: 0n, appImplementation: "", ethRpcUrl: "" }),
+    info: () =>
+      Promise.resolve({ kmsContractAddr: "", gatewayAppId, chainId: 0n, appImplementation: "", ethRpcUrl: "" }),
   };
 }
 
@@ -85,34 +91,71 @@ export function webhookAuthApi(options: WebhookOptions): AuthApi {
   };
 }
 
-async function ask(options: WebhookOptions, connections: Agent, url: string, body: string | undefined, signal?: AbortSignal): Promise<Answer> {
+async function ask(
+  options: WebhookOptions,
+  connections: Agent,
+  url: string,
+  body: string | undefined,
+  signal?: AbortSignal,
+): Promise<Answer> {
   const { timeoutMs, userAgent, bearerToken, ca } = options;
   try {
     const token = await bearerToken?.();
     const headers = { "user-agent": userAgent, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
-    return await boundedRequest({ url, body, headers, ca, connections, timeoutMs, maxAnswerBytes: MAX_ANSWER_BYTES, signal });
+    return await boundedRequest({
+      url,
+      body,
+      headers,
+      ca,
+      connections,
+      timeoutMs,
+      maxAnswerBytes: MAX_ANSWER_BYTES,
+      signal,
+    });
   } catch (cause) {
-    throw new KmsError("auth-unreachable", `auth api ${url} could not be asked (${why(cause)}); this is no denial, try again`, { cause });
+    throw new KmsError(
+      "auth-unreachable",
+      `auth api ${url} could not be asked (${why(cause)}); this is no denial, try again`,
+      { cause },
+    );
   }
 }
 
 function readDecision(answer: Answer, url: string): AuthDecision {
   const json = readJson(answer, url);
   const { isAllowed, gatewayAppId, reason, rule, field } = json;
-  if (typeof isAllowed !== "boolean" || typeof gatewayAppId !== "string" || typeof reason !== "string") throw undecodable(answer, url);
+  if (typeof isAllowed !== "boolean" || typeof gatewayAppId !== "string" || typeof reason !== "string")
+    throw undecodable(answer, url);
   if (isAllowed) return { kind: "allowed", gatewayAppId };
-  return { kind: "denied", reason: printable(reason), rule: typeof rule === "string" ? printable(rule) : undefined, field: typeof field === "string" ? printable(field) : undefined };
+  return {
+    kind: "denied",
+    reason: printable(reason),
+    rule: typeof rule === "string" ? printable(rule) : undefined,
+    field: typeof field === "string" ? printable(field) : undefined,
+  };
 }
 
 function readInfo(answer: Answer, url: string): AuthInfo {
   const { status, kmsContractAddr, gatewayAppId, chainId, appImplementation, ethRpcUrl } = readJson(answer, url);
-  const isComplete = typeof status === "string" && typeof kmsContractAddr === "string" && typeof gatewayAppId === "string" && typeof appImplementation === "string";
-  if (!isComplete || typeof chainId !== "number" || !Number.isSafeInteger(chainId) || chainId < 0) throw undecodable(answer, url);
-  return { kmsContractAddr, gatewayAppId, chainId: BigInt(chainId), appImplementation, ethRpcUrl: typeof ethRpcUrl === "string" ? printable(ethRpcUrl) : "" };
+  const isComplete =
+    typeof status === "string" &&
+    typeof kmsContractAddr === "string" &&
+    typeof gatewayAppId === "string" &&
+    typeof appImplementation === "string";
+  if (!isComplete || typeof chainId !== "number" || !Number.isSafeInteger(chainId) || chainId < 0)
+    throw undecodable(answer, url);
+  return {
+    kmsContractAddr,
+    gatewayAppId,
+    chainId: BigInt(chainId),
+    appImplementation,
+    ethRpcUrl: typeof ethRpcUrl === "string" ? printable(ethRpcUrl) : "",
+  };
 }
 
 function readJson(answer: Answer, url: string): Record<string, unknown> {
-  if (answer.status < 200 || answer.status >= 300) throw new KmsError("auth-answer-invalid", `auth api ${url} returned ${answer.status}: ${excerpt(answer.text)}`);
+  if (answer.status < 200 || answer.status >= 300)
+    throw new KmsError("auth-answer-invalid", `auth api ${url} returned ${answer.status}: ${excerpt(answer.text)}`);
   try {
     const json: unknown = JSON.parse(answer.text);
     if (typeof json === "object" && json !== null) return json as Record<string, unknown>;
@@ -123,7 +166,11 @@ function readJson(answer: Answer, url: string): Record<string, unknown> {
 }
 
 const undecodable = ({ status, text }: Answer, url: string, cause?: unknown): KmsError =>
-  new KmsError("auth-answer-invalid", `failed to decode response from ${url}, status=${status}, body=${excerpt(text)}`, { cause });
+  new KmsError(
+    "auth-answer-invalid",
+    `failed to decode response from ${url}, status=${status}, body=${excerpt(text)}`,
+    { cause },
+  );
 
 /** At most 512 bytes of a text, never cut inside a character (DS #1278). */
 export function excerpt(text: string): string {
@@ -139,7 +186,11 @@ export function excerpt(text: string): string {
 
 // Reasons of other people's servers reach logs and terminals.
 // oxlint-disable-next-line no-control-regex
-const printable = (text: string): string => Array.from(text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ").slice(0, 2 * MAX_REASON_CHARS)).slice(0, MAX_REASON_CHARS).join("");
+const printable = (text: string): string =>
+  Array.from(text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ").slice(0, 2 * MAX_REASON_CHARS))
+    .slice(0, MAX_REASON_CHARS)
+    .join("");
 
 // Where every address of a name refused, Node's error has no text of its own.
-const why = (cause: unknown): string => (cause instanceof Error ? cause.message || ((cause as NodeJS.ErrnoException).code ?? cause.name) : String(cause));
+const why = (cause: unknown): string =>
+  cause instanceof Error ? cause.message || ((cause as NodeJS.ErrnoException).code ?? cause.name) : String(cause);

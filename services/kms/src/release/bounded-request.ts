@@ -62,7 +62,9 @@ function exchange(options: BoundedRequest, agent: Agent | false, timeoutMs: numb
       headers: {
         ...options.headers,
         accept: "application/json",
-        ...(body === undefined ? {} : { "content-type": "application/json", "content-length": String(Buffer.byteLength(body)) }),
+        ...(body === undefined
+          ? {}
+          : { "content-type": "application/json", "content-length": String(Buffer.byteLength(body)) }),
       },
       agent,
       ...(signal === undefined ? {} : { signal }),
@@ -72,7 +74,13 @@ function exchange(options: BoundedRequest, agent: Agent | false, timeoutMs: numb
       : plainRequest(url, request);
     const timer = setTimeout(() => fail(new Error(`no answer within ${options.timeoutMs} ms`)), timeoutMs);
     let isAnswered = false;
-    outgoing.on("error", (error) => fail(outgoing.reusedSocket && !isAnswered && CLOSED.has((error as NodeJS.ErrnoException).code) ? new StaleConnection(error.message, { cause: error }) : error));
+    outgoing.on("error", (error) =>
+      fail(
+        outgoing.reusedSocket && !isAnswered && CLOSED.has((error as NodeJS.ErrnoException).code)
+          ? new StaleConnection(error.message, { cause: error })
+          : error,
+      ),
+    );
     outgoing.on("response", (response) => {
       isAnswered = true;
       const chunks: Buffer[] = [];

@@ -24,7 +24,12 @@ export interface EvidenceRule {
 }
 
 /** Verifies evidence now; an expected outcome either way. */
-export async function verifyEvidence(rule: EvidenceRule, attestation: Attestation, expected: ReportData, signal: AbortSignal): Promise<AttestationVerification> {
+export async function verifyEvidence(
+  rule: EvidenceRule,
+  attestation: Attestation,
+  expected: ReportData,
+  signal: AbortSignal,
+): Promise<AttestationVerification> {
   await rule.pace();
   return verifyAttestation(attestation, {
     collateralSource: rule.collateral,

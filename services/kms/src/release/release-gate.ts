@@ -71,7 +71,10 @@ export class ReleaseGate {
     } catch (error) {
       const { action, requestId, remoteAddress } = request;
       const reason = errorChain(error).slice(0, MAX_REASON_CHARS);
-      this.#options.log.error({ action, requestId, remoteAddress, error: reason }, "nothing could be decided, so nothing is released");
+      this.#options.log.error(
+        { action, requestId, remoteAddress, error: reason },
+        "nothing could be decided, so nothing is released",
+      );
       const rule = error instanceof KmsError || error instanceof AuditLogError ? error.code : "internal";
       await this.#refusals.write("failed", { action, reason, rule, field: undecided(rule), requestId, remoteAddress });
       throw error;
@@ -85,22 +88,42 @@ export class ReleaseGate {
     if (identified.kind === "refused") return this.#refuse(request, undefined, identified);
     const { info, vmConfig } = identified;
 
-    const decision = await this.#asking.through(() => auth.bootAuth(request.action === "kms-key" ? "kms" : "app", bootInfoJson(verified, info), request.signal), request.signal);
+    const decision = await this.#asking.through(
+      () => auth.bootAuth(request.action === "kms-key" ? "kms" : "app", bootInfoJson(verified, info), request.signal),
+      request.signal,
+    );
     if (decision.kind === "denied") {
       const { reason, rule = "auth api", field = "isAllowed" } = decision;
       return this.#refuse(request, info, refusal(`Boot denied: ${reason}`, rule, field));
     }
     if (refuseAnyGateway && request.action !== "kms-key" && decision.gatewayAppId.trim().toLowerCase() === "any") {
-      return this.#refuse(request, info, refusal('gatewayAppId "any" is refused in a production key folder; name the gateway\'s app id', "gatewayAppId", "gatewayAppId"));
+      return this.#refuse(
+        request,
+        info,
+        refusal(
+          'gatewayAppId "any" is refused in a production key folder; name the gateway\'s app id',
+          "gatewayAppId",
+          "gatewayAppId",
+        ),
+      );
     }
     try {
       await images.verify(vmConfig, verified.report, attestation.platform.eventLog);
     } catch (error) {
       if (!(error instanceof KmsError) || error.code === "image-unavailable") throw error;
       const register = /\b(MRTD|RTMR[0-2]) does not match/.exec(error.message)?.[1];
-      return this.#refuse(request, info, refusal(`Failed to verify os image hash: ${errorChain(error)}`, "os-image", register ?? "osImageHash"));
+      return this.#refuse(
+        request,
+        info,
+        refusal(`Failed to verify os image hash: ${errorChain(error)}`, "os-image", register ?? "osImageHash"),
+      );
     }
-    await audit.append({ action: request.action, outcome: "released", ...identity(request, info), gatewayAppId: decision.gatewayAppId });
+    await audit.append({
+      action: request.action,
+      outcome: "released",
+      ...identity(request, info),
+      gatewayAppId: decision.gatewayAppId,
+    });
     return { kind: "released", info, gatewayAppId: decision.gatewayAppId };
   }
 
@@ -109,11 +132,25 @@ export class ReleaseGate {
     return this.#refusals.write("refused", entry);
   }
 
-  #identify({ attestation, verified, vmConfig: sent, boottime }: ReleaseRequest): { readonly kind: "identified"; readonly info: AppInfo; readonly vmConfig: string } | Refusal {
-    if (sent.length > MAX_VM_CONFIG_CHARS) return refusal(`vm_config: at most ${MAX_VM_CONFIG_CHARS} characters, got ${sent.length}`, "vm-config", "vm_config");
+  #identify({
+    attestation,
+    verified,
+    vmConfig: sent,
+    boottime,
+  }: ReleaseRequest): { readonly kind: "identified"; readonly info: AppInfo; readonly vmConfig: string } | Refusal {
+    if (sent.length > MAX_VM_CONFIG_CHARS)
+      return refusal(
+        `vm_config: at most ${MAX_VM_CONFIG_CHARS} characters, got ${sent.length}`,
+        "vm-config",
+        "vm_config",
+      );
     const vmConfig = sent === "" ? attestation.config : sent;
     try {
-      return { kind: "identified", info: appInfo({ attestation, verified: verified.quote, vmConfig, boottime }), vmConfig };
+      return {
+        kind: "identified",
+        info: appInfo({ attestation, verified: verified.quote, vmConfig, boottime }),
+        vmConfig,
+      };
     } catch (error) {
       if (!(error instanceof AttestError)) throw error;
       return refusal(error.message, error.code, error.code === "vm-config-malformed" ? "vm_config" : "events");
@@ -123,18 +160,41 @@ export class ReleaseGate {
   async #refuse(request: ReleaseRequest, info: AppInfo | undefined, refused: Refusal): Promise<Refusal> {
     const { reason, rule, field } = refused;
     const known = info === undefined ? {} : identity(request, info);
-    this.#options.log.warn({ action: request.action, requestId: request.requestId, reason, rule, field, ...known }, "refused");
-    await this.#refusals.write("refused", { action: request.action, reason, rule, field, requestId: request.requestId, remoteAddress: request.remoteAddress, ...known });
+    this.#options.log.warn(
+      { action: request.action, requestId: request.requestId, reason, rule, field, ...known },
+      "refused",
+    );
+    await this.#refusals.write("refused", {
+      action: request.action,
+      reason,
+      rule,
+      field,
+      requestId: request.requestId,
+      remoteAddress: request.remoteAddress,
+      ...known,
+    });
     return refused;
   }
 }
 
 type Refusal = Extract<ReleaseDecision, { readonly kind: "refused" }>;
 
-const refusal = (reason: string, rule: string, field: string): Refusal => ({ kind: "refused", reason: `${reason.slice(0, MAX_REASON_CHARS)} (rule ${rule}, field ${field})`, rule, field });
+const refusal = (reason: string, rule: string, field: string): Refusal => ({
+  kind: "refused",
+  reason: `${reason.slice(0, MAX_REASON_CHARS)} (rule ${rule}, field ${field})`,
+  rule,
+  field,
+});
 
 /** What was missing for a decision, by the code of the error. */
-const undecided = (code: string): string => (code.startsWith("auth-") ? "auth api" : code.startsWith("image-") ? "OS image" : code.startsWith("audit-") ? "audit log" : "");
+const undecided = (code: string): string =>
+  code.startsWith("auth-")
+    ? "auth api"
+    : code.startsWith("image-")
+      ? "OS image"
+      : code.startsWith("audit-")
+        ? "audit log"
+        : "";
 
 /** What the audit line says of the caller. */
 function identity(request: ReleaseRequest, info: AppInfo): Readonly<Record<string, unknown>> {

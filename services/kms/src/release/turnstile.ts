@@ -34,7 +34,8 @@ export class Turnstile {
       this.#taken++;
       return Promise.resolve();
     }
-    if (this.#waiting.size >= this.#maxWaiting) throw new KmsError("overloaded", `${this.#maxWaiting} requests wait for the auth server already; try again`);
+    if (this.#waiting.size >= this.#maxWaiting)
+      throw new KmsError("overloaded", `${this.#maxWaiting} requests wait for the auth server already; try again`);
     return new Promise((resolve, reject) => {
       const enter = (): void => {
         leave();

@@ -25,34 +25,59 @@ export function guestAgent(address: string | undefined): GuestAgent {
     try {
       return await call(transportTo(place));
     } catch (cause) {
-      if (!(cause instanceof RpcError || cause instanceof AttestError || (cause instanceof Error && cause.name === "BytesError"))) throw cause;
-      throw new KmsError("agent-unavailable", `guest agent at ${place}: ${what} failed. A KMS outside a TEE has none: set core.attest_rpc_cert and core.enforce_self_authorization to false there; in a guest, mount the agent's socket or set DSTACK_AGENT_ADDRESS`, { cause });
+      if (
+        !(
+          cause instanceof RpcError ||
+          cause instanceof AttestError ||
+          (cause instanceof Error && cause.name === "BytesError")
+        )
+      )
+        throw cause;
+      throw new KmsError(
+        "agent-unavailable",
+        `guest agent at ${place}: ${what} failed. A KMS outside a TEE has none: set core.attest_rpc_cert and core.enforce_self_authorization to false there; in a guest, mount the agent's socket or set DSTACK_AGENT_ADDRESS`,
+        { cause },
+      );
     }
   };
   return {
-    attest: (reportData) => ask("Attest", async (transport) => {
-      const attestation = await attest(transport, reportData);
-      if (!equalBytes(attestation.reportData, reportData)) throw new RpcError("remote-error", "the evidence is over other report data than was asked for");
-      return attestation;
-    }),
-    vmConfig: () => ask("Info", async (transport) => (await callRpc(transport, methods.info, {}, { timeoutMs: TIMEOUT_MS })).vmConfig),
+    attest: (reportData) =>
+      ask("Attest", async (transport) => {
+        const attestation = await attest(transport, reportData);
+        if (!equalBytes(attestation.reportData, reportData))
+          throw new RpcError("remote-error", "the evidence is over other report data than was asked for");
+        return attestation;
+      }),
+    vmConfig: () =>
+      ask(
+        "Info",
+        async (transport) => (await callRpc(transport, methods.info, {}, { timeoutMs: TIMEOUT_MS })).vmConfig,
+      ),
   };
 }
 
 async function attest(transport: RpcTransport, reportData: ReportData): Promise<Attestation> {
   const methods = agent.DstackGuest.method;
   try {
-    return decodeAttestation((await callRpc(transport, methods.attest, { reportData }, { timeoutMs: TIMEOUT_MS })).attestation);
+    return decodeAttestation(
+      (await callRpc(transport, methods.attest, { reportData }, { timeoutMs: TIMEOUT_MS })).attestation,
+    );
   } catch (error) {
     // Agents of 0.5.5 know the pair of quote and event log alone.
-    if (!(error instanceof RpcError) || error.code !== "remote-error" || !/not found|status 404/i.test(errorChain(error))) throw error;
+    if (
+      !(error instanceof RpcError) ||
+      error.code !== "remote-error" ||
+      !/not found|status 404/i.test(errorChain(error))
+    )
+      throw error;
   }
   const answer = await callRpc(transport, methods.getQuote, { reportData }, { timeoutMs: TIMEOUT_MS });
   return attestationFromQuote(answer.quote, answer.eventLog, answer.vmConfig);
 }
 
 function transportTo(address: string): RpcTransport {
-  if (address.startsWith("unix:")) return httpTransport({ baseUrl: "http://localhost", socketPath: address.slice("unix:".length) });
+  if (address.startsWith("unix:"))
+    return httpTransport({ baseUrl: "http://localhost", socketPath: address.slice("unix:".length) });
   if (!URL.canParse(address) || !/^https?:$/.test(new URL(address).protocol)) {
     throw new KmsError("config-invalid", "DSTACK_AGENT_ADDRESS: expected unix:PATH or an http URL");
   }
@@ -61,7 +86,10 @@ function transportTo(address: string): RpcTransport {
 
 async function firstSocket(): Promise<string> {
   for (const path of SOCKETS) {
-    const exists = await access(path).then(() => true, () => false);
+    const exists = await access(path).then(
+      () => true,
+      () => false,
+    );
     if (exists) return path;
   }
   return SOCKETS[0];

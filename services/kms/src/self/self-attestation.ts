@@ -57,7 +57,8 @@ export class SelfAttestation {
   bootInfo(): Promise<SelfBootInfo> {
     const now = this.#evidence.clock.now();
     // A clock that was set back makes nothing younger.
-    if (this.#known !== undefined && now >= this.#known.at && now - this.#known.at < BOOT_INFO_AGE_MS) return Promise.resolve(this.#known.bootInfo);
+    if (this.#known !== undefined && now >= this.#known.at && now - this.#known.at < BOOT_INFO_AGE_MS)
+      return Promise.resolve(this.#known.bootInfo);
     this.#asking ??= this.#verify()
       .then((bootInfo) => {
         this.#known = { at: now, bootInfo };
@@ -72,8 +73,14 @@ export class SelfAttestation {
   async #verify(): Promise<SelfBootInfo> {
     const reportData = padReportData(new Uint8Array());
     const attestation = await this.#agent.attest(reportData);
-    const verified = await verifyEvidence(this.#evidence, attestation, reportData, AbortSignal.timeout(VERIFY_TIMEOUT_MS));
-    if (!verified.ok) throw new KmsError("self-evidence-invalid", `the evidence of this KMS does not verify: ${verified.reason}`);
+    const verified = await verifyEvidence(
+      this.#evidence,
+      attestation,
+      reportData,
+      AbortSignal.timeout(VERIFY_TIMEOUT_MS),
+    );
+    if (!verified.ok)
+      throw new KmsError("self-evidence-invalid", `the evidence of this KMS does not verify: ${verified.reason}`);
     return { verified, info: verified.appInfo, json: bootInfoJson(verified, verified.appInfo) };
   }
 }

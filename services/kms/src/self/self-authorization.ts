@@ -23,7 +23,15 @@ const ALLOWED_AGE_MS = 1_000;
  * Asks the auth server about this KMS before anything is served. A permission counts for a second
  * and callers share a question that is under way; a denial and an error are never kept.
  */
-export function selfAuthorization({ self, auth, clock }: { readonly self: SelfAttestation; readonly auth: AuthApi; readonly clock: { now(): number } }): SelfAuthorization {
+export function selfAuthorization({
+  self,
+  auth,
+  clock,
+}: {
+  readonly self: SelfAttestation;
+  readonly auth: AuthApi;
+  readonly clock: { now(): number };
+}): SelfAuthorization {
   let allowedAt: number | undefined;
   let asking: Promise<AuthDecision> | undefined;
 
@@ -47,7 +55,8 @@ export function selfAuthorization({ self, auth, clock }: { readonly self: SelfAt
     ask,
     require: async () => {
       const decision = await ask();
-      if (decision.kind === "denied") throw new KmsError("self-unauthorized", `KMS is not allowed: ${denialText(decision)}`);
+      if (decision.kind === "denied")
+        throw new KmsError("self-unauthorized", `KMS is not allowed: ${denialText(decision)}`);
     },
   };
 }

@@ -33,10 +33,15 @@ export interface SetUpOptions {
 export async function setUp(options: SetUpOptions): Promise<void> {
   const { config, now, log, attest } = options;
   const { keyFolder: folder, autoBootstrapDomain: domain } = config;
-  if (!config.onboardEnabled) throw new KmsError("not-bootstrapped", `${folder} has no keys and core.onboard.enabled is false: enable it, or restore the keys from a backup`);
+  if (!config.onboardEnabled)
+    throw new KmsError(
+      "not-bootstrapped",
+      `${folder} has no keys and core.onboard.enabled is false: enable it, or restore the keys from a backup`,
+    );
   if (domain === "") {
     await serveSetUp(options);
-    if ((await keyFolderState(folder)).kind !== "complete") throw new KmsError("not-bootstrapped", `Failed to onboard: the set-up ended and ${folder} has no keys`);
+    if ((await keyFolderState(folder)).kind !== "complete")
+      throw new KmsError("not-bootstrapped", `Failed to onboard: the set-up ended and ${folder} has no keys`);
     log.info({ folder }, "set up");
     return;
   }

@@ -18,7 +18,9 @@ const REQUEST_TIMEOUT_MS = 30_000;
  * Serves page and service of the set-up over plain HTTP until they are finished, or until the signal.
  * As in released versions they are open to whoever reaches them, unless a token is asked for (#610, #611).
  */
-export async function serveSetUp(options: Pick<SetUpOptions, "config" | "log" | "service" | "routes" | "print" | "signal">): Promise<void> {
+export async function serveSetUp(
+  options: Pick<SetUpOptions, "config" | "log" | "service" | "routes" | "print" | "signal">,
+): Promise<void> {
   const { log, signal, print } = options;
   const { listen, requireToken, siteName } = options.config.setUp;
   const { keyFolder } = options.config;
@@ -37,7 +39,12 @@ export async function serveSetUp(options: Pick<SetUpOptions, "config" | "log" | 
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     headers: { "cache-control": "no-store" },
     guard: (exchange) => Promise.resolve(admit(exchange, token)),
-    mounts: [mount("/prpc/", { ...service, routes: service.routes.map((row) => ({ ...row, bodyLimitBytes: BODY_LIMIT_BYTES })) })],
+    mounts: [
+      mount("/prpc/", {
+        ...service,
+        routes: service.routes.map((row) => ({ ...row, bodyLimitBytes: BODY_LIMIT_BYTES })),
+      }),
+    ],
     routes: [
       ...(options.routes ?? []),
       ...pageRoutes({ siteName, tokenRequired: token !== undefined, keyFolder }),
@@ -47,8 +54,14 @@ export async function serveSetUp(options: Pick<SetUpOptions, "config" | "log" | 
   });
   limitWaitingConnections(server.server, MAX_WAITING_CONNECTIONS);
   try {
-    log.warn({ address: server.address, tokenRequired: token !== undefined }, "no keys yet: waiting for an operator to bootstrap or onboard on the set-up page");
-    if (token !== undefined) print(`dstack-kms set-up: open http://${server.address}/#token=${token} or send "Authorization: Bearer ${token}"`);
+    log.warn(
+      { address: server.address, tokenRequired: token !== undefined },
+      "no keys yet: waiting for an operator to bootstrap or onboard on the set-up page",
+    );
+    if (token !== undefined)
+      print(
+        `dstack-kms set-up: open http://${server.address}/#token=${token} or send "Authorization: Bearer ${token}"`,
+      );
     const end = AbortSignal.any([finished.signal, signal]);
     if (!end.aborted) await once(end, "abort");
   } finally {
@@ -82,9 +95,17 @@ function admit({ request, response, url }: HttpExchange, token: string | undefin
     send(response, 403, "refused: this request may come from a page of another site. In a browser use the set-up page");
     return false;
   }
-  if (token === undefined || isSameSecret(/^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "", token)) return true;
+  if (
+    token === undefined ||
+    isSameSecret(/^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "", token)
+  )
+    return true;
   response.setHeader("www-authenticate", 'Bearer realm="dstack-kms set-up"');
-  send(response, 401, 'the set-up token is missing or wrong: send "Authorization: Bearer <token>" with the token that this KMS printed at start');
+  send(
+    response,
+    401,
+    'the set-up token is missing or wrong: send "Authorization: Bearer <token>" with the token that this KMS printed at start',
+  );
   return false;
 }
 
@@ -94,11 +115,14 @@ function admit({ request, response, url }: HttpExchange, token: string | undefin
  */
 function isSameSite({ headers, method }: IncomingMessage, { pathname }: URL): boolean {
   if (!["same-origin", "none", undefined].includes(headers["sec-fetch-site"] as string | undefined)) return false;
-  if (method !== "POST" && pathname.startsWith("/prpc/") && headers["user-agent"]?.startsWith("Mozilla/") === true) return false;
+  if (method !== "POST" && pathname.startsWith("/prpc/") && headers["user-agent"]?.startsWith("Mozilla/") === true)
+    return false;
   const { origin } = headers;
   return origin === undefined || (URL.canParse(origin) && new URL(origin).host === headers.host);
 }
 
 function send(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, { "content-type": "text/plain; charset=utf-8", "content-length": Buffer.byteLength(text) }).end(text);
+  response
+    .writeHead(status, { "content-type": "text/plain; charset=utf-8", "content-length": Buffer.byteLength(text) })
+    .end(text);
 }

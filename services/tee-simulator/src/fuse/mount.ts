@@ -26,7 +26,11 @@ export async function mountTree(path: string, root: SimulatedFolder): Promise<Fu
   try {
     device = await open("/dev/fuse", "r+");
   } catch (cause) {
-    throw new SimulatorError("fuse-failed", `/dev/fuse: ${cause instanceof Error ? cause.message : String(cause)}; load the fuse module`, { cause });
+    throw new SimulatorError(
+      "fuse-failed",
+      `/dev/fuse: ${cause instanceof Error ? cause.message : String(cause)}; load the fuse module`,
+      { cause },
+    );
   }
   try {
     await runMount(path, device.fd);
@@ -47,7 +51,8 @@ async function serve(device: FileHandle, session: FuseSession): Promise<void> {
     }
   } catch (error) {
     // ENODEV: unmounted, the normal end.
-    if (systemCode(error) !== "ENODEV") throw new SimulatorError("fuse-failed", `/dev/fuse: ${String(error)}`, { cause: error });
+    if (systemCode(error) !== "ENODEV")
+      throw new SimulatorError("fuse-failed", `/dev/fuse: ${String(error)}`, { cause: error });
   } finally {
     await device.close();
   }
@@ -66,13 +71,24 @@ async function send(device: FileHandle, answer: Buffer): Promise<void> {
 function runMount(path: string, fd: number): Promise<void> {
   const options = "fd=3,rootmode=40000,user_id=0,group_id=0,allow_other";
   return new Promise((resolve, reject) => {
-    const child = spawn("mount", ["-i", "-t", "fuse", "-o", options, "dstack-tee", path], { stdio: ["ignore", "ignore", "pipe", fd], timeout: MOUNT_TIMEOUT_MS });
+    const child = spawn("mount", ["-i", "-t", "fuse", "-o", options, "dstack-tee", path], {
+      stdio: ["ignore", "ignore", "pipe", fd],
+      timeout: MOUNT_TIMEOUT_MS,
+    });
     let stderr = "";
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => { stderr = (stderr + text).slice(-2000); });
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      stderr = (stderr + text).slice(-2000);
+    });
     child.once("error", (cause) => reject(new SimulatorError("mount-failed", `mount: ${cause.message}`, { cause })));
     child.once("close", (code) => {
       if (code === 0) resolve();
-      else reject(new SimulatorError("mount-failed", `mount of the simulator at ${path} failed (${String(code)}): ${stderr.trim()}`));
+      else
+        reject(
+          new SimulatorError(
+            "mount-failed",
+            `mount of the simulator at ${path} failed (${String(code)}): ${stderr.trim()}`,
+          ),
+        );
     });
   });
 }

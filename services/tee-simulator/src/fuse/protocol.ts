@@ -5,11 +5,40 @@
 import { concatBytes, u32le, u64le, utf8 } from "@dstack/bytes";
 
 export const OPCODE = {
-  lookup: 1, forget: 2, getattr: 3, setattr: 4, mkdir: 9, open: 14, read: 15, write: 16, statfs: 17, release: 18, flush: 25,
-  init: 26, opendir: 27, readdir: 28, releasedir: 29, access: 34, interrupt: 36, destroy: 38, batchForget: 42,
+  lookup: 1,
+  forget: 2,
+  getattr: 3,
+  setattr: 4,
+  mkdir: 9,
+  open: 14,
+  read: 15,
+  write: 16,
+  statfs: 17,
+  release: 18,
+  flush: 25,
+  init: 26,
+  opendir: 27,
+  readdir: 28,
+  releasedir: 29,
+  access: 34,
+  interrupt: 36,
+  destroy: 38,
+  batchForget: 42,
 } as const;
 
-export const ERRNO = { EPERM: 1, ENOENT: 2, EIO: 5, EBADF: 9, EACCES: 13, EBUSY: 16, EEXIST: 17, ENOTDIR: 20, EINVAL: 22, EFBIG: 27, ENOSYS: 38 } as const;
+export const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  EIO: 5,
+  EBADF: 9,
+  EACCES: 13,
+  EBUSY: 16,
+  EEXIST: 17,
+  ENOTDIR: 20,
+  EINVAL: 22,
+  EFBIG: 27,
+  ENOSYS: 38,
+} as const;
 
 /** What a handler throws to answer with an error number. */
 export class FuseErrno extends Error {
@@ -38,7 +67,12 @@ export const READ_BUFFER = Math.max(8192, MAX_WRITE + 4096);
 
 /** A request as read from the device. Only the kernel writes there. */
 export function parseRequest(bytes: Buffer): FuseRequest {
-  return { opcode: bytes.readUInt32LE(4), unique: bytes.readBigUInt64LE(8), node: bytes.readBigUInt64LE(16), body: bytes.subarray(HEADER) };
+  return {
+    opcode: bytes.readUInt32LE(4),
+    unique: bytes.readBigUInt64LE(8),
+    node: bytes.readBigUInt64LE(16),
+    body: bytes.subarray(HEADER),
+  };
 }
 
 /** A reply; `errno` 0 is success. */
@@ -84,7 +118,15 @@ const VALID_SECONDS = 60n;
 
 /** fuse_entry_out. */
 export function entryReply(entry: Attributes): Uint8Array {
-  return concatBytes(u64le(entry.node), u64le(0n), u64le(VALID_SECONDS), u64le(VALID_SECONDS), u32le(0), u32le(0), attributes(entry));
+  return concatBytes(
+    u64le(entry.node),
+    u64le(0n),
+    u64le(VALID_SECONDS),
+    u64le(VALID_SECONDS),
+    u32le(0),
+    u32le(0),
+    attributes(entry),
+  );
 }
 
 /** fuse_attr_out. */
@@ -115,7 +157,14 @@ export function statfsReply(): Uint8Array {
 export function directoryEntry(name: string, offset: bigint, entry: Attributes): Uint8Array {
   const bytes = utf8(name);
   const type = entry.directory ? 4 : 8;
-  return concatBytes(u64le(entry.node), u64le(offset), u32le(bytes.length), u32le(type), bytes, new Uint8Array((8 - (bytes.length % 8)) % 8));
+  return concatBytes(
+    u64le(entry.node),
+    u64le(offset),
+    u32le(bytes.length),
+    u32le(type),
+    bytes,
+    new Uint8Array((8 - (bytes.length % 8)) % 8),
+  );
 }
 
 /** The name in a lookup or mkdir body: from `start` to the first NUL. */

@@ -1,7 +1,18 @@
 /** Answers FUSE requests from a tree of attribute files. No I/O: bytes in, bytes out. */
 import { concatBytes } from "@dstack/bytes";
 import {
-  attributeReply, directoryEntry, entryReply, ERRNO, FuseErrno, initReply, OPCODE, openReply, parseRequest, reply, requestName, statfsReply,
+  attributeReply,
+  directoryEntry,
+  entryReply,
+  ERRNO,
+  FuseErrno,
+  initReply,
+  OPCODE,
+  openReply,
+  parseRequest,
+  reply,
+  requestName,
+  statfsReply,
   writeReply,
 } from "./protocol.ts";
 import type { Attributes, FuseRequest } from "./protocol.ts";
@@ -30,7 +41,12 @@ export class FuseSession {
   /** The reply to one request, or undefined for requests that have none. */
   answer(bytes: Buffer): Buffer | undefined {
     const request = parseRequest(bytes);
-    if (request.opcode === OPCODE.forget || request.opcode === OPCODE.batchForget || request.opcode === OPCODE.interrupt) return undefined;
+    if (
+      request.opcode === OPCODE.forget ||
+      request.opcode === OPCODE.batchForget ||
+      request.opcode === OPCODE.interrupt
+    )
+      return undefined;
     try {
       return reply(request.unique, 0, this.#handle(request));
     } catch (error) {
@@ -55,7 +71,11 @@ export class FuseSession {
       case OPCODE.read:
         return this.#read(body.readBigUInt64LE(0), Number(body.readBigUInt64LE(8)), body.readUInt32LE(16));
       case OPCODE.write:
-        return this.#write(body.readBigUInt64LE(0), Number(body.readBigUInt64LE(8)), body.subarray(40, 40 + body.readUInt32LE(16)));
+        return this.#write(
+          body.readBigUInt64LE(0),
+          Number(body.readBigUInt64LE(8)),
+          body.subarray(40, 40 + body.readUInt32LE(16)),
+        );
       case OPCODE.flush:
         return this.#flush(body.readBigUInt64LE(0));
       case OPCODE.release:

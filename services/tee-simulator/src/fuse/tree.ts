@@ -21,7 +21,10 @@ export interface SimulatedFolder {
 
 export type SimulatedNode = SimulatedFile | SimulatedFolder;
 
-export const folder = (entries: Readonly<Record<string, SimulatedNode>>): SimulatedFolder => ({ kind: "folder", entries });
+export const folder = (entries: Readonly<Record<string, SimulatedNode>>): SimulatedFolder => ({
+  kind: "folder",
+  entries,
+});
 
 /** Nodes by number, root first: the tree never changes, so numbers stay valid. */
 export interface IndexedNode {
@@ -36,7 +39,8 @@ export function indexTree(root: SimulatedFolder): ReadonlyMap<bigint, IndexedNod
     const number = next++;
     const children = new Map<string, bigint>();
     index.set(number, { node, children });
-    if (node.kind === "folder") for (const [name, child] of Object.entries(node.entries)) children.set(name, add(child));
+    if (node.kind === "folder")
+      for (const [name, child] of Object.entries(node.entries)) children.set(name, add(child));
     return number;
   };
   add(root);

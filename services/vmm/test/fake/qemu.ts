@@ -20,7 +20,9 @@ if (mode === "crash") {
   process.exit(1);
 }
 const value = (name: string): string => args[args.indexOf(name) + 1] ?? "";
-const socketPath = args.map((arg) => /^socket,id=host0,path=([^,]+),server=on/.exec(arg)?.[1]).find((path) => path !== undefined);
+const socketPath = args
+  .map((arg) => /^socket,id=host0,path=([^,]+),server=on/.exec(arg)?.[1])
+  .find((path) => path !== undefined);
 if (socketPath === undefined || value("-m") === "") throw new Error("no channel on the command line");
 serial("\x1b[32mLinux version 6.18.0-fake\x1b[0m");
 let guestUp = false;
@@ -28,9 +30,16 @@ createServer((socket) => {
   const channel = createVmChannel(socket, {
     log: createLogger({ name: "fake-guest", level: "error" }),
     handle: async (path) => {
-      if (path === "/api/NetworkInfo") return { status: 200, json: { dns_servers: ["10.0.2.3"], gateways: [], interfaces: [], wg_info: "" } };
+      if (path === "/api/NetworkInfo")
+        return { status: 200, json: { dns_servers: ["10.0.2.3"], gateways: [], interfaces: [], wg_info: "" } };
       if (path === "/api/Shutdown") {
-        setTimeout(() => void channel.request("/api/Notify", { event: "shutdown.progress", payload: "powering off" }).then(() => process.exit(0)), 10);
+        setTimeout(
+          () =>
+            void channel
+              .request("/api/Notify", { event: "shutdown.progress", payload: "powering off" })
+              .then(() => process.exit(0)),
+          10,
+        );
         return { status: 200, json: null };
       }
       return { status: 400, json: { error: `Service not found: ${path}` } };
@@ -39,7 +48,8 @@ createServer((socket) => {
   if (guestUp) return;
   guestUp = true;
   void (async () => {
-    const notify = (event: string, payload: string): Promise<unknown> => channel.request("/api/Notify", { event, payload });
+    const notify = (event: string, payload: string): Promise<unknown> =>
+      channel.request("/api/Notify", { event, payload });
     for (const phase of ["initializing data disk", "requesting app keys"]) {
       serial(phase);
       await notify("boot.progress", phase);
@@ -48,7 +58,10 @@ createServer((socket) => {
       await notify("boot.error", "KMS refused: <b>compose hash</b> is not allowed");
       process.exit(0);
     }
-    await notify("instance.info", JSON.stringify({ instance_id_seed: "33".repeat(20), instance_id: "22".repeat(20), app_id: "11".repeat(20) }));
+    await notify(
+      "instance.info",
+      JSON.stringify({ instance_id_seed: "33".repeat(20), instance_id: "22".repeat(20), app_id: "11".repeat(20) }),
+    );
     await notify("boot.progress", "done");
     serial("[  OK  ] Finished App Compose Service.");
   })();

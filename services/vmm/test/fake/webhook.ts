@@ -15,10 +15,21 @@ export interface FakeWebhook {
 export async function startWebhook(): Promise<FakeWebhook> {
   const server = createServer((request, response) => {
     let body = "";
-    request.on("data", (chunk: Buffer) => (body += chunk.toString())).once("end", () => {
-      if (webhook.answer === undefined) request.socket.destroy();
-      else response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(request.url === "/" ? { status: "ok", gatewayAppId: "", kmsContractAddr: "", chainId: 0, appImplementation: "" } : webhook.answer(JSON.parse(body) as Boot)));
-    });
+    request
+      .on("data", (chunk: Buffer) => (body += chunk.toString()))
+      .once("end", () => {
+        if (webhook.answer === undefined) request.socket.destroy();
+        else
+          response
+            .writeHead(200, { "content-type": "application/json" })
+            .end(
+              JSON.stringify(
+                request.url === "/"
+                  ? { status: "ok", gatewayAppId: "", kmsContractAddr: "", chainId: 0, appImplementation: "" }
+                  : webhook.answer(JSON.parse(body) as Boot),
+              ),
+            );
+      });
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
   const webhook: FakeWebhook = {

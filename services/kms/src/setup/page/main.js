@@ -24,14 +24,19 @@ part("token-form").addEventListener("submit", (event) => {
 onSubmit("bootstrap-form", async (form) => show(await rpc("Bootstrap", { domain: form.get("domain").trim() })));
 onSubmit("onboard-form", async (form) => {
   const source = form.get("source").trim().replace(/\/+$/, "");
-  await rpc("Onboard", { source_url: source.endsWith("/prpc") ? source : `${source}/prpc`, domain: form.get("domain").trim() });
+  await rpc("Onboard", {
+    source_url: source.endsWith("/prpc") ? source : `${source}/prpc`,
+    domain: form.get("domain").trim(),
+  });
   show((await state()).bootstrap_info);
 });
-part("finish").addEventListener("click", (event) => busy(event.target, async () => {
-  await call("/finish");
-  for (const id of ["evidence-card", "result-card", "failure"]) part(id).hidden = true;
-  part("finished").hidden = false;
-}));
+part("finish").addEventListener("click", (event) =>
+  busy(event.target, async () => {
+    await call("/finish");
+    for (const id of ["evidence-card", "result-card", "failure"]) part(id).hidden = true;
+    part("finished").hidden = false;
+  }),
+);
 part("copy").addEventListener("click", () => navigator.clipboard?.writeText(part("result").textContent));
 
 async function open() {
@@ -59,14 +64,27 @@ async function showEvidence() {
 }
 
 function show(info) {
-  const values = { caPubkey: hex(info.ca_pubkey), k256Pubkey: hex(info.k256_pubkey), quote: hex(info.quote), eventlog: hex(info.eventlog), attestation: hex(info.attestation) };
+  const values = {
+    caPubkey: hex(info.ca_pubkey),
+    k256Pubkey: hex(info.k256_pubkey),
+    quote: hex(info.quote),
+    eventlog: hex(info.eventlog),
+    attestation: hex(info.attestation),
+  };
   part("result").textContent = JSON.stringify(values, null, 2);
   part("choices").hidden = true;
   part("result-card").hidden = false;
 }
 
 const state = async () => JSON.parse(await call("/state"));
-const rpc = async (method, body) => JSON.parse(await call(`/prpc/Onboard.${method}?json`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) }));
+const rpc = async (method, body) =>
+  JSON.parse(
+    await call(`/prpc/Onboard.${method}?json`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    }),
+  );
 
 /** The answer's text. Throws an Error with the KMS's own words. */
 async function call(path, options = {}) {
