@@ -9,11 +9,11 @@ import { describeFailure } from "./test-report.ts";
 /**
  * Every check of the repository: types, lint, then the tests by kind, the cheap ones first. Ends
  * with one line, `N passed, N failed, N skipped`, and exit code 1 where something failed.
- * DSTACK_TEST_ONLY=types,lint,unit,image,int,e2e picks kinds.
+ * DSTACK_TEST_ONLY=types,layout,lint,unit,image,int,e2e picks kinds.
  */
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const FOLDERS = "{libs/*/test,services/*/test,cli/test,contracts/test,scripts/test,tests}";
-const KINDS = ["types", "lint", "unit", "image", "int", "e2e"] as const;
+const KINDS = ["types", "layout", "lint", "unit", "image", "int", "e2e"] as const;
 type Kind = (typeof KINDS)[number];
 
 interface Counts {
@@ -49,6 +49,7 @@ process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
 function phases(): Record<Kind, () => Promise<Counts>> {
   return {
     types: () => program("types", join(ROOT, "node_modules", ".bin", "tsc"), ["-p", "."], 5 * MINUTE_MS),
+    layout: () => program("layout", join(ROOT, "node_modules", ".bin", "oxfmt"), ["--check"], MINUTE_MS),
     lint: () => program("lint", join(ROOT, "node_modules", ".bin", "oxlint"), ["--quiet"], 2 * MINUTE_MS),
     unit: () => tests("unit and property tests", ["test", "prop"], { concurrency: 2, limitMs: 5 * MINUTE_MS }),
     // Before the tests that boot it or look into it; done in a second where nothing changed.
