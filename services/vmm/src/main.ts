@@ -15,19 +15,19 @@ import {
   type HttpExchange,
   type HttpServer,
 } from "@dstack/rpc";
-import { chooseAccelerator, type Accelerator } from "./accelerator.ts";
-import { refuseForeignSite } from "./browser-guard.ts";
+import { chooseAccelerator, type Accelerator } from "./launch/accelerator.ts";
+import { refuseForeignSite } from "./api/browser-guard.ts";
 import { VmmError } from "./errors.ts";
-import { createFleet } from "./fleet.ts";
-import { guestProxy } from "./guest-proxy.ts";
-import { hostApiHandler } from "./host-api.ts";
-import { httpRoutes, OS_IMAGES_PATH } from "./http-routes.ts";
-import { CHALLENGE, managementAuth, SESSION_COOKIE, sessionOf } from "./management-auth.ts";
-import { findQemu } from "./qemu-binary.ts";
-import { connectSupervisor, ensureSupervisor } from "./supervisor-start.ts";
-import { readVmmConfig, type VmmConfig } from "./vmm-config.ts";
-import { READING_METHODS, REVISION, VERSION, vmmService } from "./vmm-service.ts";
-import { startWatch } from "./watch.ts";
+import { createFleet } from "./fleet/fleet.ts";
+import { guestProxy } from "./api/guest-proxy.ts";
+import { hostApiHandler } from "./api/host-api.ts";
+import { httpRoutes, OS_IMAGES_PATH } from "./api/http-routes.ts";
+import { CHALLENGE, managementAuth, SESSION_COOKIE, sessionOf } from "./api/management-auth.ts";
+import { findQemu } from "./launch/qemu-binary.ts";
+import { connectSupervisor, ensureSupervisor } from "./supervisor/supervisor-start.ts";
+import { readVmmConfig, type VmmConfig } from "./config/vmm-config.ts";
+import { READING_METHODS, REVISION, VERSION, vmmService } from "./api/vmm-service.ts";
+import { startWatch } from "./fleet/watch.ts";
 
 const USAGE = `Usage: vmm [-c FILE] [serve | check-config]
   -c, --config FILE   configuration, on top of /etc/vmm/vmm.toml and ./vmm.toml

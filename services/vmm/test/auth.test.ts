@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { refuseForeignSite } from "../src/browser-guard.ts";
-import { managementAuth } from "../src/management-auth.ts";
-import { parseQemuVersion } from "../src/qemu-binary.ts";
-import { isVmNote } from "../src/supervisor-client.ts";
-import { appUrl, humanDuration } from "../src/vm-info.ts";
+import { refuseForeignSite } from "../src/api/browser-guard.ts";
+import { managementAuth } from "../src/api/management-auth.ts";
+import { parseQemuVersion } from "../src/launch/qemu-binary.ts";
+import { isVmNote } from "../src/supervisor/supervisor-client.ts";
+import { appUrl, humanDuration } from "../src/api/vm-info.ts";
 import { noVectors, readVector } from "./vectors.ts";
 
 interface AuthCase {

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import { ansiStripper, HEARTBEAT, readLog, readTail } from "../src/log-reader.ts";
-import { markBoot, rotateLog } from "../src/log-rotation.ts";
+import { ansiStripper, HEARTBEAT, readLog, readTail } from "../src/logs/log-reader.ts";
+import { markBoot, rotateLog } from "../src/logs/log-rotation.ts";
 
 const file = (content: string): string => {
   const path = join(mkdtempSync(join(tmpdir(), "dstack-log-")), "serial.log");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { networkingSchema, vmmConfigSchema, type Networking, type Product } from "../src/config-schema.ts";
-import { qemuArgv, type QemuInputs } from "../src/qemu-argv.ts";
+import { networkingSchema, vmmConfigSchema, type Networking, type Product } from "../src/config/config-schema.ts";
+import { qemuArgv, type QemuInputs } from "../src/launch/qemu-argv.ts";
 import { noVectors, readVector } from "./vectors.ts";
 
 interface Case {

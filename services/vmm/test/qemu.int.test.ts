@@ -17,10 +17,10 @@ import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { createLogger } from "@dstack/log";
 import { machineOf } from "@dstack/measure";
-import { chooseAccelerator } from "../src/accelerator.ts";
-import { vmmConfigSchema } from "../src/config-schema.ts";
-import { qemuArgv } from "../src/qemu-argv.ts";
-import { findQemu } from "../src/qemu-binary.ts";
+import { chooseAccelerator } from "../src/launch/accelerator.ts";
+import { vmmConfigSchema } from "../src/config/config-schema.ts";
+import { qemuArgv } from "../src/launch/qemu-argv.ts";
+import { findQemu } from "../src/launch/qemu-binary.ts";
 import { until } from "./vmm-process.ts";
 
 const log = createLogger({ name: "test", level: "error" });

@@ -4,14 +4,14 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { parseSize } from "@dstack/config";
-import { FRESH, onExited, onRunning, type RestartPolicy } from "../src/auto-restart.ts";
-import { networkingSchema, vmmConfigSchema } from "../src/config-schema.ts";
+import { FRESH, onExited, onRunning, type RestartPolicy } from "../src/vm/auto-restart.ts";
+import { networkingSchema, vmmConfigSchema } from "../src/config/config-schema.ts";
 import { VmmError } from "../src/errors.ts";
-import { createIdPool } from "../src/id-pool.ts";
-import { checkImageName, checkVmId, encodeManifest, parseManifest } from "../src/manifest.ts";
-import { macAddress, resolveNetwork } from "../src/networks.ts";
-import { checkPortsFree, portsConflict, resolvePorts } from "../src/port-mapping.ts";
-import { checkAutoRestart, checkVmmConfig } from "../src/vmm-config.ts";
+import { createIdPool } from "../src/launch/id-pool.ts";
+import { checkImageName, checkVmId, encodeManifest, parseManifest } from "../src/vm/manifest.ts";
+import { macAddress, resolveNetwork } from "../src/launch/networks.ts";
+import { checkPortsFree, portsConflict, resolvePorts } from "../src/launch/port-mapping.ts";
+import { checkAutoRestart, checkVmmConfig } from "../src/config/vmm-config.ts";
 import { noVectors, readVector, vectorPath } from "./vectors.ts";
 
 const refused = (code: string, text?: RegExp) => (error: unknown) =>

@@ -3,7 +3,7 @@ import { guestApi } from "@dstack/proto";
 import type { Logger } from "@dstack/log";
 import { callRpc, route, type Route, type RpcService } from "@dstack/rpc";
 import { channelTransport } from "@dstack/vm-channel";
-import type { Fleet } from "./fleet.ts";
+import type { Fleet } from "../fleet/fleet.ts";
 import { GUEST_TIMEOUT_MS, guestChannel } from "./vmm-service.ts";
 
 /** `/guest/<Method>`: what a guest says of itself, asked through its channel and given on as it is. */

@@ -2,8 +2,8 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { toHex } from "@dstack/bytes";
 import { listImages, readImageDirectory, type ImageDirectory } from "@dstack/image";
-import { VmmError } from "./errors.ts";
-import { checkImageName } from "./manifest.ts";
+import { VmmError } from "../errors.ts";
+import { checkImageName } from "../vm/manifest.ts";
 
 export type ImageVersion = readonly [number, number, number];
 

@@ -12,11 +12,11 @@ import {
   type MeasurementMaterial,
   type VmConfig,
 } from "@dstack/measure";
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 import { atLeast, imageVersion, readMeasuredFiles } from "./guest-image.ts";
 import type { LaunchBinding } from "./launch-binding.ts";
-import type { Manifest } from "./manifest.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import type { Manifest } from "../vm/manifest.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 /** What `vm_config` says of a machine; each field must match the QEMU command line. */
 export async function vmConfigOf(

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import type { Networking } from "./config-schema.ts";
-import { VmmError } from "./errors.ts";
-import type { PortMap } from "./manifest.ts";
+import type { Networking } from "../config/config-schema.ts";
+import { VmmError } from "../errors.ts";
+import type { PortMap } from "../vm/manifest.ts";
 
 /** A network as a request names it. */
 export interface RequestedNetwork {

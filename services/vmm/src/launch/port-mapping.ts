@@ -1,8 +1,8 @@
 import { createServer as createTcpServer, isIP } from "node:net";
 import { createSocket } from "node:dgram";
 import type { vmm } from "@dstack/proto";
-import { VmmError } from "./errors.ts";
-import type { PortMap } from "./manifest.ts";
+import { VmmError } from "../errors.ts";
+import type { PortMap } from "../vm/manifest.ts";
 
 export interface PortRules {
   readonly enabled: boolean;

@@ -6,18 +6,18 @@ import type { Logger } from "@dstack/log";
 import { openHostChannel, type ChannelHandler } from "@dstack/vm-channel";
 import { writeFileAtomic } from "@dstack/files";
 import { errorChain } from "@dstack/rpc";
-import { FRESH } from "./auto-restart.ts";
-import { VmmError } from "./errors.ts";
-import { exitReason } from "./exit-reason.ts";
-import { loadGuestImage } from "./guest-image.ts";
-import { createIdPool } from "./id-pool.ts";
+import { FRESH } from "../vm/auto-restart.ts";
+import { VmmError } from "../errors.ts";
+import { exitReason } from "../vm/exit-reason.ts";
+import { loadGuestImage } from "../launch/guest-image.ts";
+import { createIdPool } from "../launch/id-pool.ts";
 import { keyedQueue } from "./keyed-queue.ts";
-import { checkVmId } from "./manifest.ts";
-import { checkPortsFree } from "./port-mapping.ts";
-import { prepareLaunch, writeHostShare, type Launcher } from "./start-vm.ts";
-import { isVmNote, type SupervisedProcess, type SupervisorClient } from "./supervisor-client.ts";
+import { checkVmId } from "../vm/manifest.ts";
+import { checkPortsFree } from "../launch/port-mapping.ts";
+import { prepareLaunch, writeHostShare, type Launcher } from "../launch/start-vm.ts";
+import { isVmNote, type SupervisedProcess, type SupervisorClient } from "../supervisor/supervisor-client.ts";
 import { applyUpdate, planUpdate, type UpdateRequest } from "./update-vm.ts";
-import { listVmFolders, vmFolder } from "./vm-folder.ts";
+import { listVmFolders, vmFolder } from "../vm/vm-folder.ts";
 import {
   checkCapacity,
   checkImageFits,
@@ -26,7 +26,7 @@ import {
   readCompose,
   type VmConfiguration,
 } from "./vm-request.ts";
-import { addEvent, emptyManifest, isRunning, newVm, type Vm } from "./vm.ts";
+import { addEvent, emptyManifest, isRunning, newVm, type Vm } from "../vm/vm.ts";
 
 export interface FleetOptions extends Launcher {
   readonly supervisor: SupervisorClient;

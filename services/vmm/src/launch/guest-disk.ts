@@ -1,6 +1,6 @@
 import { run } from "@dstack/process";
-import { VmmError } from "./errors.ts";
-import type { VmFolder } from "./vm-folder.ts";
+import { VmmError } from "../errors.ts";
+import type { VmFolder } from "../vm/vm-folder.ts";
 
 /** Makes the data disk at the first start; later starts keep it. @throws VmmError `disk-failed` */
 export async function ensureDisk(

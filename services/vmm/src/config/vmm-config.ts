@@ -5,7 +5,7 @@ import { loadConfig } from "@dstack/config";
 import type { Logger } from "@dstack/log";
 import type { Listen } from "@dstack/rpc";
 import { SILENT_KEYS, vmmConfigSchema, type RawConfig } from "./config-schema.ts";
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 
 /** The checked configuration: all paths absolute, the listener resolved. */
 export interface VmmConfig extends Omit<RawConfig, "run_path" | "image_path" | "image" | "address" | "port"> {

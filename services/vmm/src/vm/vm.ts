@@ -1,7 +1,7 @@
 import type { VmChannel } from "@dstack/vm-channel";
 import { FRESH, type RestartState } from "./auto-restart.ts";
 import type { Manifest } from "./manifest.ts";
-import type { SupervisedProcess } from "./supervisor-client.ts";
+import type { SupervisedProcess } from "../supervisor/supervisor-client.ts";
 import type { VmFolder, VmState } from "./vm-folder.ts";
 
 export interface GuestEvent {

@@ -2,10 +2,10 @@
  * The QEMU command line. The order of the arguments is part of the contract: PCI slots are given
  * out in order of appearance and enter the measured ACPI tables.
  */
-import type { Networking, Product } from "./config-schema.ts";
+import type { Networking, Product } from "../config/config-schema.ts";
 import { macAddress, netdevs } from "./networks.ts";
-import type { PortMap } from "./manifest.ts";
-import { VmmError } from "./errors.ts";
+import type { PortMap } from "../vm/manifest.ts";
+import { VmmError } from "../errors.ts";
 
 export interface QemuInputs {
   readonly qemuPath: string;

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { networkingSchema } from "./config-schema.ts";
-import { VmmError } from "./errors.ts";
+import { networkingSchema } from "../config/config-schema.ts";
+import { VmmError } from "../errors.ts";
 
 const u16 = z.number().int().min(0).max(65_535);
 const u32 = z.number().int().min(0).max(0xffff_ffff);

@@ -2,11 +2,11 @@ import { toHex } from "@dstack/bytes";
 import type { ParsedAppCompose } from "@dstack/compose";
 import { askWebhook, hypotheticalBoot } from "@dstack/governance";
 import { z } from "zod";
-import { VmmError } from "./errors.ts";
-import type { Fleet } from "./fleet.ts";
-import { imageHashText, loadGuestImage } from "./guest-image.ts";
-import { appIdOf, readCompose } from "./vm-request.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import { VmmError } from "../errors.ts";
+import type { Fleet } from "../fleet/fleet.ts";
+import { imageHashText, loadGuestImage } from "../launch/guest-image.ts";
+import { appIdOf, readCompose } from "../fleet/vm-request.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 /** Whether a boot would be allowed, as far as this VMM can tell. Advice: the KMS asks for itself, whatever is said here. */
 export interface BootAdvice {

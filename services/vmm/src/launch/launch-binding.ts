@@ -3,9 +3,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3 } from "@dstack/attest";
 import { appId, parseHex, parseHexOfLength, toHex, type AppId, type Hash48 } from "@dstack/bytes";
 import { appIdFromComposeHash, deriveInstanceId, type ParsedAppCompose } from "@dstack/compose";
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 import { atLeast, type ImageVersion } from "./guest-image.ts";
-import type { InstanceInfo } from "./vm-folder.ts";
+import type { InstanceInfo } from "../vm/vm-folder.ts";
 
 export interface LaunchBinding {
   /** Undefined: nothing is bound, 48 zero bytes. */

@@ -1,4 +1,4 @@
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 
 export interface IdPool {
   /** The lowest free id, or undefined when there is none. */

@@ -5,19 +5,19 @@ import { parseAppCompose } from "@dstack/compose";
 import { removeIfExists, writeFileAtomic, writeJsonAtomic, writeSecret } from "@dstack/files";
 import type { ImageDirectory } from "@dstack/image";
 import type { Accelerator } from "./accelerator.ts";
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 import { ensureDisk } from "./guest-disk.ts";
 import { imageVersion } from "./guest-image.ts";
 import { launchBinding, type LaunchBinding } from "./launch-binding.ts";
-import { markBoot, rotateLog } from "./log-rotation.ts";
+import { markBoot, rotateLog } from "../logs/log-rotation.ts";
 import { checkPortsFree } from "./port-mapping.ts";
 import { qemuArgv } from "./qemu-argv.ts";
 import type { QemuBinary } from "./qemu-binary.ts";
-import type { DeployRequest } from "./supervisor-client.ts";
+import type { DeployRequest } from "../supervisor/supervisor-client.ts";
 import { sysConfigText, teeSimulatorText, vmConfigOf } from "./sys-config.ts";
-import { networksOf } from "./vm-info.ts";
-import type { Vm } from "./vm.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import { networksOf } from "../api/vm-info.ts";
+import type { Vm } from "../vm/vm.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 export interface Launcher {
   readonly config: VmmConfig;

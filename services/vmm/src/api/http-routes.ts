@@ -13,10 +13,10 @@ import {
   type HttpRoute,
 } from "@dstack/rpc";
 import { bootAdvice } from "./boot-advice.ts";
-import type { Fleet } from "./fleet.ts";
-import { ansiStripper, readLog } from "./log-reader.ts";
-import { checkVmId } from "./manifest.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import type { Fleet } from "../fleet/fleet.ts";
+import { ansiStripper, readLog } from "../logs/log-reader.ts";
+import { checkVmId } from "../vm/manifest.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 export interface HttpRoutesOptions {
   readonly fleet: Fleet;

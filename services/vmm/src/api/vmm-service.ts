@@ -5,16 +5,16 @@ import type { Logger } from "@dstack/log";
 import { guestApi, kms, vmm } from "@dstack/proto";
 import { callRpc, DEFAULT_BODY_LIMIT_BYTES, httpTransport, route, type RpcService } from "@dstack/rpc";
 import { channelTransport, type VmChannel } from "@dstack/vm-channel";
-import type { Accelerator } from "./accelerator.ts";
-import { VmmError } from "./errors.ts";
-import type { Fleet } from "./fleet.ts";
-import { isBridge } from "./networks.ts";
-import type { SupervisedProcess, SupervisorClient } from "./supervisor-client.ts";
-import { NO_UPDATE } from "./update-vm.ts";
+import type { Accelerator } from "../launch/accelerator.ts";
+import { VmmError } from "../errors.ts";
+import type { Fleet } from "../fleet/fleet.ts";
+import { isBridge } from "../launch/networks.ts";
+import type { SupervisedProcess, SupervisorClient } from "../supervisor/supervisor-client.ts";
+import { NO_UPDATE } from "../fleet/update-vm.ts";
 import { vmInfo } from "./vm-info.ts";
-import { checkName, readCompose } from "./vm-request.ts";
-import type { Vm } from "./vm.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import { checkName, readCompose } from "../fleet/vm-request.ts";
+import type { Vm } from "../vm/vm.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 export interface VmmServiceOptions {
   readonly fleet: Fleet;

@@ -2,7 +2,7 @@ import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { readIfExists, readTextIfExists, removeIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 import { encodeManifest, parseManifest, type Manifest } from "./manifest.ts";
 
 /** What is remembered about a VM beside its manifest. Readers of other VMMs know `started` only. */

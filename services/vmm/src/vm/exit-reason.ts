@@ -1,5 +1,5 @@
-import { readTail } from "./log-reader.ts";
-import type { SupervisedProcess } from "./supervisor-client.ts";
+import { readTail } from "../logs/log-reader.ts";
+import type { SupervisedProcess } from "../supervisor/supervisor-client.ts";
 import type { Vm } from "./vm.ts";
 
 const TAIL_BYTES = 8 * 1024;

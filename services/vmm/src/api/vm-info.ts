@@ -2,10 +2,10 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { vmm } from "@dstack/proto";
 import { parseAppCompose } from "@dstack/compose";
 import { readIfExists, readTextIfExists } from "@dstack/files";
-import type { Networking } from "./config-schema.ts";
-import { backendOf, macAddress } from "./networks.ts";
-import { vmStatus, type Vm } from "./vm.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import type { Networking } from "../config/config-schema.ts";
+import { backendOf, macAddress } from "../launch/networks.ts";
+import { vmStatus, type Vm } from "../vm/vm.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 export type VmInfoInit = MessageInitShape<typeof vmm.VmInfoSchema>;
 

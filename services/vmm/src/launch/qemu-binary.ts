@@ -2,7 +2,7 @@ import { access, constants, readFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { run } from "@dstack/process";
 import type { Logger } from "@dstack/log";
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 
 const NAME = "qemu-system-x86_64";
 const CLIENT_CONF = "/etc/dstack/client.conf";

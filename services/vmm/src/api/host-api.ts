@@ -4,8 +4,8 @@ import { route, type RpcService } from "@dstack/rpc";
 import { channelHandler, type ChannelHandler } from "@dstack/vm-channel";
 import { z } from "zod";
 import { askKeyProvider } from "./key-provider.ts";
-import { addEvent, type Vm } from "./vm.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import { addEvent, type Vm } from "../vm/vm.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 export interface HostApiOptions {
   readonly config: VmmConfig;

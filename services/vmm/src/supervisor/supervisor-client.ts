@@ -1,6 +1,6 @@
 import { request } from "node:http";
 import { z } from "zod";
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 
 const infoSchema = z.object({
   config: z.object({

@@ -1,12 +1,12 @@
 import { toHex } from "@dstack/bytes";
 import { appIdFromComposeHash, parseAppCompose } from "@dstack/compose";
 import type { vmm } from "@dstack/proto";
-import { VmmError } from "./errors.ts";
-import { growDisk } from "./guest-disk.ts";
-import { loadGuestImage } from "./guest-image.ts";
-import { checkImageName, type Manifest } from "./manifest.ts";
-import { resolveNetwork } from "./networks.ts";
-import { resolvePorts } from "./port-mapping.ts";
+import { VmmError } from "../errors.ts";
+import { growDisk } from "../launch/guest-disk.ts";
+import { loadGuestImage } from "../launch/guest-image.ts";
+import { checkImageName, type Manifest } from "../vm/manifest.ts";
+import { resolveNetwork } from "../launch/networks.ts";
+import { resolvePorts } from "../launch/port-mapping.ts";
 import {
   checkImageFits,
   checkPortsAgainst,
@@ -15,8 +15,8 @@ import {
   readCompose,
   refuseDeadPorts,
 } from "./vm-request.ts";
-import { vmStatus, type Vm } from "./vm.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import { vmStatus, type Vm } from "../vm/vm.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 /** An UpdateVm request without what protobuf adds to it. */
 export type UpdateRequest = {

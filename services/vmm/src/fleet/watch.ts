@@ -1,11 +1,11 @@
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/rpc";
-import { onExited, onRunning } from "./auto-restart.ts";
+import { onExited, onRunning } from "../vm/auto-restart.ts";
 import type { Fleet } from "./fleet.ts";
-import { rotateLog } from "./log-rotation.ts";
+import { rotateLog } from "../logs/log-rotation.ts";
 import { stat } from "node:fs/promises";
-import { addEvent, isRunning, type Vm } from "./vm.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import { addEvent, isRunning, type Vm } from "../vm/vm.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 export interface WatchOptions {
   readonly fleet: Fleet;

@@ -3,13 +3,13 @@ import { parseHexOfLength, toHex, utf8 } from "@dstack/bytes";
 import { appIdFromComposeHash, lintDockerCompose, parseAppCompose, type ParsedAppCompose } from "@dstack/compose";
 import type { ImageDirectory } from "@dstack/image";
 import type { vmm } from "@dstack/proto";
-import type { Networking } from "./config-schema.ts";
-import { VmmError } from "./errors.ts";
-import { checkImageName, type Manifest, type PortMap } from "./manifest.ts";
-import { resolveNetwork } from "./networks.ts";
-import { portsConflict, portText, resolvePorts } from "./port-mapping.ts";
-import type { Vm } from "./vm.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import type { Networking } from "../config/config-schema.ts";
+import { VmmError } from "../errors.ts";
+import { checkImageName, type Manifest, type PortMap } from "../vm/manifest.ts";
+import { resolveNetwork } from "../launch/networks.ts";
+import { portsConflict, portText, resolvePorts } from "../launch/port-mapping.ts";
+import type { Vm } from "../vm/vm.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 export type VmConfiguration = vmm.VmConfiguration;
 

@@ -3,16 +3,16 @@ import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "@dstack/log";
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 import { supervisorClient, type SupervisorClient } from "./supervisor-client.ts";
-import type { VmmConfig } from "./vmm-config.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 
 const PING_TIMEOUT_MS = 500;
 const PING_ATTEMPTS = 12;
 const START_ATTEMPTS = 4;
 
 // Run by path and never imported: the supervisor is a process of its own, not a part of this one.
-const OWN_SUPERVISOR = join(import.meta.dirname, "../../supervisor/src/main.ts");
+const OWN_SUPERVISOR = join(import.meta.dirname, "../../../supervisor/src/main.ts");
 
 /**
  * The running supervisor, or a new one where none answers. Whatever VMs it has go on.

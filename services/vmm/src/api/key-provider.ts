@@ -1,7 +1,7 @@
 import { connect } from "node:net";
 import { z } from "zod";
 import { concatBytes, u32be, utf8, utf8Decode } from "@dstack/bytes";
-import { VmmError } from "./errors.ts";
+import { VmmError } from "../errors.ts";
 
 const MAX_QUOTE_BYTES = 1024 * 1024;
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
