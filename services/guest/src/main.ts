@@ -7,11 +7,11 @@ import type { AgentState } from "./agent/agent-state.ts";
 import type { DemoCertificate } from "./agent/demo-certificate.ts";
 import { guestApiService } from "./agent/guest-api-service.ts";
 import { bootGuest } from "./boot.ts";
-import { openHostLink } from "./host-link.ts";
-import { readImageInfo } from "./image-info.ts";
-import { GUEST_PATHS } from "./paths.ts";
+import { openHostLink } from "./host/host-link.ts";
+import { readImageInfo } from "./system/image-info.ts";
+import { GUEST_PATHS } from "./system/paths.ts";
 import { stopGuest } from "./shutdown.ts";
-import type { GuestTee } from "./tee.ts";
+import type { GuestTee } from "./identity/tee.ts";
 
 const FLUSH_MS = 5_000;
 

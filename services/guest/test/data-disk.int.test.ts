@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { createLogger } from "@dstack/log";
 import { ProcessError, run } from "@dstack/process";
-import { findDataDevice, openDataDisk } from "../src/data-disk.ts";
-import type { RunProgram } from "../src/run-program.ts";
+import { findDataDevice, openDataDisk } from "../src/disk/data-disk.ts";
+import type { RunProgram } from "../src/system/run-program.ts";
 
 const log = createLogger({ name: "test", level: "silent" });
 const hasCryptsetup = ((): boolean => {

@@ -5,10 +5,10 @@ import { p256FromPem } from "@dstack/keys";
 import { createLogger } from "@dstack/log";
 import { loadCa } from "@dstack/ratls";
 import type { AgentState } from "../src/agent/agent-state.ts";
-import type { AppKeys } from "../src/app-keys.ts";
-import { certificateIssuer } from "../src/certificates.ts";
-import { parseSystemConfig } from "../src/system-config.ts";
-import type { GuestTee } from "../src/tee.ts";
+import type { AppKeys } from "../src/keys/app-keys.ts";
+import { certificateIssuer } from "../src/keys/certificates.ts";
+import { parseSystemConfig } from "../src/host/system-config.ts";
+import type { GuestTee } from "../src/identity/tee.ts";
 import { vectorBytes, vectorJson } from "./vectors.ts";
 
 export const quietLog = createLogger({ name: "test", level: "silent" });

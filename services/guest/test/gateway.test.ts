@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { createLogger } from "@dstack/log";
-import { CHECKER } from "../src/gateway-checker.ts";
-import { keepRegistered } from "../src/gateway.ts";
-import type { GatewayClient } from "../src/gateway-registration.ts";
+import { CHECKER } from "../src/gateway/gateway-checker.ts";
+import { keepRegistered } from "../src/gateway/gateway.ts";
+import type { GatewayClient } from "../src/gateway/gateway-registration.ts";
 
 const log = createLogger({ name: "test", level: "silent" });
 

@@ -4,7 +4,7 @@ import { mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
-import { copyHostShare } from "../src/host-share.ts";
+import { copyHostShare } from "../src/host/host-share.ts";
 
 describe("copying the host share", () => {
   let folder: string;

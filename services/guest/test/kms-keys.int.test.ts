@@ -5,8 +5,8 @@ import { appKeySignature, generateP256, pkcs8Pem, secp256k1PublicKey } from "@ds
 import { kms } from "@dstack/proto";
 import { createCa, createLeaf, decodeCsr, readDstackExtensions, USAGE, verifyCsr } from "@dstack/ratls";
 import { errorChain, mount, route, RpcError, startHttpServer, type HttpServer } from "@dstack/rpc";
-import { certificateIssuer } from "../src/certificates.ts";
-import { beginFirstContacts, requestKmsKeys, type KmsKeysOptions } from "../src/kms-keys.ts";
+import { certificateIssuer } from "../src/keys/certificates.ts";
+import { beginFirstContacts, requestKmsKeys, type KmsKeysOptions } from "../src/keys/kms-keys.ts";
 import { quietLog, recordedTee } from "./fixture.ts";
 import { skipVectors } from "./vectors.ts";
 

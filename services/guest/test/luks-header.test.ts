@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
-import { diskContent, validateLuksHeader } from "../src/luks-header.ts";
+import { diskContent, validateLuksHeader } from "../src/disk/luks-header.ts";
 import { skipVectors, vectorBytes } from "./vectors.ts";
 
 /** Changes the metadata of both copies and puts the checksums right, as an attacker would. */

@@ -1,12 +1,12 @@
 import type { ParsedAppCompose } from "@dstack/compose";
 import type { Logger } from "@dstack/log";
-import type { AppKeys } from "../app-keys.ts";
-import type { CertificateIssuer } from "../certificates.ts";
-import type { DockerApi } from "../docker-api.ts";
-import type { Identity } from "../identity.ts";
-import type { ImageInfo } from "../image-info.ts";
-import type { SystemConfig } from "../system-config.ts";
-import type { GuestTee } from "../tee.ts";
+import type { AppKeys } from "../keys/app-keys.ts";
+import type { CertificateIssuer } from "../keys/certificates.ts";
+import type { DockerApi } from "../app/docker-api.ts";
+import type { Identity } from "../identity/identity.ts";
+import type { ImageInfo } from "../system/image-info.ts";
+import type { SystemConfig } from "../host/system-config.ts";
+import type { GuestTee } from "../identity/tee.ts";
 
 /** All that the agent answers from, complete once the keys are there. */
 export interface AgentState {

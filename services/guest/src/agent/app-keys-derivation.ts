@@ -1,7 +1,7 @@
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { concatBytes, toHex, utf8 } from "@dstack/bytes";
 import { kdf, rawToPkcs8, secp256k1PublicKey, signRecoverable } from "@dstack/keys";
-import type { AppKeys } from "../app-keys.ts";
+import type { AppKeys } from "../keys/app-keys.ts";
 import { RpcError } from "@dstack/rpc";
 
 export type KeyAlgorithm = "secp256k1" | "ed25519";

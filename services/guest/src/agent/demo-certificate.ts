@@ -1,7 +1,7 @@
 import type { Logger } from "@dstack/log";
 import { generateP256 } from "@dstack/keys";
 import { errorChain } from "@dstack/rpc";
-import type { CertificateIssuer } from "../certificates.ts";
+import type { CertificateIssuer } from "../keys/certificates.ts";
 
 /** A certificate that shows the app's evidence to whoever asks for `Info`. */
 export interface DemoCertificate {

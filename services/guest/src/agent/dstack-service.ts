@@ -4,7 +4,7 @@ import { encodeAttestation, encodeEventLogJson, fullEventLog, padReportData } fr
 import { kdf, p256FromScalar, pkcs8Pem } from "@dstack/keys";
 import { agent } from "@dstack/proto";
 import { route, RpcError, type RpcService } from "@dstack/rpc";
-import { BOOT_EVENTS } from "../measure-app.ts";
+import { BOOT_EVENTS } from "../identity/measure-app.ts";
 import { AGENT_VERSION, type AgentState } from "./agent-state.ts";
 import { buildAppInfo } from "./app-info-message.ts";
 import { deriveAppKey, parseKeyAlgorithm } from "./app-keys-derivation.ts";

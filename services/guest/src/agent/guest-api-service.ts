@@ -1,8 +1,8 @@
 import { guestApi } from "@dstack/proto";
 import { route, RpcError, type RpcService } from "@dstack/rpc";
 import type { Logger } from "@dstack/log";
-import { listContainers } from "../docker-api.ts";
-import type { RunProgram } from "../run-program.ts";
+import { listContainers } from "../app/docker-api.ts";
+import type { RunProgram } from "../system/run-program.ts";
 import { AGENT_VERSION, type AgentState } from "./agent-state.ts";
 import { buildAppInfo } from "./app-info-message.ts";
 import type { DemoCertificate } from "./demo-certificate.ts";

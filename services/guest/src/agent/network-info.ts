@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { errorChain } from "@dstack/rpc";
-import { GATEWAY_INTERFACE } from "../gateway-registration.ts";
-import type { RunProgram } from "../run-program.ts";
+import { GATEWAY_INTERFACE } from "../gateway/gateway-registration.ts";
+import type { RunProgram } from "../system/run-program.ts";
 
 export interface NetworkInfo {
   readonly dnsServers: readonly string[];

@@ -1,5 +1,5 @@
 import { toHex } from "@dstack/bytes";
-import { listContainers } from "../docker-api.ts";
+import { listContainers } from "../app/docker-api.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { AppInfoMessage } from "./app-info-message.ts";
 import { readSystemInfo } from "./system-info.ts";

@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readTextIfExists } from "@dstack/files";
 import type { Logger } from "@dstack/log";
-import { startDaemon, type Daemon } from "./daemon.ts";
+import { startDaemon, type Daemon } from "../system/daemon.ts";
 import { dockerApi, type DockerApi } from "./docker-api.ts";
-import { GuestError } from "./errors.ts";
-import type { RunProgram } from "./run-program.ts";
+import { GuestError } from "../errors.ts";
+import type { RunProgram } from "../system/run-program.ts";
 
 const CONTAINERD_SOCKET = "/run/containerd/containerd.sock";
 const READY_TIMEOUT_MS = 240_000;

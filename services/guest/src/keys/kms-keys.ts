@@ -15,9 +15,9 @@ import {
 } from "@dstack/ratls";
 import { callRpc, errorChain, RpcError } from "@dstack/rpc";
 import type { AppKeys } from "./app-keys.ts";
-import { GuestError } from "./errors.ts";
-import { rpcUrl } from "./system-config.ts";
-import type { GuestTee } from "./tee.ts";
+import { GuestError } from "../errors.ts";
+import { rpcUrl } from "../host/system-config.ts";
+import type { GuestTee } from "../identity/tee.ts";
 
 export interface KmsKeysOptions {
   readonly urls: readonly string[];

@@ -1,7 +1,7 @@
 import { appId, instanceId, toHex, type AppId, type InstanceId } from "@dstack/bytes";
 import { appIdFromComposeHash, deriveInstanceId, type ParsedAppCompose } from "@dstack/compose";
-import { GuestError } from "./errors.ts";
-import type { InstanceInfo } from "./system-config.ts";
+import { GuestError } from "../errors.ts";
+import type { InstanceInfo } from "../host/system-config.ts";
 
 /** Who this instance is; both ids are measured. */
 export interface Identity {

@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { utf8Decode } from "@dstack/bytes";
 import { checkPolicy, parseAppCompose, type ParsedAppCompose, type StorageFs } from "@dstack/compose";
 import type { Logger } from "@dstack/log";
-import { isSupportedRunner } from "./app-start.ts";
-import { GuestError } from "./errors.ts";
+import { isSupportedRunner } from "../app/app-start.ts";
+import { GuestError } from "../errors.ts";
 import { copyHostShare, mountHostShare, type SharedFileName } from "./host-share.ts";
-import type { ImageInfo } from "./image-info.ts";
-import { parseKernelOptions, type KernelOptions } from "./kernel-options.ts";
-import type { GuestPaths } from "./paths.ts";
-import type { RunProgram } from "./run-program.ts";
+import type { ImageInfo } from "../system/image-info.ts";
+import { parseKernelOptions, type KernelOptions } from "../system/kernel-options.ts";
+import type { GuestPaths } from "../system/paths.ts";
+import type { RunProgram } from "../system/run-program.ts";
 import { parseInstanceInfo, parseSystemConfig, type InstanceInfo, type SystemConfig } from "./system-config.ts";
 
 /** What one boot works from: the copy of the host share and the kernel's command line. */

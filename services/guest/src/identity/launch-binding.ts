@@ -1,6 +1,6 @@
 import { equalBytes, isAllZero, type Hash32, type Hash48 } from "@dstack/bytes";
 import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3, parseMrConfigV3, type KeyProviderKind } from "@dstack/attest";
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 import type { Identity } from "./identity.ts";
 
 export interface LaunchFacts {

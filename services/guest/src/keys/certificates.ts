@@ -12,7 +12,7 @@ import {
 } from "@dstack/ratls";
 import { callRpc } from "@dstack/rpc";
 import type { AppKeys } from "./app-keys.ts";
-import type { GuestTee } from "./tee.ts";
+import type { GuestTee } from "../identity/tee.ts";
 
 export interface CertificateIssuer {
   /** A certificate for `key`, as PEM texts, leaf first. @throws RpcError, RatlsError */

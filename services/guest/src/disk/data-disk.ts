@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "@dstack/log";
 import { ProcessError } from "@dstack/process";
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 import { diskContent, LUKS_DATA_OFFSET, validateLuksHeader } from "./luks-header.ts";
-import type { RunProgram } from "./run-program.ts";
+import type { RunProgram } from "../system/run-program.ts";
 
 export const MAPPER_NAME = "dstack_data_disk";
 const MAPPER = `/dev/mapper/${MAPPER_NAME}`;

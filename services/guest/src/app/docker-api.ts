@@ -1,5 +1,5 @@
 import { request } from "node:http";
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 
 /** Docker's HTTP API on its Unix socket. */
 export interface DockerApi {

@@ -1,4 +1,4 @@
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 import type { RunProgram } from "./run-program.ts";
 
 /**

@@ -2,7 +2,7 @@ import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/rpc";
 import { runGatewayChecker } from "./gateway-checker.ts";
 import { gatewayClient, type GatewayClient, type GatewayClientOptions } from "./gateway-registration.ts";
-import type { HostLink } from "./host-link.ts";
+import type { HostLink } from "../host/host-link.ts";
 
 /**
  * Registers at the gateway beside the rest of the boot and keeps the tunnel alive afterwards.

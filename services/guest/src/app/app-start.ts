@@ -5,8 +5,8 @@ import type { Logger } from "@dstack/log";
 import { ProcessError } from "@dstack/process";
 import { errorChain } from "@dstack/rpc";
 import type { DockerApi } from "./docker-api.ts";
-import { GuestError } from "./errors.ts";
-import type { RunProgram } from "./run-program.ts";
+import { GuestError } from "../errors.ts";
+import type { RunProgram } from "../system/run-program.ts";
 
 export interface AppStartOptions {
   readonly compose: AppCompose;

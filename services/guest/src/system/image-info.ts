@@ -1,5 +1,5 @@
 import { readTextIfExists } from "@dstack/files";
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 import { osReleaseValue } from "./os-release.ts";
 import type { GuestPaths } from "./paths.ts";
 

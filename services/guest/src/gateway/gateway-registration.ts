@@ -16,11 +16,11 @@ import {
   type GuestNetwork,
   type WireGuardInterface,
 } from "@dstack/wireguard";
-import { tlsIdentity, type CertificateIssuer } from "./certificates.ts";
-import { GuestError } from "./errors.ts";
-import { setUpFirewall } from "./firewall.ts";
-import type { RunProgram } from "./run-program.ts";
-import { rpcUrl } from "./system-config.ts";
+import { tlsIdentity, type CertificateIssuer } from "../keys/certificates.ts";
+import { GuestError } from "../errors.ts";
+import { setUpFirewall } from "../system/firewall.ts";
+import type { RunProgram } from "../system/run-program.ts";
+import { rpcUrl } from "../host/system-config.ts";
 
 export const GATEWAY_INTERFACE = "dstack-wg0";
 

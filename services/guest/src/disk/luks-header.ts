@@ -11,7 +11,7 @@
  */
 import { createHash } from "node:crypto";
 import { equalBytes, isAllZero, parseHex, utf8, utf8Decode } from "@dstack/bytes";
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 
 /** Where the encrypted data begins: the header area before it is 16 MiB. */
 export const LUKS_DATA_OFFSET = 16_777_216;

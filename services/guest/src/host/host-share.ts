@@ -3,8 +3,8 @@ import { mkdir, open, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/rpc";
-import { GuestError } from "./errors.ts";
-import type { RunProgram } from "./run-program.ts";
+import { GuestError } from "../errors.ts";
+import type { RunProgram } from "../system/run-program.ts";
 
 /** What a guest takes from its host, and how much of it at most. */
 export const SHARED_FILES = [

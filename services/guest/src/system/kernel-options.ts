@@ -1,5 +1,5 @@
 import type { StorageFs } from "@dstack/compose";
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 
 /** What the (measured) kernel command line says about storage. */
 export interface KernelOptions {

@@ -10,7 +10,7 @@ import { decryptEnv } from "@dstack/keys";
 import { utf8 } from "@dstack/bytes";
 import { writeSecret } from "@dstack/files";
 import type { Logger } from "@dstack/log";
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 
 export interface AppEnvironmentOptions {
   readonly encrypted: Uint8Array;

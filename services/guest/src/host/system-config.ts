@@ -4,7 +4,7 @@
  * (audit row 09).
  */
 import { parseHex } from "@dstack/bytes";
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 
 export interface SystemConfig {
   readonly kmsUrls: readonly string[];

@@ -1,6 +1,6 @@
 import { readTextIfExists } from "@dstack/files";
 import type { EvidenceVerifier } from "@dstack/ratls";
-import { GuestError } from "./errors.ts";
+import { GuestError } from "../errors.ts";
 
 export interface EvidenceVerifierOptions {
   readonly pccsUrl: string | undefined;
