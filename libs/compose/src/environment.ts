@@ -1,8 +1,8 @@
 /** The decrypted environment of an app: what may enter it, and its two file forms. */
 import { utf8, utf8Decode } from "@dstack/bytes";
 import { ComposeError } from "./errors.ts";
-import { fieldsOf } from "./fields.ts";
-import { parseStrictJson } from "./strict-json.ts";
+import { fieldsOf } from "./manifest/fields.ts";
+import { parseStrictJson } from "./manifest/strict-json.ts";
 
 const MAX_PAIRS = 1024;
 const MAX_KEY_BYTES = 255;

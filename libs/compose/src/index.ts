@@ -1,7 +1,7 @@
 /** app-compose.json and the docker-compose.yaml in it: bytes, parse, hash, policy, lint, environment. */
 export { ComposeError } from "./errors.ts";
 export type { ComposeErrorCode } from "./errors.ts";
-export { APP_COMPOSE_MAX_BYTES, composeHash, parseAppCompose } from "./app-compose.ts";
+export { APP_COMPOSE_MAX_BYTES, composeHash, parseAppCompose } from "./manifest/app-compose.ts";
 export type {
   AppCompose,
   KeyProvider,
@@ -10,15 +10,15 @@ export type {
   Requirements,
   StorageFs,
   VerityVolume,
-} from "./app-compose.ts";
-export { MAX_MANIFEST_VERSION } from "./manifest-version.ts";
-export { parseSize } from "./size.ts";
-export { buildAppCompose } from "./build-app-compose.ts";
-export type { AppComposeOptions } from "./build-app-compose.ts";
-export { appIdFromComposeHash, deriveInstanceId } from "./identity.ts";
-export { normalisedComposeHash, normalisedComposeText } from "./normalised-hash.ts";
-export { checkPolicy, launchTokenHash, osVersionSatisfies, PLATFORMS } from "./policy.ts";
-export type { Platform, PolicyFacts, PolicyResult } from "./policy.ts";
+} from "./manifest/app-compose.ts";
+export { MAX_MANIFEST_VERSION } from "./manifest/manifest-version.ts";
+export { parseSize } from "./manifest/size.ts";
+export { buildAppCompose } from "./manifest/build-app-compose.ts";
+export type { AppComposeOptions } from "./manifest/build-app-compose.ts";
+export { appIdFromComposeHash, deriveInstanceId } from "./manifest/identity.ts";
+export { normalisedComposeHash, normalisedComposeText } from "./manifest/normalised-hash.ts";
+export { checkPolicy, launchTokenHash, osVersionSatisfies, PLATFORMS } from "./manifest/policy.ts";
+export type { Platform, PolicyFacts, PolicyResult } from "./manifest/policy.ts";
 export {
   isDangerousEnvName,
   isEnvName,
@@ -33,7 +33,7 @@ export {
   lintDockerCompose,
   listImages,
   replaceImages,
-} from "./lint-docker-compose.ts";
-export type { Finding } from "./lint-docker-compose.ts";
-export { composeProject } from "./compose-services.ts";
-export type { ComposeProject } from "./compose-services.ts";
+} from "./docker/lint.ts";
+export type { Finding } from "./docker/lint.ts";
+export { composeProject } from "./docker/services.ts";
+export type { ComposeProject } from "./docker/services.ts";

@@ -1,5 +1,5 @@
 import type { Pair } from "yaml";
-import { ComposeError } from "./errors.ts";
+import { ComposeError } from "../errors.ts";
 
 export interface ComposeProject {
   readonly name: string;

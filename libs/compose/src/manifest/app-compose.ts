@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { canonicalize } from "./canonicalize.ts";
 import { hash32, parseHex, parseHexOfLength, utf8, utf8Decode, type Hash32 } from "@dstack/bytes";
-import { ComposeError } from "./errors.ts";
+import { ComposeError } from "../errors.ts";
 import { fieldsOf, type Fields } from "./fields.ts";
 import { parseManifestVersion } from "./manifest-version.ts";
 import { parseSize } from "./size.ts";

@@ -1,4 +1,4 @@
-import { ComposeError } from "./errors.ts";
+import { ComposeError } from "../errors.ts";
 
 const U64_MAX = (1n << 64n) - 1n;
 

@@ -1,4 +1,4 @@
-import { ComposeError } from "./errors.ts";
+import { ComposeError } from "../errors.ts";
 import type { StrictJson } from "./strict-json.ts";
 
 /** Highest manifest version that this system understands. */

@@ -1,4 +1,4 @@
-import { ComposeError } from "./errors.ts";
+import { ComposeError } from "../errors.ts";
 import type { StrictJson, StrictObject } from "./strict-json.ts";
 
 /** Reads one JSON object's members by type; null equals absent only where `nullable` is said. */

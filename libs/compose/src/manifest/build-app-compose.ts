@@ -1,7 +1,7 @@
 import { utf8 } from "@dstack/bytes";
 import { parseAppCompose, type KeyProvider, type ParsedAppCompose, type StorageFs } from "./app-compose.ts";
-import { isDangerousEnvName, isEnvName } from "./environment.ts";
-import { ComposeError } from "./errors.ts";
+import { isDangerousEnvName, isEnvName } from "../environment.ts";
+import { ComposeError } from "../errors.ts";
 
 export interface AppComposeOptions {
   readonly name: string;

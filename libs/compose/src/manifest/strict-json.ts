@@ -3,7 +3,7 @@
  * stay exact, nesting is bounded. Integers come as bigint, every other number as number, so
  * that `2` and `2.0` differ; objects have no prototype.
  */
-import { ComposeError } from "./errors.ts";
+import { ComposeError } from "../errors.ts";
 
 export type StrictJson = string | bigint | number | boolean | null | StrictJson[] | StrictObject;
 export interface StrictObject {

@@ -10,7 +10,7 @@ import {
   type YAMLMap,
 } from "yaml";
 import { utf8 } from "@dstack/bytes";
-import { ComposeError } from "./errors.ts";
+import { ComposeError } from "../errors.ts";
 
 /** Most bytes of a docker-compose.yaml; what is larger belongs into an image. */
 export const DOCKER_COMPOSE_MAX_BYTES = 4 * 1024 * 1024;

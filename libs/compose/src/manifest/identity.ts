@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { appId, concatBytes, instanceId, type AppId, type Hash32, type InstanceId } from "@dstack/bytes";
-import { ComposeError } from "./errors.ts";
+import { ComposeError } from "../errors.ts";
 
 /** The id of an app that was given none: the first 20 bytes of its compose hash. */
 export const appIdFromComposeHash = (composeHash: Hash32): AppId => appId(composeHash.slice(0, 20));
