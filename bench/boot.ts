@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { makeCpio, readBusybox } from "@dstack/image/builder";
-import { REPOSITORY_ROOT } from "../cli/src/commands/image.ts";
-import { appUrl } from "../cli/src/deploy/app-url.ts";
-import { waitForAnswer, waitForBoot } from "../cli/src/deploy/wait-for-app.ts";
+import { REPOSITORY_ROOT } from "../cli/src/images/image.ts";
+import { appUrl } from "../cli/src/local/app-url.ts";
+import { waitForAnswer, waitForBoot } from "../cli/src/apps/wait-for-app.ts";
 import { deployHello, HELLO_PORT } from "../cli/src/stack/hello.ts";
 import { qemuFolder } from "../cli/src/stack/services.ts";
-import { vmmClient } from "../cli/src/vmm-client.ts";
+import { vmmClient } from "../cli/src/clients/vmm-client.ts";
 import { cannotBoot, createDeployment, IMAGE } from "../tests/e2e/deployment.ts";
 import { cpuTimes } from "./cpu-time.ts";
 

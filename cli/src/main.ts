@@ -1,18 +1,18 @@
 import tab from "@bomb.sh/tab/commander";
 import { Command, CommanderError } from "commander";
 import { errorChain } from "@dstack/rpc";
-import { CliError } from "./errors.ts";
-import { visible } from "./output.ts";
-import { addAppCommands } from "./program/app-commands.ts";
-import { addAuthCommands } from "./program/auth-commands.ts";
-import { addCollateralCommands } from "./program/collateral-commands.ts";
-import { addEvidenceCommands } from "./program/evidence-commands.ts";
-import { addImageCommands } from "./program/image-commands.ts";
-import { addKmsCommands } from "./program/kms-commands.ts";
-import { addMeasureCommands } from "./program/measure-commands.ts";
-import { addStackCommands } from "./program/stack-commands.ts";
-import { addVerifyCommands } from "./program/verify-commands.ts";
-import { stackLayout } from "./stack/layout.ts";
+import { CliError } from "./terminal/errors.ts";
+import { visible } from "./terminal/output.ts";
+import { addAppCommands } from "./apps/program.ts";
+import { addAuthCommands } from "./auth/program.ts";
+import { addCollateralCommands } from "./collateral/program.ts";
+import { addEvidenceCommands } from "./evidence/program.ts";
+import { addImageCommands } from "./images/program.ts";
+import { addKmsCommands } from "./kms/program.ts";
+import { addMeasureCommands } from "./measure/program.ts";
+import { addStackCommands } from "./stack/program.ts";
+import { addVerifyCommands } from "./verify/program.ts";
+import { stackLayout } from "./local/layout.ts";
 
 // The folder program/ describes commands; what they do is loaded when they run, so that --help answers at once.
 

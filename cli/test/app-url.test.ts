@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { appUrl, publishedPorts } from "../src/deploy/app-url.ts";
-import { stackLayout } from "../src/stack/layout.ts";
+import { appUrl, publishedPorts } from "../src/local/app-url.ts";
+import { stackLayout } from "../src/local/layout.ts";
 
 test("port 80 needs no suffix, any other port has one", () => {
   const layout = stackLayout({ XDG_STATE_HOME: "/s", XDG_CACHE_HOME: "/c" });

@@ -7,13 +7,13 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import type { VmmClient } from "../src/vmm-client.ts";
-import { deployApp, type DeployRequest } from "../src/deploy/deploy-app.ts";
+import type { VmmClient } from "../src/clients/vmm-client.ts";
+import { deployApp, type DeployRequest } from "../src/apps/deploy-app.ts";
 import { selectBackend } from "../src/auth/select-backend.ts";
-import { CliError } from "../src/errors.ts";
-import { checkWebhook, chooseWebhook, externalWebhook, webhookUrl } from "../src/stack/auth-webhook.ts";
+import { CliError } from "../src/terminal/errors.ts";
+import { checkWebhook, chooseWebhook, externalWebhook, webhookUrl } from "../src/local/auth-webhook.ts";
 import { kmsToml, vmmToml } from "../src/stack/configs.ts";
-import { stackLayout } from "../src/stack/layout.ts";
+import { stackLayout } from "../src/local/layout.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "dstack-webhook-"));
 const layout = stackLayout({ XDG_STATE_HOME: join(folder, "state"), XDG_CACHE_HOME: join(folder, "cache") });

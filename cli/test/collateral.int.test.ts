@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { toHex } from "@dstack/bytes";
-import { fetchCollateral, pinCollateral, showCollateral } from "../src/commands/collateral.ts";
+import { fetchCollateral, pinCollateral, showCollateral } from "../src/collateral/collateral.ts";
 import { forge, goodScene } from "../../tests/forge/forged-evidence.ts";
 import type { Forged } from "../../tests/forge/forged-evidence.ts";
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readEnvironment } from "../src/deploy/environment.ts";
-import { parseAmount, parsePort } from "../src/deploy/ports.ts";
-import { CliError } from "../src/errors.ts";
+import { readEnvironment } from "../src/apps/environment.ts";
+import { parseAmount, parsePort } from "../src/terminal/ports.ts";
+import { CliError } from "../src/terminal/errors.ts";
 
 test("takes port mappings with and without protocol and address", () => {
   assert.deepEqual(parsePort("8080:80"), { protocol: "tcp", hostAddress: "", hostPort: 8080, vmPort: 80 });

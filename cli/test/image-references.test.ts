@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { pinImages, splitReference } from "../src/deploy/image-references.ts";
+import { pinImages, splitReference } from "../src/clients/image-references.ts";
 
 const digest = `sha256:${"ab".repeat(32)}`;
 const lookup = async (repository: string, tag: string): Promise<string | undefined> =>

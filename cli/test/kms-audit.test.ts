@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AuditLog } from "@dstack/audit-log";
 import { createLogger } from "@dstack/log";
-import { auditShowCommand, auditVerifyCommand, type AuditShowOptions } from "../src/commands/kms-audit.ts";
-import { CliError } from "../src/errors.ts";
+import { auditShowCommand, auditVerifyCommand, type AuditShowOptions } from "../src/kms/kms-audit.ts";
+import { CliError } from "../src/terminal/errors.ts";
 import { captured } from "./captured.ts";
 
 const APP = "5bb4".repeat(10);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { kmsToml } from "../src/stack/configs.ts";
-import { DEFAULT_PORTS, stackLayout } from "../src/stack/layout.ts";
+import { DEFAULT_PORTS, stackLayout } from "../src/local/layout.ts";
 
 let folder: string;
 before(async () => {

@@ -20,10 +20,10 @@ import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
 import { makeBackup, startKms, type Kms } from "../../services/kms/test/start-kms.ts";
-import { backupCommand, restoreCommand, shareSubmitCommand } from "../src/commands/kms-backup.ts";
-import { keygenCommand } from "../src/commands/kms-keygen.ts";
-import { shareOpenCommand, type ShareOpenOptions } from "../src/commands/kms-share.ts";
-import { CliError } from "../src/errors.ts";
+import { backupCommand, restoreCommand, shareSubmitCommand } from "../src/kms/kms-backup.ts";
+import { keygenCommand } from "../src/kms/kms-keygen.ts";
+import { shareOpenCommand, type ShareOpenOptions } from "../src/kms/kms-share.ts";
+import { CliError } from "../src/terminal/errors.ts";
 import { captured } from "./captured.ts";
 
 const ADMIN_TOKEN = "an administration token";

@@ -8,8 +8,8 @@ import { after, describe, test } from "node:test";
 import { toHex } from "@dstack/bytes";
 import { encodeVmConfig, measureVm, type VmConfig } from "@dstack/measure";
 import { files, vmConfig } from "../../libs/measure/test/fixtures.ts";
-import { vmConfigOf, type MrOptions } from "../src/commands/mr.ts";
-import { CliError } from "../src/errors.ts";
+import { vmConfigOf, type MrOptions } from "../src/measure/mr.ts";
+import { CliError } from "../src/terminal/errors.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "dstack-mr-"));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { visible } from "../src/output.ts";
+import { visible } from "../src/terminal/output.ts";
 
 test("shows what text from elsewhere would hide, move or turn round", () => {
   assert.equal(visible("plain, naïve, 漢字, 🙂"), "plain, naïve, 漢字, 🙂");

@@ -6,7 +6,7 @@ import type { Check } from "@dstack/attest";
 import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
-import { stackLayout, type StackLayout } from "../src/stack/layout.ts";
+import { stackLayout, type StackLayout } from "../src/local/layout.ts";
 import { fullReportText } from "../src/verify/report.ts";
 import type { VerifyResult } from "../src/verify/result.ts";
 import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/verify-target.ts";

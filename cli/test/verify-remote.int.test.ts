@@ -25,7 +25,7 @@ import {
   type EvidenceOptions,
   type MockImage,
 } from "../../libs/verify/test/mock-app.ts";
-import { stackLayout, type StackLayout } from "../src/stack/layout.ts";
+import { stackLayout, type StackLayout } from "../src/local/layout.ts";
 import type { VerifyResult } from "../src/verify/result.ts";
 import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/verify-target.ts";
 import { fullReportText } from "../src/verify/report.ts";

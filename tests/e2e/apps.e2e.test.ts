@@ -11,10 +11,10 @@ import { buildAppCompose } from "@dstack/compose";
 import { readImageDirectory } from "@dstack/image";
 import { run } from "@dstack/process";
 import { allowVersion, changePolicyFile, localPolicy } from "../../cli/src/auth/policy-file.ts";
-import { DEVELOPMENT_DEVICE_ID } from "../../cli/src/deploy/development-device.ts";
-import { getThroughGateway } from "../../cli/src/gateway-client.ts";
-import { waitForAnswer, waitForBoot } from "../../cli/src/deploy/wait-for-app.ts";
-import { vmmClient, vmmMethods } from "../../cli/src/vmm-client.ts";
+import { DEVELOPMENT_DEVICE_ID } from "../../cli/src/local/development-device.ts";
+import { getThroughGateway } from "../../cli/src/clients/gateway-client.ts";
+import { waitForAnswer, waitForBoot } from "../../cli/src/apps/wait-for-app.ts";
+import { vmmClient, vmmMethods } from "../../cli/src/clients/vmm-client.ts";
 import { cannotBoot, createDeployment, IMAGE, type Deployment } from "./deployment.ts";
 
 const skip = cannotBoot() ?? false;

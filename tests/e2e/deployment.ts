@@ -3,9 +3,9 @@ import { existsSync } from "node:fs";
 import { cp, link, mkdir, readdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { cleanUp, stopEverything } from "../../cli/src/stack/cleanup.ts";
-import { ensureWildcardCertificate } from "../../cli/src/stack/development-keys.ts";
+import { ensureWildcardCertificate } from "../../cli/src/local/development-keys.ts";
 import { publishHelloImage } from "../../cli/src/stack/hello-image.ts";
-import { stackLayout, type StackLayout } from "../../cli/src/stack/layout.ts";
+import { stackLayout, type StackLayout } from "../../cli/src/local/layout.ts";
 import { createServices, type Services } from "../../cli/src/stack/services.ts";
 
 export const IMAGE = "dstack-sim-0.6.0";

@@ -1,7 +1,7 @@
 import { open } from "node:fs/promises";
 import { readChain, type AuditRecord } from "@dstack/audit-log";
 import { GovernanceError, parseBootInfo, type BootInfo, type BootKind } from "@dstack/governance";
-import { CliError } from "../errors.ts";
+import { CliError } from "../terminal/errors.ts";
 
 /** Who wants to boot, and as what. */
 export interface BootRequest {

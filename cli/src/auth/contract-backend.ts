@@ -19,8 +19,8 @@ import {
 import type { Decision, PolicyChange, PolicyDocument } from "@dstack/governance";
 import { parseEventLogs, type Address, type PublicClient } from "viem";
 import { privateKeyToAccount, type PrivateKeyAccount } from "viem/accounts";
-import { CliError } from "../errors.ts";
-import { say } from "../output.ts";
+import { CliError } from "../terminal/errors.ts";
+import { say } from "../terminal/output.ts";
 import type { AuthBackend } from "./auth-backend.ts";
 import { anvilProgram, dryRun } from "./dry-run.ts";
 

@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import { dstackKmsAbi, endpoint, reasonOf, sendCall, type ContractCall } from "@dstack/governance/chain";
 import { createTestClient, http, parseEther, type Address } from "viem";
-import { CliError } from "../errors.ts";
+import { CliError } from "../terminal/errors.ts";
 
 const START_TIMEOUT_MS = 60_000;
 

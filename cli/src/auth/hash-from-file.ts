@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { comparable } from "@dstack/governance";
 import { APP_COMPOSE_MAX_BYTES, ComposeError, parseAppCompose } from "@dstack/compose";
-import { CliError } from "../errors.ts";
+import { CliError } from "../terminal/errors.ts";
 import { parseBootRequest } from "./boot-request.ts";
 
 /** What a hash is of. */

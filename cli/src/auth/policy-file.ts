@@ -14,8 +14,8 @@ import {
   type PolicyDocument,
 } from "@dstack/governance";
 import { historyKey, writeWithHistory } from "@dstack/governance/history";
-import { CliError } from "../errors.ts";
-import type { StackLayout } from "../stack/layout.ts";
+import { CliError } from "../terminal/errors.ts";
+import type { StackLayout } from "../local/layout.ts";
 
 export interface PolicyFile {
   readonly path: string;

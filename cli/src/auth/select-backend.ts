@@ -1,9 +1,9 @@
 import { readFile, stat } from "node:fs/promises";
 import { comparable } from "@dstack/governance";
 import type { Address } from "viem";
-import { CliError } from "../errors.ts";
-import { externalWebhook } from "../stack/auth-webhook.ts";
-import type { StackLayout } from "../stack/layout.ts";
+import { CliError } from "../terminal/errors.ts";
+import { externalWebhook } from "../local/auth-webhook.ts";
+import type { StackLayout } from "../local/layout.ts";
 import type { AuthBackend } from "./auth-backend.ts";
 import type { ContractBackend, Sending } from "./contract-backend.ts";
 import { fileBackend } from "./file-backend.ts";

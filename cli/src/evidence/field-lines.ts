@@ -1,4 +1,4 @@
-import { visible } from "../output.ts";
+import { visible } from "../terminal/output.ts";
 import type { Field, Fields } from "./describe.ts";
 
 const LONG_HEX = 200;

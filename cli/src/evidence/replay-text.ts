@@ -1,5 +1,5 @@
 import { parseHex } from "@dstack/bytes";
-import { table, visible } from "../output.ts";
+import { table, visible } from "../terminal/output.ts";
 import type { Fields } from "./describe.ts";
 import { fieldLines } from "./field-lines.ts";
 import { textOf } from "./read-evidence.ts";

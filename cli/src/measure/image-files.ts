@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { toHex, type Hash32 } from "@dstack/bytes";
 import { ImageError, osImageHash, parseChecksumFile, parseImageMetadata, type ImageMetadata } from "@dstack/image";
 import type { VmFiles } from "@dstack/measure";
-import { CliError } from "../errors.ts";
+import { CliError } from "../terminal/errors.ts";
 
 /** The measured part of an image folder. The root file system need not be there. */
 export interface MeasuredImage {

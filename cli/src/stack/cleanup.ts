@@ -1,14 +1,14 @@
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { processStartTime, run } from "@dstack/process";
-import { say } from "../output.ts";
-import { vmmClient } from "../vmm-client.ts";
-import { stopVm } from "../commands/lifecycle.ts";
+import { say } from "../terminal/output.ts";
+import { vmmClient } from "../clients/vmm-client.ts";
+import { stopVm } from "../apps/lifecycle.ts";
 import { tunnelOf } from "./configs.ts";
-import type { StackLayout } from "./layout.ts";
-import { stopProcess } from "./managed-process.ts";
+import type { StackLayout } from "../local/layout.ts";
+import { stopProcess } from "../local/managed-process.ts";
 import { accepts, waitPortsFree } from "./services.ts";
-import { stopRecorded } from "./stack-file.ts";
+import { stopRecorded } from "../local/stack-file.ts";
 
 const PORTS_FREE_WITHIN_MS = 10_000;
 const GUEST_SHUTDOWN_MS = 60_000;

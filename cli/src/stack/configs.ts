@@ -1,5 +1,5 @@
 /** The configuration files of the local deployment's services, as text; pure. */
-import { BASE_DOMAIN, HOST_AS_SEEN_BY_GUEST, type StackLayout } from "./layout.ts";
+import { BASE_DOMAIN, HOST_AS_SEEN_BY_GUEST, type StackLayout } from "../local/layout.ts";
 
 // A JSON string is a valid TOML basic string.
 const q = (text: string): string => JSON.stringify(text);

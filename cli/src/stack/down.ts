@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { processStartTime } from "@dstack/process";
-import { say } from "../output.ts";
-import { stopProcess } from "./managed-process.ts";
+import { say } from "../terminal/output.ts";
+import { stopProcess } from "../local/managed-process.ts";
 import { purge, stopEverything } from "./cleanup.ts";
-import type { StackLayout } from "./layout.ts";
+import type { StackLayout } from "../local/layout.ts";
 
 const UP_STOPS_WITHIN_MS = 120_000;
 

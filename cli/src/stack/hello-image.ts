@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { readBusybox } from "@dstack/image/builder";
 import { buildBusyboxImage, pushImage } from "@dstack/image/oci";
-import { REPOSITORY_ROOT } from "../commands/image.ts";
-import type { StackLayout } from "./layout.ts";
+import { REPOSITORY_ROOT } from "../images/image.ts";
+import type { StackLayout } from "../local/layout.ts";
 
 /** Builds the demo app's image from Debian's busybox and puts it into the loopback registry. Returns its digest. */
 export async function publishHelloImage(layout: StackLayout): Promise<string> {

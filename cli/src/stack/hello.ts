@@ -1,10 +1,10 @@
 import { join } from "node:path";
-import { REPOSITORY_ROOT } from "../commands/image.ts";
-import { stopVm } from "../commands/lifecycle.ts";
-import { deployApp, type Deployment, type DeployRequest } from "../deploy/deploy-app.ts";
-import type { VmmClient } from "../vmm-client.ts";
-import { keptSecret } from "./development-keys.ts";
-import type { StackLayout } from "./layout.ts";
+import { REPOSITORY_ROOT } from "../images/image.ts";
+import { stopVm } from "../apps/lifecycle.ts";
+import { deployApp, type Deployment, type DeployRequest } from "../apps/deploy-app.ts";
+import type { VmmClient } from "../clients/vmm-client.ts";
+import { keptSecret } from "../local/development-keys.ts";
+import type { StackLayout } from "../local/layout.ts";
 
 export const HELLO_NAME = "hello";
 export const HELLO_PORT = 80;

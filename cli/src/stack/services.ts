@@ -9,16 +9,16 @@ import { listImages } from "@dstack/image";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { run } from "@dstack/process";
 import { generateWireGuardKeys, publicKeyOf, parseWireGuardKey } from "@dstack/wireguard";
-import { REPOSITORY_ROOT } from "../commands/image.ts";
-import { DEVELOPMENT_DEVICE_ID } from "../deploy/development-device.ts";
+import { REPOSITORY_ROOT } from "../images/image.ts";
+import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
 import { changePolicyFile, keepImages, localPolicy } from "../auth/policy-file.ts";
-import { CliError } from "../errors.ts";
-import { checkWebhook, externalWebhook, webhookUrl } from "./auth-webhook.ts";
+import { CliError } from "../terminal/errors.ts";
+import { checkWebhook, externalWebhook, webhookUrl } from "../local/auth-webhook.ts";
 import { gatewayToml, kmsToml, registryYaml, vmmToml } from "./configs.ts";
-import { keptSecret } from "./development-keys.ts";
-import { HOST_AS_SEEN_BY_GUEST, type StackLayout } from "./layout.ts";
-import { startProcess, waitReady, type ManagedProcess } from "./managed-process.ts";
-import { recordProcesses } from "./stack-file.ts";
+import { keptSecret } from "../local/development-keys.ts";
+import { HOST_AS_SEEN_BY_GUEST, type StackLayout } from "../local/layout.ts";
+import { startProcess, waitReady, type ManagedProcess } from "../local/managed-process.ts";
+import { recordProcesses } from "../local/stack-file.ts";
 
 const READY_TIMEOUT_MS = 60_000;
 

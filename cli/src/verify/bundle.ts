@@ -14,7 +14,7 @@ import { writeFileAtomic } from "@dstack/files";
 import { extractMrBundle, ImageError } from "@dstack/image";
 import { readStoredImage } from "@dstack/image/store";
 import type { FoundImage, OsImageSource } from "@dstack/verify";
-import { CliError } from "../errors.ts";
+import { CliError } from "../terminal/errors.ts";
 import { Subject } from "./subject.ts";
 
 const FORMAT = "dstack-evidence-bundle";

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { toHex } from "@dstack/bytes";
-import { CliError } from "../errors.ts";
-import { getThroughGateway, shownCertificates, type GatewayAnswer } from "../gateway-client.ts";
+import { CliError } from "../terminal/errors.ts";
+import { getThroughGateway, shownCertificates, type GatewayAnswer } from "../clients/gateway-client.ts";
 import { pemOf } from "./certificates.ts";
 import { AcmeInfo, AppEvidence, KmsMeta, type AppSubject, type GatewaySubject, type KmsSubject } from "./subject.ts";
 

@@ -1,6 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
 import { intelTrustAnchor, parsePolicy, trustAnchorFromPem, type QuotePolicy, type TrustAnchor } from "@dstack/attest";
-import { CliError } from "../errors.ts";
+import { CliError } from "../terminal/errors.ts";
 
 /** A bundle may hold the files of an image. */
 const MAX_FILE_BYTES = 256 * 1024 * 1024;

@@ -1,5 +1,5 @@
 import type { Check } from "@dstack/attest";
-import { visible } from "../output.ts";
+import { visible } from "../terminal/output.ts";
 import type { Fact, Section, VerifyResult } from "./result.ts";
 
 const MARKS: Readonly<Record<Check["result"], string>> = {

@@ -1,0 +1,75 @@
+import { vmm } from "@dstack/proto";
+import { messageToJson } from "@dstack/rpc";
+import { print, printJson, table, visible, type OutputFormat } from "../terminal/output.ts";
+import type { StackLayout } from "../local/layout.ts";
+import { vmmClient } from "../clients/vmm-client.ts";
+
+/** `dstack apps` */
+export async function apps(layout: StackLayout, env: NodeJS.ProcessEnv, format: OutputFormat): Promise<void> {
+  const list = await (await vmmClient(layout, env)).list();
+  if (format === "json") {
+    printJson(list.map((vm) => messageToJson(vmm.VmInfoSchema, vm)));
+    return;
+  }
+  if (list.length === 0) {
+    print("no apps; deploy one with `dstack deploy -c docker-compose.yaml -n NAME`");
+    return;
+  }
+  print(
+    table(
+      ["NAME", "STATUS", "BOOT", "UPTIME", "APP ID", "VM ID"],
+      list.map((vm) => [
+        vm.name,
+        vm.status,
+        vm.bootError === "" ? vm.bootProgress : "refused",
+        vm.uptime,
+        vm.appId,
+        vm.id,
+      ]),
+    ),
+  );
+}
+
+/** `dstack info APP` */
+export async function info(
+  layout: StackLayout,
+  env: NodeJS.ProcessEnv,
+  app: string,
+  format: OutputFormat,
+): Promise<void> {
+  const vm = await (await vmmClient(layout, env)).find(app);
+  if (format === "json") {
+    printJson(messageToJson(vmm.VmInfoSchema, vm));
+    return;
+  }
+  const rows: [string, string | undefined][] = [
+    ["name", vm.name],
+    ["status", vm.status],
+    ["boot", vm.bootProgress],
+    ["boot error", vm.bootError],
+    ["uptime", vm.uptime],
+    ["exited at", vm.exitedAt],
+    ["app URL", vm.appUrl],
+    ["app id", vm.appId],
+    ["instance id", vm.instanceId],
+    ["vm id", vm.id],
+    ["image", `${vm.configuration?.image ?? ""} (${vm.imageVersion})`],
+    [
+      "size",
+      `${vm.configuration?.vcpu} vCPU, ${vm.configuration?.memory} MiB memory, ${vm.configuration?.diskSize} GiB disk`,
+    ],
+    [
+      "ports",
+      vm.configuration?.ports
+        .map((port) => `${port.protocol} ${port.hostAddress}:${port.hostPort} -> ${port.vmPort}`)
+        .join(", "),
+    ],
+  ];
+  for (const [name, value] of rows)
+    if (value !== undefined && value !== "") print(`${`${name}:`.padEnd(13)}${visible(value)}`);
+  if (vm.events.length > 0) {
+    print("events:");
+    for (const event of vm.events.slice(-20))
+      print(`  ${new Date(Number(event.timestamp)).toISOString()}  ${visible(event.event)}  ${visible(event.body)}`);
+  }
+}

@@ -1,0 +1,81 @@
+import { readFile } from "node:fs/promises";
+import { CliError } from "../terminal/errors.ts";
+
+export interface KmsHttpOptions {
+  readonly url: string;
+  readonly path: string;
+  readonly body: Uint8Array;
+  readonly tokenFile: string | undefined;
+  /** Where the token may stand instead of in a file. */
+  readonly tokenVariable: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+const TIMEOUT_MS = 120_000;
+const MAX_ANSWER_BYTES = 2 * 1024 * 1024;
+
+/**
+ * One POST to a KMS's administration or set-up listener. Tokens come from a file or the environment, never
+ * from the command line.
+ * @throws CliError with the KMS's own words where it refuses
+ */
+export async function postToKms({
+  url,
+  path,
+  body,
+  tokenFile,
+  tokenVariable,
+  env,
+}: KmsHttpOptions): Promise<Uint8Array> {
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
+    throw new CliError("usage", `--url: expected an http or https URL, got "${url}"`);
+  const token = tokenFile === undefined ? env[tokenVariable] : await readFile(tokenFile, "utf8");
+  const target = new URL(path, url.endsWith("/") ? url : `${url}/`);
+  let response: Response;
+  let answer: Uint8Array;
+  try {
+    response = await fetch(target, {
+      method: "POST",
+      body,
+      redirect: "error",
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      headers: {
+        "content-type": "application/json",
+        ...(token === undefined || token.trim() === "" ? {} : { authorization: `Bearer ${token.trim()}` }),
+      },
+    });
+    answer = await bounded(response);
+  } catch (cause) {
+    throw new CliError("failed", `no answer from the KMS at ${target.origin}`, { cause });
+  }
+  if (response.status === 200) return answer;
+  if (response.status === 401)
+    throw new CliError("denied", `the KMS at ${target.origin} wants a token`, {
+      hint: `give it with --token-file or ${tokenVariable}`,
+    });
+  throw new CliError(
+    "denied",
+    `the KMS at ${target.origin} refused: ${refusal(answer) ?? `HTTP status ${response.status}`}`,
+  );
+}
+
+async function bounded(response: Response): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of response.body ?? []) {
+    length += (chunk as Uint8Array).length;
+    if (length > MAX_ANSWER_BYTES) throw new Error(`answer exceeds ${MAX_ANSWER_BYTES} bytes`);
+    chunks.push(chunk as Uint8Array);
+  }
+  return new Uint8Array(Buffer.concat(chunks));
+}
+
+function refusal(answer: Uint8Array): string | undefined {
+  try {
+    const { error } = JSON.parse(Buffer.from(answer).toString("utf8")) as { readonly error?: unknown };
+    return typeof error === "string" ? error : undefined;
+  } catch {
+    // Not from a KMS of ours: the status says it.
+    return undefined;
+  }
+}

@@ -1,0 +1,123 @@
+import { parseSize } from "@dstack/compose";
+import { toHex } from "@dstack/bytes";
+import { measureVm, MeasureError, type MeasureOptions, type Registers, type VmConfig } from "@dstack/measure";
+import { CliError } from "../terminal/errors.ts";
+import { readMeasuredImage } from "./image-files.ts";
+import { print, printJson, type OutputFormat } from "../terminal/output.ts";
+
+export interface MrOptions {
+  readonly image?: string;
+  readonly cpu?: string;
+  readonly vcpu?: string;
+  readonly memory: string;
+  readonly twoPassAddPages?: "true" | "false";
+  readonly pic?: "true" | "false";
+  readonly smm?: boolean;
+  readonly hugepages?: boolean;
+  readonly hotplugOff?: boolean;
+  readonly pciHole64Size?: string;
+  readonly numGpus: string;
+  readonly numNvswitches: string;
+  readonly numNics: string;
+  readonly numVerityVolumes: string;
+  readonly rootVerity: "true" | "false";
+  readonly qemuVersion?: string;
+  readonly dstackOsVersion?: string;
+  readonly ovmfVariant?: string;
+  readonly unpatchedKernel?: boolean;
+  readonly swtpm?: boolean;
+  readonly json?: boolean;
+  readonly output: OutputFormat;
+}
+
+/** The one image whose metadata.json does not name its firmware, which is not the usual one. */
+const STABLE_FIRMWARE_VERSION = "0.5.10";
+
+/** `dstack mr` */
+export async function mr(metadata: string | undefined, options: MrOptions): Promise<void> {
+  if ((metadata === undefined) === (options.image === undefined))
+    throw new CliError("usage", "give the image once: --image DIR, or the path of its metadata.json");
+  const config = vmConfigOf(options);
+  const image = await readMeasuredImage(metadata ?? options.image ?? "");
+  const ovmfVariant = config.ovmfVariant ?? image.metadata.ovmf_variant;
+  const measured = measurable(() =>
+    measureVm(image.files, { ...config, ...(ovmfVariant === undefined ? {} : { ovmfVariant }) }, hardwareOf(options)),
+  );
+  const hash = image.osImageHash === undefined ? undefined : toHex(image.osImageHash);
+  if (options.json === true || options.output === "json")
+    return printJson({ ...registersJson(measured), ...(hash === undefined ? {} : { os_image_hash: hash }) });
+  print(registersText(measured));
+  if (hash !== undefined) print(`OS image hash: ${hash}`);
+}
+
+/** As a VM configuration would say it. */
+export function vmConfigOf(options: MrOptions): VmConfig {
+  if (options.cpu !== undefined && options.vcpu !== undefined && options.cpu !== options.vcpu)
+    throw new CliError("usage", `--cpu ${options.cpu} and --vcpu ${options.vcpu} are the same option`);
+  const ovmfVariant =
+    options.ovmfVariant ?? (options.dstackOsVersion === STABLE_FIRMWARE_VERSION ? "stable202505" : undefined);
+  return {
+    cpuCount: count("--vcpu", options.vcpu ?? options.cpu ?? "1"),
+    memoryBytes: size("--memory", options.memory),
+    ...(options.twoPassAddPages === undefined ? {} : { twoPassAddPages: options.twoPassAddPages === "true" }),
+    ...(options.pic === undefined ? {} : { pic: options.pic === "true" }),
+    ...(options.qemuVersion === undefined ? {} : { qemuVersion: options.qemuVersion }),
+    pciHole64Bytes: options.pciHole64Size === undefined ? 0 : size("--pci-hole64-size", options.pciHole64Size),
+    hugepages: options.hugepages ?? false,
+    numGpus: count("--num-gpus", options.numGpus),
+    numNvswitches: count("--num-nvswitches", options.numNvswitches),
+    numNics: count("--num-nics", options.numNics),
+    numVerityVolumes: count("--num-verity-volumes", options.numVerityVolumes),
+    swtpm: options.swtpm ?? false,
+    hotplugOff: options.hotplugOff ?? false,
+    ...(ovmfVariant === undefined ? {} : { ovmfVariant }),
+    attestationVariant: "legacy",
+  };
+}
+
+const hardwareOf = ({ smm, rootVerity, unpatchedKernel }: MrOptions): MeasureOptions => ({
+  smm: smm ?? false,
+  rootVerity: rootVerity === "true",
+  kernelHeader: unpatchedKernel === true ? "as in the file" : "patched",
+});
+
+/** Runs a computation over the user's input; what cannot be measured is the command's failure. */
+export function measurable<T>(compute: () => T): T {
+  try {
+    return compute();
+  } catch (cause) {
+    if (!(cause instanceof MeasureError)) throw cause;
+    throw new CliError(cause.code === "vm-config-invalid" ? "usage" : "failed", "this VM cannot be measured", {
+      cause,
+    });
+  }
+}
+
+export const registersJson = ({ mrtd, rtmr0, rtmr1, rtmr2 }: Registers): Record<keyof Registers, string> => ({
+  mrtd: toHex(mrtd),
+  rtmr0: toHex(rtmr0),
+  rtmr1: toHex(rtmr1),
+  rtmr2: toHex(rtmr2),
+});
+
+/** The lines that the reference's tool prints. */
+export const registersText = (registers: Registers): string =>
+  [
+    "Machine measurements:",
+    ...Object.entries(registersJson(registers)).map(([name, value]) => `${name.toUpperCase()}: ${value}`),
+  ].join("\n");
+
+function count(option: string, text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new CliError("usage", `${option} ${text}: expected a whole number`);
+  return Number(text);
+}
+
+function size(option: string, text: string): number {
+  try {
+    const bytes = Number(parseSize(text));
+    if (Number.isSafeInteger(bytes)) return bytes;
+  } catch (cause) {
+    throw new CliError("usage", `${option} ${text}: expected bytes, 0x..., or a number with K, M, G or T`, { cause });
+  }
+  throw new CliError("usage", `${option} ${text}: expected less than 2^53 bytes`);
+}

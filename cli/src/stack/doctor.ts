@@ -1,0 +1,122 @@
+import { access, constants, statfs } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { freemem } from "node:os";
+import { askWebhookInfo } from "@dstack/governance";
+import { ProcessError, run } from "@dstack/process";
+import { print, printJson, table, type OutputFormat } from "../terminal/output.ts";
+import type { StackLayout } from "../local/layout.ts";
+import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../local/auth-webhook.ts";
+import { accepts, qemuFolder } from "./services.ts";
+
+interface Finding {
+  readonly name: string;
+  readonly result: "ok" | "missing" | "note";
+  readonly detail: string;
+}
+
+/** `dstack doctor`: what this machine has, what it lacks and what that means. Exit code 1 when something needed is missing. */
+export async function doctor(layout: StackLayout, env: NodeJS.ProcessEnv, format: OutputFormat): Promise<void> {
+  const findings = await Promise.all([
+    root(),
+    program(
+      "qemu",
+      `${qemuFolder(layout, env)}/qemu-system-x86_64`,
+      ["--version"],
+      "boots the guests; the bootstrap fetches it",
+    ),
+    program("wg", "wg", ["--version"], "apt-get install wireguard-tools"),
+    program("ip", "ip", ["-V"], "apt-get install iproute2"),
+    device("/dev/kvm", "hardware virtualisation; without it guests are emulated (slower, works)"),
+    device("/dev/net/tun", "carries the gateway's tunnel where the kernel has no WireGuard"),
+    device("/dev/vhost-vsock", "host-guest sockets; without it a virtio-serial port does the same"),
+    tdx(),
+    disk(layout),
+    memory(),
+    authorization(layout),
+    ...Object.entries(layout.ports)
+      .filter(([name]) => name !== "wireguard")
+      .map(([name, port]) => portState(name, port)),
+  ]);
+  if (format === "json") printJson(findings);
+  else
+    print(
+      table(
+        ["", "WHAT", "DETAIL"],
+        findings.map(({ name, result, detail }) => [result, name, detail]),
+      ),
+    );
+  if (findings.some(({ result }) => result === "missing")) process.exitCode = 1;
+}
+
+async function root(): Promise<Finding> {
+  const isRoot = process.getuid?.() === 0;
+  return {
+    name: "root",
+    result: isRoot ? "ok" : "missing",
+    detail: isRoot ? "running as root" : "the gateway needs to make a network interface: run with sudo -E",
+  };
+}
+
+async function program(name: string, path: string, args: readonly string[], mend: string): Promise<Finding> {
+  try {
+    const { stdout, stderr } = await run(path, args, { timeoutMs: 10_000, okCodes: [0, 1] });
+    return { name, result: "ok", detail: (stdout || stderr).split("\n")[0] ?? "" };
+  } catch (error) {
+    if (!(error instanceof ProcessError)) throw error;
+    return { name, result: "missing", detail: `${path} cannot be run (${error.code}): ${mend}` };
+  }
+}
+
+async function device(path: string, meaning: string): Promise<Finding> {
+  const usable = await access(path, constants.R_OK | constants.W_OK).then(
+    () => true,
+    () => false,
+  );
+  return { name: path, result: usable ? "ok" : "note", detail: usable ? "there" : `not there: ${meaning}` };
+}
+
+async function tdx(): Promise<Finding> {
+  const there = existsSync("/sys/module/kvm_intel/parameters/tdx");
+  return {
+    name: "Intel TDX",
+    result: there ? "ok" : "note",
+    detail: there
+      ? "the kernel can host TDX guests"
+      : "not there: guests run with a simulated TEE, whose evidence proves nothing about hardware",
+  };
+}
+
+async function disk(layout: StackLayout): Promise<Finding> {
+  const { bavail, bsize } = await statfs(existsSync(layout.cache) ? layout.cache : "/");
+  const gib = (bavail * bsize) / 2 ** 30;
+  return {
+    name: "disk",
+    result: gib >= 8 ? "ok" : "missing",
+    detail: `${gib.toFixed(1)} GiB free for ${layout.cache}; 8 are needed`,
+  };
+}
+
+async function memory(): Promise<Finding> {
+  const gib = freemem() / 2 ** 30;
+  return { name: "memory", result: gib >= 3 ? "ok" : "note", detail: `${gib.toFixed(1)} GiB free; a guest takes 2` };
+}
+
+async function authorization(layout: StackLayout): Promise<Finding> {
+  const external = await externalWebhook(layout);
+  if (external === undefined)
+    return { name: "authorization", result: "ok", detail: `by the deployment's own webhook and ${layout.authConfig}` };
+  const info = await askWebhookInfo({ url: external, timeoutMs: WEBHOOK_TIMEOUT_MS });
+  return typeof info === "string"
+    ? { name: "authorization", result: "note", detail: `by ${external}: ${info}; no app can boot until it answers` }
+    : { name: "authorization", result: "ok", detail: `by ${external}, which answers` };
+}
+
+async function portState(name: string, port: number): Promise<Finding> {
+  return {
+    name: `port ${port}`,
+    result: "ok",
+    detail: (await accepts(port))
+      ? `in use (${name}): the local deployment is up, or another program has it`
+      : `free (${name})`,
+  };
+}
