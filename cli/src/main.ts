@@ -1,6 +1,6 @@
 import tab from "@bomb.sh/tab/commander";
 import { Command, CommanderError } from "commander";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { CliError } from "./terminal/errors.ts";
 import { visible } from "./terminal/output.ts";
 import { addAppCommands } from "./apps/program.ts";

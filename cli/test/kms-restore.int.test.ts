@@ -14,7 +14,7 @@ import {
   resealShare,
 } from "@dstack/key-backup";
 import { generateP256, p256FromPem } from "@dstack/keys";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { mockPki, parseSeed } from "@dstack/tee-simulator";
 import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";

@@ -1,3 +1,4 @@
+import { CodedError } from "@dstack/errors";
 import { BytesError } from "@dstack/bytes";
 import type { BytesErrorCode } from "@dstack/bytes";
 import { DerError } from "@dstack/der";
@@ -77,14 +78,7 @@ export type FailureCode =
 export type RefusalCode = FailureCode | AttestErrorCode | DerErrorCode | BytesErrorCode;
 
 /** Every refusal of this package. Match on `code`, never on the text. */
-export class AttestError extends Error {
-  readonly code: AttestErrorCode;
-  constructor(code: AttestErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "AttestError";
-    this.code = code;
-  }
-}
+export class AttestError extends CodedError<AttestErrorCode> {}
 
 /** Runs a reader; what it refuses becomes an AttestError of this code, an AttestError stays as it is. */
 export function reading<T>(code: AttestErrorCode, what: string, read: () => T): T {

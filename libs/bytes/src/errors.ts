@@ -1,11 +1,6 @@
+import { CodedError } from "@dstack/errors";
+
 export type BytesErrorCode = "hex-invalid" | "length-wrong" | "out-of-bounds" | "utf8-invalid" | "number-out-of-range";
 
 /** Every refusal of this package. Match on `code`, never on the text. */
-export class BytesError extends Error {
-  readonly code: BytesErrorCode;
-  constructor(code: BytesErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "BytesError";
-    this.code = code;
-  }
-}
+export class BytesError extends CodedError<BytesErrorCode> {}

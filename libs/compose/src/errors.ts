@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type ComposeErrorCode =
   | "too-large"
   | "json-invalid"
@@ -9,11 +11,4 @@ export type ComposeErrorCode =
   | "length-wrong";
 
 /** Every refusal of this package. Match on `code`, never on the text. */
-export class ComposeError extends Error {
-  readonly code: ComposeErrorCode;
-  constructor(code: ComposeErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "ComposeError";
-    this.code = code;
-  }
-}
+export class ComposeError extends CodedError<ComposeErrorCode> {}

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type DerErrorCode =
   | "truncated"
   | "trailing-bytes"
@@ -9,11 +11,4 @@ export type DerErrorCode =
   | "too-large";
 
 /** Every refusal of this package. Match on `code`, never on the text. */
-export class DerError extends Error {
-  readonly code: DerErrorCode;
-  constructor(code: DerErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "DerError";
-    this.code = code;
-  }
-}
+export class DerError extends CodedError<DerErrorCode> {}

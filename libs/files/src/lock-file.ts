@@ -1,5 +1,6 @@
 import { link, readFile, unlink, writeFile } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
+import { CodedError } from "@dstack/errors";
 import { processStartTime } from "@dstack/process";
 
 export interface FileLock {
@@ -7,12 +8,10 @@ export interface FileLock {
 }
 
 /** Somebody who is alive holds the lock. */
-export class FileLockedError extends Error {
-  readonly code = "locked";
+export class FileLockedError extends CodedError<"locked"> {
   readonly pid: number;
   constructor(path: string, pid: number) {
-    super(`${path} is held by process ${pid}`);
-    this.name = "FileLockedError";
+    super("locked", `${path} is held by process ${pid}`, { facts: { pid } });
     this.pid = pid;
   }
 }

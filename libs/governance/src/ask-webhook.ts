@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import type { BootInfo, BootKind } from "./boot-info.ts";
 import { boundedFetch } from "./bounded-fetch.ts";
 import { commandFor } from "./command-for.ts";

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type GovernanceErrorCode =
   | "config-syntax"
   | "config-invalid"
@@ -11,11 +13,4 @@ export type GovernanceErrorCode =
   | "no-contract";
 
 /** Every refusal of this library. Match on `code`, never on the text. */
-export class GovernanceError extends Error {
-  readonly code: GovernanceErrorCode;
-  constructor(code: GovernanceErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "GovernanceError";
-    this.code = code;
-  }
-}
+export class GovernanceError extends CodedError<GovernanceErrorCode> {}

@@ -1,7 +1,8 @@
 import type { ServerResponse } from "node:http";
 import { utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
-import { errorChain, readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import type { BootInfo, BootKind } from "./boot-info.ts";
 import { GovernanceError } from "./errors.ts";
 

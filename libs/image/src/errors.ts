@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 /** Every way this package fails, by stable code. */
 export type ImageErrorCode =
   | "bad-metadata"
@@ -17,11 +19,4 @@ export type ImageErrorCode =
   | "registry";
 
 /** Text says what was checked, what was expected, what came, and what to do next; match on `code`. */
-export class ImageError extends Error {
-  readonly code: ImageErrorCode;
-  constructor(code: ImageErrorCode, message: string, cause?: unknown) {
-    super(message, { cause });
-    this.name = "ImageError";
-    this.code = code;
-  }
-}
+export class ImageError extends CodedError<ImageErrorCode> {}

@@ -101,7 +101,7 @@ export async function extractMrBundle(
     throw new ImageError(
       "bad-bundle",
       `image bundle cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-      error,
+      { cause: error },
     );
   }
   return files;

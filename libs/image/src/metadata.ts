@@ -47,7 +47,7 @@ export function parseImageMetadata(bytes: Uint8Array): ImageMetadata {
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new ImageError("bad-metadata", "metadata.json is not UTF-8 JSON", cause);
+    throw new ImageError("bad-metadata", "metadata.json is not UTF-8 JSON", { cause });
   }
   const result = schema.safeParse(value);
   if (!result.success) throw new ImageError("bad-metadata", `metadata.json: ${z.prettifyError(result.error)}`);

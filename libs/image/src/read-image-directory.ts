@@ -102,11 +102,9 @@ export async function readSmall(dir: string, name: string, maxBytes: number): Pr
   const file = await open(join(dir, name), constants.O_RDONLY | constants.O_NOFOLLOW).catch(
     (error: NodeJS.ErrnoException) => {
       if (error.code === "ENOENT") return undefined;
-      throw new ImageError(
-        "not-an-image",
-        `${join(dir, name)} cannot be opened: ${error.code ?? error.message}`,
-        error,
-      );
+      throw new ImageError("not-an-image", `${join(dir, name)} cannot be opened: ${error.code ?? error.message}`, {
+        cause: error,
+      });
     },
   );
   if (file === undefined) return undefined;

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type KeyBackupErrorCode =
   | "file-malformed"
   | "backup-forged"
@@ -8,11 +10,4 @@ export type KeyBackupErrorCode =
   | "cannot-open";
 
 /** Match on `code`, never on the text. No text holds a secret. */
-export class KeyBackupError extends Error {
-  readonly code: KeyBackupErrorCode;
-  constructor(code: KeyBackupErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "KeyBackupError";
-    this.code = code;
-  }
-}
+export class KeyBackupError extends CodedError<KeyBackupErrorCode> {}

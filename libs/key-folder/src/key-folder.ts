@@ -1,3 +1,4 @@
+import { CodedError } from "@dstack/errors";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { readTextIfExists, writeFileAtomic } from "@dstack/files";
@@ -7,14 +8,7 @@ export type Environment = "development" | "production";
 
 export type KeyFolderErrorCode = "mark-unreadable" | "insecure-in-production";
 
-export class KeyFolderError extends Error {
-  readonly code: KeyFolderErrorCode;
-  constructor(code: KeyFolderErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "KeyFolderError";
-    this.code = code;
-  }
-}
+export class KeyFolderError extends CodedError<KeyFolderErrorCode> {}
 
 export interface MarkOptions {
   /**

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type KeysErrorCode =
   | "length-wrong"
   | "scalar-invalid"
@@ -7,14 +9,7 @@ export type KeysErrorCode =
   | "plaintext-invalid";
 
 /** Every refusal of this package. Match on `code`, never on the text. No text carries key bytes. */
-export class KeysError extends Error {
-  readonly code: KeysErrorCode;
-  constructor(code: KeysErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "KeysError";
-    this.code = code;
-  }
-}
+export class KeysError extends CodedError<KeysErrorCode> {}
 
 /** @throws KeysError `length-wrong` */
 export function requireLength(bytes: Uint8Array, length: number, what: string): void {

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type MeasureErrorCode =
   | "firmware-invalid"
   | "kernel-invalid"
@@ -8,11 +10,4 @@ export type MeasureErrorCode =
   | "event-log-unusable";
 
 /** Every refusal of this package. Match on `code`, never on the text. */
-export class MeasureError extends Error {
-  readonly code: MeasureErrorCode;
-  constructor(code: MeasureErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "MeasureError";
-    this.code = code;
-  }
-}
+export class MeasureError extends CodedError<MeasureErrorCode> {}

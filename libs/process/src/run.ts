@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { CodedError, type CodedErrorOptions } from "@dstack/errors";
 
 export interface RunOptions {
   /** Deadline in milliseconds; the child and its group are killed after it. 60,000 unless given. */
@@ -23,21 +24,20 @@ export interface RunResult {
   readonly stderr: string;
 }
 
+export type ProcessErrorCode = "not-started" | "timed-out" | "failed" | "aborted";
+
 /** The child could not be started, ran past its deadline or ended with a code that means failure. */
-export class ProcessError extends Error {
-  readonly code: "not-started" | "timed-out" | "failed" | "aborted";
+export class ProcessError extends CodedError<ProcessErrorCode> {
   readonly exitCode: number | undefined;
   readonly stderr: string;
   constructor(
-    code: ProcessError["code"],
+    code: ProcessErrorCode,
     message: string,
-    details: { exitCode?: number; stderr?: string; cause?: unknown } = {},
+    { exitCode, stderr, ...options }: CodedErrorOptions & { exitCode?: number; stderr?: string } = {},
   ) {
-    super(message, { cause: details.cause });
-    this.name = "ProcessError";
-    this.code = code;
-    this.exitCode = details.exitCode;
-    this.stderr = details.stderr ?? "";
+    super(code, message, options);
+    this.exitCode = exitCode;
+    this.stderr = stderr ?? "";
   }
 }
 

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type RatlsErrorCode =
   | "name-invalid"
   | "validity-invalid"
@@ -11,11 +13,4 @@ export type RatlsErrorCode =
   | "rule-missing";
 
 /** Every refusal of this package. Match on `code`, never on the text. */
-export class RatlsError extends Error {
-  readonly code: RatlsErrorCode;
-  constructor(code: RatlsErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "RatlsError";
-    this.code = code;
-  }
-}
+export class RatlsError extends CodedError<RatlsErrorCode> {}

@@ -8,7 +8,8 @@ import { appId, type AppId } from "@dstack/bytes";
 import { reportDataFor, type Attestation } from "@dstack/attest";
 import { generateP256, pkcs8Pem, spkiDer } from "@dstack/keys";
 import { kms } from "@dstack/proto";
-import { callRpc, errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { callRpc } from "@dstack/rpc";
 import {
   RatlsError,
   attestedTransport,

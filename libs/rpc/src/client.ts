@@ -4,7 +4,8 @@ import type { ConnectionOptions, TLSSocket } from "node:tls";
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { utf8, utf8Decode } from "@dstack/bytes";
-import { errorChain, RpcError } from "./errors.ts";
+import { errorChain } from "@dstack/errors";
+import { RpcError } from "./errors.ts";
 import { messageFromJson, messageToJson, parseJson } from "./json.ts";
 
 export interface RpcAnswer {

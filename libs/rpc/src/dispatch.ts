@@ -2,7 +2,8 @@ import { create, fromBinary, toBinary, type DescMessage, type MessageShape } fro
 import { prpc } from "@dstack/proto";
 import { utf8, utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
-import { errorChain, RpcError } from "./errors.ts";
+import { errorChain } from "@dstack/errors";
+import { RpcError } from "./errors.ts";
 import {
   checkJsonShape,
   messageFromJson,

@@ -15,7 +15,8 @@ import {
   type RpcResponse,
   type RpcService,
 } from "./dispatch.ts";
-import { errorChain, RpcError } from "./errors.ts";
+import { errorChain } from "@dstack/errors";
+import { RpcError } from "./errors.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
 
 const CLOSE_TIMEOUT_MS = 2_000;

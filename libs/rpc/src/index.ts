@@ -1,5 +1,5 @@
 /** pRPC: one route table per service, JSON and protobuf on the wire, server and client. */
-export { errorChain, RpcError } from "./errors.ts";
+export { RpcError } from "./errors.ts";
 export type { RpcErrorCode } from "./errors.ts";
 export { messageFromJson, messageFromQuery, messageToJson, parseJson } from "./json.ts";
 export type { JsonObject, JsonOptions } from "./json.ts";

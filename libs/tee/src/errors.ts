@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type TeeErrorCode =
   | "tee-unavailable"
   | "quote-timeout"
@@ -10,11 +12,4 @@ export type TeeErrorCode =
   | "aborted";
 
 /** Every refusal of this package. Match on `code`, never on the text. */
-export class TeeError extends Error {
-  readonly code: TeeErrorCode;
-  constructor(code: TeeErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "TeeError";
-    this.code = code;
-  }
-}
+export class TeeError extends CodedError<TeeErrorCode> {}

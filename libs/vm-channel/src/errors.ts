@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type ChannelErrorCode =
   | "not-connected"
   | "timed-out"
@@ -8,11 +10,4 @@ export type ChannelErrorCode =
   | "port-missing";
 
 /** A request that got no answer over the channel. Match on `code`. */
-export class ChannelError extends Error {
-  readonly code: ChannelErrorCode;
-  constructor(code: ChannelErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "ChannelError";
-    this.code = code;
-  }
-}
+export class ChannelError extends CodedError<ChannelErrorCode> {}

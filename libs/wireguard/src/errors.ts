@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type WireGuardErrorCode =
   | "key-invalid"
   | "address-invalid"
@@ -7,11 +9,4 @@ export type WireGuardErrorCode =
   | "device-refused";
 
 /** Every refusal and failure of this package. Match on `code`, never on the text. */
-export class WireGuardError extends Error {
-  readonly code: WireGuardErrorCode;
-  constructor(code: WireGuardErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "WireGuardError";
-    this.code = code;
-  }
-}
+export class WireGuardError extends CodedError<WireGuardErrorCode> {}

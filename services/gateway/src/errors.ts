@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type GatewayErrorCode =
   | "config-invalid"
   | "state-unreadable"
@@ -10,11 +12,4 @@ export type GatewayErrorCode =
   | "port-policy-invalid";
 
 /** Every refusal of the gateway that ends a start or a call. Match on `code`, never on the text. */
-export class GatewayError extends Error {
-  readonly code: GatewayErrorCode;
-  constructor(code: GatewayErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "GatewayError";
-    this.code = code;
-  }
-}
+export class GatewayError extends CodedError<GatewayErrorCode> {}

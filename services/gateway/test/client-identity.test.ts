@@ -5,7 +5,7 @@ import { toHex } from "@dstack/bytes";
 import { decodeAttestation, encodeAttestationV0, type Certificate } from "@dstack/attest";
 import { generateP256 } from "@dstack/keys";
 import { createAppCa, createLeaf, parseCertificates } from "@dstack/ratls";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { GatewayError } from "../src/errors.ts";
 import { identifyClient, requireApp } from "../src/identity/client-identity.ts";
 import { randomId, testKms, type Identity } from "./support/pki.ts";

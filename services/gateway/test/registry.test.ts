@@ -1,6 +1,6 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { formatIpv4, generateWireGuardKeys, parseIpv4, parseNetwork } from "@dstack/wireguard";
 import { GatewayError } from "../src/errors.ts";
 import { OPEN_POLICY, portPolicy } from "../src/registration/port-policy.ts";

@@ -7,7 +7,7 @@ import { padReportData, parseQuote, tdReportOf, type Attestation } from "@dstack
 import { composeProject } from "@dstack/compose";
 import { writeSecret } from "@dstack/files";
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { appKeysJson, keyProviderEvent, keysWithoutProvider, providerId, type AppKeys } from "./keys/app-keys.ts";
 import { openAppEnvironment } from "./app/app-environment.ts";
 import { COMPOSE_FILE, pruneDocker, runInitScripts, startApp, stopApp, writeComposeFile } from "./app/app-start.ts";

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type GuestErrorCode =
   | "host-share-invalid"
   | "config-invalid"
@@ -16,11 +18,4 @@ export type GuestErrorCode =
   | "gateway-failed";
 
 /** Why the guest does not go on, or refuses a request. Match on `code`, never on the text. */
-export class GuestError extends Error {
-  readonly code: GuestErrorCode;
-  constructor(code: GuestErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "GuestError";
-    this.code = code;
-  }
-}
+export class GuestError extends CodedError<GuestErrorCode> {}

@@ -1,7 +1,7 @@
 /** The guest: one process from the first boot hook to power-off. */
 import { createLogger } from "@dstack/log";
 import { run } from "@dstack/process";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { GuestTee as Tee, teePaths } from "@dstack/tee";
 import type { AgentState } from "./agent/agent-state.ts";
 import type { DemoCertificate } from "./agent/demo-certificate.ts";

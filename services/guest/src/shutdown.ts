@@ -1,5 +1,5 @@
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 
 const STEP_TIMEOUT_MS = 90_000;
 

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type KmsErrorCode =
   | "config-invalid"
   | "not-bootstrapped"
@@ -21,11 +23,4 @@ export type KmsErrorCode =
   | "usage";
 
 /** Every refusal of this service that is not an RPC answer by itself. Match on `code`, never on the text. */
-export class KmsError extends Error {
-  readonly code: KmsErrorCode;
-  constructor(code: KmsErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "KmsError";
-    this.code = code;
-  }
-}
+export class KmsError extends CodedError<KmsErrorCode> {}

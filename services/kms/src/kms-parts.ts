@@ -3,7 +3,7 @@ import { intelTrustAnchor, trustAnchorFromPem, type TrustAnchor } from "@dstack/
 import { CollateralFetcher } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import type { KmsConfig, WebhookConfig } from "./config.ts";
 import { KmsError } from "./errors.ts";
 import type { ImageCaches } from "./image/clear-image-cache.ts";

@@ -5,7 +5,8 @@ import { envCryptKey, envPublicKeySignature, pkcs8Pem, x25519PublicKey } from "@
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
 import { decodeCsr, verifyCsr } from "@dstack/ratls";
-import { errorChain, route, RpcError, type JsonObject, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { route, RpcError, type JsonObject, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
 import { ownNameIn, signCertificate } from "./certificates/sign-certificate.ts";
 import type { KmsConfig } from "./config.ts";
 import { KmsError } from "./errors.ts";

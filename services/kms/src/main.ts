@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { createLogger, type Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { checkConfig, printCheck } from "./check-config.ts";
 import { loadKmsConfig } from "./config.ts";
 import { KmsError } from "./errors.ts";

@@ -1,6 +1,7 @@
 import { AttestError } from "@dstack/attest";
 import { RatlsError } from "@dstack/ratls";
-import { errorChain, RpcError } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { RpcError } from "@dstack/rpc";
 
 /** Runs a step; its refusal comes out as an RPC error whose text begins with the context. */
 export async function withContext<T>(context: string, run: () => T | Promise<T>): Promise<T> {

@@ -13,7 +13,8 @@ import {
   readDstackExtensions,
   USAGE,
 } from "@dstack/ratls";
-import { callRpc, errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { callRpc } from "@dstack/rpc";
 import { bootstrapReportData } from "../src/keys/bootstrap.ts";
 import { KmsError } from "../src/errors.ts";
 import { startKms, type Kms } from "../src/kms.ts";

@@ -14,7 +14,8 @@ import {
   verifyCertificateChain,
   type CsrConfig,
 } from "@dstack/ratls";
-import { callRpc, errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { callRpc } from "@dstack/rpc";
 import { APP_ID, DEVICE_ID, Harness, type Guest } from "./harness.ts";
 
 let harness: Harness;

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type SupervisorErrorCode =
   | "frozen"
   | "id-empty"
@@ -12,11 +14,4 @@ export type SupervisorErrorCode =
   | "already-served";
 
 /** A call that cannot be carried out. Its text goes to the caller; VMMs of other makers match on it. */
-export class SupervisorError extends Error {
-  readonly code: SupervisorErrorCode;
-  constructor(code: SupervisorErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "SupervisorError";
-    this.code = code;
-  }
-}
+export class SupervisorError extends CodedError<SupervisorErrorCode> {}

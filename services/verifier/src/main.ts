@@ -5,7 +5,8 @@ import { intelTrustAnchor, trustAnchorFromPem, type TrustAnchor } from "@dstack/
 import { CollateralFetcher } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import { createLogger, type Logger } from "@dstack/log";
-import { errorChain, startHttpServer } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { startHttpServer } from "@dstack/rpc";
 import { downloadedImages } from "@dstack/verify";
 import { loadVerifierConfig, type VerifierConfig } from "./config.ts";
 import { VerifierError } from "./errors.ts";

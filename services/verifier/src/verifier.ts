@@ -11,7 +11,7 @@ import {
 import type { AttestationVerification, CollateralSource } from "@dstack/attest/node";
 import type { Logger } from "@dstack/log";
 import { acpiTables, machineOf } from "@dstack/measure";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import {
   evidenceFromJson,
   evidenceRefusal,

@@ -1,3 +1,5 @@
+import { CodedError } from "@dstack/errors";
+
 export type VmmErrorCode =
   | "config-invalid"
   | "request-invalid"
@@ -14,11 +16,4 @@ export type VmmErrorCode =
   | "log-unavailable";
 
 /** Every refusal and failure of the VMM. Match on `code`; its text goes to the caller. */
-export class VmmError extends Error {
-  readonly code: VmmErrorCode;
-  constructor(code: VmmErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "VmmError";
-    this.code = code;
-  }
-}
+export class VmmError extends CodedError<VmmErrorCode> {}

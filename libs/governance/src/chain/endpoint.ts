@@ -1,5 +1,5 @@
 import { createPublicClient, http, type PublicClient } from "viem";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { boundedFetch } from "../bounded-fetch.ts";
 import { GovernanceError } from "../errors.ts";
 

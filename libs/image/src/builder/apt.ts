@@ -25,7 +25,7 @@ export interface Apt {
 /** Prepares the private configuration under `dir`. @throws ImageError `no-mirror` */
 export async function openApt(dir: string, mirror: Mirror, suites: Recipe["packages"]["suites"]): Promise<Apt> {
   await access(KEYRING).catch((cause: unknown) => {
-    throw new ImageError("no-mirror", `${KEYRING} is missing: install the package debian-archive-keyring`, cause);
+    throw new ImageError("no-mirror", `${KEYRING} is missing: install the package debian-archive-keyring`, { cause });
   });
   await mkdir(join(dir, "lists/partial"), { recursive: true });
   await mkdir(join(dir, "archives/partial"), { recursive: true });
@@ -48,7 +48,7 @@ export async function openApt(dir: string, mirror: Mirror, suites: Recipe["packa
         throw new ImageError(
           "package-unavailable",
           `apt could not fetch the package lists from ${new URL(mirror.main).host}: ${detail(error)}; check the network, then run again`,
-          error,
+          { cause: error },
         );
       });
       return readPackagesIndex(join(dir, "lists"));
@@ -61,7 +61,9 @@ export async function openApt(dir: string, mirror: Mirror, suites: Recipe["packa
         "--no-install-recommends",
         ...packages,
       ]).catch((error: unknown) => {
-        throw new ImageError("package-unavailable", `apt cannot resolve the image's packages: ${detail(error)}`, error);
+        throw new ImageError("package-unavailable", `apt cannot resolve the image's packages: ${detail(error)}`, {
+          cause: error,
+        });
       });
       return [...stdout.matchAll(/^Inst (\S+) \((\S+) /gm)].map(([, name = "", version = ""]) => ({
         name: name.replace(/:amd64$/, ""),
@@ -70,7 +72,9 @@ export async function openApt(dir: string, mirror: Mirror, suites: Recipe["packa
     },
     download: async (specs, into) => {
       await apt("apt-get", ["download", "-q", ...specs], into).catch((error: unknown) => {
-        throw new ImageError("package-unavailable", `apt could not download packages: ${detail(error)}`, error);
+        throw new ImageError("package-unavailable", `apt could not download packages: ${detail(error)}`, {
+          cause: error,
+        });
       });
     },
   };

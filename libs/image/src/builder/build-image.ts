@@ -58,7 +58,7 @@ export async function buildImage(options: BuildImageOptions): Promise<BuiltImage
       throw new ImageError(
         "no-space",
         `the disk of ${options.cacheDir} or ${options.outDir} is full; free some space (about 3 GB are needed), then run again`,
-        error,
+        { cause: error },
       );
     throw error;
   } finally {

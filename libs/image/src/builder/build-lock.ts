@@ -34,7 +34,7 @@ function tryFlock(args: readonly string[]): Promise<(() => Promise<void>) | unde
     });
     const ended = new Promise<void>((done) => child.once("close", () => done()));
     child.once("error", (cause) =>
-      reject(new ImageError("build-failed", "flock is missing: install the package util-linux", cause)),
+      reject(new ImageError("build-failed", "flock is missing: install the package util-linux", { cause })),
     );
     child.stdout.once("data", () => {
       resolve(async () => {

@@ -7,7 +7,7 @@ import { ImageError } from "../errors.ts";
 /** Bundles one entry point to ESM for the guest's Node. Paths in the output are relative, so the checkout's place does not show. */
 export async function bundleProgram(repoRoot: string, entry: string): Promise<Uint8Array> {
   await access(join(repoRoot, entry)).catch((cause: unknown) => {
-    throw new ImageError("build-failed", `${entry} is missing: the image cannot be built without it`, cause);
+    throw new ImageError("build-failed", `${entry} is missing: the image cannot be built without it`, { cause });
   });
   const result = await build({
     absWorkingDir: repoRoot,
@@ -28,7 +28,7 @@ export async function bundleProgram(repoRoot: string, entry: string): Promise<Ui
     throw new ImageError(
       "build-failed",
       `bundling ${entry} failed: ${cause instanceof Error ? cause.message : String(cause)}`,
-      cause,
+      { cause },
     );
   });
   const [file] = result.outputFiles;

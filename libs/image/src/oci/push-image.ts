@@ -97,7 +97,9 @@ async function request(
   } catch (cause) {
     const why =
       cause instanceof Error ? (cause.cause instanceof Error ? cause.cause.message : cause.message) : String(cause);
-    throw new ImageError("registry", `${method} ${path} at ${new URL(options.registryUrl).host} failed: ${why}`, cause);
+    throw new ImageError("registry", `${method} ${path} at ${new URL(options.registryUrl).host} failed: ${why}`, {
+      cause,
+    });
   }
 }
 

@@ -49,15 +49,16 @@ export async function downloadBundle({ url, hash, folder, timeoutMs, fetch }: Do
     for (const { name } of received) if (!keep.has(name)) await rm(join(folder, name));
   } catch (cause) {
     if (signal.aborted)
-      throw new ImageError("image-unavailable", `Download image timeout (${timeoutMs} ms), url: ${url}`, cause);
+      throw new ImageError("image-unavailable", `Download image timeout (${timeoutMs} ms), url: ${url}`, { cause });
     if (cause instanceof ImageError && (cause.code === "image-unavailable" || cause.code === "wrong-image"))
       throw cause;
-    if (cause instanceof ImageError) throw new ImageError("wrong-image", `image bundle at ${url} is refused`, cause);
+    if (cause instanceof ImageError)
+      throw new ImageError("wrong-image", `image bundle at ${url} is refused`, { cause });
     const { syscall, code } = cause as NodeJS.ErrnoException;
     throw new ImageError(
       "image-unavailable",
       syscall === undefined ? `${url} could not be read` : `${folder} could not be written: ${code}`,
-      cause,
+      { cause },
     );
   }
 }
@@ -67,7 +68,7 @@ async function* chunksOf(body: ReadableStream<Uint8Array>, url: string): AsyncGe
   try {
     for await (const chunk of body) yield chunk;
   } catch (cause) {
-    throw new ImageError("image-unavailable", `the download of ${url} broke off`, cause);
+    throw new ImageError("image-unavailable", `the download of ${url} broke off`, { cause });
   }
 }
 

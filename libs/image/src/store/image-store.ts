@@ -109,7 +109,7 @@ export class ImageStore implements ImageSource {
       throw new ImageError(
         cause instanceof ImageError ? cause.code : "image-unavailable",
         `Failed to download image ${name}`,
-        cause,
+        { cause },
       );
     }
   }

@@ -1,7 +1,8 @@
 import type { Certificate } from "@dstack/attest";
 import type { Logger } from "@dstack/log";
 import { gateway } from "@dstack/proto";
-import { errorChain, route, RpcError, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { route, RpcError, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
 import { formatIpv4, formatNetwork } from "@dstack/wireguard";
 import type { GatewayConfig } from "../config/gateway-config.ts";
 import { GatewayError } from "../errors.ts";

@@ -1,6 +1,6 @@
 import type { Logger } from "@dstack/log";
 import { generateP256 } from "@dstack/keys";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import type { CertificateIssuer } from "../keys/certificates.ts";
 
 /** A certificate that shows the app's evidence to whoever asks for `Info`. */

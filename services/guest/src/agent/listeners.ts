@@ -1,6 +1,7 @@
 import { mkdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { errorChain, mount, startHttpServer, type HttpRoute, type HttpServer } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { mount, startHttpServer, type HttpRoute, type HttpServer } from "@dstack/rpc";
 import { AGENT_VERSION, type AgentState } from "./agent-state.ts";
 import { buildAppInfo } from "./app-info-message.ts";
 import type { DemoCertificate } from "./demo-certificate.ts";

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { GATEWAY_INTERFACE } from "../gateway/gateway-registration.ts";
 import type { RunProgram } from "../system/run-program.ts";
 

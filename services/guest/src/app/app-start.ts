@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { composeProject, type AppCompose } from "@dstack/compose";
 import type { Logger } from "@dstack/log";
 import { ProcessError } from "@dstack/process";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import type { DockerApi } from "./docker-api.ts";
 import { GuestError } from "../errors.ts";
 import type { RunProgram } from "../system/run-program.ts";

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import type { GatewayClient } from "./gateway-registration.ts";
 
 /** All in seconds. */

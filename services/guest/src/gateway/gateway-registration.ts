@@ -7,7 +7,8 @@ import { generateP256, type P256Key } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { gateway } from "@dstack/proto";
 import { attestedTransport } from "@dstack/ratls";
-import { callRpc, errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { callRpc } from "@dstack/rpc";
 import {
   generateWireGuardKeys,
   guestNetwork,

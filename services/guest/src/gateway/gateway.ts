@@ -1,5 +1,5 @@
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { runGatewayChecker } from "./gateway-checker.ts";
 import { gatewayClient, type GatewayClient, type GatewayClientOptions } from "./gateway-registration.ts";
 import type { HostLink } from "../host/host-link.ts";

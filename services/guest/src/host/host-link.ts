@@ -1,7 +1,8 @@
 import { utf8, utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
 import { hostApi } from "@dstack/proto";
-import { callRpc, errorChain, type RpcService } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { callRpc, type RpcService } from "@dstack/rpc";
 import {
   channelHandler,
   channelTransport,

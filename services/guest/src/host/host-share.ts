@@ -2,7 +2,7 @@ import { constants } from "node:fs";
 import { mkdir, open, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { GuestError } from "../errors.ts";
 import type { RunProgram } from "../system/run-program.ts";
 

@@ -13,7 +13,8 @@ import {
   type EvidenceVerifier,
   type TempCa,
 } from "@dstack/ratls";
-import { callRpc, errorChain, RpcError } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { callRpc, RpcError } from "@dstack/rpc";
 import type { AppKeys } from "./app-keys.ts";
 import { GuestError } from "../errors.ts";
 import { rpcUrl } from "../host/system-config.ts";

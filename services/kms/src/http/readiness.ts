@@ -1,5 +1,5 @@
 import type { AuditLog } from "@dstack/audit-log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { KmsError } from "../errors.ts";
 import type { AuthApi } from "../release/auth-api.ts";
 import type { SelfAuthorization } from "../self/self-authorization.ts";

@@ -2,7 +2,8 @@ import type { Attestation, TrustAnchor } from "@dstack/attest";
 import { verifyAttestation, type AttestationVerification, type CollateralSource } from "@dstack/attest/node";
 import type { ReportData } from "@dstack/bytes";
 import { expectedReportData, RatlsError, readDstackExtensions } from "@dstack/ratls";
-import { errorChain, RpcError, type RpcCall } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { RpcError, type RpcCall } from "@dstack/rpc";
 import type { VerifiedEvidence } from "./boot-info.ts";
 
 /** Who calls. A certificate proves possession of its key; who that is, only its evidence says. */

@@ -1,6 +1,6 @@
 import type { AuditLog } from "@dstack/audit-log";
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 
 /** What the log says of a request that got nothing. */
 export interface RefusalEntry {

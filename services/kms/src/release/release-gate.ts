@@ -2,7 +2,7 @@ import { toHex } from "@dstack/bytes";
 import { appInfo, AttestError, type AppInfo, type Attestation } from "@dstack/attest";
 import { AuditLogError, type AuditLog } from "@dstack/audit-log";
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { KmsError } from "../errors.ts";
 import type { OsImageVerifier } from "../image/os-image-verifier.ts";
 import type { AuthApi } from "./auth-api.ts";

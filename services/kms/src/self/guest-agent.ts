@@ -2,7 +2,8 @@ import { access } from "node:fs/promises";
 import { equalBytes, type ReportData } from "@dstack/bytes";
 import { attestationFromQuote, AttestError, decodeAttestation, type Attestation } from "@dstack/attest";
 import { agent } from "@dstack/proto";
-import { callRpc, errorChain, httpTransport, RpcError, type RpcTransport } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { callRpc, httpTransport, RpcError, type RpcTransport } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 
 /** The agent of the guest OS that this KMS runs in: the only one who can have quotes made. */

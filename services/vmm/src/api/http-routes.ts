@@ -4,14 +4,8 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { utf8Decode } from "@dstack/bytes";
 import { listImages } from "@dstack/image";
-import {
-  DEFAULT_BODY_LIMIT_BYTES,
-  errorChain,
-  readBody,
-  RpcError,
-  type HttpExchange,
-  type HttpRoute,
-} from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
+import { DEFAULT_BODY_LIMIT_BYTES, readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { bootAdvice } from "./boot-advice.ts";
 import type { Fleet } from "../fleet/fleet.ts";
 import { ansiStripper, readLog } from "../logs/log-reader.ts";

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "@dstack/log";
 import { openHostChannel, type ChannelHandler } from "@dstack/vm-channel";
 import { writeFileAtomic } from "@dstack/files";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { FRESH } from "../vm/auto-restart.ts";
 import { VmmError } from "../errors.ts";
 import { exitReason } from "../vm/exit-reason.ts";

@@ -1,5 +1,5 @@
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/rpc";
+import { errorChain } from "@dstack/errors";
 import { onExited, onRunning } from "../vm/auto-restart.ts";
 import type { Fleet } from "./fleet.ts";
 import { rotateLog } from "../logs/log-rotation.ts";
