@@ -5,8 +5,9 @@
  * stack data = {report_data, runtime_events, config}, of the kind `dstack-pod` also {report_data_payload}
  * runtime event = {event, payload [, version: 2]}
  * `quote` and `report_data` are arrays of integers on the wire, other bytes are bin; readers take both.
+ * `preimage` is hex text, and bin from writers of before; readers take both.
  */
-import { equalBytes, reportData, utf8 } from "@dstack/bytes";
+import { BytesError, equalBytes, parseHex, reportData, toHex, utf8 } from "@dstack/bytes";
 import type { Attestation } from "./attestation.ts";
 import { AttestError } from "./errors.ts";
 import { isLogDigest, MAX_EVENTS } from "./event-log.ts";
@@ -140,7 +141,17 @@ function readEntry(reader: MsgpackReader): EventLogEntry {
   const version = readVersion(reader);
   return keys === 6
     ? { ...entry, version }
-    : { ...entry, version, preimage: reader.entry("preimage", (field) => reader.bytes(field)) };
+    : { ...entry, version, preimage: reader.entry("preimage", (field) => readPreimage(reader, field)) };
+}
+
+function readPreimage(reader: MsgpackReader, field: string): Uint8Array {
+  if (!reader.isText()) return reader.bytes(field);
+  try {
+    return parseHex(reader.text(field), field);
+  } catch (cause) {
+    if (!(cause instanceof BytesError)) throw cause;
+    throw reader.fail(cause.message, cause);
+  }
 }
 
 function packEntry(entry: EventLogEntry): Uint8Array {
@@ -158,7 +169,7 @@ function packEntry(entry: EventLogEntry): Uint8Array {
     ["event", packText(entry.event)],
     ["event_payload", packBin(entry.eventPayload)],
     ...(isV2 ? [["version", packUint(2)] as const] : []),
-    ...(entry.preimage === undefined ? [] : [["preimage", packBin(entry.preimage)] as const]),
+    ...(entry.preimage === undefined ? [] : [["preimage", packText(toHex(entry.preimage))] as const]),
   ]);
 }
 

@@ -41,6 +41,12 @@ export class MsgpackReader extends Cursor {
     return out;
   }
 
+  /** Whether the next value is text, which stays where it is. */
+  isText(): boolean {
+    const marker = this.peek();
+    return marker !== undefined && isText(marker);
+  }
+
   /** The number of items of an array, held against the bytes left. */
   arrayLength(field: string): number {
     return this.#count(this.u8(field), 0x90, 0xdc, 1, field, "an array");

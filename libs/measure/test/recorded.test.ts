@@ -72,7 +72,8 @@ const others: readonly (readonly [files: RegExp, reason: string])[] = [
   [/^ccel\/ccel\.(bin|expected\.json)$/, "below, and written again by ccel.test.ts"],
   [/^vectors\.json$/, "below: boot events and command line"],
   [/^pairs\.json$/, "below: quoted registers"],
-  [/^README\.md$/, "words"],
+  [/^(rust\/)?README\.md$/, "words"],
+  [/^rust\//, "lite evidence: it carries no firmware payloads to compare"],
   [
     /^(quotes|collateral|synthetic)\/|^intel-sgx-root-ca\.pem$|^cvm\/[^/]+\/(quote\.bin|collateral\.json)$/,
     "quotes and collateral: their registers come decoded in pairs.json",

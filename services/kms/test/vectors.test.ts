@@ -70,6 +70,16 @@ const USED: readonly Usage[] = [
     test: "libs/attest/test/attestation-forms.test.ts",
     words: "gpu_attestation_h100.json",
   },
+  {
+    files: /^attestation\/rust\/(lite-events-.*\.hex|collateral\.json|tdx-root-ca\.pem)$/,
+    test: "libs/attest/test/lite-evidence.test.ts",
+    words: "lite-events-v2",
+  },
+  {
+    files: /^attestation\/rust\/ra-events-.*\.pem$/,
+    test: "libs/ratls/test/recorded-certificates.test.ts",
+    words: "ra-events-v",
+  },
 ];
 const EXCUSED: Readonly<Record<string, string>> = {
   "kms/auth-config.example.json": "a sample with placeholders: it is loaded by hand, and denies everybody",
