@@ -11,12 +11,8 @@ import { makeVerityTree } from "../src/builder/verity.ts";
 const dir = await mkdtemp(join(tmpdir(), "dstack-verity-"));
 after(() => rm(dir, { recursive: true, force: true }));
 const env = { ...process.env, PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` };
-const skip = await run("veritysetup", ["--version"], { env }).then(
-  () => false,
-  () => "veritysetup is not on this machine",
-);
 
-test("veritysetup accepts the tree and finds a changed block", { skip }, async () => {
+test("veritysetup accepts the tree and finds a changed block", async () => {
   const path = join(dir, "image");
   const file = await open(path, "w+");
   const size = 700 * 4096;

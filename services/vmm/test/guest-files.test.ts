@@ -1,23 +1,18 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3, parseCcel } from "@dstack/attest";
+import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3 } from "@dstack/attest";
 import { appId, hash32, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { parseAppCompose } from "@dstack/compose";
-import { readImageDirectory } from "@dstack/image";
-import { createLogger } from "@dstack/log";
 import { vmmConfigSchema } from "../src/config/config-schema.ts";
 import { VmmError } from "../src/errors.ts";
 import { imageVersion } from "../src/launch/guest-image.ts";
 import { launchBinding } from "../src/launch/launch-binding.ts";
-import { parseManifest, type Manifest } from "../src/vm/manifest.ts";
-import { sysConfigText, teeSimulatorText, vmConfigOf } from "../src/launch/sys-config.ts";
+import { parseManifest } from "../src/vm/manifest.ts";
+import { sysConfigText, vmConfigOf } from "../src/launch/sys-config.ts";
 import { checkVmmConfig } from "../src/config/vmm-config.ts";
 import { noVectors, readVector, vectorPath } from "./vectors.ts";
 
-const log = createLogger({ name: "test", level: "error" });
 const compose = (over: object = {}) =>
   parseAppCompose(
     utf8(JSON.stringify({ manifest_version: 2, name: "a", runner: "docker-compose", key_provider: "kms", ...over })),
@@ -133,75 +128,3 @@ test(".sys-config.json has the members and the vm_config of the vectors", { skip
     /Unsupported image version: \(0, 4, 9\)/,
   );
 });
-
-const installed = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "dstack/images");
-const names = existsSync(installed)
-  ? readdirSync(installed).filter(
-      (name) => name.startsWith("dstack-sim-") && existsSync(join(installed, name, "metadata.json")),
-    )
-  : [];
-
-test(
-  "the simulator is told measurements of the very files QEMU gets, and a swapped initrd shows",
-  { skip: names[0] === undefined ? "no guest image is built" : false },
-  async () => {
-    const image = await readImageDirectory(join(installed, names[0] ?? ""));
-    const node = config({
-      tee_simulator: { mock_attestation_seed: "AA".repeat(32), collateral_base_url: "http://10.0.2.2:9306" },
-    });
-    const manifest: Manifest = {
-      ...parseManifest(
-        JSON.stringify({
-          id: "a",
-          name: "a",
-          app_id: "",
-          vcpu: 2,
-          memory: 2048,
-          disk_size: 1,
-          image: image.name,
-          port_map: [],
-          created_at_ms: 0,
-          no_tee: true,
-          simulated_tee: "dstack-tdx",
-        }),
-      ),
-    };
-    const app = compose();
-    const binding = launchBinding({
-      compose: app,
-      imageVersion: imageVersion(image.version),
-      useMrConfigId: true,
-      instanceInfo: noInstance,
-    });
-    const vmConfig = await vmConfigOf(manifest, node, image, app, "10.0.2");
-    assert.equal(vmConfig.attestationVariant, "legacy");
-    interface Simulator {
-      platform: string;
-      mock_attestation_seed: string;
-      collateral_base_url: string;
-      vm_config: string;
-      tdx: Record<string, string>;
-    }
-    const told = JSON.parse(await teeSimulatorText("dstack-tdx", node, image, vmConfig, binding)) as Simulator;
-    assert.deepEqual(
-      [told.platform, told.mock_attestation_seed, told.collateral_base_url],
-      ["dstack-tdx", "aa".repeat(32), "http://10.0.2.2:9306"],
-    );
-    assert.equal(told.tdx["mr_config_id"], `01${toHex(app.composeHash)}${"00".repeat(15)}`);
-    for (const register of ["mrtd", "rtmr0", "rtmr1", "rtmr2"])
-      assert.match(told.tdx[register] ?? "", /^[0-9a-f]{96}$/);
-    assert.ok(parseCcel(new Uint8Array(Buffer.from(told.tdx["ccel"] ?? "", "base64"))).length > 10);
-    const swapped = JSON.parse(
-      await teeSimulatorText(
-        "dstack-tdx",
-        node,
-        { ...image, files: { ...image.files, initrd: image.files.kernel } },
-        vmConfig,
-        binding,
-      ),
-    ) as Simulator;
-    assert.notEqual(swapped.tdx["rtmr2"], told.tdx["rtmr2"]);
-    assert.equal(swapped.tdx["mrtd"], told.tdx["mrtd"]);
-    log.debug({ image: image.name }, "measured");
-  },
-);
