@@ -1,6 +1,14 @@
-import { CodedError } from "@dstack/errors";
+import { CodedError, type ErrorTable } from "@dstack/errors";
 
-export type BytesErrorCode = "hex-invalid" | "length-wrong" | "out-of-bounds" | "utf8-invalid" | "number-out-of-range";
+export const BYTES_ERRORS = {
+  "hex-invalid": "not an even number of hex digits",
+  "length-wrong": "the value has another number of bytes than its kind",
+  "out-of-bounds": "a read or write beyond the end of the bytes",
+  "utf8-invalid": "the bytes are no UTF-8 text",
+  "number-out-of-range": "the number does not fit the integer it must be written as",
+} as const satisfies ErrorTable;
+
+export type BytesErrorCode = keyof typeof BYTES_ERRORS;
 
 /** Every refusal of this package. Match on `code`, never on the text. */
 export class BytesError extends CodedError<BytesErrorCode> {}

@@ -1,14 +1,17 @@
-import { CodedError } from "@dstack/errors";
+import { CodedError, type ErrorTable } from "@dstack/errors";
 
-export type ComposeErrorCode =
-  | "too-large"
-  | "json-invalid"
-  | "manifest-invalid"
-  | "size-invalid"
-  | "yaml-invalid"
-  | "env-invalid"
-  | "policy-refused"
-  | "length-wrong";
+export const COMPOSE_ERRORS = {
+  "too-large": "the file has more bytes than are read",
+  "json-invalid": "the manifest is not JSON, or names a key twice",
+  "manifest-invalid": "the manifest lacks a field, or has one of the wrong kind",
+  "size-invalid": "not a size such as 512M or 20G",
+  "yaml-invalid": "the compose file cannot be read as one",
+  "env-invalid": "the environment has a name or value that cannot be sent, or too many",
+  "policy-refused": "the manifest asks for what its version or policy does not allow",
+  "length-wrong": "an id or hash of another length than its kind",
+} as const satisfies ErrorTable;
+
+export type ComposeErrorCode = keyof typeof COMPOSE_ERRORS;
 
 /** Every refusal of this package. Match on `code`, never on the text. */
 export class ComposeError extends CodedError<ComposeErrorCode> {}

@@ -2,3 +2,4 @@
 export { CodedError, isCoded } from "./coded-error.ts";
 export type { CodedErrorOptions, Facts } from "./coded-error.ts";
 export { errorChain } from "./error-chain.ts";
+export type { ErrorTable } from "./error-table.ts";

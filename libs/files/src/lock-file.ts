@@ -2,13 +2,14 @@ import { link, readFile, unlink, writeFile } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
 import { CodedError } from "@dstack/errors";
 import { processStartTime } from "@dstack/process";
+import type { FilesErrorCode } from "./errors.ts";
 
 export interface FileLock {
   release(): Promise<void>;
 }
 
 /** Somebody who is alive holds the lock. */
-export class FileLockedError extends CodedError<"locked"> {
+export class FileLockedError extends CodedError<FilesErrorCode> {
   readonly pid: number;
   constructor(path: string, pid: number) {
     super("locked", `${path} is held by process ${pid}`, { facts: { pid } });

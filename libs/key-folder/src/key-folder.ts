@@ -1,14 +1,10 @@
-import { CodedError } from "@dstack/errors";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { readTextIfExists, writeFileAtomic } from "@dstack/files";
+import { KeyFolderError } from "./errors.ts";
 
 /** `development` admits insecure settings and shows them; `production` refuses them. */
 export type Environment = "development" | "production";
-
-export type KeyFolderErrorCode = "mark-unreadable" | "insecure-in-production";
-
-export class KeyFolderError extends CodedError<KeyFolderErrorCode> {}
 
 export interface MarkOptions {
   /**

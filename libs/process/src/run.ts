@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { CodedError, type CodedErrorOptions } from "@dstack/errors";
+import { ProcessError } from "./errors.ts";
 
 export interface RunOptions {
   /** Deadline in milliseconds; the child and its group are killed after it. 60,000 unless given. */
@@ -22,23 +22,6 @@ export interface RunResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
-}
-
-export type ProcessErrorCode = "not-started" | "timed-out" | "failed" | "aborted";
-
-/** The child could not be started, ran past its deadline or ended with a code that means failure. */
-export class ProcessError extends CodedError<ProcessErrorCode> {
-  readonly exitCode: number | undefined;
-  readonly stderr: string;
-  constructor(
-    code: ProcessErrorCode,
-    message: string,
-    { exitCode, stderr, ...options }: CodedErrorOptions & { exitCode?: number; stderr?: string } = {},
-  ) {
-    super(code, message, options);
-    this.exitCode = exitCode;
-    this.stderr = stderr ?? "";
-  }
 }
 
 /**

@@ -1,13 +1,16 @@
-import { CodedError, type CodedErrorOptions } from "@dstack/errors";
+import { CodedError, type CodedErrorOptions, type ErrorTable } from "@dstack/errors";
 
-export type RpcErrorCode =
-  | "bad-request"
-  | "payload-too-large"
-  | "unauthenticated"
-  | "unknown-method"
-  | "handler-failed"
-  | "transport-failed"
-  | "remote-error";
+export const RPC_ERRORS = {
+  "bad-request": "the request is not a message of the method",
+  "payload-too-large": "the request's body is larger than the method reads",
+  unauthenticated: "the method wants credentials that the caller did not show",
+  "unknown-method": "the service has no such method",
+  "handler-failed": "the method failed; its text says why",
+  "transport-failed": "no answer came: not connected, cut off, or past the deadline",
+  "remote-error": "the other side answered with an error",
+} as const satisfies ErrorTable;
+
+export type RpcErrorCode = keyof typeof RPC_ERRORS;
 
 /**
  * A failed call. On the server its text goes to the caller, causes included; `status` is 400

@@ -1,0 +1,54 @@
+import { globSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { ErrorTable } from "@dstack/errors";
+
+/**
+ * Prints docs/reference/errors.md from the tables of codes in every errors.ts. A table is an
+ * exported constant whose name ends in ERRORS or FAILURES. Run: node scripts/docs/errors-page.ts
+ */
+const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+export const ERRORS_PAGE = "docs/reference/errors.md";
+
+const HEAD = `# Errors
+
+Every error that our programs foresee has a \`code\`. The code is stable: match on it, never on the text, which is for people and may change. Besides the text an error may carry \`facts\`, by name, and its \`cause\`.
+
+This page is printed by \`node scripts/docs/errors-page.ts\`; the tables are in each package's \`errors.ts\`.
+`;
+
+export interface NamedTable {
+  /** Folder of the package, e.g. "libs/bytes". */
+  readonly folder: string;
+  /** Name of the constant, e.g. "BYTES_ERRORS". */
+  readonly name: string;
+  readonly table: ErrorTable;
+}
+
+/** Every table of the repository, packages in the order of their folders. */
+export async function errorTables(): Promise<NamedTable[]> {
+  const files = globSync(["libs/*/src/errors.ts", "services/*/src/errors.ts", "cli/src/terminal/errors.ts"], {
+    cwd: ROOT,
+  }).sort();
+  const tables: NamedTable[] = [];
+  for (const file of files) {
+    const module = (await import(join(ROOT, file))) as Record<string, unknown>;
+    const folder = file.replace(/\/src\/.*$/, "");
+    for (const [name, table] of Object.entries(module)) {
+      if (/^[A-Z_]*(ERRORS|FAILURES)$/.test(name)) tables.push({ folder, name, table: table as ErrorTable });
+    }
+  }
+  return tables;
+}
+
+/** The page's whole text. */
+export async function errorsPage(): Promise<string> {
+  const sections = (await errorTables()).map(({ folder, name, table }) => {
+    const title = name.endsWith("FAILURES") ? `${folder}: why a check fails` : folder;
+    const rows = Object.entries(table).map(([code, meaning]) => `| \`${code}\` | ${meaning} |`);
+    return [`\n## ${title}\n`, "| Code | Meaning |", "|---|---|", ...rows, ""].join("\n");
+  });
+  return HEAD + sections.join("");
+}
+
+if (import.meta.main) writeFileSync(join(ROOT, ERRORS_PAGE), await errorsPage());
