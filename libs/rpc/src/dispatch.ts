@@ -36,7 +36,7 @@ export interface RpcService<Caller, Auth extends string> {
   readonly prefixes: readonly string[];
   readonly routes: readonly Route<Caller, Auth>[];
   /** Who calls; throws RpcError `unauthenticated` where the rule is not met. Runs before the body is parsed. */
-  readonly authenticate: (auth: Auth, call: RpcCall) => Promise<Caller>;
+  readonly authenticate: (auth: Auth, call: RpcCall, verb: RpcRequest["verb"]) => Promise<Caller>;
   readonly json?: JsonOptions;
   readonly log: Logger;
 }
@@ -73,7 +73,7 @@ export async function dispatch<Caller, Auth extends string>(
   try {
     const route = service.routes.find((row) => row.method === call.method);
     if (route === undefined) throw new RpcError("unknown-method", `Service not found: ${call.method}`);
-    const caller = await service.authenticate(route.auth, call);
+    const caller = await service.authenticate(route.auth, call, request.verb);
     if (request.body.length > route.bodyLimitBytes) {
       throw new RpcError("payload-too-large", "failed to read data: payload too large");
     }

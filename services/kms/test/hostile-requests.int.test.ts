@@ -306,12 +306,12 @@ test("a client certificate without evidence is a caller like any other: its call
     signal: new AbortController().signal,
   });
   const certificate = [new Uint8Array(1)];
-  for (let i = 0; i < 5; i++) await service.authenticate("attested", call(certificate));
+  for (let i = 0; i < 5; i++) await service.authenticate("attested", call(certificate), "POST");
   next = caller("anonymous");
-  for (let i = 0; i < 5; i++) await service.authenticate("attested", call([]));
-  await service.authenticate("attested", call(certificate));
-  await assert.rejects(service.authenticate("attested", call(certificate)), {
+  for (let i = 0; i < 5; i++) await service.authenticate("attested", call([]), "POST");
+  await service.authenticate("attested", call(certificate), "POST");
+  await assert.rejects(service.authenticate("attested", call(certificate), "POST"), {
     message: "too many calls from 10.0.0.1: try again in 60 s (core.rate_limit.per_address)",
   });
-  await service.authenticate("attested", call(certificate, "10.0.0.2"));
+  await service.authenticate("attested", call(certificate, "10.0.0.2"), "POST");
 });

@@ -6,27 +6,18 @@ import { utf8 } from "@dstack/bytes";
 import { ConfigError } from "@dstack/config";
 import { lockFile, type FileLock } from "@dstack/files";
 import { createLogger, type Logger } from "@dstack/log";
-import {
-  dispatch,
-  errorResponse,
-  mount,
-  startHttpServer,
-  stripPrefixes,
-  type HttpExchange,
-  type HttpServer,
-} from "@dstack/rpc";
+import { dispatch, mount, startHttpServer, type HttpServer } from "@dstack/rpc";
 import { chooseAccelerator, type Accelerator } from "./launch/accelerator.ts";
-import { refuseForeignSite } from "./api/browser-guard.ts";
 import { VmmError } from "./errors.ts";
 import { createFleet } from "./fleet/fleet.ts";
 import { guestProxy } from "./api/guest-proxy.ts";
 import { hostApiHandler } from "./api/host-api.ts";
-import { httpRoutes, OS_IMAGES_PATH } from "./api/http-routes.ts";
-import { CHALLENGE, managementAuth, SESSION_COOKIE, sessionOf } from "./api/management-auth.ts";
+import { isLoopback, managementGuard } from "./api/guard.ts";
+import { httpRoutes } from "./api/http-routes.ts";
 import { findQemu } from "./launch/qemu-binary.ts";
 import { connectSupervisor, ensureSupervisor } from "./supervisor/supervisor-start.ts";
 import { readVmmConfig, type VmmConfig } from "./config/vmm-config.ts";
-import { READING_METHODS, REVISION, VERSION, vmmService } from "./api/vmm-service.ts";
+import { REVISION, VERSION, vmmService } from "./api/vmm-service.ts";
 import { startWatch } from "./fleet/watch.ts";
 
 const USAGE = `Usage: vmm [-c FILE] [serve | check-config]
@@ -100,16 +91,21 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
   });
   if ("path" in config.listen) await mkdir(dirname(config.listen.path), { recursive: true });
   await fleet.load();
+  const routes = httpRoutes({
+    fleet,
+    config,
+    consoleFolder: join(import.meta.dirname, "../console"),
+    statusJson: () => statusJson(service),
+  });
   const server = await startHttpServer({
     listen: config.listen,
     mounts: [mount("/prpc/", service), mount("/guest/", guestProxy(fleet, log))],
-    routes: httpRoutes({
-      fleet,
-      config,
-      consoleFolder: join(import.meta.dirname, "../console"),
-      statusJson: () => statusJson(service),
+    routes,
+    guard: managementGuard({
+      auth: config.auth,
+      listen: config.listen,
+      openToThisHost: routes.filter(({ openTo }) => openTo === "this-host").map(({ path }) => path),
     }),
-    guard: guardOf(config),
     headers: { "x-app-version": `v${VERSION} (${REVISION})`, server: "dstack VMM" },
     // A followed log stays open for as long as somebody reads it.
     requestTimeoutMs: 120_000,
@@ -133,59 +129,6 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
   log.info("VMM ended; its VMs go on");
 }
 
-/** Authentication and the defence against other web sites, before anything else sees a request. */
-function guardOf(config: VmmConfig): (exchange: HttpExchange) => Promise<boolean> {
-  const allowed = managementAuth(config.auth);
-  return async ({ request, response, url }) => {
-    const method = request.method ?? "GET";
-    // Verifiers on this host fetch image bundles; they are no secret and carry their own hash.
-    if (url.pathname.startsWith(OS_IMAGES_PATH) && isLoopback(request.socket.remoteAddress ?? "127.0.0.1")) return true;
-    const foreign = refuseForeignSite(
-      { method, headers: request.headers },
-      "host" in config.listen && !config.auth.enabled,
-    );
-    if (foreign !== undefined) {
-      response.writeHead(403, { "content-type": "text/plain; charset=utf-8" }).end(`${foreign}\n`);
-      return false;
-    }
-    if (!allowed({ method, headers: request.headers, query: url.searchParams })) {
-      response.writeHead(401, { "www-authenticate": CHALLENGE, "content-length": 0 }).end();
-      return false;
-    }
-    const token = url.searchParams.get("token");
-    url.searchParams.delete("token");
-    // A browser opened with a token keeps a session instead, and the token leaves its address bar.
-    if (
-      config.auth.enabled &&
-      token !== null &&
-      method === "GET" &&
-      url.pathname === "/" &&
-      (request.headers.accept ?? "").includes("text/html")
-    ) {
-      response
-        .writeHead(303, {
-          location: "/",
-          "set-cookie": `${SESSION_COOKIE}=${sessionOf(token)}; Path=/; HttpOnly; SameSite=Strict`,
-          "referrer-policy": "no-referrer",
-          "cache-control": "no-store",
-        })
-        .end();
-      return false;
-    }
-    const rpc = /^\/prpc\/([^/]+)$/.exec(url.pathname)?.[1];
-    const changes =
-      rpc === undefined
-        ? url.pathname.startsWith("/guest/") && url.pathname.endsWith("Shutdown")
-        : !READING_METHODS.has(stripPrefixes(rpc, ["Vmm.", "Teepod."]));
-    if (method === "GET" && changes) {
-      const refusal = errorResponse(400, `${rpc ?? "Shutdown"} changes something and must be sent as POST`, true);
-      response.writeHead(refusal.status, { "content-type": refusal.contentType }).end(refusal.body);
-      return false;
-    }
-    return true;
-  };
-}
-
 async function statusJson(service: ReturnType<typeof vmmService>): Promise<Uint8Array> {
   const query = new URLSearchParams();
   const answer = await dispatch(
@@ -203,8 +146,6 @@ async function statusJson(service: ReturnType<typeof vmmService>): Promise<Uint8
   );
   return answer.body;
 }
-
-const isLoopback = (address: string): boolean => /^(?:::ffff:)?127\./.test(address) || address === "::1";
 
 async function untilAsked(log: Logger): Promise<void> {
   const signal = await Promise.race(

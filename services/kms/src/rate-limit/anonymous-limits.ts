@@ -64,8 +64,8 @@ export class AnonymousLimits {
 
   /** The service with a limit on what is asked about one app, and on certificates that say nothing, which `admit` let pass. */
   limit(service: RpcService<Caller, CallerRule>): RpcService<Caller, CallerRule> {
-    const authenticate: typeof service.authenticate = async (rule, call) => {
-      const caller = await service.authenticate(rule, call);
+    const authenticate: typeof service.authenticate = async (rule, call, verb) => {
+      const caller = await service.authenticate(rule, call, verb);
       if (caller.kind !== "anonymous" || rule !== "attested" || call.peerCertificates.length === 0) return caller;
       const refused = this.#takeOfAddress(call.remoteAddress);
       if (refused !== undefined) throw new RpcError("bad-request", refused.message);

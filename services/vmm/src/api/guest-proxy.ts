@@ -1,21 +1,23 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape } from "@bufbuild/protobuf";
 import { guestApi } from "@dstack/proto";
 import type { Logger } from "@dstack/log";
-import { callRpc, route, type Route, type RpcService } from "@dstack/rpc";
+import { callRpc, route, type Route } from "@dstack/rpc";
 import { channelTransport } from "@dstack/vm-channel";
 import type { Fleet } from "../fleet/fleet.ts";
+import { keepRule, type ManagementRule, type ManagementService } from "./guard.ts";
 import { GUEST_TIMEOUT_MS, guestChannel } from "./vmm-service.ts";
 
 /** `/guest/<Method>`: what a guest says of itself, asked through its channel and given on as it is. */
-export function guestProxy(fleet: Fleet, log: Logger): RpcService<null, "management"> {
+export function guestProxy(fleet: Pick<Fleet, "get">, log: Logger): ManagementService {
   const guest = guestApi.GuestApi.method;
   const proxied = guestApi.ProxiedGuestApi.method;
   const forward = <O extends DescMessage>(
+    rule: ManagementRule,
     own: DescMethodUnary<typeof guestApi.IdSchema, O>,
     theirs: DescMethodUnary<DescMessage, O>,
-  ): Route<null, "management"> =>
+  ): Route<null, ManagementRule> =>
     route(own, {
-      auth: "management",
+      auth: rule,
       handle: async ({ id }) =>
         (await callRpc(
           channelTransport(guestChannel(fleet.get(id)), "/api"),
@@ -26,14 +28,14 @@ export function guestProxy(fleet: Fleet, log: Logger): RpcService<null, "managem
     });
   return {
     prefixes: ["ProxiedGuestApi.", "GuestApi."],
-    authenticate: async () => null,
+    authenticate: keepRule,
     log,
     routes: [
-      forward(proxied.info, guest.info),
-      forward(proxied.sysInfo, guest.sysInfo),
-      forward(proxied.networkInfo, guest.networkInfo),
-      forward(proxied.listContainers, guest.listContainers),
-      forward(proxied.shutdown, guest.shutdown),
+      forward("reads", proxied.info, guest.info),
+      forward("reads", proxied.sysInfo, guest.sysInfo),
+      forward("reads", proxied.networkInfo, guest.networkInfo),
+      forward("reads", proxied.listContainers, guest.listContainers),
+      forward("changes", proxied.shutdown, guest.shutdown),
     ],
   };
 }

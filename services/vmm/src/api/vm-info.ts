@@ -2,9 +2,8 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { vmm } from "@dstack/proto";
 import { parseAppCompose } from "@dstack/compose";
 import { readIfExists, readTextIfExists } from "@dstack/files";
-import type { Networking } from "../config/config-schema.ts";
 import { backendOf, macAddress } from "../launch/networks.ts";
-import { vmStatus, type Vm } from "../vm/vm.ts";
+import { networksOf, vmStatus, type Vm } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
 
 export type VmInfoInit = MessageInitShape<typeof vmm.VmInfoSchema>;
@@ -46,10 +45,6 @@ export async function vmInfo(vm: Vm, config: VmmConfig, nowMs: number, brief: bo
     })),
   };
 }
-
-/** A VM without networks of its own has the node's one. */
-export const networksOf = (vm: Vm, config: VmmConfig): readonly Networking[] =>
-  vm.manifest.networks.length > 0 ? vm.manifest.networks : [config.cvm.networking];
 
 /** The app's address at the gateway: the VM's own gateway where it names a readable one, else the node's. */
 export function appUrl(instanceId: string, vmGatewayUrls: readonly string[], gateway: VmmConfig["gateway"]): string {

@@ -3,7 +3,7 @@ import { toHex } from "@dstack/bytes";
 import { listImages, type ImageDirectory } from "@dstack/image";
 import type { Logger } from "@dstack/log";
 import { guestApi, kms, vmm } from "@dstack/proto";
-import { callRpc, DEFAULT_BODY_LIMIT_BYTES, httpTransport, route, type RpcService } from "@dstack/rpc";
+import { callRpc, DEFAULT_BODY_LIMIT_BYTES, httpTransport, route } from "@dstack/rpc";
 import { channelTransport, type VmChannel } from "@dstack/vm-channel";
 import type { Accelerator } from "../launch/accelerator.ts";
 import { VmmError } from "../errors.ts";
@@ -11,6 +11,7 @@ import type { Fleet } from "../fleet/fleet.ts";
 import { isBridge } from "../launch/networks.ts";
 import type { SupervisedProcess, SupervisorClient } from "../supervisor/supervisor-client.ts";
 import { NO_UPDATE } from "../fleet/update-vm.ts";
+import { keepRule, type ManagementRule, type ManagementService } from "./guard.ts";
 import { vmInfo } from "./vm-info.ts";
 import { checkName, readCompose } from "../fleet/vm-request.ts";
 import type { Vm } from "../vm/vm.ts";
@@ -40,43 +41,43 @@ export const REVISION = "git:00000000000000000000";
 export const GUEST_TIMEOUT_MS = 10_000;
 const KMS_TIMEOUT_MS = 15_000;
 
-/** Calls that only look. The rest must come as POST: a link or a picture on another site is a GET. */
-export const READING_METHODS: ReadonlySet<string> = new Set([
-  "GetComposeHash",
-  "Status",
-  "ListImages",
-  "GetAppEnvEncryptPubKey",
-  "GetInfo",
-  "Version",
-  "GetMeta",
-  "ListGpus",
-  "SvList",
-  "ListRegistryImages",
-]);
-
 /** The `Vmm` service. The listener has authenticated the caller before a request gets here. */
-export function vmmService(options: VmmServiceOptions): RpcService<null, "management"> {
+export function vmmService(options: VmmServiceOptions): ManagementService {
   const { fleet, supervisor, config } = options;
   const m = vmm.Vmm.method;
-  const row = (method: { readonly name: string }) =>
-    ({ auth: "management", bodyLimitBytes: config.limits[method.name] ?? DEFAULT_BODY_LIMIT_BYTES }) as const;
+  const row = <R extends ManagementRule>(method: { readonly name: string }, auth: R) => ({
+    auth,
+    bodyLimitBytes: config.limits[method.name] ?? DEFAULT_BODY_LIMIT_BYTES,
+  });
   const noRegistry = async (): Promise<never> => {
     throw new VmmError("unsupported", "image registry is not configured");
   };
   return {
     prefixes: ["Vmm.", "Teepod."],
-    authenticate: async () => null,
+    authenticate: keepRule,
     log: options.log,
     routes: [
-      route(m.createVm, { ...row(m.createVm), handle: async (request) => ({ id: await fleet.create(request) }) }),
-      route(m.startVm, { ...row(m.startVm), handle: ({ id }) => nothing(fleet.start(id)) }),
-      route(m.stopVm, { ...row(m.stopVm), handle: ({ id }) => nothing(fleet.stop(id)) }),
-      route(m.shutdownVm, { ...row(m.shutdownVm), handle: ({ id }) => nothing(shutdownGuest(fleet.get(id))) }),
-      route(m.removeVm, { ...row(m.removeVm), handle: ({ id }) => nothing(fleet.remove(id)) }),
-      route(m.updateVm, { ...row(m.updateVm), handle: async (request) => ({ id: await fleet.update(request) }) }),
-      route(m.upgradeApp, { ...row(m.upgradeApp), handle: async (request) => ({ id: await fleet.update(request) }) }),
+      route(m.createVm, {
+        ...row(m.createVm, "changes"),
+        handle: async (request) => ({ id: await fleet.create(request) }),
+      }),
+      route(m.startVm, { ...row(m.startVm, "changes"), handle: ({ id }) => nothing(fleet.start(id)) }),
+      route(m.stopVm, { ...row(m.stopVm, "changes"), handle: ({ id }) => nothing(fleet.stop(id)) }),
+      route(m.shutdownVm, {
+        ...row(m.shutdownVm, "changes"),
+        handle: ({ id }) => nothing(shutdownGuest(fleet.get(id))),
+      }),
+      route(m.removeVm, { ...row(m.removeVm, "changes"), handle: ({ id }) => nothing(fleet.remove(id)) }),
+      route(m.updateVm, {
+        ...row(m.updateVm, "changes"),
+        handle: async (request) => ({ id: await fleet.update(request) }),
+      }),
+      route(m.upgradeApp, {
+        ...row(m.upgradeApp, "changes"),
+        handle: async (request) => ({ id: await fleet.update(request) }),
+      }),
       route(m.resizeVm, {
-        ...row(m.resizeVm),
+        ...row(m.resizeVm, "changes"),
         handle: async ({ id, vcpu, memory, diskSize, image }) => {
           if ([vcpu, memory, diskSize, image].every((value) => value === undefined))
             throw new VmmError("request-invalid", "resize request contains no updates");
@@ -84,19 +85,19 @@ export function vmmService(options: VmmServiceOptions): RpcService<null, "manage
         },
       }),
       route(m.getComposeHash, {
-        ...row(m.getComposeHash),
+        ...row(m.getComposeHash, "reads"),
         handle: async ({ name, composeFile }) => {
           checkName(name);
           return { hash: toHex(readCompose(composeFile).composeHash) };
         },
       }),
       route(m.status, {
-        ...row(m.status),
+        ...row(m.status, "reads"),
         handle: (request) => status(request, options),
         extendJson: (json) => ({ ...json, node: nodeJson(options.node()) }),
       }),
       route(m.getInfo, {
-        ...row(m.getInfo),
+        ...row(m.getInfo, "reads"),
         handle: async ({ id }) => {
           await fleet.refresh();
           const vm = fleet.find(id);
@@ -106,7 +107,7 @@ export function vmmService(options: VmmServiceOptions): RpcService<null, "manage
         },
       }),
       route(m.listImages, {
-        ...row(m.listImages),
+        ...row(m.listImages, "reads"),
         handle: async () => ({
           images: (
             await listImages(config.imagePath, (image, reason) => options.log.warn({ image, reason }, "not an image"))
@@ -114,37 +115,37 @@ export function vmmService(options: VmmServiceOptions): RpcService<null, "manage
         }),
       }),
       route(m.getAppEnvEncryptPubKey, {
-        ...row(m.getAppEnvEncryptPubKey),
+        ...row(m.getAppEnvEncryptPubKey, "reads"),
         handle: ({ appId }) => askKms(config.kms_url, appId),
       }),
-      route(m.version, { ...row(m.version), handle: async () => ({ version: VERSION, rev: REVISION }) }),
+      route(m.version, { ...row(m.version, "reads"), handle: async () => ({ version: VERSION, rev: REVISION }) }),
       route(m.getMeta, {
-        ...row(m.getMeta),
+        ...row(m.getMeta, "reads"),
         handle: async () => meta(config),
         extendJson: (json) => ({ ...json, node: nodeJson(options.node()) }),
       }),
       route(m.listGpus, {
-        ...row(m.listGpus),
+        ...row(m.listGpus, "reads"),
         handle: async () => ({ gpus: [], allowAttachAll: config.cvm.gpu.allow_attach_all }),
       }),
-      route(m.reloadVms, { ...row(m.reloadVms), handle: () => fleet.load() }),
+      route(m.reloadVms, { ...row(m.reloadVms, "changes"), handle: () => fleet.load() }),
       route(m.svList, {
-        ...row(m.svList),
+        ...row(m.svList, "reads"),
         handle: async () => ({ processes: (await supervisor.list()).map(processInfo) }),
       }),
       route(m.svStop, {
-        ...row(m.svStop),
+        ...row(m.svStop, "changes"),
         handle: async ({ id }) => {
           if ((await supervisor.info(id)) === undefined)
             throw new VmmError("not-found", "Supervisor process not found");
           return nothing(fleet.find(id) === undefined ? supervisor.stop(id) : fleet.stop(id));
         },
       }),
-      route(m.svRemove, { ...row(m.svRemove), handle: ({ id }) => nothing(supervisor.remove(id)) }),
-      route(m.listRegistryImages, { ...row(m.listRegistryImages), handle: async () => ({ images: [] }) }),
-      route(m.pullRegistryImage, { ...row(m.pullRegistryImage), handle: noRegistry }),
+      route(m.svRemove, { ...row(m.svRemove, "changes"), handle: ({ id }) => nothing(supervisor.remove(id)) }),
+      route(m.listRegistryImages, { ...row(m.listRegistryImages, "reads"), handle: async () => ({ images: [] }) }),
+      route(m.pullRegistryImage, { ...row(m.pullRegistryImage, "changes"), handle: noRegistry }),
       route(m.deleteImage, {
-        ...row(m.deleteImage),
+        ...row(m.deleteImage, "changes"),
         handle: async () => {
           throw new VmmError(
             "unsupported",

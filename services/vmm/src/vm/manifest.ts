@@ -49,9 +49,11 @@ export type Manifest = Omit<ManifestFile, "networking">;
 const VM_ID = /^[A-Za-z0-9_-]{1,64}$/;
 const IMAGE_NAME = /^[A-Za-z0-9_.-]{1,64}$/;
 
+export const isVmId = (name: string): boolean => VM_ID.test(name);
+
 /** A VM id is a folder's name: nothing else may become one. @throws VmmError `request-invalid` */
 export function checkVmId(id: string): string {
-  if (!VM_ID.test(id))
+  if (!isVmId(id))
     throw new VmmError(
       "request-invalid",
       `invalid VM id ${JSON.stringify(id.slice(0, 80))}: expected 1 to 64 letters, digits, "_" or "-"`,
