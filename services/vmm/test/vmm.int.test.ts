@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -343,6 +344,21 @@ test("VMs go on when the VMM is killed, and are found again with their channel",
   assert.equal(pidOf(second, id), pid);
   await second.rpc("StopVm", { id });
   assert.equal(alive(pid), false);
+  await second.endAll();
+});
+
+test("a VM whose id is `inventory` is updated like any other, and holds up no create", async () => {
+  const host = makeHost();
+  const first = await startVmm(host);
+  const { id } = await first.rpc<{ id: string }>("CreateVm", vmRequest({ stopped: true }));
+  await first.end();
+  renameSync(join(host.dir, "vm", id), join(host.dir, "vm/inventory"));
+  const manifest = join(host.dir, "vm/inventory/vm-manifest.json");
+  writeFileSync(manifest, readFileSync(manifest, "utf8").replace(`"id":"${id}"`, '"id":"inventory"'));
+  const second = await startVmm(host);
+  await second.rpc("UpdateVm", { id: "inventory", memory: 2048 });
+  assert.equal((await info(second, "inventory")).configuration?.memory, 2048);
+  await second.rpc("CreateVm", vmRequest({ stopped: true }));
   await second.endAll();
 });
 

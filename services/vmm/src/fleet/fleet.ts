@@ -12,7 +12,7 @@ import { exitReason } from "../vm/exit-reason.ts";
 import { loadGuestImage } from "../launch/guest-image.ts";
 import { createIdPool } from "../launch/id-pool.ts";
 import { keyedQueue } from "./keyed-queue.ts";
-import { checkVmId } from "../vm/manifest.ts";
+import { checkVmId, isVmId } from "../vm/manifest.ts";
 import { checkPortsFree } from "../launch/port-mapping.ts";
 import { prepareLaunch, writeHostShare, type Launcher } from "../launch/start-vm.ts";
 import { isVmNote, type SupervisedProcess, type SupervisorClient } from "../supervisor/supervisor-client.ts";
@@ -64,6 +64,8 @@ export interface Fleet {
 
 const PARALLEL_STARTS = 2;
 const DRAFT_PREFIX = ".new-";
+/** The queue of what concerns the VMs together. A symbol, since any word may be a VM's id. */
+const INVENTORY = Symbol("inventory");
 
 export function createFleet(options: FleetOptions): Fleet {
   const { config, log, supervisor, clock } = options;
@@ -382,7 +384,7 @@ export function createFleet(options: FleetOptions): Fleet {
   };
 
   return {
-    load: () => queue("inventory", load),
+    load: () => queue(INVENTORY, load),
     refresh,
     all: () =>
       [...vms.values()].toSorted(
@@ -390,7 +392,7 @@ export function createFleet(options: FleetOptions): Fleet {
       ),
     find: (id) => vms.get(id),
     get,
-    create: (request) => queue("inventory", () => explainFullDisk(config.runPath, () => createNow(request))),
+    create: (request) => queue(INVENTORY, () => explainFullDisk(config.runPath, () => createNow(request))),
     start: async (id) => {
       getLasting(id);
       await queue(id, async () => {
@@ -421,7 +423,7 @@ export function createFleet(options: FleetOptions): Fleet {
     },
     update: async (request) => {
       getLasting(checkVmId(request.id));
-      return queue("inventory", () =>
+      return queue(INVENTORY, () =>
         queue(request.id, async () => {
           const vm = getLasting(request.id);
           await seen(vm, await supervised(() => supervisor.info(vm.id)));
@@ -447,14 +449,6 @@ async function explainFullDisk<T>(runPath: string, work: () => Promise<T>): Prom
     throw new VmmError("disk-failed", `the disk that holds ${runPath} is full; free some space and try again`, {
       cause,
     });
-  }
-}
-
-function isVmId(name: string): boolean {
-  try {
-    return checkVmId(name) === name;
-  } catch {
-    return false; // Not a folder of ours.
   }
 }
 

@@ -1,8 +1,8 @@
-export type KeyedQueue = <T>(key: string, work: () => Promise<T>) => Promise<T>;
+export type KeyedQueue = <T>(key: string | symbol, work: () => Promise<T>) => Promise<T>;
 
 /** Runs work of one key strictly one after another, of different keys side by side. */
 export function keyedQueue(): KeyedQueue {
-  const tails = new Map<string, Promise<unknown>>();
+  const tails = new Map<string | symbol, Promise<unknown>>();
   return async (key, work) => {
     const before = tails.get(key) ?? Promise.resolve();
     const mine = before.then(work, work);

@@ -36,13 +36,14 @@ export function startWatch(options: WatchOptions): { stop(): void } {
       for (const vm of options.fleet.all().filter(isRunning)) await rotateLarge(vm, options.config, now);
     }
   };
+  /** Never rejects: what goes wrong is logged, and the next look is another try. */
   const round = async (): Promise<void> => {
     try {
       await look();
     } catch (error) {
       options.log.error({ error: errorChain(error) }, "looking after the VMs failed; trying again");
     }
-    if (!stopped) timer = setTimeout(round, options.periodMs ?? PERIOD_MS);
+    if (!stopped) timer = setTimeout(() => void round(), options.periodMs ?? PERIOD_MS);
   };
   void round();
   return {

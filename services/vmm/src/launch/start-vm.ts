@@ -15,8 +15,7 @@ import { qemuArgv } from "./qemu-argv.ts";
 import type { QemuBinary } from "./qemu-binary.ts";
 import type { DeployRequest } from "../supervisor/supervisor-client.ts";
 import { sysConfigText, teeSimulatorText, vmConfigOf } from "./sys-config.ts";
-import { networksOf } from "../api/vm-info.ts";
-import type { Vm } from "../vm/vm.ts";
+import { networksOf, type Vm } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
 
 export interface Launcher {

@@ -1,3 +1,5 @@
+import type { Networking } from "../config/config-schema.ts";
+import type { VmmConfig } from "../config/vmm-config.ts";
 import type { VmChannel } from "@dstack/vm-channel";
 import { FRESH, type RestartState } from "./auto-restart.ts";
 import type { Manifest } from "./manifest.ts";
@@ -98,3 +100,7 @@ export function addEvent(vm: Vm, event: string, body: string, timestampMs: numbe
   vm.events.push({ event, body, timestampMs });
   if (vm.events.length > capacity) vm.events.splice(0, vm.events.length - capacity);
 }
+
+/** A VM without networks of its own has the node's one. */
+export const networksOf = (vm: Vm, config: VmmConfig): readonly Networking[] =>
+  vm.manifest.networks.length > 0 ? vm.manifest.networks : [config.cvm.networking];
