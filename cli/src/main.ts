@@ -1,5 +1,6 @@
 import tab from "@bomb.sh/tab/commander";
-import { Command, CommanderError } from "commander";
+import type { Command as UntypedCommand } from "commander";
+import { Command, CommanderError } from "@commander-js/extra-typings";
 import { errorChain } from "@dstack/errors";
 import { CliError } from "./terminal/errors.ts";
 import { visible } from "./terminal/output.ts";
@@ -12,13 +13,13 @@ import { addKmsCommands } from "./kms/program.ts";
 import { addMeasureCommands } from "./measure/program.ts";
 import { addStackCommands } from "./stack/program.ts";
 import { addVerifyCommands } from "./verify/program.ts";
-import { stackLayout } from "./local/layout.ts";
+import { createCli, type Cli } from "./clients/cli.ts";
 
-// The folder program/ describes commands; what they do is loaded when they run, so that --help answers at once.
+// Each room's program.ts describes commands; what they do is loaded when they run, so that --help answers at once.
 
 /** The whole command line, built anew for each run and each test. */
-export function createProgram(env: NodeJS.ProcessEnv): Command {
-  const layout = stackLayout(env);
+export function createProgram(cli: Cli): Command {
+  const { layout, env } = cli;
   const program = new Command("dstack")
     .description("Run an ordinary docker-compose.yaml in a confidential virtual machine, and prove it to others.")
     .version("0.6.0")
@@ -26,25 +27,28 @@ export function createProgram(env: NodeJS.ProcessEnv): Command {
     .showHelpAfterError("(add --help for usage)")
     .enablePositionalOptions();
 
-  addStackCommands(program, layout, env);
-  addAppCommands(program, layout, env);
-  addImageCommands(program, layout);
-  addVerifyCommands(program, layout, env);
-  addEvidenceCommands(program);
-  addMeasureCommands(program);
-  addKmsCommands(program, env);
-  addCollateralCommands(program, env);
-  addAuthCommands(program, layout, env);
+  // The same class at run time; its plain types do not know what each option is called.
+  const untyped = program as unknown as UntypedCommand;
+  addStackCommands(untyped, layout, env);
+  addAppCommands(program, cli);
+  addImageCommands(untyped, layout);
+  addVerifyCommands(untyped, layout, env);
+  addEvidenceCommands(untyped);
+  addMeasureCommands(untyped);
+  addKmsCommands(untyped, env);
+  addCollateralCommands(untyped, env);
+  addAuthCommands(untyped, layout, env);
 
-  tab(program);
+  tab(untyped);
   return program;
 }
 
 /** Runs one command line. Returns the exit code; never throws. */
 export async function runCli(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+  const cli = createCli(env);
   try {
-    await createProgram(env).parseAsync([...args], { from: "user" });
-    return Number(process.exitCode ?? 0);
+    await createProgram(cli).parseAsync([...args], { from: "user" });
+    return cli.exit.code || Number(process.exitCode ?? 0);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     const text = error instanceof Error ? errorChain(error) : String(error);

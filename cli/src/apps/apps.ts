@@ -1,14 +1,15 @@
 import { vmm } from "@dstack/proto";
 import { messageToJson } from "@dstack/rpc";
-import { print, printJson, table, visible, type OutputFormat } from "../terminal/output.ts";
-import type { StackLayout } from "../local/layout.ts";
-import { vmmClient } from "../clients/vmm-client.ts";
+import type { Cli } from "../clients/cli.ts";
+import { table, visible } from "../terminal/output.ts";
+import type { AppsOptions, InfoOptions } from "./options.ts";
 
 /** `dstack apps` */
-export async function apps(layout: StackLayout, env: NodeJS.ProcessEnv, format: OutputFormat): Promise<void> {
-  const list = await (await vmmClient(layout, env)).list();
-  if (format === "json") {
-    printJson(list.map((vm) => messageToJson(vmm.VmInfoSchema, vm)));
+export async function apps(cli: Cli, { output }: AppsOptions): Promise<void> {
+  const { json, print } = cli.out;
+  const list = await (await cli.vmm()).list();
+  if (output === "json") {
+    json(list.map((vm) => messageToJson(vmm.VmInfoSchema, vm)));
     return;
   }
   if (list.length === 0) {
@@ -31,15 +32,11 @@ export async function apps(layout: StackLayout, env: NodeJS.ProcessEnv, format: 
 }
 
 /** `dstack info APP` */
-export async function info(
-  layout: StackLayout,
-  env: NodeJS.ProcessEnv,
-  app: string,
-  format: OutputFormat,
-): Promise<void> {
-  const vm = await (await vmmClient(layout, env)).find(app);
-  if (format === "json") {
-    printJson(messageToJson(vmm.VmInfoSchema, vm));
+export async function info(cli: Cli, app: string, { output }: InfoOptions): Promise<void> {
+  const { json, print } = cli.out;
+  const vm = await (await cli.vmm()).find(app);
+  if (output === "json") {
+    json(messageToJson(vmm.VmInfoSchema, vm));
     return;
   }
   const rows: [string, string | undefined][] = [

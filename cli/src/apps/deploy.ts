@@ -1,4 +1,4 @@
-import { print, printJson, say, visible, type OutputFormat } from "../terminal/output.ts";
+import { visible } from "../terminal/output.ts";
 import { createProgress } from "../terminal/progress.ts";
 import { appUrl, publishedPorts } from "../local/app-url.ts";
 import { deployApp } from "./deploy-app.ts";
@@ -7,39 +7,16 @@ import { parseAmount, parsePort } from "../terminal/ports.ts";
 import { waitForAnswer, waitForBoot } from "./wait-for-app.ts";
 import { appIdOf } from "../auth/hash-from-file.ts";
 import { CliError } from "../terminal/errors.ts";
-import type { StackLayout } from "../local/layout.ts";
-import { vmmClient } from "../clients/vmm-client.ts";
-
-export interface DeployOptions {
-  readonly compose: string;
-  readonly name: string;
-  readonly env: readonly string[];
-  readonly envFile?: string;
-  readonly port: readonly string[];
-  readonly image: string;
-  readonly vcpu: string;
-  readonly memory: string;
-  readonly disk: string;
-  readonly secureTime?: boolean;
-  readonly storageFs: string;
-  readonly publicLogs?: boolean;
-  readonly allowMutable?: boolean;
-  readonly allow: boolean;
-  readonly check: boolean;
-  readonly appId?: string;
-  readonly wait: boolean;
-  readonly output: OutputFormat;
-}
+import type { Cli } from "../clients/cli.ts";
+import type { DeployOptions } from "./options.ts";
 
 const BOOT_TIMEOUT_MS = 10 * 60_000;
 const ANSWER_TIMEOUT_MS = 90_000;
 
 /** `dstack deploy` */
-export async function deployCommand(
-  layout: StackLayout,
-  env: NodeJS.ProcessEnv,
-  options: DeployOptions,
-): Promise<void> {
+export async function deploy(cli: Cli, options: DeployOptions): Promise<void> {
+  const { layout } = cli;
+  const { json, print, say } = cli.out;
   if (!/^\d{1,4}$/.test(options.vcpu) || options.vcpu === "0")
     throw new CliError("usage", `--vcpu ${options.vcpu}: expected a number from 1`);
   const request = {
@@ -59,7 +36,7 @@ export async function deployCommand(
     check: options.check,
     appId: options.appId === undefined ? undefined : (await appIdOf(options.appId)).slice(2),
   };
-  const client = await vmmClient(layout, env);
+  const client = await cli.vmm();
   const progress = createProgress(process.stderr);
   const deployment = await progress.phase("deploy", () => deployApp(client, layout, request));
   for (const { from, to } of deployment.resolved) say(`      ${visible(from)} is pinned to ${to}`);
@@ -90,7 +67,7 @@ export async function deployCommand(
     phases_ms: progress.phasesMs,
   };
   if (options.output === "json") {
-    printJson(summary);
+    json(summary);
   } else {
     print(
       `app id        ${deployment.appId}\ncompose hash  ${deployment.composeHash}\nvm id         ${deployment.vmId}${url === undefined ? "\nno TCP port is published, so the gateway has nothing to forward to" : `\nurl           ${url}`}`,

@@ -2,20 +2,16 @@ import { parseAppCompose } from "@dstack/compose";
 import { utf8 } from "@dstack/bytes";
 import { encryptEnvironment, readEnvironment } from "./environment.ts";
 import { CliError } from "../terminal/errors.ts";
-import { print, printJson, say, type OutputFormat } from "../terminal/output.ts";
-import type { StackLayout } from "../local/layout.ts";
-import { vmmClient, vmmMethods } from "../clients/vmm-client.ts";
+import type { Cli } from "../clients/cli.ts";
+import { vmmMethods } from "../clients/vmm-client.ts";
 import { stopVm } from "./lifecycle.ts";
+import type { EnvShowOptions } from "./options.ts";
 
 /** `dstack env set APP K=V...` */
-export async function set(
-  layout: StackLayout,
-  env: NodeJS.ProcessEnv,
-  app: string,
-  pairs: readonly string[],
-): Promise<void> {
+export async function envSet(cli: Cli, app: string, pairs: readonly string[]): Promise<void> {
+  const { say } = cli.out;
   const environment = await readEnvironment(pairs, undefined);
-  const client = await vmmClient(layout, env);
+  const client = await cli.vmm();
   const vm = await client.find(app);
   const allowed = allowedNames(vm.configuration?.composeFile ?? "");
   const foreign = environment.filter(({ key }) => !allowed.includes(key)).map(({ key }) => key);
@@ -28,7 +24,7 @@ export async function set(
   }
   const missing = allowed.filter((name) => !environment.some(({ key }) => key === name));
   if (missing.length > 0) say(`warning: ${missing.join(", ")} will be unset: the environment is replaced as a whole`);
-  const encryptedEnv = await encryptEnvironment(client, layout, vm.appId, environment);
+  const encryptedEnv = await encryptEnvironment(client, cli.layout, vm.appId, environment);
   await stopVm(client, vm.id, false);
   await client.call(vmmMethods.updateVm, { id: vm.id, encryptedEnv });
   await client.call(vmmMethods.startVm, { id: vm.id });
@@ -36,16 +32,11 @@ export async function set(
 }
 
 /** `dstack env show APP` */
-export async function show(
-  layout: StackLayout,
-  env: NodeJS.ProcessEnv,
-  app: string,
-  format: OutputFormat,
-): Promise<void> {
-  const vm = await (await vmmClient(layout, env)).find(app);
+export async function envShow(cli: Cli, app: string, { output }: EnvShowOptions): Promise<void> {
+  const vm = await (await cli.vmm()).find(app);
   const names = allowedNames(vm.configuration?.composeFile ?? "");
-  if (format === "json") printJson(names);
-  else print(names.length === 0 ? `${vm.name} accepts no variables` : names.join("\n"));
+  if (output === "json") cli.out.json(names);
+  else cli.out.print(names.length === 0 ? `${vm.name} accepts no variables` : names.join("\n"));
 }
 
 function allowedNames(manifest: string): readonly string[] {

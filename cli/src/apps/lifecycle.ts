@@ -1,32 +1,33 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { CliError } from "../terminal/errors.ts";
 import { say } from "../terminal/output.ts";
-import type { StackLayout } from "../local/layout.ts";
-import { vmmClient, vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
+import type { Cli } from "../clients/cli.ts";
+import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
+import type { StopOptions } from "./options.ts";
 
 /** `dstack start APP` */
-export async function start(layout: StackLayout, env: NodeJS.ProcessEnv, app: string): Promise<void> {
-  const client = await vmmClient(layout, env);
+export async function start(cli: Cli, app: string): Promise<void> {
+  const client = await cli.vmm();
   const { id } = await client.find(app);
   await client.call(vmmMethods.startVm, { id });
-  say(`started ${app}; follow it with \`dstack logs -f ${app}\``);
+  cli.out.say(`started ${app}; follow it with \`dstack logs -f ${app}\``);
 }
 
 /** `dstack stop APP`: the guest shuts down in order; forced after 60 s, or at once with --force. */
-export async function stop(layout: StackLayout, env: NodeJS.ProcessEnv, app: string, force: boolean): Promise<void> {
-  const client = await vmmClient(layout, env);
+export async function stop(cli: Cli, app: string, { force }: StopOptions): Promise<void> {
+  const client = await cli.vmm();
   const { id } = await client.find(app);
-  await stopVm(client, id, force);
-  say(`stopped ${app}`);
+  await stopVm(client, id, force === true);
+  cli.out.say(`stopped ${app}`);
 }
 
 /** `dstack rm APP` */
-export async function remove(layout: StackLayout, env: NodeJS.ProcessEnv, app: string): Promise<void> {
-  const client = await vmmClient(layout, env);
+export async function rm(cli: Cli, app: string): Promise<void> {
+  const client = await cli.vmm();
   const { id } = await client.find(app);
   await stopVm(client, id, true);
   await client.call(vmmMethods.removeVm, { id });
-  say(`removed ${app} and its data`);
+  cli.out.say(`removed ${app} and its data`);
 }
 
 /** Stops a VM, gently first unless `force`; does nothing to a stopped one. */

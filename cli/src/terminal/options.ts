@@ -1,17 +1,31 @@
-import { Option } from "commander";
+import { Option, type Command } from "@commander-js/extra-typings";
+
+/**
+ * The options of a command as its declaration has them: their names stand in the declaration alone, and a
+ * command that reads another name does not compile.
+ */
+export type OptionsOf<Declaration extends (parent: Command) => { opts(): unknown }> = Readonly<
+  ReturnType<ReturnType<Declaration>["opts"]>
+>;
+
+export const output = () =>
+  new Option("-o, --output <format>", "text, or json for scripts").choices(["text", "json"] as const).default("text");
+
+/** An option that may be given several times. */
+export const repeatable = <Flags extends string>(flags: Flags, description: string) =>
+  new Option(flags, description)
+    .argParser((value: string, all: readonly string[]): readonly string[] => [...all, value])
+    .default([] as readonly string[], "none");
+
+/** The examples below a command's help. */
+export function examples(lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
+}
 
 /** What every command action gets beside its own options. */
 export interface Common {
   readonly output: "text" | "json";
 }
 
-export const output = (): Option =>
-  new Option("-o, --output <format>", "text, or json for scripts").choices(["text", "json"]).default("text");
-
 /** For an option that may be given several times. */
 export const collect = (value: string, all: readonly string[]): string[] => [...all, value];
-
-/** The examples below a command's help. */
-export function examples(lines: readonly string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
-}

@@ -2,6 +2,16 @@
 
 export type OutputFormat = "text" | "json";
 
+/** Where a command's words go. */
+export interface Output {
+  /** One value, in JSON, to standard output. */
+  json(value: unknown): void;
+  /** Lines to standard output. */
+  print(text: string): void;
+  /** Lines to standard error. */
+  say(text: string): void;
+}
+
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }
@@ -13,6 +23,8 @@ export function print(text: string): void {
 export function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }
+
+export const standardOutput: Output = { json: printJson, print, say };
 
 /** Columns padded to their widest cell; control characters are shown, not obeyed. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {
