@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import {
+  ROOT,
   importsOf,
   importsUnder,
   splitSpecifier,
@@ -96,6 +99,13 @@ describe("the import graph", () => {
       );
     });
   }
+
+  test("only libs/system-calls speaks of node:ffi to Node", () => {
+    const speaking = globSync("{libs,services,cli,bench,scripts,tests}/**/*.{ts,mjs}", { cwd: ROOT })
+      .filter((file) => !file.includes("node_modules/") && file !== "tests/import-graph.test.ts")
+      .filter((file) => /["'`](?:node:)?ffi["'`]/.test(readFileSync(join(ROOT, file), "utf8")));
+    assert.deepEqual(speaking, ["libs/system-calls/src/libc.ts"]);
+  });
 
   test("no production source can import the TEE simulator (SECURITY #563)", () => {
     const wrong = [...sources.values()]
