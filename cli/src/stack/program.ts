@@ -40,6 +40,11 @@ export function addStackCommands(program: Command, layout: StackLayout, env: Nod
     .command("doctor")
     .summary("check what this machine has and lacks")
     .addOption(output())
-    .addHelpText("after", examples(["dstack doctor"]))
-    .action(async (options: Common) => (await import("./doctor.ts")).doctor(layout, env, options.output));
+    .option("--unlock [file]", "free the locks of programs that are gone, of the local deployment or this one")
+    .addHelpText("after", examples(["dstack doctor", "dstack doctor --unlock"]))
+    .action(async (options: Common & { unlock?: string | true }) => {
+      if (options.unlock === undefined) return (await import("./doctor.ts")).doctor(layout, env, options.output);
+      const { unlock } = await import("./unlock.ts");
+      return unlock(layout, options.unlock === true ? undefined : options.unlock);
+    });
 }

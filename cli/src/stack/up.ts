@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
-import { FileLockedError, lockFile, type FileLock } from "@dstack/files";
+import { isCoded } from "@dstack/errors";
+import { lockFile, type FileLock } from "@dstack/files";
 import { buildFlavour, REPOSITORY_ROOT } from "../images/image.ts";
 import { reportText } from "../verify/report.ts";
 import type { VerifyResult } from "../verify/result.ts";
@@ -146,8 +147,8 @@ async function takeLock(layout: StackLayout): Promise<FileLock> {
   try {
     return await lockFile(layout.lockFile);
   } catch (error) {
-    if (!(error instanceof FileLockedError)) throw error;
-    throw new CliError("failed", `the local deployment is already running (process ${error.pid})`, {
+    if (!isCoded(error, "locked")) throw error;
+    throw new CliError("failed", `the local deployment is already running (process ${error.facts["pid"]})`, {
       cause: error,
       hint: "use it with `dstack apps`, or stop it with `dstack down`",
     });

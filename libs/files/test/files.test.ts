@@ -4,7 +4,7 @@ import { mkdtemp, readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { FileLockedError, cacheDirectory, lockFile, readIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
+import { FileLockError, cacheDirectory, lockFile, readIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
 
 const folder = (): Promise<string> => mkdtemp(join(tmpdir(), "dstack-files-"));
 
@@ -28,7 +28,7 @@ test("a failed write leaves the old content and no temporary file", async () => 
 test("a lock is refused while its holder lives and taken over once it is dead", async () => {
   const path = join(await folder(), "lock");
   const lock = await lockFile(path);
-  await assert.rejects(lockFile(path), FileLockedError);
+  await assert.rejects(lockFile(path), FileLockError);
   await lock.release();
   const dead = spawnSync("true").pid;
   await writeFile(path, `${dead} 12345\n`);

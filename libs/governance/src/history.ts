@@ -8,16 +8,8 @@ import {
   type KeyObject,
 } from "node:crypto";
 import { open } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import {
-  FileLockedError,
-  lockFile,
-  readTextIfExists,
-  writeFileAtomic,
-  writeSecret,
-  type FileLock,
-} from "@dstack/files";
+import { lockFileWhenFree, readTextIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
 import { GovernanceError } from "./errors.ts";
 import type { PolicyDifference } from "./file-policy/policy-document.ts";
 
@@ -63,7 +55,7 @@ export async function historyKey(path: string): Promise<KeyObject> {
 /**
  * Writes a policy file and its history: the entry is on disk before the file changes, so that no change lacks one.
  * One writer at a time. A history that does not hold stops the change.
- * @throws GovernanceError `config-invalid`; FileLockedError; the system's error
+ * @throws GovernanceError `config-invalid`; FileLockError; the system's error
  */
 export async function writeWithHistory(options: {
   readonly path: string;
@@ -76,7 +68,7 @@ export async function writeWithHistory(options: {
     text: string | undefined,
   ) => { readonly text: string; readonly changes: readonly PolicyDifference[] } | undefined;
 }): Promise<boolean> {
-  const lock = await lockWhenFree(`${options.historyPath}.lock`);
+  const lock = await lockFileWhenFree(`${options.historyPath}.lock`, LOCK_WAIT);
   try {
     const present = await readTextIfExists(options.path);
     const changed = options.change(present);
@@ -113,20 +105,8 @@ async function wholeLines(path: string): Promise<string> {
   return whole;
 }
 
-const LOCK_ATTEMPTS = 200;
-const LOCK_PAUSE_MS = 50;
-
-/** Waits for another writer for ten seconds. @throws FileLockedError */
-async function lockWhenFree(path: string): Promise<FileLock> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await lockFile(path);
-    } catch (error) {
-      if (!(error instanceof FileLockedError) || attempt === LOCK_ATTEMPTS) throw error;
-      await sleep(LOCK_PAUSE_MS);
-    }
-  }
-}
+/** How long another writer may take. */
+const LOCK_WAIT = { timeoutMs: 10_000, pauseMs: 50 };
 
 /** Checks chain and signatures. A last line that was cut off by a crash is reported as broken. Pure. */
 export function checkHistory(text: string): HistoryCheck {

@@ -54,7 +54,7 @@ const MAX_WAITING_CONNECTIONS = 4_096;
 
 /**
  * Opens keys and audit log, then listens; an empty key folder is set up first.
- * @throws KmsError, KeyFolderError, FileLockedError, the system's error
+ * @throws KmsError, KeyFolderError, FileLockError, the system's error
  */
 export async function startKms(options: KmsOptions): Promise<Kms> {
   const { config, version, clock, log } = options;

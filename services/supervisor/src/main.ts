@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { FileLockedError, lockFile, removeIfExists, writeFileAtomic } from "@dstack/files";
+import { isCoded } from "@dstack/errors";
+import { lockFile, removeIfExists, writeFileAtomic } from "@dstack/files";
 import { createLogger } from "@dstack/log";
 import { startHttpServer } from "@dstack/rpc";
 import { readOptions, type SupervisorOptions } from "./options.ts";
@@ -82,7 +83,7 @@ function appendTo(path: string): { write(text: string): void } {
 
 main().catch((error: unknown) => {
   const text =
-    error instanceof FileLockedError
+    isCoded(error, "locked")
       ? `another supervisor serves this socket already: ${error.message}`
       : error instanceof Error
         ? error.message

@@ -1,0 +1,140 @@
+import assert from "node:assert/strict";
+import { fork, spawnSync, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import type { Order } from "./lock-contender.ts";
+import { FileLockError, freeDeadLock, lockFile } from "@dstack/files";
+
+const WITHOUT_FFI = ["--no-experimental-ffi"];
+
+async function contenders(t: TestContext, count: number, execArgv: string[] = []): Promise<ChildProcess[]> {
+  const all = Array.from({ length: count }, () => fork(join(import.meta.dirname, "lock-contender.ts"), { execArgv }));
+  t.after(() => all.forEach((child) => child.kill("SIGKILL")));
+  await Promise.all(all.map((child) => once(child, "message")));
+  return all;
+}
+
+async function tell(child: ChildProcess, message: Order): Promise<string> {
+  const said = once(child, "message");
+  child.send(message);
+  return String((await said)[0]);
+}
+
+async function lockPath(): Promise<string> {
+  return join(await mkdtemp(join(tmpdir(), "dstack-lock-")), "lock");
+}
+
+const deadHolder = (): string => `${spawnSync("true").pid} 12345\n`;
+
+test("of many processes that find a dead holder's lock at once, exactly one gets it, 200 times", async (t) => {
+  const [path, dead] = [await lockPath(), deadHolder()];
+  const all = await contenders(t, 6);
+  for (let round = 0; round < 200; round++) {
+    await writeFile(path, dead);
+    const said = await Promise.all(all.map((child) => tell(child, { take: path })));
+    assert.deepEqual(said.toSorted(), [...Array<string>(5).fill("refused"), "won"], `round ${round}`);
+    await Promise.all(all.map((child) => tell(child, "free")));
+    assert.equal(existsSync(path), false);
+  }
+});
+
+test("processes that take and free one lock again and again never hold it together", async (t) => {
+  const path = await lockPath();
+  const all = await contenders(t, 4);
+  let holders = 0;
+  let turns = 0;
+  const takeTurns = async (child: ChildProcess): Promise<void> => {
+    for (let turn = 0; turn < 100; turn++) {
+      if ((await tell(child, { take: path })) !== "won") continue;
+      assert.equal(++holders, 1);
+      turns++;
+      // Counted down first: from the moment it is told, the lock may be another's.
+      holders--;
+      await tell(child, "free");
+    }
+  };
+  await Promise.all(all.map(takeTurns));
+  assert.ok(turns > 0);
+});
+
+test("a killed holder's lock is free at once, though its child goes on", async (t) => {
+  const path = await lockPath();
+  const [holder] = await contenders(t, 1);
+  assert.ok(holder !== undefined);
+  assert.equal(await tell(holder, { take: path }), "won");
+  const child = Number(await tell(holder, "spawn"));
+  t.after(() => process.kill(child, "SIGKILL"));
+  await assert.rejects(
+    lockFile(path),
+    (error) => error instanceof FileLockError && error.code === "locked" && error.facts["pid"] === holder.pid,
+  );
+  holder.kill("SIGKILL");
+  await once(holder, "exit");
+  await (await lockFile(path)).release();
+});
+
+test("a lock file of the version before excludes while the process that it names lives", async (t) => {
+  const path = await lockPath();
+  const [old] = await contenders(t, 1);
+  assert.ok(old?.pid !== undefined);
+  const stat = await readFile(`/proc/${old.pid}/stat`, "utf8");
+  const line = `${old.pid} ${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]}\n`;
+  await writeFile(path, line);
+  await assert.rejects(lockFile(path), (error) => error instanceof FileLockError && error.facts["pid"] === old.pid);
+  assert.equal(await freeDeadLock(path), "alive");
+  assert.equal(await readFile(path, "utf8"), line, "it stays as it was");
+  old.kill("SIGKILL");
+  await once(old, "exit");
+  const lock = await lockFile(path);
+  assert.equal(
+    (await readFile(path, "utf8")).split(" ")[0],
+    String(process.pid),
+    "the version before reads who has it",
+  );
+  await lock.release();
+});
+
+test("without node:ffi exactly one of many takes a free lock, and a dead holder's is refused until it is unlocked", async (t) => {
+  const path = await lockPath();
+  const all = await contenders(t, 4, WITHOUT_FFI);
+  for (let round = 0; round < 50; round++) {
+    const said = await Promise.all(all.map((child) => tell(child, { take: path })));
+    assert.deepEqual(said.toSorted(), ["refused", "refused", "refused", "won"], `round ${round}`);
+    // One with node:ffi is refused by one without.
+    await assert.rejects(lockFile(path), FileLockError);
+    await Promise.all(all.map((child) => tell(child, "free")));
+  }
+  const [killed, other] = all;
+  assert.ok(killed !== undefined && other !== undefined);
+  assert.equal(await tell(killed, { take: path }), "won");
+  killed.kill("SIGKILL");
+  await once(killed, "exit");
+  assert.equal(await tell(other, { take: path }), "refused");
+  assert.equal(await freeDeadLock(path), "freed");
+  assert.equal(await tell(other, { take: path }), "won");
+});
+
+test("without node:ffi the lock of a living holder with it is refused", async (t) => {
+  const path = await lockPath();
+  const lock = await lockFile(path);
+  const [without] = await contenders(t, 1, WITHOUT_FFI);
+  assert.ok(without !== undefined);
+  assert.equal(await tell(without, { take: path }), "refused");
+  await lock.release();
+  assert.equal(await tell(without, { take: path }), "won");
+});
+
+test("without node:ffi the refusal of a dead holder's lock says how to free it", async () => {
+  const path = await lockPath();
+  await writeFile(path, deadHolder());
+  const code = `import { lockFile } from "@dstack/files"; await lockFile(${JSON.stringify(path)}).catch((error) => console.log(error.message))`;
+  const child = spawnSync(process.execPath, [...WITHOUT_FFI, "--input-type=module", "-e", code], {
+    encoding: "utf8",
+    cwd: import.meta.dirname,
+  });
+  assert.match(child.stdout, /left behind by process \d+, .*dstack doctor --unlock \S+lock/);
+});
