@@ -1,4 +1,7 @@
-import { CodedError } from "@dstack/errors";
+import { CodedError, type ErrorTable } from "@dstack/errors";
 
-/** The kernel refused a call; the facts name the call and the errno, such as `EBADF`. */
-export class SystemCallError extends CodedError<"system-call-failed"> {}
+export const SYSTEM_CALL_ERRORS = {
+  "system-call-failed": "the kernel refused a call; the facts name the call and the errno, such as EBADF",
+} as const satisfies ErrorTable;
+
+export class SystemCallError extends CodedError<keyof typeof SYSTEM_CALL_ERRORS> {}
