@@ -82,12 +82,11 @@ function appendTo(path: string): { write(text: string): void } {
 }
 
 main().catch((error: unknown) => {
-  const text =
-    isCoded(error, "locked")
-      ? `another supervisor serves this socket already: ${error.message}`
-      : error instanceof Error
-        ? error.message
-        : String(error);
+  const text = isCoded(error, "locked")
+    ? `another supervisor serves this socket already: ${error.message}`
+    : error instanceof Error
+      ? error.message
+      : String(error);
   process.stderr.write(`supervisor: ${text}\n`);
   process.exit(1);
 });
