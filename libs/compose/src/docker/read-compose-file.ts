@@ -1,0 +1,160 @@
+/**
+ * The one reader of compose files: bytes in, a `ComposeFile` out, read as docker compose 2.26.1
+ * of the guest image reads it. All questions (images, ports, powers, findings) are functions of
+ * that value. Nothing here judges, nothing here writes, no other file is opened.
+ */
+import { ComposeError } from "../errors.ts";
+import { extendServices } from "./extends.ts";
+import type { Variables } from "./interpolate.ts";
+import { mergeMaps, withoutResets } from "./merge.ts";
+import {
+  expandedSize,
+  itemsOf,
+  memberOf,
+  membersOf,
+  textOf,
+  type ComposeNode,
+  type MapNode,
+  type Place,
+  type ScalarNode,
+} from "./node.ts";
+import { readYaml, type MissingVariable } from "./read-yaml.ts";
+
+/** Most bytes of a docker-compose.yaml; what is larger belongs into an image. */
+export const COMPOSE_FILE_MAX_BYTES = 4 * 1024 * 1024;
+/** Most values with every alias written out; files that people write have a few thousand. */
+const MAX_EXPANDED_VALUES = 1_000_000;
+
+export interface ComposeService {
+  readonly name: string;
+  /** Everything that is said of it, after merge keys, `extends` and all documents. */
+  readonly node: MapNode;
+  /** Whether it starts: no profile leaves it out. */
+  readonly active: boolean;
+  readonly profiles: readonly string[];
+  /** The image's name where it is written; its value is undefined where a variable decides that is not known. */
+  readonly image: ScalarNode | undefined;
+  readonly place: Place;
+}
+
+export interface ComposeFile {
+  /** The file's text, with byte order mark and line ends as they are. */
+  readonly text: string;
+  /** All documents in one. */
+  readonly root: MapNode;
+  readonly services: readonly ComposeService[];
+  /** The project's name where the file gives one; its value is undefined where an unknown variable decides. */
+  readonly name: ScalarNode | undefined;
+  /** Variables that the file asks for, and that are known to have no value. */
+  readonly missing: readonly MissingVariable[];
+  /** Why docker compose may see something else than is told here; empty where it will not. */
+  readonly doubts: readonly string[];
+}
+
+export interface ComposeEnvironment {
+  readonly variables?: ReadonlyMap<string, string> | undefined;
+  /** Whether all variables are given: one that is not there is then empty, not unknown. */
+  readonly areAll?: boolean | undefined;
+}
+
+/**
+ * @param bytes a docker-compose.yaml
+ * @param environment what is known of the variables that docker compose will see
+ * @throws ComposeError `too-large`, `yaml-invalid`, `interpolation-invalid`, `compose-invalid`;
+ *   where a line is to blame it is `facts.line`
+ */
+export function readComposeFile(bytes: Uint8Array, environment: ComposeEnvironment = {}): ComposeFile {
+  const text = decode(bytes);
+  const variables: Variables = { values: environment.variables ?? new Map(), areAll: environment.areAll ?? false };
+  const { documents, missing, unknownTags } = readYaml(text, variables);
+  const root = documents.reduce<MapNode | undefined>(layOver, undefined);
+  if (root === undefined) throw new ComposeError("compose-invalid", "the compose file is empty");
+  const size = expandedSize(root);
+  if (size > MAX_EXPANDED_VALUES)
+    throw new ComposeError(
+      "compose-invalid",
+      `with its aliases written out the compose file has ${size > Number.MAX_SAFE_INTEGER ? "countless" : size} values, at most ${MAX_EXPANDED_VALUES} are read`,
+    );
+  const name = memberOf(root, "name");
+  return {
+    text,
+    root,
+    services: servicesOf(root, variables.values.get("COMPOSE_PROFILES")),
+    name: name?.kind === "scalar" ? name : undefined,
+    missing,
+    doubts: doubtsOf(root, unknownTags),
+  };
+}
+
+/**
+ * The name of the project, as docker compose makes it: what the file says, else the folder's name.
+ * Undefined where a variable decides that is not known.
+ */
+export function projectName(file: ComposeFile, folder: string): string | undefined {
+  if (file.name !== undefined && file.name.value === undefined) return undefined;
+  const name = textOf(file.name) ?? "";
+  return (name === "" ? folder : name)
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9_-]/g, "")
+    .replace(/^[_-]+/, "");
+}
+
+function decode(bytes: Uint8Array): string {
+  if (bytes.length > COMPOSE_FILE_MAX_BYTES) {
+    throw new ComposeError(
+      "too-large",
+      `compose file has ${bytes.length} bytes, at most ${COMPOSE_FILE_MAX_BYTES} are accepted; put data into an image or a volume`,
+    );
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (cause) {
+    throw new ComposeError("yaml-invalid", "the compose file is not valid UTF-8", { cause });
+  }
+}
+
+function layOver(base: MapNode | undefined, document: ComposeNode): MapNode {
+  if (document.kind !== "map")
+    throw new ComposeError(
+      "compose-invalid",
+      "not a compose file: expected a mapping with a `services` member in every document",
+      { facts: { line: document.place.line } },
+    );
+  const extended = extendServices(document);
+  return base === undefined ? cleaned(extended) : mergeMaps(base, extended, []);
+}
+
+/** A first document has nothing below it that could be taken away. */
+function cleaned(document: MapNode): MapNode {
+  const top = withoutResets(document);
+  const services = memberOf(top, "services");
+  if (services?.kind !== "map") return top;
+  const entries = membersOf(withoutResets(services)).map(([name, service]): [string, ComposeNode] => [
+    name,
+    service.kind === "map" ? withoutResets(service) : service,
+  ]);
+  return { ...top, entries: new Map(top.entries).set("services", { ...services, entries: new Map(entries) }) };
+}
+
+function servicesOf(root: MapNode, enabled: string | undefined): readonly ComposeService[] {
+  const profiles = new Set((enabled ?? "").split(",").map((profile) => profile.trim()));
+  return membersOf(memberOf(root, "services")).map(([name, node]): ComposeService => {
+    const own = itemsOf(memberOf(node, "profiles")).flatMap((profile) => textOf(profile) ?? []);
+    const image = memberOf(node, "image");
+    return {
+      name,
+      node: node.kind === "map" ? node : { kind: "map", entries: new Map(), place: node.place },
+      active: own.length === 0 || profiles.has("*") || own.some((profile) => profiles.has(profile)),
+      profiles: own,
+      image: image?.kind === "scalar" ? image : undefined,
+      place: node.place,
+    };
+  });
+}
+
+function doubtsOf(root: MapNode, unknownTags: readonly string[]): readonly string[] {
+  return [
+    ...(root.entries.has("include") ? ["`include` brings in services of other files"] : []),
+    ...unknownTags.map((tag) => `the tag ${tag} is not known`),
+  ];
+}
