@@ -15,11 +15,13 @@ const USAGE = `usage: node scripts/bootstrap.mjs <command>
   start [options]         everything, then \`dstack up\` with these options (npm start -- --once)
   test                    everything, then every test
   prepare                 everything that start needs, and nothing more
-  run <script> [args...]  the pinned Node and the npm packages only, then that script
+  run <script> [args...]  the pinned Node and the npm packages that running needs, then that script
+  develop <script> [...]  the same with the packages of development
 `;
 
 /**
- * The bootstrap's story: checks, pinned Node, npm packages, Debian packages, QEMU, hand-over.
+ * The bootstrap's story: checks, pinned Node, npm packages (development's only where a job needs them), Debian
+ * packages, QEMU, hand-over.
  * Sets the exit code; an expected failure is one message with the command that mends it.
  *
  * @param {string[]} argv
@@ -35,7 +37,7 @@ export async function main(argv) {
   try {
     const [command, ...args] = argv;
     const job = JOBS[command];
-    if (job === undefined || (command === "run" && args.length === 0)) {
+    if (job === undefined || (job.takesScript && args.length === 0)) {
       process.stderr.write(USAGE);
       process.exitCode = 2;
       return;
@@ -59,6 +61,7 @@ const JOBS = {
   start: {
     command: "npm start",
     debian: ["start"],
+    development: false,
     memory: true,
     ports: true,
     script: (context, args) => [join(context.root, "cli", "src", "main.ts"), "up", ...args],
@@ -66,6 +69,7 @@ const JOBS = {
   test: {
     command: "npm test",
     debian: ["start", "test"],
+    development: true,
     memory: true,
     ports: false,
     script: (context, args) => [join(context.root, "scripts", "run-tests.ts"), ...args],
@@ -73,18 +77,26 @@ const JOBS = {
   prepare: {
     command: "node scripts/bootstrap.mjs prepare",
     debian: ["start"],
+    development: false,
     memory: false,
     ports: false,
     script: () => undefined,
   },
-  run: {
+  run: scriptJob({ development: false }),
+  develop: scriptJob({ development: true }),
+};
+
+function scriptJob({ development }) {
+  return {
     command: "",
     debian: [],
+    development,
     memory: false,
     ports: false,
+    takesScript: true,
     script: (_context, [script, ...args]) => [resolve(script), ...args],
-  },
-};
+  };
+}
 
 async function prepare(context, job) {
   const wholeHost = job.debian.length > 0;
@@ -105,8 +117,8 @@ async function prepare(context, job) {
   prependPath(context, dirname(node), toolsFolder(context), qemuFolder(context));
   context.env.DSTACK_QEMU_DIR = qemuFolder(context);
   await step(
-    () => modulesInPlace(context),
-    () => installModules(context, node),
+    () => modulesInPlace(context, job),
+    () => installModules(context, node, job),
     (work) => withLock(context, join(context.root, ".cache", "bootstrap.lock"), work),
   );
   if (!wholeHost) return node;

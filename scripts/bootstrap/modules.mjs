@@ -4,11 +4,13 @@ import { npm } from "./npm.mjs";
 
 /**
  * Do the installed modules match the lockfile? npm writes node_modules/.package-lock.json as its
- * last act, so a killed installation leaves none or an older one.
+ * last act, so a killed installation leaves none or an older one. What runs needs no development
+ * packages; where they are installed all the same, nothing is taken away.
  *
  * @param {import("./context.mjs").Context} context
+ * @param {{development: boolean}} job
  */
-export function modulesInPlace(context) {
+export function modulesInPlace(context, { development }) {
   const installed = readPackages(join(context.root, "node_modules", ".package-lock.json"));
   const wanted = readPackages(join(context.root, "package-lock.json"));
   if (installed === undefined || wanted === undefined) return false;
@@ -19,7 +21,7 @@ export function modulesInPlace(context) {
     const have = installed[path];
     if (want === undefined) return false;
     if (have === undefined) {
-      if (want.optional && !fitsThisMachine(want)) continue;
+      if ((want.optional && !fitsThisMachine(want)) || (want.dev && !development)) continue;
       return false;
     }
     if (want.version !== have.version || want.integrity !== have.integrity || want.link !== have.link) return false;
@@ -31,9 +33,11 @@ export function modulesInPlace(context) {
 export async function installModules(
   /** @type {import("./context.mjs").Context} */ context,
   /** @type {string} */ node,
+  /** @type {{development: boolean}} */ { development },
 ) {
-  context.say("installing the npm packages of package-lock.json");
-  await npm(context, node, ["ci"], { label: "npm ci", timeoutMs: 900_000, what: "installing the npm packages" });
+  context.say(`installing the npm packages of package-lock.json${development ? "" : " that running needs"}`);
+  const args = development ? ["ci"] : ["ci", "--omit=dev"];
+  await npm(context, node, args, { label: "npm ci", timeoutMs: 900_000, what: "installing the npm packages" });
 }
 
 function readPackages(path) {

