@@ -1,5 +1,16 @@
 import { inspect } from "node:util";
 
+export interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/** 0 only where something ran, nothing failed and nothing was left out. */
+export function exitCodeOf({ passed, failed, skipped }: Counts): 0 | 1 {
+  return passed > 0 && failed === 0 && skipped === 0 ? 0 : 1;
+}
+
 interface FailedTest {
   readonly name: string;
   readonly file?: string | undefined;
