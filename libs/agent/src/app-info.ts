@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { toHex, utf8Decode } from "@dstack/bytes";
 import {
   appInfo,
@@ -9,8 +8,7 @@ import {
   tdReportOf,
   type Attestation,
 } from "@dstack/attest";
-import type { AgentState } from "./agent-state.ts";
-import type { DemoCertificate } from "./demo-certificate.ts";
+import type { Agent } from "./agent.ts";
 
 /** What `Info` answers, on every listener. */
 export interface AppInfoMessage {
@@ -31,36 +29,33 @@ export interface AppInfoMessage {
 
 /**
  * @param view `external` leaves out what the manifest does not make public
- * @throws GuestError, TeeError when no quote can be had
+ * @throws whatever the TEE throws when no quote can be had
  */
-export async function buildAppInfo(
-  state: AgentState,
-  demo: DemoCertificate,
-  view: "internal" | "external",
-): Promise<AppInfoMessage> {
-  const { manifest, systemConfig, tee } = state;
-  const attestation = await tee.attest(padReportData(new Uint8Array()), systemConfig.vmConfig);
-  const info = appInfo({ attestation, vmConfig: systemConfig.vmConfig });
+export async function buildAppInfo(agent: Agent, view: "internal" | "external"): Promise<AppInfoMessage> {
+  const { manifest, vmConfig, tee } = agent;
+  const attestation = await tee.attest(padReportData(new Uint8Array()), vmConfig);
+  const info = appInfo({ attestation, vmConfig });
+  const product = await agent.machine.product();
   const isPublic = view === "internal" || manifest.compose.publicTcbinfo;
   return {
     appId: info.appId,
     instanceId: info.instanceId,
-    appCert: demo.current(),
-    tcbInfo: isPublic ? tcbInfoJson(state, attestation, info) : "",
+    appCert: agent.demo.current(),
+    tcbInfo: isPublic ? tcbInfoJson(agent, attestation, info) : "",
     appName: manifest.compose.name,
     deviceId: info.deviceId,
     mrAggregated: info.mrAggregated,
     osImageHash: info.osImageHash,
     keyProviderInfo: utf8Decode(info.keyProviderInfo),
     composeHash: info.composeHash,
-    vmConfig: isPublic ? systemConfig.vmConfig : "",
-    cloudVendor: await dmi("sys_vendor"),
-    cloudProduct: await dmi("product_name"),
+    vmConfig: isPublic ? vmConfig : "",
+    cloudVendor: product.vendor,
+    cloudProduct: product.name,
   };
 }
 
 /** Two-space JSON, members in alphabetical order: clients parse it, people read it. */
-function tcbInfoJson({ manifest }: AgentState, attestation: Attestation, info: ReturnType<typeof appInfo>): string {
+function tcbInfoJson({ manifest }: Agent, attestation: Attestation, info: ReturnType<typeof appInfo>): string {
   const report = tdReportOf(parseQuote(attestation.platform.quote));
   const [rtmr0, rtmr1, rtmr2, rtmr3] = report.rtmr;
   const firmware = attestation.platform.eventLog.filter((entry) => entry.imr !== 3);
@@ -79,9 +74,3 @@ function tcbInfoJson({ manifest }: AgentState, attestation: Attestation, info: R
   };
   return JSON.stringify(value, null, 2);
 }
-
-const dmi = (name: string): Promise<string> =>
-  readFile(`/sys/class/dmi/id/${name}`, "utf8").then(
-    (text) => text.trim(),
-    () => "",
-  );

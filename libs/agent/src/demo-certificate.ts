@@ -1,7 +1,6 @@
-import type { Logger } from "@dstack/log";
-import { generateP256 } from "@dstack/keys";
 import { errorChain } from "@dstack/errors";
-import type { CertificateIssuer } from "../keys/certificates.ts";
+import { generateP256 } from "@dstack/keys";
+import type { AgentPorts } from "./ports.ts";
 
 /** A certificate that shows the app's evidence to whoever asks for `Info`. */
 export interface DemoCertificate {
@@ -9,9 +8,9 @@ export interface DemoCertificate {
   current(): string;
 }
 
-const RETRY_MS = 60_000;
+const RETRY_S = 60;
 
-export function demoCertificate(issuer: CertificateIssuer, log: Logger): DemoCertificate {
+export function demoCertificate({ issuer, log, now }: Pick<AgentPorts, "issuer" | "log" | "now">): DemoCertificate {
   let chain = "";
   let nextTry = 0;
   const request = async (): Promise<void> => {
@@ -27,8 +26,8 @@ export function demoCertificate(issuer: CertificateIssuer, log: Logger): DemoCer
   };
   return {
     current: () => {
-      if (chain === "" && Date.now() >= nextTry) {
-        nextTry = Date.now() + RETRY_MS;
+      if (chain === "" && now() >= nextTry) {
+        nextTry = now() + RETRY_S;
         request().catch((error: unknown) => log.warn({ error: errorChain(error) }, "no demo certificate yet"));
       }
       return chain;

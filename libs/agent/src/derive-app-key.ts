@@ -1,8 +1,8 @@
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { concatBytes, toHex, utf8 } from "@dstack/bytes";
 import { kdf, rawToPkcs8, secp256k1PublicKey, signRecoverable } from "@dstack/keys";
-import type { AppKeys } from "../keys/app-keys.ts";
 import { RpcError } from "@dstack/rpc";
+import type { AppRootKey } from "./ports.ts";
 
 export type KeyAlgorithm = "secp256k1" | "ed25519";
 
@@ -29,12 +29,7 @@ export function parseKeyAlgorithm(text: string): KeyAlgorithm {
  * The app's key for a path; the same in every instance, at every boot. `purpose` enters the
  * signature only.
  */
-export function deriveAppKey(
-  keys: Pick<AppKeys, "k256Key" | "k256Signature">,
-  path: string,
-  purpose: string,
-  algorithm: KeyAlgorithm,
-): DerivedKey {
+export function deriveAppKey(keys: AppRootKey, path: string, purpose: string, algorithm: KeyAlgorithm): DerivedKey {
   const key = kdf(keys.k256Key, [utf8(path)]);
   const publicKey = algorithm === "ed25519" ? ed25519PublicKey(key) : secp256k1PublicKey(key);
   const signature = signRecoverable(keys.k256Key, concatBytes(utf8(`${purpose}:`), utf8(toHex(publicKey))));

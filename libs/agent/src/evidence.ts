@@ -1,34 +1,25 @@
-import { createHash } from "node:crypto";
-import { concatBytes, parseHex, reportData, toHex, utf8, utf8Decode, type ReportData } from "@dstack/bytes";
-import { encodeAttestation, encodeEventLogJson, fullEventLog } from "@dstack/attest";
+import { parseHex, toHex, utf8Decode, type ReportData } from "@dstack/bytes";
+import { customReportData, encodeAttestation, encodeEventLogJson, fullEventLog } from "@dstack/attest";
 import { RpcError } from "@dstack/rpc";
-import type { AgentState } from "./agent-state.ts";
+import type { AgentPorts } from "./ports.ts";
 
 const MAX_NONCE_BYTES = 32;
 
 /** Report data that shows evidence to be newer than the nonce: SHA-512("dstack-evidence:" nonce). */
-export const evidenceReportData = (nonce: Uint8Array): ReportData =>
-  reportData(
-    new Uint8Array(
-      createHash("sha512")
-        .update(concatBytes(utf8("dstack-evidence:"), nonce))
-        .digest(),
-    ),
-  );
+export const evidenceReportData = (nonce: Uint8Array): ReportData => customReportData("dstack-evidence", nonce);
 
 /**
  * All that a verifier needs, made for its nonce.
  * @throws RpcError `bad-request`
  */
-export async function buildEvidence(state: AgentState, nonceHex: string): Promise<string> {
+export async function buildEvidence({ manifest, vmConfig, tee }: AgentPorts, nonceHex: string): Promise<string> {
   const nonce = parseNonce(nonceHex);
-  const { manifest, systemConfig, tee } = state;
-  const attestation = await tee.attest(evidenceReportData(nonce), systemConfig.vmConfig);
+  const attestation = await tee.attest(evidenceReportData(nonce), vmConfig);
   return JSON.stringify({
     quote: toHex(attestation.platform.quote),
     event_log: encodeEventLogJson(fullEventLog(attestation)),
     report_data: toHex(attestation.reportData),
-    vm_config: systemConfig.vmConfig,
+    vm_config: vmConfig,
     attestation: toHex(encodeAttestation(attestation)),
     app_compose: utf8Decode(manifest.bytes),
   });

@@ -1,101 +1,92 @@
+/**
+ * The agent's doors: `dstack.sock` and `tappd.sock` for the app, one public listener for anybody.
+ * In: an agent, a folder for the sockets, where the public listener goes.
+ * Out: servers that answer with the bytes of the published clients, and can be closed.
+ * Never: a method of the app on the public listener; a key, a quote for a stranger without a limit on how many at once.
+ */
 import { mkdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { errorChain } from "@dstack/errors";
-import { mount, startHttpServer, type HttpRoute, type HttpServer } from "@dstack/rpc";
-import { AGENT_VERSION, type AgentState } from "./agent-state.ts";
-import { buildAppInfo } from "./app-info-message.ts";
-import type { DemoCertificate } from "./demo-certificate.ts";
-import { dstackService } from "./dstack-service.ts";
-import { buildEvidence } from "./evidence.ts";
-import { renderPublicPage } from "./public-page.ts";
-import { quoteGate, type QuoteGate } from "./quote-gate.ts";
-import { tappdService } from "./tappd-service.ts";
-import { workerService } from "./worker-service.ts";
+import { mount, startHttpServer, type HttpServer, type Listen } from "@dstack/rpc";
+import { AGENT_VERSION, type Agent } from "./agent.ts";
+import { publicRoutes } from "./public-routes.ts";
+import { quoteGate } from "./quote-gate.ts";
+import { dstackService } from "./services/dstack-service.ts";
+import { tappdService } from "./services/tappd-service.ts";
+import { workerService } from "./services/worker-service.ts";
 
+/** TCP port of every guest's public listener. */
 export const PUBLIC_PORT = 8090;
 
-export interface ListenerOptions {
-  /** `/run` on the real system. */
-  readonly runFolder: string;
-  readonly publicListen?: { readonly host: string; readonly port: number };
+const SERVER = "dstack guest agent";
+const SOCKETS = ["dstack.sock", "tappd.sock"] as const;
+/** Requests of strangers that may make quotes at one time. */
+const PUBLIC_QUOTES = 4;
+
+export interface ListenOptions {
+  /** Where the sockets lie, and links to them under `dstack/`: `/run` in a guest, else any folder. */
+  readonly folder: string;
+  /** TCP port 8090 of every address unless given; a Unix socket is as good. */
+  readonly publicListen?: Listen;
 }
 
-/** Opens the app's sockets and the public port. */
-export async function startListeners(
-  state: AgentState,
-  demo: DemoCertificate,
-  options: ListenerOptions,
-): Promise<readonly HttpServer[]> {
-  const { log } = state;
-  // Old clients send legacy calls to the new socket and the other way round: both serve both.
-  const mounts = [mount("/prpc/", tappdService(state, demo)), mount("/", dstackService(state, demo))];
-  const socket = (name: string): Promise<HttpServer> =>
-    startHttpServer({
-      listen: { path: join(options.runFolder, name), mode: 0o777 },
-      mounts,
-      headers: { server: "dstack guest agent" },
-      log,
-    });
-  const gate = quoteGate(4);
-  const servers = await Promise.all([
-    socket("dstack.sock"),
-    socket("tappd.sock"),
-    startHttpServer({
-      listen: options.publicListen ?? { host: "0.0.0.0", port: PUBLIC_PORT },
-      mounts: [mount("/prpc/", workerService(state, demo, gate))],
-      routes: publicRoutes(state, demo, gate),
-      headers: { "X-App-Version": `v${AGENT_VERSION.version} (${AGENT_VERSION.rev})`, server: "dstack guest agent" },
-      maxConnections: 256,
-      log,
-    }),
+export interface Listeners {
+  /** Where the public one listens: `host:port`, or a socket's path. */
+  readonly publicAddress: string;
+  /** Its TCP port; 0 where it is a Unix socket. */
+  readonly publicPort: number;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the app's sockets and the public listener, all of them or none. Needs no privilege but to
+ * write into the folder.
+ * @throws Error with the system's code when one cannot be bound
+ */
+export async function listen(agent: Agent, options: ListenOptions): Promise<Listeners> {
+  const begun = await Promise.allSettled([
+    ...SOCKETS.map((name) => listenForApp(agent, join(options.folder, name))),
+    listenForAnybody(agent, options.publicListen ?? { host: "0.0.0.0", port: PUBLIC_PORT }),
   ]);
-  await linkSockets(options.runFolder);
-  return servers;
+  const servers = begun.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+  const close = async (): Promise<void> => void (await Promise.all(servers.map((server) => server.close())));
+  const failure = begun.find((result) => result.status === "rejected");
+  if (failure !== undefined) {
+    await close();
+    throw failure.reason;
+  }
+  await linkSockets(options.folder);
+  const open = servers.at(-1);
+  return { publicAddress: open?.address ?? "", publicPort: open?.port ?? 0, close };
 }
 
-function publicRoutes(state: AgentState, demo: DemoCertificate, gate: QuoteGate): readonly HttpRoute[] {
-  const page: HttpRoute = {
-    verbs: ["GET"],
-    path: "/",
-    handle: async ({ response }) => {
-      const html = await gate(async () => renderPublicPage(state, await buildAppInfo(state, demo, "external"))).catch(
-        (error: unknown) => errorChain(error),
-      );
-      response
-        .writeHead(200, {
-          "content-type": "text/html; charset=utf-8",
-          "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
-        })
-        .end(html);
-    },
-  };
-  const evidence: HttpRoute = {
-    verbs: ["GET"],
-    path: "/evidence",
-    handle: async ({ response, url }) => {
-      const answer = await gate(() => buildEvidence(state, url.searchParams.get("nonce") ?? "")).then(
-        (text) => ({ status: 200, text }),
-        (error: unknown) => ({ status: 400, text: JSON.stringify({ error: errorChain(error) }) }),
-      );
-      response
-        .writeHead(answer.status, {
-          "content-type": "application/json",
-          "content-length": Buffer.byteLength(answer.text),
-          "cache-control": "no-store",
-          "access-control-allow-origin": "*",
-        })
-        .end(answer.text);
-    },
-  };
-  return state.manifest.compose.publicTcbinfo ? [page, evidence] : [page];
+/** Old clients send legacy calls to the new socket and the other way round: both serve both. */
+const listenForApp = (agent: Agent, path: string): Promise<HttpServer> =>
+  startHttpServer({
+    // Containers run as any user, and whoever reaches the socket is the app.
+    listen: { path, mode: 0o777 },
+    mounts: [mount("/prpc/", tappdService(agent)), mount("/", dstackService(agent))],
+    headers: { server: SERVER },
+    log: agent.log,
+  });
+
+function listenForAnybody(agent: Agent, where: Listen): Promise<HttpServer> {
+  const gate = quoteGate(PUBLIC_QUOTES);
+  return startHttpServer({
+    listen: where,
+    mounts: [mount("/prpc/", workerService(agent, gate))],
+    routes: publicRoutes(agent, gate),
+    headers: { "X-App-Version": `v${AGENT_VERSION.version} (${AGENT_VERSION.rev})`, server: SERVER },
+    maxConnections: 256,
+    log: agent.log,
+  });
 }
 
 /** The same sockets under the folder where newer clients look first. */
-async function linkSockets(runFolder: string): Promise<void> {
-  const folder = join(runFolder, "dstack");
-  await mkdir(folder, { recursive: true });
-  for (const name of ["dstack.sock", "tappd.sock"]) {
-    await rm(join(folder, name), { force: true });
-    await symlink(join("..", name), join(folder, name));
+async function linkSockets(folder: string): Promise<void> {
+  const links = join(folder, "dstack");
+  await mkdir(links, { recursive: true });
+  for (const name of SOCKETS) {
+    await rm(join(links, name), { force: true });
+    await symlink(join("..", name), join(links, name));
   }
 }

@@ -1,12 +1,10 @@
 import { toHex } from "@dstack/bytes";
-import { listContainers } from "../app/docker-api.ts";
-import type { AgentState } from "./agent-state.ts";
-import type { AppInfoMessage } from "./app-info-message.ts";
-import { readSystemInfo } from "./system-info.ts";
+import type { AppInfoMessage } from "./app-info.ts";
+import type { AgentPorts, Machine } from "./ports.ts";
 
 /** The page of the public port: who this is, what runs, and the measurements where they are public. */
-export async function renderPublicPage(state: AgentState, info: AppInfoMessage): Promise<string> {
-  const { compose } = state.manifest;
+export async function renderPublicPage({ manifest, machine }: AgentPorts, info: AppInfoMessage): Promise<string> {
+  const { compose } = manifest;
   const rows: [string, string][] = [
     ["App Name", info.appName],
     ["App ID", toHex(info.appId)],
@@ -16,8 +14,8 @@ export async function renderPublicPage(state: AgentState, info: AppInfoMessage):
   ];
   if (info.cloudVendor !== "" || info.cloudProduct !== "")
     rows.push(["Machine Provider", `${info.cloudVendor} (${info.cloudProduct})`]);
-  if (compose.publicSysinfo) rows.push(...(await systemRows(state)));
-  const containers = await listContainers(state.docker).catch(() => []);
+  if (compose.publicSysinfo) rows.push(...(await systemRows(machine)));
+  const containers = await machine.containers().catch(() => []);
   return [
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Worker Information</title></head><body>',
     "<h1>Node Information</h1>",
@@ -53,8 +51,8 @@ export function humanSize(bytes: number | bigint): string {
 export const escapeHtml = (text: string): string =>
   text.replaceAll(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);
 
-async function systemRows(state: AgentState): Promise<[string, string][]> {
-  const info = await readSystemInfo(state);
+async function systemRows(machine: Machine): Promise<[string, string][]> {
+  const info = await machine.systemInfo();
   const load = (value: number): string => `${(value / 100).toFixed(2)}%`;
   return [
     ["Operating System", `${info.osName} ${info.osVersion}`],

@@ -8,13 +8,12 @@ import { after, before, describe, it } from "node:test";
 import { appKeySigner, recoverSigner } from "@dstack/keys";
 import { appId, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { readDstackExtensions } from "@dstack/ratls";
-import type { HttpServer } from "@dstack/rpc";
-import { demoCertificate } from "../src/agent/demo-certificate.ts";
-import { evidenceReportData } from "../src/agent/evidence.ts";
-import { startListeners } from "../src/agent/listeners.ts";
-import { deriveAppKey } from "../src/agent/app-keys-derivation.ts";
-import { appKeyStatement } from "../src/agent/worker-service.ts";
-import { quietLog, recordedState } from "./fixture.ts";
+import { buildAppInfo } from "../src/app-info.ts";
+import { deriveAppKey } from "../src/derive-app-key.ts";
+import { evidenceReportData } from "../src/evidence.ts";
+import { createAgent, listen, type Listeners } from "../src/index.ts";
+import { appKeyStatement } from "../src/services/worker-service.ts";
+import { recordedPorts, type RecordedAgent } from "./fixture.ts";
 import { skipVectors, vectorJson } from "./vectors.ts";
 
 interface Answer {
@@ -25,21 +24,18 @@ interface Answer {
 
 describe("agent", { skip: skipVectors }, () => {
   let folder: string;
-  let state: ReturnType<typeof recordedState>;
-  let servers: readonly HttpServer[];
+  let ports: RecordedAgent;
+  let listeners: Listeners;
   let port: number;
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), "dstack-agent-"));
-    state = recordedState();
-    servers = await startListeners(state, demoCertificate(state.issuer, quietLog), {
-      runFolder: folder,
-      publicListen: { host: "127.0.0.1", port: 0 },
-    });
-    port = servers[2]?.port ?? 0;
+    ports = recordedPorts();
+    listeners = await listen(createAgent(ports), { folder, publicListen: { host: "127.0.0.1", port: 0 } });
+    port = listeners.publicPort;
   });
   after(async () => {
-    await Promise.all(servers.map((server) => server.close()));
+    await listeners.close();
     await rm(folder, { recursive: true, force: true });
   });
 
@@ -114,7 +110,7 @@ describe("agent", { skip: skipVectors }, () => {
   });
 
   it("refuses events under names of the boot, and names with a colon (V2 event log rows)", async () => {
-    const count = state.tee.events().length;
+    const count = ports.tee.events.length;
     for (const event of [
       "app-id",
       "compose-hash",
@@ -130,7 +126,7 @@ describe("agent", { skip: skipVectors }, () => {
       assert.equal(answer.status, 400, event);
     }
     assert.equal((await app("/EmitEvent", { event: "big", payload: "00".repeat(65_537) })).status, 400);
-    assert.equal(state.tee.events().length, count);
+    assert.equal(ports.tee.events.length, count);
   });
 
   it("gives a quote over padded report data, with a log that replays", async () => {
@@ -157,7 +153,7 @@ describe("agent", { skip: skipVectors }, () => {
     assert.match(String(one["key"]), /^-----BEGIN PRIVATE KEY-----\n/);
     const leaf = new X509Certificate((one["certificate_chain"] as string[])[0] ?? "");
     assert.match(leaf.subjectAltName ?? "", /DNS:localhost, IP Address:127\.0\.0\.1/);
-    assert.ok(leaf.verify(new X509Certificate(state.keys.caCertificatePem).publicKey));
+    assert.ok(leaf.verify(new X509Certificate(ports.caCertificatePem).publicKey));
     assert.ok(readDstackExtensions(new Uint8Array(leaf.raw)).attestation !== undefined);
   });
 
@@ -181,10 +177,7 @@ describe("agent", { skip: skipVectors }, () => {
       response: Record<string, string>;
       tcb_info_parsed: Record<string, unknown>;
     }>("info-simulator-0.6.json");
-    const fresh = recordedState();
-    const demo = { current: () => "" };
-    const { buildAppInfo } = await import("../src/agent/app-info-message.ts");
-    const info = await buildAppInfo(fresh, demo, "internal");
+    const info = await buildAppInfo(createAgent(recordedPorts()), "internal");
     assert.equal(toHex(info.appId), expected.response["app_id"]);
     assert.equal(toHex(info.instanceId), expected.response["instance_id"]);
     assert.equal(toHex(info.deviceId), expected.response["device_id"]);
@@ -223,7 +216,7 @@ describe("agent", { skip: skipVectors }, () => {
           prefix: row.prefix_request,
         }),
       );
-      assert.equal(toHex(state.tee.asked.at(-1) ?? new Uint8Array()), row.report_data, JSON.stringify(row));
+      assert.equal(toHex(ports.tee.asked.at(-1) ?? new Uint8Array()), row.report_data, JSON.stringify(row));
     }
   });
 
@@ -266,7 +259,7 @@ describe("agent", { skip: skipVectors }, () => {
       dip1_secp256k1: string;
       ed25519_pubkey: string;
     }>("sign-verify.json");
-    const keys = { ...state.keys, k256Key: parseHex(vectors.k256_key) };
+    const keys = { ...ports.keys, k256Key: parseHex(vectors.k256_key) };
     assert.equal(appKeyStatement({ keys }, "ed25519"), vectors.dip1_ed25519);
     assert.equal(appKeyStatement({ keys }, "k256"), vectors.dip1_secp256k1);
     assert.throws(() => appKeyStatement({ keys }, "secp256k1_prehashed"), /Unsupported algorithm/);
@@ -277,21 +270,17 @@ describe("agent", { skip: skipVectors }, () => {
 describe("agent of an app that makes nothing public", { skip: skipVectors }, () => {
   it("hides measurements and evidence", async () => {
     const folder = await mkdtemp(join(tmpdir(), "dstack-agent-"));
-    const state = recordedState({ public_tcbinfo: false });
-    const servers = await startListeners(
-      state,
-      { current: () => "" },
-      { runFolder: folder, publicListen: { host: "127.0.0.1", port: 0 } },
-    );
+    const agent = createAgent(recordedPorts({ public_tcbinfo: false }));
+    const listeners = await listen(agent, { folder, publicListen: { host: "127.0.0.1", port: 0 } });
     try {
-      const base = `http://127.0.0.1:${servers[2]?.port}`;
+      const base = `http://127.0.0.1:${listeners.publicPort}`;
       const info = (await (await fetch(`${base}/prpc/Worker.Info`)).json()) as Record<string, unknown>;
       assert.equal(info["tcb_info"], "");
       assert.equal(info["vm_config"], "");
       assert.equal((await fetch(`${base}/evidence?nonce=00`)).status, 404);
       assert.match(await (await fetch(`${base}/`)).text(), /TCB info is not public/);
     } finally {
-      await Promise.all(servers.map((server) => server.close()));
+      await listeners.close();
       await rm(folder, { recursive: true });
     }
   });

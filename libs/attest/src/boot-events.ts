@@ -34,6 +34,16 @@ const KNOWN: ReadonlySet<string> = new Set([
   "key-provider",
   "storage-fs",
 ]);
+
+/** Every name that the boot writes, of this version or an earlier one: no app may emit an event under it. */
+export const BOOT_EVENTS: ReadonlySet<string> = new Set([
+  ...KNOWN,
+  "system-ready",
+  "upgraded-app-id",
+  "rootfs-hash",
+  "root-fs-hash",
+]);
+
 const MAX_INIT_SCRIPTS = 5;
 
 /** The events before `system-ready`; all, where boot had not come so far. */

@@ -80,7 +80,7 @@ export {
 export type { Attestation } from "./attestation.ts";
 export { recogniseUnsupported, unsupportedEvidence } from "./unsupported-evidence.ts";
 export type { UnsupportedPlatform } from "./unsupported-evidence.ts";
-export { bootPrefix, readBootClaims } from "./boot-events.ts";
+export { BOOT_EVENTS, bootPrefix, readBootClaims } from "./boot-events.ts";
 export type { BootClaims } from "./boot-events.ts";
 export { checkAttestation } from "./attestation-checks.ts";
 export type { AttestationCheckOptions, AttestationVerification } from "./attestation-checks.ts";

@@ -1,29 +1,33 @@
 /** The guest: one process from the first boot hook to power-off. */
+import { guestApiService, type Agent, type Tee } from "@dstack/agent";
 import { createLogger } from "@dstack/log";
 import { run } from "@dstack/process";
 import { errorChain } from "@dstack/errors";
-import { GuestTee as Tee, teePaths } from "@dstack/tee";
-import type { AgentState } from "./agent/agent-state.ts";
-import type { DemoCertificate } from "./agent/demo-certificate.ts";
-import { guestApiService } from "./agent/guest-api-service.ts";
+import { GuestTee, teePaths } from "@dstack/tee";
+import { readNetworkInfo } from "./agent/network-info.ts";
 import { bootGuest } from "./boot.ts";
 import { openHostLink } from "./host/host-link.ts";
 import { readImageInfo } from "./system/image-info.ts";
+import type { Undo } from "./system/boot-context.ts";
 import { GUEST_PATHS } from "./system/paths.ts";
 import { stopGuest } from "./shutdown.ts";
-import type { GuestTee } from "./identity/tee.ts";
 
 const FLUSH_MS = 5_000;
 
 const log = createLogger({ name: "guest" });
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const stopping = new AbortController();
-const cleanups: (() => Promise<void>)[] = [];
-let agent: { readonly state: AgentState; readonly demo: DemoCertificate } | undefined;
+const undo: Undo[] = [];
+let agent: Agent | undefined;
 let ending: Promise<void> | undefined;
 
 const host = await openHostLink({
-  service: guestApiService({ agent: () => agent, shutdown: () => end(0, "powering off"), run, log }),
+  service: guestApiService({
+    agent: () => agent,
+    networkInfo: () => readNetworkInfo(run),
+    shutdown: () => end(0, "powering off"),
+    log,
+  }),
   log,
 });
 
@@ -32,7 +36,7 @@ function end(status: number, progress: string | undefined): void {
   ending ??= (async () => {
     if (progress !== undefined) host.notify("shutdown.progress", progress);
     stopping.abort();
-    await stopGuest(cleanups, log);
+    await stopGuest(undo, log);
     await host.flush(FLUSH_MS);
     process.exit(status);
   })();
@@ -67,17 +71,16 @@ try {
     paths: GUEST_PATHS,
     image,
     host,
-    openTee: async (version): Promise<GuestTee> => {
-      const tee = await Tee.open(teePaths(process.env, image.isDev));
+    openTee: async (version): Promise<Tee> => {
+      const tee = await GuestTee.open(teePaths(process.env, image.isDev));
       return {
         emit: (event, payload) => tee.emit(event, payload, version),
-        events: () => tee.events,
         attest: (reportData, config) => tee.attest(reportData, config),
       };
     },
     run,
     log,
-    cleanups,
+    onShutdown: (step) => undo.push(step),
     stopping: stopping.signal,
     onAgent: (ready) => {
       agent = ready;

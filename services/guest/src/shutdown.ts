@@ -1,21 +1,23 @@
-import type { Logger } from "@dstack/log";
+/**
+ * The way down.
+ * In: what the boot left to be undone, in the order in which it was done.
+ * Out: nothing; what fails is logged.
+ * Never: a step that keeps the others from running, be it that it fails or that it hangs.
+ */
 import { errorChain } from "@dstack/errors";
+import type { Logger } from "@dstack/log";
+import type { Undo } from "./system/boot-context.ts";
+import { withinTime } from "./system/deadline.ts";
 
 const STEP_TIMEOUT_MS = 90_000;
 
-/** Undoes what the boot did, newest first. A step that fails or hangs does not hold the others. */
-export async function stopGuest(cleanups: readonly (() => Promise<void>)[], log: Logger): Promise<void> {
-  for (const step of cleanups.toReversed()) {
-    let timer: NodeJS.Timeout | undefined;
-    const limit = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`not done within ${STEP_TIMEOUT_MS} ms`)), STEP_TIMEOUT_MS);
-    });
+/** Undoes what the boot did, newest first. */
+export async function stopGuest(undo: readonly Undo[], log: Logger): Promise<void> {
+  for (const step of undo.toReversed()) {
     try {
-      await Promise.race([step(), limit]);
+      await withinTime(step(), STEP_TIMEOUT_MS);
     } catch (error) {
       log.warn({ error: errorChain(error) }, "a step of the shutdown failed");
-    } finally {
-      clearTimeout(timer);
     }
   }
 }

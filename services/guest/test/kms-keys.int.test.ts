@@ -8,7 +8,7 @@ import { errorChain } from "@dstack/errors";
 import { mount, route, RpcError, startHttpServer, type HttpServer } from "@dstack/rpc";
 import { certificateIssuer } from "../src/keys/certificates.ts";
 import { beginFirstContacts, requestKmsKeys, type KmsKeysOptions } from "../src/keys/kms-keys.ts";
-import { quietLog, recordedTee } from "./fixture.ts";
+import { quietLog, recordedTee } from "../../../libs/agent/test/fixture.ts";
 import { skipVectors } from "./vectors.ts";
 
 const now = Math.floor(Date.now() / 1000);

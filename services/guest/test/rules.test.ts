@@ -7,7 +7,6 @@ import { appId, hash32, hash48, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { buildAppCompose, parseAppCompose } from "@dstack/compose";
 import { createLogger } from "@dstack/log";
 import { guestNetwork, generateWireGuardKeys } from "@dstack/wireguard";
-import { humanSize, escapeHtml } from "../src/agent/public-page.ts";
 import { defaultGateways } from "../src/agent/network-info.ts";
 import { lastWords } from "../src/app/app-start.ts";
 import { mergeDockerConfig } from "../src/app/docker.ts";
@@ -285,12 +284,6 @@ describe("texts", () => {
     assert.equal(truncateUtf8("aé✓", 5), "aé");
     assert.equal(truncateUtf8("aé✓", 2), "a");
     assert.ok(utf8(truncateUtf8("✓".repeat(3000), 4096)).length <= 4096);
-  });
-
-  it("of the page are escaped and sized as the vectors say", { skip: skipVectors }, () => {
-    assert.equal(escapeHtml(`<a href="x">'&`), "&#60;a href=&#34;x&#34;&#62;&#39;&#38;");
-    for (const row of vectorJson<{ bytes: number; text: string }[]>("hsize.json"))
-      assert.equal(humanSize(row.bytes), row.text);
   });
 
   it("of the route table give the default gateway", () => {

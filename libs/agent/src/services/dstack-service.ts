@@ -1,31 +1,29 @@
 import { randomBytes } from "node:crypto";
 import { utf8 } from "@dstack/bytes";
-import { encodeAttestation, encodeEventLogJson, fullEventLog, padReportData } from "@dstack/attest";
+import { BOOT_EVENTS, encodeAttestation, encodeEventLogJson, fullEventLog, padReportData } from "@dstack/attest";
 import { kdf, p256FromScalar, pkcs8Pem } from "@dstack/keys";
-import { agent } from "@dstack/proto";
+import { agent as proto } from "@dstack/proto";
 import { route, RpcError, type RpcService } from "@dstack/rpc";
-import { BOOT_EVENTS } from "../identity/measure-app.ts";
-import { AGENT_VERSION, type AgentState } from "./agent-state.ts";
-import { buildAppInfo } from "./app-info-message.ts";
-import { deriveAppKey, parseKeyAlgorithm } from "./app-keys-derivation.ts";
-import type { DemoCertificate } from "./demo-certificate.ts";
+import { AGENT_VERSION, type Agent } from "../agent.ts";
+import { buildAppInfo } from "../app-info.ts";
+import { deriveAppKey, parseKeyAlgorithm } from "../derive-app-key.ts";
 
 const MAX_EVENT_PAYLOAD_BYTES = 65_536;
 /** 9999-12-31T23:59:59Z. */
 const LAST_MOMENT = 253_402_300_799n;
 
 /** What the app's containers may ask on /var/run/dstack.sock; whoever reaches the socket is the app. */
-export function dstackService(state: AgentState, demo: DemoCertificate): RpcService<null, "app"> {
-  const { keys, tee, issuer, systemConfig } = state;
-  const methods = agent.DstackGuest.method;
+export function dstackService(agent: Agent): RpcService<null, "app"> {
+  const { keys, tee, issuer, vmConfig } = agent;
+  const methods = proto.DstackGuest.method;
   const auth = "app";
   return {
     prefixes: ["DstackGuest.", "dstack_guest."],
     authenticate: async () => null,
     json: { omitWhenEmpty: ["attestation"] },
-    log: state.log,
+    log: agent.log,
     routes: [
-      route(methods.info, { auth, handle: () => buildAppInfo(state, demo, "internal") }),
+      route(methods.info, { auth, handle: () => buildAppInfo(agent, "internal") }),
       route(methods.version, { auth, handle: async () => AGENT_VERSION }),
       route(methods.getKey, {
         auth,
@@ -59,19 +57,19 @@ export function dstackService(state: AgentState, demo: DemoCertificate): RpcServ
         auth,
         handle: async (request) => {
           const reportData = padReportData(request.reportData);
-          const attestation = await tee.attest(reportData, systemConfig.vmConfig);
+          const attestation = await tee.attest(reportData, vmConfig);
           return {
             quote: attestation.platform.quote,
             eventLog: encodeEventLogJson(fullEventLog(attestation)),
             reportData,
-            vmConfig: systemConfig.vmConfig,
+            vmConfig,
           };
         },
       }),
       route(methods.attest, {
         auth,
         handle: async (request) => ({
-          attestation: encodeAttestation(await tee.attest(padReportData(request.reportData), systemConfig.vmConfig)),
+          attestation: encodeAttestation(await tee.attest(padReportData(request.reportData), vmConfig)),
         }),
       }),
       route(methods.emitEvent, {

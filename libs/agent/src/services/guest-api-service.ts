@@ -1,19 +1,16 @@
+import type { Logger } from "@dstack/log";
 import { guestApi } from "@dstack/proto";
 import { route, RpcError, type RpcService } from "@dstack/rpc";
-import type { Logger } from "@dstack/log";
-import { listContainers } from "../app/docker-api.ts";
-import type { RunProgram } from "../system/run-program.ts";
-import { AGENT_VERSION, type AgentState } from "./agent-state.ts";
-import { buildAppInfo } from "./app-info-message.ts";
-import type { DemoCertificate } from "./demo-certificate.ts";
-import { readNetworkInfo } from "./network-info.ts";
-import { readSystemInfo } from "./system-info.ts";
+import { AGENT_VERSION, type Agent } from "../agent.ts";
+import { buildAppInfo } from "../app-info.ts";
+import type { NetworkInfo } from "../ports.ts";
 
 export interface GuestApiOptions {
   /** Undefined until boot has come so far. */
-  readonly agent: () => { readonly state: AgentState; readonly demo: DemoCertificate } | undefined;
+  readonly agent: () => Agent | undefined;
+  readonly networkInfo: () => Promise<NetworkInfo>;
+  /** Begins the way down; the answer does not wait for it. */
   readonly shutdown: () => void;
-  readonly run: RunProgram;
   readonly log: Logger;
 }
 
@@ -21,7 +18,7 @@ export interface GuestApiOptions {
 export function guestApiService(options: GuestApiOptions): RpcService<null, "host"> {
   const methods = guestApi.GuestApi.method;
   const auth = "host";
-  const ready = (): { readonly state: AgentState; readonly demo: DemoCertificate } => {
+  const ready = (): Agent => {
     const agent = options.agent();
     if (agent === undefined) throw new RpcError("handler-failed", "the guest is still booting");
     return agent;
@@ -34,39 +31,41 @@ export function guestApiService(options: GuestApiOptions): RpcService<null, "hos
       route(methods.info, {
         auth,
         handle: async () => {
-          const { state, demo } = ready();
-          const { appId, instanceId, appCert, tcbInfo, deviceId } = await buildAppInfo(state, demo, "external");
+          const { appId, instanceId, appCert, tcbInfo, deviceId } = await buildAppInfo(ready(), "external");
           return { version: AGENT_VERSION.version, appId, instanceId, appCert, tcbInfo, deviceId };
         },
       }),
       route(methods.sysInfo, {
         auth,
         handle: async () => {
-          const info = await readSystemInfo(ready().state);
+          const info = await ready().machine.systemInfo();
           return { ...info, disks: [...info.disks] };
         },
       }),
       route(methods.networkInfo, {
         auth,
         handle: async () => {
-          const info = await readNetworkInfo(options.run);
+          const { dnsServers, gateways, interfaces, wgInfo } = await options.networkInfo();
           return {
-            dnsServers: [...info.dnsServers],
-            gateways: [...info.gateways],
-            interfaces: info.interfaces.map((item) => ({ ...item, addresses: [...item.addresses] })),
-            wgInfo: info.wgInfo,
+            dnsServers: [...dnsServers],
+            gateways: [...gateways],
+            interfaces: interfaces.map((item) => ({ ...item, addresses: [...item.addresses] })),
+            wgInfo,
           };
         },
       }),
       route(methods.listContainers, {
         auth,
-        handle: async () => ({
-          containers: (await listContainers(ready().state.docker)).map((item) => ({
-            ...item,
-            names: [...item.names],
-            created: BigInt(item.created),
-          })),
-        }),
+        handle: async () => {
+          const containers = await ready().machine.containers();
+          return {
+            containers: containers.map((item) => ({
+              ...item,
+              names: [...item.names],
+              created: BigInt(item.created),
+            })),
+          };
+        },
       }),
       route(methods.shutdown, {
         auth,

@@ -2,24 +2,23 @@ import { randomBytes } from "node:crypto";
 import { utf8 } from "@dstack/bytes";
 import { customReportData, encodeEventLogJson, fullEventLog } from "@dstack/attest";
 import { kdf, p256FromScalar, pkcs8Pem } from "@dstack/keys";
-import { agent } from "@dstack/proto";
+import { agent as proto } from "@dstack/proto";
 import { route, type RpcService } from "@dstack/rpc";
-import { AGENT_VERSION, type AgentState } from "./agent-state.ts";
-import { buildAppInfo } from "./app-info-message.ts";
-import { deriveAppKey, parseKeyAlgorithm } from "./app-keys-derivation.ts";
-import type { DemoCertificate } from "./demo-certificate.ts";
+import { AGENT_VERSION, type Agent } from "../agent.ts";
+import { buildAppInfo } from "../app-info.ts";
+import { deriveAppKey, parseKeyAlgorithm } from "../derive-app-key.ts";
 
 /** The older interface of the agent, which containers built for it still call. */
-export function tappdService(state: AgentState, demo: DemoCertificate): RpcService<null, "app"> {
-  const { keys, issuer } = state;
-  const methods = agent.Tappd.method;
+export function tappdService(agent: Agent): RpcService<null, "app"> {
+  const { keys, issuer } = agent;
+  const methods = proto.Tappd.method;
   const auth = "app";
   return {
     prefixes: ["Tappd."],
     authenticate: async () => null,
-    log: state.log,
+    log: agent.log,
     routes: [
-      route(methods.info, { auth, handle: () => buildAppInfo(state, demo, "internal") }),
+      route(methods.info, { auth, handle: () => buildAppInfo(agent, "internal") }),
       route(methods.version, { auth, handle: async () => AGENT_VERSION }),
       route(methods.deriveKey, {
         auth,
@@ -45,9 +44,9 @@ export function tappdService(state: AgentState, demo: DemoCertificate): RpcServi
       }),
       route(methods.tdxQuote, {
         auth,
-        handle: (request) => tdxQuote(state, request.reportData, request.hashAlgorithm, request.prefix),
+        handle: (request) => tdxQuote(agent, request.reportData, request.hashAlgorithm, request.prefix),
       }),
-      route(methods.rawQuote, { auth, handle: (request) => tdxQuote(state, request.reportData, "raw", "") }),
+      route(methods.rawQuote, { auth, handle: (request) => tdxQuote(agent, request.reportData, "raw", "") }),
     ],
   };
 }
@@ -60,13 +59,13 @@ interface TdxQuoteAnswer {
 }
 
 async function tdxQuote(
-  { tee, systemConfig }: AgentState,
+  { tee, vmConfig }: Agent,
   content: Uint8Array,
   hash: string,
   prefix: string,
 ): Promise<TdxQuoteAnswer> {
   const tag = prefix === "" ? "app-data" : prefix;
-  const attestation = await tee.attest(customReportData(tag, content, hash), systemConfig.vmConfig);
+  const attestation = await tee.attest(customReportData(tag, content, hash), vmConfig);
   return {
     quote: attestation.platform.quote,
     eventLog: encodeEventLogJson(fullEventLog(attestation)),

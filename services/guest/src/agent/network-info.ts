@@ -1,56 +1,36 @@
 import { readFile } from "node:fs/promises";
-import { networkInterfaces } from "node:os";
+import { networkInterfaces, type NetworkInterfaceInfo } from "node:os";
+import type { InterfaceInfo, NetworkInfo } from "@dstack/agent";
 import { errorChain } from "@dstack/errors";
-import { GATEWAY_INTERFACE } from "../gateway/gateway-registration.ts";
+import { GATEWAY_INTERFACE } from "../system/paths.ts";
 import type { RunProgram } from "../system/run-program.ts";
-
-export interface NetworkInfo {
-  readonly dnsServers: readonly string[];
-  readonly gateways: readonly { readonly address: string }[];
-  readonly interfaces: readonly InterfaceInfo[];
-  readonly wgInfo: string;
-}
-
-interface InterfaceInfo {
-  readonly name: string;
-  readonly addresses: readonly { readonly address: string; readonly prefix: number }[];
-  readonly rxBytes: bigint;
-  readonly txBytes: bigint;
-  readonly rxErrors: bigint;
-  readonly txErrors: bigint;
-}
 
 /** What `NetworkInfo` answers. Keys never appear: `wg show` hides private ones. */
 export async function readNetworkInfo(run: RunProgram): Promise<NetworkInfo> {
-  const text = (path: string): Promise<string> => readFile(path, "utf8").catch(() => "");
   const names = Object.entries(networkInterfaces()).filter(
     ([name]) => name === GATEWAY_INTERFACE || /^(?:enp|eth|ens)/.test(name),
-  );
-  const interfaces = await Promise.all(
-    names.map(async ([name, addresses]): Promise<InterfaceInfo> => {
-      const counter = async (file: string): Promise<bigint> =>
-        BigInt((await text(`/sys/class/net/${name}/statistics/${file}`)).trim() || "0");
-      return {
-        name,
-        addresses: (addresses ?? []).map(({ address, cidr }) => ({
-          address,
-          prefix: Number(cidr?.split("/")[1] ?? 0),
-        })),
-        rxBytes: await counter("rx_bytes"),
-        txBytes: await counter("tx_bytes"),
-        rxErrors: await counter("rx_errors"),
-        txErrors: await counter("tx_errors"),
-      };
-    }),
   );
   return {
     dnsServers: [...(await text("/etc/resolv.conf")).matchAll(/^nameserver\s+(\S+)/gm)].map((match) => match[1] ?? ""),
     gateways: defaultGateways(await text("/proc/net/route")),
-    interfaces,
+    interfaces: await Promise.all(names.map(([name, addresses]) => readInterface(name, addresses ?? []))),
     wgInfo: await run("wg", ["show"], { timeoutMs: 10_000 }).then(
       ({ stdout }) => stdout,
       (error: unknown) => errorChain(error),
     ),
+  };
+}
+
+async function readInterface(name: string, addresses: readonly NetworkInterfaceInfo[]): Promise<InterfaceInfo> {
+  const counter = async (file: string): Promise<bigint> =>
+    BigInt((await text(`/sys/class/net/${name}/statistics/${file}`)).trim() || "0");
+  return {
+    name,
+    addresses: addresses.map(({ address, cidr }) => ({ address, prefix: Number(cidr?.split("/")[1] ?? 0) })),
+    rxBytes: await counter("rx_bytes"),
+    txBytes: await counter("tx_bytes"),
+    rxErrors: await counter("rx_errors"),
+    txErrors: await counter("tx_errors"),
   };
 }
 
@@ -68,3 +48,6 @@ export function defaultGateways(table: string): { address: string }[] {
         .join("."),
     }));
 }
+
+/** Empty where the file cannot be read. */
+const text = (path: string): Promise<string> => readFile(path, "utf8").catch(() => "");

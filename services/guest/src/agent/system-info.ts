@@ -1,36 +1,10 @@
 import { readFile, statfs } from "node:fs/promises";
 import { availableParallelism, cpus, release } from "node:os";
-import type { AgentState } from "./agent-state.ts";
-
-export interface SystemInfo {
-  readonly osName: string;
-  readonly osVersion: string;
-  readonly kernelVersion: string;
-  readonly cpuModel: string;
-  readonly numCpus: number;
-  readonly totalMemory: bigint;
-  readonly availableMemory: bigint;
-  readonly usedMemory: bigint;
-  readonly freeMemory: bigint;
-  readonly totalSwap: bigint;
-  readonly usedSwap: bigint;
-  readonly freeSwap: bigint;
-  /** Seconds. */
-  readonly uptime: bigint;
-  /** Times 100, truncated. */
-  readonly loadavgOne: number;
-  readonly loadavgFive: number;
-  readonly loadavgFifteen: number;
-  readonly disks: readonly {
-    readonly name: string;
-    readonly mountPoint: string;
-    readonly totalSize: bigint;
-    readonly freeSize: bigint;
-  }[];
-}
+import type { DiskInfo, SystemInfo } from "@dstack/agent";
+import type { ImageInfo } from "../system/image-info.ts";
 
 /** What `SysInfo` answers, read off /proc. */
-export async function readSystemInfo(state: Pick<AgentState, "image" | "dataDisks">): Promise<SystemInfo> {
+export async function readSystemInfo(image: ImageInfo, dataDisks: readonly string[]): Promise<SystemInfo> {
   const [memory, uptime, load, mounts] = await Promise.all(
     ["/proc/meminfo", "/proc/uptime", "/proc/loadavg", "/proc/mounts"].map((path) =>
       readFile(path, "utf8").catch(() => ""),
@@ -41,8 +15,8 @@ export async function readSystemInfo(state: Pick<AgentState, "image" | "dataDisk
   const loads = (load ?? "").split(" ").map((text) => Math.trunc(Number(text) * 100));
   const cpu = cpus()[0];
   return {
-    osName: state.image.osName,
-    osVersion: state.image.osVersion ?? "",
+    osName: image.osName,
+    osVersion: image.osVersion ?? "",
     kernelVersion: release(),
     cpuModel: cpu === undefined ? "" : `${cpu.model} @${cpu.speed} MHz`,
     numCpus: availableParallelism(),
@@ -57,12 +31,12 @@ export async function readSystemInfo(state: Pick<AgentState, "image" | "dataDisk
     loadavgOne: loads[0] ?? 0,
     loadavgFive: loads[1] ?? 0,
     loadavgFifteen: loads[2] ?? 0,
-    disks: await readDisks(mounts ?? "", state.dataDisks),
+    disks: await readDisks(mounts ?? "", dataDisks),
   };
 }
 
-async function readDisks(mounts: string, wanted: readonly string[]): Promise<SystemInfo["disks"]> {
-  const disks: SystemInfo["disks"][number][] = [];
+async function readDisks(mounts: string, wanted: readonly string[]): Promise<readonly DiskInfo[]> {
+  const disks: DiskInfo[] = [];
   for (const mountPoint of wanted.toSorted()) {
     const device = mounts
       .split("\n")

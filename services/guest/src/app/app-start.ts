@@ -22,9 +22,6 @@ export const COMPOSE_FILE = "docker-compose.yaml";
 const START_TIMEOUT_MS = 3_600_000;
 const STOP_TIMEOUT_MS = 60_000;
 
-/** The runners that this guest has. */
-export const isSupportedRunner = (runner: string): boolean => runner === "docker-compose" || runner === "bash";
-
 /** Puts the manifest's compose file where Docker looks for it. */
 export async function writeComposeFile(compose: AppCompose, folder: string): Promise<void> {
   if (compose.runner === "docker-compose")

@@ -1,21 +1,11 @@
 import { request } from "node:http";
+import type { ContainerSummary } from "@dstack/agent";
 import { GuestError } from "../errors.ts";
 
 /** Docker's HTTP API on its Unix socket. */
 export interface DockerApi {
   /** @throws GuestError `docker-failed` with Docker's own message */
   call(method: "GET" | "POST", path: string, timeoutMs?: number): Promise<unknown>;
-}
-
-export interface ContainerSummary {
-  readonly id: string;
-  readonly names: readonly string[];
-  readonly image: string;
-  readonly imageId: string;
-  /** Unix seconds. */
-  readonly created: number;
-  readonly state: string;
-  readonly status: string;
 }
 
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;

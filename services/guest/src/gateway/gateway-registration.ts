@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
+import type { CertificateIssuer } from "@dstack/agent";
 import { appId, parseHexOfLength, type AppId } from "@dstack/bytes";
 import type { PortPolicy } from "@dstack/compose";
 import { writeSecret } from "@dstack/files";
@@ -17,13 +18,12 @@ import {
   type GuestNetwork,
   type WireGuardInterface,
 } from "@dstack/wireguard";
-import { tlsIdentity, type CertificateIssuer } from "../keys/certificates.ts";
+import { tlsIdentity } from "../keys/certificates.ts";
 import { GuestError } from "../errors.ts";
 import { setUpFirewall } from "../system/firewall.ts";
 import type { RunProgram } from "../system/run-program.ts";
 import { rpcUrl } from "../host/system-config.ts";
-
-export const GATEWAY_INTERFACE = "dstack-wg0";
+import { GATEWAY_INTERFACE } from "../system/paths.ts";
 
 export interface GatewayClientOptions {
   readonly urls: readonly string[];

@@ -1,9 +1,15 @@
+/**
+ * host/ is the border to the host: its share, its configuration, the channel to it.
+ * In: files of a folder that the host may change at any moment, and its questions.
+ * Out: a private copy that is read once and judged before anything is measured; how the boot goes, told to the host.
+ * Never: a link or a device followed, more read than the limit, a secret told; the host says nothing here about who
+ * anybody is.
+ */
 import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { utf8Decode } from "@dstack/bytes";
 import { checkPolicy, parseAppCompose, type ParsedAppCompose, type StorageFs } from "@dstack/compose";
 import type { Logger } from "@dstack/log";
-import { isSupportedRunner } from "../app/app-start.ts";
 import { GuestError } from "../errors.ts";
 import { copyHostShare, mountHostShare, type SharedFileName } from "./host-share.ts";
 import type { ImageInfo } from "../system/image-info.ts";
@@ -22,6 +28,9 @@ export interface BootInputs {
   readonly kernelOptions: KernelOptions;
   readonly storageFs: StorageFs;
 }
+
+/** What starts an app on this guest. */
+const RUNNERS: readonly string[] = ["docker-compose", "bash"];
 
 /** Copies and reads everything the host gives. @throws GuestError, ComposeError */
 export async function readBootInputs(paths: GuestPaths, run: RunProgram, log: Logger): Promise<BootInputs> {
@@ -66,7 +75,7 @@ export async function checkBootInputs(inputs: BootInputs, image: ImageInfo): Pro
   if (!verdict.ok) throw new GuestError("policy-refused", `Failed to verify app-compose policy: ${verdict.reason}`);
   const unsupported = (what: string): GuestError =>
     new GuestError("unsupported", `${what} is not supported by this guest image`);
-  if (!isSupportedRunner(compose.runner)) throw unsupported(`runner ${compose.runner}`);
+  if (!RUNNERS.includes(compose.runner)) throw unsupported(`runner ${compose.runner}`);
   if (compose.runner === "docker-compose" && (compose.dockerComposeFile ?? "") === "")
     throw new GuestError("policy-refused", "the manifest has no docker_compose_file");
   if (compose.keyProvider === "local" || compose.keyProvider === "tpm")

@@ -12,6 +12,7 @@ import {
   type VmChannel,
 } from "@dstack/vm-channel";
 import type { Duplex } from "node:stream";
+import { withinTime } from "../system/deadline.ts";
 
 /** The way to the host: it is told how the boot goes, and it asks how the guest is. */
 export interface HostLink {
@@ -72,14 +73,10 @@ export async function openHostLink(options: HostLinkOptions): Promise<HostLink> 
       waiting++;
       queue = queue.then(() => send(event, truncateUtf8(payload, MAX_PAYLOAD_BYTES))).finally(() => waiting--);
     },
-    flush: async (timeoutMs) => {
-      let timer: NodeJS.Timeout | undefined;
-      const limit = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, timeoutMs);
-      });
-      await Promise.race([queue, limit]);
-      clearTimeout(timer);
-    },
+    flush: (timeoutMs) =>
+      withinTime(queue, timeoutMs).catch((error: unknown) =>
+        log.warn({ error: errorChain(error) }, "the host was not told everything"),
+      ),
     close: () => channel?.close(),
   };
 }

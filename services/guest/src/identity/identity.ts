@@ -1,3 +1,9 @@
+/**
+ * identity/ says who this instance is, and holds it against what others believe.
+ * In: the manifest's bytes, the ids of earlier boots, MRCONFIGID, evidence of a KMS.
+ * Out: app id and instance id; the app measured into RTMR3, in the order of the format.
+ * Never: anything of the app run before it is measured; a development root trusted by a production image.
+ */
 import { appId, instanceId, toHex, type AppId, type InstanceId } from "@dstack/bytes";
 import { appIdFromComposeHash, deriveInstanceId, type ParsedAppCompose } from "@dstack/compose";
 import { GuestError } from "../errors.ts";

@@ -1,34 +1,14 @@
 import { createHash } from "node:crypto";
 import { hash32, utf8, type Hash32 } from "@dstack/bytes";
+import type { Tee } from "@dstack/agent";
 import type { ParsedAppCompose } from "@dstack/compose";
 import type { Identity } from "./identity.ts";
-import type { GuestTee } from "./tee.ts";
-
-/** Event names that boot uses: nobody may emit them later. */
-export const BOOT_EVENTS: ReadonlySet<string> = new Set([
-  "system-preparing",
-  "app-id",
-  "compose-hash",
-  "init-script-hash",
-  "gpu-policy-hash",
-  "gpu-attestation",
-  "instance-id",
-  "boot-mr-done",
-  "mr-kms",
-  "os-image-hash",
-  "key-provider",
-  "storage-fs",
-  "system-ready",
-  "upgraded-app-id",
-  "rootfs-hash",
-  "root-fs-hash",
-]);
 
 /**
  * Measures what will run, before anything of it runs. The order is part of the format: key
  * servers evaluate the log up to `boot-mr-done`.
  */
-export async function measureApp(manifest: ParsedAppCompose, identity: Identity, tee: GuestTee): Promise<void> {
+export async function measureApp(manifest: ParsedAppCompose, identity: Identity, tee: Tee): Promise<void> {
   const none = new Uint8Array();
   await tee.emit("system-preparing", none);
   await tee.emit("app-id", identity.appId);

@@ -1,16 +1,14 @@
+import type { AppRootKey } from "@dstack/agent";
 import { utf8, toHex } from "@dstack/bytes";
 import type { KeyProvider } from "@dstack/compose";
 import { deriveDh, kdf, p256FromScalar, pkcs8Pem, type P256Key } from "@dstack/keys";
 import { createCa, type SigningCa } from "@dstack/ratls";
 
 /** The keys of this instance. All of it but the ids and certificates is secret. */
-export interface AppKeys {
+export interface AppKeys extends AppRootKey {
   readonly diskCryptKey: Uint8Array;
   /** X25519 private key; empty where no KMS holds one. */
   readonly envCryptKey: Uint8Array;
-  readonly k256Key: Uint8Array;
-  /** The KMS root's signature over the k256 public key; empty without a KMS. */
-  readonly k256Signature: Uint8Array;
   /** App ids that the gateway's certificate may carry, comma-separated hex. */
   readonly gatewayAppId: string;
   /** Root of every certificate that concerns this app. */

@@ -1,27 +1,14 @@
+import { ownCaIssuer, type CertificateIssuer, type Tee } from "@dstack/agent";
 import { reportDataFor } from "@dstack/attest";
 import { pkcs8Pem, spkiDer, type P256Key } from "@dstack/keys";
 import { kms } from "@dstack/proto";
-import {
-  attestedTransport,
-  createLeaf,
-  encodeCsrV2,
-  signCsr,
-  USAGE,
-  type CsrConfig,
-  type EvidenceVerifier,
-} from "@dstack/ratls";
+import { attestedTransport, encodeCsrV2, signCsr, type EvidenceVerifier } from "@dstack/ratls";
 import { callRpc } from "@dstack/rpc";
 import type { AppKeys } from "./app-keys.ts";
-import type { GuestTee } from "../identity/tee.ts";
-
-export interface CertificateIssuer {
-  /** A certificate for `key`, as PEM texts, leaf first. @throws RpcError, RatlsError */
-  issue(key: P256Key, config: CsrConfig): Promise<readonly string[]>;
-}
 
 export interface CertificateIssuerOptions {
   readonly keys: AppKeys;
-  readonly tee: GuestTee;
+  readonly tee: Tee;
   readonly vmConfig: string;
   readonly verifyEvidence: EvidenceVerifier;
   /** Unix seconds. */
@@ -35,29 +22,31 @@ const TIMEOUT_MS = 60_000;
  * own CA where there is no KMS.
  */
 export function certificateIssuer(options: CertificateIssuerOptions): CertificateIssuer {
-  const { keys, tee, vmConfig } = options;
+  const { keys, tee, vmConfig, verifyEvidence, now } = options;
   const { provider } = keys;
+  return provider.kind === "none"
+    ? ownCaIssuer({ ca: provider.ca, tee, vmConfig, now })
+    : kmsIssuer({ url: provider.url, trustedRoot: keys.caCertificatePem, tee, vmConfig, verifyEvidence });
+}
+
+interface KmsIssuerOptions {
+  readonly url: string;
+  readonly trustedRoot: string;
+  readonly tee: Tee;
+  readonly vmConfig: string;
+  readonly verifyEvidence: EvidenceVerifier;
+}
+
+/** The KMS is shown evidence of each key that it certifies. */
+function kmsIssuer({ url, trustedRoot, tee, vmConfig, verifyEvidence }: KmsIssuerOptions): CertificateIssuer {
   return {
     issue: async (key, config) => {
       const attestation = await tee.attest(reportDataFor("ratls-cert", spkiDer(key)), vmConfig);
-      if (provider.kind === "none") {
-        const { subject: commonName, ...rest } = config;
-        const leaf = createLeaf({
-          ...rest,
-          commonName,
-          issuer: provider.ca,
-          publicPoint: key.publicPoint,
-          usage: USAGE.appCustom,
-          now: options.now(),
-          ...(config.withEvidence ? { attestation } : {}),
-        });
-        return [leaf.pem, provider.ca.pem];
-      }
       const transport = attestedTransport({
-        baseUrl: provider.url,
-        trustedRoots: [keys.caCertificatePem],
+        baseUrl: url,
+        trustedRoots: [trustedRoot],
         peer: { kind: "kms" },
-        verifyEvidence: options.verifyEvidence,
+        verifyEvidence,
       });
       const csr = encodeCsrV2({ publicKeyInfo: spkiDer(key), config, attestation });
       const answer = await callRpc(

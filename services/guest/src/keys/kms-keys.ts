@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { equalBytes, hash32, type AppId, type Hash32 } from "@dstack/bytes";
+import type { Tee } from "@dstack/agent";
 import { reportDataFor, type Attestation } from "@dstack/attest";
 import { appKeySigner, generateP256, secp256k1PublicKey, spkiDer, pkcs8Pem } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
@@ -18,13 +19,12 @@ import { callRpc, RpcError } from "@dstack/rpc";
 import type { AppKeys } from "./app-keys.ts";
 import { GuestError } from "../errors.ts";
 import { rpcUrl } from "../host/system-config.ts";
-import type { GuestTee } from "../identity/tee.ts";
 
 export interface KmsKeysOptions {
   readonly urls: readonly string[];
   readonly appId: AppId;
   readonly vmConfig: string;
-  readonly tee: GuestTee;
+  readonly tee: Tee;
   /** The pinned KMS root key (SPKI DER); empty where the manifest pins none. */
   readonly pinnedProviderId: Uint8Array;
   /** First contact that was begun while the app was measured, by URL. */

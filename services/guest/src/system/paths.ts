@@ -1,3 +1,6 @@
+/** The tunnel to the gateway, as `ip` and `wg` name it. */
+export const GATEWAY_INTERFACE = "dstack-wg0";
+
 /** Where everything lies in the guest's file system; tests point it at a folder of their own. */
 export interface GuestPaths {
   /** RAM-backed work folder; also visible as /dstack. */
@@ -10,6 +13,8 @@ export interface GuestPaths {
   /** The name that apps and scripts know the work folder by. */
   readonly dstack: string;
   readonly run: string;
+  /** Where the agent's sockets lie. */
+  readonly sockets: string;
   readonly imageInfo: string;
   readonly osRelease: readonly string[];
   readonly kernelCommandLine: string;
@@ -25,10 +30,11 @@ export const GUEST_PATHS: GuestPaths = {
   shareMount: "/tmp/.host-shared",
   dstack: "/dstack",
   run: "/run/dstack",
+  sockets: "/run",
   imageInfo: "/etc/dstack-image.json",
   osRelease: ["/etc/os-release", "/usr/lib/os-release"],
   kernelCommandLine: "/proc/cmdline",
   dockerSocket: "/run/docker.sock",
   dockerConfig: "/etc/docker/daemon.json",
-  wireguardConfig: "/etc/wireguard/dstack-wg0.conf",
+  wireguardConfig: `/etc/wireguard/${GATEWAY_INTERFACE}.conf`,
 };

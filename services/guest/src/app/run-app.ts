@@ -1,0 +1,67 @@
+/**
+ * app/ is the app itself: its environment, Docker, its containers or its script.
+ * In: the manifest, the decrypted environment, the encrypted disk.
+ * Out: the app, running; its last words where it does not start.
+ * Never: containers of a service that the manifest no longer has; a start without the secrets that the app was sent.
+ */
+import { join } from "node:path";
+import { composeProject } from "@dstack/compose";
+import { errorChain } from "@dstack/errors";
+import type { BootInputs } from "../host/boot-inputs.ts";
+import type { BootContext } from "../system/boot-context.ts";
+import { removeOrphans } from "../system/orphans.ts";
+import { COMPOSE_FILE, startApp, stopApp } from "./app-start.ts";
+import { startDocker, type Docker } from "./docker.ts";
+
+/** Starts Docker on the data disk, then the app. @throws GuestError `docker-failed`, `app-failed`, `config-invalid` */
+export async function runApp(
+  boot: BootContext,
+  inputs: BootInputs,
+  variables: ReadonlyMap<string, string>,
+): Promise<Docker> {
+  const { paths, run, log } = boot;
+  const { compose } = inputs.manifest;
+  boot.progress("setting up docker");
+  const docker = await bringUpDocker(boot, inputs);
+  await startApp({
+    compose,
+    folder: paths.dstack,
+    variables,
+    pccsUrl: inputs.systemConfig.pccsUrl,
+    run,
+    onProgress: boot.progress,
+  });
+  boot.onShutdown(() => stopApp(compose, paths.dstack, run, log));
+  return docker;
+}
+
+async function bringUpDocker(boot: BootContext, inputs: BootInputs): Promise<Docker> {
+  const { paths, run, log } = boot;
+  const dataFolder = join(paths.persistent, "var/lib/docker");
+  await removeOldContainers(boot, inputs, dataFolder);
+  const docker = await startDocker({
+    configPath: paths.dockerConfig,
+    socketPath: paths.dockerSocket,
+    dataFolder,
+    registryMirror: inputs.systemConfig.dockerRegistry,
+    run,
+    log,
+  });
+  boot.onShutdown(async () => {
+    await docker.daemon.stop(20_000);
+    await run("umount", ["-R", "/var/lib/docker"], { okCodes: [0, 32] });
+  });
+  await docker.ready();
+  return docker;
+}
+
+/** Not fatal: Docker itself names what is wrong with a compose file. */
+async function removeOldContainers({ log }: BootContext, { manifest }: BootInputs, dataFolder: string): Promise<void> {
+  const { compose } = manifest;
+  if (compose.runner !== "docker-compose") return;
+  try {
+    await removeOrphans(dataFolder, await composeProject(compose.dockerComposeFile ?? "", "dstack"), log);
+  } catch (error) {
+    log.warn({ error: errorChain(error), file: COMPOSE_FILE }, "containers of removed services were not looked for");
+  }
+}
