@@ -171,6 +171,23 @@ test("one caller's abort leaves the others their fetch", async () => {
   assert.ok(await patient);
 });
 
+test("asks nobody for a caller who has left, so that no failure is left without a handler (DS #1232)", async () => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): void => void unhandled.push(reason);
+  process.on("unhandledRejection", note);
+  const world = new World(() => undefined);
+  const leave = new AbortController();
+  const asked = world.fetcher().collateralFor(quote, leave.signal);
+  leave.abort(new Error("hung up"));
+  await assert.rejects(asked, code("collateral-unavailable", /aborted/));
+  await new Promise((resolve) => {
+    setTimeout(resolve, 50);
+  });
+  process.off("unhandledRejection", note);
+  assert.deepEqual(unhandled, []);
+  assert.equal(world.taken(), 0);
+});
+
 test("tries its endpoints in order until one gives collateral that holds", async () => {
   const stale = forge({
     ...goodScene(start / 1000),
@@ -598,6 +615,33 @@ test("fetches for a bounded number of platforms at once", async () => {
   );
   waiting.abort();
   await Promise.all(pending);
+});
+
+test("made-up platforms do not keep one from its collateral that passed before", async () => {
+  const cacheFolder = folder();
+  const world = new World();
+  const known = world.fetcher({ cacheFolder });
+  await known.collateralFor(quote);
+  const restarted = world.fetcher({ cacheFolder });
+  world.handler = () => new Promise(() => undefined);
+  const leave = new AbortController();
+  const strangers = Array.from({ length: 40 }, (_, index) => {
+    const other = goodScene(start / 1000);
+    other.certificates.pck.platform!.fmspc = Uint8Array.of(0, 0, 0, 0, 1, index);
+    return parseQuote(forge(other).quote);
+  });
+  const refused = [known, restarted].flatMap((fetcher) =>
+    strangers.map((stranger) =>
+      assert.rejects(fetcher.collateralFor(stranger, leave.signal), code("collateral-unavailable")),
+    ),
+  );
+  await settled(() => world.requests.length >= 64);
+  world.now += 5 * HOUR;
+  writtenAt(join(cacheFolder, readdirSync(cacheFolder)[0]!), start);
+  world.handler = pccs(forged);
+  for (const fetcher of [known, restarted]) assert.ok(await fetcher.collateralFor(quote));
+  leave.abort();
+  await Promise.all(refused);
 });
 
 /** The quote with its PCK certificate named by encrypted PPID, and what a server answers to that. */

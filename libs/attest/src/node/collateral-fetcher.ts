@@ -42,7 +42,8 @@ interface Entry {
 }
 
 const MAX_CACHED = 64;
-const MAX_PENDING = 32;
+/** Platforms never seen before whose collateral is fetched at the same time. */
+const MAX_STRANGERS = 32;
 /** From this age on it is asked for again in the background, and from the second on callers wait for the answer: a new revocation list is seen the same day. */
 const REFRESH_AGE_MS = 2 * 60 * 60 * 1000;
 const MAX_AGE_MS = 4 * 60 * 60 * 1000;
@@ -63,6 +64,7 @@ export class CollateralFetcher implements CollateralSource {
   readonly #entries = new Map<string, Entry>();
   readonly #pinned = new Map<string, CheckedCollateral>();
   readonly #pending = new Map<string, Promise<CheckedCollateral>>();
+  #strangers = 0;
   /** Names of files must not mix trust anchors: collateral of one is noise to the other. */
   readonly #anchorTag: string;
 
@@ -83,6 +85,8 @@ export class CollateralFetcher implements CollateralSource {
     const platform = platformOf(quote);
     const key = collateralKey(platform);
     const pinned = await this.#pinFor(key);
+    // From here to the end nothing waits: a fetch is never begun that nobody holds, whose failure would end the process.
+    if (signal?.aborted === true) throw waitAborted(signal);
     if (pinned !== undefined) return pinned;
     const known = this.#entries.get(key);
     const now = this.#clock.now();
@@ -113,14 +117,6 @@ export class CollateralFetcher implements CollateralSource {
   #renewOnce(key: string, platform: Platform): Promise<CheckedCollateral> {
     const pending = this.#pending.get(key);
     if (pending !== undefined) return pending;
-    if (this.#pending.size >= MAX_PENDING) {
-      return Promise.reject(
-        new AttestError(
-          "collateral-unavailable",
-          `collateral: ${MAX_PENDING} platforms are being fetched already; try again`,
-        ),
-      );
-    }
     const renewal = this.#renew(key, platform).finally(() => this.#pending.delete(key));
     this.#pending.set(key, renewal);
     return renewal;
@@ -135,7 +131,7 @@ export class CollateralFetcher implements CollateralSource {
       return usable.checked;
     }
     try {
-      const checked = await this.#fetchFromAny(platform);
+      const checked = await (known === undefined ? this.#fetchForStranger(platform) : this.#fetchFromAny(platform));
       const at = this.#clock.now();
       bounded(this.#entries, key, { checked, fetchedAtMs: at, retryAtMs: at + RETRY_MS });
       await this.#cache?.write(this.#fileKey(key), checked).catch((error: unknown) => this.#tell(error));
@@ -146,6 +142,21 @@ export class CollateralFetcher implements CollateralSource {
       this.#tell(error);
       bounded(this.#entries, key, { ...usable, retryAtMs: at + RETRY_MS });
       return usable.checked;
+    }
+  }
+
+  // Anybody can make up platforms; they must not keep those from fetching whose collateral held before.
+  async #fetchForStranger(platform: Platform): Promise<CheckedCollateral> {
+    if (this.#strangers >= MAX_STRANGERS)
+      throw new AttestError(
+        "collateral-unavailable",
+        `collateral: ${MAX_STRANGERS} platforms are being fetched already; try again`,
+      );
+    this.#strangers++;
+    try {
+      return await this.#fetchFromAny(platform);
+    } finally {
+      this.#strangers--;
     }
   }
 
@@ -226,12 +237,12 @@ function bounded<T>(map: Map<string, T>, key: string, value: T): void {
   if (map.size > MAX_CACHED && oldest.done === false) map.delete(oldest.value);
 }
 
+const waitAborted = (signal: AbortSignal): AttestError =>
+  new AttestError("collateral-unavailable", "collateral: the wait was aborted", { cause: signal.reason });
+
 async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal): Promise<T> {
-  const failure = (): AttestError =>
-    new AttestError("collateral-unavailable", "collateral: the wait was aborted", { cause: signal.reason });
-  if (signal.aborted) throw failure();
   const { promise, reject } = Promise.withResolvers<never>();
-  const stop = (): void => reject(failure());
+  const stop = (): void => reject(waitAborted(signal));
   signal.addEventListener("abort", stop, { once: true });
   try {
     return await Promise.race([pending, promise]);
