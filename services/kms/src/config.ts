@@ -105,6 +105,7 @@ const schema = z.object({
         })
         .prefault({}),
       backup: backupSchema.prefault({}),
+      own_names: z.array(z.string().min(1)).default([]),
       rate_limit: z.object({ per_address: perMinute.default(3_000), per_app: perMinute.default(600) }).prefault({}),
       metrics: z.object({ enabled: z.boolean().default(true) }).prefault({}),
       admin: z
@@ -164,6 +165,8 @@ export interface KmsConfig {
   readonly rateLimit: { readonly perAddress: number; readonly perApp: number };
   /** Empty where the domain stands in the key folder. */
   readonly autoBootstrapDomain: string;
+  /** Names and addresses of this KMS and its replicas, which no app gets a certificate for. */
+  readonly ownNames: readonly string[];
   readonly metricsEnabled: boolean;
   readonly admin: AdminConfig | undefined;
 }
@@ -247,6 +250,7 @@ export async function loadKmsConfig(options: {
     backup: backupOperators(core.backup),
     rateLimit: { perAddress: core.rate_limit.per_address, perApp: core.rate_limit.per_app },
     autoBootstrapDomain: core.onboard.auto_bootstrap_domain.trim(),
+    ownNames: [core.onboard.auto_bootstrap_domain.trim(), ...core.own_names].filter((name) => name !== ""),
     metricsEnabled: core.metrics.enabled,
     admin: core.admin.enabled ? adminOf(core.admin, env, cwd) : undefined,
   };

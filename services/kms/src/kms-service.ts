@@ -7,7 +7,8 @@ import { kms } from "@dstack/proto";
 import { decodeCsr, verifyCsr } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { route, RpcError, type JsonObject, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
-import { ownNameIn, signCertificate } from "./certificates/sign-certificate.ts";
+import { ownNameIn } from "./certificates/own-names.ts";
+import { signCertificate } from "./certificates/sign-certificate.ts";
 import type { KmsConfig } from "./config.ts";
 import { KmsError } from "./errors.ts";
 import { clearImageCache } from "./image/clear-image-cache.ts";
@@ -26,6 +27,8 @@ export interface KmsServiceOptions extends Pick<KmsParts, "auth" | "evidence" | 
   /** Settings in force with which the root keys never leave. */
   readonly settingsAgainstHandOver: readonly string[];
   readonly limits: KmsConfig["limits"];
+  /** Beside the domain in the key folder: replicas' names, which clients trust as they trust this one's. */
+  readonly ownNames: readonly string[];
   readonly adminTokenHash: string;
   readonly status: Status;
   readonly clock: { now(): number };
@@ -211,9 +214,10 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
           await refuse("sign-cert", call, { reason: verified.reason, rule: "evidence", field: "quote" });
           throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(verified.reason) });
         }
-        const field = ownNameIn(csr.config, keys.domain);
-        if (field !== undefined) {
-          const reason = `certificate for "${keys.domain}" is refused: that is the KMS's own name`;
+        const own = ownNameIn(csr.config, [keys.domain, ...options.ownNames]);
+        if (own !== undefined) {
+          const { field } = own;
+          const reason = `certificate that covers "${own.ownName}" is refused: that is the KMS's own name`;
           await refuse("sign-cert", call, { reason, rule: "own-name", field });
           throw new RpcError("bad-request", "Failed to sign certificate", {
             cause: new Error(`${reason} (rule own-name, field ${field})`),

@@ -99,6 +99,7 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
         clock,
         log,
         limits: config.limits,
+        ownNames: config.ownNames,
         adminTokenHash: config.adminTokenHash,
         settingsAgainstHandOver: settingsAgainstHandOver(config),
       }),

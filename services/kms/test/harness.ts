@@ -139,6 +139,7 @@ export class Harness {
       "core.image.download_timeout": '"20s"',
       "core.auth_api.webhook.url": `"${this.authUrl}"`,
       "core.onboard.auto_bootstrap_domain": '"127.0.0.1"',
+      "core.own_names": '["kms-2.replicas.example.net"]',
       ...change,
     };
     const path = join(this.folder, "kms.toml");

@@ -21,6 +21,7 @@ const options = {
   selfAuthorization: none,
   settingsAgainstHandOver: [],
   limits: {},
+  ownNames: [],
   adminTokenHash: "",
   status: none,
   clock: Date,

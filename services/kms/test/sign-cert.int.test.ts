@@ -180,5 +180,7 @@ test("no app gets a certificate for the KMS's own name", async () => {
     await refusal(harness.guest(), { subject: "127.0.0.1" }),
     /^Failed to sign certificate: .*that is the KMS's own name \(rule own-name, field subject\)$/,
   );
+  for (const altName of ["::ffff:127.0.0.1", "127.1", "*.replicas.example.net"])
+    assert.match(await refusal(harness.guest(), { altNames: [altName] }), /that is the KMS's own name/, altName);
   assert.match(await refusal(harness.guest(), { altNames: ["bad name"] }), /neither a DNS name nor an IP address/);
 });

@@ -48,13 +48,3 @@ export function signCertificate(options: SignOptions): [string, string, string] 
 /** The CA of one app, made again for each request from its derived key. */
 export const appCaOf = (root: SigningCa, appId: AppId, now: number): SigningCa =>
   createAppCa({ root, key: appCaKey(root.key.scalar, appId), appId, now });
-
-/** Where a request asks for the KMS's own name, which no app may have a certificate for; undefined where it does not. */
-export function ownNameIn(
-  { subject, altNames }: CsrConfig,
-  domain: string,
-): "subject" | "subject_alt_names" | undefined {
-  const isOwn = (name: string): boolean => name.toLowerCase().replace(/\.$/, "") === domain.toLowerCase();
-  if (isOwn(subject)) return "subject";
-  return altNames.some(isOwn) ? "subject_alt_names" : undefined;
-}
