@@ -1,10 +1,10 @@
 import {
-  AttestError,
   bootPrefix,
   decodeRuntimeEvents,
   entryToJson,
   eventDigest,
   fail,
+  guarded,
   notApplicable,
   notBound,
   parseKeyProviderInfo,
@@ -17,9 +17,9 @@ import {
   type Outcome,
   type RuntimeEvent,
 } from "@dstack/attest";
-import { BytesError, equalBytes, toHex, utf8 } from "@dstack/bytes";
+import { equalBytes, toHex, utf8 } from "@dstack/bytes";
 import { composeHash } from "@dstack/compose";
-import type { Field, Fields } from "./describe.ts";
+import type { Fields } from "./describe.ts";
 import type { FoundEventLog } from "./read-event-log.ts";
 
 export interface Replay {
@@ -41,7 +41,7 @@ export interface Replay {
 export function replayEventLog(log: FoundEventLog): Replay {
   const firmware = ([0, 1, 2] as const).map((imr) => firmwareRegister(log, imr));
   const rtmr3 = replayRtmr3(log.runtimeEvents);
-  const claims = refusable(() => claimsOf(log.runtimeEvents));
+  const claims = guarded(() => claimsOf(log.runtimeEvents));
   const checks: Check[] = [
     { name: "rtmr3-replay", ...compareRtmr3(log, rtmr3) },
     { name: "event-log", ...compareLogs(log) },
@@ -50,10 +50,12 @@ export function replayEventLog(log: FoundEventLog): Replay {
       name: "boot-events",
       ...(log.runtimeEvents.length === 0
         ? notApplicable("the log has no runtime events")
-        : (claims.outcome ?? pass("each at most once before system-ready"))),
+        : claims.ok
+          ? pass("each at most once before system-ready")
+          : claims.outcome),
     },
     { name: "report-data", ...compareReportData(log) },
-    { name: "app-compose", ...compareManifest(log, claims.value) },
+    { name: "app-compose", ...compareManifest(log, claims.ok ? claims.value : undefined) },
   ];
   const [rtmr0 = null, rtmr1 = null, rtmr2 = null] = firmware.map((register) =>
     register === undefined ? null : toHex(register),
@@ -66,7 +68,7 @@ export function replayEventLog(log: FoundEventLog): Replay {
     rtmr2,
     rtmr3: toHex(rtmr3),
     events: eventFields(log),
-    claims: claims.value ?? null,
+    claims: claims.ok ? claims.value : null,
     checks,
   };
 }
@@ -180,13 +182,4 @@ function eventFields(log: FoundEventLog): Fields[] {
       event_payload: toHex(event.payload),
     })),
   ];
-}
-
-function refusable<T extends Field>(read: () => T): { readonly value?: T; readonly outcome?: Outcome } {
-  try {
-    return { value: read() };
-  } catch (error) {
-    if (!(error instanceof AttestError || error instanceof BytesError)) throw error;
-    return { outcome: fail(error.message, error.code) };
-  }
 }

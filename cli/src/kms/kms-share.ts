@@ -6,13 +6,13 @@ import {
   backupHash,
   decodeSession,
   encodeShare,
-  KeyBackupError,
   openOwnShare,
   operatorKeyFromPem,
   resealShare,
   restoreReportData,
   type RestoreSession,
 } from "@dstack/key-backup";
+import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";
 import { print, printJson, say, type OutputFormat } from "../terminal/output.ts";
 import { collateralCacheFolder, collateralPinFolder } from "../verify/collateral-folders.ts";
@@ -151,10 +151,5 @@ function measurement(text: string): string {
 }
 
 function refusable<T>(run: () => T): T {
-  try {
-    return run();
-  } catch (cause) {
-    if (cause instanceof KeyBackupError) throw new CliError("denied", cause.message, { cause: cause.cause });
-    throw cause;
-  }
+  return asRefusal(run, (cause) => new CliError("denied", cause.message, { cause: cause.cause }));
 }

@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { toHex, type Hash32 } from "@dstack/bytes";
-import { ImageError, osImageHash, parseChecksumFile, parseImageMetadata, type ImageMetadata } from "@dstack/image";
+import { osImageHash, parseChecksumFile, parseImageMetadata, type ImageMetadata } from "@dstack/image";
 import type { VmFiles } from "@dstack/measure";
+import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";
 
 /** The measured part of an image folder. The root file system need not be there. */
@@ -87,12 +88,10 @@ async function read(path: string): Promise<Uint8Array> {
 }
 
 function readable<T>(parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T {
-  try {
-    return parse(bytes);
-  } catch (cause) {
-    if (!(cause instanceof ImageError)) throw cause;
-    throw new CliError("failed", "the image cannot be read", { cause });
-  }
+  return asRefusal(
+    () => parse(bytes),
+    (cause) => new CliError("failed", "the image cannot be read", { cause }),
+  );
 }
 
 function absent(error: NodeJS.ErrnoException): undefined {

@@ -1,8 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { equalBytes, hash48, parseHexOfLength, toHex } from "@dstack/bytes";
-import { AttestError, parseEventLogJson, type EventLogEntry } from "@dstack/attest";
+import { parseEventLogJson, type EventLogEntry } from "@dstack/attest";
 import { listImages } from "@dstack/image";
 import { checkVm, parseVmConfig, type Registers, type VmConfig } from "@dstack/measure";
+import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";
 import { readMeasuredImage } from "./image-files.ts";
 import { print, printJson, type OutputFormat } from "../terminal/output.ts";
@@ -133,12 +134,10 @@ function zerosForAbsent({ mrtd, rtmr0, rtmr1, rtmr2 }: Actual): Registers {
 }
 
 function readLog(text: string): readonly EventLogEntry[] {
-  try {
-    return parseEventLogJson(text);
-  } catch (cause) {
-    if (!(cause instanceof AttestError)) throw cause;
-    throw new CliError("failed", "--actual-event-log: not an event log", { cause });
-  }
+  return asRefusal(
+    () => parseEventLogJson(text),
+    (cause) => new CliError("failed", "--actual-event-log: not an event log", { cause }),
+  );
 }
 
 async function readText(path: string): Promise<string> {

@@ -1,6 +1,7 @@
 import { parseSize } from "@dstack/compose";
 import { toHex } from "@dstack/bytes";
-import { measureVm, MeasureError, type MeasureOptions, type Registers, type VmConfig } from "@dstack/measure";
+import { measureVm, type MeasureOptions, type Registers, type VmConfig } from "@dstack/measure";
+import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";
 import { readMeasuredImage } from "./image-files.ts";
 import { print, printJson, type OutputFormat } from "../terminal/output.ts";
@@ -83,14 +84,11 @@ const hardwareOf = ({ smm, rootVerity, unpatchedKernel }: MrOptions): MeasureOpt
 
 /** Runs a computation over the user's input; what cannot be measured is the command's failure. */
 export function measurable<T>(compute: () => T): T {
-  try {
-    return compute();
-  } catch (cause) {
-    if (!(cause instanceof MeasureError)) throw cause;
-    throw new CliError(cause.code === "vm-config-invalid" ? "usage" : "failed", "this VM cannot be measured", {
-      cause,
-    });
-  }
+  return asRefusal(
+    compute,
+    (cause) =>
+      new CliError(cause.code === "vm-config-invalid" ? "usage" : "failed", "this VM cannot be measured", { cause }),
+  );
 }
 
 export const registersJson = ({ mrtd, rtmr0, rtmr1, rtmr2 }: Registers): Record<keyof Registers, string> => ({

@@ -1,4 +1,7 @@
 /** Standard output is data, standard error is talk. */
+import { visible } from "@dstack/errors";
+
+export { visible };
 
 export type OutputFormat = "text" | "json";
 
@@ -38,15 +41,4 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
         .trimEnd(),
     )
     .join("\n");
-}
-
-/** Control characters; those that are not seen; those that reorder what is seen, so that it reads as something else. */
-const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
-
-/** Text from elsewhere with such characters made visible, so that it can neither move the cursor nor hide anything. */
-export function visible(text: string): string {
-  return text.replace(UNSEEN, (c) => {
-    const code = c.codePointAt(0) ?? 0;
-    return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
-  });
 }

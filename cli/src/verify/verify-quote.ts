@@ -1,6 +1,7 @@
 import {
   AttestError,
   collateralFromJson,
+  guarded,
   parseQuote,
   quoteBytesOf,
   type Check,
@@ -112,14 +113,6 @@ function reading<T>(
   name: string,
   read: () => T,
 ): { readonly ok: true; readonly value: T } | { readonly ok: false; readonly check: Check } {
-  try {
-    return { ok: true, value: read() };
-  } catch (error) {
-    if (
-      !(error instanceof AttestError || (error as Error).name === "DerError" || (error as Error).name === "BytesError")
-    )
-      throw error;
-    const code = error instanceof AttestError ? { code: error.code } : {};
-    return { ok: false, check: { name, result: "fail", reason: (error as Error).message, ...code } };
-  }
+  const tried = guarded(read);
+  return tried.ok ? tried : { ok: false, check: { name, ...tried.outcome } };
 }

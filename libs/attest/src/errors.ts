@@ -1,7 +1,5 @@
-import { CodedError, type ErrorTable } from "@dstack/errors";
-import { BytesError } from "@dstack/bytes";
+import { asRefusal, CodedError, type ErrorTable } from "@dstack/errors";
 import type { BytesErrorCode } from "@dstack/bytes";
-import { DerError } from "@dstack/der";
 import type { DerErrorCode } from "@dstack/der";
 
 export const ATTEST_ERRORS = {
@@ -88,11 +86,7 @@ export class AttestError extends CodedError<AttestErrorCode> {}
 
 /** Runs a reader; what it refuses becomes an AttestError of this code, an AttestError stays as it is. */
 export function reading<T>(code: AttestErrorCode, what: string, read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    if (cause instanceof DerError || cause instanceof BytesError)
-      throw new AttestError(code, `${what}: ${cause.message}`, { cause });
-    throw cause;
-  }
+  return asRefusal(read, (cause) =>
+    cause instanceof AttestError ? undefined : new AttestError(code, `${what}: ${cause.message}`, { cause }),
+  );
 }

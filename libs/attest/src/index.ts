@@ -13,7 +13,7 @@ export { alreadyChecked, CheckedCollateral, concludeCollateral, planCollateral }
 export type { CollateralDocuments, CollateralPlan } from "./checked-collateral.ts";
 export { evaluatePolicy, parsePolicy } from "./policy.ts";
 export type { QuotePolicy } from "./policy.ts";
-export { fail, firstFailure, notApplicable, notBound, pass } from "./checks.ts";
+export { fail, firstFailure, guarded, notApplicable, notBound, pass } from "./checks.ts";
 export type { Check, CheckResult, Outcome } from "./checks.ts";
 export type { Judgement, Period, SignatureToCheck } from "./judgement.ts";
 export { collateralFromJson, collateralToJson } from "./collateral.ts";

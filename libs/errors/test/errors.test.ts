@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CodedError, errorChain, isCoded } from "@dstack/errors";
+import { asRefusal, attempt, CodedError, errorChain, excerpt, isCoded, visible } from "@dstack/errors";
 
 class LampError extends CodedError<"bulb-missing" | "no-power"> {}
 
@@ -35,4 +35,50 @@ test("a chain of causes is one text, outermost first, and ends", () => {
   const ring = new Error("r");
   ring.cause = ring;
   assert.equal(errorChain(ring).split(": ").length, 16);
+});
+
+const fail = (error: Error) => (): never => {
+  throw error;
+};
+
+test("a foreseen error becomes the caller's own, and no other does", async () => {
+  const foreseen = new LampError("no-power", "x");
+  const mine = (cause: CodedError): Error => new LampError("bulb-missing", `mine: ${cause.code}`, { cause });
+  assert.equal(
+    asRefusal(() => 7, mine),
+    7,
+  );
+  assert.throws(() => asRefusal(fail(foreseen), mine), { code: "bulb-missing", message: "mine: no-power" });
+  await assert.rejects(
+    asRefusal(() => Promise.reject(foreseen), mine),
+    { code: "bulb-missing", cause: foreseen },
+  );
+  assert.throws(() => asRefusal(fail(new TypeError("bug")), mine), TypeError);
+  await assert.rejects(
+    asRefusal(() => Promise.reject(new TypeError("bug")), mine),
+    TypeError,
+  );
+  assert.throws(
+    () => asRefusal(fail(foreseen), () => undefined),
+    (error) => error === foreseen,
+  );
+});
+
+test("an attempt gives a foreseen error as a value and throws any other", () => {
+  const foreseen = new LampError("no-power", "x");
+  assert.deepEqual(
+    attempt(() => 7),
+    { ok: true, value: 7 },
+  );
+  assert.deepEqual(attempt(fail(foreseen)), { ok: false, error: foreseen });
+  assert.throws(() => attempt(fail(new TypeError("bug"))), TypeError);
+});
+
+test("an excerpt is bounded, never cut inside a character, and shows control characters (DS #1278)", () => {
+  assert.equal(excerpt("a".repeat(300)), "a".repeat(256));
+  assert.equal(excerpt("😀".repeat(300)), "😀".repeat(256));
+  assert.equal(excerpt(`${"a".repeat(3)}😀`, { maxChars: 3 }), "aaa");
+  assert.equal(excerpt("a\nb\u001b[31mc\u2028\ud800"), "a\\x0ab\\x1b[31mc\\u{2028}\\u{d800}");
+  assert.equal(excerpt("a\nb\r\u202e", { lines: true }), "a\nb\\x0d\\u{202e}");
+  assert.equal(visible("plain, naïve, 漢字, 🙂"), "plain, naïve, 漢字, 🙂");
 });

@@ -1,9 +1,8 @@
 import { z } from "zod";
-import { errorChain } from "@dstack/errors";
+import { errorChain, excerpt } from "@dstack/errors";
 import type { BootInfo, BootKind } from "./boot-info.ts";
 import { boundedFetch } from "./bounded-fetch.ts";
 import { commandFor } from "./command-for.ts";
-import { printable } from "./printable.ts";
 
 export interface WebhookAddress {
   /** Base address, http or https. */
@@ -64,9 +63,9 @@ export async function askWebhook(webhook: WebhookAddress, kind: BootKind, boot: 
     change === undefined ? undefined : `dstack auth ${change}${typeof info === "string" ? "" : info.selector}`;
   return {
     kind: "denied",
-    reason: printable(reason) || "no reason was given",
-    rule: printable(rule),
-    field: printable(field),
+    reason: excerpt(reason) || "no reason was given",
+    rule: excerpt(rule),
+    field: excerpt(field),
     command,
   };
 }
@@ -75,7 +74,7 @@ export async function askWebhook(webhook: WebhookAddress, kind: BootKind, boot: 
 export async function askWebhookInfo(webhook: WebhookAddress): Promise<WebhookInfo | string> {
   const answer = await ask(webhook, "/", infoSchema, undefined);
   if (typeof answer === "string") return answer;
-  return { gatewayAppId: printable(answer.gatewayAppId), selector: selectorOf(answer) };
+  return { gatewayAppId: excerpt(answer.gatewayAppId), selector: selectorOf(answer) };
 }
 
 /** A boot as it would be asked about, had the VM been started: what only a running VM has is zero. */
@@ -120,14 +119,14 @@ async function ask<T>(
     status = response.status;
     text = await response.text();
   } catch (error) {
-    return `the webhook could not be asked: ${printable(errorChain(error))}`;
+    return `the webhook could not be asked: ${excerpt(errorChain(error))}`;
   }
-  if (status !== 200) return `the webhook answered ${status}, expected 200: ${printable(text)}`;
+  if (status !== 200) return `the webhook answered ${status}, expected 200: ${excerpt(text)}`;
   try {
     const parsed = schema.safeParse(JSON.parse(text));
     if (parsed.success) return parsed.data;
-    return `the webhook's answer has another form than expected: ${printable(z.prettifyError(parsed.error))}`;
+    return `the webhook's answer has another form than expected: ${excerpt(z.prettifyError(parsed.error))}`;
   } catch {
-    return `the webhook's answer is no JSON: ${printable(text)}`;
+    return `the webhook's answer is no JSON: ${excerpt(text)}`;
   }
 }

@@ -104,7 +104,7 @@ test("what a webhook says of itself never becomes part of a shell command, nor i
   const hostile = await askWebhook(webhook, "app", boot);
   assert.deepEqual(hostile, {
     kind: "denied",
-    reason: " [2Jno  x",
+    reason: "\\x1b[2Jno\\x0a\\u{202e}x",
     rule: "",
     field: "osImageHash",
     command: `dstack auth allow os-image 0x${boot.osImageHash}`,

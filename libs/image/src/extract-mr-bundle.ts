@@ -10,6 +10,7 @@ import { Transform, type Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { extract } from "tar-stream";
+import { excerpt } from "@dstack/errors";
 import type { FileChecksum } from "./checksum-file.ts";
 import { ImageError } from "./errors.ts";
 
@@ -68,10 +69,10 @@ export async function extractMrBundle(
       if (type !== "file")
         throw new ImageError(
           "bad-bundle",
-          `image bundle: "${printable(rawName)}" is a ${type ?? "special entry"}, only regular files are allowed`,
+          `image bundle: "${excerpt(rawName)}" is a ${type ?? "special entry"}, only regular files are allowed`,
         );
       if (name === undefined)
-        throw new ImageError("bad-bundle", `image bundle: "${printable(rawName)}" is not a plain file name`);
+        throw new ImageError("bad-bundle", `image bundle: "${excerpt(rawName)}" is not a plain file name`);
       if (files.some((file) => file.name === name))
         throw new ImageError("bad-bundle", `image bundle: ${name} occurs twice`);
       if (files.length >= maxFiles) throw new ImageError("bad-bundle", `image bundle: more than ${maxFiles} files`);
@@ -126,5 +127,3 @@ function tap(see: (chunk: Uint8Array) => void): Transform {
     },
   });
 }
-
-const printable = (name: string): string => name.slice(0, 100).replace(/[^\x20-\x7e]/g, "?");

@@ -5,7 +5,7 @@
  * under no other. With a sender, ECDH of the sender's and the recipient's keys goes in too, and the
  * sender's public key into the salt: then nobody else can have sealed it.
  */
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes, type DecipherGCM } from "node:crypto";
 import { concatBytes } from "@dstack/bytes";
 import { KeysError, x25519PublicKey, x25519SharedSecret } from "@dstack/keys";
 import { KeyBackupError } from "./errors.ts";
@@ -54,11 +54,18 @@ export function openSealed(
     const decipher = createDecipheriv("aes-256-gcm", key, NONCE, { authTagLength: 16 });
     key.fill(0);
     decipher.setAuthTag(sealed.subarray(-16));
-    return concatBytes(decipher.update(sealed.subarray(32, -16)), decipher.final());
+    return concatBytes(decipher.update(sealed.subarray(32, -16)), authenticated(decipher));
   } catch (cause) {
-    if (cause instanceof KeysError || (cause instanceof Error && /authenticate/.test(cause.message)))
-      throw cannotOpen(cause);
-    throw cause;
+    throw cause instanceof KeysError ? cannotOpen(cause) : cause;
+  }
+}
+
+/** The last bytes, where the tag is that of the key: nothing else can fail there. */
+function authenticated(decipher: DecipherGCM): Uint8Array {
+  try {
+    return decipher.final();
+  } catch (cause) {
+    throw cannotOpen(cause);
   }
 }
 

@@ -1,7 +1,6 @@
 import { createPublicKey, verify, type KeyObject } from "node:crypto";
 import { equalBytes } from "@dstack/bytes";
 import {
-  AttestError,
   basicConstraints,
   commonName,
   maySignCertificates,
@@ -9,6 +8,7 @@ import {
   refuseCritical,
 } from "@dstack/attest";
 import type { Certificate } from "@dstack/attest";
+import { asRefusal } from "@dstack/errors";
 import { RatlsError } from "./errors.ts";
 import { X509_OID } from "./oids.ts";
 
@@ -70,12 +70,10 @@ function checkOne(certificate: Certificate, depth: number, now: number): void {
     throw refused(`"${label(certificate)}" is not signed with ECDSA and SHA-256`);
   if (now < certificate.notBefore || now > certificate.notAfter)
     throw refused(`"${label(certificate)}" is not valid now (depth ${depth})`);
-  try {
-    refuseCritical(certificate.extensions, KNOWN_CRITICAL, `"${label(certificate)}"`);
-  } catch (cause) {
-    if (!(cause instanceof AttestError)) throw cause;
-    throw refused(cause.message);
-  }
+  asRefusal(
+    () => refuseCritical(certificate.extensions, KNOWN_CRITICAL, `"${label(certificate)}"`),
+    (cause) => refused(cause.message),
+  );
 }
 
 /** `below` is how many CA certificates stand between this one and the leaf. */

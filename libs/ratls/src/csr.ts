@@ -7,10 +7,11 @@
  * evidence  = version 1: quote bytes, event log bytes (JSON); version 2: an attestation, to the end
  */
 import { createPublicKey, sign, verify } from "node:crypto";
-import { BytesError, concatBytes, u64le, utf8Decode } from "@dstack/bytes";
-import { AttestError, attestationFromQuote, decodeAttestation, encodeAttestation } from "@dstack/attest";
+import { concatBytes, u64le, utf8Decode } from "@dstack/bytes";
+import { attestationFromQuote, decodeAttestation, encodeAttestation } from "@dstack/attest";
 import type { Attestation } from "@dstack/attest";
-import { KeysError, pointFromSpki, privateKeyObject, spkiDer, type P256Key } from "@dstack/keys";
+import { pointFromSpki, privateKeyObject, spkiDer, type P256Key } from "@dstack/keys";
+import { asRefusal, isCoded } from "@dstack/errors";
 import { RatlsError } from "./errors.ts";
 import { scaleBool, scaleBytes, scaleList, scaleOption, ScaleReader, scaleText } from "./scale.ts";
 
@@ -144,12 +145,10 @@ function publicPoint(publicKeyInfo: Uint8Array): Uint8Array {
     throw new RatlsError("csr-refused", "Failed to parse pubkey", { cause });
   }
   if (type !== "ec") throw new RatlsError("csr-refused", "Unsupported algorithm");
-  try {
-    return pointFromSpki(publicKeyInfo);
-  } catch (cause) {
-    if (!(cause instanceof KeysError)) throw cause;
-    throw new RatlsError("csr-refused", "Failed to parse pki", { cause });
-  }
+  return asRefusal(
+    () => pointFromSpki(publicKeyInfo),
+    (cause) => new RatlsError("csr-refused", "Failed to parse pki", { cause }),
+  );
 }
 
 function head(publicKeyInfo: Uint8Array, config: CsrConfig): Uint8Array {
@@ -179,13 +178,12 @@ function evidenceV2(reader: ScaleReader): () => Attestation {
 }
 
 function readEvidence(read: () => Attestation): Attestation {
-  try {
-    return read();
-  } catch (cause) {
-    if (!(cause instanceof AttestError || cause instanceof BytesError)) throw cause;
-    if (cause.code === "platform-unsupported") throw new RatlsError("evidence-unsupported", cause.message, { cause });
-    throw new RatlsError("csr-malformed", "certificate request: attestation cannot be read", { cause });
-  }
+  return asRefusal(read, (cause) => {
+    if (cause instanceof RatlsError) return undefined;
+    return isCoded(cause, "platform-unsupported")
+      ? new RatlsError("evidence-unsupported", cause.message, { cause })
+      : new RatlsError("csr-malformed", "certificate request: attestation cannot be read", { cause });
+  });
 }
 
 // Any 64-bit number may come; one that no certificate can carry must not get further (DS #1232).

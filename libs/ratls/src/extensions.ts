@@ -1,9 +1,10 @@
 import { gunzipSync } from "node:zlib";
-import { appId, BytesError, equalBytes, readU32LE, utf8, utf8Decode } from "@dstack/bytes";
+import { appId, equalBytes, readU32LE, utf8, utf8Decode } from "@dstack/bytes";
 import type { AppId } from "@dstack/bytes";
-import { AttestError, attestationFromQuote, decodeAppInfo, decodeAttestation, parseCertificate } from "@dstack/attest";
+import { attestationFromQuote, decodeAppInfo, decodeAttestation, parseCertificate } from "@dstack/attest";
 import type { AppInfoRecord, Attestation, Certificate } from "@dstack/attest";
-import { DerError, readDer, readOctetString } from "@dstack/der";
+import { readDer, readOctetString } from "@dstack/der";
+import { asRefusal, isCoded } from "@dstack/errors";
 import { RatlsError } from "./errors.ts";
 import { DSTACK_OID } from "./oids.ts";
 
@@ -56,14 +57,12 @@ export function readDstackExtensions(certificateDer: Uint8Array): DstackExtensio
  * @throws RatlsError
  */
 export function readingRefused<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    if (cause instanceof AttestError && cause.code === "platform-unsupported")
-      throw new RatlsError("evidence-unsupported", cause.message, { cause });
-    if (!(cause instanceof AttestError || cause instanceof DerError || cause instanceof BytesError)) throw cause;
-    throw new RatlsError("extension-malformed", "certificate with dstack extensions cannot be read", { cause });
-  }
+  return asRefusal(read, (cause) => {
+    if (cause instanceof RatlsError) return undefined;
+    return isCoded(cause, "platform-unsupported")
+      ? new RatlsError("evidence-unsupported", cause.message, { cause })
+      : new RatlsError("extension-malformed", "certificate with dstack extensions cannot be read", { cause });
+  });
 }
 
 /** The newer form where present, else the older pair, else nothing. */

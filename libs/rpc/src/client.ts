@@ -4,7 +4,7 @@ import type { ConnectionOptions, TLSSocket } from "node:tls";
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { utf8, utf8Decode } from "@dstack/bytes";
-import { errorChain } from "@dstack/errors";
+import { errorChain, excerpt } from "@dstack/errors";
 import { RpcError } from "./errors.ts";
 import { messageFromJson, messageToJson, parseJson } from "./json.ts";
 
@@ -13,7 +13,8 @@ export interface RpcAnswer {
   readonly body: Uint8Array;
 }
 
-const MAX_REMOTE_TEXT_CHARS = 4_000;
+// A peer's text goes on to our logs, callers and terminals; releases up to 0.5.5 write several lines.
+const REMOTE_TEXT = { maxChars: 4_000, lines: true } as const;
 
 /** Carries one call's bytes. The path is `<Method>` relative to the base. */
 export interface RpcTransport {
@@ -50,7 +51,7 @@ export function httpTransport(options: HttpTransportOptions): RpcTransport {
 
 /**
  * Calls one method and returns its typed answer.
- * @throws RpcError `remote-error` with the peer's text, `transport-failed` when it could not be asked
+ * @throws RpcError `remote-error` with the peer's text and the fact `status`, `transport-failed` when it could not be asked
  */
 export async function callRpc<I extends DescMessage, O extends DescMessage>(
   transport: RpcTransport,
@@ -62,28 +63,30 @@ export async function callRpc<I extends DescMessage, O extends DescMessage>(
   const answer = await transport.call(method.name, json, options);
   const text = utf8Decode(answer.body, `answer of ${method.name}`);
   if (answer.status < 200 || answer.status >= 300)
-    throw new RpcError("remote-error", remoteText(method.name, answer.status, text));
+    throw new RpcError("remote-error", remoteText(method.name, answer.status, text), {
+      facts: { status: answer.status },
+    });
   if (text.trim() === "" || text.trim() === "null") return create(method.output);
   return messageFromJson(method.output, parseJson(text));
+}
+
+/**
+ * Whether the peer refused with these words. For refusals that the wire contract knows by their
+ * words alone: peers of other makers send no code.
+ */
+export function remoteSaid(error: unknown, words: RegExp): boolean {
+  return error instanceof RpcError && error.code === "remote-error" && words.test(error.message);
 }
 
 function remoteText(method: string, status: number, text: string): string {
   try {
     const parsed = JSON.parse(text) as { error?: unknown };
-    if (typeof parsed.error === "string") return printable(parsed.error);
+    if (typeof parsed.error === "string") return excerpt(parsed.error, REMOTE_TEXT);
   } catch {
     // Not JSON: the raw text is the best there is.
   }
-  return `${method} failed with status ${status}${text === "" ? "" : `: ${printable(text.slice(0, 500))}`}`;
+  return `${method} failed with status ${status}${text === "" ? "" : `: ${excerpt(text)}`}`;
 }
-
-// A peer's text goes on to our logs, callers and terminals; releases up to 0.5.5 write several lines.
-const printable = (text: string): string =>
-  // oxlint-disable-next-line no-control-regex
-  text
-    .slice(0, MAX_REMOTE_TEXT_CHARS)
-    .toWellFormed()
-    .replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, " ");
 
 function postJson(
   options: HttpTransportOptions,

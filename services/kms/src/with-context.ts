@@ -1,20 +1,17 @@
-import { AttestError } from "@dstack/attest";
-import { RatlsError } from "@dstack/ratls";
-import { errorChain } from "@dstack/errors";
+import { asRefusal, errorChain } from "@dstack/errors";
 import { RpcError } from "@dstack/rpc";
 
 /** Runs a step; its refusal comes out as an RPC error whose text begins with the context. */
 export async function withContext<T>(context: string, run: () => T | Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (cause) {
-    const isRefusal =
-      cause instanceof RatlsError ||
-      cause instanceof AttestError ||
-      (cause instanceof Error && /^(AuditLog|Der|Bytes|Kms|Keys)Error$/.test(cause.name));
-    if (!isRefusal) throw cause;
-    // The innermost text may repeat the context: it is said once.
-    if (errorChain(cause).startsWith(context)) throw new RpcError("handler-failed", errorChain(cause));
-    throw new RpcError("handler-failed", context, { cause });
-  }
+  return asRefusal<Promise<T>>(
+    async () => run(),
+    (cause) => {
+      if (cause instanceof RpcError) return undefined;
+      // Clients match on the text's beginning. A cause that begins with the context says it already.
+      const text = errorChain(cause);
+      return text.startsWith(context)
+        ? new RpcError("handler-failed", text)
+        : new RpcError("handler-failed", context, { cause });
+    },
+  );
 }

@@ -11,7 +11,7 @@ import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { createCa, createLeaf } from "@dstack/ratls";
-import { excerpt, webhookAuthApi, type AuthApi, type WebhookOptions } from "../src/release/auth-api.ts";
+import { webhookAuthApi, type AuthApi, type WebhookOptions } from "../src/release/auth-api.ts";
 import { KmsError } from "../src/errors.ts";
 
 type Scripted = string | { readonly status: number; readonly text: string } | ((response: ServerResponse) => void);
@@ -228,16 +228,12 @@ test("speaks TLS to the configured root alone", async () => {
   );
 });
 
-test("an error text is cut between characters, and control characters go (DS #1278)", async () => {
-  const text = `${"a".repeat(511)}é tail`;
-  assert.equal(excerpt(text), "a".repeat(511));
-  assert.equal(Buffer.byteLength(excerpt("😀".repeat(200))), 512);
-  assert.equal(excerpt("a\nb\u001b[31mc\u2028"), "a b [31mc ");
+test("an error text is cut between characters (DS #1278)", async () => {
   const hook = await webhook([
-    { status: 502, text: `${"a".repeat(511)}é` },
+    { status: 502, text: `${"a".repeat(255)}é${"b".repeat(300)}` },
     `{"isAllowed":false,"reason":"${"😀".repeat(2_000)}","gatewayAppId":""}`,
   ]);
-  assert.match((await failure(boot(hook))).message, /: a{511}$/);
+  assert.match((await failure(boot(hook))).message, /: a{255}é$/);
   const denied = await boot(hook);
   assert.ok(
     denied.kind === "denied" &&

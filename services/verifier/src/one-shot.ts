@@ -1,6 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { utf8Decode } from "@dstack/bytes";
-import { readPem } from "@dstack/der";
+import { DerError, readPem } from "@dstack/der";
+import { errorChain } from "@dstack/errors";
 import { writeFileAtomic } from "@dstack/files";
 import { expectedReportData, RatlsError, readDstackExtensions } from "@dstack/ratls";
 import { VerifierError } from "./errors.ts";
@@ -42,11 +43,8 @@ async function verifyCertificate(verifier: Verifier, bytes: Uint8Array): Promise
       { expectedReportData: expectedReportData(extensions) },
     );
   } catch (error) {
-    if (!(error instanceof RatlsError) && (error as Error).name !== "DerError") throw error;
-    const cause = (error as Error).cause;
-    return refusal(
-      `Quote verification failed: ${(error as Error).message}${cause instanceof Error ? `: ${cause.message}` : ""}`,
-    );
+    if (!(error instanceof RatlsError || error instanceof DerError)) throw error;
+    return refusal(`Quote verification failed: ${errorChain(error)}`);
   }
 }
 

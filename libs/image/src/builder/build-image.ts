@@ -4,6 +4,7 @@
  */
 import { mkdir, rm, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { ProcessError } from "@dstack/process";
 import { ImageError } from "../errors.ts";
 import { openApt } from "./apt.ts";
 import { findMirror } from "./apt-mirror.ts";
@@ -174,7 +175,11 @@ async function checkSpace(cacheDir: string): Promise<void> {
 
 function findCode(error: unknown, code: string): boolean {
   for (let at = error, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth++) {
-    if ((at as NodeJS.ErrnoException).code === code || /No space left on device/.test(at.message)) return true;
+    if ((at as NodeJS.ErrnoException).code === code || saysNoSpace(at)) return true;
   }
   return false;
 }
+
+/** mksquashfs and its like tell it on standard error alone. */
+const saysNoSpace = (error: Error): boolean =>
+  error instanceof ProcessError && error.stderr.includes("No space left on device");

@@ -9,7 +9,7 @@ import type { Logger } from "@dstack/log";
 import { gateway } from "@dstack/proto";
 import { attestedTransport } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
-import { callRpc } from "@dstack/rpc";
+import { callRpc, remoteSaid } from "@dstack/rpc";
 import {
   generateWireGuardKeys,
   guestNetwork,
@@ -176,7 +176,7 @@ async function askWithFallback(
   try {
     return await ask(options, url, id, publicKey, await certificate(false));
   } catch (error) {
-    if (!errorChain(error).includes("no attestation provided")) throw error;
+    if (!remoteSaid(error, /no attestation provided/)) throw error;
     return await ask(options, url, id, publicKey, await certificate(true));
   }
 }

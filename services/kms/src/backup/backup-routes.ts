@@ -1,10 +1,10 @@
 import type { ServerResponse } from "node:http";
 import type { AuditLog } from "@dstack/audit-log";
 import { toHex } from "@dstack/bytes";
-import { backupHash, KeyBackupError, MAX_BACKUP_BYTES, MAX_SHARE_BYTES } from "@dstack/key-backup";
+import { backupHash, MAX_BACKUP_BYTES, MAX_SHARE_BYTES } from "@dstack/key-backup";
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/errors";
-import { readBody, RpcError, type HttpRoute } from "@dstack/rpc";
+import { errorChain, isCoded } from "@dstack/errors";
+import { readBody, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
 import type { BackupOperators } from "./backup-operators.ts";
@@ -105,8 +105,7 @@ async function answering(response: ServerResponse, run: () => Promise<Uint8Array
 
 /** Refusals that a caller may read; anything else is a fault of this program. */
 function codeOf(error: unknown): string | undefined {
-  if (error instanceof KmsError || error instanceof KeyBackupError || error instanceof RpcError) return error.code;
-  return error instanceof Error && error.name === "AuditLogError" ? "audit-unwritable" : undefined;
+  return isCoded(error) ? error.code : undefined;
 }
 
 function send(response: ServerResponse, status: number, body: Uint8Array): void {

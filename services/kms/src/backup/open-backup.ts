@@ -1,4 +1,4 @@
-import { createDecipheriv } from "node:crypto";
+import { createDecipheriv, type DecipherGCM } from "node:crypto";
 import { concatBytes, equalBytes } from "@dstack/bytes";
 import { headerHash, type Backup } from "@dstack/key-backup";
 import { KeysError, p256FromScalar, secp256k1PublicKey, spkiDer } from "@dstack/keys";
@@ -12,6 +12,12 @@ import type { RootKeys } from "../keys/install-root-keys.ts";
  * @throws KmsError `restore-refused` where the shares give no keys, or other ones
  */
 export async function openBackup({ header, sealedKeys }: Backup, shares: readonly Uint8Array[]): Promise<RootKeys> {
+  const refused = (cause: unknown): KmsError =>
+    new KmsError(
+      "restore-refused",
+      `${shares.length} shares do not open this backup, which needs ${header.threshold} of its own`,
+      { cause },
+    );
   const key = await combine([...shares]);
   let plain: Uint8Array | undefined;
   try {
@@ -19,7 +25,7 @@ export async function openBackup({ header, sealedKeys }: Backup, shares: readonl
       headerHash(header),
     );
     decipher.setAuthTag(sealedKeys.subarray(-16));
-    plain = concatBytes(decipher.update(sealedKeys.subarray(12, -16)), decipher.final());
+    plain = concatBytes(decipher.update(sealedKeys.subarray(12, -16)), authenticated(decipher, refused));
     const roots = {
       rootCa: p256FromScalar(plain.subarray(0, 32)),
       tempCa: p256FromScalar(plain.subarray(32, 64)),
@@ -33,16 +39,18 @@ export async function openBackup({ header, sealedKeys }: Backup, shares: readonl
     }
     return roots;
   } catch (cause) {
-    if (cause instanceof KeysError || (cause instanceof Error && /authenticate/.test(cause.message))) {
-      throw new KmsError(
-        "restore-refused",
-        `${shares.length} shares do not open this backup, which needs ${header.threshold} of its own`,
-        { cause },
-      );
-    }
-    throw cause;
+    throw cause instanceof KeysError ? refused(cause) : cause;
   } finally {
     key.fill(0);
     plain?.fill(0);
+  }
+}
+
+/** The last bytes, where the tag is that of the key: nothing else can fail there. */
+function authenticated(decipher: DecipherGCM, refused: (cause: unknown) => Error): Uint8Array {
+  try {
+    return decipher.final();
+  } catch (cause) {
+    throw refused(cause);
   }
 }

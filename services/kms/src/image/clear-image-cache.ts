@@ -1,4 +1,4 @@
-import { ImageError } from "@dstack/image";
+import { asRefusal } from "@dstack/errors";
 import type { ImageStore } from "@dstack/image/store";
 import { KmsError } from "../errors.ts";
 import { withContext } from "../with-context.ts";
@@ -24,10 +24,8 @@ export async function clearImageCache(
 }
 
 async function cleared(images: ImageStore, kind: "images" | "measurements", name: string): Promise<void> {
-  try {
-    await images.clear(kind, name);
-  } catch (error) {
-    if (error instanceof ImageError) throw new KmsError("image-mismatch", error.message);
-    throw error;
-  }
+  await asRefusal(
+    () => images.clear(kind, name),
+    (cause) => new KmsError("image-mismatch", cause.message),
+  );
 }

@@ -1,13 +1,12 @@
 import { createHash } from "node:crypto";
 import { toHex, type Hash32 } from "@dstack/bytes";
 import type { EventLogEntry, TdReport } from "@dstack/attest";
-import { ImageError } from "@dstack/image";
+import { asRefusal } from "@dstack/errors";
 import type { ImageSource } from "@dstack/image/store";
 import {
   acpiEvents,
   checkVm,
   compareMeasurements,
-  MeasureError,
   measureLite,
   parseVmConfig,
   type RegisterDifference,
@@ -18,7 +17,7 @@ import { KmsError } from "../errors.ts";
 
 /** Whether a quote's registers are those of the image that its VM configuration names. */
 export interface OsImageVerifier {
-  /** @throws KmsError `measurement-mismatch` naming the register, `image-mismatch`, `image-unavailable` */
+  /** @throws KmsError `measurement-mismatch` with the fact `register`, `image-mismatch`, `image-unavailable` */
   verify(vmConfig: string, report: TdReport, log: readonly EventLogEntry[]): Promise<void>;
   /** Forgets what was computed before. */
   forget(): void;
@@ -84,30 +83,27 @@ export function osImageVerifier(images: ImageSource): OsImageVerifier {
 }
 
 function requireSame(hash: Hash32, differences: readonly RegisterDifference[]): void {
-  if (differences.length === 0) return;
+  const [first] = differences;
+  if (first === undefined) return;
   const texts = differences.map(
     ({ register, expected, got, hint }) =>
       `${register} does not match (image ${toHex(hash)} gives ${expected}, the quote has ${got}; ${hint})`,
   );
-  throw new KmsError("measurement-mismatch", `MRs do not match: ${texts.join("; ")}`);
+  throw new KmsError("measurement-mismatch", `MRs do not match: ${texts.join("; ")}`, {
+    facts: { register: first.register },
+  });
 }
 
-async function filesOf(images: ImageSource, hash: Hash32): Promise<VmFiles> {
-  try {
-    return await images.filesOf(hash);
-  } catch (cause) {
-    if (!(cause instanceof ImageError)) throw cause;
-    throw new KmsError(cause.code === "image-unavailable" ? "image-unavailable" : "image-mismatch", cause.message, {
-      cause: cause.cause,
-    });
-  }
+function filesOf(images: ImageSource, hash: Hash32): Promise<VmFiles> {
+  return asRefusal(
+    () => images.filesOf(hash),
+    (cause) =>
+      new KmsError(cause.code === "image-unavailable" ? "image-unavailable" : "image-mismatch", cause.message, {
+        cause: cause.cause,
+      }),
+  );
 }
 
 function measured<T>(compute: () => T): T {
-  try {
-    return compute();
-  } catch (cause) {
-    if (!(cause instanceof MeasureError)) throw cause;
-    throw new KmsError("image-mismatch", "the VM cannot be measured", { cause });
-  }
+  return asRefusal(compute, (cause) => new KmsError("image-mismatch", "the VM cannot be measured", { cause }));
 }

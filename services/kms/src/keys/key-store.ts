@@ -1,10 +1,11 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseHex } from "@dstack/bytes";
+import { asRefusal } from "@dstack/errors";
 import { readTextIfExists, removeIfExists, writeSecret } from "@dstack/files";
-import { KeysError, p256FromPem, secp256k1PublicKey, type P256Key } from "@dstack/keys";
+import { p256FromPem, secp256k1PublicKey, type P256Key } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
-import { loadCa, RatlsError, type SigningCa } from "@dstack/ratls";
+import { loadCa, type SigningCa } from "@dstack/ratls";
 import { createRootCa, createRpcCertificate, createTempCa, needsRenewal } from "../certificates/kms-certificates.ts";
 import { KmsError } from "../errors.ts";
 import { checkDomain } from "./domain.ts";
@@ -145,20 +146,13 @@ async function readKey(folder: string, name: string): Promise<{ readonly key: P2
 }
 
 function invalidUnless<T>(name: string, read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    if (
-      cause instanceof KeysError ||
-      cause instanceof RatlsError ||
-      (cause instanceof Error && cause.name === "DerError")
-    ) {
-      throw new KmsError("key-folder-invalid", `${name} in the key folder cannot be used; restore it from a backup`, {
+  return asRefusal(
+    read,
+    (cause) =>
+      new KmsError("key-folder-invalid", `${name} in the key folder cannot be used; restore it from a backup`, {
         cause,
-      });
-    }
-    throw cause;
-  }
+      }),
+  );
 }
 
 function readBootstrapInfo(text: string | undefined): BootstrapInfo | undefined {

@@ -4,7 +4,8 @@ import { generateP256, p256FromPem, pkcs8Pem, secp256k1PublicKey, spkiDer } from
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
 import { attestedTransport, createTempClientCertificate, loadCa, parseCertificates, RatlsError } from "@dstack/ratls";
-import { callRpc, RpcError } from "@dstack/rpc";
+import { callRpc } from "@dstack/rpc";
+import { asRefusal } from "@dstack/errors";
 import { KmsError } from "../errors.ts";
 import type { OsImageVerifier } from "../image/os-image-verifier.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
@@ -127,12 +128,10 @@ async function requireAllowed(
     );
     return;
   }
-  try {
-    await images.verify(vmConfig, verified.report, attestation.platform.eventLog);
-  } catch (cause) {
-    if (!(cause instanceof KmsError)) throw cause;
-    throw new KmsError("source-refused", `${context}: Failed to verify os image hash`, { cause });
-  }
+  await asRefusal(
+    () => images.verify(vmConfig, verified.report, attestation.platform.eventLog),
+    (cause) => new KmsError("source-refused", `${context}: Failed to verify os image hash`, { cause }),
+  );
 }
 
 /** One set of keys, whole, and those that the source's certificates belong to. */
@@ -157,10 +156,3 @@ function readRootKeys(
   }
   return roots;
 }
-
-/** Errors that say why a hand-over did not happen; others are defects. */
-export const isRefusal = (error: unknown): boolean =>
-  error instanceof KmsError ||
-  error instanceof RatlsError ||
-  error instanceof RpcError ||
-  (error instanceof Error && /^(Der|Bytes|Keys|Attest)Error$/.test(error.name));

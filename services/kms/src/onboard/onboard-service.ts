@@ -1,4 +1,5 @@
 import { toHex } from "@dstack/bytes";
+import { asRefusal } from "@dstack/errors";
 import { secp256k1PublicKey } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
@@ -13,7 +14,7 @@ import type { EvidenceRule } from "../release/caller.ts";
 import type { SelfAttestation } from "../self/self-attestation.ts";
 import type { SelfAuthorization } from "../self/self-authorization.ts";
 import { withLegacyEvidence } from "./legacy-evidence.ts";
-import { fetchRootKeys, isRefusal } from "./fetch-root-keys.ts";
+import { fetchRootKeys } from "./fetch-root-keys.ts";
 
 export interface OnboardServiceOptions {
   readonly folder: string;
@@ -130,27 +131,21 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
  * @throws KmsError `self-unauthorized`, `auth-unreachable`, `auth-answer-invalid`, `agent-unavailable`, `self-evidence-invalid`
  */
 export async function requireSelfAllowed(selfAuthorization: SelfAuthorization, context: string): Promise<void> {
-  let decision;
-  try {
-    decision = await selfAuthorization.ask();
-  } catch (cause) {
-    if (cause instanceof KmsError) throw new KmsError(cause.code, context, { cause });
-    throw cause;
-  }
+  const decision = await asRefusal(
+    () => selfAuthorization.ask(),
+    (cause) => (cause instanceof KmsError ? new KmsError(cause.code, context, { cause }) : undefined),
+  );
   if (decision.kind === "denied")
     throw new KmsError("self-unauthorized", `${context}: boot denied: ${denialText(decision)}`);
 }
 
 /** Clients match some of these texts from their beginning: those of our own checks stay as they are. */
-async function refusable<T>(context: string, run: () => Promise<T>): Promise<T> {
-  try {
-    return await run();
-  } catch (cause) {
-    if (cause instanceof KmsError && OWN_TEXTS.has(cause.code))
-      throw new RpcError("bad-request", cause.message, cause.cause === undefined ? {} : { cause: cause.cause });
-    if (isRefusal(cause)) throw new RpcError("handler-failed", context, { cause });
-    throw cause;
-  }
+function refusable<T>(context: string, run: () => Promise<T>): Promise<T> {
+  return asRefusal(run, (cause) =>
+    cause instanceof KmsError && OWN_TEXTS.has(cause.code)
+      ? new RpcError("bad-request", cause.message, cause.cause === undefined ? {} : { cause: cause.cause })
+      : new RpcError("handler-failed", context, { cause }),
+  );
 }
 
 const OWN_TEXTS: ReadonlySet<string> = new Set([

@@ -1,4 +1,5 @@
 import type { Agent } from "node:http";
+import { excerpt } from "@dstack/errors";
 import { KmsError } from "../errors.ts";
 import { boundedRequest, keptConnections, type Answer } from "./bounded-request.ts";
 
@@ -129,9 +130,9 @@ function readDecision(answer: Answer, url: string): AuthDecision {
   if (isAllowed) return { kind: "allowed", gatewayAppId };
   return {
     kind: "denied",
-    reason: printable(reason),
-    rule: typeof rule === "string" ? printable(rule) : undefined,
-    field: typeof field === "string" ? printable(field) : undefined,
+    reason: excerpt(reason, { maxChars: MAX_REASON_CHARS }),
+    rule: typeof rule === "string" ? excerpt(rule) : undefined,
+    field: typeof field === "string" ? excerpt(field) : undefined,
   };
 }
 
@@ -149,7 +150,7 @@ function readInfo(answer: Answer, url: string): AuthInfo {
     gatewayAppId,
     chainId: BigInt(chainId),
     appImplementation,
-    ethRpcUrl: typeof ethRpcUrl === "string" ? printable(ethRpcUrl) : "",
+    ethRpcUrl: typeof ethRpcUrl === "string" ? excerpt(ethRpcUrl) : "",
   };
 }
 
@@ -172,25 +173,6 @@ const undecodable = ({ status, text }: Answer, url: string, cause?: unknown): Km
     { cause },
   );
 
-/** At most 512 bytes of a text, never cut inside a character (DS #1278). */
-export function excerpt(text: string): string {
-  let out = "";
-  let bytes = 0;
-  for (const character of text) {
-    bytes += Buffer.byteLength(character);
-    if (bytes > 512) break;
-    out += character;
-  }
-  return printable(out);
-}
-
-// Reasons of other people's servers reach logs and terminals.
-// oxlint-disable-next-line no-control-regex
-const printable = (text: string): string =>
-  Array.from(text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ").slice(0, 2 * MAX_REASON_CHARS))
-    .slice(0, MAX_REASON_CHARS)
-    .join("");
-
 // Where every address of a name refused, Node's error has no text of its own.
 const why = (cause: unknown): string =>
-  cause instanceof Error ? cause.message || ((cause as NodeJS.ErrnoException).code ?? cause.name) : String(cause);
+  cause instanceof Error ? cause.message || ((cause as NodeJS.ErrnoException).code ?? "no answer") : String(cause);

@@ -111,11 +111,15 @@ export class ReleaseGate {
       await images.verify(vmConfig, verified.report, attestation.platform.eventLog);
     } catch (error) {
       if (!(error instanceof KmsError) || error.code === "image-unavailable") throw error;
-      const register = /\b(MRTD|RTMR[0-2]) does not match/.exec(error.message)?.[1];
+      const { register } = error.facts;
       return this.#refuse(
         request,
         info,
-        refusal(`Failed to verify os image hash: ${errorChain(error)}`, "os-image", register ?? "osImageHash"),
+        refusal(
+          `Failed to verify os image hash: ${errorChain(error)}`,
+          "os-image",
+          typeof register === "string" ? register : "osImageHash",
+        ),
       );
     }
     await audit.append({

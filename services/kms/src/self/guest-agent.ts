@@ -1,9 +1,9 @@
 import { access } from "node:fs/promises";
 import { equalBytes, type ReportData } from "@dstack/bytes";
-import { attestationFromQuote, AttestError, decodeAttestation, type Attestation } from "@dstack/attest";
+import { attestationFromQuote, decodeAttestation, type Attestation } from "@dstack/attest";
 import { agent } from "@dstack/proto";
-import { errorChain } from "@dstack/errors";
-import { callRpc, httpTransport, RpcError, type RpcTransport } from "@dstack/rpc";
+import { asRefusal } from "@dstack/errors";
+import { callRpc, httpTransport, remoteSaid, RpcError, type RpcTransport } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 
 /** The agent of the guest OS that this KMS runs in: the only one who can have quotes made. */
@@ -23,23 +23,16 @@ export function guestAgent(address: string | undefined): GuestAgent {
   const methods = agent.DstackGuest.method;
   const ask = async <T>(what: string, call: (transport: RpcTransport) => Promise<T>): Promise<T> => {
     const place = address ?? `unix:${await firstSocket()}`;
-    try {
-      return await call(transportTo(place));
-    } catch (cause) {
-      if (
-        !(
-          cause instanceof RpcError ||
-          cause instanceof AttestError ||
-          (cause instanceof Error && cause.name === "BytesError")
-        )
-      )
-        throw cause;
-      throw new KmsError(
-        "agent-unavailable",
-        `guest agent at ${place}: ${what} failed. A KMS outside a TEE has none: set core.attest_rpc_cert and core.enforce_self_authorization to false there; in a guest, mount the agent's socket or set DSTACK_AGENT_ADDRESS`,
-        { cause },
-      );
-    }
+    const transport = transportTo(place);
+    return asRefusal(
+      () => call(transport),
+      (cause) =>
+        new KmsError(
+          "agent-unavailable",
+          `guest agent at ${place}: ${what} failed. A KMS outside a TEE has none: set core.attest_rpc_cert and core.enforce_self_authorization to false there; in a guest, mount the agent's socket or set DSTACK_AGENT_ADDRESS`,
+          { cause },
+        ),
+    );
   };
   return {
     attest: (reportData) =>
@@ -65,12 +58,7 @@ async function attest(transport: RpcTransport, reportData: ReportData): Promise<
     );
   } catch (error) {
     // Agents of 0.5.5 know the pair of quote and event log alone.
-    if (
-      !(error instanceof RpcError) ||
-      error.code !== "remote-error" ||
-      !/not found|status 404/i.test(errorChain(error))
-    )
-      throw error;
+    if (!(error instanceof RpcError && error.facts.status === 404) && !remoteSaid(error, /not found/i)) throw error;
   }
   const answer = await callRpc(transport, methods.getQuote, { reportData }, { timeoutMs: TIMEOUT_MS });
   return attestationFromQuote(answer.quote, answer.eventLog, answer.vmConfig);

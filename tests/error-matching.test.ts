@@ -1,0 +1,60 @@
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { ROOT } from "./workspaces.ts";
+
+/** What tells one error from another by something other than its code: each with why it is none. */
+const FORBIDDEN: readonly (readonly [pattern: RegExp, why: string])[] = [
+  [/\b(?:error|cause|reason|err)\b[^;\n]{0,20}\.name\s*[!=]==/, "the name of an error's class"],
+  [/\.test\(\s*\(?\s*(?:error|cause|err|at)\b[^)]*\.(?:message|name)\b/, "a pattern over an error's text"],
+  [/\.exec\(\s*\(?\s*(?:error|cause|err|at)\b[^)]*\.(?:message|name)\b/, "a pattern over an error's text"],
+  [
+    /\b(?:error|cause|err)(?: as Error\))?\.message\.(?:match|includes|startsWith|endsWith|search)\(/,
+    "an error's text",
+  ],
+  [/\.(?:test|exec)\(errorChain\(/, "a pattern over a chain of errors"],
+  [/errorChain\([^)]*\)\.(?:match|includes|search)\(/, "the text of a chain of errors"],
+];
+/** The one place that may: refusals of other makers' servers, which the wire contract knows by their words. */
+const WIRE_TEXTS = "libs/rpc/src/client.ts";
+
+const offencesIn = (text: string): string[] =>
+  FORBIDDEN.filter(([pattern]) => pattern.test(text)).map(([, why]) => why);
+
+describe("errors are matched by code and facts", () => {
+  test("nothing in our sources looks at an error's text or class name", () => {
+    const files = globSync(["{libs,services}/*/src/**/*.ts", "cli/src/**/*.ts", "scripts/**/*.ts", "bench/**/*.ts"], {
+      cwd: ROOT,
+    }).filter((file) => file !== WIRE_TEXTS);
+    assert.ok(files.length > 400);
+    const wrong = files.flatMap((file) =>
+      offencesIn(readFileSync(join(ROOT, file), "utf8")).map((why) => `${file} decides by ${why}`),
+    );
+    assert.deepEqual(wrong, [], "match on code (isCoded, instanceof and code) or on facts; see libs/errors/README.md");
+  });
+
+  test("the rule sees what it is to forbid, and nothing else", () => {
+    const bad = [
+      'if (error.name === "DerError") return;',
+      'if ((error as Error).name !== "DerError") throw error;',
+      "const register = /RTMR[0-2]/.exec(error.message)?.[1];",
+      "cause instanceof Error && /authenticate/.test(cause.message)",
+      "/^(Der|Bytes)Error$/.test(cause.name)",
+      'error.message.includes("no")',
+      '!errorChain(error).includes("no attestation")',
+      "/status 404/i.test(errorChain(error))",
+    ];
+    assert.deepEqual(
+      bad.filter((text) => offencesIn(text).length === 0),
+      [],
+    );
+    for (const text of [
+      "throw error.message",
+      'judgement.name === "tcb-info"',
+      'error.code === "x"',
+      "say(error.message)",
+    ])
+      assert.deepEqual(offencesIn(text), [], text);
+  });
+});
