@@ -187,7 +187,8 @@ test("an allow is recorded before it is returned, and without the record there i
 test("an image that does not measure is refused after the webhook allowed it, with the register", async () => {
   const images: OsImageVerifier = {
     forget: () => undefined,
-    verify: () => Promise.reject(new KmsError("measurement-mismatch", "MRs do not match: RTMR1 does not match (...)")),
+    verify: () =>
+      Promise.reject(new KmsError("measurement-mismatch", "MRs do not match", { facts: { register: "RTMR1" } })),
   };
   const { gate, audit, lines } = await fixture(ALLOW, { images });
   const decision = await gate.decide(request);
