@@ -63,8 +63,7 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
       (ensuring ??= ensureSupervisor(supervisor, config.supervisor, log).finally(() => {
         ensuring = undefined;
       })),
-    hostApi: (vm) =>
-      hostApiHandler(vm, { config, log, clock, setState: (target, change) => fleet.setState(target, change) }),
+    hostApi: (vm) => hostApiHandler(vm, { config, log, clock, fleet: () => fleet }),
     accelerator: async (kernel) => {
       accelerator ??= chooseAccelerator(
         { wanted: config.cvm.accelerator, qemu, cacheFile: join(config.runPath, ".accelerator.json"), log },

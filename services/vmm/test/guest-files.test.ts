@@ -7,9 +7,10 @@ import { parseAppCompose } from "@dstack/compose";
 import { vmmConfigSchema } from "../src/config/config-schema.ts";
 import { VmmError } from "../src/errors.ts";
 import { imageVersion } from "../src/launch/guest-image.ts";
-import { launchBinding } from "../src/launch/launch-binding.ts";
+import { launchBinding, NOT_BOUND } from "../src/launch/launch-binding.ts";
 import { parseManifest } from "../src/vm/manifest.ts";
-import { sysConfigText, vmConfigOf } from "../src/launch/sys-config.ts";
+import { sysConfigText } from "../src/launch/sys-config.ts";
+import { vmConfigOf } from "../src/launch/vm-config.ts";
 import { checkVmmConfig } from "../src/config/vmm-config.ts";
 import { noVectors, readVector, vectorPath } from "./vectors.ts";
 
@@ -104,27 +105,14 @@ test(".sys-config.json has the members and the vm_config of the vectors", { skip
     files: { kernel: "/k", initrd: "/i" },
   };
   const manifest = parseManifest(readFileSync(vectorPath("manifests/minimal.json"), "utf8"));
-  const built = await vmConfigOf(manifest, config(), image, compose(), "9.1.0");
-  const text = sysConfigText(
-    manifest,
-    config(),
-    image,
-    built,
-    { mrConfigId: undefined, document: undefined, instanceInfo: undefined },
-    "vsock://2:10000/api",
-  );
+  const node = config({ guest_channel: "vsock" });
+  const built = await vmConfigOf({ manifest, config: node, image, compose: compose(), qemuVersion: "9.1.0" });
+  const launch = { vm: { manifest }, config: node, image, vmConfig: built, binding: NOT_BOUND };
+  const text = sysConfigText(launch);
   assert.deepEqual(JSON.parse((JSON.parse(text) as { vm_config: string }).vm_config), vmConfig);
   assert.deepEqual({ ...(JSON.parse(text) as object), vm_config: "" }, { ...expected, vm_config: "" });
   assert.throws(
-    () =>
-      sysConfigText(
-        manifest,
-        config(),
-        { ...image, version: "0.4.9" },
-        built,
-        { mrConfigId: undefined, document: undefined, instanceInfo: undefined },
-        "",
-      ),
+    () => sysConfigText({ ...launch, image: { ...image, version: "0.4.9" } }),
     /Unsupported image version: \(0, 4, 9\)/,
   );
 });

@@ -12,7 +12,8 @@ import { vmmConfigSchema } from "../src/config/config-schema.ts";
 import { checkVmmConfig } from "../src/config/vmm-config.ts";
 import { imageVersion } from "../src/launch/guest-image.ts";
 import { launchBinding } from "../src/launch/launch-binding.ts";
-import { teeSimulatorText, vmConfigOf } from "../src/launch/sys-config.ts";
+import { teeSimulatorText } from "../src/launch/sys-config.ts";
+import { vmConfigOf } from "../src/launch/vm-config.ts";
 import { parseManifest } from "../src/vm/manifest.ts";
 
 const images = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "dstack/images");
@@ -69,10 +70,12 @@ test("the simulator is told measurements of the very files QEMU gets, and a swap
     useMrConfigId: true,
     instanceInfo: { appId: "", instanceId: "", instanceIdSeed: "" },
   });
-  const vmConfig = await vmConfigOf(manifest, node, image, app, "10.0.2");
+  const vmConfig = await vmConfigOf({ manifest, config: node, image, compose: app, qemuVersion: "10.0.2" });
   assert.equal(vmConfig.attestationVariant, "legacy");
   const tell = async (files: typeof image.files): Promise<Simulator> =>
-    JSON.parse(await teeSimulatorText("dstack-tdx", node, { ...image, files }, vmConfig, binding)) as Simulator;
+    JSON.parse(
+      (await teeSimulatorText({ vm: { manifest }, config: node, image: { ...image, files }, vmConfig, binding })) ?? "",
+    ) as Simulator;
 
   const told = await tell(image.files);
   assert.deepEqual(

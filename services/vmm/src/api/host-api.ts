@@ -3,6 +3,7 @@ import type { Logger } from "@dstack/log";
 import { route, type RpcService } from "@dstack/rpc";
 import { channelHandler, type ChannelHandler } from "@dstack/vm-channel";
 import { z } from "zod";
+import type { Fleet } from "../fleet/fleet.ts";
 import { askKeyProvider } from "./key-provider.ts";
 import { addEvent, type Vm } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
@@ -11,7 +12,7 @@ export interface HostApiOptions {
   readonly config: VmmConfig;
   readonly log: Logger;
   readonly clock: { now(): number };
-  readonly setState: (vm: Vm, change: Partial<Vm["state"]>) => Promise<void>;
+  readonly fleet: () => Pick<Fleet, "poweredOff" | "refusedBoot">;
 }
 
 const VERSION = "0.6.0";
@@ -60,7 +61,7 @@ async function onNotify(
   vm: Vm,
   event: string,
   payload: string,
-  { config, log, clock, setState }: HostApiOptions,
+  { config, log, clock, fleet }: HostApiOptions,
 ): Promise<void> {
   if (Buffer.byteLength(payload) > MAX_EVENT_BYTES || Buffer.byteLength(event) > 256) return;
   addEvent(vm, event, payload, clock.now(), config.event_buffer_size);
@@ -70,11 +71,11 @@ async function onNotify(
       vm.bootProgress = payload;
       return;
     case "boot.error":
-      await setState(vm, { bootError: payload === "" ? "the guest gave no reason" : payload });
+      await fleet().refusedBoot(vm, payload === "" ? "the guest gave no reason" : payload);
       return;
     case "shutdown.progress":
       vm.shutdownProgress = payload;
-      if (payload === "powering off") await setState(vm, { started: false });
+      if (payload === "powering off") await fleet().poweredOff(vm);
       return;
     case "instance.info":
       await keepInstanceInfo(vm, payload, log);

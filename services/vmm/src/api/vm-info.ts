@@ -3,7 +3,7 @@ import { vmm } from "@dstack/proto";
 import { parseAppCompose } from "@dstack/compose";
 import { readIfExists, readTextIfExists } from "@dstack/files";
 import { backendOf, macAddress } from "../launch/networks.ts";
-import { networksOf, vmStatus, type Vm } from "../vm/vm.ts";
+import { isStarted, networksOf, processOf, vmStatus, type Vm, type VmState } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
 
 export type VmInfoInit = MessageInitShape<typeof vmm.VmInfoSchema>;
@@ -18,8 +18,8 @@ export async function vmInfo(vm: Vm, config: VmmConfig, nowMs: number, brief: bo
   );
   const url =
     instanceId !== "" && wantsGateway(compose) ? appUrl(instanceId, manifest.gateway_urls, config.gateway) : undefined;
-  const status = vmStatus(vm);
-  const process = vm.process?.state;
+  const status = vmStatus(vm.state);
+  const process = processOf(vm.state)?.state;
   const now = Math.floor(nowMs / 1000);
   return {
     id: vm.id,
@@ -32,7 +32,7 @@ export async function vmInfo(vm: Vm, config: VmmConfig, nowMs: number, brief: bo
     ...(brief ? {} : { configuration: await configurationOf(vm, compose) }),
     exitedAt: process?.stopped_at == null ? "never" : humanDuration(now - process.stopped_at),
     bootProgress: vm.bootProgress,
-    bootError: vm.state.bootError || (vm.broken ?? "") || (status === "exited" ? vm.exitReason : ""),
+    bootError: vm.bootError || reasonOf(vm.state),
     shutdownProgress: vm.shutdownProgress,
     imageVersion: vm.imageVersion,
     events: vm.events.map(({ event, body, timestampMs }) => ({ event, body, timestamp: BigInt(timestampMs) })),
@@ -45,6 +45,9 @@ export async function vmInfo(vm: Vm, config: VmmConfig, nowMs: number, brief: bo
     })),
   };
 }
+
+/** Why it does not run, where that is known. */
+const reasonOf = (state: VmState): string => (state.kind === "broken" || state.kind === "exited" ? state.reason : "");
 
 /** The app's address at the gateway: the VM's own gateway where it names a readable one, else the node's. */
 export function appUrl(instanceId: string, vmGatewayUrls: readonly string[], gateway: VmmConfig["gateway"]): string {
@@ -110,7 +113,7 @@ async function configurationOf(
     gpus: { gpus: manifest.gpus.gpus, attachMode: manifest.gpus.attach_mode },
     kmsUrls: [...manifest.kms_urls],
     gatewayUrls: [...manifest.gateway_urls],
-    stopped: !vm.state.started,
+    stopped: !isStarted(vm.state),
     noTee: manifest.no_tee,
     ...(networks[0] === undefined ? {} : { networking: networks[0] }),
     networks,

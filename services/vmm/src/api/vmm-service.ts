@@ -1,3 +1,9 @@
+/**
+ * The management API. In: calls that the listener has authenticated (guard.ts). Out: the `Vmm`
+ * service as one table of rows; beside it the plain routes (http-routes.ts), the guests' own API
+ * (guest-proxy.ts) and what a guest may ask of its host (host-api.ts). Never: a decision about a
+ * VM; that is the fleet's.
+ */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { toHex } from "@dstack/bytes";
 import { listImages, type ImageDirectory } from "@dstack/image";
@@ -14,7 +20,7 @@ import { NO_UPDATE } from "../fleet/update-vm.ts";
 import { keepRule, type ManagementRule, type ManagementService } from "./guard.ts";
 import { vmInfo } from "./vm-info.ts";
 import { checkName, readCompose } from "../fleet/vm-request.ts";
-import type { Vm } from "../vm/vm.ts";
+import { liveOf, type Vm } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
 
 export interface VmmServiceOptions {
@@ -159,8 +165,9 @@ export function vmmService(options: VmmServiceOptions): ManagementService {
 
 /** The VM's channel. @throws VmmError `guest-unreachable` */
 export function guestChannel(vm: Vm): VmChannel {
-  if (vm.channel === undefined) throw new VmmError("guest-unreachable", `VM ${vm.id} is not running`);
-  return vm.channel;
+  const live = liveOf(vm.state);
+  if (live === undefined) throw new VmmError("guest-unreachable", `VM ${vm.id} is not running`);
+  return live.channel;
 }
 
 const shutdownGuest = (vm: Vm): Promise<unknown> =>

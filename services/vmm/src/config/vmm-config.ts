@@ -1,3 +1,9 @@
+/**
+ * What the operator wants. In: vmm.toml in its layers, by the schema of config-schema.ts. Out: one
+ * `VmmConfig`, checked: paths absolute, the listener resolved, nothing that this VMM cannot keep.
+ * Never: a key that protects something taken and not obeyed; other rooms read no file and no
+ * environment of their own.
+ */
 import { homedir } from "node:os";
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";

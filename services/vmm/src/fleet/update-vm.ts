@@ -15,7 +15,7 @@ import {
   readCompose,
   refuseDeadPorts,
 } from "./vm-request.ts";
-import { vmStatus, type Vm } from "../vm/vm.ts";
+import type { Vm } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
 
 /** An UpdateVm request without what protobuf adds to it. */
@@ -75,7 +75,7 @@ export async function planUpdate(
   config: VmmConfig,
   others: readonly Vm[],
 ): Promise<UpdatePlan> {
-  if (vm.broken !== undefined) throw new VmmError("vm-broken", `VM ${vm.id} cannot be updated: ${vm.broken}`);
+  if (vm.state.kind === "broken") throw new VmmError("vm-broken", `VM ${vm.id} cannot be updated: ${vm.state.reason}`);
   if (request.gpus !== undefined && (request.gpus.gpus.length > 0 || request.gpus.attachMode === "all"))
     throw new VmmError("unsupported", "GPU is not enabled");
   const resources = resourcesOf(vm, request);
@@ -151,7 +151,7 @@ function resourcesOf(
   if (Object.keys(asked).length === 0) return asked;
   checkResources({ vcpu, memory, diskSize, image });
   if (image !== undefined) checkImageName(image);
-  if (!["stopped", "exited"].includes(vmStatus(vm)))
+  if (vm.state.kind !== "stopped" && vm.state.kind !== "exited")
     throw new VmmError("conflict", `vm should be stopped before resize: ${vm.id}`);
   if (diskSize !== undefined && diskSize < vm.manifest.disk_size)
     throw new VmmError(

@@ -8,7 +8,7 @@ import { VmmError } from "../errors.ts";
 import { checkImageName, type Manifest, type PortMap } from "../vm/manifest.ts";
 import { resolveNetwork } from "../launch/networks.ts";
 import { portsConflict, portText, resolvePorts } from "../launch/port-mapping.ts";
-import type { Vm } from "../vm/vm.ts";
+import { isStarted, type Vm } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
 
 export type VmConfiguration = vmm.VmConfiguration;
@@ -24,14 +24,16 @@ const SIMULATED = [
   "dstack-aws-nitro-tpm",
 ];
 
+export interface NewVm {
+  readonly request: VmConfiguration;
+  readonly config: VmmConfig;
+  readonly compose: ParsedAppCompose;
+  readonly id: string;
+  readonly nowMs: number;
+}
+
 /** @throws VmmError `request-invalid`, `unsupported` */
-export function manifestOf(
-  request: VmConfiguration,
-  config: VmmConfig,
-  compose: ParsedAppCompose,
-  id: string,
-  nowMs: number,
-): Manifest {
+export function manifestOf({ request, config, compose, id, nowMs }: NewVm): Manifest {
   checkName(request.name);
   checkImageName(request.image);
   checkResources(request);
@@ -138,7 +140,7 @@ export function checkCapacity(
   others: readonly Vm[],
   limits: VmmConfig["cvm"],
 ): void {
-  const started = others.filter((vm) => vm.state.started);
+  const started = others.filter(({ state }) => isStarted(state));
   const vcpu = started.reduce((sum, vm) => sum + vm.manifest.vcpu, 0);
   const memory = started.reduce((sum, vm) => sum + vm.manifest.memory, 0);
   if (vcpu + wanted.vcpu > limits.max_allocable_vcpu)

@@ -4,7 +4,7 @@ import { onExited, onRunning } from "../vm/auto-restart.ts";
 import type { Fleet } from "./fleet.ts";
 import { rotateLog } from "../logs/log-rotation.ts";
 import { stat } from "node:fs/promises";
-import { addEvent, isRunning, type Vm } from "../vm/vm.ts";
+import { addEvent, liveOf, type Vm } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
 
 export interface WatchOptions {
@@ -33,7 +33,8 @@ export function startWatch(options: WatchOptions): { stop(): void } {
     }
     if (rotation.max_bytes > 0 && now - lastRotationMs >= Math.max(1, rotation.check_interval_secs) * 1_000) {
       lastRotationMs = now;
-      for (const vm of options.fleet.all().filter(isRunning)) await rotateLarge(vm, options.config, now);
+      for (const vm of options.fleet.all().filter(({ state }) => liveOf(state) !== undefined))
+        await rotateLarge(vm, options.config, now);
     }
   };
   /** Never rejects: what goes wrong is logged, and the next look is another try. */
@@ -58,36 +59,34 @@ export function startWatch(options: WatchOptions): { stop(): void } {
 async function considerRestart(vm: Vm, { fleet, config, log }: WatchOptions, nowMs: number): Promise<void> {
   const policy = config.cvm.auto_restart;
   const now = nowMs / 1_000;
-  if (isRunning(vm)) {
-    vm.restart = onRunning(vm.restart, policy, now).state;
-    return;
-  }
-  if (!vm.state.started || vm.removing || vm.broken !== undefined || vm.state.bootError !== "") return;
+  if (vm.state.kind === "running") vm.restart = onRunning(vm.restart, policy, now).state;
+  if (vm.state.kind !== "exited" || vm.bootError !== "") return;
   const { state, decision } = onExited(vm.restart, policy, now);
   vm.restart = state;
   switch (decision.kind) {
     case "wait":
       return;
     case "scheduled":
-      log.warn({ vm: vm.id, delay: decision.delay, reason: vm.exitReason }, "VM ended and will be started again");
+      log.warn({ vm: vm.id, delay: decision.delay, reason: vm.state.reason }, "VM ended and will be started again");
       return;
     case "exhausted": {
       const text = `Automatic restart stopped after ${decision.attempts} failed attempts`;
       addEvent(vm, "vmm.auto_restart.exhausted", text, nowMs, config.event_buffer_size);
-      vm.exitReason = vm.exitReason === "" ? text : `${text}: ${vm.exitReason}`;
-      log.error({ vm: vm.id, reason: vm.exitReason }, "automatic restart given up");
+      const reason = vm.state.reason === "" ? text : `${text}: ${vm.state.reason}`;
+      vm.state = { ...vm.state, reason };
+      log.error({ vm: vm.id, reason }, "automatic restart given up");
       return;
     }
     case "restart":
       log.info({ vm: vm.id, attempt: decision.attempt }, "starting VM again");
       await fleet.restart(vm.id).catch((error: unknown) => {
-        vm.exitReason = errorChain(error);
-        addEvent(vm, "vmm.auto_restart.failed", vm.exitReason, nowMs, config.event_buffer_size);
-        log.error({ vm: vm.id, attempt: decision.attempt, error: vm.exitReason }, "VM could not be started again");
+        const reason = errorChain(error);
+        addEvent(vm, "vmm.auto_restart.failed", reason, nowMs, config.event_buffer_size);
+        log.error({ vm: vm.id, attempt: decision.attempt, error: reason }, "VM could not be started again");
       });
-      // A failed start must leave the VM marked as one that should run, or nothing tries again.
-      await fleet.setState(vm, { started: true });
       return;
+    default:
+      decision satisfies never;
   }
 }
 
@@ -103,7 +102,10 @@ async function rotateLarge(vm: Vm, { cvm }: VmmConfig, nowMs: number): Promise<v
 /** Only a QEMU that appends to its serial log survives that the file is cut. */
 function appendsSerial(vm: Vm): boolean {
   try {
-    return (JSON.parse(vm.process?.config.note ?? "") as { serial_logappend?: unknown }).serial_logappend === true;
+    return (
+      (JSON.parse(liveOf(vm.state)?.process.config.note ?? "") as { serial_logappend?: unknown }).serial_logappend ===
+      true
+    );
   } catch {
     return false; // A note of an older VMM.
   }

@@ -16,6 +16,9 @@ export interface LaunchBinding {
   readonly instanceInfo: InstanceInfo | undefined;
 }
 
+/** The binding of a VM that has none. */
+export const NOT_BOUND: LaunchBinding = { mrConfigId: undefined, document: undefined, instanceInfo: undefined };
+
 export interface BindingInputs {
   readonly compose: ParsedAppCompose;
   readonly imageVersion: ImageVersion;
@@ -28,18 +31,17 @@ export interface BindingInputs {
 export function launchBinding(inputs: BindingInputs): LaunchBinding {
   const { compose, imageVersion } = inputs;
   const pinned = compose.compose.keyProviderId;
-  const nothing = { mrConfigId: undefined, document: undefined, instanceInfo: undefined };
   if (!inputs.useMrConfigId) {
     if (pinned.length > 0)
       throw new VmmError("config-invalid", "key provider ID requires MrConfigV3, but use_mrconfigid is disabled");
-    return nothing;
+    return NOT_BOUND;
   }
-  if (!atLeast(imageVersion, 0, 5, 2)) return nothing;
-  if (pinned.length === 0) return { ...nothing, mrConfigId: mrConfigIdV1(compose.composeHash) };
+  if (!atLeast(imageVersion, 0, 5, 2)) return NOT_BOUND;
+  if (pinned.length === 0) return { ...NOT_BOUND, mrConfigId: mrConfigIdV1(compose.composeHash) };
   const app = storedAppId(inputs);
   // Guests before 0.6.0 know versions 1 and 2 only.
   if (!atLeast(imageVersion, 0, 6, 0))
-    return { ...nothing, mrConfigId: mrConfigIdV2(compose.composeHash, app, compose.compose.keyProvider, pinned) };
+    return { ...NOT_BOUND, mrConfigId: mrConfigIdV2(compose.composeHash, app, compose.compose.keyProvider, pinned) };
   const instanceInfo = preparedInstance(inputs, app);
   const document = mrConfigDocument(compose, app, instanceInfo.instanceId);
   return { mrConfigId: mrConfigIdV3(document), document, instanceInfo };

@@ -1,105 +1,18 @@
 /** The files that a guest reads about its host: .sys-config.json and, simulated, .tee-simulator.json. */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { toHex } from "@dstack/bytes";
-import type { ParsedAppCompose } from "@dstack/compose";
-import type { ImageDirectory } from "@dstack/image";
-import {
-  buildCcel,
-  encodeVmConfig,
-  measureVm,
-  TDX_MEASUREMENT_FILE,
-  type MeasurementMaterial,
-  type VmConfig,
-} from "@dstack/measure";
-import { VmmError } from "../errors.ts";
-import { atLeast, imageVersion, readMeasuredFiles } from "./guest-image.ts";
-import type { LaunchBinding } from "./launch-binding.ts";
-import type { Manifest } from "../vm/manifest.ts";
+import { buildCcel, encodeVmConfig, measureVm } from "@dstack/measure";
+import { HOST_PORT_NAME } from "@dstack/vm-channel";
 import type { VmmConfig } from "../config/vmm-config.ts";
+import { VmmError } from "../errors.ts";
+import type { Manifest } from "../vm/manifest.ts";
+import { atLeast, imageVersion, readMeasuredFiles } from "./guest-image.ts";
+import type { Launch } from "./prepare-launch.ts";
 
-/** What `vm_config` says of a machine; each field must match the QEMU command line. */
-export async function vmConfigOf(
-  manifest: Manifest,
-  config: VmmConfig,
-  image: ImageDirectory,
-  compose: ParsedAppCompose,
-  qemuVersion: string | undefined,
-): Promise<VmConfig> {
-  const { cvm } = config;
-  const material = await measurementMaterial(image);
-  const variant = attestationVariant(manifest, config, compose, material !== undefined);
-  return {
-    ...(image.osImageHash === undefined ? {} : { osImageHash: image.osImageHash }),
-    cpuCount: Math.max(1, manifest.vcpu),
-    memoryBytes: manifest.memory * 1024 * 1024,
-    ...(cvm.qemu_single_pass_add_pages === undefined ? {} : { twoPassAddPages: cvm.qemu_single_pass_add_pages }),
-    ...(cvm.qemu_pic === undefined ? {} : { pic: cvm.qemu_pic }),
-    ...(qemuVersion === undefined ? {} : { qemuVersion }),
-    pciHole64Bytes: cvm.qemu_pci_hole64_size,
-    hugepages: manifest.hugepages,
-    numGpus: 0,
-    numNvswitches: 0,
-    numNics: Math.max(1, manifest.networks.length),
-    numVerityVolumes: manifest.volumes.length,
-    swtpm: false,
-    hotplugOff: cvm.qemu_hotplug_off,
-    image: manifest.image,
-    hostShareMode: cvm.host_share_mode,
-    ...(image.metadata.ovmf_variant === undefined ? {} : { ovmfVariant: image.metadata.ovmf_variant }),
-    attestationVariant: variant,
-    ...(material === undefined ? {} : { tdxMeasurement: material }),
-  };
-}
-
-const SMALL_MEMORY_MB = 3072;
-
-function attestationVariant(
-  manifest: Manifest,
-  config: VmmConfig,
-  { compose }: ParsedAppCompose,
-  hasMaterial: boolean,
-): "legacy" | "lite" {
-  const demanded = compose.requirements?.tdxMeasureAcpiTables;
-  const policy = demanded === undefined ? config.cvm.tdx_attestation_variant : demanded ? "legacy" : "lite";
-  if (policy === "legacy") return "legacy";
-  if (policy === "lite") {
-    if (!hasMaterial)
-      throw new VmmError(
-        "image-unusable",
-        `image ${manifest.image} has no ${TDX_MEASUREMENT_FILE}, which TDX lite attestation needs`,
-      );
-    return "lite";
-  }
-  // A simulated TEE can always be measured in full, so nothing is gained by the lite form.
-  if (manifest.simulated_tee !== undefined) return "legacy";
-  if (manifest.memory < SMALL_MEMORY_MB && manifest.memory !== 2048) return "legacy";
-  return hasMaterial ? "lite" : "legacy";
-}
-
-async function measurementMaterial(image: ImageDirectory): Promise<MeasurementMaterial | undefined> {
-  if (image.osImageHash === undefined) return undefined;
-  try {
-    const [checksumFile, measurement] = await Promise.all([
-      readFile(join(image.dir, "sha256sum.txt")),
-      readFile(join(image.dir, TDX_MEASUREMENT_FILE)),
-    ]);
-    return { checksumFile: new Uint8Array(checksumFile), measurement: new Uint8Array(measurement) };
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-}
+/** Of the VM itself its manifest is all that they tell. */
+type ShareInputs = Omit<Launch, "vm"> & { readonly vm: { readonly manifest: Manifest } };
 
 /** @throws VmmError `image-unusable` for images that are too old */
-export function sysConfigText(
-  manifest: Manifest,
-  config: VmmConfig,
-  image: ImageDirectory,
-  vmConfig: VmConfig,
-  binding: LaunchBinding,
-  channelUrl: string,
-): string {
+export function sysConfigText({ vm: { manifest }, config, image, vmConfig, binding }: ShareInputs): string {
   const version = imageVersion(image.version);
   if (!atLeast(version, 0, 5, 0))
     throw new VmmError("image-unusable", `Unsupported image version: (${version.join(", ")})`);
@@ -109,7 +22,7 @@ export function sysConfigText(
     gateway_urls: manifest.gateway_urls.length > 0 ? manifest.gateway_urls : config.gatewayUrls,
     pccs_url: cvm.pccs_url,
     docker_registry: cvm.docker_registry,
-    host_api_url: channelUrl,
+    host_api_url: channelUrl(config),
     vm_config: encodeVmConfig(vmConfig),
     collateral_urls: { pccs: cvm.pccs_url },
     nvidia_attestation_proxy_url: cvm.nvidia_attestation_proxy_url ?? null,
@@ -119,16 +32,13 @@ export function sysConfigText(
 
 /**
  * What the simulator in the guest answers quotes with: measurements of the very files that QEMU is
- * about to read, so that a swapped file shows as it would on hardware.
+ * about to read, so that a swapped file shows as it would on hardware. Undefined for any other VM.
  * @throws VmmError `config-invalid` without `[cvm.tee_simulator]`; MeasureError
  */
-export async function teeSimulatorText(
-  platform: string,
-  config: VmmConfig,
-  image: ImageDirectory,
-  vmConfig: VmConfig,
-  binding: LaunchBinding,
-): Promise<string> {
+export async function teeSimulatorText(launch: ShareInputs): Promise<string | undefined> {
+  const { config, image, vmConfig, binding } = launch;
+  const platform = launch.vm.manifest.simulated_tee;
+  if (platform === undefined) return undefined;
   const simulator = config.cvm.tee_simulator;
   if (simulator === undefined)
     throw new VmmError("config-invalid", "tee simulator credentials are not configured on this VMM");
@@ -149,3 +59,6 @@ export async function teeSimulatorText(
     },
   });
 }
+
+const channelUrl = ({ cvm, hostApiPort }: VmmConfig): string =>
+  cvm.guest_channel === "vsock" ? `vsock://2:${hostApiPort}/api` : `virtio-serial://${HOST_PORT_NAME}/api`;

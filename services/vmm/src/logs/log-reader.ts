@@ -1,3 +1,8 @@
+/**
+ * The text that QEMU and guests leave. In: the path of a log. Out: its last lines and what comes
+ * after them, in pieces of bounded size; a log over its limit cut in place (log-rotation.ts).
+ * Never: a guest's bytes taken for anything but text, or a whole log in memory.
+ */
 import { open, stat } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -1,3 +1,8 @@
+/**
+ * The other process that owns the VMs' processes. In: what to run, under which id. Out: what runs
+ * and how it ended, checked as it comes over the Unix socket; a supervisor started where none
+ * answers (supervisor-start.ts). Never: a QEMU as our own child, which would end with us.
+ */
 import { request } from "node:http";
 import { z } from "zod";
 import { VmmError } from "../errors.ts";

@@ -5,7 +5,10 @@ import type { Vm } from "./vm.ts";
 const TAIL_BYTES = 8 * 1024;
 
 /** How QEMU ended, with the last it said in this run: what an operator needs to know first. */
-export async function exitReason(vm: Vm, status: SupervisedProcess["state"]["status"]): Promise<string> {
+export async function exitReason(
+  vm: Pick<Vm, "folder">,
+  status: SupervisedProcess["state"]["status"],
+): Promise<string> {
   const said =
     (await readTail(vm.folder.file.stderrLog, TAIL_BYTES).catch(() => "")).split(/^===== boot @ .* =====$/m).pop() ??
     "";

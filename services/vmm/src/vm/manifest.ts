@@ -101,3 +101,28 @@ export function encodeManifest(manifest: Manifest): string {
     ...(volumes.length === 0 ? {} : { volumes }),
   });
 }
+
+/** Stands in where the manifest cannot be read, so that the VM is listed and can be removed. */
+export function emptyManifest(id: string): Manifest {
+  return {
+    id,
+    name: id,
+    app_id: "",
+    vcpu: 0,
+    memory: 0,
+    disk_size: 0,
+    image: "",
+    port_map: [],
+    created_at_ms: 0,
+    hugepages: false,
+    pin_numa: false,
+    gpus: { attach_mode: "listed", gpus: [], bridges: [] },
+    kms_urls: [],
+    gateway_urls: [],
+    no_tee: false,
+    simulated_tee: undefined,
+    swtpm: false,
+    networks: [],
+    volumes: [],
+  };
+}

@@ -1,12 +1,12 @@
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { readIfExists, readTextIfExists, removeIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
 import { VmmError } from "../errors.ts";
 import { encodeManifest, parseManifest, type Manifest } from "./manifest.ts";
 
 /** What is remembered about a VM beside its manifest. Readers of other VMMs know `started` only. */
-export interface VmState {
+export interface KeptState {
   /** Whether it is meant to run. */
   readonly started: boolean;
   /** Why the guest refused to boot; such a VM is not restarted by itself. */
@@ -25,6 +25,9 @@ const instanceSchema = z.object({
   instance_id: z.string().default(""),
   instance_id_seed: z.string().default(""),
 });
+
+/** Begins the name of a folder that is being deleted. */
+export const GONE_PREFIX = ".gone-";
 
 /** The folder of one VM: its files, their forms and their permissions. */
 export function vmFolder(path: string) {
@@ -57,7 +60,17 @@ export function vmFolder(path: string) {
       await mkdir(path, { recursive: false, mode: 0o700 });
       await mkdir(shared, { mode: 0o700 });
     },
-    remove: (): Promise<void> => rm(path, { recursive: true, force: true }),
+    /** Away at once under a hidden name, then file by file: what a kill leaves of it is never taken for a VM. */
+    remove: async (): Promise<void> => {
+      const gone = join(dirname(path), `${GONE_PREFIX}${basename(path)}`);
+      await rm(gone, { recursive: true, force: true });
+      try {
+        await rename(path, gone);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      }
+      await rm(gone, { recursive: true, force: true });
+    },
     /** @throws VmmError `vm-broken` */
     readManifest: async (): Promise<Manifest> => {
       const text = await readTextIfExists(file.manifest);
@@ -65,14 +78,14 @@ export function vmFolder(path: string) {
       return parseManifest(text);
     },
     writeManifest: (manifest: Manifest): Promise<void> => writeFileAtomic(file.manifest, encodeManifest(manifest)),
-    readState: async (): Promise<VmState> => {
+    readState: async (): Promise<KeptState> => {
       const text = await readTextIfExists(file.state);
       if (text === undefined) return { started: false, bootError: "" };
       const parsed = stateSchema.safeParse(jsonOrUndefined(text));
       if (!parsed.success) throw new VmmError("vm-broken", `${file.state} is damaged`);
       return { started: parsed.data.started, bootError: parsed.data.boot_error };
     },
-    writeState: ({ started, bootError }: VmState): Promise<void> =>
+    writeState: ({ started, bootError }: KeptState): Promise<void> =>
       writeFileAtomic(file.state, JSON.stringify({ started, ...(bootError === "" ? {} : { boot_error: bootError }) })),
     readInstanceInfo: async (): Promise<InstanceInfo> => {
       const parsed = instanceSchema.safeParse(jsonOrUndefined((await readTextIfExists(file.instanceInfo)) ?? "{}"));
