@@ -21,7 +21,8 @@ import {
 import type { KeyProviderKind } from "./mr-config-id.ts";
 import { parseQuote, tdReportOf } from "./quote.ts";
 import type { TdReport } from "./quote.ts";
-import type { QuoteClaims, QuoteVerification } from "./quote-plan.ts";
+import type { QuoteClaims } from "./quote-claims.ts";
+import type { QuoteVerification } from "./quote-plan.ts";
 import { replayRtmr3 } from "./runtime-event.ts";
 import type { RuntimeEvent } from "./runtime-event.ts";
 

@@ -8,7 +8,8 @@ export type { AttestErrorCode, FailureCode, RefusalCode } from "./errors.ts";
 export { attributesAsNumber, parseQuote, parseTdReport, quoteBytesOf, tdReportOf, uncompressedPoint } from "./quote.ts";
 export type { EnclaveReport, QeCertification, Quote, QuoteHeader, TdReport } from "./quote.ts";
 export { concludeQuote, planQuote, readQuote, refuseCollateral } from "./quote-plan.ts";
-export type { QuoteClaims, QuotePlan, QuoteVerification, VerifyOptions } from "./quote-plan.ts";
+export type { QuoteClaims } from "./quote-claims.ts";
+export type { QuotePlan, QuoteVerification, VerifyOptions } from "./quote-plan.ts";
 export { alreadyChecked, CheckedCollateral, concludeCollateral, planCollateral } from "./checked-collateral.ts";
 export type { CollateralDocuments, CollateralPlan } from "./checked-collateral.ts";
 export { evaluatePolicy, parsePolicy } from "./policy.ts";
@@ -67,16 +68,14 @@ export type { EventLogEntry } from "./event-log.ts";
 export { formatRuntimeLogLine, parseRuntimeLog } from "./runtime-log.ts";
 export { parseCcel } from "./ccel.ts";
 
+export { attestationFromQuote, fullEventLog, stripAttestation } from "./attestation.ts";
 export {
-  attestationFromQuote,
   decodeAttestation,
   encodeAttestation,
   encodeAttestationV0,
   encodeAttestationV1,
-  fullEventLog,
   MAX_ATTESTATION_BYTES,
-  stripAttestation,
-} from "./attestation.ts";
+} from "./attestation-codec.ts";
 export type { Attestation } from "./attestation.ts";
 export { recogniseUnsupported, unsupportedEvidence } from "./unsupported-evidence.ts";
 export type { UnsupportedPlatform } from "./unsupported-evidence.ts";

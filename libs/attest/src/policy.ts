@@ -3,7 +3,7 @@ import { BytesError, equalBytes, parseHexOfLength, toHex } from "@dstack/bytes";
 import { fail, notApplicable, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
 import { AttestError } from "./errors.ts";
-import type { QuoteClaims } from "./quote-plan.ts";
+import type { QuoteClaims } from "./quote-claims.ts";
 import { isOutOfDate, isTcbStatus } from "./tcb-status.ts";
 import type { TcbStatus } from "./tcb-status.ts";
 

@@ -9,17 +9,18 @@ import { fail, firstFailure, guarded, notApplicable, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
 import { atTime, decide, holdingOnes, judge, signaturesOf } from "./judgement.ts";
 import type { Judgement, SignatureToCheck } from "./judgement.ts";
-import { judgePckChain, pckPemOf } from "./pck-chain.ts";
+import { judgePckChain, pckPemOf } from "./judge-pck-chain.ts";
 import type { PckChain } from "./pck-chain.ts";
 import { evaluatePolicy } from "./policy.ts";
 import type { QuotePolicy } from "./policy.ts";
+import type { QuoteClaims } from "./quote-claims.ts";
 import { parseQuote } from "./quote.ts";
 import type { Quote } from "./quote.ts";
 import { assessTcb } from "./tcb-assessment.ts";
 import type { TcbAssessment } from "./tcb-assessment.ts";
 import { checkBodyAttributes, checkQeMeasurement, checkServiceTd } from "./tcb-checks.ts";
 import type { QeIdentity, TcbInfo } from "./tcb-info.ts";
-import type { TcbRules, TcbStatus } from "./tcb-status.ts";
+import type { TcbRules } from "./tcb-status.ts";
 import type { TrustAnchor } from "./trust-anchor.ts";
 
 export interface VerifyOptions {
@@ -30,30 +31,6 @@ export interface VerifyOptions {
   readonly tcbRules?: TcbRules;
   /** More demands; without it the TCB status is reported and only a revoked one refused. */
   readonly policy?: QuotePolicy;
-}
-
-/** What a verified quote proves about platform and software. */
-export interface QuoteClaims {
-  readonly quote: Quote;
-  /** Of the platform, its TDX module and its quoting enclave together. */
-  readonly status: TcbStatus;
-  /** Of platform and TDX module. */
-  readonly platformStatus: TcbStatus;
-  readonly qeStatus: TcbStatus;
-  readonly advisoryIds: readonly string[];
-  /** The platform is up to date already and would prove it if the TD were started again (TD report 1.5 only). */
-  readonly relaunchAdvised: boolean;
-  /** 16 bytes that name the platform. */
-  readonly ppid: Uint8Array;
-  readonly fmspc: Uint8Array;
-  /** ISO 8601 text: the date of the matched TCB level. */
-  readonly tcbDate: string;
-  /** ISO 8601 text: the earliest date among the matched levels of platform, TDX module and quoting enclave. */
-  readonly earliestTcbDate: string;
-  readonly tcbEvaluationDataNumber: number;
-  /** Unix seconds: the earliest end of a document or certificate that was used. */
-  readonly collateralExpiresAt: number;
-  readonly trustAnchor: TrustAnchor["kind"];
 }
 
 /**

@@ -7,7 +7,7 @@ import { isSameSecret } from "../http/same-secret.ts";
 import { requireKeys } from "../keys/key-files.ts";
 import { limitWaitingConnections } from "../rate-limit/waiting-connections.ts";
 import { pageRoutes } from "./setup-page.ts";
-import type { SetUpOptions } from "./set-up.ts";
+import type { SetUpOptions } from "./set-up-options.ts";
 
 /** Requests of this listener are a domain and a URL. */
 const BODY_LIMIT_BYTES = 64 * 1024;

@@ -1,0 +1,27 @@
+import type { Quote } from "./quote.ts";
+import type { TcbStatus } from "./tcb-status.ts";
+import type { TrustAnchor } from "./trust-anchor.ts";
+
+/** What a verified quote proves about platform and software. */
+export interface QuoteClaims {
+  readonly quote: Quote;
+  /** Of the platform, its TDX module and its quoting enclave together. */
+  readonly status: TcbStatus;
+  /** Of platform and TDX module. */
+  readonly platformStatus: TcbStatus;
+  readonly qeStatus: TcbStatus;
+  readonly advisoryIds: readonly string[];
+  /** The platform is up to date already and would prove it if the TD were started again (TD report 1.5 only). */
+  readonly relaunchAdvised: boolean;
+  /** 16 bytes that name the platform. */
+  readonly ppid: Uint8Array;
+  readonly fmspc: Uint8Array;
+  /** ISO 8601 text: the date of the matched TCB level. */
+  readonly tcbDate: string;
+  /** ISO 8601 text: the earliest date among the matched levels of platform, TDX module and quoting enclave. */
+  readonly earliestTcbDate: string;
+  readonly tcbEvaluationDataNumber: number;
+  /** Unix seconds: the earliest end of a document or certificate that was used. */
+  readonly collateralExpiresAt: number;
+  readonly trustAnchor: TrustAnchor["kind"];
+}
