@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { importsUnder, targetOf, workspaces, type Import } from "./workspaces.ts";
+
+/**
+ * The rooms of a package from the ground up: folders of its src, and files that lie beside them. A
+ * room imports only from itself and from those before it.
+ */
+const FLOORS: Readonly<Record<string, readonly string[]>> = {
+  "services/guest": [
+    "errors",
+    "system",
+    "host",
+    "identity",
+    "keys",
+    "disk",
+    "gateway",
+    "app",
+    "agent",
+    "boot",
+    "shutdown",
+    "main",
+  ],
+};
+
+/** "services/guest/src/disk/swap.ts" in "services/guest" -> "disk", ".../src/boot.ts" -> "boot". */
+const roomOf = (file: string, folder: string): string =>
+  file.slice(`${folder}/src/`.length).split("/")[0]?.replace(/\.ts$/, "") ?? "";
+
+const inside = (folder: string): Import[] =>
+  importsUnder(`${folder}/src`).filter((imported) => imported.specifier.startsWith("."));
+
+describe("rooms", () => {
+  for (const [folder, floors] of Object.entries(FLOORS)) {
+    test(`of ${folder} import none above them`, () => {
+      const floor = (file: string): number => {
+        const found = floors.indexOf(roomOf(file, folder));
+        assert.notEqual(found, -1, `${file} lies in no room that FLOORS names`);
+        return found;
+      };
+      const upward = inside(folder).filter((imported) => floor(targetOf(imported)) > floor(imported.file));
+      assert.deepEqual(
+        upward.map(({ file, specifier }) => `${file} imports ${specifier}`),
+        [],
+      );
+    });
+  }
+});
+
+describe("the files of a package", () => {
+  for (const { folder } of workspaces()) {
+    test(`form no circle of imports in ${folder}`, () => {
+      const imports = Map.groupBy(inside(folder), ({ file }) => file);
+      const done = new Set<string>();
+      const visit = (file: string, path: readonly string[]): void => {
+        assert.equal(path.includes(file), false, `a circle: ${[...path, file].join(" -> ")}`);
+        if (done.has(file)) return;
+        for (const imported of imports.get(file) ?? []) visit(targetOf(imported), [...path, file]);
+        done.add(file);
+      };
+      for (const file of imports.keys()) visit(file, []);
+    });
+  }
+});
