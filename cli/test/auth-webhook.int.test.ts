@@ -8,7 +8,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { VmmClient } from "../src/clients/vmm-client.ts";
-import { deployApp, type DeployRequest } from "../src/apps/deploy-app.ts";
+import { applyDeployment, type Deployment } from "../src/apps/apply.ts";
+import { deployPorts } from "../src/apps/deploy-ports.ts";
+import { requireAllowed } from "../src/apps/permission.ts";
+import { planDeployment } from "../src/apps/plan.ts";
+import type { DeployRequest } from "../src/apps/request.ts";
 import { selectBackend } from "../src/auth/select-backend.ts";
 import { CliError } from "../src/terminal/errors.ts";
 import { checkWebhook, chooseWebhook, externalWebhook, webhookUrl } from "../src/local/auth-webhook.ts";
@@ -75,22 +79,27 @@ const composeFile = join(folder, "docker-compose.yaml");
 await writeFile(composeFile, `services:\n  a:\n    image: busybox@sha256:${"0".repeat(64)}\n`);
 const APP = "ab".repeat(20);
 const request: DeployRequest = {
-  composeFile,
-  name: "web",
-  environment: [],
-  ports: [],
-  image: "test",
-  vcpu: 1,
-  memoryMib: 1024,
-  diskGib: 1,
-  secureTime: false,
-  storageFs: "ext4",
-  publicLogs: false,
-  allowMutable: false,
-  allow: true,
-  check: true,
-  appId: APP,
+  app: {
+    composeFile,
+    name: "web",
+    appId: APP,
+    environment: undefined,
+    dropEnvironment: false,
+    secureTime: undefined,
+    storageFs: undefined,
+    publicLogs: undefined,
+    allowMutable: false,
+  },
+  machine: { image: "test", vcpu: 1, memoryMib: 1024, diskGib: 1, ports: undefined, dropPorts: false },
+  permission: { allow: true, check: true },
 };
+
+async function deploy(client: VmmClient, wanted: DeployRequest): Promise<Deployment> {
+  const ports = { ...(await deployPorts(client, layout)), say: () => undefined };
+  const plan = await planDeployment(wanted, ports);
+  requireAllowed(plan.permission);
+  return applyDeployment(plan, ports, { rollBack: true });
+}
 
 /** A VMM that keeps what it was asked to make. */
 function fakeVmm(present: readonly { readonly name: string; readonly appId: string }[] = []): {
@@ -143,20 +152,20 @@ test("its answer decides whether anything is created, and the policy file is lef
     field: "composeHash",
   };
   asked.length = 0;
-  const denied = await refusal(deployApp(client, layout, request));
+  const denied = await refusal(deploy(client, request));
   assert.equal(denied.code, "denied");
   assert.match(denied.message, /compose hash not allowed \(rule apps\.x\.composeHashes, field composeHash\)/);
   assert.match(denied.hint ?? "", new RegExp(`to allow it: dstack auth allow compose 0x[0-9a-f]{64} --app 0x${APP}$`));
   assert.equal((JSON.parse(asked[0]?.body ?? "{}") as { appId: string }).appId, APP);
   answer = undefined;
-  const silent = await refusal(deployApp(client, layout, request));
+  const silent = await refusal(deploy(client, request));
   assert.equal(silent.code, "failed");
   assert.match(silent.hint ?? "", /--no-check/);
   assert.deepEqual(created, []);
 
-  assert.equal((await deployApp(client, layout, { ...request, check: false })).appId, APP);
+  assert.equal((await deploy(client, { ...request, permission: { allow: true, check: false } })).plan.appId, APP);
   answer = { isAllowed: true, reason: "", gatewayAppId: "" };
-  const { policyChanges } = await deployApp(client, layout, request);
+  const { policyChanges } = await deploy(client, request);
   assert.deepEqual(policyChanges, []);
   assert.deepEqual(
     created.map(({ appId }) => appId),
@@ -167,7 +176,7 @@ test("its answer decides whether anything is created, and the policy file is lef
 
 test("an app keeps its id: another one under its name is refused, whatever the policy says", async () => {
   const { client, created } = fakeVmm([{ name: "web", appId: "cd".repeat(20) }]);
-  assert.equal((await refusal(deployApp(client, layout, request))).code, "usage");
+  assert.equal((await refusal(deploy(client, request))).code, "usage");
   assert.deepEqual(created, []);
 });
 

@@ -32,6 +32,7 @@ interface Vm {
   readonly boot_error: string;
   readonly boot_progress: string;
   readonly app_id: string;
+  readonly configuration: { readonly compose_file: string };
 }
 
 const info = async (app: string): Promise<Vm> =>
@@ -316,17 +317,25 @@ test("one changed byte of the compose file is refused once, and the reason is ev
   await writeFile(path, original);
 });
 
-test("an image that cannot be pulled is named, and the VM stops", { skip }, async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), "dstack-pull-"));
-  t.after(() => rm(folder, { recursive: true }));
-  const image = `dstack/none@sha256:${"0".repeat(64)}`;
-  const path = join(folder, "docker-compose.yaml");
-  await writeFile(path, `services:\n  web:\n    image: ${image}\n`);
-  const { code, stderr } = await deployment.cli("deploy", "-c", path, "-n", "app");
-  assert.equal(code, 3, stderr);
-  assert.ok(stderr.includes(image), stderr);
-  assert.notEqual((await info("app")).status, "running");
-});
+test(
+  "an update whose image cannot be pulled names it, and the version that was there comes back",
+  { skip },
+  async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), "dstack-pull-"));
+    t.after(() => rm(folder, { recursive: true }));
+    const image = `dstack/none@sha256:${"0".repeat(64)}`;
+    const path = join(folder, "docker-compose.yaml");
+    await writeFile(path, `services:\n  web:\n    image: ${image}\n`);
+    const before = (await info("app")).configuration.compose_file;
+    const { code, stderr } = await deployment.cli("deploy", "-c", path, "-n", "app");
+    assert.equal(code, 1, stderr);
+    assert.ok(stderr.includes(image), stderr);
+    assert.match(stderr, /the version of app that was there before is back/);
+    const back = await info("app");
+    assert.equal(back.configuration.compose_file, before);
+    assert.notEqual(back.status, "running", "it did not run before either");
+  },
+);
 
 test("a swapped initrd is refused by its measurement", { skip }, async () => {
   await appendFile(join(deployment.layout.images, IMAGE, "initramfs.cpio.gz"), Buffer.alloc(4096));

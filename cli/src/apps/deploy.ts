@@ -1,76 +1,61 @@
-import { visible } from "../terminal/output.ts";
-import { createProgress } from "../terminal/progress.ts";
-import { appUrl, publishedPorts } from "../local/app-url.ts";
-import { deployApp } from "./deploy-app.ts";
-import { readEnvironment } from "./environment.ts";
-import { parseAmount, parsePort } from "../terminal/ports.ts";
-import { waitForAnswer, waitForBoot } from "./wait-for-app.ts";
 import { appIdOf } from "../auth/hash-from-file.ts";
-import { CliError } from "../terminal/errors.ts";
 import type { Cli } from "../clients/cli.ts";
+import { CliError } from "../terminal/errors.ts";
+import { parseAmount, parsePort } from "../terminal/ports.ts";
+import { createProgress } from "../terminal/progress.ts";
+import { withAppLock } from "./app-lock.ts";
+import { deployPorts } from "./deploy-ports.ts";
+import { readEnvironment } from "./environment.ts";
+import { interruptible } from "./interruption.ts";
 import type { DeployOptions } from "./options.ts";
-
-const BOOT_TIMEOUT_MS = 10 * 60_000;
-const ANSWER_TIMEOUT_MS = 90_000;
+import { planDeployment } from "./plan.ts";
+import { isDenied, planJson, planText } from "./plan-text.ts";
+import type { DeployRequest } from "./request.ts";
+import { runDeployment } from "./run-deployment.ts";
 
 /** `dstack deploy` */
 export async function deploy(cli: Cli, options: DeployOptions): Promise<void> {
-  const { layout } = cli;
-  const { json, print, say } = cli.out;
-  if (!/^\d{1,4}$/.test(options.vcpu) || options.vcpu === "0")
-    throw new CliError("usage", `--vcpu ${options.vcpu}: expected a number from 1`);
-  const request = {
-    composeFile: options.compose,
-    name: options.name,
-    environment: await readEnvironment(options.env, options.envFile),
-    ports: options.port.map(parsePort),
-    image: options.image,
-    vcpu: Number(options.vcpu),
-    memoryMib: parseAmount(options.memory, "M", "--memory"),
-    diskGib: parseAmount(options.disk, "G", "--disk"),
-    secureTime: options.secureTime ?? false,
-    storageFs: options.storageFs,
-    publicLogs: options.publicLogs ?? false,
-    allowMutable: options.allowMutable ?? false,
-    allow: options.allow,
-    check: options.check,
-    appId: options.appId === undefined ? undefined : (await appIdOf(options.appId)).slice(2),
-  };
-  const client = await cli.vmm();
-  const progress = createProgress(process.stderr);
-  const deployment = await progress.phase("deploy", () => deployApp(client, layout, request));
-  for (const { from, to } of deployment.resolved) say(`      ${visible(from)} is pinned to ${to}`);
-  for (const { sign, path, value } of deployment.policyChanges)
-    say(`      policy ${sign} ${visible(path)} ${visible(value)}`);
-  say(
-    options.check
-      ? "      allowed to boot by the policy as it is now"
-      : "      the policy was not asked; the KMS will ask it",
+  const request = await requestOf(options);
+  const ports = await deployPorts(await cli.vmm(), cli.layout);
+  if (options.dryRun === true) {
+    const plan = await planDeployment(request, ports);
+    if (options.output === "json") cli.out.json(planJson(plan));
+    else cli.out.print(planText(plan));
+    if (isDenied(plan)) cli.exit.code = 3;
+    return;
+  }
+  await withAppLock(cli.layout, request.app.name, () =>
+    interruptible((signal) =>
+      runDeployment(cli, request, ports, { ...options, signal, progress: createProgress(process.stderr) }),
+    ),
   );
-  for (const warning of deployment.warnings) say(`      warning: ${visible(warning)}`);
-  const ports = publishedPorts(deployment.yamlText);
-  const port = ports.includes(80) ? 80 : ports[0];
-  const url = port === undefined ? undefined : appUrl(layout, deployment.appId, port);
-  if (options.wait) {
-    await progress.phase("boot", (note) => waitForBoot(client, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note }));
-    if (url !== undefined)
-      await progress.phase("answer", (note) =>
-        waitForAnswer(url, `${layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note }),
-      );
-  }
-  const summary = {
-    vm_id: deployment.vmId,
-    app_id: deployment.appId,
-    compose_hash: deployment.composeHash,
-    url: url ?? null,
-    updated: deployment.updated,
-    phases_ms: progress.phasesMs,
+}
+
+/** @throws CliError `usage` */
+async function requestOf(options: DeployOptions): Promise<DeployRequest> {
+  const { env, envFile, port, image, vcpu, memory, disk, storageFs, secureTime, publicLogs, appId } = options;
+  if (vcpu !== undefined && !/^[1-9]\d{0,3}$/.test(vcpu))
+    throw new CliError("usage", `--vcpu ${vcpu}: expected a number from 1`);
+  return {
+    app: {
+      name: options.name,
+      composeFile: options.compose,
+      appId: appId === undefined ? undefined : (await appIdOf(appId)).slice(2),
+      environment: env.length === 0 && envFile === undefined ? undefined : await readEnvironment(env, envFile),
+      dropEnvironment: options.dropEnv ?? false,
+      secureTime,
+      storageFs,
+      publicLogs,
+      allowMutable: options.allowMutable ?? false,
+    },
+    machine: {
+      image,
+      vcpu: vcpu === undefined ? undefined : Number(vcpu),
+      memoryMib: memory === undefined ? undefined : parseAmount(memory, "M", "--memory"),
+      diskGib: disk === undefined ? undefined : parseAmount(disk, "G", "--disk"),
+      ports: port.length === 0 ? undefined : port.map(parsePort),
+      dropPorts: options.dropPorts ?? false,
+    },
+    permission: { allow: options.allow, check: options.check },
   };
-  if (options.output === "json") {
-    json(summary);
-  } else {
-    print(
-      `app id        ${deployment.appId}\ncompose hash  ${deployment.composeHash}\nvm id         ${deployment.vmId}${url === undefined ? "\nno TCP port is published, so the gateway has nothing to forward to" : `\nurl           ${url}`}`,
-    );
-  }
 }

@@ -1,11 +1,78 @@
 import { readFile } from "node:fs/promises";
-import { appId as asAppId, parseHex, parseHexOfLength, publicKey32 } from "@dstack/bytes";
-import { isEnvName } from "@dstack/compose";
+import { appId as asAppId, parseHex, parseHexOfLength, publicKey32, utf8 } from "@dstack/bytes";
+import { ComposeError, ENCRYPTED_ENV_MAX_BYTES, isEnvName, selectEnvironment } from "@dstack/compose";
 import { readTextIfExists } from "@dstack/files";
 import { checkEnvPublicKeyFrom, encryptEnv, type EnvPair } from "@dstack/keys";
 import { CliError } from "../terminal/errors.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
+import type { AppRequest } from "./request.ts";
+
+export interface EnvironmentPlan {
+  /** Names that the app accepts. */
+  readonly allowedEnvs: readonly string[];
+  /** What is encrypted to the app; undefined where it keeps what it has. */
+  readonly pairs: readonly EnvPair[] | undefined;
+  /** For people. */
+  readonly kept: readonly string[];
+}
+
+/**
+ * The environment of a deployment. It is encrypted as a whole to the app, so one value cannot be changed beside
+ * others that stay: an update that gives some names and not all is refused. Pure.
+ * @param present names that the app accepts now
+ * @throws CliError `usage` where values would be lost
+ */
+export function planEnvironment(request: AppRequest, present: readonly string[]): EnvironmentPlan {
+  const { name, environment, dropEnvironment } = request;
+  if (environment === undefined) {
+    const allowedEnvs = dropEnvironment ? [] : present;
+    return {
+      allowedEnvs,
+      pairs: undefined,
+      kept: allowedEnvs.length === 0 ? [] : [`environment ${allowedEnvs.join(", ")}`],
+    };
+  }
+  const allowedEnvs = environment.map(({ key }) => key);
+  const lost = present.filter((key) => !allowedEnvs.includes(key));
+  if (lost.length > 0 && !dropEnvironment)
+    throw new CliError(
+      "usage",
+      `${lost.join(", ")} of ${name} would be unset: the environment is encrypted as a whole`,
+      {
+        hint: "nothing was deployed; give them too, give none to keep all, or --drop-env to do without them",
+      },
+    );
+  return { allowedEnvs, pairs: environment.length === 0 ? undefined : environment, kept: [] };
+}
+
+/** Bytes of an encrypted environment around its plaintext: public key, IV, tag. */
+const ENCRYPTION_BYTES = 32 + 12 + 16;
+
+/** Holds an environment to what guests take of it. @throws CliError `usage` that shows no value */
+export function checkEnvironment(pairs: readonly EnvPair[]): void {
+  const plaintext = utf8(JSON.stringify({ env: pairs.map(({ key, value }) => ({ key, value })) }));
+  try {
+    selectEnvironment(
+      plaintext,
+      pairs.map(({ key }) => key),
+    );
+  } catch (cause) {
+    if (cause instanceof ComposeError) throw new CliError("usage", cause.message, { cause, hint: TOO_MUCH });
+    throw cause;
+  }
+  const bytes = plaintext.length + ENCRYPTION_BYTES;
+  if (bytes > ENCRYPTED_ENV_MAX_BYTES)
+    throw new CliError(
+      "usage",
+      `the environment has ${bytes} bytes when encrypted, guests take ${ENCRYPTED_ENV_MAX_BYTES}`,
+      {
+        hint: TOO_MUCH,
+      },
+    );
+}
+
+const TOO_MUCH = "nothing was deployed; put large data into an image or a volume, or fetch it when the app starts";
 
 /**
  * `K=V` arguments, then the lines of an environment file (blank lines and `#` comments skipped);

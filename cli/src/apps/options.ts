@@ -1,4 +1,4 @@
-import type { Command } from "@commander-js/extra-typings";
+import { Option, type Command } from "@commander-js/extra-typings";
 import { examples, output, repeatable, type OptionsOf } from "../terminal/options.ts";
 
 /** What the commands of apps are called with. */
@@ -8,31 +8,43 @@ export const deployCommand = (parent: Command) =>
     .command("deploy")
     .summary("deploy a docker-compose file as a confidential app")
     .description(
-      "Build the app's manifest, allow its hash, encrypt its environment, start its VM and wait until it answers.",
+      "Build the app's manifest, allow its hash, encrypt its environment, start its VM and wait until it answers. For an app that exists it is an update, which keeps variables, ports and sizes that are not given. An update whose boot ends refused or failed is undone: exit code 1.",
     )
     .requiredOption("-c, --compose <file>", "docker-compose.yaml to run")
     .requiredOption("-n, --name <name>", "name of the app")
     .addOption(repeatable("-e, --env <K=V>", "secret environment variable, encrypted to the app; repeatable"))
     .option("--env-file <file>", "file of K=V lines, encrypted to the app")
     .addOption(repeatable("-p, --port <[proto:][addr:]host:vm>", "map a host port to the VM; repeatable"))
-    .option("--image <name>", "guest OS image", "dstack-sim-0.6.0")
-    .option("--vcpu <n>", "virtual CPUs", "2")
-    .option("--memory <size>", "memory, e.g. 2048 or 2G", "2G")
-    .option("--disk <size>", "data disk, e.g. 10 or 10G", "10G")
+    .option("--drop-env", "do without the app's variables that are not given again")
+    .option("--drop-ports", "do without the app's port mappings that are not given again")
+    .option("--image <name>", "guest OS image; dstack-sim-0.6.0 for a new app")
+    .option("--vcpu <n>", "virtual CPUs; 2 for a new app")
+    .option("--memory <size>", "memory, e.g. 2048 or 2G; 2G for a new app")
+    .option("--disk <size>", "data disk, e.g. 10 or 10G; 10G for a new app")
     .option("--secure-time", "wait for network time before asking for keys")
-    .option("--storage-fs <fs>", "file system of the data disk", "ext4")
+    .option("--no-secure-time", "do not wait for network time, as a new app")
+    .addOption(
+      new Option("--storage-fs <fs>", "file system of the data disk; ext4 for a new app").choices([
+        "ext4",
+        "zfs",
+      ] as const),
+    )
     .option("--public-logs", "let anyone read container logs on port 8090")
+    .option("--no-public-logs", "keep container logs private, as a new app")
     .option("--allow-mutable", "accept image tags that cannot be pinned to a digest")
     .option("--app-id <id>", "the app's id, such as its contract's address; from the manifest where nothing is named")
     .option("--no-check", "do not ask the policy first; the KMS asks it when the VM boots")
     .option("--no-allow", "leave the policy as it is: the version must be allowed already")
     .option("--no-wait", "return once the VM is started")
+    .option("--no-rollback", "leave a new version that does not boot in place, where an earlier one ran")
+    .option("--dry-run", "deploy nothing: print what would be deployed and changed, and whether it may boot")
     .addOption(output())
     .addHelpText(
       "after",
       examples([
         "dstack deploy -c docker-compose.yaml -n web",
         "dstack deploy -c docker-compose.yaml -n web -e API_KEY=s3cret -p 8080:80",
+        "dstack deploy -c docker-compose.yaml -n web --dry-run",
       ]),
     );
 export type DeployOptions = OptionsOf<typeof deployCommand>;
@@ -76,10 +88,30 @@ export const stopCommand = (parent: Command) =>
     .addHelpText("after", examples(["dstack stop hello"]));
 export type StopOptions = OptionsOf<typeof stopCommand>;
 
+export const waitCommand = (parent: Command) =>
+  parent
+    .command("wait <app>")
+    .summary("wait until an app has booted and answers")
+    .description(
+      "What `dstack deploy` does after the start, for one that did not wait: once the app answers, the version that it replaced may no longer boot.",
+    )
+    .addHelpText("after", examples(["dstack wait hello"]));
+
+export const rollbackCommand = (parent: Command) =>
+  parent
+    .command("rollback <app>")
+    .summary("put back the version that an app's last update replaced")
+    .description(
+      "Compose file and environment are put back as they were, allowed and started. Disk, sizes and ports stay as they are.",
+    )
+    .option("--no-wait", "return once the VM is started")
+    .addHelpText("after", examples(["dstack rollback hello"]));
+export type RollbackOptions = OptionsOf<typeof rollbackCommand>;
+
 export const rmCommand = (parent: Command) =>
   parent
     .command("rm <app>")
-    .summary("remove an app and its data")
+    .summary("remove an app, its data and its versions' permission to boot")
     .addHelpText("after", examples(["dstack rm hello"]));
 
 export const envCommand = (parent: Command) => parent.command("env").summary("change an app's encrypted environment");

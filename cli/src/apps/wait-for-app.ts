@@ -9,46 +9,97 @@ export interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export const BOOT_TIMEOUT_MS = 10 * 60_000;
+export const ANSWER_TIMEOUT_MS = 90_000;
+
 /** When a boot phase was first seen, in milliseconds since the epoch as the VMM stamped it. */
 export type BootPhases = Readonly<Record<string, number>>;
+
+/** How a boot ended, or that it did not. */
+export type BootOutcome =
+  | { readonly kind: "done"; readonly name: string; readonly phases: BootPhases }
+  /** The guest, or the VMM after it, gave a reason. */
+  | { readonly kind: "refused"; readonly name: string; readonly reason: string }
+  | { readonly kind: "ended"; readonly name: string; readonly at: string }
+  | { readonly kind: "late"; readonly name: string; readonly at: string; readonly timeoutMs: number };
+
+/** A VMM that is being restarted answers again within seconds. */
+const VMM_SILENCE_MS = 20_000;
+
+/**
+ * Watches a boot until its end or the deadline.
+ * @throws CliError `not-found` for a VM that is gone; what the VMM's client throws where it stays silent
+ */
+export async function watchBoot(client: VmmClient, vmId: string, options: WaitOptions): Promise<BootOutcome> {
+  const deadline = Date.now() + options.timeoutMs;
+  let answeredMs = Date.now();
+  for (;;) {
+    options.signal?.throwIfAborted();
+    let info;
+    try {
+      ({ info } = await client.call(vmmMethods.getInfo, { id: vmId }));
+      answeredMs = Date.now();
+    } catch (error) {
+      if (Date.now() - answeredMs > VMM_SILENCE_MS) throw error;
+      options.note("the VMM does not answer");
+      await sleep(400);
+      continue;
+    }
+    if (info === undefined) throw new CliError("not-found", `VM ${vmId} is gone`);
+    const { name, bootProgress, bootError } = info;
+    const at = bootProgress === "" ? "booting" : bootProgress;
+    if (bootProgress === "done")
+      return {
+        kind: "done",
+        name,
+        phases: Object.fromEntries(
+          info.events
+            .filter((event) => event.event === "boot.progress")
+            .map((event) => [event.body, Number(event.timestamp)]),
+        ),
+      };
+    if (info.status !== "running")
+      return bootError === "" ? { kind: "ended", name, at } : { kind: "refused", name, reason: bootError };
+    options.note(bootError === "" ? at : `${bootProgress}; ${bootError}`);
+    if (Date.now() > deadline)
+      return {
+        kind: "late",
+        name,
+        at: bootError === "" ? at : `${at} (${bootError})`,
+        timeoutMs: options.timeoutMs,
+      };
+    await sleep(400);
+  }
+}
 
 /**
  * Waits until the guest says that the app's containers are up.
  * @throws CliError `denied` with the guest's reason when it refused to boot, `failed` when the VM ended or the deadline passed
  */
 export async function waitForBoot(client: VmmClient, vmId: string, options: WaitOptions): Promise<BootPhases> {
-  const deadline = Date.now() + options.timeoutMs;
-  for (;;) {
-    options.signal?.throwIfAborted();
-    const { info } = await client.call(vmmMethods.getInfo, { id: vmId });
-    if (info === undefined) throw new CliError("not-found", `VM ${vmId} is gone`);
-    if (info.bootProgress === "done") {
-      return Object.fromEntries(
-        info.events
-          .filter((event) => event.event === "boot.progress")
-          .map((event) => [event.body, Number(event.timestamp)]),
-      );
-    }
-    if (info.status !== "running") {
-      if (info.bootError !== "")
-        throw new CliError("denied", `the boot of ${info.name} was refused: ${info.bootError}`, {
-          hint: `\`dstack logs ${info.name}\` shows the console; the app was not started`,
-        });
-      throw new CliError(
+  const outcome = await watchBoot(client, vmId, options);
+  if (outcome.kind === "done") return outcome.phases;
+  throw bootFailure(outcome);
+}
+
+/** A boot that did not come to its end, for people. */
+export function bootFailure(outcome: Exclude<BootOutcome, { readonly kind: "done" }>): CliError {
+  const { name } = outcome;
+  switch (outcome.kind) {
+    case "refused":
+      return new CliError("denied", `the boot of ${name} was refused: ${outcome.reason}`, {
+        hint: `\`dstack logs ${name}\` shows the console; the app was not started`,
+      });
+    case "ended":
+      return new CliError("failed", `the VM of ${name} ended while ${outcome.at}`, {
+        hint: `see \`dstack logs ${name}\``,
+      });
+    case "late":
+      return new CliError(
         "failed",
-        `the VM of ${info.name} ended while ${info.bootProgress === "" ? "booting" : info.bootProgress}`,
-        { hint: `see \`dstack logs ${info.name}\`` },
+        `${name} did not finish booting within ${outcome.timeoutMs / 1000} s; it is at: ${outcome.at}`,
+        { hint: `it is left running; see \`dstack logs ${name}\`` },
       );
-    }
-    options.note(info.bootError === "" ? info.bootProgress || "booting" : `${info.bootProgress}; ${info.bootError}`);
-    if (Date.now() > deadline) {
-      throw new CliError(
-        "failed",
-        `${info.name} did not finish booting within ${options.timeoutMs / 1000} s; it is at: ${info.bootProgress || "booting"}${info.bootError === "" ? "" : ` (${info.bootError})`}`,
-        { hint: `it is left running; see \`dstack logs ${info.name}\`` },
-      );
-    }
-    await sleep(400);
   }
 }
 

@@ -84,8 +84,8 @@ export interface Allowance {
 }
 
 /**
- * The policy with this image and device allowed for the app, and exactly this compose hash: an earlier version of
- * the app may not be brought back by whoever runs the host. Pure.
+ * The policy with this version allowed beside what is allowed already: image, app, device, compose hash. Which
+ * earlier versions may no longer be brought back is decided once this one runs. Pure.
  */
 export function allowVersion(
   policy: PolicyDocument,
@@ -95,17 +95,39 @@ export function allowVersion(
     { kind: "os-image", value: osImageHash, isAllowed: true },
     { kind: "app", app: appId, isAllowed: true },
     { kind: "device", app: appId, value: deviceId, isAllowed: true },
+    { kind: "compose", app: appId, value: composeHash, isAllowed: true },
   ] as const;
-  const allowed = known.reduce<PolicyDocument>(changeDocument, policy);
-  const apps = Object.entries(allowed.apps ?? {}).map(
-    ([id, rule]) =>
-      [
-        id,
-        comparable(id) === comparable(appId) ? { ...rule, composeHashes: [comparable(composeHash)] } : rule,
-      ] as const,
-  );
-  return { ...allowed, apps: Object.fromEntries(apps) };
+  return known.reduce<PolicyDocument>(changeDocument, policy);
 }
+
+/** The policy without these versions of the app, so that whoever runs the host cannot bring them back. Pure. */
+export function withdrawVersions(
+  policy: PolicyDocument,
+  appId: string,
+  composeHashes: readonly string[],
+): PolicyDocument {
+  if (ruleOf(policy, appId) === undefined) return policy;
+  return composeHashes.reduce<PolicyDocument>(
+    (document, value) => changeDocument(document, { kind: "compose", app: appId, value, isAllowed: false }),
+    policy,
+  );
+}
+
+/** The policy without the app, where no version of it is allowed any more. Pure. */
+export function forgetEmptyApp(policy: PolicyDocument, appId: string): PolicyDocument {
+  const rule = ruleOf(policy, appId);
+  return rule === undefined || (rule.composeHashes ?? []).length > 0
+    ? policy
+    : changeDocument(policy, { kind: "app", app: appId, isAllowed: false });
+}
+
+/** The compose hashes that the app may boot with, in the form of `comparable`. */
+export function allowedVersions(policy: PolicyDocument, appId: string): readonly string[] {
+  return (ruleOf(policy, appId)?.composeHashes ?? []).map(comparable);
+}
+
+const ruleOf = (policy: PolicyDocument, appId: string): { readonly composeHashes?: string[] | undefined } | undefined =>
+  Object.entries(policy.apps ?? {}).find(([id]) => comparable(id) === comparable(appId))?.[1];
 
 /** The policy without OS images that are none of `present`: what is gone from this host may not boot. Pure. */
 export function keepImages(policy: PolicyDocument, present: readonly string[]): PolicyDocument {

@@ -2,10 +2,17 @@ import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } fro
 import { readTextIfExists } from "@dstack/files";
 import { vmm } from "@dstack/proto";
 import { callRpc, httpTransport, RpcError } from "@dstack/rpc";
+import { z } from "zod";
 import { CliError } from "../terminal/errors.ts";
+import { visible } from "../terminal/output.ts";
 import type { StackLayout } from "../local/layout.ts";
 
 type VmmMethods = typeof vmm.Vmm.method;
+
+const CALL_TIMEOUT_MS = 60_000;
+const HASH = z.string().regex(/^[0-9a-f]{64}$/);
+const PREVIOUS_VERSION = z.object({ compose_hash: HASH, saved_at: z.string() });
+const ROLLED_BACK = z.object({ compose_hash: HASH });
 
 export interface VmmClient {
   readonly url: string;
@@ -17,6 +24,17 @@ export interface VmmClient {
   /** The one CVM of that name or id. @throws CliError `not-found` */
   find(nameOrId: string): Promise<vmm.VmInfo>;
   list(): Promise<readonly vmm.VmInfo[]>;
+  /** The version that an update of this VM replaced, kept by the VMM; undefined where there is none. */
+  previousVersion(id: string): Promise<PreviousVersion | undefined>;
+  /** Puts that version's compose file and environment back. Gives its compose hash, hex. */
+  rollBack(id: string): Promise<string>;
+}
+
+export interface PreviousVersion {
+  /** Hex. */
+  readonly composeHash: string;
+  /** ISO 8601. */
+  readonly savedAt: string;
 }
 
 export const vmmMethods: VmmMethods = vmm.Vmm.method;
@@ -33,14 +51,24 @@ export async function vmmClient(layout: StackLayout, env: NodeJS.ProcessEnv): Pr
     try {
       return await callRpc(transport, method, request);
     } catch (error) {
-      if (error instanceof RpcError && error.code === "transport-failed") {
-        throw new CliError("failed", `the VMM at ${url} does not answer`, {
-          cause: error,
-          hint: "start the local deployment with `dstack up`, or set DSTACK_VMM_URL",
-        });
-      }
+      if (error instanceof RpcError && error.code === "transport-failed") throw noAnswer(url, error);
       throw error;
     }
+  };
+  /** A route beside RPC. The answer's text; undefined for "not found". */
+  const ask = async (method: "GET" | "POST", path: string, id: string): Promise<string | undefined> => {
+    const answer = await fetch(`${url}${path}?id=${encodeURIComponent(id)}`, {
+      method,
+      headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+      signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+    }).catch((cause: unknown) => {
+      throw noAnswer(url, cause);
+    });
+    const text = await answer.text();
+    if (answer.status === 404) return undefined;
+    if (!answer.ok)
+      throw new CliError("failed", `the VMM answered ${answer.status} to ${path}: ${visible(text.slice(0, 400))}`);
+    return text;
   };
   const list = async (): Promise<readonly vmm.VmInfo[]> => (await call(vmmMethods.status, {})).vms;
   return {
@@ -48,6 +76,20 @@ export async function vmmClient(layout: StackLayout, env: NodeJS.ProcessEnv): Pr
     token,
     call,
     list,
+    previousVersion: async (id) => {
+      const text = await ask("GET", "/previous-version", id);
+      if (text === undefined) return undefined;
+      const { compose_hash: composeHash, saved_at: savedAt } = answerOf(PREVIOUS_VERSION, text);
+      return { composeHash, savedAt };
+    },
+    rollBack: async (id) => {
+      const text = await ask("POST", "/rollback", id);
+      if (text === undefined)
+        throw new CliError("not-found", `the VMM keeps no earlier version of VM ${id}`, {
+          hint: "deploy its compose file again",
+        });
+      return answerOf(ROLLED_BACK, text).compose_hash;
+    },
     find: async (nameOrId) => {
       const all = await list();
       const found = all.filter(
@@ -66,4 +108,20 @@ export async function vmmClient(layout: StackLayout, env: NodeJS.ProcessEnv): Pr
       throw new CliError("not-found", `no app is named ${nameOrId}`, { hint: "`dstack apps` lists them" });
     },
   };
+}
+
+const noAnswer = (url: string, cause: unknown): CliError =>
+  new CliError("failed", `the VMM at ${url} does not answer`, {
+    cause,
+    hint: "start the local deployment with `dstack up`, or set DSTACK_VMM_URL",
+  });
+
+function answerOf<T>(schema: z.ZodType<T>, text: string): T {
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new CliError("failed", `the VMM's answer has another form than expected: ${visible(text.slice(0, 200))}`, {
+      cause,
+    });
+  }
 }

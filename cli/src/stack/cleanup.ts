@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { processStartTime, run } from "@dstack/process";
 import { say } from "../terminal/output.ts";
 import { vmmClient } from "../clients/vmm-client.ts";
-import { stopVm } from "../apps/lifecycle.ts";
+import { stopVm } from "../apps/stop-vm.ts";
 import { tunnelOf } from "./configs.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { stopProcess } from "../local/managed-process.ts";
@@ -35,7 +35,7 @@ async function stopGuests(layout: StackLayout, env: NodeJS.ProcessEnv): Promise<
   try {
     const client = await vmmClient(layout, env);
     const running = (await client.list()).filter((vm) => vm.status === "running");
-    await Promise.all(running.map((vm) => stopVm(client, vm.id, false, GUEST_SHUTDOWN_MS)));
+    await Promise.all(running.map((vm) => stopVm(client, vm.id, { force: false, say, graceMs: GUEST_SHUTDOWN_MS })));
   } catch (error) {
     say(`guests could not be stopped in order: ${(error as Error).message}`);
   }

@@ -1,10 +1,15 @@
 import { join } from "node:path";
 import { REPOSITORY_ROOT } from "../images/image.ts";
-import { stopVm } from "../apps/lifecycle.ts";
-import { deployApp, type Deployment, type DeployRequest } from "../apps/deploy-app.ts";
+import { applyDeployment, finishDeployment } from "../apps/apply.ts";
+import { deployPorts } from "../apps/deploy-ports.ts";
+import { requireAllowed } from "../apps/permission.ts";
+import { planDeployment } from "../apps/plan.ts";
+import type { DeployRequest } from "../apps/request.ts";
+import { stopVm } from "../apps/stop-vm.ts";
 import type { VmmClient } from "../clients/vmm-client.ts";
 import { keptSecret } from "../local/development-keys.ts";
 import type { StackLayout } from "../local/layout.ts";
+import { say } from "../terminal/output.ts";
 
 export const HELLO_NAME = "hello";
 export const HELLO_PORT = 80;
@@ -12,32 +17,44 @@ export const HELLO_PORT = 80;
 /** How examples/hello is deployed: one secret made at first start, and the sim image. */
 export async function helloRequest(layout: StackLayout, image: string): Promise<DeployRequest> {
   return {
-    composeFile: join(REPOSITORY_ROOT, "examples/hello/docker-compose.yaml"),
-    name: HELLO_NAME,
-    environment: [{ key: "GREETING_SECRET", value: await keptSecret(join(layout.state, "hello-secret"), 16) }],
-    ports: [],
-    image,
-    vcpu: 2,
-    memoryMib: 2048,
-    diskGib: 10,
-    // There is no time server on a machine without a network.
-    secureTime: false,
-    storageFs: "ext4",
-    publicLogs: false,
-    allowMutable: false,
-    allow: true,
-    check: true,
-    appId: undefined,
+    app: {
+      composeFile: join(REPOSITORY_ROOT, "examples/hello/docker-compose.yaml"),
+      name: HELLO_NAME,
+      appId: undefined,
+      environment: [{ key: "GREETING_SECRET", value: await keptSecret(join(layout.state, "hello-secret"), 16) }],
+      dropEnvironment: true,
+      // There is no time server on a machine without a network.
+      secureTime: false,
+      storageFs: "ext4",
+      publicLogs: false,
+      allowMutable: false,
+    },
+    machine: { image, vcpu: 2, memoryMib: 2048, diskGib: undefined, ports: undefined, dropPorts: false },
+    permission: { allow: true, check: true },
   };
 }
 
-/**
- * Deploys hello, or updates the one of an earlier start, which keeps its disk and keys. One that
- * was deployed with another guest image is made anew: its measurement could not match.
- */
-export async function deployHello(client: VmmClient, layout: StackLayout, image: string): Promise<Deployment> {
-  const existing = (await client.list()).find((vm) => vm.name === HELLO_NAME);
+export interface HelloDeployment {
+  readonly vmId: string;
+  readonly appId: string;
+  readonly composeHash: string;
+  /** To be called once it answers. */
+  finish(): Promise<void>;
+}
+
+/** Deploys hello, or updates the one of an earlier start, which keeps its disk and keys. */
+export async function deployHello(vmm: VmmClient, layout: StackLayout, image: string): Promise<HelloDeployment> {
+  const ports = { ...(await deployPorts(vmm, layout)), say };
+  const existing = (await vmm.list()).find((vm) => vm.name === HELLO_NAME);
   // It can only be one that the VMM started again a moment ago, before this image was allowed.
-  if (existing !== undefined) await stopVm(client, existing.id, true);
-  return deployApp(client, layout, await helloRequest(layout, image));
+  if (existing !== undefined) await stopVm(vmm, existing.id, { force: true, say });
+  const plan = await planDeployment(await helloRequest(layout, image), ports);
+  requireAllowed(plan.permission);
+  const deployment = await applyDeployment(plan, ports, { rollBack: false });
+  return {
+    vmId: deployment.vmId,
+    appId: plan.appId,
+    composeHash: plan.permission.version.composeHash,
+    finish: () => finishDeployment(deployment, ports),
+  };
 }

@@ -109,6 +109,7 @@ async function start(
   await progress.phase("answer", (note) =>
     waitForAnswer(url, `${layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }),
   );
+  await deployment.finish();
   const verification = await progress.phase("verify", () => verifyUrl(layout, options.env, "app", new URL(url), {}));
   say(`\n${reportText(verification)}`);
   return { url, appId: deployment.appId, composeHash: deployment.composeHash, verification };

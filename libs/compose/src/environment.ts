@@ -4,6 +4,9 @@ import { ComposeError } from "./errors.ts";
 import { fieldsOf } from "./manifest/fields.ts";
 import { parseStrictJson } from "./manifest/strict-json.ts";
 
+/** Most bytes of `.encrypted-env` that a guest copies from its host share. */
+export const ENCRYPTED_ENV_MAX_BYTES = 262_144;
+
 const MAX_PAIRS = 1024;
 const MAX_KEY_BYTES = 255;
 const MAX_VALUE_BYTES = 131_072;

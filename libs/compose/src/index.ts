@@ -20,6 +20,7 @@ export { normalisedComposeHash, normalisedComposeText } from "./manifest/normali
 export { checkPolicy, launchTokenHash, osVersionSatisfies, PLATFORMS } from "./manifest/policy.ts";
 export type { Platform, PolicyFacts, PolicyResult } from "./manifest/policy.ts";
 export {
+  ENCRYPTED_ENV_MAX_BYTES,
   isDangerousEnvName,
   isEnvName,
   renderEnvironment,

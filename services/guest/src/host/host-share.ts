@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { mkdir, open, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { APP_COMPOSE_MAX_BYTES, ENCRYPTED_ENV_MAX_BYTES } from "@dstack/compose";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
 import { GuestError } from "../errors.ts";
@@ -8,10 +9,10 @@ import type { RunProgram } from "../system/run-program.ts";
 
 /** What a guest takes from its host, and how much of it at most. */
 export const SHARED_FILES = [
-  { name: "app-compose.json", required: true, maxBytes: 52_428_800, mode: 0o644 },
+  { name: "app-compose.json", required: true, maxBytes: APP_COMPOSE_MAX_BYTES, mode: 0o644 },
   { name: ".sys-config.json", required: true, maxBytes: 32_768, mode: 0o644 },
   { name: ".instance_info", required: false, maxBytes: 10_240, mode: 0o600 },
-  { name: ".encrypted-env", required: false, maxBytes: 262_144, mode: 0o600 },
+  { name: ".encrypted-env", required: false, maxBytes: ENCRYPTED_ENV_MAX_BYTES, mode: 0o600 },
   // Apps bind-mount it into containers that run as any user.
   { name: ".user-config", required: false, maxBytes: 52_428_800, mode: 0o644 },
 ] as const;

@@ -1,0 +1,39 @@
+import { join } from "node:path";
+import { toHex } from "@dstack/bytes";
+import { ImageError, readImageDirectory } from "@dstack/image";
+import { digestLookup } from "../clients/registry-client.ts";
+import type { VmmClient } from "../clients/vmm-client.ts";
+import type { StackLayout } from "../local/layout.ts";
+import { CliError } from "../terminal/errors.ts";
+import { deploymentPolicy } from "./app-policy.ts";
+import { encryptEnvironment } from "./environment.ts";
+import type { PlanPorts } from "./plan.ts";
+
+/** What deployments of this host are planned from and done with. */
+export async function deployPorts(vmm: VmmClient, layout: StackLayout): Promise<PlanPorts> {
+  return {
+    vmm,
+    policy: await deploymentPolicy(layout),
+    digests: digestLookup(`http://127.0.0.1:${layout.ports.registry}`),
+    osImageHash: (image) => osImageHash(layout, image),
+    encrypt: (appId, pairs) => encryptEnvironment(vmm, layout, appId, pairs),
+  };
+}
+
+/** The hash of a guest OS image on this host, as the KMS will see it. @throws CliError */
+async function osImageHash(layout: StackLayout, name: string): Promise<string> {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name))
+    throw new CliError("usage", `image name "${name}": expected letters, digits, dots, dashes and underscores`);
+  try {
+    const { osImageHash: hash } = await readImageDirectory(join(layout.images, name));
+    if (hash === undefined) throw new CliError("failed", `image ${name} has no sha256sum.txt and so no hash`);
+    return toHex(hash);
+  } catch (cause) {
+    if (cause instanceof ImageError)
+      throw new CliError("not-found", `image ${name} cannot be used: ${cause.message}`, {
+        cause,
+        hint: "`dstack image list` shows what is there, `dstack image build` makes one",
+      });
+    throw cause;
+  }
+}

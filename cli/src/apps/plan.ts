@@ -1,0 +1,134 @@
+/**
+ * What a deployment would do, decided as a whole.
+ * In: what a person asks (DeployRequest); the compose file, the guest image, the VMM's list, the policy (PlanPorts).
+ * Out: a DeploymentPlan: exact manifest, machine, permission, disk, environment already encrypted to the app.
+ * Everything that can fail without a VM fails here, with what to do next.
+ * Never: a change of anything, here or anywhere else.
+ */
+import { equalBytes, toHex } from "@dstack/bytes";
+import { appIdFromComposeHash, type ParsedAppCompose } from "@dstack/compose";
+import type { EnvPair } from "@dstack/keys";
+import type { vmm } from "@dstack/proto";
+import type { DigestLookup, ResolvedReference } from "../clients/image-references.ts";
+import type { VmmClient } from "../clients/vmm-client.ts";
+import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
+import { CliError } from "../terminal/errors.ts";
+import type { AppPolicy } from "./app-policy.ts";
+import { readComposeInput } from "./compose-input.ts";
+import { forecastDisk, type DiskForecast } from "./data-disk.ts";
+import { checkEnvironment, planEnvironment } from "./environment.ts";
+import { machineOf, planMachine, portText, takenPort, type MachinePlan } from "./machine.ts";
+import { manifestOfVm, planManifest } from "./manifest.ts";
+import { planPermission, type PermissionPlan } from "./permission.ts";
+import type { DeployRequest } from "./request.ts";
+
+/** What a plan is made from. */
+export interface PlanPorts {
+  readonly vmm: VmmClient;
+  readonly policy: AppPolicy;
+  readonly digests: DigestLookup;
+  /** The hash of a guest OS image of this host, hex. @throws CliError `not-found` */
+  osImageHash(image: string): Promise<string>;
+  /** The environment, for the app alone to read. @throws CliError */
+  encrypt(appId: string, pairs: readonly EnvPair[]): Promise<Uint8Array>;
+}
+
+export interface DeploymentPlan {
+  readonly name: string;
+  readonly appId: string;
+  /** What will run: its bytes are what is measured. */
+  readonly manifest: ParsedAppCompose;
+  readonly dockerComposeFile: string;
+  readonly pinned: readonly ResolvedReference[];
+  /** Ports of the VM that the gateway reaches, first the one to tell people. */
+  readonly published: readonly number[];
+  readonly advice: readonly string[];
+  readonly machine: MachinePlan;
+  /** The version that would be replaced; undefined for a first deployment. */
+  readonly existing: ExistingVersion | undefined;
+  /** For the app alone to read; undefined where it stays as it is. */
+  readonly encryptedEnv: Uint8Array | undefined;
+  /** What the request did not name and the app keeps, for people. */
+  readonly kept: readonly string[];
+  readonly disk: DiskForecast;
+  readonly permission: PermissionPlan;
+}
+
+export interface ExistingVersion {
+  readonly vmId: string;
+  readonly status: string;
+  /** Undefined where it cannot be read. */
+  readonly manifest: ParsedAppCompose | undefined;
+}
+
+/** Reads and asks, and changes nothing. @throws CliError, RpcError for what cannot be deployed at all */
+export async function planDeployment(request: DeployRequest, ports: PlanPorts): Promise<DeploymentPlan> {
+  const { app, machine } = request;
+  const vms = await ports.vmm.list();
+  const vm = existingVm(request, vms);
+  const present = vm === undefined ? undefined : manifestOfVm(vm);
+  const machinePlan = planMachine(machine, vm === undefined ? undefined : machineOf(vm));
+  refuseTakenPort(
+    machinePlan,
+    vms.filter((other) => other.id !== vm?.id),
+  );
+  const osImageHash = await ports.osImageHash(machinePlan.wanted.image);
+  const compose = await readComposeInput(app.composeFile, ports.digests, app.allowMutable);
+  const environment = planEnvironment(app, present?.compose.allowedEnvs ?? []);
+  if (environment.pairs !== undefined) checkEnvironment(environment.pairs);
+  const { wanted, kept } = planManifest(app, compose.text, environment.allowedEnvs, present?.compose);
+  const disk = forecastDisk({
+    wanted: wanted.compose,
+    present: hasDisk(vm, present) ? present?.compose : undefined,
+    isSameVersion: present !== undefined && equalBytes(present.bytes, wanted.bytes),
+    isSameImage: machinePlan.present?.image === machinePlan.wanted.image,
+  });
+  if (disk.opens === "no")
+    throw new CliError("failed", `the data disk of ${app.name} would not open: ${disk.reason}`, {
+      hint: "nothing was deployed; deploy it under another name, or give the data up first: dstack rm " + app.name,
+    });
+  const appId = vm?.appId ?? app.appId ?? toHex(appIdFromComposeHash(wanted.composeHash));
+  const version = { osImageHash, deviceId: DEVELOPMENT_DEVICE_ID, appId, composeHash: toHex(wanted.composeHash) };
+  return {
+    name: app.name,
+    appId,
+    manifest: wanted,
+    dockerComposeFile: compose.text,
+    pinned: compose.pinned,
+    published: compose.published,
+    advice: compose.advice,
+    machine: machinePlan,
+    existing: vm === undefined ? undefined : { vmId: vm.id, status: vm.status, manifest: present },
+    encryptedEnv: environment.pairs === undefined ? undefined : await ports.encrypt(appId, environment.pairs),
+    kept: [...machinePlan.kept, ...environment.kept, ...kept],
+    disk,
+    permission: await planPermission(version, request.permission, ports.policy),
+  };
+}
+
+/** The one VM of that name. @throws CliError `usage` where it cannot be the one that is meant */
+function existingVm({ app }: DeployRequest, vms: readonly vmm.VmInfo[]): vmm.VmInfo | undefined {
+  const named = vms.filter((vm) => vm.name === app.name && vm.status !== "removing");
+  const [vm] = named;
+  if (named.length > 1)
+    throw new CliError("usage", `${named.length} apps are named ${app.name}: ${named.map(({ id }) => id).join(", ")}`, {
+      hint: "remove those that are not wanted by their VM id: dstack rm VM-ID",
+    });
+  if (vm !== undefined && app.appId !== undefined && app.appId !== vm.appId)
+    throw new CliError("usage", `${app.name} is there already and is app ${vm.appId}, not ${app.appId}`, {
+      hint: `take another name, or remove it first: dstack rm ${app.name}`,
+    });
+  return vm;
+}
+
+/** A guest that came as far as its disk told the host its instance id; of an app without such ids nobody knows. */
+const hasDisk = (vm: vmm.VmInfo | undefined, present: ParsedAppCompose | undefined): boolean =>
+  vm !== undefined && ((vm.instanceId ?? "") !== "" || present?.compose.noInstanceId === true);
+
+function refuseTakenPort(machine: MachinePlan, others: readonly vmm.VmInfo[]): void {
+  const taken = takenPort(machine.wanted.ports, others);
+  if (taken !== undefined)
+    throw new CliError("failed", `port ${portText(taken.port)} is mapped to ${taken.by} already`, {
+      hint: "nothing was deployed; take another host port with -p",
+    });
+}

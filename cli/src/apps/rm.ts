@@ -1,0 +1,33 @@
+import type { Cli } from "../clients/cli.ts";
+import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
+import { visible } from "../terminal/output.ts";
+import { deploymentPolicy, type AppPolicy } from "./app-policy.ts";
+import { versionOf } from "./manifest.ts";
+import { stopVm } from "./stop-vm.ts";
+import { withdraw } from "./withdraw.ts";
+
+/** `dstack rm APP`: the VM, its data, and what its deployment allowed. */
+export async function rm(cli: Cli, app: string): Promise<void> {
+  const ports = { vmm: await cli.vmm(), policy: await deploymentPolicy(cli.layout), say: cli.out.say };
+  await removeApp(ports, app);
+}
+
+/** Removes an app's VM with its disk, and takes its versions off the policy where no other instance has them. */
+export async function removeApp(
+  { vmm, policy, say }: { readonly vmm: VmmClient; readonly policy: AppPolicy; readonly say: (text: string) => void },
+  app: string,
+): Promise<void> {
+  const vm = await vmm.find(app);
+  const versions = [versionOf(vm), (await vmm.previousVersion(vm.id))?.composeHash].filter(
+    (hash) => hash !== undefined,
+  );
+  await stopVm(vmm, vm.id, { force: true, say });
+  await vmm.call(vmmMethods.removeVm, { id: vm.id });
+  say(`removed ${app} and its data`);
+  if (!policy.isOurs) {
+    say("its versions stay allowed by the policy that others keep");
+    return;
+  }
+  for (const { sign, path, value } of await withdraw({ vmm, policy }, vm.appId, versions))
+    say(`policy ${sign} ${visible(path)} ${visible(value)}`);
+}

@@ -1,0 +1,76 @@
+import { allowVersion } from "../auth/policy-file.ts";
+import type { Cli } from "../clients/cli.ts";
+import { vmmMethods } from "../clients/vmm-client.ts";
+import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
+import { CliError } from "../terminal/errors.ts";
+import { withAppLock } from "./app-lock.ts";
+import { deployPorts } from "./deploy-ports.ts";
+import { interruptible } from "./interruption.ts";
+import { versionOf } from "./manifest.ts";
+import type { RollbackOptions } from "./options.ts";
+import { planPermission, requireAllowed } from "./permission.ts";
+import type { PlanPorts } from "./plan.ts";
+import { shellWord } from "./shell-word.ts";
+import { stopVm } from "./stop-vm.ts";
+import { waitForVersion } from "./wait.ts";
+import { withdraw } from "./withdraw.ts";
+
+/** `dstack rollback APP` */
+export async function rollback(cli: Cli, app: string, options: RollbackOptions): Promise<void> {
+  const ports = await deployPorts(await cli.vmm(), cli.layout);
+  const { name } = await ports.vmm.find(app);
+  await withAppLock(cli.layout, name, async () => {
+    const { vmId, composeHash, replaced } = await rollBackApp(app, { ...ports, say: cli.out.say });
+    cli.out.say(`${name} is version ${composeHash} again and starts`);
+    if (!options.wait) {
+      cli.out.say(`to wait for it: dstack wait ${shellWord(name)}`);
+      return;
+    }
+    const vm = await ports.vmm.find(vmId);
+    await interruptible((signal) => waitForVersion(cli, ports, { vm, replaced, signal }));
+  });
+}
+
+export interface RolledBack {
+  readonly vmId: string;
+  /** Hex, of the version that starts now. */
+  readonly composeHash: string;
+  /** Hex, of the version that was there; undefined where its manifest cannot be read. */
+  readonly replaced: string | undefined;
+}
+
+/**
+ * Puts the version back that an app's last update replaced, and starts it: compose file and environment, which is
+ * what the VMM keeps. It is allowed again before it boots.
+ * @throws CliError `not-found` where the VMM keeps none, `denied` where the policy refuses it
+ */
+export async function rollBackApp(
+  app: string,
+  ports: Pick<PlanPorts, "vmm" | "policy" | "osImageHash"> & { readonly say: (text: string) => void },
+): Promise<RolledBack> {
+  const { vmm, policy, say } = ports;
+  const vm = await vmm.find(app);
+  const previous = await vmm.previousVersion(vm.id);
+  if (previous === undefined)
+    throw new CliError("not-found", `the VMM keeps no earlier version of ${vm.name}`, {
+      hint: "deploy its compose file again",
+    });
+  const { composeHash } = previous;
+  const osImageHash = await ports.osImageHash(vm.configuration?.image ?? "");
+  const version = { osImageHash, deviceId: DEVELOPMENT_DEVICE_ID, appId: vm.appId, composeHash };
+  const permission = await planPermission(version, { allow: true, check: true }, policy);
+  requireAllowed(permission);
+  if (permission.allows) await policy.change((document) => allowVersion(document, version));
+  try {
+    await stopVm(vmm, vm.id, { force: false, say });
+    await vmm.rollBack(vm.id);
+  } catch (cause) {
+    if (permission.allows && permission.isNew) await withdraw(ports, vm.appId, [composeHash]);
+    throw new CliError("failed", `${vm.name} could not be rolled back`, {
+      cause,
+      hint: `it has the version that it had; if it is stopped: dstack start ${shellWord(vm.name)}`,
+    });
+  }
+  await vmm.call(vmmMethods.startVm, { id: vm.id });
+  return { vmId: vm.id, composeHash, replaced: versionOf(vm) };
+}

@@ -1,0 +1,117 @@
+import type { Cli } from "../clients/cli.ts";
+import { appUrl } from "../local/app-url.ts";
+import { CliError } from "../terminal/errors.ts";
+import { visible } from "../terminal/output.ts";
+import type { Progress } from "../terminal/progress.ts";
+import { applyDeployment, finishDeployment, undoDeployment, type ApplyPorts, type Deployment } from "./apply.ts";
+import type { DeployOptions } from "./options.ts";
+import { requireAllowed } from "./permission.ts";
+import { planDeployment, type PlanPorts } from "./plan.ts";
+import type { DeployRequest } from "./request.ts";
+import { shellWord } from "./shell-word.ts";
+import { stepsBack } from "./steps.ts";
+import { ANSWER_TIMEOUT_MS, BOOT_TIMEOUT_MS, bootFailure, waitForAnswer, watchBoot } from "./wait-for-app.ts";
+
+export type RunOptions = Pick<DeployOptions, "wait" | "rollback" | "output"> & {
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+};
+
+/**
+ * Plans, applies, and unless told otherwise waits for the app's first answer; then the version that was replaced is
+ * withdrawn, or put back where the new one's boot ended otherwise.
+ * @throws CliError that says what was left behind
+ */
+export async function runDeployment(
+  cli: Cli,
+  request: DeployRequest,
+  ports: PlanPorts,
+  options: RunOptions,
+): Promise<void> {
+  const { say } = cli.out;
+  const { rollback: rollBack, signal, progress } = options;
+  const applyPorts: ApplyPorts = { ...ports, say };
+  const plan = await progress.phase("plan", () => planDeployment(request, ports));
+  requireAllowed(plan.permission);
+  const deployment = await progress.phase("deploy", () => applyDeployment(plan, applyPorts, { rollBack, signal }));
+  for (const line of deploymentLines(deployment)) say(`      ${visible(line)}`);
+  const [port] = plan.published;
+  const url = port === undefined ? undefined : appUrl(cli.layout, plan.appId, port);
+  if (options.wait) await follow(cli, deployment, applyPorts, { rollBack, signal, progress, url });
+  else say(`      ${nextCommands(deployment)}`);
+  const { appId, permission, existing } = plan;
+  const { composeHash } = permission.version;
+  if (options.output === "json")
+    cli.out.json({
+      vm_id: deployment.vmId,
+      app_id: appId,
+      compose_hash: composeHash,
+      url: url ?? null,
+      updated: existing !== undefined,
+      phases_ms: progress.phasesMs,
+    });
+  else
+    cli.out.print(
+      `app id        ${appId}\ncompose hash  ${composeHash}\nvm id         ${deployment.vmId}${url === undefined ? "\nno TCP port is published, so the gateway has nothing to forward to" : `\nurl           ${url}`}`,
+    );
+}
+
+interface Following {
+  readonly rollBack: boolean;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+  readonly url: string | undefined;
+}
+
+/** To the end of the boot and the first answer; then the old version is withdrawn, or put back. @throws CliError */
+async function follow(
+  cli: Cli,
+  deployment: Deployment,
+  ports: ApplyPorts,
+  { rollBack, signal, progress, url }: Following,
+): Promise<void> {
+  let hasEnded = false;
+  try {
+    await progress.phase("boot", async (note) => {
+      const outcome = await watchBoot(ports.vmm, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note, signal });
+      if (outcome.kind === "done") return;
+      hasEnded = outcome.kind !== "late";
+      throw bootFailure(outcome);
+    });
+    if (url !== undefined)
+      await progress.phase("answer", (note) =>
+        waitForAnswer(url, `${cli.layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }),
+      );
+  } catch (error) {
+    throw await failed(error, deployment, ports, rollBack && hasEnded);
+  }
+  await finishDeployment(deployment, ports);
+}
+
+/** What a deployment that did not come to its end is told as; the version that ran is back by then where `rollBack`. */
+async function failed(error: unknown, deployment: Deployment, ports: ApplyPorts, rollBack: boolean): Promise<unknown> {
+  if (!(error instanceof CliError)) return error;
+  const back = rollBack ? await undoDeployment(deployment, ports) : undefined;
+  if (back !== undefined) return new CliError("failed", error.message, { cause: error.cause, hint: back });
+  const hints = [error.hint, nextCommands(deployment)].filter((hint) => hint !== undefined);
+  return new CliError(error.code, error.message, { cause: error.cause, hint: hints.join("; ") });
+}
+
+function nextCommands({ plan }: Deployment): string {
+  const name = shellWord(plan.name);
+  const back = stepsBack(plan).length > 0 ? `to go back: dstack rollback ${name}` : `to remove it: dstack rm ${name}`;
+  return `to go on waiting: dstack wait ${name}; ${plan.existing === undefined || stepsBack(plan).length > 0 ? back : ""}`;
+}
+
+function deploymentLines({ plan, policyChanges, vmId }: Deployment): readonly string[] {
+  return [
+    ...plan.pinned.map(({ from, to }) => `${from} is pinned to ${to}`),
+    ...(plan.kept.length === 0 ? [] : [`not given, so kept: ${plan.kept.join("; ")}`]),
+    ...policyChanges.map(({ sign, path, value }) => `policy ${sign} ${path} ${value}`),
+    plan.permission.decision === undefined
+      ? "the policy was not asked; the KMS will ask it"
+      : "allowed to boot by the policy as it is now",
+    ...plan.advice.map((text) => `warning: ${text}`),
+    `app ${plan.appId} on VM ${vmId}`,
+  ];
+}
