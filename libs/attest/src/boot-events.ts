@@ -1,7 +1,7 @@
 import { appId, BytesError, hash32, instanceId, utf8Decode } from "@dstack/bytes";
 import type { AppId, Hash32, InstanceId } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
-import type { RuntimeEvent } from "./runtime-event.ts";
+import { isEventName, type RuntimeEvent } from "./runtime-event.ts";
 
 /** What the boot events say about the app. Optional ones are absent where boot had not come so far. */
 export interface BootClaims {
@@ -55,12 +55,20 @@ export function bootPrefix(events: readonly RuntimeEvent[]): readonly RuntimeEve
 /**
  * The claims of a log. Only events before `system-ready` count: later ones are the application's,
  * under any name it likes.
- * @throws AttestError `event-missing`, `event-duplicate`, `event-invalid` for a payload of the wrong length
+ * @throws AttestError `event-missing`, `event-duplicate`, `event-invalid` for a name that
+ *   no boot writes or a payload of the wrong length
  */
 export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
   const boot = bootPrefix(events);
   const first = new Map<string, Uint8Array>();
   for (const { event, payload } of boot) {
+    // Whoever shows the log could else move the end of a name and hide what was measured.
+    if (!isEventName(event)) {
+      throw new AttestError(
+        "event-invalid",
+        `event log: ${JSON.stringify(event.slice(0, 160))} before system-ready is no event name: expected 1 to 128 characters without ':' and control characters`,
+      );
+    }
     if (first.has(event) && !REPEATABLE.has(event)) {
       throw new AttestError("event-duplicate", `event log: "${event}" comes twice before system-ready`);
     }

@@ -35,12 +35,19 @@ export const eventDigestV2 = (event: string, payload: Uint8Array): Hash48 =>
   eventDigest({ event, payload, version: 2 });
 
 /**
+ * Whether the digest of an event of this name stands for it alone: with a ":" in it, `a:b` and
+ * payload `c` share their V1 digest with `a` and payload `b:c`. Control characters and over-long
+ * names would deceive readers of the log.
+ */
+export const isEventName = (name: string): boolean => /^[^\p{C}:]{1,128}$/u.test(name);
+
+/**
  * A new event, fit to be emitted.
  * @throws AttestError `event-invalid` for an empty or over-long name, one with ":" (the V1 digest of `a`+`b:c`
  *   equals that of `a:b`+`c`) or control characters, or a payload above 1 MiB
  */
 export function newRuntimeEvent(event: string, payload: Uint8Array, version: 1 | 2 = 1): RuntimeEvent {
-  if (!/^[^\p{C}:]{1,128}$/u.test(event)) {
+  if (!isEventName(event)) {
     throw new AttestError(
       "event-invalid",
       "event name: expected 1 to 128 characters without ':' and control characters",
