@@ -11,7 +11,7 @@ import type { Agent, Tee } from "@dstack/agent";
 import type { Logger } from "@dstack/log";
 import { startAgent } from "./agent/start-agent.ts";
 import { pruneDocker } from "./app/app-start.ts";
-import { startContainerd } from "./app/docker.ts";
+import { startContainerd } from "./app/containerd.ts";
 import { prepareApp } from "./app/prepare-app.ts";
 import { runApp } from "./app/run-app.ts";
 import { openStorage } from "./disk/open-storage.ts";

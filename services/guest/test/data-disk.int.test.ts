@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { createLogger } from "@dstack/log";
 import { ProcessError, run } from "@dstack/process";
-import { findDataDevice, openDataDisk } from "../src/disk/data-disk.ts";
+import { openDataDisk } from "../src/disk/data-disk.ts";
+import { findDataDevice } from "../src/disk/find-data-device.ts";
 import type { RunProgram } from "../src/system/run-program.ts";
 
 const log = createLogger({ name: "test", level: "silent" });

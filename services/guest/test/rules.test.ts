@@ -9,7 +9,7 @@ import { createLogger } from "@dstack/log";
 import { guestNetwork, generateWireGuardKeys } from "@dstack/wireguard";
 import { defaultGateways } from "../src/agent/network-info.ts";
 import { lastWords } from "../src/app/app-start.ts";
-import { mergeDockerConfig } from "../src/app/docker.ts";
+import { mergeDockerConfig } from "../src/app/docker-config.ts";
 import { GatewaySchedule, retryPause } from "../src/gateway/gateway-checker.ts";
 import { parseGatewayIds } from "../src/gateway/gateway-registration.ts";
 import { firewallCommands } from "../src/system/firewall.ts";

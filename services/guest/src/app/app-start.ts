@@ -132,11 +132,24 @@ async function failedPulls(compose: AppCompose, stderr: string): Promise<readonl
     .map(([, image]) => `image ${image} cannot be pulled`);
 }
 
+/** What Docker says of a pull that goes on, or that another failure ended. */
+const PULL_STATES = [
+  "Pulling",
+  "Pulling fs layer",
+  "Waiting",
+  "Downloading",
+  "Extracting",
+  "Verifying Checksum",
+  "Download complete",
+  "Pull complete",
+  "Interrupted",
+  "Already exists",
+];
+const PROGRESS = new RegExp(`(?:^|\\s)(?:${PULL_STATES.join("|")})\\b[^:]*$`);
+
 /** The end of what a program said, without colours and progress. */
 export function lastWords(stderr: string, maxLength = 1_500): string {
-  const progress =
-    /(?:^|\s)(?:Pulling|Pulling fs layer|Waiting|Downloading|Extracting|Verifying Checksum|Download complete|Pull complete|Interrupted|Already exists)\b[^:]*$/;
-  const lines = plainLines(stderr).filter((line) => !progress.test(line));
+  const lines = plainLines(stderr).filter((line) => !PROGRESS.test(line));
   return [...new Set(lines)].slice(-12).join("; ").slice(-maxLength);
 }
 

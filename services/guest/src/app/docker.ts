@@ -1,37 +1,15 @@
 import { access, mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readTextIfExists } from "@dstack/files";
 import type { Logger } from "@dstack/log";
 import { startDaemon, type Daemon } from "../system/daemon.ts";
-import { dockerApi, type DockerApi } from "./docker-api.ts";
 import { GuestError } from "../errors.ts";
 import type { RunProgram } from "../system/run-program.ts";
+import { CONTAINERD_SOCKET } from "./containerd.ts";
+import { dockerApi, type DockerApi } from "./docker-api.ts";
+import { mergeDockerConfig } from "./docker-config.ts";
 
-const CONTAINERD_SOCKET = "/run/containerd/containerd.sock";
 const READY_TIMEOUT_MS = 240_000;
-
-/**
- * Starts containerd with everything of it in RAM: dockerd keeps images and volumes itself, so
- * containerd need not wait for the encrypted disk.
- */
-export async function startContainerd(runFolder: string, log: Logger): Promise<Daemon> {
-  await mkdir(runFolder, { recursive: true });
-  const config = join(runFolder, "containerd.toml");
-  await writeFile(
-    config,
-    [
-      "version = 2",
-      'root = "/run/containerd/root"',
-      'state = "/run/containerd/state"',
-      'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.nri.v1.nri"]',
-      "[grpc]",
-      `address = "${CONTAINERD_SOCKET}"`,
-      "",
-    ].join("\n"),
-  );
-  return startDaemon("containerd", ["--config", config, "--log-level", "warn"], log);
-}
 
 export interface DockerOptions {
   readonly configPath: string;
@@ -51,67 +29,17 @@ export interface Docker {
   ready(): Promise<void>;
 }
 
-/** Starts dockerd on the encrypted disk. */
+/** Starts dockerd on the encrypted disk. @throws GuestError `config-invalid` */
 export async function startDocker(options: DockerOptions): Promise<Docker> {
-  await mkdir(options.dataFolder, { recursive: true, mode: 0o710 });
+  const { configPath, socketPath, dataFolder, registryMirror, run, log } = options;
+  await mkdir(dataFolder, { recursive: true, mode: 0o710 });
   await mkdir("/var/lib/docker", { recursive: true, mode: 0o710 });
-  await options.run("mount", ["--rbind", options.dataFolder, "/var/lib/docker"]);
-  await writeDockerConfig(options.configPath, options.registryMirror);
-  const daemon = startDaemon(
-    "dockerd",
-    [
-      "--config-file",
-      options.configPath,
-      "--containerd",
-      CONTAINERD_SOCKET,
-      "-H",
-      `unix://${options.socketPath}`,
-      "--log-level",
-      "warn",
-    ],
-    options.log,
-  );
-  const api = dockerApi(options.socketPath);
-  return { daemon, api, ready: () => waitUntilReady(options.socketPath, api, daemon) };
-}
-
-/**
- * Docker's configuration with the mirror merged in. A mirror is the host's word and may serve
- * anything under a tag; only digests pin what runs (#616).
- * @throws GuestError `config-invalid`
- */
-export function mergeDockerConfig(text: string | undefined, mirror: string | undefined): string {
-  let config: unknown;
-  try {
-    config = text === undefined ? {} : JSON.parse(text);
-  } catch (cause) {
-    throw new GuestError("config-invalid", "Invalid daemon.json", { cause });
-  }
-  if (typeof config !== "object" || config === null || Array.isArray(config))
-    throw new GuestError("config-invalid", "Invalid daemon.json: expected an object");
-  // Packet filter rules alone publish ports: a proxy process for each would do nothing but start slowly.
-  const merged: Record<string, unknown> = { "userland-proxy": false, ...config, ipv6: false, ip6tables: false };
-  if (mirror !== undefined) {
-    const url = parseMirror(mirror);
-    merged["registry-mirrors"] = [mirror];
-    if (url.protocol === "http:") merged["insecure-registries"] = [url.host];
-  }
-  return JSON.stringify(merged);
-}
-
-async function writeDockerConfig(path: string, mirror: string | undefined): Promise<void> {
-  await writeFile(path, mergeDockerConfig(await readTextIfExists(path), mirror));
-}
-
-function parseMirror(text: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !["http:", "https:"].includes(url.protocol) || url.username !== "" || url.password !== "") {
-    throw new GuestError(
-      "config-invalid",
-      `docker_registry ${JSON.stringify(text.slice(0, 120))}: expected an http or https URL without credentials`,
-    );
-  }
-  return url;
+  await run("mount", ["--rbind", dataFolder, "/var/lib/docker"]);
+  await writeFile(configPath, mergeDockerConfig(await readTextIfExists(configPath), registryMirror));
+  const sockets = ["--containerd", CONTAINERD_SOCKET, "-H", `unix://${socketPath}`];
+  const daemon = startDaemon("dockerd", ["--config-file", configPath, ...sockets, "--log-level", "warn"], log);
+  const api = dockerApi(socketPath);
+  return { daemon, api, ready: () => waitUntilReady(socketPath, api, daemon) };
 }
 
 /** The socket is there long before Docker answers on it: one question waits for that. */

@@ -10,9 +10,13 @@ import { utf8 } from "@dstack/bytes";
 import type { BootInputs } from "../host/boot-inputs.ts";
 import type { BootContext } from "../system/boot-context.ts";
 import { setUpSwap } from "../system/swap.ts";
-import { closeDataDisk, findDataDevice, openDataDisk } from "./data-disk.ts";
+import { closeDataDisk, openDataDisk } from "./data-disk.ts";
+import { findDataDevice } from "./find-data-device.ts";
 
-/** Measures the kind of storage, opens the data disk and sets up swap on it. @throws GuestError `disk-invalid`, `disk-key-wrong` */
+/**
+ * Measures the kind of storage, opens the data disk and sets up swap on it.
+ * @throws GuestError `disk-invalid`, `disk-key-wrong`
+ */
 export async function openStorage(boot: BootContext, inputs: BootInputs, tee: Tee, key: Uint8Array): Promise<void> {
   const { paths, run, log, onShutdown } = boot;
   const { swapSizeBytes } = inputs.manifest.compose;
