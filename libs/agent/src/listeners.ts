@@ -48,7 +48,9 @@ export async function listen(agent: Agent, options: ListenOptions): Promise<List
     listenForAnybody(agent, options.publicListen ?? { host: "0.0.0.0", port: PUBLIC_PORT }),
   ]);
   const servers = begun.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
-  const close = async (): Promise<void> => void (await Promise.all(servers.map((server) => server.close())));
+  const close = async (): Promise<void> => {
+    await Promise.all(servers.map((server) => server.close()));
+  };
   const failure = begun.find((result) => result.status === "rejected");
   if (failure !== undefined) {
     await close();

@@ -5,5 +5,6 @@ export { asRefusal, attempt } from "./as-refusal.ts";
 export type { Attempt } from "./as-refusal.ts";
 export { errorChain } from "./error-chain.ts";
 export { excerpt, visible } from "./excerpt.ts";
+export { systemCode } from "./system-code.ts";
 export type { ExcerptOptions } from "./excerpt.ts";
 export type { ErrorTable } from "./error-table.ts";

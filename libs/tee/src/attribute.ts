@@ -41,8 +41,3 @@ export async function writeAttribute(path: string, bytes: Uint8Array): Promise<v
     await file.close();
   }
 }
-
-/** `code` of a system error, e.g. `EBUSY`. */
-export function systemCode(error: unknown): string | undefined {
-  return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-}

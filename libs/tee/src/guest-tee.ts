@@ -1,8 +1,8 @@
-import { parseCcel } from "@dstack/attest";
+import { parseCcel, runtimeEntries } from "@dstack/attest";
 import type { Attestation, EventLogEntry, RuntimeEvent } from "@dstack/attest";
-import { runtimeEntries } from "@dstack/attest";
 import type { Hash48, ReportData } from "@dstack/bytes";
-import { readAttribute, systemCode } from "./attribute.ts";
+import { systemCode } from "@dstack/errors";
+import { readAttribute } from "./attribute.ts";
 import { TeeError } from "./errors.ts";
 import type { TeePaths } from "./paths.ts";
 import { extendRtmr, readRtmr } from "./rtmr.ts";
@@ -42,7 +42,11 @@ export class GuestTee {
     return [...this.#log.events];
   }
 
-  /** Extends RTMR3 by an event and logs it. `version` is the digest form. @throws TeeError, AttestError `event-invalid` */
+  /**
+   * Extends RTMR3 by an event and logs it.
+   * @param version the digest form
+   * @throws TeeError, AttestError `event-invalid`
+   */
   emit(event: string, payload: Uint8Array, version: 1 | 2 = 1): Promise<void> {
     return this.#exclusive(() => this.#log.emit(event, payload, version));
   }

@@ -29,7 +29,7 @@ export async function extendRtmr(folder: string, index: 2 | 3, digest: Hash48): 
 function unavailable(path: string, cause: unknown): TeeError {
   return new TeeError(
     "tee-unavailable",
-    `measurement registers are not available: need ${path} (Linux 6.16 or newer with TSM measurements): ${cause instanceof Error ? cause.message : String(cause)}`,
+    `measurement registers are not available: need ${path} (Linux 6.16 or newer with TSM measurements)`,
     { cause },
   );
 }

@@ -57,7 +57,8 @@ export class RuntimeEventLog {
     if (recovered === undefined) {
       throw new TeeError(
         "log-unrecoverable",
-        `RTMR3 is ${toHex(value)}, the event log replays to ${toHex(replayRtmr3(events))}: something else extended it; restart the guest`,
+        `RTMR3 is ${toHex(value)}, the event log replays to ${toHex(replayRtmr3(events))}: ` +
+          "something else extended it; restart the guest",
       );
     }
     await writeFileAtomic(path, recovered.map(formatRuntimeLogLine).join(""), { mode: 0o600 });

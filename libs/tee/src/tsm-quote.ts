@@ -5,7 +5,8 @@
 import { mkdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ReportData } from "@dstack/bytes";
-import { readAttribute, readAttributeText, systemCode, writeAttribute } from "./attribute.ts";
+import { systemCode } from "@dstack/errors";
+import { readAttribute, readAttributeText, writeAttribute } from "./attribute.ts";
 import { TeeError } from "./errors.ts";
 
 export interface QuoteOptions {
@@ -83,7 +84,8 @@ async function prepare(folder: string): Promise<void> {
   } catch (cause) {
     throw new TeeError(
       "tee-unavailable",
-      `quotes are not available: need configfs-tsm at ${folder} (a TDX guest with the modules tsm_reports and tdx_guest)`,
+      `quotes are not available: need configfs-tsm at ${folder} ` +
+        "(a TDX guest with the modules tsm_reports and tdx_guest)",
       { cause },
     );
   }

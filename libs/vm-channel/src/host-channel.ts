@@ -1,5 +1,6 @@
 import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { errorChain } from "@dstack/errors";
 import { ChannelError } from "./errors.ts";
 import { createVmChannel, type ChannelOptions, type StreamChannel, type VmChannel } from "./vm-channel.ts";
 
@@ -20,9 +21,9 @@ const CONNECT_TIMEOUT_MS = 5_000;
 export function openHostChannel(options: HostChannelOptions): VmChannel {
   const stopping = new AbortController();
   let current: StreamChannel | undefined;
-  void keepConnected(options, stopping.signal, (channel) => {
+  keepConnected(options, stopping.signal, (channel) => {
     current = channel;
-  });
+  }).catch((error: unknown) => options.log.error({ error: errorChain(error) }, "a VM's channel is given up"));
   return {
     request: (path, json, requestOptions) =>
       current === undefined

@@ -3,14 +3,8 @@ export { ChannelError } from "./errors.ts";
 export type { ChannelErrorCode } from "./errors.ts";
 export { MAX_FRAME_BYTES } from "./frame.ts";
 export { createVmChannel } from "./vm-channel.ts";
-export type {
-  ChannelAnswer,
-  ChannelHandler,
-  ChannelOptions,
-  RequestOptions,
-  StreamChannel,
-  VmChannel,
-} from "./vm-channel.ts";
+export type { ChannelHandler, ChannelOptions, StreamChannel, VmChannel } from "./vm-channel.ts";
+export type { ChannelAnswer, RequestOptions } from "./channel-answer.ts";
 export { openHostChannel } from "./host-channel.ts";
 export type { HostChannelOptions } from "./host-channel.ts";
 export { findGuestPort, HOST_PORT_NAME, openGuestPort } from "./guest-port.ts";

@@ -1,23 +1,14 @@
-import { randomInt } from "node:crypto";
 import type { Duplex } from "node:stream";
+import { errorChain } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
+import type { ChannelAnswer, RequestOptions } from "./channel-answer.ts";
 import { ChannelError } from "./errors.ts";
 import { encodeFrame, MAX_FRAME_BYTES, parseFrame, type Frame, type RequestFrame } from "./frame.ts";
 import { lineSplitter } from "./line-splitter.ts";
-
-export interface ChannelAnswer {
-  readonly status: number;
-  readonly json: unknown;
-}
+import { openRequests } from "./open-requests.ts";
 
 /** Answers one request of the peer. What it throws becomes status 400 with `{"error": text}`. */
 export type ChannelHandler = (path: string, json: unknown, signal: AbortSignal) => Promise<ChannelAnswer>;
-
-export interface RequestOptions {
-  /** Deadline in milliseconds; 30,000 unless given. */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
-}
 
 export interface VmChannel {
   /**
@@ -44,8 +35,6 @@ export interface StreamChannel extends VmChannel {
   readonly ended: Promise<void>;
 }
 
-const DEFAULT_TIMEOUT_MS = 30_000;
-
 /**
  * Requests and answers in both directions over one byte stream, as `frame.ts` describes.
  * The channel takes over the stream, and closing one closes the other.
@@ -54,10 +43,8 @@ export function createVmChannel(stream: Duplex, options: ChannelOptions): Stream
   const { log } = options;
   const maxConcurrent = options.maxConcurrent ?? 16;
   const maxQueuedBytes = options.maxQueuedBytes ?? 4 * MAX_FRAME_BYTES;
-  const pending = new Map<number, (outcome: ChannelAnswer | ChannelError) => void>();
+  const requests = openRequests();
   const stopping = new AbortController();
-  // A random start: an answer meant for the process before us must not match a request of ours.
-  let nextId = randomInt(2 ** 40);
   let active = 0;
   let open = true;
 
@@ -98,13 +85,15 @@ export function createVmChannel(stream: Duplex, options: ChannelOptions): Stream
     }
   };
 
+  const reportFailure = (error: unknown): void => log.error({ error: errorChain(error) }, "a request was not answered");
+
   const splitter = lineSplitter(
     MAX_FRAME_BYTES,
     (line) => {
       const frame = parseFrame(line);
       if (frame === undefined) log.debug({ bytes: line.length }, "dropped a line that is no frame");
-      else if (frame.kind === "request") void serve(frame);
-      else pending.get(frame.id)?.({ status: frame.status, json: frame.json });
+      else if (frame.kind === "request") serve(frame).catch(reportFailure);
+      else requests.answered(frame.id, { status: frame.status, json: frame.json });
     },
     () => log.warn(`dropped a line of more than ${MAX_FRAME_BYTES} bytes`),
   );
@@ -113,8 +102,7 @@ export function createVmChannel(stream: Duplex, options: ChannelOptions): Stream
     const end = (): void => {
       open = false;
       stopping.abort(new ChannelError("closed", "the channel was closed"));
-      for (const settle of pending.values())
-        settle(new ChannelError("closed", "the channel was closed before the answer came"));
+      requests.fail(new ChannelError("closed", "the channel was closed before the answer came"));
       resolve();
     };
     stream.once("close", end);
@@ -127,31 +115,8 @@ export function createVmChannel(stream: Duplex, options: ChannelOptions): Stream
   if (!stream.destroyed) stream.write("\n");
 
   return {
-    request: (path, json, requestOptions = {}) =>
-      new Promise<ChannelAnswer>((resolve, reject) => {
-        const timeoutMs = requestOptions.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-        const id = nextId++;
-        const settle = (outcome: ChannelAnswer | ChannelError): void => {
-          clearTimeout(timer);
-          requestOptions.signal?.removeEventListener("abort", abort);
-          pending.delete(id);
-          if (outcome instanceof ChannelError) reject(outcome);
-          else resolve(outcome);
-        };
-        const abort = (): void => settle(new ChannelError("aborted", `${path} was given up`));
-        const timer = setTimeout(
-          () => settle(new ChannelError("timed-out", `${path}: no answer within ${timeoutMs} ms`)),
-          timeoutMs,
-        );
-        pending.set(id, settle);
-        requestOptions.signal?.addEventListener("abort", abort, { once: true });
-        if (requestOptions.signal?.aborted === true) {
-          abort();
-          return;
-        }
-        const failure = send({ kind: "request", id, path, json });
-        if (failure !== undefined) settle(failure);
-      }),
+    request: (path, json, requestOptions) =>
+      requests.open(path, (id) => send({ kind: "request", id, path, json }), requestOptions),
     get connected() {
       return open;
     },

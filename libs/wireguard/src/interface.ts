@@ -1,14 +1,12 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { unlink } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { terminate } from "@dstack/process";
 import { kernelDevice, uapiDevice, type Device } from "./device.ts";
 import { WireGuardError } from "./errors.ts";
 import type { Ipv4Network } from "./ipv4.ts";
 import { addKernelLink, checkInterfaceName, configureLink, deleteLink, linkKind } from "./link.ts";
 import type { PeerState } from "./peer-state.ts";
 import { DEFAULT_MTU, type DeviceConfig } from "./render.ts";
-import { uapiExchange } from "./uapi.ts";
+import { responds, startWireGuardGo, userspaceSocket } from "./wireguard-go.ts";
 
 export interface WireGuardInterface {
   readonly name: string;
@@ -34,9 +32,6 @@ export interface OpenOptions {
   /** Called once when the userspace program ends by itself: the device is gone then. */
   readonly onLost?: (error: WireGuardError) => void;
 }
-
-const SOCKET_FOLDER = "/var/run/wireguard";
-const START_TIMEOUT_MS = 10_000;
 
 /**
  * Makes a device with its address and brings it up, without key and peers. What a killed run
@@ -67,44 +62,21 @@ async function openKernel(name: string, options: OpenOptions): Promise<WireGuard
 }
 
 async function openUserspace(name: string, options: OpenOptions): Promise<WireGuardInterface> {
-  const socketPath = `${SOCKET_FOLDER}/${name}.sock`;
-  // Its own process group: Ctrl-C on a terminal must reach it only through us.
-  const child = spawn("wireguard-go", ["-f", name], {
-    stdio: ["ignore", "ignore", "pipe"],
-    detached: true,
-    env: { PATH: process.env["PATH"], LOG_LEVEL: "error" },
-  });
-  let ended: string | undefined;
-  let closing = false;
-  let tail = "";
-  child.stderr?.on("data", (chunk: Buffer) => {
-    tail = (tail + chunk.toString()).slice(-2_000);
-  });
-  child.once("error", (error: NodeJS.ErrnoException) => {
-    ended =
-      error.code === "ENOENT"
-        ? "it is not installed (Debian package wireguard-go), and this kernel has no WireGuard"
-        : error.message;
-  });
-  child.once("exit", (code, signal) => {
-    ended ??= `it ended with ${signal ?? `code ${code}`}: ${tail.trim()}`;
-    if (!closing)
-      options.onLost?.(new WireGuardError("interface-failed", `wireguard-go for ${name} ended by itself: ${ended}`));
-  });
+  const socketPath = userspaceSocket(name);
+  const program = startWireGuardGo(name, options.onLost);
   const close = async (): Promise<void> => {
-    closing = true;
-    if (child.pid !== undefined && ended === undefined) await terminate(child.pid);
+    await program.stop();
     await deleteLink(name);
-    await unlink(socketPath).catch(ignoreMissing);
+    await rm(socketPath, { force: true });
   };
   try {
-    await answering(socketPath, () => ended);
+    await program.answering();
     await configureLink(name, options.address, options.routes ?? [], options.mtu ?? DEFAULT_MTU);
   } catch (error) {
     await close();
     throw error;
   }
-  unreference(child);
+  program.unref();
   return opened(name, "userspace", uapiDevice(socketPath), close);
 }
 
@@ -124,45 +96,13 @@ async function removeStale(name: string): Promise<void> {
   if (kind !== "wireguard" && kind !== "tun") {
     throw new WireGuardError(
       "interface-failed",
-      `interface ${name} exists and is ${kind === "" ? "a plain device" : `of kind ${kind}`}, not ours; choose another name or remove it with: ip link delete ${name}`,
+      `interface ${name} exists and is ${kind === "" ? "a plain device" : `of kind ${kind}`}, not ours; ` +
+        `choose another name or remove it with: ip link delete ${name}`,
     );
   }
   await deleteLink(name);
-  const socketPath = `${SOCKET_FOLDER}/${name}.sock`;
+  const socketPath = userspaceSocket(name);
   const deadline = Date.now() + 3_000;
   while (Date.now() < deadline && (await responds(socketPath))) await sleep(50);
-  await unlink(socketPath).catch(ignoreMissing);
-}
-
-async function answering(socketPath: string, ended: () => string | undefined): Promise<void> {
-  const deadline = Date.now() + START_TIMEOUT_MS;
-  for (;;) {
-    const why = ended();
-    if (why !== undefined) throw new WireGuardError("interface-failed", `wireguard-go could not be started: ${why}`);
-    if (await responds(socketPath)) return;
-    if (Date.now() > deadline)
-      throw new WireGuardError(
-        "interface-failed",
-        `wireguard-go did not answer at ${socketPath} within ${START_TIMEOUT_MS} ms`,
-      );
-    await sleep(20);
-  }
-}
-
-async function responds(socketPath: string): Promise<boolean> {
-  try {
-    await uapiExchange(socketPath, "get=1\n", 1_000);
-    return true;
-  } catch {
-    return false; // Not there, not yet or no longer: the caller asks again until its deadline.
-  }
-}
-
-function unreference(child: ChildProcess): void {
-  child.unref();
-  (child.stderr as unknown as { unref?: () => void } | null)?.unref?.();
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== "ENOENT") throw error;
+  await rm(socketPath, { force: true });
 }

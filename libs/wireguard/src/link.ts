@@ -14,7 +14,8 @@ export function checkInterfaceName(name: string): string {
   if (!NAME.test(name)) {
     throw new WireGuardError(
       "interface-invalid",
-      `interface name "${name.slice(0, 40)}": expected 1 to 15 letters, digits, dots, dashes or underscores, not starting with a dot or dash`,
+      `interface name "${name.slice(0, 40)}": expected 1 to 15 letters, digits, dots, dashes or underscores, ` +
+        "not starting with a dot or dash",
     );
   }
   return name;

@@ -35,11 +35,15 @@ export function renderGatewayConfig(
   listenPort: number,
   peers: readonly GatewayPeer[],
 ): string {
-  let text = `[Interface]\nPrivateKey = ${privateKey}\nListenPort = ${listenPort}\n\n`;
-  for (const peer of peers) {
-    text += `\n[Peer]\nPublicKey = ${peer.publicKey}\nAllowedIPs = ${formatIpv4(peer.address)}/32\nPersistentKeepalive = ${KEEPALIVE_SECONDS}\n`;
-  }
-  return text;
+  const blocks = peers.map(
+    ({ publicKey, address }) => `
+[Peer]
+PublicKey = ${publicKey}
+AllowedIPs = ${formatIpv4(address)}/32
+PersistentKeepalive = ${KEEPALIVE_SECONDS}
+`,
+  );
+  return `${renderInterface({ privateKey, listenPort })}\n${blocks.join("")}`;
 }
 
 /** The answer of RegisterCvm as far as WireGuard is concerned; all text is the gateway's and untrusted. */
@@ -82,17 +86,26 @@ export function guestNetwork(privateKey: WireGuardKey, answer: GuestRegistration
 /** The guest's dstack-wg0.conf in the form of wg-quick, byte for byte: mode 0600 for its reader. */
 export function renderGuestConfig(network: GuestNetwork): string {
   const { device } = network;
-  let text = `[Interface]\nPrivateKey = ${device.privateKey}\nListenPort = ${device.listenPort}\nAddress = ${formatIpv4(network.address)}/32\n\n`;
-  for (const peer of device.peers) text += renderPeer(peer);
-  return text;
+  const address = `Address = ${formatIpv4(network.address)}/32\n`;
+  return `${renderInterface(device)}${address}\n${device.peers.map(renderPeer).join("")}`;
 }
 
 /** What `wg setconf` and `wg syncconf` read on standard input. */
 export function renderDeviceConfig(device: DeviceConfig): string {
-  return `[Interface]\nPrivateKey = ${device.privateKey}\nListenPort = ${device.listenPort}\n${device.peers.map(renderPeer).join("")}`;
+  return `${renderInterface(device)}${device.peers.map(renderPeer).join("")}`;
 }
 
-function renderPeer(peer: Peer): string {
-  const endpoint = peer.endpoint === undefined ? "" : `Endpoint = ${formatEndpoint(peer.endpoint)}\n`;
-  return `[Peer]\nPublicKey = ${peer.publicKey}\nAllowedIPs = ${peer.allowedIps.map(formatNetwork).join(", ")}\n${endpoint}PersistentKeepalive = ${peer.keepaliveSeconds}\n`;
+function renderInterface({ privateKey, listenPort }: Pick<DeviceConfig, "privateKey" | "listenPort">): string {
+  return `[Interface]
+PrivateKey = ${privateKey}
+ListenPort = ${listenPort}
+`;
+}
+
+function renderPeer({ publicKey, allowedIps, endpoint, keepaliveSeconds }: Peer): string {
+  return `[Peer]
+PublicKey = ${publicKey}
+AllowedIPs = ${allowedIps.map(formatNetwork).join(", ")}
+${endpoint === undefined ? "" : `Endpoint = ${formatEndpoint(endpoint)}\n`}PersistentKeepalive = ${keepaliveSeconds}
+`;
 }

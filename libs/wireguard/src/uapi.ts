@@ -69,7 +69,9 @@ function refusal(errno: number): string {
 export function uapiSetPeer(peer: Peer): string {
   const endpoint = peer.endpoint === undefined ? "" : `endpoint=${formatEndpoint(peer.endpoint)}\n`;
   const allowed = peer.allowedIps.map((network) => `allowed_ip=${formatNetwork(network)}\n`).join("");
-  return `public_key=${wireGuardKeyHex(peer.publicKey)}\n${endpoint}persistent_keepalive_interval=${peer.keepaliveSeconds}\nreplace_allowed_ips=true\n${allowed}`;
+  const key = `public_key=${wireGuardKeyHex(peer.publicKey)}\n`;
+  const keepalive = `persistent_keepalive_interval=${peer.keepaliveSeconds}\n`;
+  return `${key}${endpoint}${keepalive}replace_allowed_ips=true\n${allowed}`;
 }
 
 /** Lines that forget a peer. */

@@ -1,3 +1,9 @@
+/**
+ * The mock platform's provisioning service, on a host.
+ * In: the seed, the address to listen at.
+ * Out: collateral for the mock platform's quotes, and its root certificate.
+ * Never: the seed or a key derived from it, in an answer or in the log.
+ */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { writeFileAtomic } from "@dstack/files";

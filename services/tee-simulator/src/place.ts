@@ -1,9 +1,9 @@
 /** Puts folders of ours where the kernel would have its own, on file systems that let nobody make a folder. */
 import { mkdir, stat } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
+import { systemCode } from "@dstack/errors";
 import { ProcessError, run } from "@dstack/process";
 import { SimulatorError } from "./errors.ts";
-import { systemCode } from "./system-code.ts";
 
 export interface Placement {
   /** The folder to show. */

@@ -1,3 +1,10 @@
+/**
+ * services/ is what may be asked, one table of routes for each who asks: the app, in today's words (this file) and in
+ * older ones, anybody, and the host.
+ * In: requests that the RPC layer has parsed; the agent they are about.
+ * Out: answers in the fields of the published interface.
+ * Never: a rule that two tables share; an answer for one who asks that another's table would refuse.
+ */
 import { randomBytes } from "node:crypto";
 import { utf8 } from "@dstack/bytes";
 import { BOOT_EVENTS, encodeAttestation, encodeEventLogJson, fullEventLog, padReportData } from "@dstack/attest";

@@ -1,8 +1,14 @@
+/**
+ * fuse/ is a file system of attribute files, served by this process.
+ * In: a tree whose files are functions; requests of the kernel, as bytes.
+ * Out: a mount that answers as sysfs and configfs do.
+ * Never: a file made, removed or renamed by whoever mounts it; a request that ends the process.
+ */
 import { spawn } from "node:child_process";
 import { open } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
+import { systemCode } from "@dstack/errors";
 import { SimulatorError } from "../errors.ts";
-import { systemCode } from "../system-code.ts";
 import { READ_BUFFER } from "./protocol.ts";
 import { FuseSession } from "./session.ts";
 import type { SimulatedFolder } from "./tree.ts";

@@ -1,0 +1,5 @@
+/** `code` of a system error, e.g. `ENOENT`; undefined where the error is none of the system's. */
+export function systemCode(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === "string" && /^E[A-Z0-9]+$/.test(code) ? code : undefined;
+}
