@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AuditLog } from "@dstack/audit-log";
 import { createLogger } from "@dstack/log";
-import { auditShowCommand, auditVerifyCommand, type AuditShowOptions } from "../src/kms/kms-audit.ts";
+import { auditShowCommand, auditVerifyCommand, type AuditShowOptions } from "../src/kms/audit.ts";
 import { CliError } from "../src/terminal/errors.ts";
 import { captured } from "./captured.ts";
 

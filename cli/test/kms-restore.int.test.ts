@@ -20,9 +20,9 @@ import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
 import { makeBackup, startKms, type Kms } from "../../services/kms/test/start-kms.ts";
-import { backupCommand, restoreCommand, shareSubmitCommand } from "../src/kms/kms-backup.ts";
-import { keygenCommand } from "../src/kms/kms-keygen.ts";
-import { shareOpenCommand, type ShareOpenOptions } from "../src/kms/kms-share.ts";
+import { backupCommand, restoreCommand, shareSubmitCommand } from "../src/kms/backup.ts";
+import { keygenCommand } from "../src/kms/keygen.ts";
+import { shareOpenCommand, type ShareOpenOptions } from "../src/kms/share.ts";
 import { CliError } from "../src/terminal/errors.ts";
 import { captured } from "./captured.ts";
 

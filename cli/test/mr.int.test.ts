@@ -8,7 +8,7 @@ import { after, describe, test } from "node:test";
 import { toHex } from "@dstack/bytes";
 import { encodeVmConfig, measureVm, type VmConfig } from "@dstack/measure";
 import { files, vmConfig } from "../../libs/measure/test/fixtures.ts";
-import { vmConfigOf, type MrOptions } from "../src/measure/mr.ts";
+import { vmConfigOf, type MrOptions } from "../src/measure/measure.ts";
 import { CliError } from "../src/terminal/errors.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "dstack-mr-"));

@@ -9,7 +9,7 @@ import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/t
 import { stackLayout, type StackLayout } from "../src/local/layout.ts";
 import { fullReportText } from "../src/verify/report.ts";
 import type { VerifyResult } from "../src/verify/result.ts";
-import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/verify-target.ts";
+import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/target.ts";
 
 // What the mock agent of the KMS's own tests attests.
 const KMS_APP = "4b".repeat(20);

@@ -7,7 +7,7 @@ import { parseHex, toHex, utf8 } from "@dstack/bytes";
 import { collateralAt, makeImage, makeEvidence, newPki, NOW } from "../../libs/verify/test/mock-app.ts";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { verifyQuoteFile, type QuoteInput, type QuoteResult } from "../src/verify/verify-quote.ts";
+import { verifyQuoteFile, type QuoteInput, type QuoteResult } from "../src/verify/judge-quote.ts";
 
 const VECTORS = join(import.meta.dirname, "../../../shared/vectors/attestation");
 const skip = existsSync(VECTORS) ? false : "the attestation vectors are not beside this checkout";

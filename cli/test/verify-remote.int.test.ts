@@ -27,7 +27,7 @@ import {
 } from "../../libs/verify/test/mock-app.ts";
 import { stackLayout, type StackLayout } from "../src/local/layout.ts";
 import type { VerifyResult } from "../src/verify/result.ts";
-import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/verify-target.ts";
+import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/target.ts";
 import { fullReportText } from "../src/verify/report.ts";
 
 // One server is the app, its agent and its gateway, by host name, as behind a gateway's address.

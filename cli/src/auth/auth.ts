@@ -10,7 +10,7 @@ import {
   type PolicyDifference,
   type PolicyDocument,
 } from "@dstack/governance";
-import type { AuthBackend } from "./auth-backend.ts";
+import type { AuthBackend } from "./backend.ts";
 import { lastRefusal, parseBootRequest, type BootRequest } from "./boot-request.ts";
 import { explain } from "./explain.ts";
 import { appIdOf, hashOf } from "./hash-from-file.ts";

@@ -21,7 +21,7 @@ import { parseEventLogs, type Address, type PublicClient } from "viem";
 import { privateKeyToAccount, type PrivateKeyAccount } from "viem/accounts";
 import { CliError } from "../terminal/errors.ts";
 import { say } from "../terminal/output.ts";
-import type { AuthBackend } from "./auth-backend.ts";
+import type { AuthBackend } from "./backend.ts";
 import { anvilProgram, dryRun } from "./dry-run.ts";
 
 /** How changes leave this machine. */

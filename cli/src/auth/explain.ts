@@ -1,5 +1,5 @@
 import { commandFor, type Decision } from "@dstack/governance";
-import type { AuthBackend } from "./auth-backend.ts";
+import type { AuthBackend } from "./backend.ts";
 import type { BootRequest } from "./boot-request.ts";
 
 /** A decision with what a person can do about it. */

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { readTextIfExists } from "@dstack/files";
 import { changeDocument, decide, parseAuthConfig, readSwitches } from "@dstack/governance";
 import { checkHistory } from "@dstack/governance/history";
-import type { AuthBackend } from "./auth-backend.ts";
+import type { AuthBackend } from "./backend.ts";
 import { changePolicyFile, historyPathOf, readPolicyFile, type PolicyFile } from "./policy-file.ts";
 
 /** A policy in an auth-config.json, as auth-simple reads it. `isNamed`: `--config` named it, so proposed commands must too. */

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import type { DeployOptions } from "./auth-contracts.ts";
+import type { DeployOptions } from "./contracts.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { collect, type Common, examples, output } from "../terminal/options.ts";
 
@@ -156,14 +156,12 @@ function addContracts(auth: Command, env: NodeJS.ProcessEnv): void {
         "dstack auth deploy app --compose app-compose.json --contract 0x…",
       ]),
     )
-    .action(async (what: string, options: Options) =>
-      (await import("./auth-contracts.ts")).authDeploy(env, what, options),
-    );
+    .action(async (what: string, options: Options) => (await import("./contracts.ts")).authDeploy(env, what, options));
   withSending(auth.command("upgrade <contract> [code]"))
     .summary("give a contract new code: at an address, or this version's")
     .addHelpText("after", examples(["dstack auth upgrade 0x… --dry-run"]))
     .action(async (contract: string, code: string | undefined, options: Options) =>
-      (await import("./auth-contracts.ts")).authUpgrade(env, contract, code, options),
+      (await import("./contracts.ts")).authUpgrade(env, contract, code, options),
     );
   for (const [usage, verb, summary] of [
     ["transfer <contract> <to>", "transfer", "offer a contract to a new owner, who must accept"],
@@ -181,13 +179,11 @@ function addContracts(auth: Command, env: NodeJS.ProcessEnv): void {
           rest.find(
             (value): value is Options => typeof value === "object" && value !== null && !(value instanceof Command),
           ) ?? ({} as Options);
-        await (await import("./auth-contracts.ts")).authContractCall(env, verb, first, second, options);
+        await (await import("./contracts.ts")).authContractCall(env, verb, first, second, options);
       });
   }
   withSending(auth.command("set-info <file>"))
     .summary("publish keys and evidence of a KMS, from its bootstrap-info.json")
     .addHelpText("after", examples(["dstack auth set-info bootstrap-info.json --contract 0x…"]))
-    .action(async (file: string, options: Options) =>
-      (await import("./auth-contracts.ts")).authSetInfo(env, file, options),
-    );
+    .action(async (file: string, options: Options) => (await import("./contracts.ts")).authSetInfo(env, file, options));
 }

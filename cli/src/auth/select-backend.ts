@@ -4,7 +4,7 @@ import type { Address } from "viem";
 import { CliError } from "../terminal/errors.ts";
 import { externalWebhook } from "../local/auth-webhook.ts";
 import type { StackLayout } from "../local/layout.ts";
-import type { AuthBackend } from "./auth-backend.ts";
+import type { AuthBackend } from "./backend.ts";
 import type { ContractBackend, Sending } from "./contract-backend.ts";
 import { fileBackend } from "./file-backend.ts";
 

@@ -21,8 +21,8 @@ import {
 import { writeFileAtomic } from "@dstack/files";
 import { CliError } from "../terminal/errors.ts";
 import { print, printJson, say, table, visible, type OutputFormat } from "../terminal/output.ts";
-import { collateralPinFolder } from "../verify/collateral-folders.ts";
-import { readAnchor, readInput, readTime } from "../verify/inputs.ts";
+import { collateralPinFolder } from "../local/collateral-folders.ts";
+import { readAnchor, readInput, readTime } from "../evidence/inputs.ts";
 
 const DEFAULT_ENDPOINTS = ["https://api.trustedservices.intel.com", "https://pccs.phala.network"];
 

@@ -13,7 +13,7 @@ export function addEvidenceCommands(program: Command): void {
     .addOption(output())
     .addHelpText("after", examples(["dstack evidence decode quote.bin", "dstack evidence decode cert.pem -o json"]))
     .action(async (file: string, options: Common) => {
-      process.exitCode = await (await import("./evidence-command.ts")).decode(file, options.output);
+      process.exitCode = await (await import("./commands.ts")).decode(file, options.output);
     });
   evidence
     .command("replay <file>")
@@ -27,6 +27,6 @@ export function addEvidenceCommands(program: Command): void {
       examples(["dstack evidence replay event_log.json", "dstack evidence replay tcb_info.json -o json"]),
     )
     .action(async (file: string, options: Common) => {
-      process.exitCode = await (await import("./evidence-command.ts")).replay(file, options.output);
+      process.exitCode = await (await import("./commands.ts")).replay(file, options.output);
     });
 }

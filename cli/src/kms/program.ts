@@ -23,7 +23,7 @@ function addCheck(kms: Command, env: NodeJS.ProcessEnv): void {
     .addOption(output())
     .addHelpText("after", examples(["dstack kms check -c kms.toml", "dstack kms check -c kms.toml -o json"]))
     .action(async (options: Common & { readonly config?: string }) => {
-      const { kmsCheckCommand } = await import("./kms-check.ts");
+      const { kmsCheckCommand } = await import("./check.ts");
       process.exitCode = await kmsCheckCommand(env, options);
     });
 }
@@ -46,7 +46,7 @@ function addAudit(kms: Command): void {
       ]),
     )
     .action(async (file: string, options: Common & { readonly contains?: string }) => {
-      const { auditVerifyCommand } = await import("./kms-audit.ts");
+      const { auditVerifyCommand } = await import("./audit.ts");
       process.exitCode = await auditVerifyCommand(file, options);
     });
   audit
@@ -68,7 +68,7 @@ function addAudit(kms: Command): void {
       ]),
     )
     .action(async (file: string, options: Common & Record<string, string>) => {
-      const { auditShowCommand } = await import("./kms-audit.ts");
+      const { auditShowCommand } = await import("./audit.ts");
       process.exitCode = await auditShowCommand(file, options as never);
     });
 }
@@ -84,7 +84,7 @@ function addBackup(kms: Command, env: NodeJS.ProcessEnv): void {
     .addOption(output())
     .addHelpText("after", examples(["dstack kms keygen --out ana.key"]))
     .action(async (options: Common & { readonly out: string }) => {
-      const { keygenCommand } = await import("./kms-keygen.ts");
+      const { keygenCommand } = await import("./keygen.ts");
       process.exitCode = await keygenCommand(options);
     });
   kms
@@ -103,7 +103,7 @@ function addBackup(kms: Command, env: NodeJS.ProcessEnv): void {
       examples(["dstack kms backup --url http://127.0.0.1:8001 --root-ca root-ca.crt --out kms-backup.json"]),
     )
     .action(async (options: Common & { readonly url: string; readonly out: string }) => {
-      const { backupCommand } = await import("./kms-backup.ts");
+      const { backupCommand } = await import("./backup.ts");
       process.exitCode = await backupCommand(env, options);
     });
   kms
@@ -128,7 +128,7 @@ function addBackup(kms: Command, env: NodeJS.ProcessEnv): void {
         backup: string,
         options: Common & { readonly url: string; readonly domain: string; readonly session: string },
       ) => {
-        const { restoreCommand } = await import("./kms-backup.ts");
+        const { restoreCommand } = await import("./backup.ts");
         process.exitCode = await restoreCommand(env, backup, options);
       },
     );
@@ -163,7 +163,7 @@ function addShares(kms: Command, env: NodeJS.ProcessEnv): void {
       ]),
     )
     .action(async (backup: string, options: Common & Record<string, never>) => {
-      const { shareOpenCommand } = await import("./kms-share.ts");
+      const { shareOpenCommand } = await import("./share.ts");
       process.exitCode = await shareOpenCommand(env, backup, options as never);
     });
   share
@@ -177,7 +177,7 @@ function addShares(kms: Command, env: NodeJS.ProcessEnv): void {
     .addOption(output())
     .addHelpText("after", examples(["dstack kms share submit ana-share.json --url http://10.0.0.5:8000"]))
     .action(async (file: string, options: Common & { readonly url: string }) => {
-      const { shareSubmitCommand } = await import("./kms-backup.ts");
+      const { shareSubmitCommand } = await import("./backup.ts");
       process.exitCode = await shareSubmitCommand(env, file, options);
     });
 }

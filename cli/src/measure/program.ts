@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
-import type { DiagnoseOptions } from "./mr-diagnose.ts";
-import type { MrOptions } from "./mr.ts";
+import type { DiagnoseOptions } from "./diagnose.ts";
+import type { MrOptions } from "./measure.ts";
 import { type Common, examples, output } from "../terminal/options.ts";
 
 const trueOrFalse = (flags: string, description: string): Option =>
@@ -64,7 +64,7 @@ export function addMeasureCommands(program: Command): void {
       ]),
     )
     .action(async (metadata: string | undefined, options: MrOptions) =>
-      (await import("./mr.ts")).mr(metadata, options),
+      (await import("./measure.ts")).mr(metadata, options),
     );
   mr.command("diagnose")
     .summary("explain why a quote's registers differ from the expected ones")
@@ -91,7 +91,7 @@ export function addMeasureCommands(program: Command): void {
       ]),
     )
     .action(async (options: DiagnoseOptions) => {
-      process.exitCode = await (await import("./mr-diagnose.ts")).diagnose(options);
+      process.exitCode = await (await import("./diagnose.ts")).diagnose(options);
     });
 
   const compose = program.command("compose").summary("look into an app's manifest");
@@ -110,6 +110,6 @@ export function addMeasureCommands(program: Command): void {
       examples(["dstack compose hash app-compose.json", "dstack compose hash app-compose.json --normalised -o json"]),
     )
     .action(async (file: string, options: Common & { normalised?: boolean; dropUnused?: boolean }) =>
-      (await import("../apps/compose-hash.ts")).composeHashCommand(file, options),
+      (await import("./compose-hash.ts")).composeHashCommand(file, options),
     );
 }

@@ -4,7 +4,7 @@ import { lockFile, type FileLock } from "@dstack/files";
 import { buildFlavour, REPOSITORY_ROOT } from "../images/image.ts";
 import { reportText } from "../verify/report.ts";
 import type { VerifyResult } from "../verify/result.ts";
-import { verifyUrl } from "../verify/verify-target.ts";
+import { verifyUrl } from "../verify/target.ts";
 import { appUrl } from "../local/app-url.ts";
 import { waitForAnswer, waitForBoot } from "../apps/wait-for-app.ts";
 import { CliError } from "../terminal/errors.ts";

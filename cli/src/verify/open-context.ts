@@ -7,9 +7,9 @@ import { downloadedImages, firstOf, imageIn, imagesBelow, type OsImageSource } f
 import { say } from "../terminal/output.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { bundledCollateral, bundledImages, CollateralRecorder, type Bundle } from "./bundle.ts";
-import { collateralCacheFolder, collateralPinFolder } from "./collateral-folders.ts";
+import { collateralCacheFolder, collateralPinFolder } from "../local/collateral-folders.ts";
 import type { ImageInput, VerifyContext } from "./context.ts";
-import { readAnchor, readJson, readPolicy, readTime } from "./inputs.ts";
+import { readAnchor, readJson, readPolicy, readTime } from "../evidence/inputs.ts";
 
 export interface ContextOptions {
   /** RFC 3339; now without it. */

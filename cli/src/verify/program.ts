@@ -30,7 +30,7 @@ export function addVerifyCommands(program: Command, layout: StackLayout, env: No
     )
     .action(async (what: string | undefined, options: Options) => {
       if (what === undefined) return verify.help({ error: true });
-      const { verifyCommand } = await import("./verify-command.ts");
+      const { verifyCommand } = await import("./verify.ts");
       process.exitCode = await verifyCommand(layout, env, what, options as never);
     });
   judging(verify.command("kms <url>"))
@@ -47,7 +47,7 @@ export function addVerifyCommands(program: Command, layout: StackLayout, env: No
       ]),
     )
     .action(async (url: string, options: Options) => {
-      const { verifyPartCommand } = await import("./verify-command.ts");
+      const { verifyPartCommand } = await import("./verify.ts");
       process.exitCode = await verifyPartCommand(layout, env, "kms", url, options as never);
     });
   judging(verify.command("gateway <url>"))
@@ -65,7 +65,7 @@ export function addVerifyCommands(program: Command, layout: StackLayout, env: No
       ]),
     )
     .action(async (url: string, options: Options) => {
-      const { verifyPartCommand } = await import("./verify-command.ts");
+      const { verifyPartCommand } = await import("./verify.ts");
       process.exitCode = await verifyPartCommand(layout, env, "gateway", url, options as never);
     });
   verify
@@ -99,7 +99,7 @@ export function addVerifyCommands(program: Command, layout: StackLayout, env: No
       ]),
     )
     .action(async (options: Options) => {
-      const { verifyQuoteCommand } = await import("./quote-command.ts");
+      const { verifyQuoteCommand } = await import("./quote.ts");
       process.exitCode = await verifyQuoteCommand(options as never);
     });
 }

@@ -7,7 +7,7 @@ import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";
 import { readMeasuredImage } from "./image-files.ts";
 import { print, printJson, type OutputFormat } from "../terminal/output.ts";
-import { measurable, registersJson, registersText } from "./mr.ts";
+import { measurable, registersJson, registersText } from "./measure.ts";
 
 export interface DiagnoseOptions {
   readonly vmConfig: string;

@@ -15,8 +15,8 @@ import {
 import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";
 import { print, printJson, say, type OutputFormat } from "../terminal/output.ts";
-import { collateralCacheFolder, collateralPinFolder } from "../verify/collateral-folders.ts";
-import { readBackup, readBytes, requireRoot, writeNew } from "./kms-backup.ts";
+import { collateralCacheFolder, collateralPinFolder } from "../local/collateral-folders.ts";
+import { readBackup, readBytes, requireRoot, writeNew } from "./backup.ts";
 
 export interface ShareOpenOptions {
   readonly key: string;

@@ -7,7 +7,7 @@ import type { StackLayout } from "../local/layout.ts";
 import { isBundle, readBundle, writeBundle } from "./bundle.ts";
 import { bundleImages } from "./bundle-image.ts";
 import { fetchApp, fetchGateway, fetchKms } from "./fetch-subject.ts";
-import { readJson } from "./inputs.ts";
+import { readJson } from "../evidence/inputs.ts";
 import { judgeApp, plainHex } from "./judge-app.ts";
 import { judgeEvidenceFile } from "./judge-evidence-file.ts";
 import { judgeGateway } from "./judge-gateway.ts";

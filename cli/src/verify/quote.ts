@@ -1,8 +1,8 @@
 import type { TcbRules } from "@dstack/attest";
 import { print, printJson, visible, type OutputFormat } from "../terminal/output.ts";
 import { checkLines } from "./report.ts";
-import { readAnchor, readInput, readPolicy, readTime } from "./inputs.ts";
-import { verifyQuoteFile, type QuoteResult } from "./verify-quote.ts";
+import { readAnchor, readInput, readPolicy, readTime } from "../evidence/inputs.ts";
+import { verifyQuoteFile, type QuoteResult } from "./judge-quote.ts";
 
 export interface VerifyQuoteOptions {
   readonly quote: string;

@@ -5,7 +5,7 @@ import { print, printJson, say, type OutputFormat } from "../terminal/output.ts"
 import type { StackLayout } from "../local/layout.ts";
 import { fullReportText } from "./report.ts";
 import type { VerifyResult } from "./result.ts";
-import { verifyFile, verifyUrl, type RemoteKind, type TargetOptions } from "./verify-target.ts";
+import { verifyFile, verifyUrl, type RemoteKind, type TargetOptions } from "./target.ts";
 import { vmmClient } from "../clients/vmm-client.ts";
 
 export interface VerifyCommandOptions {
