@@ -4,12 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { makeCpio, readBusybox } from "@dstack/image/builder";
-import { REPOSITORY_ROOT } from "../cli/src/images/image.ts";
-import { appUrl } from "../cli/src/local/app-url.ts";
-import { waitForAnswer, waitForBoot } from "../cli/src/apps/wait-for-app.ts";
-import { deployHello, HELLO_PORT } from "../cli/src/stack/hello.ts";
-import { qemuFolder } from "../cli/src/stack/services.ts";
-import { vmmClient } from "../cli/src/clients/vmm-client.ts";
+import {
+  appUrl,
+  deployHello,
+  HELLO_PORT,
+  imageBuildFolder,
+  qemuProgram,
+  REPOSITORY_ROOT,
+  waitForAnswer,
+  waitForBoot,
+  type StackLayout,
+} from "@dstack/cli/testing";
 import { cannotBoot, createDeployment, IMAGE } from "../tests/e2e/deployment.ts";
 import { cpuTimes } from "./cpu-time.ts";
 
@@ -35,11 +40,11 @@ export async function boot(): Promise<void> {
   const deployment = await createDeployment(25_100);
   try {
     await deployment.start();
-    const { layout, env } = deployment;
+    const { layout, env } = deployment.context;
     const cpuBefore = await cpuTimes(layout.state);
     const begun = performance.now();
-    const client = await vmmClient(layout, env);
-    const { vmId, appId } = await deployHello(client, layout, IMAGE);
+    const client = await deployment.context.vmm();
+    const { vmId, appId } = await deployHello(deployment.context, IMAGE);
     const folder = join(layout.vmmFolder, "vm", vmId);
     const watched = watchConsole(join(folder, "serial.log"), begun);
     await waitForBoot(client, vmId, { timeoutMs: BOOT_TIMEOUT_MS, note: () => undefined });
@@ -52,7 +57,7 @@ export async function boot(): Promise<void> {
     const cpuAfter = await cpuTimes(layout.state);
     const guestCpu = guestShare(await readFile(join(folder, "serial.log"), "utf8"));
     const argv = await qemuArguments(folder);
-    const bare = await bareBoot(join(qemuFolder(layout, env), "qemu-system-x86_64"), argv, layout.cache);
+    const bare = await bareBoot(qemuProgram(layout, env), argv, layout);
     report(
       seen,
       total,
@@ -140,10 +145,10 @@ interface BareBoot {
 }
 
 /** The same QEMU, accelerator, firmware, kernel, CPUs and memory; an initramfs that says one word; no devices. */
-async function bareBoot(qemu: string, argv: readonly string[], cache: string): Promise<BareBoot> {
+async function bareBoot(qemu: string, argv: readonly string[], layout: StackLayout): Promise<BareBoot> {
   const folder = await mkdtemp(join(tmpdir(), "dstack-bare-"));
   try {
-    const busybox = await readBusybox({ repoRoot: REPOSITORY_ROOT, cacheDir: join(cache, "image-build") });
+    const busybox = await readBusybox({ repoRoot: REPOSITORY_ROOT, cacheDir: imageBuildFolder(layout) });
     const initrd = join(folder, "initrd");
     await writeFile(
       initrd,

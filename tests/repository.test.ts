@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { DEFAULT_PORTS } from "../cli/src/local/layout.ts";
+import { DEFAULT_PORTS } from "@dstack/cli/testing";
 import { ROOT, workspaces } from "./workspaces.ts";
 
 interface LockedPackage {

@@ -19,7 +19,6 @@ import { createCli, type Cli } from "./clients/cli.ts";
 
 /** The whole command line, built anew for each run and each test. */
 export function createProgram(cli: Cli): Command {
-  const { layout, env } = cli;
   const program = new Command("dstack")
     .description("Run an ordinary docker-compose.yaml in a confidential virtual machine, and prove it to others.")
     .version("0.6.0")
@@ -27,19 +26,18 @@ export function createProgram(cli: Cli): Command {
     .showHelpAfterError("(add --help for usage)")
     .enablePositionalOptions();
 
-  // The same class at run time; its plain types do not know what each option is called.
-  const untyped = program as unknown as UntypedCommand;
-  addStackCommands(untyped, layout, env);
+  addStackCommands(program, cli);
   addAppCommands(program, cli);
-  addImageCommands(untyped, layout);
-  addVerifyCommands(untyped, layout, env);
-  addEvidenceCommands(untyped);
-  addMeasureCommands(untyped);
-  addKmsCommands(untyped, env);
-  addCollateralCommands(untyped, env);
-  addAuthCommands(untyped, layout, env);
+  addImageCommands(program, cli);
+  addVerifyCommands(program, cli);
+  addEvidenceCommands(program, cli);
+  addMeasureCommands(program, cli);
+  addKmsCommands(program, cli);
+  addCollateralCommands(program, cli);
+  addAuthCommands(program, cli);
 
-  tab(untyped);
+  // The same class at run time; its plain types do not know what each option is called.
+  tab(program as unknown as UntypedCommand);
   return program;
 }
 
@@ -48,7 +46,7 @@ export async function runCli(args: readonly string[], env: NodeJS.ProcessEnv): P
   const cli = createCli(env);
   try {
     await createProgram(cli).parseAsync([...args], { from: "user" });
-    return cli.exit.code || Number(process.exitCode ?? 0);
+    return cli.exit.code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     const text = error instanceof Error ? errorChain(error) : String(error);

@@ -17,10 +17,11 @@ import { selectBackend } from "../src/auth/select-backend.ts";
 import { CliError } from "../src/terminal/errors.ts";
 import { checkWebhook, chooseWebhook, externalWebhook, webhookUrl } from "../src/local/auth-webhook.ts";
 import { kmsToml, vmmToml } from "../src/stack/configs.ts";
-import { stackLayout } from "../src/local/layout.ts";
+import { createCli } from "../src/clients/cli.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "dstack-webhook-"));
-const layout = stackLayout({ XDG_STATE_HOME: join(folder, "state"), XDG_CACHE_HOME: join(folder, "cache") });
+const cli = createCli({ XDG_STATE_HOME: join(folder, "state"), XDG_CACHE_HOME: join(folder, "cache") });
+const { layout } = cli;
 let answer: object | undefined = {};
 const asked: { path: string; body: string }[] = [];
 const server = createServer((request, response) => {
@@ -182,10 +183,10 @@ test("an app keeps its id: another one under its name is refused, whatever the p
 
 test("a file that nobody asks is not changed by mistake", async () => {
   await chooseWebhook(layout, url);
-  assert.equal((await refusal(selectBackend(layout, {}, {}))).code, "usage");
-  assert.ok(await selectBackend(layout, {}, { config: join(folder, "other.json") }));
+  assert.equal((await refusal(selectBackend(cli, {}))).code, "usage");
+  assert.ok(await selectBackend(cli, { config: join(folder, "other.json") }));
   await chooseWebhook(layout, undefined);
-  assert.ok(await selectBackend(layout, {}, {}));
+  assert.ok(await selectBackend(cli, {}));
 });
 
 test("a start says when nobody answers, and when the webhook trusts another gateway", async () => {

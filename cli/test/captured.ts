@@ -1,5 +1,7 @@
 /** Runs a command without its words on the terminal; gives them with the exit code. */
-export async function captured(run: () => Promise<number>): Promise<{ readonly code: number; readonly text: string }> {
+export async function captured(
+  run: () => Promise<number | void>,
+): Promise<{ readonly code: number; readonly text: string }> {
   const { stdout, stderr } = process;
   const [out, error] = [stdout.write, stderr.write];
   let text = "";
@@ -12,7 +14,7 @@ export async function captured(run: () => Promise<number>): Promise<{ readonly c
     typeof chunk === "string" ? keep(chunk) : out.call(stdout, chunk, ...rest)) as typeof stdout.write;
   stderr.write = ((chunk: string) => keep(chunk)) as typeof stderr.write;
   try {
-    return { code: await run(), text };
+    return { code: (await run()) ?? 0, text };
   } finally {
     [stdout.write, stderr.write] = [out, error];
   }

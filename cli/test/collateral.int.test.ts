@@ -7,7 +7,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { toHex } from "@dstack/bytes";
-import { fetchCollateral, pinCollateral, showCollateral } from "../src/collateral/collateral.ts";
+import { createCli } from "../src/clients/cli.ts";
+import { collateralFetch } from "../src/collateral/fetch.ts";
+import { collateralPin } from "../src/collateral/pin.ts";
+import { collateralShow } from "../src/collateral/show.ts";
 import { forge, goodScene } from "../../tests/forge/forged-evidence.ts";
 import type { Forged } from "../../tests/forge/forged-evidence.ts";
 
@@ -108,24 +111,24 @@ test("pins collateral that holds, where verification finds it", async () => {
   );
   assert.deepEqual(JSON.parse(readFileSync(pinned.stdout.trim(), "utf8")), forged.collateral);
   rmSync(pinned.stdout.trim());
-  await pinCollateral({ XDG_STATE_HOME: join(root, "state") }, collateral, { root: rootPem, quote });
+  await collateralPin(createCli({ XDG_STATE_HOME: join(root, "state") }), collateral, { root: rootPem, quote });
   assert.ok(existsSync(pinned.stdout.trim()), "and by a quote of the platform");
 });
 
 test("says what is wrong with its arguments", async () => {
-  const env = { XDG_STATE_HOME: join(root, "state") };
+  const cli = createCli({ XDG_STATE_HOME: join(root, "state") });
   const rows: readonly (readonly [() => Promise<unknown>, string, RegExp])[] = [
-    [() => showCollateral(join(root, "none.json"), { output: "text" }), "not-found", /none\.json cannot be read/],
-    [() => showCollateral(rootPem, { output: "text" }), "failed", /not valid JSON/],
+    [() => collateralShow(cli, join(root, "none.json"), { output: "text" }), "not-found", /none\.json cannot be read/],
+    [() => collateralShow(cli, rootPem, { output: "text" }), "failed", /not valid JSON/],
     [
-      () => showCollateral(file("empty.json", "{}"), { output: "text" }),
+      () => collateralShow(cli, file("empty.json", "{}"), { output: "text" }),
       "collateral-malformed",
       /pck_crl_issuer_chain is not text/,
     ],
-    [() => showCollateral(collateral, { output: "text", time: "yesterday" }), "usage", /expected RFC 3339/],
-    [() => fetchCollateral(env, collateral, { pccs: [pccs] }), "quote-malformed", /hex text/],
-    [() => fetchCollateral(env, quote, { pccs: ["ftp://x"] }), "collateral-unavailable", /http or https URL/],
-    [() => pinCollateral(env, collateral, { root: collateral }), "trust-anchor-invalid", /no CERTIFICATE block/],
+    [() => collateralShow(cli, collateral, { output: "text", time: "yesterday" }), "usage", /expected RFC 3339/],
+    [() => collateralFetch(cli, collateral, { pccs: [pccs] }), "quote-malformed", /hex text/],
+    [() => collateralFetch(cli, quote, { pccs: ["ftp://x"] }), "collateral-unavailable", /http or https URL/],
+    [() => collateralPin(cli, collateral, { root: collateral }), "trust-anchor-invalid", /no CERTIFICATE block/],
   ];
   for (const [run, code, says] of rows)
     await assert.rejects(

@@ -5,7 +5,10 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AuditLog } from "@dstack/audit-log";
 import { createLogger } from "@dstack/log";
-import { auditShowCommand, auditVerifyCommand, type AuditShowOptions } from "../src/kms/audit.ts";
+import { createCli } from "../src/clients/cli.ts";
+import { kmsAuditShow } from "../src/kms/audit-show.ts";
+import { kmsAuditVerify } from "../src/kms/audit-verify.ts";
+import type { KmsAuditShowOptions } from "../src/kms/options.ts";
 import { CliError } from "../src/terminal/errors.ts";
 import { captured } from "./captured.ts";
 
@@ -37,10 +40,11 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true }));
 
+const cli = createCli({});
 const verify = (file = path, contains?: string) =>
-  captured(() => auditVerifyCommand(file, { output: "json", ...(contains === undefined ? {} : { contains }) }));
-const show = async (options: Partial<AuditShowOptions>): Promise<number[]> => {
-  const { text } = await captured(() => auditShowCommand(path, { last: "100", output: "json", ...options }));
+  captured(() => kmsAuditVerify(cli, file, { output: "json", ...(contains === undefined ? {} : { contains }) }));
+const show = async (options: Partial<KmsAuditShowOptions>): Promise<number[]> => {
+  const { text } = await captured(() => kmsAuditShow(cli, path, { last: "100", output: "json", ...options }));
   return (JSON.parse(text) as { seq: number }[]).map(({ seq }) => seq);
 };
 
@@ -91,7 +95,7 @@ test("show filters by app, instance, result and time, and keeps the newest", asy
 });
 
 test("show is a table for people, in which a reason cannot move the cursor", async () => {
-  const { code, text } = await captured(() => auditShowCommand(path, { last: "100", output: "text" }));
+  const { code, text } = await captured(() => kmsAuditShow(cli, path, { last: "100", output: "text" }));
   assert.equal(code, 0);
   assert.match(text, /^SEQ +TIME +ACTION +RESULT +APP/);
   assert.match(
@@ -104,7 +108,7 @@ test("show ends with 3 where the chain breaks", async () => {
   const changed = join(folder, "changed-too.jsonl");
   await writeFile(changed, (await readFile(path, "utf8")).replace('"sign-cert"', '"sign-cart"'));
   await appendFile(changed, "{}\n");
-  assert.equal((await captured(() => auditShowCommand(changed, { last: "100", output: "json" }))).code, 3);
+  assert.equal((await captured(() => kmsAuditShow(cli, changed, { last: "100", output: "json" }))).code, 3);
 });
 
 test("a file that is not there is not found", async () => {

@@ -20,9 +20,13 @@ import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
 import { makeBackup, startKms, type Kms } from "../../services/kms/test/start-kms.ts";
-import { backupCommand, restoreCommand, shareSubmitCommand } from "../src/kms/backup.ts";
-import { keygenCommand } from "../src/kms/keygen.ts";
-import { shareOpenCommand, type ShareOpenOptions } from "../src/kms/share.ts";
+import { createCli, type Cli } from "../src/clients/cli.ts";
+import { kmsBackup } from "../src/kms/backup.ts";
+import { kmsRestore } from "../src/kms/restore.ts";
+import { kmsShareSubmit } from "../src/kms/share-submit.ts";
+import { kmsKeygen } from "../src/kms/keygen.ts";
+import { kmsShareOpen } from "../src/kms/share-open.ts";
+import type { KmsShareOpenOptions } from "../src/kms/options.ts";
 import { CliError } from "../src/terminal/errors.ts";
 import { captured } from "./captured.ts";
 
@@ -32,7 +36,7 @@ let harness: Harness;
 let agent: MockAgent;
 let auth: ScriptedWebhook;
 let kms: Kms;
-let env: NodeJS.ProcessEnv;
+let cli: Cli;
 let pccs: string;
 let operators: Record<string, string>;
 const at = (name: string): string => join(harness.folder, name);
@@ -42,10 +46,14 @@ before(async () => {
   agent = await startMockAgent(harness, at("agent.sock"), "1");
   auth = await startScriptedWebhook();
   auth.kms.add(agent.mrAggregated);
-  env = { XDG_CACHE_HOME: at("cache"), XDG_STATE_HOME: at("state"), DSTACK_KMS_ADMIN_TOKEN: ADMIN_TOKEN };
+  cli = createCli({
+    XDG_CACHE_HOME: at("cache"),
+    XDG_STATE_HOME: at("state"),
+    DSTACK_KMS_ADMIN_TOKEN: ADMIN_TOKEN,
+  });
   const publicKeys: string[] = [];
   for (const name of OPERATORS) {
-    await captured(() => keygenCommand({ out: at(`${name}.key`), output: "text" }));
+    await captured(() => kmsKeygen(cli, { out: at(`${name}.key`), output: "text" }));
     publicKeys.push(toHex(operatorKeyFromPem(await readFile(at(`${name}.key`), "utf8")).publicKey));
   }
   operators = { "core.backup.operators": JSON.stringify(publicKeys), "core.backup.threshold": "2" };
@@ -62,7 +70,7 @@ before(async () => {
   );
   ({ pccsUrl: pccs } = (await harness.kmsOptions({})).config as unknown as { pccsUrl: string });
   await captured(() =>
-    backupCommand(env, { url: adminUrl(), out: at("backup.json"), rootCa: at("keys/root-ca.crt"), output: "text" }),
+    kmsBackup(cli, { url: adminUrl(), out: at("backup.json"), rootCa: at("keys/root-ca.crt"), output: "text" }),
   );
   await writeFile(at("root-ca.crt"), await readFile(at("keys/root-ca.crt")));
 });
@@ -85,7 +93,7 @@ const attested = (): Record<string, string> => ({
 });
 
 /** The error's text with its exit code, or the command's words where it ends without one. */
-async function refusal(run: () => Promise<number>): Promise<string> {
+async function refusal(run: () => Promise<number | void>): Promise<string> {
   try {
     const { code, text } = await captured(run);
     return `${code}: ${text}`;
@@ -144,14 +152,14 @@ async function freshKms(change: Readonly<Record<string, string>> = {}): Promise<
 }
 
 const begin = (fresh: Fresh, backup = at("backup.json"), session = fresh.session) =>
-  restoreCommand(env, backup, { url: fresh.url, domain: "127.0.0.1", session, output: "text" });
+  kmsRestore(cli, backup, { url: fresh.url, domain: "127.0.0.1", session, output: "text" });
 const open = (
   operator: string,
   fresh: Fresh,
-  change: Partial<ShareOpenOptions> = {},
+  change: Partial<KmsShareOpenOptions> = {},
   backup = at("backup.json"),
-): Promise<number> =>
-  shareOpenCommand(env, backup, {
+): Promise<number | void> =>
+  kmsShareOpen(cli, backup, {
     key: at(`${operator}.key`),
     session: fresh.session,
     rootCa: at("root-ca.crt"),
@@ -164,7 +172,7 @@ const open = (
     ...change,
   });
 const submit = (operator: string, fresh: Fresh, share = `${fresh.session}.${operator}`) =>
-  shareSubmitCommand(env, share, { url: fresh.url, output: "text" });
+  kmsShareSubmit(cli, share, { url: fresh.url, output: "text" });
 const keysIn = async (folder: string): Promise<string[]> =>
   (await readdir(folder)).filter((name) => /\.(key|crt)$/.test(name));
 
@@ -238,7 +246,7 @@ test("a backup is on record before it leaves, for those alone whom the configura
   assert.deepEqual([header.threshold, header.operators.length], [2, 3]);
   assert.equal((await stat(at("backup.json"))).mode & 0o777, 0o600);
   const run = (tokens: NodeJS.ProcessEnv, name: string): Promise<string> =>
-    refusal(() => backupCommand(tokens, { url: adminUrl(), out: at(name), output: "text" }));
+    refusal(() => kmsBackup(createCli(tokens), { url: adminUrl(), out: at(name), output: "text" }));
   // The restored KMS of the test before has no administration: start one that has, without operators.
   await kms.close();
   const folder = (await readdir(harness.folder)).find((name) => name.startsWith("fresh-"))!;
@@ -254,7 +262,10 @@ test("a backup is on record before it leaves, for those alone whom the configura
   );
   assert.match(await run({}, "x.json"), /^3: .*wants a token/);
   assert.match(await run({ DSTACK_KMS_ADMIN_TOKEN: "wrong" }, "x.json"), /^3: .*wants a token/);
-  assert.match(await run(env, "x.json"), /^3: .*no operators are configured.*rule backup, field core.backup.operators/);
+  assert.match(
+    await run(cli.env, "x.json"),
+    /^3: .*no operators are configured.*rule backup, field core.backup.operators/,
+  );
   const lines = (await readFile(join(at(folder), "audit.jsonl"), "utf8"))
     .trimEnd()
     .split("\n")
@@ -277,7 +288,7 @@ test("a backup is on record before it leaves, for those alone whom the configura
     },
     { DSTACK_AGENT_ADDRESS: agent.address },
   );
-  assert.match(await run(env, "x.json"), /never handed out while core.image.verify = false is in force/);
+  assert.match(await run(cli.env, "x.json"), /never handed out while core.image.verify = false is in force/);
   assert.ok(!(await readdir(harness.folder)).includes("x.json"));
 });
 
@@ -287,7 +298,7 @@ test(
   async () => {
     const fresh = await freshKms();
     await captured(() => begin(fresh));
-    const stays = async (text: RegExp, change: Partial<ShareOpenOptions>): Promise<void> => {
+    const stays = async (text: RegExp, change: Partial<KmsShareOpenOptions>): Promise<void> => {
       assert.match(await refusal(() => open("ana", fresh, change)), text);
       assert.ok(
         !(await readdir(harness.folder)).some(
@@ -311,7 +322,7 @@ test(
     await writeFile(at("other-backup.json"), encodeSession({ ...session, backup: "00".repeat(32) }));
     await stays(/^3: the session is for another backup/, { session: at("other-backup.json") });
     await stays(/^3: the backup is signed by another KMS/, { rootCa: at("root.pem") });
-    await captured(() => keygenCommand({ out: at("mallory.key"), output: "text" }));
+    await captured(() => kmsKeygen(cli, { out: at("mallory.key"), output: "text" }));
     await stays(/^3: this key is none of the operators' keys/, { key: at("mallory.key") });
     await fresh.abandon();
   },
@@ -334,7 +345,7 @@ test(
     assert.equal((await fetch(`${fresh.url}/restore?domain=bad_name`, { method: "POST", body: text })).status, 400);
     assert.match(
       await refusal(() =>
-        restoreCommand(env, at("backup.json"), { url: fresh.url, domain: "-", session: at("s1.json"), output: "text" }),
+        kmsRestore(cli, at("backup.json"), { url: fresh.url, domain: "-", session: at("s1.json"), output: "text" }),
       ),
       /^3: .*invalid DNS label/,
     );
@@ -426,5 +437,5 @@ test(
 
 test("a secret key is its owner's alone and never replaced", async () => {
   assert.equal((await stat(at("ana.key"))).mode & 0o777, 0o600);
-  assert.match(await refusal(() => keygenCommand({ out: at("ana.key"), output: "text" })), /^1: .*never replaced/);
+  assert.match(await refusal(() => kmsKeygen(cli, { out: at("ana.key"), output: "text" })), /^1: .*never replaced/);
 });

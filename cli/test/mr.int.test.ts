@@ -8,7 +8,8 @@ import { after, describe, test } from "node:test";
 import { toHex } from "@dstack/bytes";
 import { encodeVmConfig, measureVm, type VmConfig } from "@dstack/measure";
 import { files, vmConfig } from "../../libs/measure/test/fixtures.ts";
-import { vmConfigOf, type MrOptions } from "../src/measure/measure.ts";
+import { vmConfigOf } from "../src/measure/measure.ts";
+import type { MrMeasureOptions } from "../src/measure/options.ts";
 import { CliError } from "../src/terminal/errors.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "dstack-mr-"));
@@ -105,7 +106,7 @@ describe("dstack mr", () => {
     assert.match(results.map(({ stderr }) => stderr).join(""), /nowhere[^]*set hotplug_off[^]*--memory 2X/);
   });
 
-  const options: MrOptions = {
+  const options: MrMeasureOptions = {
     memory: "2G",
     numGpus: "0",
     numNvswitches: "0",

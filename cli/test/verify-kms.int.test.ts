@@ -6,7 +6,7 @@ import type { Check } from "@dstack/attest";
 import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
-import { stackLayout, type StackLayout } from "../src/local/layout.ts";
+import { createCli, type Cli } from "../src/clients/cli.ts";
 import { fullReportText } from "../src/verify/report.ts";
 import type { VerifyResult } from "../src/verify/result.ts";
 import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/target.ts";
@@ -18,14 +18,12 @@ const KMS_COMPOSE = "cc".repeat(32);
 let harness: Harness;
 let agent: MockAgent;
 let auth: ScriptedWebhook;
-let layout: StackLayout;
 let bundle = "";
 
 before(async () => {
   harness = await Harness.create();
   agent = await startMockAgent(harness, join(harness.folder, "agent.sock"), "1");
   auth = await startScriptedWebhook(agent.mrAggregated);
-  layout = stackLayout(env());
   bundle = join(harness.folder, "bundle.json");
   await harness.start(
     {
@@ -42,17 +40,15 @@ after(async () => {
   await harness.close();
 });
 
-const env = (): NodeJS.ProcessEnv => ({
-  XDG_STATE_HOME: join(harness.folder, "state"),
-  XDG_CACHE_HOME: join(harness.folder, "cache"),
-});
+const cli = (): Cli =>
+  createCli({ XDG_STATE_HOME: join(harness.folder, "state"), XDG_CACHE_HOME: join(harness.folder, "cache") });
 const check = ({ checks }: VerifyResult, name: string): Check =>
   checks.find((candidate) => candidate.name === name) ?? assert.fail(`no check ${name}: ${JSON.stringify(checks)}`);
 
 async function verify(change: TargetOptions = {}): Promise<VerifyResult> {
   const config = await readFile(join(harness.folder, "kms.toml"), "utf8");
   const pccs = /urls\.pccs = "([^"]+)"/.exec(config)?.[1];
-  return verifyUrl(layout, env(), "kms", new URL(harness.baseUrl), {
+  return verifyUrl(cli(), "kms", new URL(harness.baseUrl), {
     root: join(harness.folder, "root.pem"),
     pccs,
     imageDir: join(harness.folder, "dstack-sim-0.6.0"),
@@ -96,7 +92,7 @@ test("a bundle of a KMS gives the verdict offline, and none where keys or certif
     edit(value);
     const file = join(harness.folder, "edited.json");
     await writeFile(file, JSON.stringify(value));
-    return verifyFile(layout, env(), file, { root: join(harness.folder, "root.pem") });
+    return verifyFile(cli(), file, { root: join(harness.folder, "root.pem") });
   };
   assert.equal((await judge()).ok, true);
   const { caCertificatePem } = await harness.tempCa();

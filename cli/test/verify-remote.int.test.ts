@@ -25,7 +25,7 @@ import {
   type EvidenceOptions,
   type MockImage,
 } from "../../libs/verify/test/mock-app.ts";
-import { stackLayout, type StackLayout } from "../src/local/layout.ts";
+import { createCli, type Cli } from "../src/clients/cli.ts";
 import type { VerifyResult } from "../src/verify/result.ts";
 import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/target.ts";
 import { fullReportText } from "../src/verify/report.ts";
@@ -47,7 +47,6 @@ const kmsRoot = createCa({
 const provider = { name: "kms", id: toHex(spkiDer(kmsRoot.key)) };
 
 let folder = "";
-let layout: StackLayout;
 let image: MockImage;
 let pccs: HttpServer;
 let server: Server;
@@ -67,6 +66,7 @@ const env = (): NodeJS.ProcessEnv => ({
   XDG_CACHE_HOME: join(folder, "cache"),
   PATH: process.env["PATH"],
 });
+const cli = (): Cli => createCli(env());
 const guest = (options: EvidenceOptions = {}): Record<string, string> =>
   wireForms(makeEvidence(image, { pki, keyProvider: provider, ...options })).quote;
 const evidenceOf = (nonce: Uint8Array): Record<string, string> => ({
@@ -119,7 +119,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "verify-remote-"));
-  layout = stackLayout(env());
+  const { layout } = cli();
   await mkdir(layout.images, { recursive: true });
   image = await makeImage(layout.images);
   await writeFile(join(folder, "root.pem"), pki.rootPem);
@@ -173,14 +173,13 @@ beforeEach(() => {
 
 const options = (change: TargetOptions = {}): TargetOptions => ({
   root: join(folder, "root.pem"),
-  caFile: join(folder, "web-ca.pem"),
+  cacert: join(folder, "web-ca.pem"),
   pccs: `http://${pccs.address}`,
   gatewayAppId: `0x${GATEWAY_APP}`,
   imageUrl: "http://127.0.0.1:1/{OS_IMAGE_HASH}",
   ...change,
 });
-const verifyApp = (change: TargetOptions = {}): Promise<VerifyResult> =>
-  verifyUrl(layout, env(), "app", base, options(change));
+const verifyApp = (change: TargetOptions = {}): Promise<VerifyResult> => verifyUrl(cli(), "app", base, options(change));
 const check = ({ checks }: VerifyResult, name: string): Check =>
   checks.find((candidate) => candidate.name === name) ?? assert.fail(`no check ${name}`);
 const summary = (result: VerifyResult): unknown => [
@@ -272,15 +271,15 @@ describe("an app", () => {
       return tlsOf(key, ca, { appId: appId(parseHex(app)), usage: USAGE.appCustom }, [ca.pem]);
     };
     world.tls = issue(APP_ID);
-    const kmsCaFile = join(folder, "kms-ca.pem");
-    await writeFile(kmsCaFile, kmsRoot.pem);
-    const given = await verifyApp({ kmsCaFile });
+    const kmsCa = join(folder, "kms-ca.pem");
+    await writeFile(kmsCa, kmsRoot.pem);
+    const given = await verifyApp({ kmsCa });
     assert.equal(given.ok, true, JSON.stringify(summary(given)));
     assert.equal(check(given, "kms-identity").result, "pass");
     world.tls = issue("99".repeat(20));
-    assert.equal(check(await verifyApp({ kmsCaFile }), "tls-key").result, "fail");
-    await writeFile(kmsCaFile, webCa.pem);
-    const foreign = await verifyApp({ kmsCaFile });
+    assert.equal(check(await verifyApp({ kmsCa }), "tls-key").result, "fail");
+    await writeFile(kmsCa, webCa.pem);
+    const foreign = await verifyApp({ kmsCa });
     assert.deepEqual([check(foreign, "kms-identity").result, check(foreign, "tls-key").result], ["fail", "not bound"]);
   });
 
@@ -295,7 +294,7 @@ describe("an app", () => {
     world.kmsMeta = meta;
     const kmsUrl = `https://127.0.0.1:${base.port}`;
     // The connection's certificate is not one of the KMS: what it says does not count.
-    const stranger = await verifyApp({ kmsUrl, gatewayAppId: undefined });
+    const stranger = await verifyApp({ kms: kmsUrl, gatewayAppId: undefined });
     assert.equal(check(stranger, "tls-key").result, "not bound");
     assert.ok(!fullReportText(stranger).includes("0xabc"));
     const rpc = generateP256();
@@ -309,7 +308,7 @@ describe("an app", () => {
     const kms = createServer({ key: pkcs8Pem(rpc), cert: leaf.pem }, answer);
     await new Promise<void>((resolve) => kms.listen(0, "127.0.0.1", resolve));
     const own = await verifyApp({
-      kmsUrl: `https://127.0.0.1:${(kms.address() as AddressInfo).port}`,
+      kms: `https://127.0.0.1:${(kms.address() as AddressInfo).port}`,
       gatewayAppId: undefined,
     });
     kms.close();
@@ -343,7 +342,7 @@ describe("an app", () => {
     world.evidence = () => ({});
     await assert.rejects(verifyApp(), /the evidence at .* is malformed/);
     await assert.rejects(
-      verifyUrl(layout, env(), "app", new URL(base.href.replace(APP_ID, "00".repeat(20))), options()),
+      verifyUrl(cli(), "app", new URL(base.href.replace(APP_ID, "00".repeat(20))), options()),
       /no evidence at .*404/,
     );
   });
@@ -352,16 +351,14 @@ describe("an app", () => {
 describe("a bundle", () => {
   const bundleFile = (): string => join(folder, "bundle.json");
   // A port where nothing listens, and a cache of its own: whoever asks for more than the bundle has, fails.
-  const offline = (): [StackLayout, NodeJS.ProcessEnv] => {
-    const alone = {
+  const offline = (): Cli =>
+    createCli({
       XDG_STATE_HOME: join(folder, "offline/state"),
       XDG_CACHE_HOME: join(folder, "offline/cache"),
       PCCS_URL: "http://127.0.0.1:1",
-    };
-    return [stackLayout(alone), alone];
-  };
+    });
   const judge = (change: TargetOptions = {}, file = bundleFile()): Promise<VerifyResult> =>
-    verifyFile(...offline(), file, { root: join(folder, "root.pem"), gatewayAppId: GATEWAY_APP, ...change });
+    verifyFile(offline(), file, { root: join(folder, "root.pem"), gatewayAppId: GATEWAY_APP, ...change });
   type Edit = (bundle: {
     subject: { nonce: string; certificates: string[]; evidence: Record<string, string> };
     collateral: Record<string, Record<string, string>>;
@@ -477,17 +474,14 @@ describe("a bundle", () => {
   test("bare evidence in a file is judged too, with collateral from a file or a server", async () => {
     const file = join(folder, "evidence.json");
     await writeFile(file, JSON.stringify(guest()));
-    const result = await verifyFile(layout, env(), file, options());
+    const result = await verifyFile(cli(), file, options());
     assert.deepEqual(
       [result.ok, check(result, "report-data").result],
       [true, "not bound"],
       JSON.stringify(summary(result)),
     );
     await writeFile(file, "{}");
-    assert.match(
-      check(await verifyFile(layout, env(), file, options()), "evidence").reason,
-      /neither attestation nor quote/,
-    );
+    assert.match(check(await verifyFile(cli(), file, options()), "evidence").reason, /neither attestation nor quote/);
   });
 
   test("the command exits with 0, or with 3 where a check fails, and prints JSON for scripts", () => {
@@ -502,7 +496,7 @@ describe("a bundle", () => {
           join(folder, "root.pem"),
           ...args,
         ],
-        { encoding: "utf8", env: { ...offline()[1], PATH: process.env["PATH"] }, timeout: 60_000 },
+        { encoding: "utf8", env: { ...offline().env, PATH: process.env["PATH"] }, timeout: 60_000 },
       );
     const good = run("--gateway-app-id", GATEWAY_APP, "-o", "json");
     assert.equal(good.status, 0, good.stderr);
@@ -526,7 +520,7 @@ describe("a bundle", () => {
 
 describe("a gateway", () => {
   const verify = (change: TargetOptions = {}): Promise<VerifyResult> =>
-    verifyUrl(layout, env(), "gateway", new URL(base.href.replace(APP_ID, "gateway")), options(change));
+    verifyUrl(cli(), "gateway", new URL(base.href.replace(APP_ID, "gateway")), options(change));
 
   test("verifies by the quotes for the key it serves, those before it, and its account", async () => {
     const uri = "https://acme.example/acct/1";
@@ -555,7 +549,7 @@ describe("a gateway", () => {
     const file = join(folder, "gateway.json");
     world.acmeInfo = { ...(world.acmeInfo as object), account_uri: uri };
     await verify({ save: file });
-    assert.equal((await verifyFile(layout, env(), file, { root: join(folder, "root.pem") })).ok, true);
+    assert.equal((await verifyFile(cli(), file, { root: join(folder, "root.pem") })).ok, true);
   });
 
   test("is not verified where the served key is not listed, not quoted or another app's", async () => {

@@ -10,11 +10,16 @@ import { toHex } from "@dstack/bytes";
 import { buildAppCompose } from "@dstack/compose";
 import { readImageDirectory } from "@dstack/image";
 import { run } from "@dstack/process";
-import { allowVersion, changePolicyFile, localPolicy } from "../../cli/src/auth/policy-file.ts";
-import { DEVELOPMENT_DEVICE_ID } from "../../cli/src/local/development-device.ts";
-import { getThroughGateway } from "../../cli/src/clients/gateway-client.ts";
-import { waitForAnswer, waitForBoot } from "../../cli/src/apps/wait-for-app.ts";
-import { vmmClient, vmmMethods } from "../../cli/src/clients/vmm-client.ts";
+import {
+  allowVersion,
+  changePolicyFile,
+  DEVELOPMENT_DEVICE_ID,
+  getThroughGateway,
+  localPolicy,
+  vmmMethods,
+  waitForAnswer,
+  waitForBoot,
+} from "@dstack/cli/testing";
 import { cannotBoot, createDeployment, IMAGE, type Deployment } from "./deployment.ts";
 
 const skip = cannotBoot() ?? false;
@@ -249,8 +254,8 @@ test(
       secureTime: false,
       storageFs: "ext4",
     });
-    const { layout, env } = deployment;
-    const client = await vmmClient(layout, env);
+    const { layout } = deployment;
+    const client = await deployment.context.vmm();
     const composeHash = toHex(manifest.composeHash);
     const osImageHash = toHex((await readImageDirectory(join(layout.images, IMAGE))).osImageHash ?? new Uint8Array());
     await changePolicyFile(localPolicy(layout), (policy) =>

@@ -2,14 +2,22 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { cp, link, mkdir, readdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { cleanUp, stopEverything } from "../../cli/src/stack/cleanup.ts";
-import { ensureWildcardCertificate } from "../../cli/src/local/development-keys.ts";
-import { publishHelloImage } from "../../cli/src/stack/hello-image.ts";
-import { stackLayout, type StackLayout } from "../../cli/src/local/layout.ts";
-import { createServices, type Services } from "../../cli/src/stack/services.ts";
+import {
+  cleanUp,
+  COMMAND_LINE,
+  createCli,
+  createServices,
+  ensureWildcardCertificate,
+  imageBuildFolder,
+  publishHelloImage,
+  qemuFolder,
+  stopEverything,
+  type Cli,
+  type Services,
+  type StackLayout,
+} from "@dstack/cli/testing";
 
 export const IMAGE = "dstack-sim-0.6.0";
-const ROOT = join(import.meta.dirname, "../..");
 
 export interface CliResult {
   readonly code: number;
@@ -19,6 +27,8 @@ export interface CliResult {
 
 /** A local deployment with its own state, ports and copy of the guest image. */
 export interface Deployment {
+  /** As its commands have it. */
+  readonly context: Cli;
   readonly layout: StackLayout;
   readonly env: NodeJS.ProcessEnv;
   readonly services: Services;
@@ -33,7 +43,7 @@ export interface Deployment {
 /** Why guests cannot be booted here, or undefined. */
 export function cannotBoot(): string | undefined {
   if (process.getuid?.() !== 0) return "needs root: the gateway makes a network interface";
-  const { images } = stackLayout(process.env);
+  const { images } = createCli(process.env).layout;
   if (!existsSync(join(images, IMAGE, "metadata.json"))) return `needs the guest image ${IMAGE}: ./dstack image build`;
   return undefined;
 }
@@ -41,7 +51,7 @@ export function cannotBoot(): string | undefined {
 export async function createDeployment(portBase: number): Promise<Deployment> {
   // Named by its ports, so that what a killed run left behind is found and stopped by the next.
   const state = `/tmp/dstack-e2e-${portBase}`;
-  const cacheOfUser = stackLayout(process.env).cache;
+  const user = createCli(process.env).layout;
   // Own images and KMS cache, so that a test may damage them; tools and QEMU are the user's.
   const cache = join(state, "cache", "dstack");
   const env: NodeJS.ProcessEnv = {
@@ -49,18 +59,20 @@ export async function createDeployment(portBase: number): Promise<Deployment> {
     XDG_STATE_HOME: state,
     XDG_CACHE_HOME: join(state, "cache"),
     DSTACK_PORT_BASE: String(portBase),
-    DSTACK_QEMU_DIR: process.env["DSTACK_QEMU_DIR"] ?? join(cacheOfUser, "qemu", "current", "bin"),
+    DSTACK_QEMU_DIR: qemuFolder(user, process.env),
   };
-  const layout = stackLayout(env);
-  await stopEverything(layout, env);
+  const context = createCli(env);
+  const { layout } = context;
+  await stopEverything(context);
   await rm(state, { recursive: true, force: true });
   await mkdir(join(cache, "images", IMAGE), { recursive: true });
-  await copyImage(join(cacheOfUser, "images"), join(cache, "images"));
-  await cp(join(cacheOfUser, "tools"), join(cache, "tools"), { recursive: true, verbatimSymlinks: true });
-  await symlink(join(cacheOfUser, "image-build"), join(cache, "image-build"));
+  await copyImage(user.images, layout.images);
+  await cp(join(user.cache, "tools"), join(cache, "tools"), { recursive: true, verbatimSymlinks: true });
+  await symlink(imageBuildFolder(user), imageBuildFolder(layout));
   const stopped = new AbortController();
-  const services = createServices(layout, env, stopped.signal);
+  const services = createServices(context, stopped.signal);
   return {
+    context,
     layout,
     env,
     services,
@@ -84,7 +96,7 @@ export async function createDeployment(portBase: number): Promise<Deployment> {
     cli: (...args) => runCli(args, env),
     stop: async () => {
       stopped.abort();
-      await stopEverything(layout, env);
+      await stopEverything(context);
       await rm(state, { recursive: true, force: true });
     },
   };
@@ -93,7 +105,7 @@ export async function createDeployment(portBase: number): Promise<Deployment> {
 /** The command line as a user runs it. */
 export function runCli(args: readonly string[], env: NodeJS.ProcessEnv): Promise<CliResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(ROOT, "cli/src/main.ts"), ...args], {
+    const child = spawn(process.execPath, ["--", COMMAND_LINE, ...args], {
       env,
       stdio: ["ignore", "pipe", "pipe"],
     });

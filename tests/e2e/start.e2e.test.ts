@@ -5,11 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { COMMAND_LINE } from "@dstack/cli/testing";
 import { run } from "@dstack/process";
 import { cannotBoot, runCli } from "./deployment.ts";
 
 const skip = cannotBoot() ?? false;
-const ROOT = join(import.meta.dirname, "../..");
 
 /** Command lines of live processes that name the folder. */
 async function processesOf(folder: string): Promise<string[]> {
@@ -32,7 +32,7 @@ test(
       await runCli(["down"], env);
       await rm(state, { recursive: true, force: true });
     });
-    const killed = spawn(process.execPath, [join(ROOT, "cli/src/main.ts"), "up", "--once"], {
+    const killed = spawn(process.execPath, ["--", COMMAND_LINE, "up", "--once"], {
       env,
       stdio: ["ignore", "ignore", "pipe"],
     });

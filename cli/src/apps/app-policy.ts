@@ -2,14 +2,15 @@ import {
   askWebhook,
   decide,
   diffDocuments,
+  policyLines,
   hypotheticalBoot,
   parseAuthConfig,
   readSwitches,
-  type PolicyDifference,
+  type PolicyLine,
   type PolicyDocument,
   type WebhookAnswer,
 } from "@dstack/governance";
-import { explain } from "../auth/explain.ts";
+import { explainBoot } from "../auth/explain-boot.ts";
 import { fileBackend } from "../auth/file-backend.ts";
 import { changePolicyFile, localPolicy, readPolicyFile, type Allowance } from "../auth/policy-file.ts";
 import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../local/auth-webhook.ts";
@@ -22,7 +23,7 @@ export interface AppPolicy {
   /** The policy as it is; an empty one where others keep it. */
   read(): Promise<PolicyDocument>;
   /** Changes it and gives the differences; none where all was so already. @throws CliError */
-  change(change: (policy: PolicyDocument) => PolicyDocument): Promise<readonly PolicyDifference[]>;
+  change(change: (policy: PolicyDocument) => PolicyDocument): Promise<readonly PolicyLine[]>;
   /** Whether a version may boot, by `policy` where it is ours to change, else by whoever keeps it. Changes nothing. */
   ask(version: Allowance, policy: PolicyDocument): Promise<WebhookAnswer>;
 }
@@ -30,7 +31,7 @@ export interface AppPolicy {
 export const differencesOf = (
   policy: PolicyDocument,
   change: (policy: PolicyDocument) => PolicyDocument,
-): readonly PolicyDifference[] => diffDocuments(policy, change(policy));
+): readonly PolicyLine[] => policyLines(diffDocuments(policy, change(policy)));
 
 /** The policy of the local deployment: its own file, or the webhook that it was started with. */
 export async function deploymentPolicy(layout: StackLayout): Promise<AppPolicy> {
@@ -51,7 +52,7 @@ export async function deploymentPolicy(layout: StackLayout): Promise<AppPolicy> 
       const boot = hypotheticalBoot(version);
       const { config } = parseAuthConfig(JSON.stringify(policy), readSwitches(file.env));
       const backend = { ...fileBackend(file, false), decide: async () => decide(config, "app", boot) };
-      const { isAllowed, reason, rule, field, command } = await explain(backend, { kind: "app", boot });
+      const { isAllowed, reason, rule, field, command } = await explainBoot(backend, { kind: "app", boot });
       return isAllowed ? { kind: "allowed" } : { kind: "denied", reason, rule, field, command };
     },
   };

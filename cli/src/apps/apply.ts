@@ -7,7 +7,7 @@
  * Never: a version taken off the policy that an instance still has; a step that is not in `steps.ts`.
  */
 import { errorChain } from "@dstack/errors";
-import type { PolicyDifference } from "@dstack/governance";
+import type { PolicyLine } from "@dstack/governance";
 import { toHex, utf8Decode } from "@dstack/bytes";
 import { allowVersion } from "../auth/policy-file.ts";
 import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
@@ -38,7 +38,7 @@ export interface Deployment {
   readonly plan: DeploymentPlan;
   readonly vmId: string;
   /** What the policy was changed by. */
-  readonly policyChanges: readonly PolicyDifference[];
+  readonly policyChanges: readonly PolicyLine[];
 }
 
 /**
@@ -94,7 +94,7 @@ interface Work {
   readonly plan: DeploymentPlan;
   readonly ports: ApplyPorts;
   vmId: string | undefined;
-  readonly policyChanges: PolicyDifference[];
+  readonly policyChanges: PolicyLine[];
 }
 
 const newWork = (plan: DeploymentPlan, ports: ApplyPorts): Work => ({

@@ -1,9 +1,9 @@
-import { Option, type Command } from "@commander-js/extra-typings";
-import { examples, output, repeatable, type OptionsOf } from "../terminal/options.ts";
+import { Option } from "@commander-js/extra-typings";
+import { examples, output, repeatable, type OptionsOf, type Parent } from "../terminal/options.ts";
 
 /** What the commands of apps are called with. */
 
-export const deployCommand = (parent: Command) =>
+export const deployCommand = (parent: Parent) =>
   parent
     .command("deploy")
     .summary("deploy a docker-compose file as a confidential app")
@@ -49,7 +49,7 @@ export const deployCommand = (parent: Command) =>
     );
 export type DeployOptions = OptionsOf<typeof deployCommand>;
 
-export const appsCommand = (parent: Command) =>
+export const appsCommand = (parent: Parent) =>
   parent
     .command("apps")
     .summary("list apps")
@@ -57,7 +57,7 @@ export const appsCommand = (parent: Command) =>
     .addHelpText("after", examples(["dstack apps", "dstack apps -o json"]));
 export type AppsOptions = OptionsOf<typeof appsCommand>;
 
-export const infoCommand = (parent: Command) =>
+export const infoCommand = (parent: Parent) =>
   parent
     .command("info <app>")
     .summary("show an app's state, boot phases and last error")
@@ -65,7 +65,7 @@ export const infoCommand = (parent: Command) =>
     .addHelpText("after", examples(["dstack info hello"]));
 export type InfoOptions = OptionsOf<typeof infoCommand>;
 
-export const logsCommand = (parent: Command) =>
+export const logsCommand = (parent: Parent) =>
   parent
     .command("logs <app>")
     .summary("show an app's serial console and why a boot was refused")
@@ -74,13 +74,13 @@ export const logsCommand = (parent: Command) =>
     .addHelpText("after", examples(["dstack logs hello", "dstack logs -f hello"]));
 export type LogsOptions = OptionsOf<typeof logsCommand>;
 
-export const startCommand = (parent: Command) =>
+export const startCommand = (parent: Parent) =>
   parent
     .command("start <app>")
     .summary("start an app's VM again")
     .addHelpText("after", examples(["dstack start hello"]));
 
-export const stopCommand = (parent: Command) =>
+export const stopCommand = (parent: Parent) =>
   parent
     .command("stop <app>")
     .summary("stop an app's VM; its data is kept")
@@ -88,7 +88,7 @@ export const stopCommand = (parent: Command) =>
     .addHelpText("after", examples(["dstack stop hello"]));
 export type StopOptions = OptionsOf<typeof stopCommand>;
 
-export const waitCommand = (parent: Command) =>
+export const waitCommand = (parent: Parent) =>
   parent
     .command("wait <app>")
     .summary("wait until an app has booted and answers")
@@ -97,7 +97,7 @@ export const waitCommand = (parent: Command) =>
     )
     .addHelpText("after", examples(["dstack wait hello"]));
 
-export const rollbackCommand = (parent: Command) =>
+export const rollbackCommand = (parent: Parent) =>
   parent
     .command("rollback <app>")
     .summary("put back the version that an app's last update replaced")
@@ -108,21 +108,21 @@ export const rollbackCommand = (parent: Command) =>
     .addHelpText("after", examples(["dstack rollback hello"]));
 export type RollbackOptions = OptionsOf<typeof rollbackCommand>;
 
-export const rmCommand = (parent: Command) =>
+export const rmCommand = (parent: Parent) =>
   parent
     .command("rm <app>")
     .summary("remove an app, its data and its versions' permission to boot")
     .addHelpText("after", examples(["dstack rm hello"]));
 
-export const envCommand = (parent: Command) => parent.command("env").summary("change an app's encrypted environment");
+export const envCommand = (parent: Parent) => parent.command("env").summary("change an app's encrypted environment");
 
-export const envSetCommand = (parent: Command) =>
+export const envSetCommand = (parent: Parent) =>
   parent
     .command("set <app> <pairs...>")
     .summary("replace the app's environment by these K=V pairs and restart it")
     .addHelpText("after", examples(["dstack env set hello GREETING_SECRET=new"]));
 
-export const envShowCommand = (parent: Command) =>
+export const envShowCommand = (parent: Parent) =>
   parent
     .command("show <app>")
     .summary("list the names that the app accepts; values are readable inside the app only")

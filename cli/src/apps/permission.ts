@@ -1,4 +1,4 @@
-import type { PolicyDifference, WebhookAnswer } from "@dstack/governance";
+import type { PolicyLine, WebhookAnswer } from "@dstack/governance";
 import { allowedVersions, allowVersion, type Allowance } from "../auth/policy-file.ts";
 import { CliError } from "../terminal/errors.ts";
 import { differencesOf, type AppPolicy } from "./app-policy.ts";
@@ -11,7 +11,7 @@ export interface PermissionPlan {
   /** Whether this version was not allowed before, so that a deployment that fails takes it back. */
   readonly isNew: boolean;
   /** What the policy would be changed by; none where it is others' or is left alone. */
-  readonly differences: readonly PolicyDifference[];
+  readonly differences: readonly PolicyLine[];
   /** The answer of the policy as it would be then; undefined where it is not asked. */
   readonly decision: WebhookAnswer | undefined;
 }

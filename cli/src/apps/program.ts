@@ -4,7 +4,7 @@
  * Out: VMs created, changed, started, stopped and removed by the VMM; lines about them.
  * Never: a secret in plain text to the VMM, or a version that the policy was not asked about unless the user said so.
  */
-import type { Command } from "@commander-js/extra-typings";
+import type { Parent } from "../terminal/options.ts";
 import type { Cli } from "../clients/cli.ts";
 import {
   appsCommand,
@@ -21,7 +21,7 @@ import {
   waitCommand,
 } from "./options.ts";
 
-export function addAppCommands(program: Command, cli: Cli): void {
+export function addAppCommands(program: Parent, cli: Cli): void {
   deployCommand(program).action(async (options) => (await import("./deploy.ts")).deploy(cli, options));
   waitCommand(program).action(async (app) => (await import("./wait.ts")).wait(cli, app));
   rollbackCommand(program).action(async (app, options) => (await import("./rollback.ts")).rollback(cli, app, options));

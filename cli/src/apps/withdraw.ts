@@ -1,4 +1,4 @@
-import type { PolicyDifference } from "@dstack/governance";
+import type { PolicyLine } from "@dstack/governance";
 import type { vmm } from "@dstack/proto";
 import { forgetEmptyApp, withdrawVersions } from "../auth/policy-file.ts";
 import type { VmmClient } from "../clients/vmm-client.ts";
@@ -14,7 +14,7 @@ export async function withdraw(
   { vmm, policy }: { readonly vmm: VmmClient; readonly policy: AppPolicy },
   appId: string,
   hashes: readonly string[],
-): Promise<readonly PolicyDifference[]> {
+): Promise<readonly PolicyLine[]> {
   if (!policy.isOurs) return [];
   const instances = (await vmm.list()).filter((vm) => vm.appId === appId && vm.status !== "removing");
   const unheld = unheldVersions(hashes, instances);

@@ -5,7 +5,7 @@ export interface HistoryLine {
   /** ISO 8601, or a block. */
   readonly at: string;
   readonly by: string;
-  readonly what: string;
+  readonly what: readonly string[];
 }
 
 export interface History {
@@ -21,8 +21,8 @@ export interface AuthBackend {
   /** The options that select this backend again, for commands that are proposed. */
   readonly selector: string;
   document(): Promise<PolicyDocument>;
-  /** Makes the changes. Returns a line about what happened. */
-  apply(changes: readonly PolicyChange[]): Promise<string>;
+  /** Makes the changes. Returns lines about what happened. */
+  apply(changes: readonly PolicyChange[]): Promise<readonly string[]>;
   decide(kind: BootKind, boot: BootInfo): Promise<Decision & { readonly basis?: string }>;
   /** @param signedBy fingerprints of the keys that count; any key where empty */
   history(signedBy: readonly string[]): Promise<History>;

@@ -20,7 +20,6 @@ import type { Decision, PolicyChange, PolicyDocument } from "@dstack/governance"
 import { parseEventLogs, type Address, type PublicClient } from "viem";
 import { privateKeyToAccount, type PrivateKeyAccount } from "viem/accounts";
 import { CliError } from "../terminal/errors.ts";
-import { say } from "../terminal/output.ts";
 import type { AuthBackend } from "./backend.ts";
 import { anvilProgram, dryRun } from "./dry-run.ts";
 
@@ -39,6 +38,8 @@ export interface ContractBackendOptions {
   readonly confirmations: number | undefined;
   readonly fromBlock: bigint;
   readonly sending: Sending;
+  /** Told of what is waited for. */
+  readonly say: (text: string) => void;
 }
 
 const TIMEOUT_MS = 120_000;
@@ -47,7 +48,7 @@ const TIMEOUT_MS = 120_000;
 export interface ContractBackend extends AuthBackend {
   readonly contract: Address;
   /** Sends calls as the options say. Returns a line about each. */
-  send(list: readonly ContractCall[]): Promise<string>;
+  send(list: readonly ContractCall[]): Promise<readonly string[]>;
   /** Sends the creation of a contract and gives its address. @throws CliError where nothing is sent */
   create(call: ContractCall): Promise<Address>;
   /** Has the KMS's contract make an app, and gives its id. @throws CliError where nothing is sent */
@@ -81,7 +82,7 @@ export function contractBackend(options: ContractBackendOptions): ContractBacken
     const { log, head } = await events();
     return contractPolicy(first.client, contract, log, head);
   };
-  const send = (list: readonly ContractCall[]): Promise<string> => sendAll(list, options);
+  const send = (list: readonly ContractCall[]): Promise<readonly string[]> => sendAll(list, options);
   return {
     name: `DstackKms ${contract} by ${endpoints.map(({ name }) => name).join(", ")}`,
     selector: ` --contract ${contract} --rpc ${endpoints.map(({ name }) => name).join(",")}`,
@@ -103,7 +104,9 @@ export function contractBackend(options: ContractBackendOptions): ContractBacken
           .map(({ blockNumber, actor, kind, contract: source, name, args, transactionHash }) => ({
             at: `block ${blockNumber}`,
             by: actor ?? "(not told)",
-            what: `${kind === "kms" ? "" : `app ${source}: `}${name} ${Object.values(args).map(String).join(" ")} (transaction ${transactionHash})`,
+            what: [
+              `${kind === "kms" ? "" : `app ${source}: `}${name} ${Object.values(args).map(String).join(" ")} (transaction ${transactionHash})`,
+            ],
           })),
         broken: undefined,
       };
@@ -149,7 +152,7 @@ async function sendOne(call: ContractCall, options: ContractBackendOptions): Pro
     client,
     account,
     timeoutMs: TIMEOUT_MS,
-    onSent: (_, hash) => say(`Waiting for transaction ${hash} to be confirmed...`),
+    onSent: (_, hash) => options.say(`Waiting for transaction ${hash} to be confirmed...`),
   });
 }
 
@@ -207,7 +210,7 @@ function callFor(kms: Address, policy: ContractPolicy, change: PolicyChange): Co
   }
 }
 
-async function sendAll(list: readonly ContractCall[], options: ContractBackendOptions): Promise<string> {
+async function sendAll(list: readonly ContractCall[], options: ContractBackendOptions): Promise<readonly string[]> {
   const { sending, rpcUrls, contract } = options;
   const actual = await requireChain(endpoint(rpcUrls[0]!, 30_000).client, options.chainId);
   switch (sending.kind) {
@@ -221,7 +224,9 @@ async function sendAll(list: readonly ContractCall[], options: ContractBackendOp
         safeTransactionFile(list, { chainId: actual, safe: sending.safe, now: Date.now() }),
         { mode: 0o644 },
       );
-      return `nothing was sent; ${sending.file} holds ${list.length} call${list.length === 1 ? "" : "s"} for Safe's transaction builder`;
+      return [
+        `nothing was sent; ${sending.file} holds ${list.length} call${list.length === 1 ? "" : "s"} for Safe's transaction builder`,
+      ];
     case "dry-run":
       return dryRun(list, { rpcUrl: rpcUrls[0]!, anvil: anvilProgram(), sender: sending.sender, kms: contract });
     case "key": {
@@ -230,7 +235,7 @@ async function sendAll(list: readonly ContractCall[], options: ContractBackendOp
         const { transactionHash, blockNumber } = await sendOne(call, options);
         lines.push(`${call.title}: transaction ${transactionHash} in block ${blockNumber}`);
       }
-      return lines.join("\n");
+      return lines;
     }
   }
 }

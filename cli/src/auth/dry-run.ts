@@ -31,7 +31,7 @@ export async function dryRun(
     readonly sender: Address | undefined;
     readonly kms: Address;
   },
-): Promise<string> {
+): Promise<readonly string[]> {
   const fork = await startFork(options.anvil, options.rpcUrl);
   try {
     const { client } = endpoint(fork.url, START_TIMEOUT_MS);
@@ -48,7 +48,7 @@ export async function dryRun(
       const { gasUsed } = await sendCall(call, { client, account: sender, timeoutMs: START_TIMEOUT_MS });
       lines.push(`would ${call.title} as ${sender}: ${gasUsed} gas`);
     }
-    return `${lines.join("\n")}\nnothing was sent: this was tried on a copy of block ${fork.block}`;
+    return [...lines, `nothing was sent: this was tried on a copy of block ${fork.block}`];
   } catch (cause) {
     throw new CliError("denied", `the dry run failed: ${cause instanceof Error ? cause.message : String(cause)}`, {
       cause,

@@ -1,44 +1,58 @@
-import { commandFor, type Decision } from "@dstack/governance";
-import type { AuthBackend } from "./backend.ts";
-import type { BootRequest } from "./boot-request.ts";
+import { readFile } from "node:fs/promises";
+import { comparable } from "@dstack/governance";
+import type { Cli } from "../clients/cli.ts";
+import { CliError, usage } from "../terminal/errors.ts";
+import { visible } from "../terminal/output.ts";
+import { lastRefusal, parseBootRequest, type BootRequest } from "./boot-request.ts";
+import { explainBoot } from "./explain-boot.ts";
+import type { AuthExplainOptions } from "./options.ts";
+import { selectBackend } from "./select-backend.ts";
 
-/** A decision with what a person can do about it. */
-export interface Explanation {
-  readonly isAllowed: boolean;
-  readonly reason: string;
-  readonly rule: string;
-  readonly field: string;
-  readonly value: string;
-  /** What was read, e.g. a block. */
-  readonly basis: string;
-  /** The command that would change the decision; undefined where there is none to give. */
-  readonly command: string | undefined;
-  readonly advice: string;
+/** `dstack auth explain`: 0 where allowed, 3 where denied. Changes nothing. */
+export async function authExplain(cli: Cli, what: string, options: AuthExplainOptions): Promise<number> {
+  const { json, print } = cli.out;
+  const backend = await selectBackend(cli, options);
+  const request = await requestFor(cli, what, options.auditLog);
+  const explanation = await explainBoot(backend, request);
+  if (options.output === "json") {
+    const { isAllowed, reason, rule, field, value, basis, command } = explanation;
+    json({ allowed: isAllowed, reason, rule, field, value, basis, command: command ?? null });
+    return isAllowed ? 0 : 3;
+  }
+  const { boot, kind } = request;
+  if (request.refused !== undefined)
+    print(`refused     at ${visible(request.refused.time)}: ${visible(request.refused.reason)}`);
+  print(
+    `${kind === "kms" ? "KMS" : "app"}         ${visible(comparable(kind === "kms" ? boot.mrAggregated : boot.appId))}`,
+  );
+  print(`decided by  ${visible(explanation.basis)}`);
+  if (explanation.isAllowed) {
+    print("decision    allowed");
+    return 0;
+  }
+  print(
+    `decision    denied: ${visible(explanation.reason)}\nrule        ${visible(explanation.rule)}\nvalue       ${explanation.field} = ${visible(explanation.value)}`,
+  );
+  print(
+    explanation.command === undefined
+      ? `next        ${visible(explanation.advice)}`
+      : `to allow    ${visible(explanation.command)}`,
+  );
+  return 3;
 }
 
-/** Asks a backend about a boot, without changing anything. */
-export async function explain(backend: AuthBackend, { kind, boot }: BootRequest): Promise<Explanation> {
-  const decision = await backend.decide(kind, boot);
-  const basis = decision.basis ?? backend.name;
-  if (decision.isAllowed)
-    return { isAllowed: true, reason: "", rule: "", field: "", value: "", basis, command: undefined, advice: "" };
-  const { reason, rule, field } = decision;
-  const command = commandFor(kind, decision, boot);
-  return {
-    isAllowed: false,
-    reason,
-    rule,
-    field,
-    basis,
-    value: [boot[field]].flat().join(", "),
-    command: command === undefined ? undefined : `dstack auth ${command}${backend.selector}`,
-    advice: command === undefined ? adviceFor(decision) : "",
-  };
+async function requestFor(cli: Cli, what: string, auditLog: string | undefined): Promise<BootRequest> {
+  const text = await readFile(what, "utf8").catch(() => undefined);
+  if (text !== undefined) return parseBootRequest(text) ?? usage(`${what} is no boot request`);
+  const digits = comparable(what).slice(2);
+  const appId = /^[0-9a-f]{40}$/.test(digits) ? digits : await appNamed(cli, what);
+  return lastRefusal(auditLog ?? `${cli.layout.kmsFolder}/audit.log`, appId);
 }
 
-function adviceFor({ rule, field }: Extract<Decision, { readonly isAllowed: false }>): string {
-  if (field === "tcbStatus")
-    return "update the platform's firmware, or accept this status in allowedTcbStatuses (files) or by `dstack auth require-tcb <app> off` (apps of contracts)";
-  if (field === "advisoryIds") return "update the platform's firmware, or accept the advisories in allowedAdvisoryIds";
-  return `ask whoever governs it: ${rule}`;
+async function appNamed(cli: Cli, name: string): Promise<string> {
+  const client = await cli.vmm();
+  const found = (await client.list()).find((vm) => vm.name === name);
+  if (found === undefined)
+    throw new CliError("not-found", `"${name}" is neither a file, an app id nor the name of an app here`);
+  return found.appId;
 }

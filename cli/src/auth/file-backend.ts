@@ -14,7 +14,7 @@ export function fileBackend(file: PolicyFile, isNamed: boolean): AuthBackend {
     document: () => readPolicyFile(path),
     apply: async (changes) => {
       await changePolicyFile(file, (policy) => changes.reduce(changeDocument, policy));
-      return `written to ${path}; in force at the next request`;
+      return [`written to ${path}; in force at the next request`];
     },
     decide: async (kind, boot) =>
       decide(parseAuthConfig(JSON.stringify(await readPolicyFile(path)), readSwitches(env)).config, kind, boot),
@@ -29,7 +29,7 @@ export function fileBackend(file: PolicyFile, isNamed: boolean): AuthBackend {
         lines: entries.map(({ at, by, changes, key }) => ({
           at,
           by: `${by} (key ${fingerprint(key)})`,
-          what: changes.map(({ sign, path: place, value }) => `${sign} ${place} ${value}`).join("\n"),
+          what: changes.map(({ sign, path: place, value }) => `${sign} ${place} ${value}`),
         })),
         broken:
           broken !== undefined

@@ -9,9 +9,10 @@ import {
   GovernanceError,
   parseAuthConfig,
   parsePolicyDocument,
+  policyLines,
   readSwitches,
-  type PolicyDifference,
   type PolicyDocument,
+  type PolicyLine,
 } from "@dstack/governance";
 import { historyKey, writeWithHistory } from "@dstack/governance/history";
 import { CliError } from "../terminal/errors.ts";
@@ -40,17 +41,17 @@ export async function readPolicyFile(path: string): Promise<PolicyDocument> {
 }
 
 /**
- * Changes a policy file and signs the change into its history. Gives the differences; none where all was so already.
+ * Changes a policy file and signs the change into its history. Gives what changed; nothing where all was so already.
  * @throws CliError where the file or its history is broken: nothing is changed then
  */
 export async function changePolicyFile(
   { path, keyFolder, env }: PolicyFile,
   change: (policy: PolicyDocument) => PolicyDocument,
-): Promise<readonly PolicyDifference[]> {
+): Promise<readonly PolicyLine[]> {
   await mkdir(keyFolder, { recursive: true, mode: 0o700 });
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const key = await historyKey(join(keyFolder, "auth-history.key"));
-  let differences: readonly PolicyDifference[] = [];
+  let lines: readonly PolicyLine[] = [];
   try {
     await writeWithHistory({
       path,
@@ -65,15 +66,15 @@ export async function changePolicyFile(
         const written = `${JSON.stringify(after, null, 2)}\n`;
         // What auth-simple would refuse is not written.
         parseAuthConfig(written, readSwitches(env));
-        differences = diffDocuments(before, after);
-        return { text: written, changes: differences };
+        lines = policyLines(diffDocuments(before, after));
+        return { text: written, changes: lines };
       },
     });
   } catch (cause) {
     if (cause instanceof GovernanceError) throw new CliError("failed", cause.message, { cause });
     throw cause;
   }
-  return differences;
+  return lines;
 }
 
 export interface Allowance {

@@ -3,41 +3,24 @@ import { comparable } from "@dstack/governance";
 import type { Address } from "viem";
 import { CliError } from "../terminal/errors.ts";
 import { externalWebhook } from "../local/auth-webhook.ts";
-import type { StackLayout } from "../local/layout.ts";
+import type { Cli } from "../clients/cli.ts";
 import type { AuthBackend } from "./backend.ts";
 import type { ContractBackend, Sending } from "./contract-backend.ts";
 import { fileBackend } from "./file-backend.ts";
-
-/** The options that every verb has. */
-export interface BackendOptions {
-  readonly config?: string;
-  readonly contract?: string;
-  readonly rpc?: string;
-  readonly chainId?: string;
-  readonly confirmations?: string;
-  readonly fromBlock?: string;
-  readonly keyFile?: string;
-  readonly safeFile?: string;
-  readonly safe?: string;
-  readonly dryRun?: boolean;
-  readonly sender?: string;
-}
+import type { SendingOptions } from "./options.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The file unless a contract is named, by option or by the variables that the reference's tools read. */
-export async function selectBackend(
-  layout: StackLayout,
-  env: Environment,
-  options: BackendOptions,
-): Promise<AuthBackend> {
+export async function selectBackend(cli: Cli, options: SendingOptions): Promise<AuthBackend> {
+  const { layout, env } = cli;
   if (options.config !== undefined && options.contract !== undefined)
     throw new CliError("usage", "--config and --contract: a policy is in one place");
   const contract =
     options.config === undefined
       ? (options.contract ?? env["KMS_CONTRACT_ADDR"] ?? env["KMS_CONTRACT_ADDRESS"])
       : undefined;
-  if (contract !== undefined) return selectContract(env, { ...options, contract });
+  if (contract !== undefined) return selectContract(cli, { ...options, contract });
   const external = options.config === undefined ? await externalWebhook(layout) : undefined;
   if (external !== undefined)
     throw new CliError("usage", `the local deployment asks ${external}, not its own policy file`, {
@@ -50,7 +33,7 @@ export async function selectBackend(
 }
 
 /** As `selectBackend`, for what only contracts have. @throws CliError `usage` */
-export async function selectContract(env: Environment, options: BackendOptions): Promise<ContractBackend> {
+export async function selectContract({ env, out }: Cli, options: SendingOptions): Promise<ContractBackend> {
   const contract =
     options.contract ?? env["KMS_CONTRACT_ADDR"] ?? env["KMS_CONTRACT_ADDRESS"] ?? `0x${"00".repeat(20)}`;
   const rpc = options.rpc ?? env["ETH_RPC_URL"] ?? env["RPC_URL"];
@@ -67,10 +50,11 @@ export async function selectContract(env: Environment, options: BackendOptions):
     confirmations: whole(options.confirmations ?? env["ETH_FINALITY_CONFIRMATIONS"], "--confirmations"),
     fromBlock: BigInt(whole(options.fromBlock, "--from-block") ?? 0),
     sending: await sendingOf(env, options),
+    say: out.say,
   });
 }
 
-async function sendingOf(env: Environment, options: BackendOptions): Promise<Sending> {
+async function sendingOf(env: Environment, options: SendingOptions): Promise<Sending> {
   if (options.dryRun === true)
     return {
       kind: "dry-run",

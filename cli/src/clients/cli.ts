@@ -8,7 +8,7 @@ export interface Cli {
   /** Where the local deployment is, or would be. */
   readonly layout: StackLayout;
   readonly out: Output;
-  /** The VMM that `env` names, or the local deployment's. */
+  /** The VMM that `env` names, or the local deployment's with the token it has now. */
   vmm(): Promise<VmmClient>;
   /** How the command ends where nothing was thrown: 3, for one, where a verdict is bad. */
   readonly exit: { code: number };
@@ -17,6 +17,5 @@ export interface Cli {
 /** The context of a command that reads `env` and writes to `out`. Nothing is read or asked before it is needed. */
 export function createCli(env: NodeJS.ProcessEnv, out: Output = standardOutput): Cli {
   const layout = stackLayout(env);
-  let client: Promise<VmmClient> | undefined;
-  return { env, layout, out, exit: { code: 0 }, vmm: () => (client ??= vmmClient(layout, env)) };
+  return { env, layout, out, exit: { code: 0 }, vmm: () => vmmClient(layout, env) };
 }

@@ -1,32 +1,19 @@
-import type { Command } from "commander";
-import { type Common, examples, output } from "../terminal/options.ts";
+/**
+ * Evidence in files, taken apart.
+ * In: one file of bounded size: a quote, an attestation, a certificate, an event log, an agent's answer.
+ * Out: every field of it, or the registers that a log replays to.
+ * Never: the network is asked, or a field is called verified: anybody can write them.
+ */
+import type { Cli } from "../clients/cli.ts";
+import type { Parent } from "../terminal/options.ts";
+import { evidenceCommand, evidenceDecodeCommand, evidenceReplayCommand } from "./options.ts";
 
-/** Evidence in files, taken apart: nothing is fetched, and decoding verifies nothing. */
-export function addEvidenceCommands(program: Command): void {
-  const evidence = program.command("evidence").summary("take evidence in files apart");
-  evidence
-    .command("decode <file>")
-    .summary("print every field of a quote, attestation, certificate or certificate request")
-    .description(
-      "The file is recognised by its content: binary, hex, PEM, or an agent's JSON answer. Nothing in it is verified. Exit code 3 where it is refused.",
-    )
-    .addOption(output())
-    .addHelpText("after", examples(["dstack evidence decode quote.bin", "dstack evidence decode cert.pem -o json"]))
-    .action(async (file: string, options: Common) => {
-      process.exitCode = await (await import("./commands.ts")).decode(file, options.output);
-    });
-  evidence
-    .command("replay <file>")
-    .summary("replay an event log to RTMR0 to RTMR3 and print what it claims")
-    .description(
-      "Takes an event log (JSON, CCEL, or the guest's own log), an agent's GetQuote or Info answer, tcb_info, or an attestation. Exit code 3 where a check fails, such as a log that does not replay to the quote beside it.",
-    )
-    .addOption(output())
-    .addHelpText(
-      "after",
-      examples(["dstack evidence replay event_log.json", "dstack evidence replay tcb_info.json -o json"]),
-    )
-    .action(async (file: string, options: Common) => {
-      process.exitCode = await (await import("./commands.ts")).replay(file, options.output);
-    });
+export function addEvidenceCommands(program: Parent, cli: Cli): void {
+  const evidence = evidenceCommand(program);
+  evidenceDecodeCommand(evidence).action(async (file, options) => {
+    cli.exit.code = await (await import("./decode.ts")).evidenceDecode(cli, file, options);
+  });
+  evidenceReplayCommand(evidence).action(async (file, options) => {
+    cli.exit.code = await (await import("./replay.ts")).evidenceReplay(cli, file, options);
+  });
 }

@@ -2,16 +2,11 @@ import { writeFile } from "node:fs/promises";
 import { toHex } from "@dstack/bytes";
 import { generateOperatorKey } from "@dstack/key-backup";
 import { CliError } from "../terminal/errors.ts";
-import { print, printJson, say, type OutputFormat } from "../terminal/output.ts";
+import type { Cli } from "../clients/cli.ts";
+import type { KmsKeygenOptions } from "./options.ts";
 
 /** `dstack kms keygen`: a secret key into a new file of mode 0600, the public key to standard output. */
-export async function keygenCommand({
-  out,
-  output,
-}: {
-  readonly out: string;
-  readonly output: OutputFormat;
-}): Promise<number> {
+export async function kmsKeygen(cli: Cli, { out, output }: KmsKeygenOptions): Promise<void> {
   const { pem, publicKey } = generateOperatorKey();
   try {
     await writeFile(out, pem, { mode: 0o600, flag: "wx", flush: true });
@@ -23,10 +18,9 @@ export async function keygenCommand({
       { cause },
     );
   }
-  if (output === "json") printJson({ public_key: toHex(publicKey), secret_key_file: out });
+  if (output === "json") cli.out.json({ public_key: toHex(publicKey), secret_key_file: out });
   else {
-    print(toHex(publicKey));
-    say(`secret key in ${out}: keep it offline; with enough other operators it opens the root keys`);
+    cli.out.print(toHex(publicKey));
+    cli.out.say(`secret key in ${out}: keep it offline; with enough other operators it opens the root keys`);
   }
-  return 0;
 }

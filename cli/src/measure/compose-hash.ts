@@ -3,18 +3,17 @@ import { toHex } from "@dstack/bytes";
 import {
   APP_COMPOSE_MAX_BYTES,
   ComposeError,
-  composeHash,
+  composeHash as hashOfCompose,
   normalisedComposeHash,
   parseAppCompose,
 } from "@dstack/compose";
 import { CliError } from "../terminal/errors.ts";
-import { print, printJson, say, visible, type OutputFormat } from "../terminal/output.ts";
+import type { Cli } from "../clients/cli.ts";
+import { visible } from "../terminal/output.ts";
+import type { ComposeHashOptions } from "./options.ts";
 
 /** `dstack compose hash` */
-export async function composeHashCommand(
-  file: string,
-  options: { normalised?: boolean; dropUnused?: boolean; output: OutputFormat },
-): Promise<void> {
+export async function composeHash({ out }: Cli, file: string, options: ComposeHashOptions): Promise<void> {
   const normalised = options.normalised ?? false;
   if (options.dropUnused === true && !normalised)
     throw new CliError("usage", "--drop-unused goes with --normalised: the bytes of a manifest are hashed as they are");
@@ -24,14 +23,14 @@ export async function composeHashCommand(
   });
   if (bytes.length > APP_COMPOSE_MAX_BYTES)
     throw new CliError("failed", `${file} has ${bytes.length} bytes, a guest takes at most ${APP_COMPOSE_MAX_BYTES}`);
-  const compose = manifest(file, bytes);
-  const hash = toHex(normalised ? normalisedComposeHash(compose, options.dropUnused ?? false) : composeHash(bytes));
-  if (options.output === "json") return printJson({ compose_hash: hash, normalised });
-  print(hash);
+  const compose = manifest(file, bytes, out.say);
+  const hash = toHex(normalised ? normalisedComposeHash(compose, options.dropUnused ?? false) : hashOfCompose(bytes));
+  if (options.output === "json") return out.json({ compose_hash: hash, normalised });
+  out.print(hash);
 }
 
 /** The manifest as an object; what a guest would refuse in it is said, because its hash is then of no use. */
-function manifest(file: string, bytes: Uint8Array): Readonly<Record<string, unknown>> {
+function manifest(file: string, bytes: Uint8Array, say: (text: string) => void): Readonly<Record<string, unknown>> {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));

@@ -6,26 +6,15 @@ import { checkVm, parseVmConfig, type Registers, type VmConfig } from "@dstack/m
 import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";
 import { readMeasuredImage } from "./image-files.ts";
-import { print, printJson, type OutputFormat } from "../terminal/output.ts";
+import type { Cli } from "../clients/cli.ts";
+import type { MrDiagnoseOptions } from "./options.ts";
 import { measurable, registersJson, registersText } from "./measure.ts";
-
-export interface DiagnoseOptions {
-  readonly vmConfig: string;
-  readonly imageDir?: string;
-  readonly imageBaseDir?: string;
-  readonly actualMrtd?: string;
-  readonly actualRtmr0?: string;
-  readonly actualRtmr1?: string;
-  readonly actualRtmr2?: string;
-  readonly actualEventLog?: string;
-  readonly json?: boolean;
-  readonly output: OutputFormat;
-}
 
 const REGISTERS = ["mrtd", "rtmr0", "rtmr1", "rtmr2"] as const;
 
 /** `dstack mr diagnose`; gives the exit code. */
-export async function diagnose(options: DiagnoseOptions): Promise<number> {
+export async function mrDiagnose({ out }: Cli, options: MrDiagnoseOptions): Promise<number> {
+  const { print } = out;
   const text = await readText(options.vmConfig);
   const config = measurable(() => parseVmConfig(text));
   const image = await readMeasuredImage(await imageFolder(options, config));
@@ -62,7 +51,7 @@ export async function diagnose(options: DiagnoseOptions): Promise<number> {
   });
   const image_hash = { expected: hex(config.osImageHash), image: hex(image.osImageHash), matches: hashMatches };
   if (options.json === true || options.output === "json") {
-    printJson({
+    out.json({
       ok,
       expected: registersJson(expected),
       kernel_header: kernelHeader,
@@ -95,7 +84,7 @@ export async function diagnose(options: DiagnoseOptions): Promise<number> {
   return ok ? 0 : 3;
 }
 
-async function imageFolder({ imageDir, imageBaseDir }: DiagnoseOptions, config: VmConfig): Promise<string> {
+async function imageFolder({ imageDir, imageBaseDir }: MrDiagnoseOptions, config: VmConfig): Promise<string> {
   if ((imageDir === undefined) === (imageBaseDir === undefined))
     throw new CliError("usage", "give one of --image-dir and --image-base-dir");
   if (imageDir !== undefined) return imageDir;
@@ -111,7 +100,7 @@ async function imageFolder({ imageDir, imageBaseDir }: DiagnoseOptions, config: 
 
 type Actual = { readonly [Name in keyof Registers]: Registers[Name] | undefined };
 
-function actualRegisters(options: DiagnoseOptions): Actual {
+function actualRegisters(options: MrDiagnoseOptions): Actual {
   const register = (option: string, text: string | undefined): Registers["mrtd"] | undefined => {
     if (text === undefined) return undefined;
     try {

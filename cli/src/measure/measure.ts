@@ -4,38 +4,14 @@ import { measureVm, type MeasureOptions, type Registers, type VmConfig } from "@
 import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";
 import { readMeasuredImage } from "./image-files.ts";
-import { print, printJson, type OutputFormat } from "../terminal/output.ts";
-
-export interface MrOptions {
-  readonly image?: string;
-  readonly cpu?: string;
-  readonly vcpu?: string;
-  readonly memory: string;
-  readonly twoPassAddPages?: "true" | "false";
-  readonly pic?: "true" | "false";
-  readonly smm?: boolean;
-  readonly hugepages?: boolean;
-  readonly hotplugOff?: boolean;
-  readonly pciHole64Size?: string;
-  readonly numGpus: string;
-  readonly numNvswitches: string;
-  readonly numNics: string;
-  readonly numVerityVolumes: string;
-  readonly rootVerity: "true" | "false";
-  readonly qemuVersion?: string;
-  readonly dstackOsVersion?: string;
-  readonly ovmfVariant?: string;
-  readonly unpatchedKernel?: boolean;
-  readonly swtpm?: boolean;
-  readonly json?: boolean;
-  readonly output: OutputFormat;
-}
+import type { Cli } from "../clients/cli.ts";
+import type { MrMeasureOptions } from "./options.ts";
 
 /** The one image whose metadata.json does not name its firmware, which is not the usual one. */
 const STABLE_FIRMWARE_VERSION = "0.5.10";
 
-/** `dstack mr` */
-export async function mr(metadata: string | undefined, options: MrOptions): Promise<void> {
+/** `dstack mr measure`, which is `dstack mr` without a command. */
+export async function mrMeasure({ out }: Cli, metadata: string | undefined, options: MrMeasureOptions): Promise<void> {
   if ((metadata === undefined) === (options.image === undefined))
     throw new CliError("usage", "give the image once: --image DIR, or the path of its metadata.json");
   const config = vmConfigOf(options);
@@ -46,13 +22,13 @@ export async function mr(metadata: string | undefined, options: MrOptions): Prom
   );
   const hash = image.osImageHash === undefined ? undefined : toHex(image.osImageHash);
   if (options.json === true || options.output === "json")
-    return printJson({ ...registersJson(measured), ...(hash === undefined ? {} : { os_image_hash: hash }) });
-  print(registersText(measured));
-  if (hash !== undefined) print(`OS image hash: ${hash}`);
+    return out.json({ ...registersJson(measured), ...(hash === undefined ? {} : { os_image_hash: hash }) });
+  out.print(registersText(measured));
+  if (hash !== undefined) out.print(`OS image hash: ${hash}`);
 }
 
 /** As a VM configuration would say it. */
-export function vmConfigOf(options: MrOptions): VmConfig {
+export function vmConfigOf(options: MrMeasureOptions): VmConfig {
   if (options.cpu !== undefined && options.vcpu !== undefined && options.cpu !== options.vcpu)
     throw new CliError("usage", `--cpu ${options.cpu} and --vcpu ${options.vcpu} are the same option`);
   const ovmfVariant =
@@ -76,7 +52,7 @@ export function vmConfigOf(options: MrOptions): VmConfig {
   };
 }
 
-const hardwareOf = ({ smm, rootVerity, unpatchedKernel }: MrOptions): MeasureOptions => ({
+const hardwareOf = ({ smm, rootVerity, unpatchedKernel }: MrMeasureOptions): MeasureOptions => ({
   smm: smm ?? false,
   rootVerity: rootVerity === "true",
   kernelHeader: unpatchedKernel === true ? "as in the file" : "patched",

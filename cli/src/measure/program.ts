@@ -1,115 +1,23 @@
-import { type Command, Option } from "commander";
-import type { DiagnoseOptions } from "./diagnose.ts";
-import type { MrOptions } from "./measure.ts";
-import { type Common, examples, output } from "../terminal/options.ts";
+/**
+ * Expected measurements, from files alone.
+ * In: a guest OS image and the shape of a VM; an app's manifest; the registers and event log of a quote to compare.
+ * Out: MRTD and RTMR0 to RTMR2, what differs and where, the hash of a manifest.
+ * Never: something is booted, fetched or believed of the VM that is measured.
+ */
+import type { Cli } from "../clients/cli.ts";
+import type { Parent } from "../terminal/options.ts";
+import { composeCommand, composeHashCommand, mrCommand, mrDiagnoseCommand, mrMeasureCommand } from "./options.ts";
 
-const trueOrFalse = (flags: string, description: string): Option =>
-  new Option(flags, description).choices(["true", "false"]);
-
-/** Expected measurements of a VM, and the hash of an app's manifest: both from files alone. */
-export function addMeasureCommands(program: Command): void {
-  const mr = program
-    .command("mr")
-    .summary("compute the registers that a VM of an image must show")
-    .description(
-      "MRTD and RTMR0 to RTMR2 from an image's files and the shape of the VM. Nothing is booted. Without a command it measures: see dstack mr measure --help.",
-    )
-    .addHelpText(
-      "after",
-      examples([
-        "dstack mr --image ~/.cache/dstack/images/dstack-sim-0.6.0 --vcpu 2 --memory 2G --qemu-version 10.0.2",
-        "dstack mr measure --help",
-      ]),
-    );
-  mr.command("measure [metadata.json]", { isDefault: true })
-    .summary("print MRTD, RTMR0, RTMR1, RTMR2 and the image's hash")
-    .option("--image <dir>", "image folder, instead of the path of its metadata.json")
-    .option("-c, --cpu <n>", "virtual CPUs (1)")
-    .option("--vcpu <n>", "the same as --cpu")
-    .option("-m, --memory <size>", "memory: bytes, 0x..., or with K, M, G or T", "2G")
-    .addOption(
-      trueOrFalse(
-        "--two-pass-add-pages <bool>",
-        "whether firmware pages are measured in a second pass (by QEMU version)",
-      ),
-    )
-    .addOption(trueOrFalse("--pic <bool>", "whether the VM has a PIC (by QEMU version)"))
-    .option("--smm", "the VM has system management mode")
-    .option("--hugepages", "the VM has huge pages and one NUMA node")
-    .option("--hotplug-off", "the VM has no PCI hotplug")
-    .option("--pci-hole64-size <size>", "size of the 64-bit PCI window")
-    .option("--num-gpus <n>", "GPUs", "0")
-    .option("--num-nvswitches <n>", "NVLink switches", "0")
-    .option("--num-nics <n>", "network devices", "1")
-    .option("--num-verity-volumes <n>", "read-only volumes", "0")
-    .addOption(trueOrFalse("--root-verity <bool>", "whether the root file system is a disk of its own").default("true"))
-    .option("--qemu-version <x.y.z>", "QEMU of the host (9.1.0)")
-    .option(
-      "--dstack-os-version <x.y.z>",
-      "version of the image, where its metadata.json does not tell which firmware it has",
-    )
-    .option("--ovmf-variant <name>", "pre202505, or stable202505 for the firmware of image 0.5.10")
-    .option(
-      "--unpatched-kernel",
-      "RTMR1 of hosts whose QEMU leaves the kernel's header alone (10 and newer, confidential guests)",
-    )
-    .option("--swtpm", "the VM has a software TPM")
-    .option("--json", "the same as -o json")
-    .addOption(output())
-    .addHelpText(
-      "after",
-      examples([
-        "dstack mr --image ~/.cache/dstack/images/dstack-sim-0.6.0 --vcpu 2 --memory 2G --qemu-version 10.0.2",
-        "dstack mr -c 4 -m 8G --json dstack-0.5.5/metadata.json",
-      ]),
-    )
-    .action(async (metadata: string | undefined, options: MrOptions) =>
-      (await import("./measure.ts")).mr(metadata, options),
-    );
-  mr.command("diagnose")
-    .summary("explain why a quote's registers differ from the expected ones")
-    .description(
-      "Print the expected registers and RTMR0's events, and say which register of a quote differs first, and where. Exit code 3 where one differs.",
-    )
-    .requiredOption("--vm-config <file>", "the VM configuration (JSON) that the guest reported")
-    .option("--image-dir <dir>", "image folder")
-    .option(
-      "--image-base-dir <dir>",
-      "folder of image folders; the one with the configuration's os_image_hash is taken",
-    )
-    .option("--actual-mrtd <hex>", "MRTD of the quote")
-    .option("--actual-rtmr0 <hex>", "RTMR0 of the quote")
-    .option("--actual-rtmr1 <hex>", "RTMR1 of the quote")
-    .option("--actual-rtmr2 <hex>", "RTMR2 of the quote")
-    .option("--actual-event-log <file>", "the guest's event log (JSON)")
-    .option("--json", "the same as -o json")
-    .addOption(output())
-    .addHelpText(
-      "after",
-      examples([
-        "dstack mr diagnose --vm-config vm_config.json --image-dir dstack-0.6.0 --actual-rtmr0 68102e7b... --actual-event-log event_log.json",
-      ]),
-    )
-    .action(async (options: DiagnoseOptions) => {
-      process.exitCode = await (await import("./diagnose.ts")).diagnose(options);
-    });
-
-  const compose = program.command("compose").summary("look into an app's manifest");
-  compose
-    .command("hash <file>")
-    .summary("print the compose hash of an app-compose.json")
-    .description("The SHA-256 of the file's bytes: what a guest measures, a KMS asks for and an allow-list holds.")
-    .option("--normalised", "instead the hash that client libraries compute: keys sorted, compact JSON; never measured")
-    .option(
-      "--drop-unused",
-      "with --normalised: leave out what the runner does not use, as the libraries' `normalize` does",
-    )
-    .addOption(output())
-    .addHelpText(
-      "after",
-      examples(["dstack compose hash app-compose.json", "dstack compose hash app-compose.json --normalised -o json"]),
-    )
-    .action(async (file: string, options: Common & { normalised?: boolean; dropUnused?: boolean }) =>
-      (await import("./compose-hash.ts")).composeHashCommand(file, options),
-    );
+export function addMeasureCommands(program: Parent, cli: Cli): void {
+  const mr = mrCommand(program);
+  mrMeasureCommand(mr).action(async (metadata, options) =>
+    (await import("./measure.ts")).mrMeasure(cli, metadata, options),
+  );
+  mrDiagnoseCommand(mr).action(async (options) => {
+    cli.exit.code = await (await import("./diagnose.ts")).mrDiagnose(cli, options);
+  });
+  const compose = composeCommand(program);
+  composeHashCommand(compose).action(async (file, options) =>
+    (await import("./compose-hash.ts")).composeHash(cli, file, options),
+  );
 }

@@ -1,11 +1,10 @@
 import { readdir, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { processStartTime, run } from "@dstack/process";
-import { say } from "../terminal/output.ts";
-import { vmmClient } from "../clients/vmm-client.ts";
+import type { Cli } from "../clients/cli.ts";
 import { stopVm } from "../apps/stop-vm.ts";
 import { tunnelOf } from "./configs.ts";
 import type { StackLayout } from "../local/layout.ts";
+import { kmsImageFolder } from "../local/places.ts";
 import { stopProcess } from "../local/managed-process.ts";
 import { accepts, waitPortsFree } from "./services.ts";
 import { stopRecorded } from "../local/stack-file.ts";
@@ -23,21 +22,24 @@ export async function cleanUp(layout: StackLayout, note: (text: string) => void)
 }
 
 /** Stops guests in order, then the services, newest first, then whatever still belongs to the deployment. */
-export async function stopEverything(layout: StackLayout, env: NodeJS.ProcessEnv): Promise<void> {
-  await stopGuests(layout, env);
+export async function stopEverything(cli: Cli): Promise<void> {
+  const { layout } = cli;
+  await stopGuests(cli);
   await stopRecorded(layout.stackFile);
   await stopStrays(layout);
   await removeInterface(layout);
 }
 
-async function stopGuests(layout: StackLayout, env: NodeJS.ProcessEnv): Promise<void> {
+async function stopGuests({ layout, out, vmm }: Cli): Promise<void> {
   if (!(await accepts(layout.ports.vmm))) return;
   try {
-    const client = await vmmClient(layout, env);
+    const client = await vmm();
     const running = (await client.list()).filter((vm) => vm.status === "running");
-    await Promise.all(running.map((vm) => stopVm(client, vm.id, { force: false, say, graceMs: GUEST_SHUTDOWN_MS })));
+    await Promise.all(
+      running.map((vm) => stopVm(client, vm.id, { force: false, say: out.say, graceMs: GUEST_SHUTDOWN_MS })),
+    );
   } catch (error) {
-    say(`guests could not be stopped in order: ${(error as Error).message}`);
+    out.say(`guests could not be stopped in order: ${(error as Error).message}`);
   }
 }
 
@@ -91,5 +93,5 @@ async function removeInterface(layout: StackLayout): Promise<void> {
 /** Deletes all state and the cached images. */
 export async function purge(layout: StackLayout): Promise<void> {
   await rm(layout.state, { recursive: true, force: true });
-  for (const name of ["images", "kms-images"]) await rm(join(layout.cache, name), { recursive: true, force: true });
+  for (const folder of [layout.images, kmsImageFolder(layout)]) await rm(folder, { recursive: true, force: true });
 }

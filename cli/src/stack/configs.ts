@@ -1,4 +1,5 @@
 /** The configuration files of the local deployment's services, as text; pure. */
+import { kmsImageFolder } from "../local/places.ts";
 import { BASE_DOMAIN, HOST_AS_SEEN_BY_GUEST, type StackLayout } from "../local/layout.ts";
 
 // A JSON string is a valid TOML basic string.
@@ -38,7 +39,7 @@ tdx = ${q(layout.teeRoot)}
 
 [core.image]
 verify = true
-cache_dir = ${q(`${layout.cache}/kms-images`)}
+cache_dir = ${q(kmsImageFolder(layout))}
 download_url = "http://127.0.0.1:${ports.vmm}/os-images/mr_{OS_IMAGE_HASH}.tar.gz"
 download_timeout = "2m"
 

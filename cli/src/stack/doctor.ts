@@ -3,10 +3,13 @@ import { existsSync } from "node:fs";
 import { freemem } from "node:os";
 import { askWebhookInfo } from "@dstack/governance";
 import { ProcessError, run } from "@dstack/process";
-import { print, printJson, table, type OutputFormat } from "../terminal/output.ts";
+import type { Cli } from "../clients/cli.ts";
+import { table } from "../terminal/output.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../local/auth-webhook.ts";
-import { accepts, qemuFolder } from "./services.ts";
+import type { DoctorOptions } from "./options.ts";
+import { qemuProgram } from "../local/places.ts";
+import { accepts } from "./services.ts";
 
 interface Finding {
   readonly name: string;
@@ -15,15 +18,10 @@ interface Finding {
 }
 
 /** `dstack doctor`: what this machine has, what it lacks and what that means. Exit code 1 when something needed is missing. */
-export async function doctor(layout: StackLayout, env: NodeJS.ProcessEnv, format: OutputFormat): Promise<void> {
+export async function doctor({ layout, env, out }: Cli, { output }: DoctorOptions): Promise<number> {
   const findings = await Promise.all([
     root(),
-    program(
-      "qemu",
-      `${qemuFolder(layout, env)}/qemu-system-x86_64`,
-      ["--version"],
-      "boots the guests; the bootstrap fetches it",
-    ),
+    program("qemu", qemuProgram(layout, env), ["--version"], "boots the guests; the bootstrap fetches it"),
     program("wg", "wg", ["--version"], "apt-get install wireguard-tools"),
     program("ip", "ip", ["-V"], "apt-get install iproute2"),
     device("/dev/kvm", "hardware virtualisation; without it guests are emulated (slower, works)"),
@@ -37,15 +35,15 @@ export async function doctor(layout: StackLayout, env: NodeJS.ProcessEnv, format
       .filter(([name]) => name !== "wireguard")
       .map(([name, port]) => portState(name, port)),
   ]);
-  if (format === "json") printJson(findings);
+  if (output === "json") out.json(findings);
   else
-    print(
+    out.print(
       table(
         ["", "WHAT", "DETAIL"],
         findings.map(({ name, result, detail }) => [result, name, detail]),
       ),
     );
-  if (findings.some(({ result }) => result === "missing")) process.exitCode = 1;
+  return findings.some(({ result }) => result === "missing") ? 1 : 0;
 }
 
 async function root(): Promise<Finding> {

@@ -1,21 +1,23 @@
 import { readFile } from "node:fs/promises";
 import { processStartTime } from "@dstack/process";
-import { say } from "../terminal/output.ts";
+import type { Cli } from "../clients/cli.ts";
 import { stopProcess } from "../local/managed-process.ts";
 import { purge, stopEverything } from "./cleanup.ts";
-import type { StackLayout } from "../local/layout.ts";
+import type { DownOptions } from "./options.ts";
 
 const UP_STOPS_WITHIN_MS = 120_000;
 
 /** `dstack down`: asks a running `dstack up` to end, then stops whatever is left; `--purge` deletes the data. */
-export async function down(layout: StackLayout, purgeData: boolean): Promise<void> {
+export async function down(cli: Cli, options: DownOptions): Promise<void> {
+  const { layout } = cli;
+  const { say } = cli.out;
   const holder = await lockHolder(layout.lockFile);
   if (holder !== undefined) {
     say(`stopping the local deployment (process ${holder.pid}) …`);
     await stopProcess(holder, UP_STOPS_WITHIN_MS);
   }
-  await stopEverything(layout, process.env);
-  if (purgeData) {
+  await stopEverything(cli);
+  if (options.purge === true) {
     await purge(layout);
     say("stopped; all state and cached images are deleted");
   } else {

@@ -1,15 +1,14 @@
 import { join } from "node:path";
-import { REPOSITORY_ROOT } from "../images/image.ts";
+import { HELLO_COMPOSE_FILE } from "../local/places.ts";
 import { applyDeployment, finishDeployment } from "../apps/apply.ts";
 import { deployPorts } from "../apps/deploy-ports.ts";
 import { requireAllowed } from "../apps/permission.ts";
 import { planDeployment } from "../apps/plan.ts";
 import type { DeployRequest } from "../apps/request.ts";
 import { stopVm } from "../apps/stop-vm.ts";
-import type { VmmClient } from "../clients/vmm-client.ts";
+import type { Cli } from "../clients/cli.ts";
 import { keptSecret } from "../local/development-keys.ts";
 import type { StackLayout } from "../local/layout.ts";
-import { say } from "../terminal/output.ts";
 
 export const HELLO_NAME = "hello";
 export const HELLO_PORT = 80;
@@ -18,7 +17,7 @@ export const HELLO_PORT = 80;
 export async function helloRequest(layout: StackLayout, image: string): Promise<DeployRequest> {
   return {
     app: {
-      composeFile: join(REPOSITORY_ROOT, "examples/hello/docker-compose.yaml"),
+      composeFile: HELLO_COMPOSE_FILE,
       name: HELLO_NAME,
       appId: undefined,
       environment: [{ key: "GREETING_SECRET", value: await keptSecret(join(layout.state, "hello-secret"), 16) }],
@@ -43,7 +42,8 @@ export interface HelloDeployment {
 }
 
 /** Deploys hello, or updates the one of an earlier start, which keeps its disk and keys. */
-export async function deployHello(vmm: VmmClient, layout: StackLayout, image: string): Promise<HelloDeployment> {
+export async function deployHello({ layout, out: { say }, ...cli }: Cli, image: string): Promise<HelloDeployment> {
+  const vmm = await cli.vmm();
   const ports = { ...(await deployPorts(vmm, layout)), say };
   const existing = (await vmm.list()).find((vm) => vm.name === HELLO_NAME);
   // It can only be one that the VMM started again a moment ago, before this image was allowed.

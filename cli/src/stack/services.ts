@@ -9,7 +9,8 @@ import { listImages } from "@dstack/image";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { run } from "@dstack/process";
 import { generateWireGuardKeys, publicKeyOf, parseWireGuardKey } from "@dstack/wireguard";
-import { REPOSITORY_ROOT } from "../images/image.ts";
+import type { Cli } from "../clients/cli.ts";
+import { qemuProgram, registryProgram, SERVICE_PROGRAMS, type ServiceName } from "../local/places.ts";
 import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
 import { changePolicyFile, keepImages, localPolicy } from "../auth/policy-file.ts";
 import { CliError } from "../terminal/errors.ts";
@@ -38,7 +39,7 @@ export interface Services {
 
 const MAX_RESTARTS = 5;
 
-export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, signal: AbortSignal): Services {
+export function createServices({ layout, env }: Cli, signal: AbortSignal): Services {
   // The key that signs for contracts is nothing that a service may have.
   const inherited = Object.fromEntries(Object.entries(env).filter(([variable]) => variable !== "PRIVATE_KEY"));
   const processes: ManagedProcess[] = [];
@@ -69,13 +70,11 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
     await waitReady(child, () => accepts(port), READY_TIMEOUT_MS, signal);
   };
   const startNode = (
-    name: string,
-    entry: string,
+    name: ServiceName,
     args: readonly string[],
     port: number,
     extraEnv?: NodeJS.ProcessEnv,
-  ): Promise<void> =>
-    start(name, process.execPath, [join(REPOSITORY_ROOT, "services", entry), ...args], port, extraEnv);
+  ): Promise<void> => start(name, process.execPath, ["--", SERVICE_PROGRAMS[name], ...args], port, extraEnv);
 
   return {
     processes,
@@ -83,7 +82,6 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
       await keptSecret(layout.teeSeed, 32);
       await startNode(
         "mock-pccs",
-        "tee-simulator/src/pccs-main.ts",
         ["--seed-file", layout.teeSeed, "--listen", `127.0.0.1:${ports.pccs}`, "--root-out", layout.teeRoot],
         ports.pccs,
       );
@@ -110,7 +108,7 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
         ...keepImages(policy, images),
         gatewayAppId: `0x${gatewayAppId}`,
       }));
-      await startNode("auth-simple", "auth-simple/src/main.ts", [], ports.auth, {
+      await startNode("auth-simple", [], ports.auth, {
         PORT: String(ports.auth),
         HOST: "127.0.0.1",
         AUTH_CONFIG_PATH: layout.authConfig,
@@ -119,7 +117,7 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
     startKms: async () => {
       await mkdir(layout.kmsFolder, { recursive: true, mode: 0o700 });
       await writeSecret(layout.kmsConfig, kmsToml(layout, await webhookUrl(layout)));
-      await startNode("kms", "kms/src/main.ts", ["-c", layout.kmsConfig], ports.kms);
+      await startNode("kms", ["-c", layout.kmsConfig], ports.kms);
     },
     startGateway: async () => {
       const folder = join(layout.gatewayFolder, "certs");
@@ -134,7 +132,7 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
           adminToken: await keptSecret(join(layout.gatewayFolder, "admin-token"), 32),
         }),
       );
-      await startNode("gateway", "gateway/src/main.ts", ["-c", layout.gatewayConfig], ports.proxy);
+      await startNode("gateway", ["-c", layout.gatewayConfig], ports.proxy);
     },
     startVmm: async () => {
       await mkdir(layout.vmmFolder, { recursive: true, mode: 0o700 });
@@ -143,14 +141,14 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
       await writeSecret(
         layout.vmmConfig,
         vmmToml(layout, {
-          qemuPath: join(qemuFolder(layout, env), "qemu-system-x86_64"),
+          qemuPath: qemuProgram(layout, env),
           teeSeedHex,
           token,
           webhook: await webhookUrl(layout),
           deviceId: DEVELOPMENT_DEVICE_ID,
         }),
       );
-      await startNode("vmm", "vmm/src/main.ts", ["-c", layout.vmmConfig], ports.vmm);
+      await startNode("vmm", ["-c", layout.vmmConfig], ports.vmm);
     },
     keepAlive: async (say) => {
       const restarts = new Map<string, number>();
@@ -172,13 +170,6 @@ export function createServices(layout: StackLayout, env: NodeJS.ProcessEnv, sign
     },
   };
 }
-
-/** The folder of the QEMU that the bootstrap chose. */
-export function qemuFolder(layout: StackLayout, env: NodeJS.ProcessEnv): string {
-  return env["DSTACK_QEMU_DIR"] ?? join(layout.cache, "qemu", "current", "bin");
-}
-
-const registryProgram = (layout: StackLayout): string => join(layout.cache, "tools", "bin", "docker-registry");
 
 /** Whether something listens on a loopback TCP port. */
 export function accepts(port: number): Promise<boolean> {
@@ -228,7 +219,8 @@ async function issueGatewayCertificate(layout: StackLayout, folder: string): Pro
   await run(
     process.execPath,
     [
-      join(REPOSITORY_ROOT, "services/kms/src/main.ts"),
+      "--",
+      SERVICE_PROGRAMS.kms,
       "issue-development-certificate",
       "-c",
       layout.kmsConfig,

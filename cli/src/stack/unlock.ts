@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { freeDeadLock } from "@dstack/files";
+import type { Cli } from "../clients/cli.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { CliError } from "../terminal/errors.ts";
-import { print } from "../terminal/output.ts";
 
 /**
  * `dstack doctor --unlock`: frees the locks that programs left behind which ended without freeing
@@ -11,14 +11,15 @@ import { print } from "../terminal/output.ts";
  * node:ffi: with it such a lock is free by itself. A living holder's stays.
  * @throws CliError `not-found` where the named file is not there, `failed` where its holder lives
  */
-export async function unlock(layout: StackLayout, named: string | undefined): Promise<void> {
+export async function doctorUnlock({ layout, out }: Cli, which: string | true): Promise<void> {
+  const named = which === true ? undefined : which;
   if (named !== undefined && !existsSync(named)) throw new CliError("not-found", `there is no lock file ${named}`);
   for (const path of named === undefined ? locksOf(layout) : [named]) {
     const result = await freeDeadLock(path);
-    if (result === "freed") print(`freed    ${path}`);
+    if (result === "freed") out.print(`freed    ${path}`);
     if (result === "alive" && named !== undefined)
       throw new CliError("failed", `${path} is held by a process that lives`, { hint: "end that process first" });
-    if (result === "alive") print(`in use   ${path}`);
+    if (result === "alive") out.print(`in use   ${path}`);
   }
 }
 

@@ -1,14 +1,15 @@
 import { mkdir } from "node:fs/promises";
 import { isCoded } from "@dstack/errors";
 import { lockFile, type FileLock } from "@dstack/files";
-import { buildFlavour, REPOSITORY_ROOT } from "../images/image.ts";
+import { buildFlavour } from "../images/build.ts";
+import { REPOSITORY_ROOT } from "../local/places.ts";
 import { reportText } from "../verify/report.ts";
 import type { VerifyResult } from "../verify/result.ts";
 import { verifyUrl } from "../verify/target.ts";
 import { appUrl } from "../local/app-url.ts";
 import { waitForAnswer, waitForBoot } from "../apps/wait-for-app.ts";
 import { CliError } from "../terminal/errors.ts";
-import { print, say } from "../terminal/output.ts";
+import type { Cli } from "../clients/cli.ts";
 import { createProgress, type Progress } from "../terminal/progress.ts";
 import { vmmClient } from "../clients/vmm-client.ts";
 import { chooseWebhook } from "../local/auth-webhook.ts";
@@ -16,16 +17,9 @@ import { cleanUp, stopEverything } from "./cleanup.ts";
 import { ensureWildcardCertificate } from "../local/development-keys.ts";
 import { deployHello, HELLO_PORT } from "./hello.ts";
 import type { StackLayout } from "../local/layout.ts";
+import type { UpOptions } from "./options.ts";
 import { createServices, type Services } from "./services.ts";
 import { publishHelloImage } from "./hello-image.ts";
-
-export interface UpOptions {
-  readonly once: boolean;
-  readonly hello: boolean;
-  /** A webhook to ask instead of the deployment's own; its policy is not ours to change, so hello is left out. */
-  readonly authUrl: string | undefined;
-  readonly env: NodeJS.ProcessEnv;
-}
 
 const BOOT_TIMEOUT_MS = 10 * 60_000;
 const ANSWER_TIMEOUT_MS = 120_000;
@@ -40,9 +34,12 @@ interface HelloOutcome {
 /**
  * `dstack up`: everything on this host, in order, each phase said. Stays until Ctrl-C, or with
  * `once` prints a JSON summary as the last line of standard output; then stops all of it.
+ * @returns exit code 3 where hello was not verified
  * @throws CliError; what was started is stopped again
  */
-export async function up(layout: StackLayout, options: UpOptions): Promise<void> {
+export async function up(cli: Cli, options: UpOptions): Promise<number> {
+  const { layout } = cli;
+  const { print, say } = cli.out;
   await mkdir(layout.logs, { recursive: true, mode: 0o700 });
   const lock = await takeLock(layout);
   const stop = new AbortController();
@@ -50,29 +47,29 @@ export async function up(layout: StackLayout, options: UpOptions): Promise<void>
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, onSignal);
   const progress = createProgress(process.stderr);
   const hello = options.hello && options.authUrl === undefined;
-  const services = createServices(layout, options.env, stop.signal);
+  const services = createServices(cli, stop.signal);
   try {
     let outcome: HelloOutcome | undefined;
     try {
       await chooseWebhook(layout, options.authUrl);
-      outcome = await start(layout, { ...options, hello }, progress, services, stop.signal);
+      outcome = await start(cli, hello, progress, services, stop.signal);
     } catch (error) {
       if (!stop.signal.aborted) throw error;
     }
-    if (!options.once && !stop.signal.aborted) {
-      await announce(layout, outcome);
+    if (options.once !== true && !stop.signal.aborted) {
+      await announce(cli, outcome);
       await services.keepAlive(say);
     }
-    await progress.phase("take down", () => stopEverything(layout, options.env));
-    if (options.once) {
+    await progress.phase("take down", () => stopEverything(cli));
+    if (options.once === true) {
       if (outcome === undefined && hello) throw new CliError("failed", "interrupted before the app answered");
       print(summary(outcome, progress));
-      if (outcome !== undefined && !outcome.verification.ok) process.exitCode = 3;
     }
+    return options.once === true && outcome?.verification.ok === false ? 3 : 0;
   } catch (error) {
-    if (error instanceof CliError && options.once)
+    if (error instanceof CliError && options.once === true)
       print(JSON.stringify({ ok: false, error: error.message, phases_ms: progress.phasesMs }));
-    await stopEverything(layout, options.env);
+    await stopEverything(cli);
     throw error;
   } finally {
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.off(signal, onSignal);
@@ -81,14 +78,15 @@ export async function up(layout: StackLayout, options: UpOptions): Promise<void>
 }
 
 async function start(
-  layout: StackLayout,
-  options: UpOptions,
+  cli: Cli,
+  hello: boolean,
   progress: Progress,
   services: Services,
   signal: AbortSignal,
 ): Promise<HelloOutcome | undefined> {
+  const { layout } = cli;
   await progress.phase("clean up", (note) => cleanUp(layout, note));
-  const built = await progress.phase("guest image", (note) => buildFlavour(layout, "sim", note));
+  const built = await progress.phase("guest image", (note) => buildFlavour(cli, "sim", note));
   await progress.phase("collateral of the simulated TEE", () => services.startCollateral());
   await progress.phase("container registry", () => services.startRegistry());
   await progress.phase("demo app's image", () => publishHelloImage(layout));
@@ -99,9 +97,9 @@ async function start(
     await services.startGateway();
   });
   await progress.phase("VMM", () => services.startVmm());
-  if (!options.hello) return undefined;
-  const client = await vmmClient(layout, options.env);
-  const deployment = await progress.phase("deploy", () => deployHello(client, layout, built.image.name));
+  if (!hello) return undefined;
+  const client = await cli.vmm();
+  const deployment = await progress.phase("deploy", () => deployHello(cli, built.image.name));
   const url = appUrl(layout, deployment.appId, HELLO_PORT);
   await progress.phase("boot", (note) =>
     waitForBoot(client, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note, signal }),
@@ -110,12 +108,12 @@ async function start(
     waitForAnswer(url, `${layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }),
   );
   await deployment.finish();
-  const verification = await progress.phase("verify", () => verifyUrl(layout, options.env, "app", new URL(url), {}));
-  say(`\n${reportText(verification)}`);
+  const verification = await progress.phase("verify", () => verifyUrl(cli, "app", new URL(url), {}));
+  cli.out.say(`\n${reportText(verification)}`);
   return { url, appId: deployment.appId, composeHash: deployment.composeHash, verification };
 }
 
-async function announce(layout: StackLayout, outcome: HelloOutcome | undefined): Promise<void> {
+async function announce({ layout, out }: Cli, outcome: HelloOutcome | undefined): Promise<void> {
   const { token, url } = await vmmClient(layout, {});
   const lines = [`\nConsole   ${url}/?token=${token ?? ""}`];
   if (outcome !== undefined) {
@@ -130,7 +128,7 @@ async function announce(layout: StackLayout, outcome: HelloOutcome | undefined):
     `\nIn another terminal, in ${REPOSITORY_ROOT}:\n          ./dstack apps | logs -f hello | verify hello | deploy -c docker-compose.yaml -n NAME`,
     "\nCtrl-C stops everything; data is kept.",
   );
-  print(lines.join("\n"));
+  out.print(lines.join("\n"));
 }
 
 function summary(outcome: HelloOutcome | undefined, progress: Progress): string {

@@ -23,3 +23,8 @@ export class CliError extends CodedError<CliErrorCode> {
     return EXIT_CODES[this.code];
   }
 }
+
+/** @throws CliError `usage` */
+export function usage(message: string): never {
+  throw new CliError("usage", message);
+}

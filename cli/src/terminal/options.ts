@@ -1,10 +1,13 @@
-import { Option, type Command } from "@commander-js/extra-typings";
+import { Option, type CommandUnknownOpts } from "@commander-js/extra-typings";
+
+/** The command below which another one is declared. */
+export type Parent = CommandUnknownOpts;
 
 /**
  * The options of a command as its declaration has them: their names stand in the declaration alone, and a
  * command that reads another name does not compile.
  */
-export type OptionsOf<Declaration extends (parent: Command) => { opts(): unknown }> = Readonly<
+export type OptionsOf<Declaration extends (parent: Parent) => { opts(): unknown }> = Readonly<
   ReturnType<ReturnType<Declaration>["opts"]>
 >;
 
@@ -21,11 +24,3 @@ export const repeatable = <Flags extends string>(flags: Flags, description: stri
 export function examples(lines: readonly string[]): string {
   return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
 }
-
-/** What every command action gets beside its own options. */
-export interface Common {
-  readonly output: "text" | "json";
-}
-
-/** For an option that may be given several times. */
-export const collect = (value: string, all: readonly string[]): string[] => [...all, value];

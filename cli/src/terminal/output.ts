@@ -3,8 +3,6 @@ import { visible } from "@dstack/errors";
 
 export { visible };
 
-export type OutputFormat = "text" | "json";
-
 /** Where a command's words go. */
 export interface Output {
   /** One value, in JSON, to standard output. */
@@ -15,19 +13,11 @@ export interface Output {
   say(text: string): void;
 }
 
-export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
-}
-
-export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
-
-export function say(text: string): void {
-  process.stderr.write(`${text}\n`);
-}
-
-export const standardOutput: Output = { json: printJson, print, say };
+export const standardOutput: Output = {
+  json: (value) => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`),
+  print: (text) => void process.stdout.write(`${text}\n`),
+  say: (text) => void process.stderr.write(`${text}\n`),
+};
 
 /** Columns padded to their widest cell; control characters are shown, not obeyed. */
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string {

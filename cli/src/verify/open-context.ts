@@ -4,24 +4,21 @@ import { CollateralFetcher, fixedCollateral } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import { createLogger } from "@dstack/log";
 import { downloadedImages, firstOf, imageIn, imagesBelow, type OsImageSource } from "@dstack/verify";
-import { say } from "../terminal/output.ts";
+import type { Cli } from "../clients/cli.ts";
 import type { StackLayout } from "../local/layout.ts";
+import { verifiedImageFolder } from "../local/places.ts";
 import { bundledCollateral, bundledImages, CollateralRecorder, type Bundle } from "./bundle.ts";
 import { collateralCacheFolder, collateralPinFolder } from "../local/collateral-folders.ts";
 import type { ImageInput, VerifyContext } from "./context.ts";
+import type { VerifyOptions } from "./options.ts";
 import { readAnchor, readJson, readPolicy, readTime } from "../evidence/inputs.ts";
 
-export interface ContextOptions {
-  /** RFC 3339; now without it. */
-  readonly time?: string | undefined;
-  readonly root?: string | undefined;
-  readonly pccs?: string | undefined;
-  /** File in the exchange form, used as it is instead of any server. */
-  readonly collateral?: string | undefined;
-  readonly policy?: string | undefined;
-  readonly imageDir?: string | undefined;
-  readonly imageUrl?: string | undefined;
-}
+/** What says how to judge: the time, whom to trust, which collateral, demands and images. */
+export type ContextOptions = {
+  readonly [Name in "time" | "root" | "pccs" | "collateral" | "policy" | "imageDir" | "imageUrl"]?:
+    | VerifyOptions[Name]
+    | undefined;
+};
 
 export interface OpenContext {
   readonly context: VerifyContext;
@@ -42,8 +39,7 @@ const DOWNLOAD_TIMEOUT_MS = 300_000;
  * @param local the deployment on this machine: its root of trust, collateral and images
  */
 export async function openContext(
-  layout: StackLayout,
-  env: NodeJS.ProcessEnv,
+  { layout, env, out }: Cli,
   options: ContextOptions,
   where: { readonly bundle?: Bundle; readonly local: boolean },
 ): Promise<OpenContext> {
@@ -57,7 +53,7 @@ export async function openContext(
       trustAnchor,
       cacheFolder: collateralCacheFolder(env),
       pinFolder: collateralPinFolder(env),
-      onProblem: ({ message }) => say(`collateral: ${message}`),
+      onProblem: ({ message }) => out.say(`collateral: ${message}`),
       ...(options.time === undefined ? {} : { clock: { now: () => now * 1000 } }),
     });
   const recorder = new CollateralRecorder(
@@ -67,7 +63,7 @@ export async function openContext(
         ? bundledCollateral(bundle)
         : fetcher(),
   );
-  const downloads = join(layout.cache, "verified-images");
+  const downloads = verifiedImageFolder(layout);
   const downloadUrl = options.imageUrl ?? (bundle === undefined && !local ? PUBLIC_IMAGES : undefined);
   const sources: OsImageSource[] = [
     ...(options.imageDir === undefined ? [] : [imageIn(options.imageDir)]),

@@ -1,127 +1,26 @@
-import { Option, type Command } from "commander";
-import type { StackLayout } from "../local/layout.ts";
-import { type Common, collect, examples, output } from "../terminal/options.ts";
+/**
+ * Checks of evidence, from a running app to a single file.
+ * In: an app, a KMS or a gateway by URL, or what was fetched of one earlier; what to trust, and what to expect.
+ * Out: a verdict with every check and its reason; a bundle that the same is judged by later, offline.
+ * Never: what nothing binds is called verified, or a check that could not be made counts as passed.
+ */
+import type { Cli } from "../clients/cli.ts";
+import type { Parent } from "../terminal/options.ts";
+import { verifyCommand, verifyGatewayCommand, verifyKmsCommand, verifyQuoteCommand } from "./options.ts";
 
-type Options = Common & Record<string, unknown>;
-
-/** Checks of evidence, from a running app to a single file. */
-export function addVerifyCommands(program: Command, layout: StackLayout, env: NodeJS.ProcessEnv): void {
-  const verify = judging(program.command("verify [what]"))
-    .summary("check the evidence of an app, a KMS, a gateway or a file")
-    .description(
-      "Check an app by https:// URL, id or name, or a file: an evidence bundle, or a guest's GetQuote answer. Each check is pass, fail, not applicable or not bound, with its reason. Exit code 3 where one fails, or where something that a verdict needs is not bound.",
-    )
-    .option("--cacert <pem>", "certificate authority of the gateway's TLS certificate")
-    .option("--kms-ca <pem>", "root CA certificate of the KMS that must have released the keys")
-    .option(
-      "--kms <url>",
-      "ask this KMS who may change the app and which gateway is its own; believed only where it is the app's KMS",
-    )
-    .option("--gateway-app-id <hex>", "the app id of the gateway that may hold the TLS key")
-    .option("--save <file>", "write a bundle that the same can be checked with later, offline")
-    .addHelpText(
-      "after",
-      examples([
-        "dstack verify hello",
-        "dstack verify https://<app-id>.dstack.localhost:9443/",
-        "dstack verify https://<app-id>-443s.apps.example.org/ --save bundle.json",
-        "dstack verify bundle.json --time 2026-03-01T00:00:00Z",
-      ]),
-    )
-    .action(async (what: string | undefined, options: Options) => {
-      if (what === undefined) return verify.help({ error: true });
-      const { verifyCommand } = await import("./verify.ts");
-      process.exitCode = await verifyCommand(layout, env, what, options as never);
-    });
-  judging(verify.command("kms <url>"))
-    .summary("check a KMS by the evidence in its certificate")
-    .description(
-      "Check that a KMS runs in a TEE and which code it is: the evidence in its certificate, its root CA, and the evidence that its root keys were made in a TEE.",
-    )
-    .option("--save <file>", "write a bundle that the same can be checked with later, offline")
-    .addHelpText(
-      "after",
-      examples([
-        "dstack verify kms https://kms.example.org:9201",
-        "dstack verify kms https://kms.example.org:9201 --os-image-hash <hex> --compose-hash <hex>",
-      ]),
-    )
-    .action(async (url: string, options: Options) => {
-      const { verifyPartCommand } = await import("./verify.ts");
-      process.exitCode = await verifyPartCommand(layout, env, "kms", url, options as never);
-    });
-  judging(verify.command("gateway <url>"))
-    .summary("check a gateway by the quotes for its certificate keys")
-    .description(
-      "Check that the key of the certificate that a gateway serves, and its ACME account, are bound by quotes.",
-    )
-    .option("--cacert <pem>", "certificate authority of the gateway's TLS certificate")
-    .option("--save <file>", "write a bundle that the same can be checked with later, offline")
-    .addHelpText(
-      "after",
-      examples([
-        "dstack verify gateway https://gateway.apps.example.org",
-        "dstack verify gateway https://gateway.apps.example.org --app-id <hex>",
-      ]),
-    )
-    .action(async (url: string, options: Options) => {
-      const { verifyPartCommand } = await import("./verify.ts");
-      process.exitCode = await verifyPartCommand(layout, env, "gateway", url, options as never);
-    });
-  verify
-    .command("quote")
-    .summary("check a quote file with a collateral file")
-    .description(
-      "All steps of DCAP verification on files, without a network: v3 SGX, v4 and v5. Exit code 3 where a check fails.",
-    )
-    .requiredOption("--quote <file>", "quote, binary or hex")
-    .requiredOption(
-      "--collateral <file>",
-      "collateral in the JSON form that tools exchange (see dstack collateral fetch)",
-    )
-    .option("--time <rfc3339>", "judge it at this time instead of now")
-    .option("--root <pem>", "root certificate that everything must chain to, instead of Intel's")
-    .option(
-      "--policy <file>",
-      "demands on the platform, in JSON: accepted_statuses, grace_days, accepted_advisories, accepted_ppids, accepted_fmspcs",
-    )
-    .addOption(
-      new Option("--tcb-rules <rules>", "whose rules match TCB levels and merge their status")
-        .choices(["intel", "reference"])
-        .default("intel"),
-    )
-    .addOption(output())
-    .addHelpText(
-      "after",
-      examples([
-        "dstack verify quote --quote quote.bin --collateral collateral.json",
-        "dstack verify quote --quote quote.hex --collateral collateral.json --time 2026-03-01T00:00:00Z -o json",
-      ]),
-    )
-    .action(async (options: Options) => {
-      const { verifyQuoteCommand } = await import("./quote.ts");
-      process.exitCode = await verifyQuoteCommand(options as never);
-    });
-}
-
-/** What every kind of evidence is judged with. */
-function judging(command: Command): Command {
-  return command
-    .option("--time <rfc3339>", "judge it at this time instead of now")
-    .option("--root <pem>", "root certificate that TDX quotes must chain to, instead of Intel's")
-    .option("--pccs <url>", "where to fetch collateral")
-    .option("--collateral <file>", "use this collateral and fetch none (see dstack collateral fetch)")
-    .option("--policy <file>", "demands on the platform, in JSON (see dstack verify quote)")
-    .option("--image-dir <dir>", "guest OS image to compare the measurements with")
-    .option("--image-url <url>", "where to download guest OS images, with {OS_IMAGE_HASH} in it")
-    .option("--app-id <hex>", "the app id that must be measured")
-    .option("--compose-hash <hex>", "the compose hash that must be measured")
-    .option("--os-image-hash <hex>", "the OS image that must be measured")
-    .option(
-      "--accept <check>",
-      "take a check that is not bound upon yourself (may be given several times)",
-      collect,
-      [],
-    )
-    .addOption(output());
+export function addVerifyCommands(program: Parent, cli: Cli): void {
+  const verify = verifyCommand(program);
+  verify.action(async (what, options) => {
+    if (what === undefined) return verify.help({ error: true });
+    cli.exit.code = await (await import("./verify.ts")).verify(cli, what, options);
+  });
+  verifyKmsCommand(verify).action(async (url, options) => {
+    cli.exit.code = await (await import("./verify.ts")).verifyKms(cli, url, options);
+  });
+  verifyGatewayCommand(verify).action(async (url, options) => {
+    cli.exit.code = await (await import("./verify.ts")).verifyGateway(cli, url, options);
+  });
+  verifyQuoteCommand(verify).action(async (options) => {
+    cli.exit.code = await (await import("./quote.ts")).verifyQuote(cli, options);
+  });
 }

@@ -1,21 +1,12 @@
-import type { TcbRules } from "@dstack/attest";
-import { print, printJson, visible, type OutputFormat } from "../terminal/output.ts";
+import type { Cli } from "../clients/cli.ts";
+import { visible } from "../terminal/output.ts";
 import { checkLines } from "./report.ts";
 import { readAnchor, readInput, readPolicy, readTime } from "../evidence/inputs.ts";
+import type { VerifyQuoteOptions } from "./options.ts";
 import { verifyQuoteFile, type QuoteResult } from "./judge-quote.ts";
 
-export interface VerifyQuoteOptions {
-  readonly quote: string;
-  readonly collateral: string;
-  readonly time?: string;
-  readonly root?: string;
-  readonly policy?: string;
-  readonly tcbRules: TcbRules;
-  readonly output: OutputFormat;
-}
-
 /** `dstack verify quote`: exit code 0 when every check passes, 3 otherwise. */
-export async function verifyQuoteCommand(options: VerifyQuoteOptions): Promise<number> {
+export async function verifyQuote({ out }: Cli, options: VerifyQuoteOptions): Promise<number> {
   const result = verifyQuoteFile({
     quote: await readInput(options.quote),
     collateral: await readInput(options.collateral),
@@ -24,8 +15,8 @@ export async function verifyQuoteCommand(options: VerifyQuoteOptions): Promise<n
     tcbRules: options.tcbRules,
     policy: await readPolicy(options.policy),
   });
-  if (options.output === "json") printJson(result);
-  else print(textOf(result));
+  if (options.output === "json") out.json(result);
+  else out.print(textOf(result));
   return result.ok ? 0 : 3;
 }
 

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { notBound, pass, type Outcome } from "@dstack/attest";
 import { readTextIfExists } from "@dstack/files";
 import { CliError } from "../terminal/errors.ts";
+import type { Cli } from "../clients/cli.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { isBundle, readBundle, writeBundle } from "./bundle.ts";
 import { bundleImages } from "./bundle-image.ts";
@@ -12,25 +13,15 @@ import { judgeApp, plainHex } from "./judge-app.ts";
 import { judgeEvidenceFile } from "./judge-evidence-file.ts";
 import { judgeGateway } from "./judge-gateway.ts";
 import { judgeKms } from "./judge-kms.ts";
-import { isLocal, openContext, type ContextOptions, type OpenContext } from "./open-context.ts";
+import { isLocal, openContext, type OpenContext } from "./open-context.ts";
+import type { VerifyOptions } from "./options.ts";
 import type { VerifyResult } from "./result.ts";
 import { Subject } from "./subject.ts";
 
-export interface TargetOptions extends ContextOptions {
-  /** PEM file of the authority that signs the gateway's TLS certificate. */
-  readonly caFile?: string | undefined;
-  /** PEM file of the root CA of the KMS that must have released the keys. */
-  readonly kmsCaFile?: string | undefined;
-  readonly kmsUrl?: string | undefined;
-  readonly appId?: string | undefined;
-  readonly composeHash?: string | undefined;
-  readonly osImageHash?: string | undefined;
-  readonly gatewayAppId?: string | undefined;
-  /** Required checks that may stay "not bound". */
-  readonly accept?: readonly string[];
-  /** Where to write a bundle of what was judged. */
-  readonly save?: string | undefined;
-}
+/** What `dstack verify` takes, for whatever is judged; it may be given nothing. */
+export type TargetOptions = {
+  readonly [Name in Exclude<keyof VerifyOptions, "output">]?: VerifyOptions[Name] | undefined;
+};
 
 export type RemoteKind = "app" | "kms" | "gateway";
 
@@ -38,17 +29,12 @@ export type RemoteKind = "app" | "kms" | "gateway";
  * Fetches fresh evidence from a URL and judges all of it.
  * @throws CliError where there is nothing to judge
  */
-export async function verifyUrl(
-  layout: StackLayout,
-  env: NodeJS.ProcessEnv,
-  kind: RemoteKind,
-  url: URL,
-  options: TargetOptions,
-): Promise<VerifyResult> {
+export async function verifyUrl(cli: Cli, kind: RemoteKind, url: URL, options: TargetOptions): Promise<VerifyResult> {
+  const { layout } = cli;
   const local = isLocal(layout, url);
-  const caFile = options.caFile ?? (local ? `${layout.caFolder}/ca.crt` : undefined);
-  const kmsUrl = options.kmsUrl ?? (local ? `https://127.0.0.1:${layout.ports.kms}` : undefined);
-  const open = await openContext(layout, env, options, { local });
+  const caFile = options.cacert ?? (local ? `${layout.caFolder}/ca.crt` : undefined);
+  const kmsUrl = options.kms ?? (local ? `https://127.0.0.1:${layout.ports.kms}` : undefined);
+  const open = await openContext(cli, options, { local });
   const subject = await fetchSubject(kind, url, caFile, kmsUrl);
   const result = await judge(layout, subject, open, options, {
     what: url.href,
@@ -63,12 +49,8 @@ export async function verifyUrl(
  * Judges a bundle, or bare evidence in JSON, without a network but for what the options name.
  * @throws CliError where the file cannot be read
  */
-export async function verifyFile(
-  layout: StackLayout,
-  env: NodeJS.ProcessEnv,
-  file: string,
-  options: TargetOptions,
-): Promise<VerifyResult> {
+export async function verifyFile(cli: Cli, file: string, options: TargetOptions): Promise<VerifyResult> {
+  const { layout } = cli;
   const value = await readJson(file);
   if (isBundle(value)) {
     const bundle = readBundle(value, file);
@@ -79,7 +61,7 @@ export async function verifyFile(
       options.root === undefined &&
       existsSync(layout.teeRoot) &&
       isLocal(layout, new URL(subject.url));
-    const open = await openContext(layout, env, options, { bundle, local });
+    const open = await openContext(cli, options, { bundle, local });
     const result = await judge(layout, subject, open, options, {
       what: file,
       local,
@@ -94,7 +76,7 @@ export async function verifyFile(
       "failed",
       `${file} is neither an evidence bundle nor evidence in JSON (quote, event_log and vm_config, or attestation)`,
     );
-  const open = await openContext(layout, env, options, { local: false });
+  const open = await openContext(cli, options, { local: false });
   return judge(layout, parsed.data, open, options, { what: file, local: false, fresh: notBound("evidence in a file") });
 }
 
@@ -146,10 +128,10 @@ async function judge(
   }
 }
 
-async function kmsRoot(layout: StackLayout, { kmsCaFile }: TargetOptions, local: boolean): Promise<string | undefined> {
-  const file = kmsCaFile ?? (local ? layout.kmsRootCa : undefined);
+async function kmsRoot(layout: StackLayout, { kmsCa }: TargetOptions, local: boolean): Promise<string | undefined> {
+  const file = kmsCa ?? (local ? layout.kmsRootCa : undefined);
   const pem = file === undefined ? undefined : await readTextIfExists(file);
-  if (pem === undefined && kmsCaFile !== undefined) throw new CliError("not-found", `${kmsCaFile} cannot be read`);
+  if (pem === undefined && kmsCa !== undefined) throw new CliError("not-found", `${kmsCa} cannot be read`);
   return pem;
 }
 

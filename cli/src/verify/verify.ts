@@ -1,61 +1,32 @@
 import { existsSync } from "node:fs";
+import type { Cli } from "../clients/cli.ts";
 import { appUrl } from "../local/app-url.ts";
 import { CliError } from "../terminal/errors.ts";
-import { print, printJson, say, type OutputFormat } from "../terminal/output.ts";
-import type { StackLayout } from "../local/layout.ts";
+import type { VerifyGatewayOptions, VerifyKmsOptions, VerifyOptions } from "./options.ts";
 import { fullReportText } from "./report.ts";
 import type { VerifyResult } from "./result.ts";
-import { verifyFile, verifyUrl, type RemoteKind, type TargetOptions } from "./target.ts";
-import { vmmClient } from "../clients/vmm-client.ts";
-
-export interface VerifyCommandOptions {
-  readonly time?: string;
-  readonly root?: string;
-  readonly cacert?: string;
-  readonly kmsCa?: string;
-  readonly kms?: string;
-  readonly pccs?: string;
-  readonly collateral?: string;
-  readonly policy?: string;
-  readonly imageDir?: string;
-  readonly imageUrl?: string;
-  readonly appId?: string;
-  readonly composeHash?: string;
-  readonly osImageHash?: string;
-  readonly gatewayAppId?: string;
-  readonly accept: readonly string[];
-  readonly save?: string;
-  readonly output: OutputFormat;
-}
+import { verifyFile, verifyUrl } from "./target.ts";
 
 /** `dstack verify <what>`: an app by URL, id or name, or a file. Exit code 0 when verified, 3 otherwise. */
-export async function verifyCommand(
-  layout: StackLayout,
-  env: NodeJS.ProcessEnv,
-  what: string,
-  options: VerifyCommandOptions,
-): Promise<number> {
+export async function verify(cli: Cli, what: string, options: VerifyOptions): Promise<number> {
   if (!what.startsWith("https://") && existsSync(what)) {
     if (options.save !== undefined)
       throw new CliError("usage", "--save: a file is there already; it goes with what is fetched");
-    return conclude(await verifyFile(layout, env, what, targetOptions(options)), options);
+    return conclude(cli, await verifyFile(cli, what, options), options);
   }
   const url = what.startsWith("https://")
     ? parseUrl(what)
-    : new URL(appUrl(layout, (await (await vmmClient(layout, env)).find(what)).appId, 80));
-  return conclude(await verifyUrl(layout, env, "app", url, targetOptions(options)), options);
+    : new URL(appUrl(cli.layout, (await (await cli.vmm()).find(what)).appId, 80));
+  return conclude(cli, await verifyUrl(cli, "app", url, options), options);
 }
 
-/** `dstack verify kms|gateway <url>` */
-export async function verifyPartCommand(
-  layout: StackLayout,
-  env: NodeJS.ProcessEnv,
-  kind: Exclude<RemoteKind, "app">,
-  what: string,
-  options: VerifyCommandOptions,
-): Promise<number> {
-  return conclude(await verifyUrl(layout, env, kind, parseUrl(what), targetOptions(options)), options);
-}
+/** `dstack verify kms <url>` */
+export const verifyKms = async (cli: Cli, url: string, options: VerifyKmsOptions): Promise<number> =>
+  conclude(cli, await verifyUrl(cli, "kms", parseUrl(url), options), options);
+
+/** `dstack verify gateway <url>` */
+export const verifyGateway = async (cli: Cli, url: string, options: VerifyGatewayOptions): Promise<number> =>
+  conclude(cli, await verifyUrl(cli, "gateway", parseUrl(url), options), options);
 
 function parseUrl(text: string): URL {
   const url = URL.parse(text);
@@ -63,17 +34,10 @@ function parseUrl(text: string): URL {
   return url;
 }
 
-const targetOptions = ({ cacert, kmsCa, kms, ...options }: VerifyCommandOptions): TargetOptions => ({
-  ...options,
-  caFile: cacert,
-  kmsCaFile: kmsCa,
-  kmsUrl: kms,
-});
-
-function conclude(result: VerifyResult, { output, save }: VerifyCommandOptions): number {
-  if (save !== undefined) say(`wrote ${save}`);
-  if (output === "json") printJson(toJson(result));
-  else print(fullReportText(result));
+function conclude({ out }: Cli, result: VerifyResult, { output, save }: VerifyKmsOptions): number {
+  if (save !== undefined) out.say(`wrote ${save}`);
+  if (output === "json") out.json(toJson(result));
+  else out.print(fullReportText(result));
   return result.ok ? 0 : 3;
 }
 

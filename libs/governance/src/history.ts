@@ -11,7 +11,7 @@ import { open } from "node:fs/promises";
 import { z } from "zod";
 import { lockFileWhenFree, readTextIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
 import { GovernanceError } from "./errors.ts";
-import type { PolicyDifference } from "./file-policy/policy-document.ts";
+import type { PolicyLine } from "./file-policy/policy-difference.ts";
 
 const entrySchema = z.strictObject({
   sequence: z.int().positive(),
@@ -66,7 +66,7 @@ export async function writeWithHistory(options: {
   /** The new text from the present one, or undefined to leave all as it is. */
   readonly change: (
     text: string | undefined,
-  ) => { readonly text: string; readonly changes: readonly PolicyDifference[] } | undefined;
+  ) => { readonly text: string; readonly changes: readonly PolicyLine[] } | undefined;
 }): Promise<boolean> {
   const lock = await lockFileWhenFree(`${options.historyPath}.lock`, LOCK_WAIT);
   try {

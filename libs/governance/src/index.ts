@@ -11,5 +11,7 @@ export type { AppRule, AuthConfig, DeviceRule, ReadConfig } from "./file-policy/
 export { decide } from "./file-policy/decide.ts";
 export { readSwitches } from "./file-policy/switches.ts";
 export type { Switches } from "./file-policy/switches.ts";
-export { changeDocument, diffDocuments, parsePolicyDocument } from "./file-policy/policy-document.ts";
-export type { PolicyChange, PolicyDifference, PolicyDocument } from "./file-policy/policy-document.ts";
+export { changeDocument, parsePolicyDocument } from "./file-policy/policy-document.ts";
+export type { PolicyChange, PolicyDocument } from "./file-policy/policy-document.ts";
+export { diffDocuments, policyLines } from "./file-policy/policy-difference.ts";
+export type { PolicyDifference, PolicyLine, PolicyList } from "./file-policy/policy-difference.ts";

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import {
   changeDocument,
   diffDocuments,
+  policyLines,
   GovernanceError,
   parsePolicyDocument,
   type PolicyChange,
@@ -67,7 +68,7 @@ test("a diff tells absent from empty, and folds spelling and order", () => {
     }),
   );
   assert.deepEqual(
-    diffDocuments(before, after).map(({ sign, path, value }) => `${sign} ${path} ${value}`),
+    policyLines(diffDocuments(before, after)).map(({ sign, path, value }) => `${sign} ${path} ${value}`),
     [
       `+ apps.${APP} (known)`,
       `+ apps.${APP}.allowAnyDevice true`,

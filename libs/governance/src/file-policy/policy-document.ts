@@ -6,7 +6,8 @@ import { comparable } from "./auth-config.ts";
 export type PolicyChange =
   | { readonly kind: "os-image" | "kms" | "kms-device"; readonly value: string; readonly isAllowed: boolean }
   | { readonly kind: "compose" | "device"; readonly app: string; readonly value: string; readonly isAllowed: boolean }
-  | { readonly kind: "app" | "any-device"; readonly app: string; readonly isAllowed: boolean }
+  | { readonly kind: "app"; readonly app: string; readonly isAllowed: boolean }
+  | { readonly kind: "any-device"; readonly app: string; readonly isAllowed: boolean }
   | { readonly kind: "gateway"; readonly value: string };
 
 const app = z.looseObject({
@@ -95,43 +96,4 @@ function changeList(list: readonly string[] | undefined, value: string, isAllowe
   const others = (list ?? []).filter((entry) => comparable(entry) !== comparable(value));
   if (!isAllowed) return others;
   return others.length === (list ?? []).length ? [...others, comparable(value)] : [...(list ?? [])];
-}
-
-/** One difference between two policies; `path` as in the file, e.g. `apps.0x….composeHashes`. */
-export interface PolicyDifference {
-  readonly sign: "+" | "-";
-  readonly path: string;
-  readonly value: string;
-}
-
-/** What the second policy has and lacks compared with the first; order and spelling of entries do not count. */
-export function diffDocuments(before: PolicyDocument, after: PolicyDocument): PolicyDifference[] {
-  const [old, now] = [facts(before), facts(after)];
-  return [
-    ...[...old].filter(([key]) => !now.has(key)).map(([, fact]) => ({ sign: "-" as const, ...fact })),
-    ...[...now].filter(([key]) => !old.has(key)).map(([, fact]) => ({ sign: "+" as const, ...fact })),
-  ].toSorted((a, b) => a.path.localeCompare(b.path) || a.sign.localeCompare(b.sign));
-}
-
-function facts(policy: PolicyDocument): Map<string, { readonly path: string; readonly value: string }> {
-  const all = new Map<string, { path: string; value: string }>();
-  const add = (path: string, value: string): void => void all.set(`${path} ${value}`, { path, value });
-  const addList = (path: string, list: readonly string[] | undefined): void => {
-    // Absent and empty lists mean different things.
-    if (list?.length === 0) add(path, "(empty)");
-    for (const entry of list ?? []) add(path, comparable(entry));
-  };
-  if (policy.gatewayAppId !== undefined) add("gatewayAppId", policy.gatewayAppId);
-  addList("osImages", policy.osImages);
-  addList("kms.mrAggregated", policy.kms?.mrAggregated);
-  addList("kms.devices", policy.kms?.devices);
-  if (policy.kms?.allowAnyDevice === true) add("kms.allowAnyDevice", "true");
-  for (const [id, rule] of Object.entries(policy.apps ?? {})) {
-    const path = `apps.${comparable(id)}`;
-    add(path, "(known)");
-    addList(`${path}.composeHashes`, rule.composeHashes);
-    addList(`${path}.devices`, rule.devices);
-    if (rule.allowAnyDevice === true) add(`${path}.allowAnyDevice`, "true");
-  }
-  return all;
 }

@@ -1,78 +1,19 @@
 import { toHex } from "@dstack/bytes";
-import {
-  AttestError,
-  type CheckedCollateral,
-  collateralFromJson,
-  collateralToJson,
-  firstFailure,
-  parseQuote,
-  quoteBytesOf,
-  type Quote,
-  type QuoteCollateral,
-} from "@dstack/attest";
-import {
-  checkCollateral,
-  CollateralFetcher,
-  CollateralFolder,
-  collateralKey,
-  keyOfCollateral,
-  platformOf,
-} from "@dstack/attest/node";
-import { writeFileAtomic } from "@dstack/files";
-import { CliError } from "../terminal/errors.ts";
-import { print, printJson, say, table, visible, type OutputFormat } from "../terminal/output.ts";
-import { collateralPinFolder } from "../local/collateral-folders.ts";
-import { readAnchor, readInput, readTime } from "../evidence/inputs.ts";
-
-const DEFAULT_ENDPOINTS = ["https://api.trustedservices.intel.com", "https://pccs.phala.network"];
-
-/** `dstack collateral fetch` */
-export async function fetchCollateral(
-  env: NodeJS.ProcessEnv,
-  quoteFile: string,
-  options: { readonly pccs: readonly string[]; readonly root?: string; readonly out?: string },
-): Promise<void> {
-  const fromEnvironment = env["PCCS_URL"];
-  const endpoints =
-    options.pccs.length > 0 ? options.pccs : fromEnvironment === undefined ? DEFAULT_ENDPOINTS : [fromEnvironment];
-  const fetcher = new CollateralFetcher({ endpoints, trustAnchor: await readAnchor(options.root) });
-  const text = `${JSON.stringify(collateralToJson(await fetcher.collateralFor(await readQuoteFile(quoteFile))), null, 2)}\n`;
-  if (options.out === undefined) process.stdout.write(text);
-  else {
-    await writeFileAtomic(options.out, text, { mode: 0o644 });
-    say(`wrote ${options.out}`);
-  }
-}
+import type { CheckedCollateral } from "@dstack/attest";
+import { checkCollateral } from "@dstack/attest/node";
+import type { Cli } from "../clients/cli.ts";
+import { readAnchor, readTime } from "../evidence/inputs.ts";
+import { table, visible } from "../terminal/output.ts";
+import type { CollateralShowOptions } from "./options.ts";
+import { readCollateralFile } from "./read-files.ts";
 
 /** `dstack collateral show`: exit code 0 when nothing fails, 3 otherwise. */
-export async function showCollateral(
-  file: string,
-  options: { readonly time?: string; readonly root?: string; readonly output: OutputFormat },
-): Promise<number> {
+export async function collateralShow({ out }: Cli, file: string, options: CollateralShowOptions): Promise<number> {
   const checked = checkCollateral(await readCollateralFile(file), await readAnchor(options.root));
   const description = describe(checked, readTime(options.time));
-  if (options.output === "json") printJson(description);
-  else print(textOf(description));
+  if (options.output === "json") out.json(description);
+  else out.print(textOf(description));
   return description.ok ? 0 : 3;
-}
-
-/** `dstack collateral pin` */
-export async function pinCollateral(
-  env: NodeJS.ProcessEnv,
-  file: string,
-  options: { readonly quote?: string; readonly root?: string },
-): Promise<void> {
-  const collateral = await readCollateralFile(file);
-  const problem = firstFailure(
-    checkCollateral(collateral, await readAnchor(options.root)).checksAt(readTime(undefined)),
-  );
-  if (problem !== undefined)
-    throw new CliError("denied", `${file} does not hold: ${problem}`, { hint: `dstack collateral show ${file}` });
-  const key =
-    options.quote === undefined
-      ? keyOfCollateral(collateral)
-      : collateralKey(platformOf(await readQuoteFile(options.quote)));
-  print(await new CollateralFolder(collateralPinFolder(env)).write(key, collateral));
 }
 
 type Description = ReturnType<typeof describe>;
@@ -179,17 +120,3 @@ function textOf(description: Description): string {
 }
 
 const iso = (unixSeconds: number): string => new Date(unixSeconds * 1000).toISOString().replace(".000Z", "Z");
-
-async function readQuoteFile(file: string): Promise<Quote> {
-  return parseQuote(quoteBytesOf(await readInput(file)));
-}
-
-async function readCollateralFile(file: string): Promise<QuoteCollateral> {
-  const bytes = await readInput(file);
-  try {
-    return collateralFromJson(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)));
-  } catch (cause) {
-    if (cause instanceof AttestError) throw cause;
-    throw new CliError("failed", `${file}: not valid JSON, expected collateral in the exchange form`, { cause });
-  }
-}

@@ -14,30 +14,16 @@ import {
 } from "@dstack/key-backup";
 import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";
-import { print, printJson, say, type OutputFormat } from "../terminal/output.ts";
+import type { Cli } from "../clients/cli.ts";
 import { collateralCacheFolder, collateralPinFolder } from "../local/collateral-folders.ts";
-import { readBackup, readBytes, requireRoot, writeNew } from "./backup.ts";
-
-export interface ShareOpenOptions {
-  readonly key: string;
-  readonly session: string;
-  readonly rootCa: string;
-  readonly mrAggregated: readonly string[];
-  readonly acceptTcb: readonly string[];
-  readonly root?: string;
-  readonly pccs?: string;
-  readonly out: string;
-  readonly output: OutputFormat;
-}
+import { readBackup, readBytes, requireRoot, writeNew } from "./operator-files.ts";
+import type { KmsShareOpenOptions } from "./options.ts";
 
 const INTEL_PCCS = "https://api.trustedservices.intel.com";
 
 /** `dstack kms share open`: exit code 3, with the share unopened, unless all checks of the restoring KMS pass. */
-export async function shareOpenCommand(
-  env: NodeJS.ProcessEnv,
-  file: string,
-  options: ShareOpenOptions,
-): Promise<number> {
+export async function kmsShareOpen(cli: Cli, file: string, options: KmsShareOpenOptions): Promise<number> {
+  const { json, print, say } = cli.out;
   const allowed = options.mrAggregated.map((text) => measurement(text));
   if (allowed.length === 0)
     throw new CliError("usage", "--mr-aggregated is missing: say which KMS may have your share", {
@@ -50,10 +36,10 @@ export async function shareOpenCommand(
   const session = refusable(() => decodeSession(sessionBytes));
   if (session.backup !== backupHash(bytes))
     throw new CliError("denied", "the session is for another backup than this file");
-  const checks = await checkSession(env, session, options, allowed);
+  const checks = await checkSession(cli.env, session, options, allowed);
   const failed = checks.find(({ result }) => result === "fail");
   if (failed !== undefined) {
-    if (options.output === "json") printJson({ ok: false, checks });
+    if (options.output === "json") json({ ok: false, checks });
     else
       print(
         `${checks.map(({ name, result, reason }) => `${result.padEnd(5)} ${name}: ${reason}`).join("\n")}\nyour share was not opened`,
@@ -70,7 +56,7 @@ export async function shareOpenCommand(
     } finally {
       share.fill(0);
     }
-    if (options.output === "json") printJson({ ok: true, checks, share: options.out, operator: index });
+    if (options.output === "json") json({ ok: true, checks, share: options.out, operator: index });
     else {
       say(checks.map(({ name, result, reason }) => `${result.padEnd(5)} ${name}: ${reason}`).join("\n"));
       print(
@@ -87,7 +73,7 @@ export async function shareOpenCommand(
 async function checkSession(
   env: NodeJS.ProcessEnv,
   session: RestoreSession,
-  options: ShareOpenOptions,
+  options: KmsShareOpenOptions,
   allowed: readonly string[],
 ): Promise<Check[]> {
   const trustAnchor =

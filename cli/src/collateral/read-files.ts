@@ -1,0 +1,26 @@
+import {
+  AttestError,
+  collateralFromJson,
+  parseQuote,
+  quoteBytesOf,
+  type Quote,
+  type QuoteCollateral,
+} from "@dstack/attest";
+import { readInput } from "../evidence/inputs.ts";
+import { CliError } from "../terminal/errors.ts";
+
+/** A quote, binary or hex. @throws CliError; AttestError */
+export async function readQuoteFile(file: string): Promise<Quote> {
+  return parseQuote(quoteBytesOf(await readInput(file)));
+}
+
+/** Collateral in the exchange form. @throws CliError; AttestError */
+export async function readCollateralFile(file: string): Promise<QuoteCollateral> {
+  const bytes = await readInput(file);
+  try {
+    return collateralFromJson(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)));
+  } catch (cause) {
+    if (cause instanceof AttestError) throw cause;
+    throw new CliError("failed", `${file}: not valid JSON, expected collateral in the exchange form`, { cause });
+  }
+}
