@@ -69,7 +69,8 @@ export function checkImageName(name: string): string {
 }
 
 /**
- * vm-manifest.json of any version. A single `networking` of older VMMs counts where there is no list.
+ * vm-manifest.json of any version. Members that we do not know stay, so that whoever wrote them
+ * finds them again. A single `networking` of older VMMs counts where there is no list.
  * @throws VmmError `vm-broken`
  */
 export function parseManifest(text: string): Manifest {
@@ -85,7 +86,7 @@ export function parseManifest(text: string): Manifest {
   }
   const parsed = manifestSchema.safeParse(value);
   if (!parsed.success) throw new VmmError("vm-broken", `vm-manifest.json: ${z.prettifyError(parsed.error)}`);
-  const { networking, ...manifest } = parsed.data;
+  const { networking, ...manifest } = withUnknown(value, parsed.data);
   return manifest.networks.length > 0 || networking === null || networking === undefined
     ? manifest
     : { ...manifest, networks: [networking] };
@@ -126,3 +127,15 @@ export function emptyManifest(id: string): Manifest {
     volumes: [],
   };
 }
+
+/** A checked value with the members beside it that its schema does not name. */
+function withUnknown<T>(raw: unknown, known: T): T {
+  if (Array.isArray(raw) && Array.isArray(known))
+    return known.map((item: unknown, index) => withUnknown(raw[index], item)) as T;
+  if (!isObject(raw) || !isObject(known)) return known;
+  const members = Object.entries(known).map(([key, value]) => [key, withUnknown(raw[key], value)] as const);
+  return { ...raw, ...Object.fromEntries(members) } as T;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
