@@ -4,6 +4,7 @@ export const VMM_ERRORS = {
   "config-invalid": "a setting or option of the VMM cannot be used",
   "request-invalid": "the request has a value that cannot be used",
   "not-found": "no VM has this id or name",
+  "no-version": "no version of the app is kept that could be put back",
   conflict: "the id, port or state is taken by something else",
   unsupported: "the request asks for what this VMM or the image does not do",
   "image-unusable": "the image is missing or cannot be used",

@@ -268,6 +268,35 @@ describe("a VMM with a stand-in for QEMU", () => {
     await removed(id);
   });
 
+  test("an update can be taken back over the API, once and again", async () => {
+    const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ stopped: true }));
+    const hashOf = (text: string): string => createHash("sha256").update(text).digest("hex");
+    const [first, second] = [composeFile(), composeFile({ name: "second" })];
+    for (const [verb, path] of [
+      ["GET", "/previous-version"],
+      ["POST", "/rollback"],
+    ] as const) {
+      for (const query of [`?id=${id}`, "?id=nothing", "?id=..%2Fx", ""]) {
+        const { status, json } = await vmm.http(verb, path + query);
+        assert.equal(status, 404, `${verb} ${path}${query}`);
+        assert.match((json as { error: string }).error, /no previous version|VM not found|invalid VM id/);
+      }
+    }
+    await vmm.rpc("UpgradeApp", { id, compose_file: second, encrypted_env: "00ff" });
+    const kept = (await vmm.http("GET", `/previous-version?id=${id}`)).json as Record<string, string>;
+    assert.deepEqual([kept["id"], kept["compose_hash"]], [id, hashOf(first)]);
+    assert.match(kept["saved_at"] ?? "", /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+    assert.equal((await vmm.http("GET", `/rollback?id=${id}`)).status, 404);
+    const back = await vmm.http("POST", `/rollback?id=${id}`);
+    assert.deepEqual([back.status, back.json], [200, { id, compose_hash: hashOf(first) }]);
+    const { configuration } = await info(vmm, id);
+    assert.deepEqual([configuration?.compose_file, configuration?.encrypted_env], [first, ""]);
+    const again = await vmm.http("POST", `/rollback?id=${id}`);
+    assert.deepEqual(again.json, { id, compose_hash: hashOf(second) });
+    assert.equal((await info(vmm, id)).configuration?.encrypted_env, "00ff");
+    await removed(id);
+  });
+
   test("serves image bundles by hash, and nothing else of the image folder", async () => {
     const bundle = await vmm.http("GET", `/os-images/mr_${vmm.imageHash}.tar.gz`);
     assert.deepEqual([bundle.status, bundle.text], [200, "bundle"]);

@@ -9,6 +9,7 @@ import { answerJson, answerText } from "./answer.ts";
 import { bootAdvice } from "./boot-advice.ts";
 import { OS_IMAGES_PATH, sendBundle } from "./bundle-routes.ts";
 import { sendLog } from "./log-routes.ts";
+import { sendPreviousVersion, sendRollback } from "./version-routes.ts";
 
 export interface HttpRoutesOptions {
   readonly fleet: Fleet;
@@ -42,6 +43,8 @@ export function httpRoutes(options: HttpRoutesOptions): ManagementRoute[] {
       response.writeHead(200, { "content-type": "application/json" }).end(await options.statusJson());
     }),
     row("POST", "/boot-advice", (exchange) => sendAdvice(exchange, options)),
+    row("GET", "/previous-version", (exchange) => sendPreviousVersion(exchange, options.fleet)),
+    row("POST", "/rollback", (exchange) => sendRollback(exchange, options.fleet)),
     row("GET", "/logs", (exchange) => sendLog(exchange, options.fleet)),
     {
       verbs: ["GET", "HEAD"],

@@ -4,6 +4,7 @@
  * Never: a VM stopped by our own end. Who does the work: inventory (which there are), power (start,
  * stop, remove), presence (what runs), update-vm.
  */
+import type { Hash32 } from "@dstack/bytes";
 import { VmmError } from "../errors.ts";
 import { createIdPool } from "../launch/id-pool.ts";
 import { FRESH } from "../vm/auto-restart.ts";
@@ -14,7 +15,8 @@ import { createInventory, type Inventory } from "./inventory.ts";
 import { keyedQueue } from "./keyed-queue.ts";
 import { createPower } from "./power.ts";
 import { createPresence } from "./presence.ts";
-import { applyUpdate, planUpdate, type UpdateRequest } from "./update-vm.ts";
+import { planRollback } from "./rollback.ts";
+import { applyUpdate, planUpdate, type UpdatePlan, type UpdateRequest } from "./update-vm.ts";
 
 export interface Fleet extends Inventory {
   /** Reads the supervisor's view anew. */
@@ -34,6 +36,12 @@ export interface Fleet extends Inventory {
   remove(id: string): Promise<void>;
   /** @returns the first 20 bytes of the new compose hash in hex, or "" */
   update(request: UpdateRequest): Promise<string>;
+  /**
+   * Puts the version back that the last update replaced, and keeps the current one in its place.
+   * @returns the compose hash of what is there now
+   * @throws VmmError `no-version`
+   */
+  rollback(id: string): Promise<Hash32>;
   close(): void;
 }
 
@@ -65,6 +73,20 @@ export function createFleet(options: FleetOptions): Fleet {
   const inTurn = async <T>(id: string, work: (vm: Vm) => Promise<T>): Promise<T> => {
     getLasting(id);
     return queue(id, () => explainFullDisk(config.runPath, () => work(getLasting(id))));
+  };
+
+  /** Ports are compared with the other VMs', so nothing else is made or changed meanwhile. */
+  const change = async <P extends UpdatePlan>(id: string, planOf: (vm: Vm) => Promise<P>): Promise<P> => {
+    getLasting(checkVmId(id));
+    return queue(INVENTORY, () =>
+      inTurn(id, async (vm) => {
+        await presence.look(vm);
+        const plan = await planOf(vm);
+        await applyUpdate(vm, plan, options.qemu.imgPath, new Date(options.clock.now()).toISOString());
+        log.info({ vm: id, parts: plan.parts }, "VM updated");
+        return plan;
+      }),
+    );
   };
 
   return {
@@ -104,16 +126,16 @@ export function createFleet(options: FleetOptions): Fleet {
       if (begun) void power.finishRemoval(vm);
     },
     update: async (request) => {
-      getLasting(checkVmId(request.id));
-      return queue(INVENTORY, () =>
-        inTurn(request.id, async (vm) => {
-          await presence.look(vm);
-          const plan = await planUpdate(vm, request, config, othersOf(context, vm.id));
-          await applyUpdate(vm, plan, options.qemu.imgPath);
-          log.info({ vm: vm.id, parts: plan.parts }, "VM updated");
-          return plan.composeId;
-        }),
-      );
+      const plan = await change(request.id, (vm) => planUpdate(vm, request, config, othersOf(context, vm.id)));
+      return plan.composeId;
+    },
+    rollback: async (id) => {
+      const { composeHash } = await change(id, async (vm) => {
+        const kept = await vm.folder.readPreviousVersion();
+        if (kept === undefined) throw new VmmError("no-version", `VM ${id} has no previous version`);
+        return planRollback(vm, kept, config, othersOf(context, id));
+      });
+      return composeHash;
     },
     close: () => {
       closing.abort();

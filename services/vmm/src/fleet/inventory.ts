@@ -79,6 +79,7 @@ export function createInventory(context: FleetContext, presence: Presence, power
     if (vm.state.kind === "removing") return;
     const live = liveOf(vm.state);
     try {
+      await folder.finishChange();
       const kept = await folder.readState();
       const manifest = await folder.readManifest();
       if (manifest.id !== id)

@@ -1,10 +1,14 @@
-import { toHex } from "@dstack/bytes";
+import { equalBytes, toHex, utf8 } from "@dstack/bytes";
 import { appIdFromComposeHash, parseAppCompose } from "@dstack/compose";
+import { errorChain } from "@dstack/errors";
+import { readIfExists } from "@dstack/files";
 import type { vmm } from "@dstack/proto";
 import { VmmError } from "../errors.ts";
 import { growDisk } from "../launch/guest-disk.ts";
 import { loadGuestImage } from "../launch/guest-image.ts";
-import { checkImageName, type Manifest } from "../vm/manifest.ts";
+import { encodeKeptVersion } from "../vm/app-version.ts";
+import { checkImageName, encodeManifest, type Manifest } from "../vm/manifest.ts";
+import type { FileChange } from "../vm/replace-files.ts";
 import { resolveNetwork } from "../launch/networks.ts";
 import { resolvePorts } from "../launch/port-mapping.ts";
 import {
@@ -15,7 +19,7 @@ import {
   readCompose,
   refuseDeadPorts,
 } from "./vm-request.ts";
-import type { Vm } from "../vm/vm.ts";
+import { liveOf, type Vm } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
 
 /** An UpdateVm request without what protobuf adds to it. */
@@ -55,13 +59,21 @@ export const NO_UPDATE: UpdateRequest = {
   networks: [],
 };
 
+/** What becomes of one of a VM's files. */
+export type FilePlan =
+  | { readonly kind: "keep" }
+  | { readonly kind: "write"; readonly data: Uint8Array }
+  | { readonly kind: "remove" };
+
 export interface UpdatePlan {
   readonly manifest: Manifest;
-  readonly compose: Uint8Array | undefined;
-  readonly encryptedEnv: Uint8Array | undefined;
-  readonly userConfig: string | undefined;
+  readonly compose: FilePlan;
+  readonly encryptedEnv: FilePlan;
+  readonly userConfig: FilePlan;
   /** New size of an existing disk. */
   readonly growToGb: number | undefined;
+  /** Whether what is there now becomes the previous version: app or secrets are other ones. */
+  readonly replacesVersion: boolean;
   /** First 20 bytes of the new compose hash in hex, or "". */
   readonly composeId: string;
   /** What changes, for the log. */
@@ -86,8 +98,8 @@ export async function planUpdate(
   if (request.updatePorts) checkPortsAgainst(ports, others);
   refuseDeadPorts(ports, networks.length > 0 ? networks : [config.cvm.networking]);
   const compose = request.composeFile === "" ? undefined : readCompose(request.composeFile);
-  if (compose !== undefined && (await vm.folder.readCompose()) === undefined)
-    throw new VmmError("not-found", `The instance ${vm.id} not found`);
+  const before = await vm.folder.readCompose();
+  if (compose !== undefined && before === undefined) throw new VmmError("not-found", `The instance ${vm.id} not found`);
   const manifest: Manifest = {
     ...vm.manifest,
     ...resources,
@@ -101,12 +113,15 @@ export async function planUpdate(
     const effective = compose ?? (await storedCompose(vm));
     checkImageFits(await loadGuestImage(config.imagePath, manifest.image), effective);
   }
+  const encryptedEnv = request.encryptedEnv.length === 0 ? undefined : request.encryptedEnv;
   return {
     manifest,
-    compose: compose?.bytes,
-    encryptedEnv: request.encryptedEnv.length === 0 ? undefined : request.encryptedEnv,
-    userConfig: request.userConfig === "" ? undefined : request.userConfig,
+    compose: written(compose?.bytes),
+    encryptedEnv: written(encryptedEnv),
+    userConfig: written(request.userConfig === "" ? undefined : utf8(request.userConfig)),
     growToGb: manifest.disk_size > vm.manifest.disk_size ? manifest.disk_size : undefined,
+    replacesVersion:
+      isOther(compose?.bytes, before) || isOther(encryptedEnv, await readIfExists(vm.folder.file.encryptedEnv)),
     composeId: compose === undefined ? "" : toHex(appIdFromComposeHash(compose.composeHash)),
     parts: [
       ...(compose === undefined ? [] : ["compose_file"]),
@@ -121,15 +136,53 @@ export async function planUpdate(
   };
 }
 
-/** The manifest comes last: until it is written, the VM's shape is the old one. */
-export async function applyUpdate(vm: Vm, plan: UpdatePlan, imgPath: string): Promise<void> {
+/**
+ * All of a plan or nothing, whenever the VMM is killed.
+ * @param now ISO 8601: when the version before stopped to be the current one
+ * @throws the system's error with nothing changed; where files could not be put in place once all
+ *   of them were written, the VM is `broken` until it is loaded again, which finishes it
+ */
+export async function applyUpdate(vm: Vm, plan: UpdatePlan, imgPath: string, now: string): Promise<void> {
   if (plan.growToGb !== undefined) await growDisk(vm.folder, imgPath, plan.growToGb);
-  if (plan.compose !== undefined) await vm.folder.writeCompose(plan.compose);
-  if (plan.encryptedEnv !== undefined) await vm.folder.writeEncryptedEnv(plan.encryptedEnv);
-  if (plan.userConfig !== undefined) await vm.folder.writeUserConfig(plan.userConfig);
-  await vm.folder.writeManifest(plan.manifest);
+  const { folder } = vm;
+  const change = (path: string, file: FilePlan): FileChange[] =>
+    file.kind === "keep" ? [] : [{ path, data: file.kind === "write" ? file.data : undefined }];
+  const previous = plan.replacesVersion ? await folder.readVersion(vm.manifest) : undefined;
+  await folder.prepareChange([
+    ...(previous === undefined
+      ? []
+      : [{ path: folder.file.previousVersion, data: encodeKeptVersion({ ...previous, savedAt: now }) }]),
+    ...change(folder.file.compose, plan.compose),
+    ...change(folder.file.encryptedEnv, plan.encryptedEnv),
+    ...change(folder.file.userConfig, plan.userConfig),
+    { path: folder.file.manifest, data: encodeManifest(plan.manifest) },
+  ]);
+  try {
+    await folder.finishChange();
+  } catch (error) {
+    const reason = `an update is half in place: ${errorChain(error)}; reload the VMs to finish it`;
+    vm.state = { kind: "broken", reason, live: liveOf(vm.state) };
+    throw error;
+  }
   vm.manifest = plan.manifest;
 }
+
+/** @throws VmmError `vm-broken` */
+export function refuseBroken({ id, state }: Vm): void {
+  if (state.kind === "broken") throw new VmmError("vm-broken", `VM ${id} cannot be updated: ${state.reason}`);
+}
+
+/** @throws VmmError `conflict` */
+export function mustBeStopped({ id, state }: Vm): void {
+  if (state.kind !== "stopped" && state.kind !== "exited")
+    throw new VmmError("conflict", `vm should be stopped before resize: ${id}`);
+}
+
+const written = (data: Uint8Array | undefined): FilePlan =>
+  data === undefined ? { kind: "keep" } : { kind: "write", data };
+
+const isOther = (asked: Uint8Array | undefined, there: Uint8Array | undefined): boolean =>
+  asked !== undefined && (there === undefined || !equalBytes(asked, there));
 
 async function storedCompose(vm: Vm) {
   const bytes = await vm.folder.readCompose();
@@ -151,8 +204,7 @@ function resourcesOf(
   if (Object.keys(asked).length === 0) return asked;
   checkResources({ vcpu, memory, diskSize, image });
   if (image !== undefined) checkImageName(image);
-  if (vm.state.kind !== "stopped" && vm.state.kind !== "exited")
-    throw new VmmError("conflict", `vm should be stopped before resize: ${vm.id}`);
+  mustBeStopped(vm);
   if (diskSize !== undefined && diskSize < vm.manifest.disk_size)
     throw new VmmError(
       "request-invalid",

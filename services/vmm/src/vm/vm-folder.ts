@@ -1,9 +1,11 @@
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { z } from "zod";
 import { readIfExists, readTextIfExists, removeIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
 import { VmmError } from "../errors.ts";
+import { parseKeptVersion, type AppVersion, type KeptVersion } from "./app-version.ts";
 import { encodeManifest, parseManifest, type Manifest } from "./manifest.ts";
+import { finishReplacement, prepareReplacement, type FileChange } from "./replace-files.ts";
 
 /** What is remembered about a VM beside its manifest. Readers of other VMMs know `started` only. */
 export interface KeptState {
@@ -36,6 +38,7 @@ export function vmFolder(path: string) {
     manifest: join(path, "vm-manifest.json"),
     state: join(path, "vm-state.json"),
     removing: join(path, ".removing"),
+    previousVersion: join(path, "previous-version.json"),
     compose: join(shared, "app-compose.json"),
     encryptedEnv: join(shared, ".encrypted-env"),
     userConfig: join(shared, ".user-config"),
@@ -110,6 +113,26 @@ export function vmFolder(path: string) {
     writeCompose: (bytes: Uint8Array): Promise<void> => writeFileAtomic(file.compose, bytes),
     writeEncryptedEnv: (bytes: Uint8Array): Promise<void> => writeSecret(file.encryptedEnv, bytes),
     writeUserConfig: (text: string): Promise<void> => writeSecret(file.userConfig, text),
+    /** Undefined where there is no compose file. */
+    readVersion: async (manifest: Manifest): Promise<AppVersion | undefined> => {
+      const compose = await readIfExists(file.compose);
+      if (compose === undefined) return undefined;
+      const [encryptedEnv, userConfig] = [await readIfExists(file.encryptedEnv), await readIfExists(file.userConfig)];
+      return { compose, encryptedEnv, userConfig, manifest };
+    },
+    /** @throws VmmError `vm-broken` */
+    readPreviousVersion: async (): Promise<KeptVersion | undefined> => {
+      const text = await readTextIfExists(file.previousVersion);
+      return text === undefined ? undefined : parseKeptVersion(text);
+    },
+    /** Several files, all or none; paths are those of `file`. @see finishChange */
+    prepareChange: (changes: readonly FileChange[]): Promise<void> =>
+      prepareReplacement(
+        path,
+        changes.map((change) => ({ ...change, path: relative(path, change.path) })),
+      ),
+    /** Puts prepared files in place; to be called before anything is read of a folder that a killed VMM left. */
+    finishChange: (): Promise<void> => finishReplacement(path),
     /** Empties what an earlier run of QEMU left behind. */
     clearRuntimeFiles: async (): Promise<void> => {
       for (const leftover of [file.serialPty, file.qmpSocket, file.channelSocket]) await removeIfExists(leftover);
