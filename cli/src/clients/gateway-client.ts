@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
-import { request } from "node:https";
 import { isIP } from "node:net";
 import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
+import { asRefusal } from "@dstack/errors";
+import { exchange } from "@dstack/http";
 import { CliError } from "../terminal/errors.ts";
 
 export interface GatewayAnswer {
@@ -31,53 +32,38 @@ export interface GatewayRequest {
  * @throws CliError with the reason
  */
 export async function getThroughGateway(options: GatewayRequest): Promise<GatewayAnswer> {
-  const { url, timeoutMs } = options;
-  const maxBytes = options.maxBytes ?? 8 * 1024 * 1024;
+  const { url } = options;
   const ca = options.caFile === undefined ? undefined : await readFile(options.caFile);
-  const host = url.hostname.endsWith(".localhost") ? "127.0.0.1" : url.hostname;
-  return new Promise((resolve, reject) => {
-    const fail = (cause: Error): void => {
-      clearTimeout(timer);
-      outgoing.destroy();
-      reject(new CliError("failed", `${url.host} did not answer: ${cause.message}`, { cause }));
-    };
-    const outgoing = request({
-      host,
-      port: url.port === "" ? 443 : Number(url.port),
-      ...(isIP(url.hostname) === 0 ? { servername: url.hostname } : {}),
-      path: `${url.pathname}${url.search}`,
-      headers: { host: url.host, "user-agent": "dstack-cli", connection: "close" },
-      agent: false,
-      rejectUnauthorized: options.acceptAnyCertificate !== true,
-      ...(ca === undefined ? {} : { ca }),
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
-    const timer = setTimeout(() => fail(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
-    outgoing.once("error", fail);
-    outgoing.once("response", (response) => {
-      const socket = response.socket as TLSSocket;
-      const certificates = peerCertificates(socket);
-      const chunks: Buffer[] = [];
-      let length = 0;
-      response.on("data", (chunk: Buffer) => {
-        length += chunk.length;
-        if (length > maxBytes) fail(new Error(`answer exceeds ${maxBytes} bytes`));
-        else chunks.push(chunk);
-      });
-      response.once("error", fail);
-      response.once("end", () => {
-        clearTimeout(timer);
-        resolve({
-          status: response.statusCode ?? 0,
-          body: Buffer.concat(chunks).toString("utf8"),
-          certificate: certificates[0] ?? new Uint8Array(),
-          certificates,
-          authorized: socket.authorized,
-        });
-      });
-    });
-    outgoing.end();
-  });
+  let certificates: readonly Uint8Array[] = [];
+  let authorized = false;
+  const answer = await asRefusal(
+    () =>
+      exchange({
+        url: `https://${url.host}${url.pathname}${url.search}`,
+        dial: dialled(url),
+        headers: { "user-agent": "dstack-cli" },
+        tls: {
+          ...serverName(url),
+          rejectUnauthorized: options.acceptAnyCertificate !== true,
+          ...(ca === undefined ? {} : { ca }),
+        },
+        checkPeer: (socket) => {
+          certificates = peerCertificates(socket);
+          authorized = socket.authorized;
+        },
+        timeoutMs: options.timeoutMs,
+        maxAnswerBytes: options.maxBytes ?? 8 * 1024 * 1024,
+        signal: options.signal,
+      }),
+    (cause) => new CliError("failed", `${url.host} did not answer: ${cause.message}`, { cause }),
+  );
+  return {
+    status: answer.status,
+    body: Buffer.from(answer.body).toString("utf8"),
+    certificate: certificates[0] ?? new Uint8Array(),
+    certificates,
+    authorized,
+  };
 }
 
 /**
@@ -87,13 +73,12 @@ export async function getThroughGateway(options: GatewayRequest): Promise<Gatewa
  */
 export async function shownCertificates(url: URL, timeoutMs: number): Promise<readonly Uint8Array[]> {
   const port = url.port === "" ? 443 : Number(url.port);
-  const host = url.hostname.endsWith(".localhost") ? "127.0.0.1" : url.hostname;
   return new Promise((resolve, reject) => {
     const socket = connect(
       {
-        host,
+        host: dialled(url),
         port,
-        ...(isIP(url.hostname) === 0 ? { servername: url.hostname } : {}),
+        ...serverName(url),
         rejectUnauthorized: false,
         minVersion: "TLSv1.2",
       },
@@ -109,6 +94,13 @@ export async function shownCertificates(url: URL, timeoutMs: number): Promise<re
     );
   });
 }
+
+const dialled = (url: URL): string =>
+  url.hostname.endsWith(".localhost") ? "127.0.0.1" : url.hostname.replace(/^\[|\]$/g, "");
+
+/** SNI names no address. */
+const serverName = ({ hostname }: URL): { readonly servername?: string } =>
+  isIP(hostname.replace(/^\[|\]$/g, "")) === 0 ? { servername: hostname } : {};
 
 /** More than any chain of ours has. */
 const MAX_CERTIFICATES = 6;

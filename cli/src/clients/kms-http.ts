@@ -1,4 +1,6 @@
 import { readFile } from "node:fs/promises";
+import { asRefusal } from "@dstack/errors";
+import { exchange } from "@dstack/http";
 import { CliError } from "../terminal/errors.ts";
 
 export interface KmsHttpOptions {
@@ -31,43 +33,29 @@ export async function postToKms({
     throw new CliError("usage", `--url: expected an http or https URL, got "${url}"`);
   const token = tokenFile === undefined ? env[tokenVariable] : await readFile(tokenFile, "utf8");
   const target = new URL(path, url.endsWith("/") ? url : `${url}/`);
-  let response: Response;
-  let answer: Uint8Array;
-  try {
-    response = await fetch(target, {
-      method: "POST",
-      body,
-      redirect: "error",
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-      headers: {
-        "content-type": "application/json",
-        ...(token === undefined || token.trim() === "" ? {} : { authorization: `Bearer ${token.trim()}` }),
-      },
-    });
-    answer = await bounded(response);
-  } catch (cause) {
-    throw new CliError("failed", `no answer from the KMS at ${target.origin}`, { cause });
-  }
-  if (response.status === 200) return answer;
-  if (response.status === 401)
+  const answer = await asRefusal(
+    () =>
+      exchange({
+        url: target,
+        body,
+        headers: {
+          "content-type": "application/json",
+          ...(token === undefined || token.trim() === "" ? {} : { authorization: `Bearer ${token.trim()}` }),
+        },
+        timeoutMs: TIMEOUT_MS,
+        maxAnswerBytes: MAX_ANSWER_BYTES,
+      }),
+    (cause) => new CliError("failed", `no answer from the KMS at ${target.origin}`, { cause }),
+  );
+  if (answer.status === 200) return answer.body;
+  if (answer.status === 401)
     throw new CliError("denied", `the KMS at ${target.origin} wants a token`, {
       hint: `give it with --token-file or ${tokenVariable}`,
     });
   throw new CliError(
     "denied",
-    `the KMS at ${target.origin} refused: ${refusal(answer) ?? `HTTP status ${response.status}`}`,
+    `the KMS at ${target.origin} refused: ${refusal(answer.body) ?? `HTTP status ${answer.status}`}`,
   );
-}
-
-async function bounded(response: Response): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of response.body ?? []) {
-    length += (chunk as Uint8Array).length;
-    if (length > MAX_ANSWER_BYTES) throw new Error(`answer exceeds ${MAX_ANSWER_BYTES} bytes`);
-    chunks.push(chunk as Uint8Array);
-  }
-  return new Uint8Array(Buffer.concat(chunks));
 }
 
 function refusal(answer: Uint8Array): string | undefined {

@@ -1,3 +1,4 @@
+import { escapeHtml } from "@dstack/http";
 import { toHex } from "@dstack/bytes";
 import type { AppInfoMessage } from "./app-info.ts";
 import type { AgentPorts, Machine } from "./ports.ts";
@@ -47,9 +48,6 @@ export function humanSize(bytes: number | bigint): string {
   }
   return `${value.toFixed(2)} ${units[unit]}`;
 }
-
-export const escapeHtml = (text: string): string =>
-  text.replaceAll(/[&<>"']/g, (character) => `&#${character.codePointAt(0)};`);
 
 async function systemRows(machine: Machine): Promise<[string, string][]> {
   const info = await machine.systemInfo();

@@ -20,10 +20,10 @@ export function asRefusal<T>(run: () => T, refuse: (cause: CodedError) => Error 
 /** What a step gave, or the foreseen error that it ended with. */
 export type Attempt<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: CodedError };
 
-/** Runs a step; a foreseen error is a value, any other is thrown. */
-export function attempt<T>(run: () => T): Attempt<T> {
+/** Runs a step; a foreseen error is a value, any other rejects. */
+export async function attempt<T>(run: () => T | Promise<T>): Promise<Attempt<T>> {
   try {
-    return { ok: true, value: run() };
+    return { ok: true, value: await run() };
   } catch (error) {
     if (!isCoded(error)) throw error;
     return { ok: false, error };

@@ -64,14 +64,12 @@ test("a foreseen error becomes the caller's own, and no other does", async () =>
   );
 });
 
-test("an attempt gives a foreseen error as a value and throws any other", () => {
+test("an attempt gives a foreseen error as a value and throws any other", async () => {
   const foreseen = new LampError("no-power", "x");
-  assert.deepEqual(
-    attempt(() => 7),
-    { ok: true, value: 7 },
-  );
-  assert.deepEqual(attempt(fail(foreseen)), { ok: false, error: foreseen });
-  assert.throws(() => attempt(fail(new TypeError("bug"))), TypeError);
+  assert.deepEqual(await attempt(() => 7), { ok: true, value: 7 });
+  assert.deepEqual(await attempt(fail(foreseen)), { ok: false, error: foreseen });
+  assert.deepEqual(await attempt(() => Promise.reject(foreseen)), { ok: false, error: foreseen });
+  await assert.rejects(attempt(fail(new TypeError("bug"))), TypeError);
 });
 
 test("an excerpt is bounded, never cut inside a character, and shows control characters (DS #1278)", () => {

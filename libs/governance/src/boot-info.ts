@@ -17,6 +17,17 @@ const schema = z.object({
 /** What a KMS says about who asks for keys. Other keys of the request are ignored. */
 export type BootInfo = z.output<typeof schema>;
 
+/** The same as a KMS sends it, with what no rule of ours looks at but a webhook of others may: hex without prefix. */
+export type SentBootInfo = BootInfo & {
+  readonly attestationMode: string;
+  readonly mrtd: string;
+  readonly rtmr0: string;
+  readonly rtmr1: string;
+  readonly rtmr2: string;
+  readonly rtmr3: string;
+  readonly keyProviderInfo: string;
+};
+
 /** Which of the two questions: may this app boot, or may this KMS. */
 export type BootKind = "app" | "kms";
 

@@ -5,6 +5,8 @@ export const GOVERNANCE_ERRORS = {
   "config-invalid": "the policy file, or its history, breaks a rule; nothing was changed",
   "environment-invalid": "an environment variable or setting of the auth server cannot be used",
   "request-invalid": "the request is not a boot-info document",
+  "webhook-unreachable": "the auth webhook could not be asked; this is no denial",
+  "webhook-answer-invalid": "the auth webhook's answer is not in its layout; this is no denial",
   "chain-unreachable": "too few endpoints of the chain answered in time; this is no denial",
   "chain-disagrees": "the endpoints tell different things of one block; somebody lies or is behind",
   "chain-wrong": "an endpoint is on another chain than the configured one",

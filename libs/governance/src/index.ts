@@ -2,9 +2,11 @@
 export { GovernanceError } from "./errors.ts";
 export type { GovernanceErrorCode } from "./errors.ts";
 export { parseBootInfo } from "./boot-info.ts";
-export type { BootInfo, BootKind, Decision } from "./boot-info.ts";
+export type { BootInfo, BootKind, Decision, SentBootInfo } from "./boot-info.ts";
+export { webhookClient } from "./webhook-client.ts";
+export type { WebhookClient, WebhookClientOptions, WebhookDecision, WebhookInfo } from "./webhook-client.ts";
 export { askWebhook, askWebhookInfo, hypotheticalBoot } from "./ask-webhook.ts";
-export type { WebhookAddress, WebhookAnswer, WebhookInfo } from "./ask-webhook.ts";
+export type { WebhookAddress, WebhookAnswer, WebhookSelf } from "./ask-webhook.ts";
 export { commandFor } from "./command-for.ts";
 export { comparable, DENY_ALL, parseAuthConfig } from "./file-policy/auth-config.ts";
 export type { AppRule, AuthConfig, DeviceRule, ReadConfig } from "./file-policy/auth-config.ts";

@@ -1,10 +1,9 @@
-import { request as plainRequest, type RequestOptions } from "node:http";
-import { request as tlsRequest } from "node:https";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
-import { utf8, utf8Decode } from "@dstack/bytes";
+import { utf8Decode } from "@dstack/bytes";
 import { errorChain, excerpt } from "@dstack/errors";
+import { exchange } from "@dstack/http";
 import { RpcError } from "./errors.ts";
 import { messageFromJson, messageToJson, parseJson } from "./json.ts";
 
@@ -88,75 +87,32 @@ function remoteText(method: string, status: number, text: string): string {
   return `${method} failed with status ${status}${text === "" ? "" : `: ${excerpt(text)}`}`;
 }
 
-function postJson(
+async function postJson(
   options: HttpTransportOptions,
   base: URL,
   method: string,
   json: string,
   call: CallOptions,
 ): Promise<RpcAnswer> {
-  const timeoutMs = call.timeoutMs ?? 60_000;
-  const maxAnswerBytes = options.maxAnswerBytes ?? 16 * 1024 * 1024;
-  const body = utf8(json);
-  const isTls = base.protocol === "https:" && options.socketPath === undefined;
-  return new Promise<RpcAnswer>((resolve, reject) => {
-    const fail = (cause: unknown): void => {
-      clearTimeout(timer);
-      outgoing.destroy();
-      reject(
-        cause instanceof RpcError
-          ? cause
-          : new RpcError(
-              "transport-failed",
-              `${method} at ${base.host || options.socketPath} could not be called: ${errorChain(cause)}`,
-              { cause },
-            ),
-      );
-    };
-    const request: RequestOptions = {
-      method: "POST",
-      path: `${base.pathname.replace(/\/$/, "")}/${method}?json`,
-      headers: {
-        ...options.headers,
-        "content-type": "application/json",
-        "content-length": body.length,
-        connection: "close",
-      },
-      agent: false,
-      ...(options.socketPath === undefined
-        ? { host: base.hostname.replace(/^\[|\]$/g, ""), port: base.port || (isTls ? 443 : 80) }
-        : { socketPath: options.socketPath }),
-      ...(call.signal === undefined ? {} : { signal: call.signal }),
-    };
-    const outgoing = isTls ? tlsRequest({ ...request, ...options.tls }) : plainRequest(request);
-    const timer = setTimeout(() => fail(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
-    outgoing.on("error", fail);
-    outgoing.on("response", (response) => {
-      const chunks: Buffer[] = [];
-      let length = 0;
-      response.on("data", (chunk: Buffer) => {
-        length += chunk.length;
-        if (length > maxAnswerBytes) fail(new Error(`answer exceeds ${maxAnswerBytes} bytes`));
-        else chunks.push(chunk);
-      });
-      response.on("error", fail);
-      response.on("end", () => {
-        clearTimeout(timer);
-        resolve({ status: response.statusCode ?? 0, body: new Uint8Array(Buffer.concat(chunks)) });
-      });
+  const { socketPath, tls, checkPeer } = options;
+  try {
+    return await exchange({
+      url: new URL(`${base.pathname.replace(/\/$/, "")}/${method}?json`, base),
+      headers: { ...options.headers, "content-type": "application/json" },
+      body: json,
+      socketPath,
+      tls,
+      checkPeer,
+      timeoutMs: call.timeoutMs ?? 60_000,
+      maxAnswerBytes: options.maxAnswerBytes ?? 16 * 1024 * 1024,
+      signal: call.signal,
     });
-    if (isTls && options.checkPeer !== undefined) {
-      const check = options.checkPeer;
-      // The request is written only after the peer passed: secrets never reach an unchecked peer.
-      outgoing.on("socket", (socket) => {
-        socket.once("secureConnect", () => {
-          Promise.resolve()
-            .then(() => check(socket as TLSSocket))
-            .then(() => outgoing.end(body), fail);
-        });
-      });
-    } else {
-      outgoing.end(body);
-    }
-  });
+  } catch (cause) {
+    if (cause instanceof RpcError) throw cause;
+    throw new RpcError(
+      "transport-failed",
+      `${method} at ${base.host || socketPath} could not be called: ${errorChain(cause)}`,
+      { cause },
+    );
+  }
 }

@@ -8,8 +8,9 @@ import { backupRoute, restoreRoutes } from "./backup/backup-routes.ts";
 import { Restore, type RestoreRecord } from "./backup/restore.ts";
 import { firstAttestedCertificate, refreshAttestedCertificate } from "./certificates/rpc-certificate.ts";
 import { insecureSettings, settingsAgainstHandOver, type AdminConfig } from "./config.ts";
-import { AdminAuth, parseHtpasswd } from "./http/admin-auth.ts";
-import { startAdminServer } from "./http/admin.ts";
+import { ADMIN_LOGINS, adminCredentials } from "@dstack/http";
+import { parseHtpasswd, passwordCheck } from "./http/htpasswd.ts";
+import { startAdminServer, type AdminOptions } from "./http/admin.ts";
 import { apiDescriptionRoute } from "./http/api-description.ts";
 import { httpRoutes } from "./http/http-routes.ts";
 import { attestRoots, type Attest } from "./keys/bootstrap.ts";
@@ -241,13 +242,15 @@ async function readyKeys(
   };
 }
 
-async function adminAuth({ token, htpasswdFile }: AdminConfig): Promise<AdminAuth | undefined> {
+async function adminAuth({ token, htpasswdFile }: AdminConfig): Promise<AdminOptions["auth"]> {
   if (token === undefined && htpasswdFile === undefined) return undefined;
-  return new AdminAuth({
-    token,
-    users:
-      htpasswdFile === undefined
-        ? new Map()
-        : parseHtpasswd(await readConfigured(htpasswdFile, "core.admin.htpasswd_file")),
+  const users =
+    htpasswdFile === undefined
+      ? undefined
+      : parseHtpasswd(await readConfigured(htpasswdFile, "core.admin.htpasswd_file"));
+  return adminCredentials({
+    rules: ADMIN_LOGINS.kms,
+    tokens: token === undefined ? [] : [token],
+    ...(users === undefined ? {} : { isUser: passwordCheck(users) }),
   });
 }

@@ -7,7 +7,8 @@ import { ImageStore } from "@dstack/image/store";
 import { createLogger } from "@dstack/log";
 import type { HttpServer } from "@dstack/rpc";
 import { hash } from "bcryptjs";
-import { AdminAuth, parseHtpasswd } from "../src/http/admin-auth.ts";
+import { ADMIN_LOGINS, adminCredentials } from "@dstack/http";
+import { parseHtpasswd, passwordCheck } from "../src/http/htpasswd.ts";
 import { startAdminServer } from "../src/http/admin.ts";
 import { KmsError } from "../src/errors.ts";
 import { noImageVerification } from "../src/image/os-image-verifier.ts";
@@ -27,9 +28,10 @@ before(async () => {
   });
   server = await startAdminServer({
     listen: { host: "127.0.0.1", port: 0 },
-    auth: new AdminAuth({
-      token: "s3cret",
-      users: parseHtpasswd(`# operators\nana:${await hash("open sesame", 4)}\n`),
+    auth: adminCredentials({
+      rules: ADMIN_LOGINS.kms,
+      tokens: ["s3cret"],
+      isUser: passwordCheck(parseHtpasswd(`# operators\nana:${await hash("open sesame", 4)}\n`)),
     }),
     caches: { images, verifier: noImageVerification },
     version: "0.6.0",

@@ -9,6 +9,7 @@ import {
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
+import { hypotheticalBoot } from "@dstack/governance";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { createCa, createLeaf } from "@dstack/ratls";
 import { webhookAuthApi, type AuthApi, type WebhookOptions } from "../src/release/auth-api.ts";
@@ -68,7 +69,8 @@ async function webhook(
   });
 }
 
-const boot = (hook: Webhook, kind: "app" | "kms" = "app") => hook.auth.bootAuth(kind, { appId: "11" });
+const BOOT = hypotheticalBoot({ appId: "11", composeHash: "22", osImageHash: "33", deviceId: "44" });
+const boot = (hook: Webhook, kind: "app" | "kms" = "app") => hook.auth.bootAuth(kind, BOOT);
 const failure = async (run: Promise<unknown>): Promise<KmsError> => {
   try {
     await run;
@@ -90,7 +92,7 @@ test("asks at the path of the kind, with one slash, and keeps no decision", asyn
     hook.calls.map(({ path }) => path),
     ["/bootAuth/app", "/bootAuth/app", "/bootAuth/kms"],
   );
-  assert.equal(hook.calls[0]!.body, '{"appId":"11"}');
+  assert.equal(hook.calls[0]!.body, JSON.stringify(BOOT));
   assert.deepEqual(
     [
       hook.calls[0]!.headers["user-agent"],
@@ -162,7 +164,7 @@ test("an endless answer, one that is cut off and one that never comes end, and a
       await failure(
         webhookAuthApi({ url: "http://127.0.0.1:9", timeoutMs: 20_000, userAgent: "x", clock: Date }).bootAuth(
           "app",
-          {},
+          BOOT,
         ),
       )
     ).message,

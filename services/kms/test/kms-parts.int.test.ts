@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { hypotheticalBoot } from "@dstack/governance";
 import { createServer } from "node:http";
 import { writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
@@ -7,6 +8,8 @@ import { after, before, test } from "node:test";
 import { KmsError } from "../src/errors.ts";
 import { kmsParts } from "../src/kms-parts.ts";
 import { Harness } from "./harness.ts";
+
+const BOOT = hypotheticalBoot({ appId: "11", composeHash: "22", osImageHash: "33", deviceId: "44" });
 
 let harness: Harness;
 before(async () => {
@@ -31,13 +34,13 @@ test("the token of a file reaches the auth server as it is now, never the log, a
         "core.auth_api.webhook.bearer_token_file": `"${file}"`,
       }),
     );
-    await auth.bootAuth("app", {});
+    await auth.bootAuth("app", BOOT);
     await writeFile(file, "second-secret");
-    await auth.bootAuth("app", {});
+    await auth.bootAuth("app", BOOT);
     assert.deepEqual(seen, ["Bearer first-secret", "Bearer second-secret"]);
     await writeFile(file, "\n");
     await assert.rejects(
-      auth.bootAuth("app", {}),
+      auth.bootAuth("app", BOOT),
       (error: unknown) =>
         error instanceof KmsError && error.code === "auth-unreachable" && String(error.cause).includes("is empty"),
     );

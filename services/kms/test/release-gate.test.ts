@@ -10,7 +10,8 @@ import { createLogger } from "@dstack/log";
 import { mockPki, parseSeed, signMockQuote } from "@dstack/tee-simulator";
 import { KmsError } from "../src/errors.ts";
 import { noImageVerification, type OsImageVerifier } from "../src/image/os-image-verifier.ts";
-import type { AuthApi, AuthDecision, BootInfoJson } from "../src/release/auth-api.ts";
+import type { SentBootInfo, WebhookDecision } from "@dstack/governance";
+import type { AuthApi } from "../src/release/auth-api.ts";
 import { ReleaseGate, type ReleaseRequest } from "../src/release/release-gate.ts";
 
 const log = createLogger({ name: "test", stream: { write: () => true } });
@@ -60,19 +61,19 @@ after(() => rm(folder, { recursive: true }));
 
 interface Fixture {
   readonly gate: ReleaseGate;
-  readonly asked: BootInfoJson[];
+  readonly asked: SentBootInfo[];
   readonly audit: AuditLog;
   readonly lines: () => Promise<Record<string, unknown>[]>;
 }
 
 let count = 0;
 async function fixture(
-  decision: AuthDecision,
+  decision: WebhookDecision,
   options: { readonly images?: OsImageVerifier; readonly refuseAnyGateway?: boolean } = {},
 ): Promise<Fixture> {
   const path = join(folder, `${count++}.jsonl`);
   const audit = await AuditLog.open({ path, clock, log });
-  const asked: BootInfoJson[] = [];
+  const asked: SentBootInfo[] = [];
   const auth: AuthApi = {
     isDev: false,
     info: () => Promise.reject(new Error("unused")),
@@ -101,8 +102,8 @@ async function fixture(
   };
 }
 
-const ALLOW: AuthDecision = { kind: "allowed", gatewayAppId: "gw" };
-const DENY: AuthDecision = { kind: "denied", reason: "no", rule: undefined, field: undefined };
+const ALLOW: WebhookDecision = { kind: "allowed", gatewayAppId: "gw" };
+const DENY: WebhookDecision = { kind: "denied", reason: "no", rule: undefined, field: undefined };
 
 test("tells the webhook the union of all released forms, from verified evidence", async () => {
   const { gate, asked, audit } = await fixture(ALLOW);
@@ -258,7 +259,7 @@ test("each refusal names its rule and field to the caller and in the audit line"
   ][] = [
     [DENY, {}, {}, "auth api", "isAllowed"],
     [
-      { ...DENY, rule: "apps.x.composeHashes", field: "composeHash" } as AuthDecision,
+      { ...DENY, rule: "apps.x.composeHashes", field: "composeHash" } as WebhookDecision,
       {},
       {},
       "apps.x.composeHashes",

@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { KmsError } from "../src/errors.ts";
-import type { AuthApi, AuthDecision } from "../src/release/auth-api.ts";
+import type { WebhookDecision } from "@dstack/governance";
+import type { AuthApi } from "../src/release/auth-api.ts";
 import type { SelfAttestation, SelfBootInfo } from "../src/self/self-attestation.ts";
 import { selfAuthorization } from "../src/self/self-authorization.ts";
 
-const ALLOWED: AuthDecision = { kind: "allowed", gatewayAppId: "" };
-const DENIED: AuthDecision = { kind: "denied", reason: "gone", rule: undefined, field: undefined };
+const ALLOWED: WebhookDecision = { kind: "allowed", gatewayAppId: "" };
+const DENIED: WebhookDecision = { kind: "denied", reason: "gone", rule: undefined, field: undefined };
 const unreachable = (): KmsError => new KmsError("auth-unreachable", "auth api could not be asked");
 
 /** Asks a server that gives these answers in order. */
-function subject(...answers: readonly (AuthDecision | KmsError)[]) {
+function subject(...answers: readonly (WebhookDecision | KmsError)[]) {
   const left = [...answers];
   const state = { now: 10_000, asked: [] as string[] };
   const self = {

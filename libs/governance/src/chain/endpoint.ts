@@ -1,6 +1,6 @@
 import { createPublicClient, http, type PublicClient } from "viem";
 import { errorChain } from "@dstack/errors";
-import { boundedFetch } from "../bounded-fetch.ts";
+import { boundedFetch } from "@dstack/http";
 import { GovernanceError } from "../errors.ts";
 
 /** One JSON-RPC server of a chain. */
@@ -15,7 +15,8 @@ const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 /** @throws GovernanceError `environment-invalid` for what is no HTTP URL */
 export function endpoint(url: string, timeoutMs: number): Endpoint {
   const name = originOf(url);
-  const transport = http(url, { timeout: timeoutMs, retryCount: 0, fetchFn: boundedFetch(MAX_ANSWER_BYTES) });
+  const fetchFn = boundedFetch({ maxAnswerBytes: MAX_ANSWER_BYTES, timeoutMs });
+  const transport = http(url, { timeout: timeoutMs, retryCount: 0, fetchFn });
   return { name, client: createPublicClient({ transport }) };
 }
 

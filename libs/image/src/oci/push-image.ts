@@ -2,6 +2,8 @@
  * Push to a registry by the OCI distribution protocol 1.1: blobs by one POST and one PUT
  * each, then the manifest under its tag. Blobs that are there already are not sent again.
  */
+import { asRefusal, excerpt } from "@dstack/errors";
+import { exchange, type HttpAnswer } from "@dstack/http";
 import { ImageError } from "../errors.ts";
 import { MANIFEST_TYPE, type OciBlob, type OciImage } from "./oci-image.ts";
 
@@ -25,6 +27,8 @@ export interface PushedImage {
 }
 
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
+/** Registries answer a push with headers, or a few words on why not. */
+const MAX_ANSWER_BYTES = 64 * 1024;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
 
 /** @throws ImageError `registry` with the request that failed and what the registry said */
@@ -45,8 +49,8 @@ export async function pushImage(options: PushOptions): Promise<PushedImage> {
     image.manifest.bytes,
     MANIFEST_TYPE,
   );
-  await expectStatus(response, [201], `manifest ${repository}:${tag}`);
-  const digest = response.headers.get("docker-content-digest") ?? image.digest;
+  expectStatus(response, [201], `manifest ${repository}:${tag}`);
+  const digest = digestOf(response) ?? image.digest;
   if (digest !== image.digest)
     throw new ImageError("registry", `the registry stored ${repository}:${tag} as ${digest}, expected ${image.digest}`);
   return { digest, reference: `${repository}@${digest}` };
@@ -57,9 +61,9 @@ async function pushBlob(options: PushOptions, blob: OciBlob): Promise<void> {
   const present = await request(options, "HEAD", `${path}/${blob.digest}`);
   if (present.status === 200) return;
   const started = await request(options, "POST", `${path}/uploads/`);
-  await expectStatus(started, [202], `upload to ${options.repository}`);
-  const location = started.headers.get("location");
-  if (location === null)
+  expectStatus(started, [202], `upload to ${options.repository}`);
+  const { location } = started.headers;
+  if (location === undefined)
     throw new ImageError("registry", `upload to ${options.repository}: the registry gave no location`);
   const target = new URL(location, options.registryUrl);
   if (target.origin !== new URL(options.registryUrl).origin)
@@ -75,42 +79,43 @@ async function pushBlob(options: PushOptions, blob: OciBlob): Promise<void> {
     blob.bytes,
     "application/octet-stream",
   );
-  await expectStatus(finished, [201], `blob ${blob.digest}`);
+  expectStatus(finished, [201], `blob ${blob.digest}`);
 }
 
-async function request(
+function request(
   options: PushOptions,
-  method: string,
+  method: "HEAD" | "POST" | "PUT",
   path: string,
   body?: Uint8Array,
   contentType?: string,
-): Promise<Response> {
-  const timeout = AbortSignal.timeout(options.timeoutMs ?? 60_000);
-  try {
-    return await fetch(new URL(path, options.registryUrl), {
-      method,
-      redirect: "error",
-      signal: options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]),
-      ...(body === undefined ? {} : { body: Buffer.from(body) }),
-      ...(contentType === undefined ? {} : { headers: { "content-type": contentType } }),
-    });
-  } catch (cause) {
-    const why =
-      cause instanceof Error ? (cause.cause instanceof Error ? cause.cause.message : cause.message) : String(cause);
-    throw new ImageError("registry", `${method} ${path} at ${new URL(options.registryUrl).host} failed: ${why}`, {
-      cause,
-    });
-  }
+): Promise<HttpAnswer> {
+  return asRefusal(
+    () =>
+      exchange({
+        url: new URL(path, options.registryUrl),
+        method,
+        body,
+        ...(contentType === undefined ? {} : { headers: { "content-type": contentType } }),
+        timeoutMs: options.timeoutMs ?? 60_000,
+        maxAnswerBytes: MAX_ANSWER_BYTES,
+        signal: options.signal,
+      }),
+    (cause) =>
+      new ImageError("registry", `${method} ${path} at ${new URL(options.registryUrl).host} failed: ${cause.message}`, {
+        cause,
+      }),
+  );
 }
 
-async function expectStatus(response: Response, expected: readonly number[], what: string): Promise<void> {
-  if (expected.includes(response.status)) {
-    await response.body?.cancel();
-    return;
-  }
-  const text = (await response.text()).slice(0, 300);
+function expectStatus({ status, body }: HttpAnswer, expected: readonly number[], what: string): void {
+  if (expected.includes(status)) return;
   throw new ImageError(
     "registry",
-    `${what}: the registry answered ${response.status}, expected ${expected.join(" or ")}: ${text}`,
+    `${what}: the registry answered ${status}, expected ${expected.join(" or ")}: ${excerpt(Buffer.from(body).toString("utf8"))}`,
   );
+}
+
+function digestOf({ headers }: HttpAnswer): string | undefined {
+  const digest = headers["docker-content-digest"];
+  return typeof digest === "string" ? digest : undefined;
 }

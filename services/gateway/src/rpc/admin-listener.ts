@@ -1,10 +1,10 @@
 import type { ServerResponse } from "node:http";
 import type { Logger } from "@dstack/log";
+import { ADMIN_LOGINS, adminCredentials, challengeOf } from "@dstack/http";
 import { mount, startHttpServer, type HttpExchange, type HttpServer } from "@dstack/rpc";
 import type { GatewayConfig } from "../config/gateway-config.ts";
 import type { GatewayMetrics } from "../metrics.ts";
 import { VERSION_LINE } from "../version.ts";
-import { ADMIN_REALM, isAdmin } from "./admin-auth.ts";
 import { adminService, type AdminServiceOptions } from "./admin-service.ts";
 
 export interface AdminListenerOptions extends AdminServiceOptions {
@@ -20,7 +20,7 @@ export function startAdminListener(options: AdminListenerOptions): Promise<HttpS
   const { admin, metrics } = options;
   return startHttpServer({
     listen: admin.listen,
-    guard: async (exchange) => guard(exchange, admin.token),
+    guard: guardOf(admin.token),
     mounts: [mount("/prpc/", adminService(options))],
     routes: [
       {
@@ -39,16 +39,22 @@ export function startAdminListener(options: AdminListenerOptions): Promise<HttpS
   });
 }
 
-function guard({ request, response, url }: HttpExchange, token: string | undefined): boolean {
-  const allowed =
-    token === undefined ||
-    UNAUTHENTICATED.includes(url.pathname) ||
-    isAdmin({ method: request.method ?? "", headers: request.headers, query: url.searchParams }, token);
-  url.searchParams.delete("token");
-  // Methods also answer without the prefix, as they did at first.
-  if (/^\/(?:Admin\.)*[A-Z][A-Za-z]*$/.test(url.pathname)) url.pathname = `/prpc${url.pathname}`;
-  if (!allowed) response.writeHead(401, { "www-authenticate": ADMIN_REALM, "content-length": 0 }).end();
-  return allowed;
+/** Without a token everybody may: the configuration says so by name. */
+function guardOf(token: string | undefined): (exchange: HttpExchange) => Promise<boolean> {
+  const isAdmin = adminCredentials({ rules: ADMIN_LOGINS.gateway, tokens: token === undefined ? [] : [token] });
+  return async ({ request, response, url }) => {
+    const { method = "", headers } = request;
+    const allowed =
+      token === undefined ||
+      UNAUTHENTICATED.includes(url.pathname) ||
+      (await isAdmin({ method, headers, query: url.searchParams }));
+    url.searchParams.delete("token");
+    // Methods also answer without the prefix, as they did at first.
+    if (/^\/(?:Admin\.)*[A-Z][A-Za-z]*$/.test(url.pathname)) url.pathname = `/prpc${url.pathname}`;
+    if (!allowed)
+      response.writeHead(401, { "www-authenticate": challengeOf(ADMIN_LOGINS.gateway), "content-length": 0 }).end();
+    return allowed;
+  };
 }
 
 function sendText(response: ServerResponse, contentType: string, text: string): void {

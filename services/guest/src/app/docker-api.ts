@@ -1,5 +1,6 @@
-import { request } from "node:http";
 import type { ContainerSummary } from "@dstack/agent";
+import { excerpt } from "@dstack/errors";
+import { exchange } from "@dstack/http";
 import { GuestError } from "../errors.ts";
 
 /** Docker's HTTP API on its Unix socket. */
@@ -12,42 +13,21 @@ const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
 export function dockerApi(socketPath: string): DockerApi {
   return {
-    call: (method, path, timeoutMs = 30_000) =>
-      new Promise((resolve, reject) => {
-        const fail = (cause: unknown): void => {
-          clearTimeout(timer);
-          outgoing.destroy();
-          reject(
-            cause instanceof GuestError
-              ? cause
-              : new GuestError("docker-failed", `Docker did not answer ${path.split("?")[0]}`, { cause }),
-          );
-        };
-        const outgoing = request(
-          { socketPath, method, path, headers: { host: "docker" }, agent: false },
-          (response) => {
-            const chunks: Buffer[] = [];
-            let length = 0;
-            response.on("data", (chunk: Buffer) => {
-              length += chunk.length;
-              if (length > MAX_ANSWER_BYTES) fail(new Error(`answer exceeds ${MAX_ANSWER_BYTES} bytes`));
-              else chunks.push(chunk);
-            });
-            response.on("error", fail);
-            response.on("end", () => {
-              clearTimeout(timer);
-              try {
-                resolve(parseAnswer(response.statusCode ?? 0, Buffer.concat(chunks).toString("utf8")));
-              } catch (error) {
-                fail(error);
-              }
-            });
-          },
-        );
-        const timer = setTimeout(() => fail(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
-        outgoing.on("error", fail);
-        outgoing.end();
-      }),
+    call: async (method, path, timeoutMs = 30_000) => {
+      try {
+        const answer = await exchange({
+          url: `http://docker${path}`,
+          method,
+          socketPath,
+          timeoutMs,
+          maxAnswerBytes: MAX_ANSWER_BYTES,
+        });
+        return parseAnswer(answer.status, Buffer.from(answer.body).toString("utf8"));
+      } catch (cause) {
+        if (cause instanceof GuestError) throw cause;
+        throw new GuestError("docker-failed", `Docker did not answer ${path.split("?")[0]}`, { cause });
+      }
+    },
   };
 }
 
@@ -77,6 +57,6 @@ function parseAnswer(status: number, text: string): unknown {
   const message = (json as { message?: unknown } | null)?.message;
   throw new GuestError(
     "docker-failed",
-    `Docker answered ${status}: ${typeof message === "string" ? message : text.slice(0, 300)}`,
+    `Docker answered ${status}: ${typeof message === "string" ? message : excerpt(text)}`,
   );
 }

@@ -1,4 +1,5 @@
 import type { Logger } from "@dstack/log";
+import { ADMIN_LOGINS, challengeOf, type LoginRequest } from "@dstack/http";
 import { kms } from "@dstack/proto";
 import {
   mount,
@@ -10,13 +11,12 @@ import {
   type RpcService,
 } from "@dstack/rpc";
 import { clearImageCache, type ImageCaches } from "../image/clear-image-cache.ts";
-import type { AdminAuth } from "./admin-auth.ts";
 import { apiDescriptionRoute } from "./api-description.ts";
 
 export interface AdminOptions {
   readonly listen: { readonly host: string; readonly port: number };
   /** Undefined only with `core.admin.insecure_no_auth`. */
-  readonly auth: AdminAuth | undefined;
+  readonly auth: ((request: LoginRequest) => Promise<boolean>) | undefined;
   readonly caches: ImageCaches;
   readonly version: string;
   /** Beside the RPC service, behind the same credentials. */
@@ -38,9 +38,10 @@ export function startAdminServer({
   return startHttpServer({
     listen,
     log,
-    guard: async ({ request, response }) => {
-      if (auth === undefined || (await auth.allows(request.headers))) return true;
-      response.writeHead(401, { "www-authenticate": 'Basic realm="dstack-kms admin"', "content-length": 0 }).end();
+    guard: async ({ request, response, url }) => {
+      const { method = "", headers } = request;
+      if (auth === undefined || (await auth({ method, headers, query: url.searchParams }))) return true;
+      response.writeHead(401, { "www-authenticate": challengeOf(ADMIN_LOGINS.kms), "content-length": 0 }).end();
       return false;
     },
     mounts: [mount("/prpc/", service)],

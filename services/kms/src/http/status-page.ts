@@ -1,5 +1,5 @@
 import type { JsonObject } from "@dstack/rpc";
-import { escapeHtml } from "./escape-html.ts";
+import { escapeHtml } from "@dstack/http";
 
 /** What `GET /` says, as data. */
 export interface StatusReport extends JsonObject {

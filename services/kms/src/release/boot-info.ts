@@ -1,6 +1,6 @@
 import { toHex } from "@dstack/bytes";
 import type { AppInfo, QuoteClaims, TdReport } from "@dstack/attest";
-import type { BootInfoJson } from "./auth-api.ts";
+import type { SentBootInfo } from "@dstack/governance";
 
 /** A caller whose evidence has been verified. */
 export interface VerifiedEvidence {
@@ -12,7 +12,7 @@ export interface VerifiedEvidence {
  * What the webhook is told, as the union of what all released versions send. Everything comes
  * from verified evidence, but for the image hash, which the measurements must still confirm.
  */
-export function bootInfoJson({ quote, report }: VerifiedEvidence, info: AppInfo): BootInfoJson {
+export function bootInfoJson({ quote, report }: VerifiedEvidence, info: AppInfo): SentBootInfo {
   const [rtmr0, rtmr1, rtmr2, rtmr3] = report.rtmr;
   return {
     teeVariant: "dstack-tdx",
@@ -31,6 +31,6 @@ export function bootInfoJson({ quote, report }: VerifiedEvidence, info: AppInfo)
     deviceId: toHex(info.deviceId),
     keyProviderInfo: toHex(info.keyProviderInfo),
     tcbStatus: quote.status,
-    advisoryIds: quote.advisoryIds,
+    advisoryIds: [...quote.advisoryIds],
   };
 }

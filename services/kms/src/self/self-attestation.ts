@@ -1,7 +1,7 @@
 import { padReportData, reportDataFor, type AppInfo, type Attestation } from "@dstack/attest";
 import type { ReportData } from "@dstack/bytes";
 import { KmsError } from "../errors.ts";
-import type { BootInfoJson } from "../release/auth-api.ts";
+import type { SentBootInfo } from "@dstack/governance";
 import { bootInfoJson, type VerifiedEvidence } from "../release/boot-info.ts";
 import { verifyEvidence, type EvidenceRule } from "../release/caller.ts";
 import type { GuestAgent } from "./guest-agent.ts";
@@ -11,7 +11,7 @@ export interface SelfBootInfo {
   readonly verified: VerifiedEvidence;
   readonly info: AppInfo;
   /** For the auth server. */
-  readonly json: BootInfoJson;
+  readonly json: SentBootInfo;
 }
 
 export interface SelfAttestationOptions {

@@ -1,5 +1,6 @@
 import { KmsError } from "../errors.ts";
-import { denialText, type AuthApi, type AuthDecision } from "../release/auth-api.ts";
+import type { WebhookDecision } from "@dstack/governance";
+import { denialText, type AuthApi } from "../release/auth-api.ts";
 import type { SelfAttestation } from "./self-attestation.ts";
 
 /** Whether the auth server still wants this KMS to serve. */
@@ -7,7 +8,7 @@ export interface SelfAuthorization {
   /** @throws KmsError `self-unauthorized` with who said no, `auth-unreachable`, `auth-answer-invalid`, `agent-unavailable`, `self-evidence-invalid` */
   require(): Promise<void>;
   /** The answer as it is, for set-up, which words it otherwise. @throws KmsError as `require`, but for a denial */
-  ask(): Promise<AuthDecision>;
+  ask(): Promise<WebhookDecision>;
 }
 
 /** Where `core.enforce_self_authorization` is false. */
@@ -33,9 +34,9 @@ export function selfAuthorization({
   readonly clock: { now(): number };
 }): SelfAuthorization {
   let allowedAt: number | undefined;
-  let asking: Promise<AuthDecision> | undefined;
+  let asking: Promise<WebhookDecision> | undefined;
 
-  const askNow = async (): Promise<AuthDecision> => {
+  const askNow = async (): Promise<WebhookDecision> => {
     const bootInfo = await inContext("Failed to load cached self boot info", () => self.bootInfo());
     const at = clock.now();
     allowedAt = undefined;
@@ -43,7 +44,7 @@ export function selfAuthorization({
     if (decision.kind === "allowed") allowedAt = at;
     return decision;
   };
-  const ask = (): Promise<AuthDecision> => {
+  const ask = (): Promise<WebhookDecision> => {
     const age = clock.now() - (allowedAt ?? Number.NEGATIVE_INFINITY);
     if (age >= 0 && age < ALLOWED_AGE_MS) return Promise.resolve({ kind: "allowed", gatewayAppId: "" });
     asking ??= askNow().finally(() => {

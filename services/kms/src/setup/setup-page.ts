@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readTextIfExists } from "@dstack/files";
 import type { HttpExchange, HttpRoute } from "@dstack/rpc";
-import { escapeHtml } from "../http/escape-html.ts";
+import { escapeHtml } from "@dstack/http";
 import { INFO_FILE, keyFolderState } from "../keys/key-files.ts";
 
 export interface SetupPageOptions {

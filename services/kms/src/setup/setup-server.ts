@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { once } from "node:events";
 import { mount, startHttpServer, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
-import { isSameSecret } from "../http/same-secret.ts";
+import { isSameSecret } from "@dstack/http";
 import { requireKeys } from "../keys/key-files.ts";
 import { limitWaitingConnections } from "../rate-limit/waiting-connections.ts";
 import { pageRoutes } from "./setup-page.ts";

@@ -4,10 +4,11 @@
  * that refuses it: 403 another web site, 401 no credentials, 400 a change asked for by GET.
  * Never: a decision by the spelling of a path. What a row does not say, no path can claim.
  */
+import { ADMIN_LOGINS, challengeOf } from "@dstack/http";
 import { RpcError, type HttpExchange, type RpcService } from "@dstack/rpc";
 import type { VmmConfig } from "../config/vmm-config.ts";
 import { refuseForeignSite } from "./browser-guard.ts";
-import { CHALLENGE, managementAuth, SESSION_COOKIE, sessionOf } from "./management-auth.ts";
+import { managementAuth, SESSION_COOKIE, sessionOf } from "./management-auth.ts";
 
 /** What a method does. `changes` must come as POST: a link or a picture on another site is a GET. */
 export type ManagementRule = "reads" | "changes";
@@ -46,8 +47,8 @@ export function managementGuard(options: GuardOptions): (exchange: HttpExchange)
       response.writeHead(403, { "content-type": "text/plain; charset=utf-8" }).end(`${foreign}\n`);
       return false;
     }
-    if (!allowed({ method, headers: request.headers, query: url.searchParams })) {
-      response.writeHead(401, { "www-authenticate": CHALLENGE, "content-length": 0 }).end();
+    if (!(await allowed({ method, headers: request.headers, query: url.searchParams }))) {
+      response.writeHead(401, { "www-authenticate": challengeOf(ADMIN_LOGINS.vmm), "content-length": 0 }).end();
       return false;
     }
     const token = url.searchParams.get("token");

@@ -1,3 +1,4 @@
+import { escapeHtml } from "@dstack/http";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { utf8Decode } from "@dstack/bytes";
@@ -103,5 +104,3 @@ async function sendAdvice({ request, response }: HttpExchange, options: HttpRout
     answerJson(response, 400, { error: errorChain(error) });
   }
 }
-
-const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);

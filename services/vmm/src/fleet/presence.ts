@@ -35,8 +35,8 @@ export function createPresence(context: FleetContext): Presence {
     try {
       return await work();
     } catch (error) {
-      const code = error instanceof VmmError ? ((error.cause as NodeJS.ErrnoException | undefined)?.code ?? "") : "";
-      if (!GONE.includes(code)) throw error;
+      const system = error instanceof VmmError ? String(error.facts["system"]) : "";
+      if (!GONE.includes(system)) throw error;
       // One that was killed left its processes running; another finds them.
       log.warn({ error: errorChain(error) }, "the supervisor is gone, starting another");
       await context.ensureSupervisor();

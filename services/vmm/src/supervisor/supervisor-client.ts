@@ -3,7 +3,8 @@
  * and how it ended, checked as it comes over the Unix socket; a supervisor started where none
  * answers (supervisor-start.ts). Never: a QEMU as our own child, which would end with us.
  */
-import { request } from "node:http";
+import { errorChain } from "@dstack/errors";
+import { exchange, HttpError } from "@dstack/http";
 import { z } from "zod";
 import { VmmError } from "../errors.ts";
 
@@ -55,18 +56,27 @@ export interface SupervisorClient {
   info(id: string): Promise<SupervisedProcess | undefined>;
 }
 
+interface SupervisorCall<S> {
+  readonly socketPath: string;
+  readonly verb: "GET" | "POST" | "DELETE";
+  readonly path: string;
+  readonly schema: S;
+  readonly body: unknown;
+  readonly timeoutMs: number | undefined;
+}
+
 const CALL_TIMEOUT_MS = 20_000;
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 /** Calls the supervisor on its Unix socket. @throws VmmError `supervisor-failed` with its text */
 export function supervisorClient(socketPath: string): SupervisorClient {
   const ask = <S extends z.ZodType>(
-    verb: string,
+    verb: "GET" | "POST" | "DELETE",
     path: string,
     schema: S,
     body?: unknown,
-    timeoutMs = CALL_TIMEOUT_MS,
-  ): Promise<z.output<S>> => call(socketPath, verb, path, schema, body, timeoutMs);
+    timeoutMs?: number,
+  ): Promise<z.output<S>> => call({ socketPath, verb, path, schema, body, timeoutMs });
   const nothing = z.null().optional();
   const named = (path: string, id: string): string => `${path}${encodeURIComponent(id)}`;
   return {
@@ -89,57 +99,28 @@ export function isVmNote(note: string): boolean {
   }
 }
 
-function call<S extends z.ZodType>(
-  socketPath: string,
-  verb: string,
-  path: string,
-  schema: S,
-  body: unknown,
-  timeoutMs: number,
-): Promise<z.output<S>> {
-  return new Promise((resolve, reject) => {
-    const fail = (cause: unknown): void => {
-      clearTimeout(timer);
-      outgoing.destroy();
-      reject(
-        cause instanceof VmmError
-          ? cause
-          : new VmmError(
-              "supervisor-failed",
-              `supervisor at unix:${socketPath}: ${cause instanceof Error ? cause.message : String(cause)}`,
-              { cause },
-            ),
-      );
-    };
-    const text = body === undefined ? "" : JSON.stringify(body);
-    const outgoing = request({
-      socketPath,
+async function call<S extends z.ZodType>({ socketPath, schema, ...request }: SupervisorCall<S>): Promise<z.output<S>> {
+  const failed = (cause: unknown): VmmError =>
+    new VmmError("supervisor-failed", `supervisor at unix:${socketPath}: ${errorChain(cause)}`, {
+      cause,
+      // With a code of the system nobody listens there: the fleet starts another supervisor.
+      ...(cause instanceof HttpError ? { facts: cause.facts } : {}),
+    });
+  try {
+    const { verb, path, body, timeoutMs = CALL_TIMEOUT_MS } = request;
+    const answer = await exchange({
+      url: `http://supervisor${path}`,
       method: verb,
-      path,
-      agent: false,
-      headers: { "content-type": "application/json", "content-length": Buffer.byteLength(text) },
+      socketPath,
+      headers: { "content-type": "application/json" },
+      body: body === undefined ? "" : JSON.stringify(body),
+      timeoutMs,
+      maxAnswerBytes: MAX_ANSWER_BYTES,
     });
-    const timer = setTimeout(() => fail(new Error(`no answer to ${verb} ${path} within ${timeoutMs} ms`)), timeoutMs);
-    outgoing.once("error", fail);
-    outgoing.once("response", (response) => {
-      let answer = "";
-      response.setEncoding("utf8");
-      response.on("data", (chunk: string) => {
-        answer += chunk;
-        if (answer.length > MAX_ANSWER_BYTES) fail(new Error("the answer is too long"));
-      });
-      response.once("error", fail);
-      response.once("end", () => {
-        clearTimeout(timer);
-        try {
-          resolve(readAnswer(answer, schema));
-        } catch (error) {
-          fail(error);
-        }
-      });
-    });
-    outgoing.end(text);
-  });
+    return readAnswer(Buffer.from(answer.body).toString("utf8"), schema);
+  } catch (cause) {
+    throw cause instanceof VmmError ? cause : failed(cause);
+  }
 }
 
 function readAnswer<S extends z.ZodType>(text: string, schema: S): z.output<S> {

@@ -1,0 +1,191 @@
+/**
+ * The one client of an auth webhook: a KMS asks with it before it hands out keys, and whoever wants
+ * to know beforehand what that KMS will be told asks with it too. In: a boot. Out: a decision, or an
+ * error that is no denial. No decision is ever kept, no redirect followed, no answer read for longer
+ * or further than its bounds.
+ */
+import type { Agent } from "node:http";
+import { errorChain, excerpt } from "@dstack/errors";
+import { exchange, keptConnections } from "@dstack/http";
+import type { BootKind, SentBootInfo } from "./boot-info.ts";
+import { GovernanceError } from "./errors.ts";
+
+export interface WebhookClientOptions {
+  /** Base address, http or https. */
+  readonly url: string;
+  /** For everything, from the connection to the last byte. */
+  readonly timeoutMs: number;
+  readonly userAgent: string;
+  /** The token for the server, asked for at each request so that it can be replaced; undefined for none. */
+  readonly bearerToken?: (() => Promise<string>) | undefined;
+  /** PEM; the only roots that the server's certificate may lead to. The public ones where absent. */
+  readonly ca?: string | undefined;
+  /** Whether connections to the server are used again: for whoever asks often. */
+  readonly keepConnections?: boolean;
+  /** How long what the server says of itself may be told again; each call asks where it is absent. */
+  readonly infoPace?: { readonly maxAgeMs: number; readonly clock: { now(): number } } | undefined;
+}
+
+export type WebhookDecision =
+  | { readonly kind: "allowed"; readonly gatewayAppId: string }
+  /** `rule` and `field` where the server says what decided. */
+  | {
+      readonly kind: "denied";
+      readonly reason: string;
+      readonly rule: string | undefined;
+      readonly field: string | undefined;
+    };
+
+/** What a webhook says of itself. */
+export interface WebhookInfo {
+  readonly kmsContractAddr: string;
+  /** Which gateway apps trust: ids with commas between them, `any`, or nothing. */
+  readonly gatewayAppId: string;
+  readonly chainId: bigint;
+  readonly appImplementation: string;
+  /** Empty where the server does not say. */
+  readonly ethRpcUrl: string;
+}
+
+export interface WebhookClient {
+  /** @throws GovernanceError `webhook-unreachable`, `webhook-answer-invalid`: neither is a denial */
+  bootAuth(kind: BootKind, boot: SentBootInfo, signal?: AbortSignal): Promise<WebhookDecision>;
+  /** @throws GovernanceError as `bootAuth` */
+  info(): Promise<WebhookInfo>;
+}
+
+const MAX_ANSWER_BYTES = 64 * 1024;
+const REASON = { maxChars: 1_000 } as const;
+
+/** One attempt a question, one deadline, a bounded answer. */
+export function webhookClient(options: WebhookClientOptions): WebhookClient {
+  const base = options.url.replace(/\/+$/, "");
+  const connections = options.keepConnections === true ? keptConnections(base) : undefined;
+  return {
+    bootAuth: async (kind, boot, signal) => {
+      const url = `${base}/bootAuth/${kind}`;
+      return readDecision(await ask(options, connections, { url, body: JSON.stringify(boot), signal }), url);
+    },
+    info: paced(options.infoPace, async () => {
+      const url = `${base}/`;
+      return readInfo(await ask(options, connections, { url, body: undefined, signal: undefined }), base);
+    }),
+  };
+}
+
+/** Callers that come together, or soon after one another, are told one answer. Errors are not kept. */
+function paced<T>(pace: WebhookClientOptions["infoPace"], askNow: () => Promise<T>): () => Promise<T> {
+  if (pace === undefined) return askNow;
+  let known: { readonly at: number; readonly value: T } | undefined;
+  let asking: Promise<T> | undefined;
+  const askAndKeep = async (): Promise<T> => {
+    const value = await askNow();
+    known = { at: pace.clock.now(), value };
+    return value;
+  };
+  return () => {
+    const age = pace.clock.now() - (known?.at ?? Number.NEGATIVE_INFINITY);
+    if (known !== undefined && age >= 0 && age < pace.maxAgeMs) return Promise.resolve(known.value);
+    asking ??= askAndKeep().finally(() => {
+      asking = undefined;
+    });
+    return asking;
+  };
+}
+
+interface Question {
+  readonly url: string;
+  readonly body: string | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+async function ask(
+  options: WebhookClientOptions,
+  connections: Agent | undefined,
+  { url, body, signal }: Question,
+): Promise<Answer> {
+  const { timeoutMs, userAgent, bearerToken, ca } = options;
+  try {
+    const token = await bearerToken?.();
+    const answer = await exchange({
+      url,
+      body,
+      headers: {
+        "user-agent": userAgent,
+        accept: "application/json",
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
+      tls: ca === undefined ? undefined : { ca },
+      connections,
+      timeoutMs,
+      maxAnswerBytes: MAX_ANSWER_BYTES,
+      signal,
+    });
+    return { status: answer.status, text: Buffer.from(answer.body).toString("utf8") };
+  } catch (cause) {
+    throw new GovernanceError(
+      "webhook-unreachable",
+      `auth api ${url} could not be asked (${errorChain(cause)}); this is no denial, try again`,
+      { cause },
+    );
+  }
+}
+
+function readDecision(answer: Answer, url: string): WebhookDecision {
+  const { isAllowed, gatewayAppId, reason, rule, field } = readJson(answer, url);
+  if (typeof isAllowed !== "boolean" || typeof gatewayAppId !== "string" || typeof reason !== "string")
+    throw undecodable(answer, url);
+  if (isAllowed) return { kind: "allowed", gatewayAppId };
+  return {
+    kind: "denied",
+    reason: excerpt(reason, REASON),
+    rule: typeof rule === "string" ? excerpt(rule) : undefined,
+    field: typeof field === "string" ? excerpt(field) : undefined,
+  };
+}
+
+function readInfo(answer: Answer, url: string): WebhookInfo {
+  const { status, kmsContractAddr, gatewayAppId, chainId, appImplementation, ethRpcUrl } = readJson(answer, url);
+  const isComplete =
+    typeof status === "string" &&
+    typeof kmsContractAddr === "string" &&
+    typeof gatewayAppId === "string" &&
+    typeof appImplementation === "string";
+  if (!isComplete || typeof chainId !== "number" || !Number.isSafeInteger(chainId) || chainId < 0)
+    throw undecodable(answer, url);
+  return {
+    kmsContractAddr,
+    gatewayAppId,
+    chainId: BigInt(chainId),
+    appImplementation,
+    ethRpcUrl: typeof ethRpcUrl === "string" ? excerpt(ethRpcUrl, REASON) : "",
+  };
+}
+
+function readJson(answer: Answer, url: string): Record<string, unknown> {
+  if (answer.status < 200 || answer.status >= 300)
+    throw new GovernanceError(
+      "webhook-answer-invalid",
+      `auth api ${url} returned ${answer.status}: ${excerpt(answer.text)}`,
+    );
+  try {
+    const json: unknown = JSON.parse(answer.text);
+    if (typeof json === "object" && json !== null) return json as Record<string, unknown>;
+  } catch (cause) {
+    throw undecodable(answer, url, cause);
+  }
+  throw undecodable(answer, url);
+}
+
+const undecodable = ({ status, text }: Answer, url: string, cause?: unknown): GovernanceError =>
+  new GovernanceError(
+    "webhook-answer-invalid",
+    `failed to decode response from ${url}, status=${status}, body=${excerpt(text)}`,
+    { cause },
+  );

@@ -1,0 +1,15 @@
+import { CodedError, type ErrorTable } from "@dstack/errors";
+
+export const HTTP_ERRORS = {
+  "no-answer":
+    "the server could not be reached, or broke off; the fact `system` has the system's code where there is one",
+  "timed-out": "the whole answer was not there before the deadline",
+  "answer-too-large": "the answer has more bytes than the caller reads",
+  "request-invalid": "the request has a header or an address that cannot be sent",
+  aborted: "the caller gave the request up",
+} as const satisfies ErrorTable;
+
+export type HttpErrorCode = keyof typeof HTTP_ERRORS;
+
+/** Why there is no answer. Match on `code`, never on the text. */
+export class HttpError extends CodedError<HttpErrorCode> {}

@@ -1,0 +1,168 @@
+/**
+ * One HTTP exchange: a request goes in, an answer read to its end comes out, within one deadline
+ * and a bounded size. Redirects are never followed. Nothing of the request leaves before the
+ * connection's peer has passed the caller's check.
+ */
+import {
+  request as plainRequest,
+  type Agent,
+  type ClientRequest,
+  type IncomingHttpHeaders,
+  type RequestOptions,
+} from "node:http";
+import { request as tlsRequest } from "node:https";
+import type { ConnectionOptions, TLSSocket } from "node:tls";
+import { HttpError } from "./errors.ts";
+
+export interface HttpRequest {
+  /** http or https; with `socketPath` its path and query count, and its host is what the server is told. */
+  readonly url: string | URL;
+  /** GET unless given, POST where there is a body. */
+  readonly method?: "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly body?: Uint8Array | string | undefined;
+  /** Of a Unix socket to dial in place of the URL's host. */
+  readonly socketPath?: string | undefined;
+  /** Address to dial in place of the URL's host, which stays the name that is asked for. */
+  readonly dial?: string | undefined;
+  readonly tls?: ConnectionOptions | undefined;
+  /**
+   * Looks at the peer before a byte of the request is sent; throwing ends the connection. The only
+   * thing that says who the peer is where `tls` trusts no authority. Not for kept connections.
+   */
+  readonly checkPeer?: ((socket: TLSSocket) => Promise<void> | void) | undefined;
+  /** Connections to use again, from `keptConnections`; one of its own for each exchange without it. */
+  readonly connections?: Agent | undefined;
+  /** Of everything from the connection to the last byte. */
+  readonly timeoutMs: number;
+  readonly maxAnswerBytes: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Uint8Array;
+}
+
+/**
+ * One attempt, but for a kept connection that the server had closed meanwhile: that is replaced by a new one.
+ * @throws HttpError; what `checkPeer` throws as it is
+ */
+export async function exchange(request: HttpRequest): Promise<HttpAnswer> {
+  const begun = performance.now();
+  try {
+    return await attemptOnce(request, request.connections, request.timeoutMs);
+  } catch (error) {
+    if (!(error instanceof StaleConnection)) throw error;
+    return attemptOnce(request, undefined, Math.max(1, request.timeoutMs - (performance.now() - begun)));
+  }
+}
+
+/** The server had closed the kept connection before it saw the request. */
+class StaleConnection extends Error {}
+
+const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
+
+function attemptOnce(options: HttpRequest, agent: Agent | undefined, leftMs: number): Promise<HttpAnswer> {
+  const { maxAnswerBytes, timeoutMs, body, checkPeer } = options;
+  const url = new URL(options.url);
+  const isTls = url.protocol === "https:" && options.socketPath === undefined;
+  return new Promise<HttpAnswer>((resolve, reject) => {
+    const fail = (error: unknown): void => {
+      clearTimeout(timer);
+      outgoing.destroy();
+      reject(error);
+    };
+    const request = requestOptions(options, url, agent);
+    const outgoing = opened(() =>
+      isTls ? tlsRequest({ minVersion: "TLSv1.2", ...request, ...options.tls }) : plainRequest(request),
+    );
+    const timer = setTimeout(
+      () => fail(new HttpError("timed-out", `no answer within ${timeoutMs} ms`, { facts: { timeoutMs } })),
+      leftMs,
+    );
+    let isAnswered = false;
+    outgoing.on("error", (error: NodeJS.ErrnoException) =>
+      fail(
+        outgoing.reusedSocket && !isAnswered && CLOSED.has(error.code)
+          ? new StaleConnection(error.message, { cause: error })
+          : noAnswer(error, options.signal),
+      ),
+    );
+    outgoing.on("response", (response) => {
+      isAnswered = true;
+      const chunks: Buffer[] = [];
+      let length = 0;
+      response.on("data", (chunk: Buffer) => {
+        length += chunk.length;
+        if (length <= maxAnswerBytes) chunks.push(chunk);
+        else
+          fail(
+            new HttpError("answer-too-large", `answer exceeds ${maxAnswerBytes} bytes`, { facts: { maxAnswerBytes } }),
+          );
+      });
+      response.on("error", (error) => fail(noAnswer(error, options.signal)));
+      response.on("end", () => {
+        clearTimeout(timer);
+        const bytes = Buffer.concat(chunks);
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length),
+        });
+      });
+    });
+    if (!isTls || checkPeer === undefined) {
+      outgoing.end(body);
+      return;
+    }
+    outgoing.on("socket", (socket) => {
+      socket.once("secureConnect", () => {
+        Promise.resolve()
+          .then(() => checkPeer(socket as TLSSocket))
+          .then(() => outgoing.end(body), fail);
+      });
+    });
+  });
+}
+
+function requestOptions(options: HttpRequest, url: URL, agent: Agent | undefined): RequestOptions {
+  const { body, headers, socketPath, signal } = options;
+  const method = options.method ?? (body === undefined ? "GET" : "POST");
+  const hasBody = method !== "GET" && method !== "HEAD";
+  return {
+    method,
+    path: `${url.pathname}${url.search}`,
+    headers: {
+      host: url.host,
+      ...headers,
+      ...(hasBody ? { "content-length": String(body === undefined ? 0 : Buffer.byteLength(body)) } : {}),
+      ...(agent === undefined ? { connection: "close" } : {}),
+    },
+    agent: options.checkPeer === undefined ? (agent ?? false) : false,
+    ...(socketPath === undefined
+      ? {
+          host: options.dial ?? url.hostname.replace(/^\[|\]$/g, ""),
+          port: url.port === "" ? (url.protocol === "https:" ? 443 : 80) : url.port,
+        }
+      : { socketPath }),
+    ...(signal === undefined ? {} : { signal }),
+  };
+}
+
+/** Node's text names the header, never what it would have held. */
+function opened(open: () => ClientRequest): ClientRequest {
+  try {
+    return open();
+  } catch (cause) {
+    throw new HttpError("request-invalid", "the request cannot be sent", { cause });
+  }
+}
+
+function noAnswer(error: NodeJS.ErrnoException, signal: AbortSignal | undefined): HttpError {
+  if (signal?.aborted === true) return new HttpError("aborted", "the request was given up", { cause: signal.reason });
+  // Where every address of a name refused, Node's error has no text of its own.
+  const text = error.message === "" ? (error.code ?? "the connection broke off") : error.message;
+  return new HttpError("no-answer", text, error.code === undefined ? {} : { facts: { system: error.code } });
+}

@@ -1,0 +1,14 @@
+/** HTTP as a client and at the door: one exchange, one administrator's login. */
+export { adminCredentials } from "./admin-credentials.ts";
+export type { AdminCredentialsOptions, LoginRequest } from "./admin-credentials.ts";
+export { ADMIN_LOGINS, challengeOf } from "./admin-logins.ts";
+export type { LoginRules, LoginWay } from "./admin-logins.ts";
+export { boundedFetch } from "./bounded-fetch.ts";
+export type { BoundedFetchOptions } from "./bounded-fetch.ts";
+export { HttpError } from "./errors.ts";
+export type { HttpErrorCode } from "./errors.ts";
+export { escapeHtml } from "./escape-html.ts";
+export { exchange } from "./exchange.ts";
+export type { HttpAnswer, HttpRequest } from "./exchange.ts";
+export { keptConnections } from "./kept-connections.ts";
+export { isSameSecret } from "./same-secret.ts";

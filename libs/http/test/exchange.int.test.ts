@@ -1,0 +1,171 @@
+import assert from "node:assert/strict";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { boundedFetch, exchange, HttpError, keptConnections, type HttpRequest } from "@dstack/http";
+import { generateP256, pkcs8Pem } from "@dstack/keys";
+import { createCa } from "@dstack/ratls";
+
+const servers: Server[] = [];
+after(() => {
+  for (const server of servers) server.close().closeAllConnections();
+});
+
+async function listening(server: Server, path?: string): Promise<number> {
+  servers.push(server);
+  await new Promise<void>((resolve) => {
+    if (path === undefined) server.listen(0, "127.0.0.1", resolve);
+    else server.listen(path, resolve);
+  });
+  return path === undefined ? (server.address() as AddressInfo).port : 0;
+}
+
+const serve = async (listener: RequestListener): Promise<string> =>
+  `http://127.0.0.1:${await listening(createServer(listener))}`;
+
+const limits = { timeoutMs: 5_000, maxAnswerBytes: 1_000 } as const;
+const textOf = async (request: HttpRequest): Promise<string> => Buffer.from((await exchange(request)).body).toString();
+
+async function refusal(run: Promise<unknown>): Promise<HttpError> {
+  const error: unknown = await run.then(
+    () => undefined,
+    (cause: unknown) => cause,
+  );
+  assert.ok(error instanceof HttpError, String(error));
+  return error;
+}
+
+test("carries method, headers and body there, and status, headers and body back", async () => {
+  const url = await serve((request, response) => {
+    request.setEncoding("utf8").on("data", (body: string) => {
+      response.writeHead(418, { "x-seen": request.headers["x-sent"] ?? "" });
+      response.end(`${request.method} ${request.url} ${request.headers["content-length"]} ${body}`);
+    });
+  });
+  const answer = await exchange({ url: `${url}/a?b=c`, body: "ünï", headers: { "x-sent": "1" }, ...limits });
+  assert.equal(answer.status, 418);
+  assert.equal(answer.headers["x-seen"], "1");
+  assert.equal(Buffer.from(answer.body).toString(), "POST /a?b=c 5 ünï");
+});
+
+test("speaks to a Unix socket, and to another address than the name says", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "http-"));
+  const socketPath = join(folder, "s");
+  await listening(
+    createServer((request, response) => response.end(`${request.headers.host} ${request.url}`)),
+    socketPath,
+  );
+  assert.equal(await textOf({ url: "http://docker/x?y", socketPath, ...limits }), "docker /x?y");
+  const { port } = new URL(await serve((request, response) => response.end(request.headers.host)));
+  assert.equal(
+    await textOf({ url: `http://app.invalid:${port}/`, dial: "127.0.0.1", ...limits }),
+    `app.invalid:${port}`,
+  );
+  await rm(folder, { recursive: true });
+});
+
+test("ends at the deadline, whether nothing comes or it drips", async () => {
+  const silent = await serve(() => undefined);
+  const dripping = await serve((_, response) => {
+    const timer = setInterval(() => response.write("."), 20);
+    response.on("close", () => clearInterval(timer));
+  });
+  for (const url of [silent, dripping]) {
+    const begun = performance.now();
+    const error = await refusal(exchange({ url, timeoutMs: 200, maxAnswerBytes: 1_000 }));
+    assert.equal(error.code, "timed-out");
+    assert.equal(error.message, "no answer within 200 ms");
+    assert.ok(performance.now() - begun < 2_000);
+  }
+});
+
+test("reads no more than asked, follows nobody elsewhere, and can be given up", async () => {
+  const flood = await serve((_, response) => response.end("x".repeat(1_001)));
+  assert.equal((await refusal(exchange({ url: flood, ...limits }))).code, "answer-too-large");
+  const exact = await serve((_, response) => response.end("x".repeat(1_000)));
+  assert.equal((await textOf({ url: exact, ...limits })).length, 1_000);
+  const moved = await serve((_, response) => response.writeHead(302, { location: exact }).end());
+  assert.equal((await exchange({ url: moved, ...limits })).status, 302);
+  const stop = new AbortController();
+  const silent = await serve(() => stop.abort(new Error("enough")));
+  assert.equal((await refusal(exchange({ url: silent, signal: stop.signal, ...limits }))).code, "aborted");
+});
+
+test("says why nobody answered, with the system's code as a fact", async () => {
+  const error = await refusal(exchange({ url: "http://127.0.0.1:1/", ...limits }));
+  assert.equal(error.code, "no-answer");
+  assert.equal(error.facts["system"], "ECONNREFUSED");
+  const cut = await serve((_, response) =>
+    response.writeHead(200, { "content-length": 9 }).end("x", () => response.destroy()),
+  );
+  assert.equal((await refusal(exchange({ url: cut, ...limits }))).code, "no-answer");
+});
+
+test("replaces a kept connection that the server had closed, once, and asks nothing twice", async () => {
+  const sockets = new Set<Socket>();
+  let asked = 0;
+  const url = await serve((request, response) => {
+    sockets.add(request.socket);
+    asked++;
+    // The second request on a connection is dropped unanswered, as by a server that had just closed it.
+    if (asked === 2) request.socket.resetAndDestroy();
+    else response.end("yes");
+  });
+  const connections = keptConnections(url);
+  assert.equal(await textOf({ url, connections, ...limits }), "yes");
+  assert.equal(await textOf({ url, connections, ...limits }), "yes");
+  assert.deepEqual([asked, sockets.size], [3, 2]);
+  const broken = await serve((request) => request.socket.resetAndDestroy());
+  assert.equal(
+    (await refusal(exchange({ url: broken, connections: keptConnections(broken), ...limits }))).code,
+    "no-answer",
+  );
+  connections.destroy();
+});
+
+test("nothing of the request leaves before the peer has passed", async () => {
+  const key = generateP256();
+  const now = Math.floor(Date.now() / 1000);
+  const ca = createCa({ commonName: "x", key, pathLength: 0, now });
+  const received: string[] = [];
+  const server = createTlsServer({ cert: ca.pem, key: pkcs8Pem(key) }, (request, response) => {
+    received.push(request.url ?? "");
+    response.end("secret");
+  });
+  const url = `https://127.0.0.1:${await listening(server)}`;
+  const tls = { rejectUnauthorized: false };
+  await assert.rejects(
+    exchange({
+      url: `${url}/told`,
+      tls,
+      checkPeer: () => {
+        throw new RangeError("not you");
+      },
+      ...limits,
+    }),
+    RangeError,
+  );
+  const passed = await exchange({ url: `${url}/passed`, tls, checkPeer: () => undefined, ...limits });
+  assert.equal(passed.status, 200);
+  assert.deepEqual(received, ["/passed"]);
+  assert.equal(
+    (await refusal(exchange({ url, ...limits }))).code,
+    "no-answer",
+    "and TLS checks chains unless told otherwise",
+  );
+});
+
+test("has the shape of fetch for those who want one", async () => {
+  const url = await serve((request, response) => {
+    response.writeHead(201, { "content-type": "application/json" }).end(JSON.stringify({ method: request.method }));
+  });
+  const answer = await boundedFetch(limits)(url, { method: "POST", body: "{}" });
+  assert.equal(answer.status, 201);
+  assert.equal(answer.headers.get("content-type"), "application/json");
+  assert.deepEqual(await answer.json(), { method: "POST" });
+  await assert.rejects(boundedFetch({ timeoutMs: 5_000, maxAnswerBytes: 3 })(url), HttpError);
+});
