@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Agent, Tee } from "@dstack/agent";
 import type { Logger } from "@dstack/log";
+import type { Listen } from "@dstack/rpc";
 import { startAgent } from "./agent/start-agent.ts";
 import { pruneDocker } from "./app/app-start.ts";
 import { startContainerd } from "./app/containerd.ts";
@@ -42,6 +43,8 @@ export interface BootOptions {
   /** Told of everything that has to be undone at shutdown, newest first. */
   readonly onShutdown: (undo: Undo) => void;
   readonly stopping: AbortSignal;
+  /** Where the agent answers anybody; port 8090 of every address unless given. */
+  readonly publicListen?: Listen;
   /** Told once the agent can answer. */
   readonly onAgent: (agent: Agent) => void;
   /** Writes a line that operators wait for. */
@@ -91,7 +94,7 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   const variables = await prepareApp(boot, inputs, keys.envCryptKey);
   const issuer = certificateIssuer({ keys, tee, vmConfig: systemConfig.vmConfig, verifyEvidence, now });
   // The sockets come before Docker: containers of an earlier boot may start with it and mount them.
-  const agent = await startAgent(boot, inputs, image, { keys, tee, issuer });
+  const agent = await startAgent(boot, inputs, { image, keys, tee, issuer, publicListen: options.publicListen });
   options.onAgent(agent);
   if (compose.gatewayEnabled) startGateway(boot, { inputs, keys, issuer, host, stopping: options.stopping });
 

@@ -1,4 +1,9 @@
-/** The guest: one process from the first boot hook to power-off. */
+/**
+ * The guest: one process from the first boot hook to power-off.
+ * In: the machine that it runs on; signals; the host's wish to end.
+ * Out: a boot and its end, told to the host and on the console.
+ * Never: an exit without the way down; a second boot in one process; an end because of what a request did.
+ */
 import { guestApiService, type Agent, type Tee } from "@dstack/agent";
 import { createLogger } from "@dstack/log";
 import { run } from "@dstack/process";

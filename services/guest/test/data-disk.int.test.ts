@@ -67,6 +67,7 @@ describe("data disk", () => {
       device,
       mountPoint: join(folder, "mnt"),
       headerFolder: join(folder, "header"),
+      mapperFolder: join(folder, "mapper"),
       key,
       run,
       log,

@@ -3,7 +3,7 @@
  * older ones, anybody, and the host.
  * In: requests that the RPC layer has parsed; the agent they are about.
  * Out: answers in the fields of the published interface.
- * Never: a rule that two tables share; an answer for one who asks that another's table would refuse.
+ * Never: an answer to somebody that is only another's to ask.
  */
 import { randomBytes } from "node:crypto";
 import { utf8 } from "@dstack/bytes";

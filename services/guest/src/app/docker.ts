@@ -16,6 +16,8 @@ export interface DockerOptions {
   readonly socketPath: string;
   /** Docker's state lives here, on the encrypted disk. */
   readonly dataFolder: string;
+  /** Where Docker expects it: /var/lib/docker. */
+  readonly mountPoint: string;
   /** URL of a mirror for Docker Hub, where the host offers one. */
   readonly registryMirror: string | undefined;
   readonly run: RunProgram;
@@ -31,10 +33,10 @@ export interface Docker {
 
 /** Starts dockerd on the encrypted disk. @throws GuestError `config-invalid` */
 export async function startDocker(options: DockerOptions): Promise<Docker> {
-  const { configPath, socketPath, dataFolder, registryMirror, run, log } = options;
+  const { configPath, socketPath, dataFolder, mountPoint, registryMirror, run, log } = options;
   await mkdir(dataFolder, { recursive: true, mode: 0o710 });
-  await mkdir("/var/lib/docker", { recursive: true, mode: 0o710 });
-  await run("mount", ["--rbind", dataFolder, "/var/lib/docker"]);
+  await mkdir(mountPoint, { recursive: true, mode: 0o710 });
+  await run("mount", ["--rbind", dataFolder, mountPoint]);
   await writeFile(configPath, mergeDockerConfig(await readTextIfExists(configPath), registryMirror));
   const sockets = ["--containerd", CONTAINERD_SOCKET, "-H", `unix://${socketPath}`];
   const daemon = startDaemon("dockerd", ["--config-file", configPath, ...sockets, "--log-level", "warn"], log);

@@ -43,13 +43,14 @@ async function bringUpDocker(boot: BootContext, inputs: BootInputs): Promise<Doc
     configPath: paths.dockerConfig,
     socketPath: paths.dockerSocket,
     dataFolder,
+    mountPoint: paths.dockerData,
     registryMirror: inputs.systemConfig.dockerRegistry,
     run,
     log,
   });
   boot.onShutdown(async () => {
     await docker.daemon.stop(20_000);
-    await run("umount", ["-R", "/var/lib/docker"], { okCodes: [0, 32] });
+    await run("umount", ["-R", paths.dockerData], { okCodes: [0, 32] });
   });
   await docker.ready();
   return docker;

@@ -10,8 +10,6 @@ import { diskContent, LUKS_DATA_OFFSET, validateLuksHeader } from "./luks-header
 import { commitHeader, readStart } from "./raw-disk.ts";
 
 export const MAPPER_NAME = "dstack_data_disk";
-const MAPPER = `/dev/mapper/${MAPPER_NAME}`;
-const HEADER_FOLDER = "/tmp/dstack-luks-header";
 const PROBE_BYTES = 1024 * 1024;
 
 /**
@@ -29,8 +27,10 @@ export interface DataDiskOptions {
   readonly key: Uint8Array;
   readonly run: RunProgram;
   readonly log: Logger;
-  /** Where a RAM file system for the header is mounted; for tests. */
-  readonly headerFolder?: string;
+  /** Where a RAM file system for the header is mounted. */
+  readonly headerFolder: string;
+  /** Where the opened disk appears: /dev/mapper. */
+  readonly mapperFolder: string;
   /** Told which way it goes, before the long part. */
   readonly onProgress: (what: "initializing data disk" | "mounting data disk") => void;
 }
@@ -77,7 +77,7 @@ function isBlank(device: string, start: Uint8Array): boolean {
 
 /** Gives `work` the path of a header file that no disk ever holds. */
 async function withHeaderInRam(
-  { run, headerFolder = HEADER_FOLDER }: DataDiskOptions,
+  { run, headerFolder }: DataDiskOptions,
   work: (header: string) => Promise<void>,
 ): Promise<void> {
   const options = "size=64M,mode=0700,nosuid,nodev,noexec";
@@ -101,7 +101,7 @@ async function makeDisk(options: DataDiskOptions, header: string): Promise<void>
   });
   validateLuksHeader(await readStart(header, LUKS_DATA_OFFSET));
   await openMapper(options, header);
-  await run("mkfs.ext4", ["-F", "-q", MAPPER], { timeoutMs: 600_000 });
+  await run("mkfs.ext4", ["-F", "-q", mapperOf(options)], { timeoutMs: 600_000 });
   await run("sync", [], { timeoutMs: 600_000 });
   await commitHeader(header, device);
   await mountDisk(options);
@@ -125,7 +125,8 @@ async function openDisk(options: DataDiskOptions, header: string, start: Uint8Ar
   await mountDisk(options);
 }
 
-async function openMapper({ device, key, run }: DataDiskOptions, header: string): Promise<void> {
+async function openMapper(options: DataDiskOptions, header: string): Promise<void> {
+  const { device, key, run } = options;
   try {
     await run(
       "cryptsetup",
@@ -143,27 +144,33 @@ async function openMapper({ device, key, run }: DataDiskOptions, header: string)
     }
     throw new GuestError("disk-invalid", `data disk ${device} cannot be opened`, { cause });
   }
-  for (let attempt = 0; !existsSync(MAPPER); attempt++) {
-    if (attempt === 50) throw new GuestError("disk-invalid", `${MAPPER} did not appear within 5 s`);
+  const mapper = mapperOf(options);
+  for (let attempt = 0; !existsSync(mapper); attempt++) {
+    if (attempt === 50) throw new GuestError("disk-invalid", `${mapper} did not appear within 5 s`);
     await sleep(100);
   }
 }
 
-async function checkFileSystem({ device, run }: DataDiskOptions): Promise<void> {
+async function checkFileSystem(options: DataDiskOptions): Promise<void> {
+  const { device, run } = options;
+  const mapper = mapperOf(options);
   try {
-    await run("e2fsck", ["-f", "-p", MAPPER], { okCodes: [0, 1], timeoutMs: 600_000 });
+    await run("e2fsck", ["-f", "-p", mapper], { okCodes: [0, 1], timeoutMs: 600_000 });
   } catch (cause) {
     const status = cause instanceof ProcessError ? cause.exitCode : undefined;
     throw new GuestError("disk-invalid", `e2fsck exited with status ${status ?? "none"} while checking ${device}`, {
       cause,
     });
   }
-  await run("resize2fs", [MAPPER], { timeoutMs: 600_000 });
+  await run("resize2fs", [mapper], { timeoutMs: 600_000 });
 }
 
-async function mountDisk({ mountPoint, run }: DataDiskOptions): Promise<void> {
-  await run("mount", ["-t", "ext4", "-o", "noatime", MAPPER, await folder(mountPoint)]);
+async function mountDisk(options: DataDiskOptions): Promise<void> {
+  const mountPoint = await folder(options.mountPoint);
+  await options.run("mount", ["-t", "ext4", "-o", "noatime", mapperOf(options), mountPoint]);
 }
+
+const mapperOf = ({ mapperFolder }: DataDiskOptions): string => join(mapperFolder, MAPPER_NAME);
 
 const passphrase = (key: Uint8Array): string => Buffer.from(key).toString("hex");
 

@@ -26,6 +26,8 @@ export async function openStorage(boot: BootContext, inputs: BootInputs, tee: Te
   const { initialized } = await openDataDisk({
     device,
     mountPoint: paths.persistent,
+    headerFolder: paths.luksHeader,
+    mapperFolder: paths.deviceMapper,
     key,
     run,
     log,

@@ -18,8 +18,14 @@ export interface GuestPaths {
   readonly imageInfo: string;
   readonly osRelease: readonly string[];
   readonly kernelCommandLine: string;
+  /** Where opened disks appear. */
+  readonly deviceMapper: string;
+  /** Where a RAM file system holds the LUKS header while the disk is opened. */
+  readonly luksHeader: string;
   readonly dockerSocket: string;
   readonly dockerConfig: string;
+  /** Where Docker expects its state; the data disk is mounted there. */
+  readonly dockerData: string;
   readonly wireguardConfig: string;
 }
 
@@ -34,7 +40,10 @@ export const GUEST_PATHS: GuestPaths = {
   imageInfo: "/etc/dstack-image.json",
   osRelease: ["/etc/os-release", "/usr/lib/os-release"],
   kernelCommandLine: "/proc/cmdline",
+  deviceMapper: "/dev/mapper",
+  luksHeader: "/tmp/dstack-luks-header",
   dockerSocket: "/run/docker.sock",
   dockerConfig: "/etc/docker/daemon.json",
+  dockerData: "/var/lib/docker",
   wireguardConfig: `/etc/wireguard/${GATEWAY_INTERFACE}.conf`,
 };
