@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { toHex } from "@dstack/bytes";
 import { ImageError, readImageDirectory } from "@dstack/image";
-import { digestLookup } from "../clients/registry-client.ts";
+import { imageDigests } from "../clients/registry-client.ts";
 import type { VmmClient } from "../clients/vmm-client.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { CliError } from "../terminal/errors.ts";
@@ -14,7 +14,7 @@ export async function deployPorts(vmm: VmmClient, layout: StackLayout): Promise<
   return {
     vmm,
     policy: await deploymentPolicy(layout),
-    digests: digestLookup(`http://127.0.0.1:${layout.ports.registry}`),
+    digests: imageDigests(`http://127.0.0.1:${layout.ports.registry}`),
     osImageHash: (image) => osImageHash(layout, image),
     encrypt: (appId, pairs) => encryptEnvironment(vmm, layout, appId, pairs),
   };

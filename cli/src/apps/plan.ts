@@ -7,14 +7,14 @@
  */
 import { equalBytes, toHex } from "@dstack/bytes";
 import { appIdFromComposeHash, type ParsedAppCompose } from "@dstack/compose";
+import type { DigestResolver, PinnedFile } from "@dstack/compose/docker";
 import type { EnvPair } from "@dstack/keys";
 import type { vmm } from "@dstack/proto";
-import type { DigestLookup, ResolvedReference } from "../clients/image-references.ts";
 import type { VmmClient } from "../clients/vmm-client.ts";
 import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
 import { CliError } from "../terminal/errors.ts";
 import type { AppPolicy } from "./app-policy.ts";
-import { readComposeInput } from "./compose-input.ts";
+import { readComposeInput, type GatewayAnswer } from "./compose-input.ts";
 import { forecastDisk, type DiskForecast } from "./data-disk.ts";
 import { checkEnvironment, planEnvironment } from "./environment.ts";
 import { machineOf, planMachine, portText, takenPort, type MachinePlan } from "./machine.ts";
@@ -26,7 +26,7 @@ import type { DeployRequest } from "./request.ts";
 export interface PlanPorts {
   readonly vmm: VmmClient;
   readonly policy: AppPolicy;
-  readonly digests: DigestLookup;
+  readonly digests: DigestResolver;
   /** The hash of a guest OS image of this host, hex. @throws CliError `not-found` */
   osImageHash(image: string): Promise<string>;
   /** The environment, for the app alone to read. @throws CliError */
@@ -39,9 +39,9 @@ export interface DeploymentPlan {
   /** What will run: its bytes are what is measured. */
   readonly manifest: ParsedAppCompose;
   readonly dockerComposeFile: string;
-  readonly pinned: readonly ResolvedReference[];
-  /** Ports of the VM that the gateway reaches, first the one to tell people. */
-  readonly published: readonly number[];
+  /** Images that were written with a tag, and the digest that is written now. */
+  readonly pinned: PinnedFile["pinned"];
+  readonly gateway: GatewayAnswer;
   readonly advice: readonly string[];
   readonly machine: MachinePlan;
   /** The version that would be replaced; undefined for a first deployment. */
@@ -95,7 +95,7 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     manifest: wanted,
     dockerComposeFile: compose.text,
     pinned: compose.pinned,
-    published: compose.published,
+    gateway: compose.gateway,
     advice: compose.advice,
     machine: machinePlan,
     existing: vm === undefined ? undefined : { vmId: vm.id, status: vm.status, manifest: present },

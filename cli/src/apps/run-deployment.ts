@@ -35,7 +35,7 @@ export async function runDeployment(
   requireAllowed(plan.permission);
   const deployment = await progress.phase("deploy", () => applyDeployment(plan, applyPorts, { rollBack, signal }));
   for (const line of deploymentLines(deployment)) say(`      ${visible(line)}`);
-  const [port] = plan.published;
+  const [port] = plan.gateway.ports;
   const url = port === undefined ? undefined : appUrl(cli.layout, plan.appId, port);
   if (options.wait) await follow(cli, deployment, applyPorts, { rollBack, signal, progress, url });
   else say(`      ${nextCommands(deployment)}`);
@@ -52,7 +52,7 @@ export async function runDeployment(
     });
   else
     cli.out.print(
-      `app id        ${appId}\ncompose hash  ${composeHash}\nvm id         ${deployment.vmId}${url === undefined ? "\nno TCP port is published, so the gateway has nothing to forward to" : `\nurl           ${url}`}`,
+      `app id        ${appId}\ncompose hash  ${composeHash}\nvm id         ${deployment.vmId}${url === undefined ? "\nthe gateway reaches no port of it" : `\nurl           ${url}`}`,
     );
 }
 
@@ -112,6 +112,7 @@ function deploymentLines({ plan, policyChanges, vmId }: Deployment): readonly st
       ? "the policy was not asked; the KMS will ask it"
       : "allowed to boot by the policy as it is now",
     ...plan.advice.map((text) => `warning: ${text}`),
+    ...plan.gateway.notes,
     `app ${plan.appId} on VM ${vmId}`,
   ];
 }

@@ -6,7 +6,7 @@ import { CliError } from "../terminal/errors.ts";
 import { visible } from "../terminal/output.ts";
 import { createProgress } from "../terminal/progress.ts";
 import { deploymentPolicy, type AppPolicy } from "./app-policy.ts";
-import { gatewayPorts } from "./compose-input.ts";
+import { gatewayAnswerOf } from "./compose-input.ts";
 import { interruptible } from "./interruption.ts";
 import { manifestOfVm } from "./manifest.ts";
 import { shellWord } from "./shell-word.ts";
@@ -37,7 +37,7 @@ export async function waitForVersion(
   ports: { readonly vmm: VmmClient; readonly policy: AppPolicy },
   { vm, replaced, signal }: Waiting,
 ): Promise<void> {
-  const [port] = gatewayPorts(manifestOfVm(vm)?.compose.dockerComposeFile ?? "");
+  const [port] = gatewayAnswerOf(manifestOfVm(vm)?.compose.dockerComposeFile).ports;
   const progress = createProgress(process.stderr);
   try {
     await progress.phase("boot", (note) => waitForBoot(ports.vmm, vm.id, { timeoutMs: BOOT_TIMEOUT_MS, note, signal }));

@@ -1,4 +1,4 @@
-import type { DigestLookup } from "./image-references.ts";
+import type { DigestResolver, ImageReference } from "@dstack/compose/docker";
 
 const MANIFEST_TYPES = [
   "application/vnd.oci.image.index.v1+json",
@@ -7,36 +7,24 @@ const MANIFEST_TYPES = [
   "application/vnd.docker.distribution.manifest.v2+json",
 ].join(", ");
 
+const DOCKER_HUB_API = "registry-1.docker.io";
+
 /**
- * Looks tags up: first in the loopback registry, which stands in for Docker Hub as the guests'
- * mirror, then in the registry that the name says, anonymously.
+ * Looks up the digest that an image's tag stands for today: first in the loopback registry, which stands in for
+ * Docker Hub as the guests' mirror, then in the registry that the name says, anonymously.
  */
-export function digestLookup(loopbackRegistry: string | undefined, timeoutMs = 10_000): DigestLookup {
-  return async (repository, tag) => {
-    const { registry, path } = splitRepository(repository);
-    if (loopbackRegistry !== undefined && registry === "registry-1.docker.io") {
-      const local = await headManifest(
-        `${loopbackRegistry}/v2/${path.replace(/^library\//, "")}/manifests/${tag}`,
-        timeoutMs,
-      );
-      if (local !== undefined) return local;
-    }
-    return headManifest(`https://${registry}/v2/${path}/manifests/${tag}`, timeoutMs);
+export function imageDigests(loopbackRegistry: string | undefined, timeoutMs = 10_000): DigestResolver {
+  return async (image: ImageReference) => {
+    const { registry, path, tag = "latest" } = image;
+    const isHub = registry === "docker.io";
+    // Guests ask their mirror by the same path.
+    const local =
+      loopbackRegistry === undefined || !isHub
+        ? undefined
+        : await headManifest(`${loopbackRegistry}/v2/${path}/manifests/${tag}`, timeoutMs);
+    return local ?? headManifest(`https://${isHub ? DOCKER_HUB_API : registry}/v2/${path}/manifests/${tag}`, timeoutMs);
   };
 }
-
-/** Docker's naming: a first part with a dot, a colon or `localhost` is a registry, else it is Docker Hub. */
-export function splitRepository(repository: string): { registry: string; path: string } {
-  const [first = "", ...rest] = repository.split("/");
-  if (rest.length > 0 && (first.includes(".") || first.includes(":") || first === "localhost")) {
-    return first === "docker.io"
-      ? { registry: "registry-1.docker.io", path: hubPath(rest.join("/")) }
-      : { registry: first, path: rest.join("/") };
-  }
-  return { registry: "registry-1.docker.io", path: hubPath(repository) };
-}
-
-const hubPath = (path: string): string => (path.includes("/") ? path : `library/${path}`);
 
 async function headManifest(url: string, timeoutMs: number, token?: string): Promise<string | undefined> {
   try {
