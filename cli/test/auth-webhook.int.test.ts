@@ -10,8 +10,7 @@ import { after, test } from "node:test";
 import type { VmmClient } from "../src/clients/vmm-client.ts";
 import { applyDeployment, type Deployment } from "../src/apps/apply.ts";
 import { deployPorts } from "../src/apps/deploy-ports.ts";
-import { requireAllowed } from "../src/apps/permission.ts";
-import { planDeployment } from "../src/apps/plan.ts";
+import { planDeployment, requireReady } from "../src/apps/plan.ts";
 import type { DeployRequest } from "../src/apps/request.ts";
 import { selectBackend } from "../src/auth/select-backend.ts";
 import { CliError } from "../src/terminal/errors.ts";
@@ -98,7 +97,7 @@ const request: DeployRequest = {
 async function deploy(client: VmmClient, wanted: DeployRequest): Promise<Deployment> {
   const ports = { ...(await deployPorts(client, layout)), say: () => undefined };
   const plan = await planDeployment(wanted, ports);
-  requireAllowed(plan.permission);
+  requireReady(plan);
   return applyDeployment(plan, ports, { rollBack: true });
 }
 

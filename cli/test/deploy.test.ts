@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach, describe, test } from "node:test";
 import { planDeployment } from "../src/apps/plan.ts";
+import { exitCodeOf, planJson, planText } from "../src/apps/plan-text.ts";
 import type { AppRequest, DeployRequest, MachineRequest, PermissionRequest } from "../src/apps/request.ts";
 import { removeApp } from "../src/apps/rm.ts";
 import { rollBackApp } from "../src/apps/rollback.ts";
@@ -437,7 +438,9 @@ describe("what a guest would refuse", () => {
 
   test("a disk that would not open is found before the VM is touched", async () => {
     await deploy("0");
-    assert.match((await plan({ app: { storageFs: "zfs" } })).message, /would not open: it holds ext4/);
+    const zfs = await refusal(deploy("0", { app: { storageFs: "zfs" } }));
+    assert.match(zfs.message, /would not open: it holds ext4/);
+    assert.deepEqual(host.log, []);
     assert.match((await plan({ machine: { diskGib: 5 } })).message, /cannot shrink/);
   });
 
@@ -484,6 +487,80 @@ describe("what a guest would refuse", () => {
     await deploy("0");
     host.vms.push({ ...only(), id: "twin" });
     assert.match((await plan({})).message, /2 apps are named web: vm-0, twin/);
+  });
+});
+
+describe("a dry run", () => {
+  const dry = async (version: string, given: Given = {}): Promise<{ json: Record<string, unknown>; text: string }> => {
+    host.log.length = 0;
+    const plan = await planDeployment(await requestFor(version, given), host);
+    assert.deepEqual(host.log, [], "nothing is changed");
+    return { json: planJson(plan) as Record<string, unknown>, text: planText(plan) };
+  };
+
+  test("of a new app prints the very manifest, what would be allowed, machine and disk", async () => {
+    const { json, text } = await dry("0", { machine: { ports: [port(8080, 80)] } });
+    assert.deepEqual(host.policyDocument, {});
+    assert.equal(json["compose_hash"], hashOf(String(json["manifest"])));
+    assert.deepEqual([json["allowed"], json["updates"], json["steps"]], [true, null, ["allow", "create"]]);
+    assert.deepEqual(
+      [json["image"], json["vcpu"], json["memory_mib"], json["disk_gib"]],
+      ["dstack-sim-0.6.0", 2, 2048, 10],
+    );
+    assert.deepEqual(json["disk"], {
+      opens: "new",
+      reason: "made at first boot; the KMS derives its key from app id and instance id",
+      key_provider: "kms",
+      key_shared: false,
+    });
+    for (const expected of [
+      /^would {9}create a VM$/m,
+      /^policy \+ {6}apps\.0x[0-9a-f]{40}\.composeHashes 0x[0-9a-f]{64}$/m,
+      /^allowed {7}yes, with the changes above$/m,
+      /^host ports {4}tcp 127\.0\.0\.1:8080 -> 80$/m,
+      /^ {6}"docker_compose_file": "services:/m,
+    ])
+      assert.match(text, expected);
+  });
+
+  test("of an update prints how its bytes differ from what runs, and what is kept", async () => {
+    await deploy("0", { app: { environment: [{ key: "TOKEN", value: "canary" }] } });
+    const { json, text } = await dry("1");
+    const updates = json["updates"] as Record<string, unknown>;
+    assert.equal(updates["vm_id"], "vm-0");
+    assert.equal(updates["first_byte"], only().composeFile.indexOf("sha256:") + 7);
+    assert.match(text, /^ {6}- {5}image: busybox@sha256:0{64}$/m);
+    assert.match(text, /^ {6}\+ {5}image: busybox@sha256:1{64}$/m);
+    assert.match(text, /^not given {5}and kept: .*environment TOKEN/m);
+    assert.match(text, /^disk {10}opens: the KMS derives its key/m);
+    assert.deepEqual(json["steps"], ["allow", "update", "stop", "start", "withdraw"]);
+    assert.ok(!`${JSON.stringify(json)}${text}`.includes("canary"));
+  });
+
+  test("of what runs already says so", async () => {
+    await deploy("0");
+    const { json, text } = await dry("0");
+    assert.deepEqual([json["steps"], json["policy_changes"]], [[], []]);
+    assert.match(text, /^steps {9}none: all is so already$/m);
+    assert.match(text, /^manifest {6}\d+ bytes, the same as now$/m);
+  });
+
+  test("of what may not boot names the rule", async () => {
+    const { json, text } = await dry("0", { permission: { allow: false } });
+    assert.equal(json["allowed"], false);
+    assert.match(text, /^allowed {7}no: OS image is not allowed \(rule osImages, field osImageHash\)$/m);
+    assert.equal((await dry("0", { permission: { check: false } })).json["allowed"], null);
+  });
+
+  test("ends with 3 where the policy denies it, and with 1 where it would fail otherwise", async () => {
+    const code = async (given: Given): Promise<number> =>
+      exitCodeOf(await planDeployment(await requestFor("0", given), host));
+    assert.equal(await code({ permission: { allow: false } }), 3);
+    assert.equal(await code({}), 0);
+    await deploy("0");
+    assert.equal(await code({ app: { storageFs: "zfs" } }), 1);
+    host.policy.ask = async () => ({ kind: "no-answer", reason: "silent" });
+    assert.equal(await code({}), 1);
   });
 });
 

@@ -25,8 +25,19 @@ export interface FakeVm {
   memory: number;
   diskSize: number;
   ports: { protocol: string; hostAddress: string; hostPort: number; vmPort: number }[];
-  previous: { composeFile: string; encryptedEnv: Uint8Array } | undefined;
+  previous: Version | undefined;
 }
+
+/** What a rollback exchanges. */
+type Version = Pick<FakeVm, "composeFile" | "encryptedEnv" | "image" | "vcpu" | "memory" | "ports">;
+const versionOf = ({ composeFile, encryptedEnv, image, vcpu, memory, ports }: FakeVm): Version => ({
+  composeFile,
+  encryptedEnv,
+  image,
+  vcpu,
+  memory,
+  ports,
+});
 
 export interface FakeHost extends PlanPorts {
   readonly vms: FakeVm[];
@@ -106,8 +117,7 @@ export function fakeHost({ isOurs = true }: { isOurs?: boolean } = {}): FakeHost
     },
     UpdateVm: ({ id, updatePorts, ports, ...fields }: Partial<FakeVm> & { id: string; updatePorts?: boolean }) => {
       const vm = find(id);
-      if (fields.composeFile !== undefined || fields.encryptedEnv !== undefined)
-        vm.previous = { composeFile: vm.composeFile, encryptedEnv: vm.encryptedEnv };
+      if (fields.composeFile !== undefined || fields.encryptedEnv !== undefined) vm.previous = versionOf(vm);
       if (["image", "vcpu", "memory", "diskSize"].some((key) => key in fields) && vm.status === "running")
         throw new CliError("failed", "vm should be stopped before resize");
       Object.assign(vm, fields, updatePorts === true ? { ports } : {});
@@ -140,8 +150,7 @@ export function fakeHost({ isOurs = true }: { isOurs?: boolean } = {}): FakeHost
       fail("rollback");
       const vm = find(id);
       if (vm.previous === undefined) throw new CliError("not-found", "no earlier version");
-      const { composeFile, encryptedEnv } = vm;
-      Object.assign(vm, vm.previous, { previous: { composeFile, encryptedEnv } });
+      Object.assign(vm, vm.previous, { previous: versionOf(vm) });
       host.log.push("rollback");
       return hashOf(vm.composeFile);
     },

@@ -176,12 +176,14 @@ function updateOf(plan: DeploymentPlan) {
   };
 }
 
-/** The VMM keeps one earlier version; it must be the one that ran when this deployment began. A disk stays grown. */
+/**
+ * The VMM keeps one earlier version, machine included; it must be the one that ran when this deployment began. A
+ * machine that alone was changed is none, and is changed back. A disk stays grown.
+ */
 async function putBack(work: Work): Promise<void> {
   const { plan, ports } = work;
   const id = idOf(work);
-  const { version, machine } = changesOf(plan);
-  if (version) {
+  if (changesOf(plan).version) {
     const kept = (await ports.vmm.previousVersion(id))?.composeHash;
     if (kept !== oldHash(plan))
       throw new CliError(
@@ -189,9 +191,10 @@ async function putBack(work: Work): Promise<void> {
         `the VMM keeps version ${kept ?? "(none)"} of it, not ${oldHash(plan) ?? "(unknown)"}`,
       );
     await ports.vmm.rollBack(id);
+    return;
   }
   const { wanted, present } = plan.machine;
-  const back = machine === undefined || present === undefined ? undefined : machineChanges(present, wanted);
+  const back = present === undefined ? undefined : machineChanges(present, wanted);
   if (back !== undefined) await ports.vmm.call(vmmMethods.updateVm, { id, ...back.fields });
 }
 

@@ -9,7 +9,7 @@ import { readEnvironment } from "./environment.ts";
 import { interruptible } from "./interruption.ts";
 import type { DeployOptions } from "./options.ts";
 import { planDeployment } from "./plan.ts";
-import { isDenied, planJson, planText } from "./plan-text.ts";
+import { exitCodeOf, planJson, planText } from "./plan-text.ts";
 import type { DeployRequest } from "./request.ts";
 import { runDeployment } from "./run-deployment.ts";
 
@@ -21,7 +21,7 @@ export async function deploy(cli: Cli, options: DeployOptions): Promise<void> {
     const plan = await planDeployment(request, ports);
     if (options.output === "json") cli.out.json(planJson(plan));
     else cli.out.print(planText(plan));
-    if (isDenied(plan)) cli.exit.code = 3;
+    cli.exit.code = exitCodeOf(plan);
     return;
   }
   await withAppLock(cli.layout, request.app.name, () =>

@@ -102,7 +102,7 @@ export const rollbackCommand = (parent: Parent) =>
     .command("rollback <app>")
     .summary("put back the version that an app's last update replaced")
     .description(
-      "Compose file and environment are put back as they were, allowed and started. Disk, sizes and ports stay as they are.",
+      "Compose file, variables, ports, image and sizes come back as they were; the data disk stays. The version is allowed again, started and waited for; the one that it replaces may no longer boot then, and a second rollback brings it back.",
     )
     .option("--no-wait", "return once the VM is started")
     .addHelpText("after", examples(["dstack rollback hello"]));

@@ -5,9 +5,11 @@ import { diffManifests, type ManifestDiff } from "./manifest-diff.ts";
 import type { DeploymentPlan } from "./plan.ts";
 import { stepsOf, stepsWhenItRuns } from "./steps.ts";
 
-/** Whether the policy would refuse the version, or nobody says that it would not. */
-export const isDenied = ({ permission: { decision } }: DeploymentPlan): boolean =>
-  decision !== undefined && decision.kind !== "allowed";
+/** How a command ends that shows this plan: 3 where the policy denies it, 1 where it would fail otherwise. */
+export function exitCodeOf({ permission: { decision }, disk }: DeploymentPlan): number {
+  if (decision?.kind === "denied") return 3;
+  return decision?.kind === "no-answer" || disk.opens === "no" ? 1 : 0;
+}
 
 /** A plan for scripts; members are added, never changed. */
 export function planJson(plan: DeploymentPlan): object {

@@ -19,8 +19,9 @@ import { forecastDisk, type DiskForecast } from "./data-disk.ts";
 import { checkEnvironment, planEnvironment } from "./environment.ts";
 import { machineOf, planMachine, portText, takenPort, type MachinePlan } from "./machine.ts";
 import { manifestOfVm, planManifest } from "./manifest.ts";
-import { planPermission, type PermissionPlan } from "./permission.ts";
+import { planPermission, requireAllowed, type PermissionPlan } from "./permission.ts";
 import type { DeployRequest } from "./request.ts";
+import { shellWord } from "./shell-word.ts";
 
 /** What a plan is made from. */
 export interface PlanPorts {
@@ -83,10 +84,6 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     isSameVersion: present !== undefined && equalBytes(present.bytes, wanted.bytes),
     isSameImage: machinePlan.present?.image === machinePlan.wanted.image,
   });
-  if (disk.opens === "no")
-    throw new CliError("failed", `the data disk of ${app.name} would not open: ${disk.reason}`, {
-      hint: "nothing was deployed; deploy it under another name, or give the data up first: dstack rm " + app.name,
-    });
   const appId = vm?.appId ?? app.appId ?? toHex(appIdFromComposeHash(wanted.composeHash));
   const version = { osImageHash, deviceId: DEVELOPMENT_DEVICE_ID, appId, composeHash: toHex(wanted.composeHash) };
   return {
@@ -104,6 +101,15 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     disk,
     permission: await planPermission(version, request.permission, ports.policy),
   };
+}
+
+/** Holds a plan to what its boot needs: a disk that opens, and permission. @throws CliError */
+export function requireReady({ name, disk, permission }: DeploymentPlan): void {
+  if (disk.opens === "no")
+    throw new CliError("failed", `the data disk of ${name} would not open: ${disk.reason}`, {
+      hint: `nothing was deployed; deploy it under another name, or give the data up first: dstack rm ${shellWord(name)}`,
+    });
+  requireAllowed(permission);
 }
 
 /** The one VM of that name. @throws CliError `usage` where it cannot be the one that is meant */

@@ -1,4 +1,4 @@
-import { allowVersion } from "../auth/policy-file.ts";
+import { allowVersion, type Allowance } from "../auth/policy-file.ts";
 import type { Cli } from "../clients/cli.ts";
 import { vmmMethods } from "../clients/vmm-client.ts";
 import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
@@ -40,8 +40,7 @@ export interface RolledBack {
 }
 
 /**
- * Puts the version back that an app's last update replaced, and starts it: compose file and environment, which is
- * what the VMM keeps. It is allowed again before it boots.
+ * Puts the version back that an app's last update replaced, and starts it. It is allowed again before it boots.
  * @throws CliError `not-found` where the VMM keeps none, `denied` where the policy refuses it
  */
 export async function rollBackApp(
@@ -56,8 +55,14 @@ export async function rollBackApp(
       hint: "deploy its compose file again",
     });
   const { composeHash } = previous;
-  const osImageHash = await ports.osImageHash(vm.configuration?.image ?? "");
-  const version = { osImageHash, deviceId: DEVELOPMENT_DEVICE_ID, appId: vm.appId, composeHash };
+  const versionOn = async (image: string): Promise<Allowance> => ({
+    osImageHash: await ports.osImageHash(image),
+    deviceId: DEVELOPMENT_DEVICE_ID,
+    appId: vm.appId,
+    composeHash,
+  });
+  const image = vm.configuration?.image ?? "";
+  const version = await versionOn(image);
   const permission = await planPermission(version, { allow: true, check: true }, policy);
   requireAllowed(permission);
   if (permission.allows) await policy.change((document) => allowVersion(document, version));
@@ -70,6 +75,12 @@ export async function rollBackApp(
       cause,
       hint: `it has the version that it had; if it is stopped: dstack start ${shellWord(vm.name)}`,
     });
+  }
+  // The image comes back with it, and only now is it known which.
+  const imageNow = (await vmm.find(vm.id)).configuration?.image ?? "";
+  if (permission.allows && imageNow !== image) {
+    const versionNow = await versionOn(imageNow);
+    await policy.change((document) => allowVersion(document, versionNow));
   }
   await vmm.call(vmmMethods.startVm, { id: vm.id });
   return { vmId: vm.id, composeHash, replaced: versionOf(vm) };

@@ -5,8 +5,7 @@ import { visible } from "../terminal/output.ts";
 import type { Progress } from "../terminal/progress.ts";
 import { applyDeployment, finishDeployment, undoDeployment, type ApplyPorts, type Deployment } from "./apply.ts";
 import type { DeployOptions } from "./options.ts";
-import { requireAllowed } from "./permission.ts";
-import { planDeployment, type PlanPorts } from "./plan.ts";
+import { planDeployment, requireReady, type PlanPorts } from "./plan.ts";
 import type { DeployRequest } from "./request.ts";
 import { shellWord } from "./shell-word.ts";
 import { stepsBack } from "./steps.ts";
@@ -32,7 +31,7 @@ export async function runDeployment(
   const { rollback: rollBack, signal, progress } = options;
   const applyPorts: ApplyPorts = { ...ports, say };
   const plan = await progress.phase("plan", () => planDeployment(request, ports));
-  requireAllowed(plan.permission);
+  requireReady(plan);
   const deployment = await progress.phase("deploy", () => applyDeployment(plan, applyPorts, { rollBack, signal }));
   for (const line of deploymentLines(deployment)) say(`      ${visible(line)}`);
   const [port] = plan.gateway.ports;

@@ -26,7 +26,7 @@ export interface VmmClient {
   list(): Promise<readonly vmm.VmInfo[]>;
   /** The version that an update of this VM replaced, kept by the VMM; undefined where there is none. */
   previousVersion(id: string): Promise<PreviousVersion | undefined>;
-  /** Puts that version's compose file and environment back. Gives its compose hash, hex. */
+  /** Exchanges it with the present one: compose file, environment and machine. Gives its compose hash, hex. */
   rollBack(id: string): Promise<string>;
 }
 

@@ -2,8 +2,7 @@ import { join } from "node:path";
 import { HELLO_COMPOSE_FILE } from "../local/places.ts";
 import { applyDeployment, finishDeployment } from "../apps/apply.ts";
 import { deployPorts } from "../apps/deploy-ports.ts";
-import { requireAllowed } from "../apps/permission.ts";
-import { planDeployment } from "../apps/plan.ts";
+import { planDeployment, requireReady } from "../apps/plan.ts";
 import type { DeployRequest } from "../apps/request.ts";
 import { stopVm } from "../apps/stop-vm.ts";
 import type { Cli } from "../clients/cli.ts";
@@ -49,7 +48,7 @@ export async function deployHello({ layout, out: { say }, ...cli }: Cli, image: 
   // It can only be one that the VMM started again a moment ago, before this image was allowed.
   if (existing !== undefined) await stopVm(vmm, existing.id, { force: true, say });
   const plan = await planDeployment(await helloRequest(layout, image), ports);
-  requireAllowed(plan.permission);
+  requireReady(plan);
   const deployment = await applyDeployment(plan, ports, { rollBack: false });
   return {
     vmId: deployment.vmId,
