@@ -316,6 +316,16 @@ describe("an update", () => {
     assert.ok(out.said.some((line) => /to go on waiting: dstack wait web; to go back: dstack rollback web/.test(line)));
   });
 
+  test("ends what deployments before it left allowed that nobody waited for", async () => {
+    await deploy("1", { wait: false });
+    const v1 = hashOf(first.composeFile);
+    await deploy("2", { wait: false });
+    assert.deepEqual(host.log.slice(1, 3), [`policy - ${short(v0)}`, "UpdateVm"]);
+    assert.deepEqual(allowed(host, first.appId), [v1, hashOf(first.composeFile)]);
+    await deploy("3");
+    assert.deepEqual(allowed(host, first.appId), [hashOf(first.composeFile)]);
+  });
+
   test("that is interrupted while it waits names the commands", async () => {
     const controller = new AbortController();
     host.boot = () => (controller.abort(new CliError("failed", "interrupted")), "done");

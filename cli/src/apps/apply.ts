@@ -8,14 +8,14 @@
  */
 import { errorChain } from "@dstack/errors";
 import type { PolicyLine } from "@dstack/governance";
-import { toHex, utf8Decode } from "@dstack/bytes";
+import { utf8Decode } from "@dstack/bytes";
 import { allowVersion } from "../auth/policy-file.ts";
 import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
 import { CliError } from "../terminal/errors.ts";
 import type { AppPolicy } from "./app-policy.ts";
 import { machineChanges } from "./machine.ts";
 import type { DeploymentPlan } from "./plan.ts";
-import { changesOf, stepsBack, stepsOf, stepsToUndo, stepsWhenItRuns, type Step } from "./steps.ts";
+import { changesOf, stepsBack, stepsOf, stepsToUndo, stepsWhenItRuns, versionOf, type Step } from "./steps.ts";
 import { stopVm } from "./stop-vm.ts";
 import { withdraw } from "./withdraw.ts";
 
@@ -76,7 +76,7 @@ export async function finishDeployment({ plan, vmId }: Deployment, ports: ApplyP
     } catch (cause) {
       throw new CliError(codeOf(cause), `${plan.name} runs its new version, and the old one is still allowed`, {
         cause,
-        hint: `to withdraw it: dstack auth deny compose 0x${oldHash(plan) ?? ""} --app 0x${plan.appId}`,
+        hint: `to withdraw it: dstack auth deny compose 0x${versionOf(plan) ?? ""} --app 0x${plan.appId}`,
       });
     }
   }
@@ -135,11 +135,9 @@ async function execute(step: Step, work: Work): Promise<void> {
       return;
     case "put-back":
       return putBack(work);
-    case "withdraw": {
-      const composeHash = step.version === "new" ? plan.permission.version.composeHash : oldHash(plan);
-      if (composeHash !== undefined) await withdraw(ports, plan.appId, [composeHash]);
+    case "withdraw":
+      await withdraw(ports, plan.appId, step.hashes);
       return;
-    }
   }
 }
 
@@ -147,9 +145,6 @@ const idOf = ({ vmId }: Work): string => {
   if (vmId === undefined) throw new CliError("failed", "there is no VM yet");
   return vmId;
 };
-
-const oldHash = ({ existing }: DeploymentPlan): string | undefined =>
-  existing?.manifest === undefined ? undefined : toHex(existing.manifest.composeHash);
 
 function creationOf({ name, appId, manifest, machine: { wanted }, encryptedEnv }: DeploymentPlan) {
   return {
@@ -185,10 +180,10 @@ async function putBack(work: Work): Promise<void> {
   const id = idOf(work);
   if (changesOf(plan).version) {
     const kept = (await ports.vmm.previousVersion(id))?.composeHash;
-    if (kept !== oldHash(plan))
+    if (kept !== versionOf(plan))
       throw new CliError(
         "failed",
-        `the VMM keeps version ${kept ?? "(none)"} of it, not ${oldHash(plan) ?? "(unknown)"}`,
+        `the VMM keeps version ${kept ?? "(none)"} of it, not ${versionOf(plan) ?? "(unknown)"}`,
       );
     await ports.vmm.rollBack(id);
     return;

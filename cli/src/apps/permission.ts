@@ -8,8 +8,8 @@ export interface PermissionPlan {
   readonly version: Allowance;
   /** Whether the policy will be changed to allow this version. */
   readonly allows: boolean;
-  /** Whether this version was not allowed before, so that a deployment that fails takes it back. */
-  readonly isNew: boolean;
+  /** Compose hashes, hex, that the app may boot with as the policy is. */
+  readonly allowedNow: readonly string[];
   /** What the policy would be changed by; none where it is others' or is left alone. */
   readonly differences: readonly PolicyLine[];
   /** The answer of the policy as it would be then; undefined where it is not asked. */
@@ -28,7 +28,7 @@ export async function planPermission(
   return {
     version,
     allows,
-    isNew: !allowedVersions(present, version.appId).includes(`0x${version.composeHash}`),
+    allowedNow: allowedVersions(present, version.appId).map((hash) => hash.slice(2)),
     differences: allows ? differencesOf(present, (document) => allowVersion(document, version)) : [],
     decision: check ? await policy.ask(version, wanted) : undefined,
   };

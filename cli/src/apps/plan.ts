@@ -60,6 +60,8 @@ export interface ExistingVersion {
   readonly status: string;
   /** Undefined where it cannot be read. */
   readonly manifest: ParsedAppCompose | undefined;
+  /** Compose hash, hex, of the version that the VMM keeps of it, which an update makes it forget. */
+  readonly earlier: string | undefined;
 }
 
 /** Reads and asks, and changes nothing. @throws CliError, RpcError for what cannot be deployed at all */
@@ -95,7 +97,7 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     gateway: compose.gateway,
     advice: compose.advice,
     machine: machinePlan,
-    existing: vm === undefined ? undefined : { vmId: vm.id, status: vm.status, manifest: present },
+    existing: vm === undefined ? undefined : await existingVersion(ports.vmm, vm, present),
     encryptedEnv: environment.pairs === undefined ? undefined : await ports.encrypt(appId, environment.pairs),
     kept: [...machinePlan.kept, ...environment.kept, ...kept],
     disk,
@@ -126,6 +128,17 @@ function existingVm({ app }: DeployRequest, vms: readonly vmm.VmInfo[]): vmm.VmI
     });
   return vm;
 }
+
+const existingVersion = async (
+  client: VmmClient,
+  { id, status }: vmm.VmInfo,
+  manifest: ParsedAppCompose | undefined,
+): Promise<ExistingVersion> => ({
+  vmId: id,
+  status,
+  manifest,
+  earlier: (await client.previousVersion(id))?.composeHash,
+});
 
 /** A guest that came as far as its disk told the host its instance id; of an app without such ids nobody knows. */
 const hasDisk = (vm: vmm.VmInfo | undefined, present: ParsedAppCompose | undefined): boolean =>

@@ -70,7 +70,8 @@ export async function rollBackApp(
     await stopVm(vmm, vm.id, { force: false, say });
     await vmm.rollBack(vm.id);
   } catch (cause) {
-    if (permission.allows && permission.isNew) await withdraw(ports, vm.appId, [composeHash]);
+    if (permission.allows && !permission.allowedNow.includes(composeHash))
+      await withdraw(ports, vm.appId, [composeHash]);
     throw new CliError("failed", `${vm.name} could not be rolled back`, {
       cause,
       hint: `it has the version that it had; if it is stopped: dstack start ${shellWord(vm.name)}`,

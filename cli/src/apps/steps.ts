@@ -1,4 +1,4 @@
-import { equalBytes } from "@dstack/bytes";
+import { equalBytes, toHex } from "@dstack/bytes";
 import { machineChanges } from "./machine.ts";
 import type { DeploymentPlan } from "./plan.ts";
 
@@ -12,8 +12,8 @@ export type Step =
   | { readonly kind: "start" }
   /** Puts compose file, environment and machine of the version back that was there before. */
   | { readonly kind: "put-back" }
-  /** Takes a version off the policy, unless an instance that exists still has it. */
-  | { readonly kind: "withdraw"; readonly version: "old" | "new" };
+  /** Takes versions off the policy, but none that an instance that exists still has. */
+  | { readonly kind: "withdraw"; readonly hashes: readonly string[] };
 
 /** VM states in which a guest runs, or is about to. */
 export const isUp = (status: string): boolean => ["running", "starting", "stopping"].includes(status);
@@ -44,19 +44,19 @@ export function stepsOf(plan: DeploymentPlan): readonly Step[] {
   const allow: readonly Step[] = permission.differences.length > 0 ? [{ kind: "allow" }] : [];
   if (existing === undefined) return [...allow, { kind: "create" }];
   const changes = changesOf(plan);
+  const before = [...allow, ...(changes.version ? withdrawing(plan, [leftOver(plan)]) : [])];
   const runs = isUp(existing.status);
   const stop: readonly Step[] = runs ? [{ kind: "stop", force: false }] : [];
   if (!changes.version && changes.machine === undefined)
     return [...allow, ...(runs ? [] : [{ kind: "start" } as const])];
   return changes.machine?.needsStop === true
-    ? [...allow, ...stop, { kind: "update" }, { kind: "start" }]
-    : [...allow, { kind: "update" }, ...stop, { kind: "start" }];
+    ? [...before, ...stop, { kind: "update" }, { kind: "start" }]
+    : [...before, { kind: "update" }, ...stop, { kind: "start" }];
 }
 
-/** What is done once the new version runs. Pure. */
+/** What is done once the new version runs: the one that it replaced goes. Pure. */
 export function stepsWhenItRuns(plan: DeploymentPlan): readonly Step[] {
-  const isReplaced = plan.existing?.manifest !== undefined && changesOf(plan).compose;
-  return plan.permission.allows && isReplaced ? [{ kind: "withdraw", version: "old" }] : [];
+  return changesOf(plan).compose ? withdrawing(plan, [versionOf(plan)]) : [];
 }
 
 /**
@@ -64,14 +64,14 @@ export function stepsWhenItRuns(plan: DeploymentPlan): readonly Step[] {
  * started where it ran before. Pure.
  */
 export function stepsBack(plan: DeploymentPlan): readonly Step[] {
-  const { existing, permission } = plan;
+  const { existing } = plan;
   const changes = changesOf(plan);
   if (existing === undefined || (!changes.version && changes.machine === undefined)) return [];
   return [
     { kind: "stop", force: true },
     { kind: "put-back" },
     ...(isUp(existing.status) ? [{ kind: "start" } as const] : []),
-    ...withdrawNew(permission),
+    ...withdrawing(plan, [newVersion(plan)]),
   ];
 }
 
@@ -85,13 +85,14 @@ export function stepsToUndo(
   const did = (kind: Step["kind"]): boolean => done.some((step) => step.kind === kind);
   switch (failed.kind) {
     case "create":
-      return withdrawNew(plan.permission);
+    case "withdraw":
+      return withdrawing(plan, [newVersion(plan)]);
     case "update":
       // The VMM checks an update as a whole before it makes any of it.
-      return [...(did("stop") ? [{ kind: "start" } as const] : []), ...withdrawNew(plan.permission)];
+      return [...(did("stop") ? [{ kind: "start" } as const] : []), ...withdrawing(plan, [newVersion(plan)])];
     case "stop":
       // Updated and not stopped: the old version still runs, and the next start is the new one's.
-      return did("update") ? [] : withdrawNew(plan.permission);
+      return did("update") ? [] : withdrawing(plan, [newVersion(plan)]);
     case "start":
       return rollBack ? stepsBack(plan) : [];
     default:
@@ -99,5 +100,23 @@ export function stepsToUndo(
   }
 }
 
-const withdrawNew = ({ allows, isNew }: DeploymentPlan["permission"]): readonly Step[] =>
-  allows && isNew ? [{ kind: "withdraw", version: "new" }] : [];
+/** Compose hash, hex, of the version that was there. */
+export const versionOf = ({ existing }: DeploymentPlan): string | undefined =>
+  existing?.manifest === undefined ? undefined : toHex(existing.manifest.composeHash);
+
+/** The new version where this deployment is who allows it. */
+const newVersion = ({ permission: { allowedNow, version } }: DeploymentPlan): string | undefined =>
+  allowedNow.includes(version.composeHash) ? undefined : version.composeHash;
+
+/** What the VMM keeps and forgets by this update, where nobody waited for the outcome that would have withdrawn it. */
+function leftOver(plan: DeploymentPlan): string | undefined {
+  const { existing, permission } = plan;
+  const earlier = existing?.earlier;
+  const isWanted = earlier === permission.version.composeHash || earlier === versionOf(plan);
+  return earlier === undefined || isWanted || !permission.allowedNow.includes(earlier) ? undefined : earlier;
+}
+
+function withdrawing({ permission }: DeploymentPlan, versions: readonly (string | undefined)[]): readonly Step[] {
+  const hashes = versions.filter((hash) => hash !== undefined);
+  return permission.allows && hashes.length > 0 ? [{ kind: "withdraw", hashes }] : [];
+}
