@@ -20,6 +20,8 @@ export const isEnvName = (name: string): boolean => /^[a-zA-Z_][a-zA-Z0-9_]*$/.t
  * with one of these lets whoever encrypts the environment run code (audit row 0d).
  */
 export function isDangerousEnvName(name: string): boolean {
+  // Credentials of registries, which manifests made for the reference's guests carry.
+  if (HARMLESS_PREFIXES.some((prefix) => name.startsWith(prefix))) return false;
   return DANGEROUS.has(name) || DANGEROUS_PREFIXES.some((prefix) => name.startsWith(prefix));
 }
 
@@ -56,6 +58,8 @@ const DANGEROUS_PREFIXES: readonly string[] = [
   "BUILDKIT_",
   "GLIBC_",
 ];
+
+const HARMLESS_PREFIXES: readonly string[] = ["DSTACK_DOCKER_", "DSTACK_AWS_"];
 
 export interface SelectedEnvironment {
   /** Sorted by name. */

@@ -6,7 +6,7 @@ export const COMPOSE_ERRORS = {
   "manifest-invalid": "the manifest lacks a field, or has one of the wrong kind",
   "size-invalid": "not a size such as 512M or 20G",
   "yaml-invalid": "the compose file cannot be read as one",
-  "interpolation-invalid": "a dollar sign of the compose file begins no use of a variable",
+  "interpolation-invalid": "`${` of the compose file begins no use of a variable",
   "compose-invalid": "the compose file is YAML, and no compose file that Docker could run",
   "image-invalid": "not a name of a container image",
   "pin-failed": "a digest could not be written into the compose file without changing anything else",

@@ -23,7 +23,7 @@ const MAX_DEPTH = 100;
 
 /**
  * Fills in the variables of one text. A default counts where its variable is not known to be set.
- * @throws ComposeError `interpolation-invalid` for a `$` that begins nothing
+ * @throws ComposeError `interpolation-invalid` for a `${` that begins nothing
  */
 export function interpolate(raw: string, variables: Variables): Interpolated {
   if (!raw.includes("$"))
@@ -79,7 +79,12 @@ function readParts(raw: string, from: number, to: number, state: State, depth: n
       at = close + 1;
     } else {
       const name = NAME.exec(raw.slice(dollar + 1, to))?.[0];
-      if (name === undefined) throw invalid(raw);
+      if (name === undefined) {
+        // A dollar sign before anything else is one.
+        literal(dollar, dollar + 1);
+        at = dollar + 1;
+        continue;
+      }
       parts.push(valueOf(name, dollar, dollar + 1 + name.length, state));
       at = dollar + 1 + name.length;
     }

@@ -29,14 +29,22 @@ export interface ServicePorts {
   /** Entries that depend on a variable whose value is not known. */
   readonly unknown: readonly { readonly text: string; readonly variables: readonly string[]; readonly place: Place }[];
   /** Entries that are no port mapping, with the reason. */
-  readonly invalid: readonly { readonly text: string; readonly message: string; readonly place: Place }[];
+  readonly invalid: readonly InvalidPort[];
+}
+
+export interface InvalidPort {
+  readonly text: string;
+  readonly message: string;
+  readonly place: Place;
+  /** Whether reading the file ends here; else Docker says it when the container starts. */
+  readonly endsReading: boolean;
 }
 
 /** What a service publishes, short and long form, each port once. */
 export function portsOf({ name, node }: ComposeService): ServicePorts {
   const ports = new Map<string, PublishedPort>();
   const unknown: ServicePorts["unknown"][number][] = [];
-  const invalid: ServicePorts["invalid"][number][] = [];
+  const invalid: InvalidPort[] = [];
   for (const entry of itemsOf(memberOf(node, "ports"))) {
     const blind =
       entry.kind === "map" ? [...entry.entries.values()].find(isUnknown) : isUnknown(entry) ? entry : undefined;
@@ -46,7 +54,8 @@ export function portsOf({ name, node }: ComposeService): ServicePorts {
     }
     const read = entry.kind === "map" ? longForm(entry) : shortForm(textOf(entry) ?? "");
     if (typeof read === "string") {
-      invalid.push({ text: textOf(entry) ?? "port", message: read, place: entry.place });
+      const endsReading = entry.kind !== "map" || memberOf(entry, "target") === undefined;
+      invalid.push({ text: textOf(entry) ?? "port", message: read, place: entry.place, endsReading });
       continue;
     }
     for (const port of apart(read)) ports.set(keyOf(port), { ...port, service: name, place: entry.place });
@@ -142,15 +151,15 @@ function apart(port: BarePort): readonly BarePort[] {
 
 /** `[[address:][published]:]target[/protocol]`, ranges on either side. A text is what is wrong. */
 function shortForm(text: string): BarePort | string {
-  const slash = text.lastIndexOf("/");
-  const protocol = (slash < 0 ? "tcp" : text.slice(slash + 1)).toLowerCase();
-  const mapping = slash < 0 ? text : text.slice(0, slash);
+  const [mapping = "", written = "tcp"] = text.split("/");
+  const protocol = written.toLowerCase();
   if (!["tcp", "udp", "sctp"].includes(protocol)) return `protocol ${protocol || "nothing"}: expected tcp, udp or sctp`;
-  const match = /^(?:(?:\[([^\]]*)\]|([^[\]]*)):)?([^:]*):([^:]+)$/.exec(mapping);
+  const match = /^(?:(?:\[([^\]]*)\]|([^[\]:]*)):)?([^:]*):([^:]+)$/.exec(mapping);
   const [address, publishedText, targetText] =
     match === null ? [undefined, "", mapping] : [match[1] ?? match[2], match[3] ?? "", match[4] ?? ""];
   const target = toRange(targetText);
-  if (target === undefined) return `container port ${JSON.stringify(targetText)}: expected 1 to 65535, or a range`;
+  if (target === undefined || target.from === 0)
+    return `container port ${JSON.stringify(targetText)}: expected 1 to 65535, or a range`;
   const published = publishedText === "" ? undefined : toRange(publishedText);
   if (publishedText !== "" && published === undefined)
     return `published port ${JSON.stringify(publishedText)}: expected 0 to 65535, or a range`;
@@ -163,7 +172,8 @@ function shortForm(text: string): BarePort | string {
 
 function longForm(entry: ComposeNode): BarePort | string {
   const target = toRange(textOf(memberOf(entry, "target")) ?? "");
-  if (target === undefined || target.from !== target.to) return "`target`: expected a port of the container";
+  if (target === undefined || target.from === 0 || target.from !== target.to)
+    return "`target`: expected a port of the container";
   const publishedText = textOf(memberOf(entry, "published")) ?? "";
   const published = publishedText === "" ? undefined : toRange(publishedText);
   if (publishedText !== "" && published === undefined)

@@ -99,7 +99,14 @@ function parse(text: string, lines: LineCounter): readonly Document.Parsed[] {
 function parseWords(text: string, lineCounter: LineCounter): readonly Document.Parsed[] {
   try {
     // Words stay as they are written: what they mean to Docker is said in scalar.ts.
-    const parsed = parseAllDocuments(text, { lineCounter, prettyErrors: false, schema: "failsafe", logLevel: "error" });
+    const parsed = parseAllDocuments(text, {
+      lineCounter,
+      prettyErrors: false,
+      schema: "failsafe",
+      logLevel: "error",
+      // Its own check takes time by the square; `mapping` below looks for repeated keys.
+      uniqueKeys: false,
+    });
     return "empty" in parsed ? [] : parsed;
   } catch (cause) {
     // The library recurses into what nests.
@@ -148,12 +155,15 @@ function convertNew(node: Node, reader: Reader): ComposeNode {
 /** A mapping's own members win over merged ones, wherever `<<` stands; an earlier merged mapping wins over a later. */
 function mapping(node: YAMLMap, reader: Reader): ReadonlyMap<string, ComposeNode> {
   const own = new Map<string, ComposeNode>();
+  const keys = new Set<string>();
   const merged: MapNode[] = [];
   for (const { key, value } of node.items) {
     const keyNode = isAlias(key) ? named(key, reader) : key;
     if (!isScalar(keyNode) || typeof keyNode.value !== "string")
       throw bad(reader, node, "a key of a mapping is no text");
     if (keyNode.anchor !== undefined) reader.anchors.set(keyNode.anchor, keyNode);
+    if (keys.has(keyNode.value)) throw bad(reader, keyNode, `the key ${keyNode.value} stands twice in one mapping`);
+    keys.add(keyNode.value);
     if (keyNode.value === "<<" && keyNode.type === Scalar.PLAIN) {
       const from = convert(value as Node | null, reader);
       const sources = from.kind === "list" ? from.items : [from];

@@ -74,6 +74,7 @@ describe("readComposeFile", () => {
       ["${X:?no}", { X: "v" }, "v"],
       ["${X:+v}", { X: "1" }, "v"],
       ["a$$b", {}, "a$b"],
+      ["a $ b$1$(c)$", {}, "a $ b$1$(c)$"],
       ["$X", {}, undefined],
       ["${X:?no}", {}, undefined],
       ["${X:+v}", {}, undefined],
@@ -82,7 +83,7 @@ describe("readComposeFile", () => {
     assert.equal(images(read(line("a$X"), {}, true)).a, "a", "unset is empty where all variables are known");
     assert.equal(read(line("${X:?say it}"), {}, true).missing[0]?.message, "say it");
     assert.deepEqual(read(line("${X:?say it}"), {}).missing, []);
-    for (const broken of ["$", "${", "${}", "${1}", "a $ b", "${X!}"])
+    for (const broken of ["${", "${}", "${1}", "${X!}", "${X:-${Y}"])
       assert.throws(() => read(line(broken)), { code: "interpolation-invalid" }, broken);
   });
 

@@ -1,0 +1,232 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { utf8 } from "@dstack/bytes";
+import { buildAppCompose } from "../../src/index.ts";
+import {
+  dockerFindings,
+  findingText,
+  isUnderstood,
+  lintComposeFile,
+  lintEnvironment,
+  lintManifest,
+  powersOf,
+  readComposeFile,
+  type ComposeFile,
+} from "../../src/docker/index.ts";
+
+const pinned = `x@sha256:${"ab".repeat(32)}`;
+const read = (text: string, variables: Record<string, string> = {}, areAll = false): ComposeFile =>
+  readComposeFile(utf8(text), { variables: new Map(Object.entries(variables)), areAll });
+const codes = (text: string): string[] =>
+  lintComposeFile(read(text)).map(({ severity, code }) => `${severity} ${code}`);
+const service = (rest: string, more = ""): string => `services: {a: {image: ${pinned}, ${rest}}}\n${more}`;
+
+describe("what docker compose would refuse", () => {
+  it("is named with path, line and what was meant", () => {
+    const [finding] = dockerFindings(read("services:\n  web:\n    image: x\n    port: ['80:80']\n"));
+    assert.equal(finding?.severity, "refuse-everywhere");
+    assert.equal(finding?.service, "web");
+    assert.equal(
+      finding === undefined ? "" : findingText(finding),
+      "line 4: services.web.port: unknown key port; did you mean ports?",
+    );
+  });
+
+  it("is an unknown key, a wrong type, a value out of form, a missing name, a circle", () => {
+    for (const [text, code] of [
+      [service("nonsense: 1"), "unknown-key"],
+      [service("", "foo: 1"), "unknown-key"],
+      [service("restart: false"), "wrong-type"],
+      [service("mem_limit: 5q"), "wrong-type"],
+      [service("stop_grace_period: 5"), "wrong-type"],
+      [service("ports: ['a:b']"), "wrong-value"],
+      [service("volumes: ['data::b']"), "wrong-value"],
+      [service("networks: [n]"), "undefined-reference"],
+      [service("volumes: ['data:/data']"), "undefined-reference"],
+      [service("secrets: [s]"), "undefined-reference"],
+      [service("depends_on: [b]"), "undefined-reference"],
+      [service("depends_on: [a]"), "conflict"],
+      [service("network_mode: host, networks: [n]", "networks: {n: }"), "conflict"],
+      [service("container_name: c, scale: 2"), "conflict"],
+      [service("", "secrets: {s: {}}"), "missing-key"],
+      ["services: {a: {command: x}}", "missing-key"],
+      ["services: {'a b': {image: x}}", "unknown-key"],
+      ["services: {a: }", "wrong-type"],
+    ] as const)
+      assert.deepEqual(
+        dockerFindings(read(text)).map((finding) => finding.code),
+        [code],
+        text,
+      );
+  });
+
+  it("is nothing of a value whose variable is not known here, and a required one that is known to be missing", () => {
+    const text = service("restart: $R, privileged: $P, ports: ['$A:80'], scale: $N, volumes: ['$V:/v']");
+    assert.deepEqual(dockerFindings(read(text)), []);
+    const required = service('command: "${X:?say it}"');
+    assert.deepEqual(dockerFindings(read(required)), []);
+    assert.match(
+      dockerFindings(read(required, {}, true))[0]?.message ?? "",
+      /X has no value and must have one: say it/,
+    );
+  });
+
+  it("ends at a hundred findings, and a circle of ten thousand services is found", () => {
+    const wrong = Array.from({ length: 500 }, (_, i) => `  s${i}: {image: 5}\n`).join("");
+    assert.equal(dockerFindings(read(`services:\n${wrong}`)).length, 100);
+    const chain = Array.from({ length: 10_000 }, (_, i) => `  s${i}: {image: x, depends_on: [s${(i + 1) % 10_000}]}\n`);
+    assert.match(dockerFindings(read(`services:\n${chain.join("")}`))[0]?.message ?? "", /wait for each other/);
+  });
+});
+
+describe("what cannot work as its author means", () => {
+  it("is what lies on the developer's disk, by name", () => {
+    for (const [text, path] of [
+      [service("env_file: web.env"), "services.a.env_file"],
+      [service("env_file: [{path: web.env}]"), "services.a.env_file"],
+      [service("label_file: l"), "services.a.label_file"],
+      ["services: {a: {extends: {service: b, file: b.yaml}}}", "services.a.extends"],
+      [service("", "include: [b.yaml]"), "include"],
+      [service("", "secrets: {s: {file: ./s}}"), "secrets.s.file"],
+      [service("", "configs: {c: {file: ./c}}"), "configs.c.file"],
+      ["services: {a: {build: .}}", "services.a.build"],
+      [service("build: {context: ./web}"), "services.a.build"],
+      [service("build: {context: https://example.org/a.git, additional_contexts: [b=./b]}"), "services.a.build"],
+    ] as const) {
+      const found = lintComposeFile(read(text)).filter(({ severity }) => severity !== "advice");
+      assert.deepEqual(
+        found.map((finding) => [finding.severity, finding.code, finding.path]),
+        [["refuse-in-cli", "file-on-your-disk", path]],
+        text,
+      );
+    }
+  });
+
+  it("is no bind mount, no optional env_file, no build that brings its sources", () => {
+    assert.deepEqual(codes(service("volumes: ['./data:/data']")), ["advice volatile-folder"]);
+    assert.deepEqual(codes(service("env_file: [{path: a, required: false}]")), []);
+    for (const build of [
+      "{dockerfile_inline: FROM x}",
+      "https://example.org/a.git",
+      "{context: 'git@example.org:a/b'}",
+    ])
+      assert.deepEqual(codes(`services: {a: {build: ${build}}}`), ["advice build"], build);
+  });
+
+  it("is the agent's port, in every form, and no image's name", () => {
+    for (const ports of ["'8090:80'", "{target: 80, published: 8090}", "'8089-8091:1-3'", "'127.0.0.1:8090:80'"])
+      assert.ok(codes(service(`ports: [${ports}]`)).includes("refuse-in-cli port-of-the-guest"), ports);
+    for (const ports of ["'80:8090'", "'8090:80/udp'"])
+      assert.deepEqual(codes(service(`ports: [${ports}]`)), [], ports);
+    assert.deepEqual(codes("services: {a: {image: No Name}}"), ["refuse-in-cli image-invalid"]);
+    assert.deepEqual(codes("services: {}"), ["refuse-in-cli no-services"]);
+  });
+
+  it("is an environment that the guest would refuse", () => {
+    const of = (variables: Record<string, string>): string[] =>
+      lintEnvironment(new Map(Object.entries(variables))).map(({ code }) => code);
+    assert.deepEqual(of({ A: "1", DSTACK_DOCKER_USERNAME: "u", DSTACK_AWS_REGION: "r" }), []);
+    assert.deepEqual(of({ LD_PRELOAD: "x" }), ["dangerous-variable"]);
+    assert.deepEqual(of({ DSTACK_OTHER: "x" }), ["dangerous-variable"]);
+    assert.deepEqual(of({ A: "x".repeat(131_073) }), ["environment-too-large"]);
+    assert.deepEqual(of({ A: "x".repeat(131_000), B: "x".repeat(131_000), C: "y".repeat(1000) }), [
+      "environment-too-large",
+    ]);
+  });
+});
+
+describe("advice", () => {
+  it("tells mutable images, with the variable where one decides", () => {
+    assert.deepEqual(codes("services: {a: {image: x}}"), ["advice image-mutable"]);
+    const [finding] = lintComposeFile(read('services: {a: {image: "x:${TAG}"}}'));
+    assert.match(finding?.message ?? "", /variable TAG/);
+    assert.deepEqual(codes(service("restart: always")), []);
+  });
+
+  it("tells a GPU however it is asked for", () => {
+    for (const rest of [
+      "gpus: all",
+      "runtime: nvidia",
+      "deploy: {resources: {reservations: {devices: [{capabilities: [gpu]}]}}}",
+    ])
+      assert.deepEqual(codes(service(rest)), ["advice gpu"], rest);
+  });
+
+  it("tells what a manifest and its compose file mean together", () => {
+    const of = (yaml: string, sent: string[], options: object = {}, userConfig?: string): string[] => {
+      const { compose } = buildAppCompose({ name: "a", dockerComposeFile: yaml });
+      const file = read(yaml, Object.fromEntries(sent.map((name) => [name, "v"])));
+      return lintManifest({ manifest: { ...compose, ...options }, file, sent: new Set(sent), userConfig }).map(
+        ({ code, message }) => `${code} ${/variable (\w+)/.exec(message)?.[1] ?? ""}`.trim(),
+      );
+    };
+    const yaml = service('environment: {A: "$A", B: "${B:-x}", C: }', "secrets: {s: {environment: D}}");
+    assert.deepEqual(of(yaml, ["A", "C", "D"]), []);
+    assert.deepEqual(of(yaml, []), ["variable-not-sent A", "variable-not-sent C", "variable-not-sent D"]);
+    const plain = service("restart: always");
+    assert.deepEqual(of(plain, [], { noInstanceId: true }), ["one-disk-key"]);
+    assert.deepEqual(of(plain, [], { allowedEnvs: ["LD_PRELOAD", "A"] }), ["dangerous-variable"]);
+    assert.deepEqual(of(plain, [], { preLaunchScript: "verify || exit 1" }), ["gate-in-pre-launch"]);
+    assert.deepEqual(of(plain, [], { preLaunchScript: "docker image prune -af" }), []);
+    assert.deepEqual(of(plain, [], {}, '{"node_id": "7"}'), ["identity-in-user-config"]);
+    assert.deepEqual(of(plain, [], {}, '{"log_level": "debug"}'), []);
+    assert.deepEqual(of(plain, [], { preLaunchScript: "jq .owner /dstack/user_config" }), ["identity-in-user-config"]);
+  });
+});
+
+describe("powers", () => {
+  const kinds = (text: string): string[] => powersOf(read(text)).map(({ kind }) => kind);
+
+  it("are seen wherever and however they are written", () => {
+    for (const [rest, kind] of [
+      ["privileged: true", "privileged"],
+      ["privileged: 'yes'", "privileged"],
+      ["network_mode: host", "host-network"],
+      ["pid: host", "host-pid"],
+      ["ipc: host", "host-ipc"],
+      ["cap_add: [SYS_ADMIN]", "capabilities"],
+      ["devices: ['/dev/kvm']", "devices"],
+      ["security_opt: ['seccomp:unconfined']", "unconfined"],
+      ["volumes: ['/var/run/docker.sock:/s']", "docker"],
+      ["volumes: ['/run/docker.sock:/s:ro']", "docker"],
+      ["volumes: ['/run:/host']", "docker"],
+      ["volumes: ['/var/run/:/host']", "docker"],
+      ["volumes: ['/:/host']", "docker"],
+      ["volumes: ['../run/docker.sock:/s']", "docker"],
+      ["volumes: ['${S:-/var/run/docker.sock}:/s']", "docker"],
+      ["volumes: [{type: bind, source: /var/lib/docker, target: /d}]", "docker"],
+      ["volumes: ['.:/app']", "guest-files"],
+      ["volumes: ['/dstack:/d']", "guest-files"],
+      ["volumes: ['./.host-shared/.appkeys.json:/k']", "guest-files"],
+      ["volumes: ['/proc:/host/proc']", "guest-files"],
+      ["volumes: ['/var/run/dstack.sock:/s']", "guest-socket"],
+    ] as const)
+      assert.deepEqual(kinds(service(rest)), [kind], rest);
+    assert.deepEqual(kinds(service("volumes: ['./data:/data', 'v:/v', '/srv:/srv']")), []);
+    const bound = "volumes: {vol: {driver_opts: {type: none, o: bind, device: /var/run}}}";
+    assert.deepEqual(kinds(service("volumes: ['vol:/host']", bound)), ["docker"]);
+    assert.deepEqual(kinds(service("secrets: [s]", "secrets: {s: {file: /run/docker.sock}}")), ["docker"]);
+  });
+
+  it("come through anchors, merge keys and extends", () => {
+    for (const text of [
+      `x-p: &p {privileged: true}\nservices: {a: {<<: *p, image: x}}`,
+      `x-v: &v [/var/run/docker.sock:/s]\nservices: {a: {image: x, volumes: *v}}`,
+      `services: {b: {image: x, extends: a}, a: {image: x, pid: host, profiles: [p]}}`,
+    ])
+      assert.notEqual(kinds(text).length, 0, text);
+  });
+});
+
+describe("a file that was understood", () => {
+  it("has no doubt, no unknown name and nothing that docker compose would refuse", () => {
+    assert.equal(isUnderstood(read(service("restart: always"))), true);
+    for (const text of [
+      service("", "include: [b.yaml]"),
+      service("restart: !mine always"),
+      service("nonsense: 1"),
+      `name: $N\n${service("restart: always")}`,
+    ])
+      assert.equal(isUnderstood(read(text)), false, text);
+  });
+});
