@@ -4,7 +4,7 @@ import { CollateralFetcher } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
-import type { KmsConfig, WebhookConfig } from "./config.ts";
+import type { KmsConfig, WebhookConfig } from "./config/kms-config.ts";
 import { KmsError } from "./errors.ts";
 import type { ImageCaches } from "./image/clear-image-cache.ts";
 import { noImageVerification, osImageVerifier } from "./image/os-image-verifier.ts";

@@ -7,7 +7,7 @@ import { mount, startHttpServer, type DescribedRoute, type HttpServer } from "@d
 import { backupRoute, restoreRoutes } from "./backup/backup-routes.ts";
 import { Restore, type RestoreRecord } from "./backup/restore.ts";
 import { firstAttestedCertificate, refreshAttestedCertificate } from "./certificates/rpc-certificate.ts";
-import { insecureSettings, settingsAgainstHandOver, type AdminConfig } from "./config.ts";
+import { insecureSettings, settingsAgainstHandOver, type AdminConfig } from "./config/kms-config.ts";
 import { ADMIN_LOGINS, adminCredentials } from "@dstack/http";
 import { parseHtpasswd, passwordCheck } from "./http/htpasswd.ts";
 import { startAdminServer, type AdminOptions } from "./http/admin.ts";

@@ -6,7 +6,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { checkConfig } from "../src/check-config.ts";
+import { checkConfig } from "../src/config/check-config.ts";
 import { HOST_SETUP_0_5_5 } from "./released-configs.ts";
 
 let folder: string;

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { createLogger } from "@dstack/log";
-import { insecureSettings, loadKmsConfig, settingsAgainstHandOver, type KmsConfig } from "../src/config.ts";
+import { insecureSettings, loadKmsConfig, settingsAgainstHandOver, type KmsConfig } from "../src/config/kms-config.ts";
 import { CONTAINER_0_5_6, DEFAULTS_0_6_0, HOST_SETUP_0_5_5 } from "./released-configs.ts";
 
 let folder: string;

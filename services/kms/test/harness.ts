@@ -19,7 +19,7 @@ import { errorChain } from "@dstack/errors";
 import { callRpc, httpTransport, type HttpServer } from "@dstack/rpc";
 import { mockPki, parseSeed, signMockQuote, startMockPccs, type MockPki } from "@dstack/tee-simulator";
 import { files as fixtureFiles } from "../../../libs/measure/test/fixtures.ts";
-import { loadKmsConfig } from "../src/config.ts";
+import { loadKmsConfig } from "../src/config/kms-config.ts";
 import { startKms, type Kms, type KmsOptions } from "../src/kms.ts";
 
 export const APP_ID = "a1".repeat(20);

@@ -1,6 +1,6 @@
 import type { Logger } from "@dstack/log";
 import type { HttpRoute, RpcService } from "@dstack/rpc";
-import type { KmsConfig } from "../config.ts";
+import type { KmsConfig } from "../config/kms-config.ts";
 import type { Attest } from "../keys/bootstrap.ts";
 
 export interface SetUpOptions {

@@ -3,8 +3,8 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 import { readTextIfExists } from "@dstack/files";
 import { createLogger } from "@dstack/log";
-import { insecureSettings, loadKmsConfig, type KmsConfig } from "./config.ts";
-import { keyFolderState } from "./keys/key-files.ts";
+import { insecureSettings, loadKmsConfig, type KmsConfig } from "./kms-config.ts";
+import { keyFolderState } from "../keys/key-files.ts";
 
 export interface Finding {
   /** `insecure`: somebody gets keys, or what guards them, who should not. `note`: the rest of what deserves a look. */

@@ -2,8 +2,8 @@ import { dirname, join, resolve } from "node:path";
 import { z } from "zod";
 import { loadConfig, parseDuration } from "@dstack/config";
 import type { Logger } from "@dstack/log";
-import { backupOperators, backupSchema, type BackupOperators } from "./backup/backup-operators.ts";
-import { KmsError } from "./errors.ts";
+import { backupOperators, backupSchema, type BackupOperators } from "../backup/backup-operators.ts";
+import { KmsError } from "../errors.ts";
 
 const port = z.number().int().min(0).max(65_535);
 const duration = z.string().transform((text, context) => {
