@@ -7,6 +7,7 @@ import { connect as connectH2 } from "node:http2";
 import { get as getHttps, type RequestOptions } from "node:https";
 import { connect as tcp, createServer } from "node:net";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "@dstack/bytes";
@@ -58,10 +59,8 @@ function fetchThrough(label: string, path = "/"): Promise<Answer> {
         headers: { host: servername },
         timeout: 10_000,
       } as RequestOptions,
-      async (response) => {
-        let body = "";
-        for await (const chunk of response) body += String(chunk);
-        resolve({ status: response.statusCode ?? 0, body });
+      (response) => {
+        text(response).then((body) => resolve({ status: response.statusCode ?? 0, body }), reject);
       },
     ).on("error", reject);
   });

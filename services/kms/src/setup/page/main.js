@@ -30,23 +30,30 @@ onSubmit("onboard-form", async (form) => {
   });
   show((await state()).bootstrap_info);
 });
-part("finish").addEventListener("click", (event) =>
+part("finish").addEventListener("click", (event) => {
   busy(event.target, async () => {
     await call("/finish");
     for (const id of ["evidence-card", "result-card", "failure"]) part(id).hidden = true;
     part("finished").hidden = false;
-  }),
-);
-part("copy").addEventListener("click", () => navigator.clipboard?.writeText(part("result").textContent));
+  });
+});
+part("copy").addEventListener("click", (event) => {
+  busy(event.target, async () => {
+    // Browsers give it to pages with TLS, and to those of their own machine.
+    if (navigator.clipboard === undefined)
+      throw new Error("this browser lets no page without TLS copy: select the text");
+    await navigator.clipboard.writeText(part("result").textContent);
+  });
+});
 
-async function open() {
-  await busy(part("token-form").querySelector("button"), async () => {
+function open() {
+  busy(part("token-form").querySelector("button"), async () => {
     const { keys, bootstrap_info: info } = await state();
     part("token-card").hidden = true;
     part("evidence-card").hidden = false;
     if (keys) show(info);
     else part("choices").hidden = false;
-    showEvidence();
+    await showEvidence();
   });
 }
 
@@ -112,17 +119,17 @@ function onSubmit(id, run) {
 }
 
 /** Runs once at a time; what goes wrong is told, as text. */
-async function busy(button, run) {
+function busy(button, run) {
   part("failure").hidden = true;
   button.disabled = true;
-  try {
-    await run();
-  } catch (error) {
-    part("failure").textContent = error.message;
-    part("failure").hidden = false;
-  } finally {
-    button.disabled = false;
-  }
+  run()
+    .catch((error) => {
+      part("failure").textContent = error.message;
+      part("failure").hidden = false;
+    })
+    .finally(() => {
+      button.disabled = false;
+    });
 }
 
 function textElement(tag, text) {
