@@ -3,6 +3,9 @@ import { parse as parseToml } from "smol-toml";
 import { z } from "zod";
 import type { Logger } from "@dstack/log";
 import { ConfigError } from "./errors.ts";
+import { mergeDeep, type Table } from "./table.ts";
+import { unknownKeys, type UnknownKey } from "./unknown-keys.ts";
+import { judgeUnread, withoutUnread, type UnreadKey, type WithoutEffect } from "./unread-keys.ts";
 
 export interface LoadConfigOptions<S extends z.ZodType> {
   /** Leaf name of the search files: `vmm` looks for /etc/vmm/vmm.toml, /etc/vmm/vmm.json, ./vmm.toml, ./vmm.json. */
@@ -13,21 +16,26 @@ export interface LoadConfigOptions<S extends z.ZodType> {
   readonly overrides?: Readonly<Table>;
   /** Checks the merged tables and fills defaults. */
   readonly schema: S;
-  readonly log: Logger;
   /** Folder that relative search names resolve against. */
   readonly cwd?: string;
-  /** Keys of the reference that have no effect here and deserve no warning. */
-  readonly silentKeys?: readonly string[];
+  /** Keys of the reference that this program does not act on. */
+  readonly unread?: readonly UnreadKey[];
 }
 
-type Table = { [key: string]: unknown };
+export interface LoadedConfig<T> {
+  readonly config: T;
+  /** What deserves a word to the operator; `warnOf` says it in a log. */
+  readonly unknownKeys: readonly UnknownKey[];
+  readonly withoutEffect: readonly WithoutEffect[];
+}
 
 /**
- * Merges the layers (later wins, tables key by key, arrays whole), checks them and warns about
- * keys that nothing reads, with the nearest known key as a suggestion (DS #830).
+ * Merges the layers (later wins, tables key by key, arrays whole) and checks them.
  * @throws ConfigError naming file and key
  */
-export async function loadConfig<S extends z.ZodType>(options: LoadConfigOptions<S>): Promise<z.output<S>> {
+export async function loadConfig<S extends z.ZodType>(
+  options: LoadConfigOptions<S>,
+): Promise<LoadedConfig<z.output<S>>> {
   const cwd = options.cwd ?? process.cwd();
   const search = [
     `/etc/${options.name}/${options.name}.toml`,
@@ -39,12 +47,25 @@ export async function loadConfig<S extends z.ZodType>(options: LoadConfigOptions
   for (const path of search) merged = mergeDeep(merged, (await readTable(path, false)) ?? {});
   if (options.file !== undefined) merged = mergeDeep(merged, (await readTable(options.file, true)) ?? {});
   merged = mergeDeep(merged, options.overrides ?? {});
-  const parsed = options.schema.safeParse(merged);
-  if (!parsed.success) {
-    throw new ConfigError("invalid", `${options.file ?? options.name}: ${z.prettifyError(parsed.error)}`);
-  }
-  warnUnknown(options, merged, knownKeys(options.schema));
-  return parsed.data;
+  const { schema, unread = [] } = options;
+  const name = options.file ?? options.name;
+  const withoutEffect = judgeUnread(merged, unread, name);
+  const parsed = schema.safeParse(merged);
+  if (!parsed.success) throw new ConfigError("invalid", `${name}: ${z.prettifyError(parsed.error)}`);
+  return { config: parsed.data, unknownKeys: unknownKeys(schema, withoutUnread(merged, unread)), withoutEffect };
+}
+
+/** One line for each thing in the files that nothing comes of. */
+export function warnOf(
+  log: Logger,
+  { unknownKeys: unknown, withoutEffect }: Omit<LoadedConfig<unknown>, "config">,
+): void {
+  for (const { setting, reason } of withoutEffect) log.warn({ setting }, reason);
+  for (const { key, suggestion } of unknown)
+    log.warn(
+      { setting: key, ...(suggestion === undefined ? {} : { suggestion }) },
+      "unknown configuration key is ignored",
+    );
 }
 
 /** @throws ConfigError `syntax` with line and column */
@@ -58,16 +79,6 @@ export function parseConfigText(text: string, path: string): Table {
   }
 }
 
-/** Tables merge key by key; everything else of `over` replaces what `base` has. */
-export function mergeDeep(base: Table, over: Table): Table {
-  const out: Table = { ...base };
-  for (const [key, value] of Object.entries(over)) {
-    const old = out[key];
-    out[key] = isTable(old) && isTable(value) ? mergeDeep(old, value) : value;
-  }
-  return out;
-}
-
 async function readTable(path: string, required: boolean): Promise<Table | undefined> {
   let text: string;
   try {
@@ -77,74 +88,4 @@ async function readTable(path: string, required: boolean): Promise<Table | undef
     throw new ConfigError("unreadable", `configuration ${path} cannot be read: ${(cause as Error).message}`, { cause });
   }
   return parseConfigText(text, path);
-}
-
-const isTable = (value: unknown): value is Table =>
-  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
-
-type Known = ReadonlyMap<string, Known> | "anything";
-
-/** The tree of keys that an object schema knows, read off its shape. */
-function knownKeys(schema: z.ZodType): Known {
-  let inner: z.ZodType = schema;
-  for (let depth = 0; depth < 16; depth++) {
-    const def = inner.def as { innerType?: z.ZodType; in?: z.ZodType };
-    const next = def.innerType ?? def.in;
-    if (next === undefined) break;
-    inner = next;
-  }
-  if (!(inner instanceof z.ZodObject)) return "anything";
-  return new Map(
-    Object.entries(inner.shape as Record<string, z.ZodType>).map(([key, child]) => [key, knownKeys(child)]),
-  );
-}
-
-function warnUnknown(
-  options: Pick<LoadConfigOptions<z.ZodType>, "log" | "silentKeys">,
-  table: Table,
-  known: Known,
-  path = "",
-): void {
-  if (known === "anything") return;
-  for (const [key, value] of Object.entries(table)) {
-    const full = path === "" ? key : `${path}.${key}`;
-    if (options.silentKeys?.includes(full) === true) continue;
-    const child = known.get(key);
-    if (child === undefined) {
-      const near = nearest(key, [...known.keys()]);
-      options.log.warn(
-        { setting: full, ...(near === undefined ? {} : { suggestion: near }) },
-        "unknown configuration key is ignored",
-      );
-    } else if (isTable(value)) {
-      warnUnknown(options, value, child, full);
-    }
-  }
-}
-
-function nearest(key: string, candidates: readonly string[]): string | undefined {
-  let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(key.length / 3)) + 1;
-  for (const candidate of candidates) {
-    const distance = editDistance(key, candidate);
-    if (distance < bestDistance) {
-      best = candidate;
-      bestDistance = distance;
-    }
-  }
-  return best;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(
-        Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)),
-      );
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

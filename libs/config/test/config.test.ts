@@ -5,26 +5,38 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { z } from "zod";
 import { createLogger } from "@dstack/log";
-import { ConfigError, loadConfig, mergeDeep, parseDuration, parseSize } from "@dstack/config";
+import {
+  ConfigError,
+  loadConfig,
+  mergeDeep,
+  parseDuration,
+  parseSize,
+  refused,
+  schemaKeys,
+  silent,
+  told,
+  warnOf,
+} from "@dstack/config";
 
 const schema = z.object({
   address: z.string().default("127.0.0.1"),
   cvm: z.object({ qemu_path: z.string().default("") }).prefault({}),
 });
 
+const UNREAD = [
+  silent("workers", z.int(), "one process serves"),
+  told("cvm.kds", z.string(), ["https://k"], "nobody is asked"),
+  refused("tls.mandatory", z.boolean(), [false], "none is required"),
+];
+
 async function load(toml: string): Promise<{ value: z.output<typeof schema>; log: string }> {
   const dir = await mkdtemp(join(tmpdir(), "dstack-config-"));
   const file = join(dir, "x.toml");
   await writeFile(file, toml);
   let log = "";
-  const value = await loadConfig({
-    name: "dstack-no-such",
-    file,
-    schema,
-    cwd: dir,
-    log: createLogger({ name: "t", stream: { write: (text: string) => (log += text) } }),
-  });
-  return { value, log };
+  const loaded = await loadConfig({ name: "dstack-no-such", file, schema, cwd: dir, unread: UNREAD });
+  warnOf(createLogger({ name: "t", stream: { write: (text: string) => (log += text) } }), loaded);
+  return { value: loaded.config, log };
 }
 
 test("defaults fill what the file leaves out", async () => {
@@ -40,15 +52,14 @@ test("an unknown key is ignored with a warning that names the nearest one (DS #8
 test("overrides win over the files, key by key", async () => {
   const dir = await mkdtemp(join(tmpdir(), "dstack-config-"));
   await writeFile(join(dir, "x.toml"), 'address = "10.0.0.1"\n[cvm]\nqemu_path = "/x"\n');
-  const value = await loadConfig({
+  const { config } = await loadConfig({
     name: "dstack-no-such",
     file: join(dir, "x.toml"),
     overrides: { address: "10.0.0.2" },
     schema,
     cwd: dir,
-    log: createLogger({ name: "t" }),
   });
-  assert.deepEqual(value, { address: "10.0.0.2", cvm: { qemu_path: "/x" } });
+  assert.deepEqual(config, { address: "10.0.0.2", cvm: { qemu_path: "/x" } });
 });
 
 test("a wrong type and a missing file are refused by name", async () => {
@@ -57,10 +68,58 @@ test("a wrong type and a missing file are refused by name", async () => {
     (error: unknown) => error instanceof ConfigError && error.code === "invalid" && error.message.includes("address"),
   );
   await assert.rejects(
-    loadConfig({ name: "n", file: "/nonexistent/x.toml", schema, log: createLogger({ name: "t" }) }),
+    loadConfig({ name: "n", file: "/nonexistent/x.toml", schema }),
     (error: unknown) => error instanceof ConfigError && error.code === "unreadable",
   );
   await assert.rejects(load("a = = b"), (error: unknown) => error instanceof ConfigError && error.code === "syntax");
+});
+
+test("a key of the reference that nothing acts on is silent, told or refused, and no unknown one", async () => {
+  assert.deepEqual(await load("workers = 8\ncvm.kds = 'https://k'\ntls.mandatory = false"), {
+    value: { address: "127.0.0.1", cvm: { qemu_path: "" } },
+    log: "",
+  });
+  const { log } = await load("cvm.kds = 'https://other'\ntls.other = 1");
+  assert.match(log, /"setting":"cvm.kds = \\"https:\/\/other\\""[^\n]*has no effect: nobody is asked/);
+  assert.match(log, /"setting":"tls".*unknown/);
+  for (const [toml, why] of [
+    [
+      "tls.mandatory = true",
+      /x\.toml: tls\.mandatory = true would have no effect: none is required; .*set it to false/,
+    ],
+    ["tls.mandatory = 'yes'", /tls\.mandatory: .*expected boolean/],
+    ["workers = 'many'", /workers: .*expected number/],
+  ] as const)
+    await assert.rejects(load(toml), (error: Error) => error instanceof ConfigError && why.test(error.message), toml);
+});
+
+test("a schema tells of each of its keys what it takes, what it is without it, and what it is for", () => {
+  const keys = schemaKeys(
+    z.object({
+      name: z.string().describe("Its name"),
+      cvm: z
+        .object({
+          size: z
+            .union([z.int(), z.string()])
+            .meta({ title: "size" })
+            .transform(Number)
+            .prefault("2G")
+            .describe("How large"),
+          modes: z.array(z.enum(["a", "b"])).optional(),
+        })
+        .prefault({}),
+      limits: z.record(z.string(), z.number()).default({}),
+    }),
+  );
+  assert.deepEqual(
+    keys.map(({ key, type, default: fallback, required, meaning }) => [key, type, fallback, required, meaning]),
+    [
+      ["name", "text", undefined, true, "Its name"],
+      ["cvm.size", "size", "2G", false, "How large"],
+      ["cvm.modes", 'list of "a", "b"', undefined, false, ""],
+      ["limits", "table", {}, false, ""],
+    ],
+  );
 });
 
 test("tables merge key by key and arrays are replaced", () => {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Logger } from "@dstack/log";
 import { loadGatewayConfig } from "../src/config/gateway-config.ts";
 import { GatewayError } from "../src/errors.ts";
 import { durationMs, portRange } from "../src/config/units.ts";
@@ -44,12 +45,13 @@ async function load(
   t: { after: (fn: () => Promise<void>) => void },
   change: (text: string) => string,
   env: Record<string, string> = {},
+  log: Logger = memoryLog().log,
 ): Promise<Awaited<ReturnType<typeof loadGatewayConfig>>> {
   const folder = await mkdtemp(join(tmpdir(), "dstack-gateway-config-"));
   t.after(() => rm(folder, { recursive: true }));
   const file = join(folder, "gateway.toml");
   await writeFile(file, change(BASE));
-  return loadGatewayConfig(file, env, memoryLog().log);
+  return loadGatewayConfig(file, env, log);
 }
 
 const BASE = `
@@ -133,4 +135,36 @@ test("the example of the reference page loads", async (t) => {
   );
   assert.equal(config.wireGuard.listenPort, 9305);
   assert.deepEqual(config.raw.core.proxy.listen_port, [9443]);
+});
+
+test("settings that are taken and not acted on are refused where they would feel like protection, else told or silent", async (t) => {
+  const refusals: [string, RegExp][] = [
+    ["[core.debug]\nkey_file = 3", /core\.debug\.key_file: .*expected string/],
+    ['[core.proxy]\ntls_crypto_provider = "fips"', /core\.proxy\.tls_crypto_provider: /],
+  ];
+  for (const [text, why] of refusals)
+    await assert.rejects(
+      load(t, (base) => `${base}\n${text}\n`),
+      why,
+    );
+  await assert.rejects(
+    load(t, (base) => base.replace("[tls.mutual]", "[tls.mutual]\nmandatory = true")),
+    /tls\.mutual\.mandatory = true would have no effect: Info, AcmeInfo and health/,
+  );
+  await assert.rejects(
+    load(t, (base) => base.replace('auth_token = "t"', 'htpasswd_file = "/users"')),
+    /core\.admin\.htpasswd_file = "\/users" would have no effect/,
+  );
+  const { log, lines } = memoryLog();
+  await load(
+    t,
+    (base) =>
+      `workers = 4\n${base}\n[core.proxy]\nktls = {}\n[core.debug]\nkey_file = "k.json"\n[core.attestation]\nurls.amd_kds = "https://kds"\n`,
+    {},
+    log,
+  );
+  assert.deepEqual(
+    lines.map((line) => (JSON.parse(line) as { setting: string }).setting),
+    ['core.attestation.urls.amd_kds = "https://kds"', 'core.debug.key_file = "k.json"', "core.proxy.ktls"],
+  );
 });

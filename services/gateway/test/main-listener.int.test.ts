@@ -20,7 +20,7 @@ import { randomId, testKms, type Identity } from "./support/pki.ts";
 const kms = testKms();
 const ownAppId = randomId();
 
-async function listening(t: { after: (fn: () => Promise<void>) => void }) {
+async function listening(t: { after: (fn: () => Promise<void>) => void }, rpcDomain = "") {
   const folder = await mkdtemp(join(tmpdir(), "dstack-gateway-rpc-"));
   const rpc = kms.gateway(ownAppId, ["127.0.0.1"]);
   const files = { key: join(folder, "rpc.key"), certs: join(folder, "rpc.cert"), ca: join(folder, "ca.cert") };
@@ -33,11 +33,11 @@ async function listening(t: { after: (fn: () => Promise<void>) => void }) {
     gatewaySchema.parse({
       address: "127.0.0.1:0",
       tls: { key: files.key, certs: files.certs, mutual: { ca_certs: files.ca } },
-      core: { wg: { private_key: generateWireGuardKeys().privateKey } },
+      core: { rpc_domain: rpcDomain, wg: { private_key: generateWireGuardKeys().privateKey } },
     }),
     {},
   );
-  const { log } = memoryLog();
+  const { log, lines } = memoryLog();
   const registry = new Registry({ ip: parseNetwork("10.0.0.1/24"), reserved: [], pool: parseNetwork("10.0.0.0/25") });
   const listener = await startMainListener({
     config,
@@ -53,7 +53,7 @@ async function listening(t: { after: (fn: () => Promise<void>) => void }) {
     await listener.close();
     await rm(folder, { recursive: true });
   });
-  return { url: `https://127.0.0.1:${listener.port}/prpc`, port: listener.port, registry };
+  return { url: `https://127.0.0.1:${listener.port}/prpc`, port: listener.port, registry, lines };
 }
 
 const transport = (url: string, identity?: Identity) =>
@@ -96,6 +96,13 @@ test("a peer with the gateway's app id gets the peers, an app does not", async (
     ),
     /Remote app id/,
   );
+});
+
+test("a certificate that does not carry core.rpc_domain is warned of", async (t) => {
+  const warnings = async (domain: string): Promise<string[]> =>
+    (await listening(t, domain)).lines.filter((line) => line.includes("core.rpc_domain"));
+  assert.deepEqual([...(await warnings("")), ...(await warnings("127.0.0.1"))], []);
+  assert.match((await warnings("gateway.example.org")).join(), /gateway\.example\.org.*does not carry this name/);
 });
 
 test("TLS sessions are never resumed, so that every connection shows its chain", async (t) => {

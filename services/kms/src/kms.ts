@@ -7,7 +7,8 @@ import { mount, startHttpServer, type DescribedRoute, type HttpServer } from "@d
 import { backupRoute, restoreRoutes } from "./backup/backup-routes.ts";
 import { Restore, type RestoreRecord } from "./backup/restore.ts";
 import { firstAttestedCertificate, refreshAttestedCertificate } from "./certificates/rpc-certificate.ts";
-import { insecureSettings, settingsAgainstHandOver, type AdminConfig } from "./config/kms-config.ts";
+import { insecureSettings, settingsAgainstHandOver } from "./config/insecure-settings.ts";
+import type { AdminConfig } from "./config/kms-config.ts";
 import { ADMIN_LOGINS, adminCredentials } from "@dstack/http";
 import { parseHtpasswd, passwordCheck } from "./http/htpasswd.ts";
 import { startAdminServer, type AdminOptions } from "./http/admin.ts";
@@ -59,7 +60,7 @@ const MAX_WAITING_CONNECTIONS = 4_096;
  */
 export async function startKms(options: KmsOptions): Promise<Kms> {
   const { config, version, clock, log } = options;
-  const insecure = insecureSettings(config);
+  const insecure = insecureSettings(config).map(({ text }) => text);
   const environment = await markKeyFolder(config.keyFolder, { insecureSettings: insecure });
   if (insecure.length > 0) log.warn({ environment, insecureSettings: insecure }, "insecure settings are in force");
   const lock = await lockFile(join(config.keyFolder, "lock"));

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { parseArgs } from "node:util";
+import { warnOf } from "@dstack/config";
 import { createLogger, type Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
 import { checkConfig, printCheck } from "./config/check-config.ts";
@@ -49,7 +50,9 @@ async function main(logger: Logger): Promise<void> {
     if (check.findings.some(({ kind }) => kind === "insecure")) process.exitCode = 3;
     return;
   }
-  const config = await loadKmsConfig({ file: values.config, log: logger, env: process.env });
+  const loaded = await loadKmsConfig({ file: values.config, env: process.env });
+  warnOf(logger, loaded);
+  const { config } = loaded;
   if (command === "issue-development-certificate" && more.length === 0) {
     return issueDevelopmentCertificate({
       keyFolder: config.keyFolder,

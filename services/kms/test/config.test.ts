@@ -3,8 +3,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { schemaKeys, warnOf } from "@dstack/config";
 import { createLogger } from "@dstack/log";
-import { insecureSettings, loadKmsConfig, settingsAgainstHandOver, type KmsConfig } from "../src/config/kms-config.ts";
+import * as insecure from "../src/config/insecure-settings.ts";
+import { loadKmsConfig, type KmsConfig } from "../src/config/kms-config.ts";
+import { kmsSchema } from "../src/config/schema.ts";
 import { CONTAINER_0_5_6, DEFAULTS_0_6_0, HOST_SETUP_0_5_5 } from "./released-configs.ts";
 
 let folder: string;
@@ -15,11 +18,15 @@ before(async () => {
 });
 after(() => rm(folder, { recursive: true }));
 
+const insecureSettings = (config: KmsConfig): string[] => insecure.insecureSettings(config).map(({ text }) => text);
+
 async function load(toml: string, env: Record<string, string> = {}): Promise<KmsConfig> {
   const file = join(folder, "test.toml");
   await writeFile(file, toml);
   said = "";
-  return loadKmsConfig({ file, log, env, cwd: folder });
+  const loaded = await loadKmsConfig({ file, env, cwd: folder });
+  warnOf(log, loaded);
+  return loaded.config;
 }
 
 test("loads the file that 0.5.5's host set-up writes, and says what is insecure in it", async () => {
@@ -61,7 +68,7 @@ verify = false
     "core.attest_rpc_cert = false",
     "core.enforce_self_authorization = false",
   ]);
-  assert.deepEqual(settingsAgainstHandOver(config), [
+  assert.deepEqual(insecure.settingsAgainstHandOver(config), [
     'core.auth_api.type = "dev"',
     "core.image.verify = false",
     "core.onboard.quote_enabled = false",
@@ -135,7 +142,7 @@ test("misspelt keys are named with a suggestion (DS #830)", async () => {
 
 test("settings of the reference that have no effect here are named, with the reason", async () => {
   await load(
-    'rpc.tls.mutual.mandatory = true\n[core]\nsev_snp_key_release = true\naws_nitro_tpm_key_release = true\n[core.attestation]\ninsecure_allow_external_trust_anchors = true\nroot_ca.gcp_tpm = "/x.pem"\nroot_ca.tdx = "/y.pem"',
+    '[core]\nsev_snp_key_release = true\naws_nitro_tpm_key_release = true\n[core.attestation]\nurls.amd_kds = "https://kds.example"\ninsecure_allow_external_trust_anchors = true\nroot_ca.gcp_tpm = "/x.pem"\nroot_ca.tdx = "/y.pem"',
   );
   const lines = said
     .trimEnd()
@@ -144,15 +151,33 @@ test("settings of the reference that have no effect here are named, with the rea
   assert.deepEqual(
     lines.map(({ setting }) => setting),
     [
-      "rpc.tls.mutual.mandatory = true",
       "core.sev_snp_key_release = true",
       "core.aws_nitro_tpm_key_release = true",
-      "core.attestation.root_ca.gcp_tpm",
+      'core.attestation.urls.amd_kds = "https://kds.example"',
+      'core.attestation.root_ca.gcp_tpm = "/x.pem"',
     ],
   );
   for (const { msg } of lines) assert.match(msg, /^has no effect: /);
   await load("rpc.tls.mutual.mandatory = false\ncore.sev_snp_key_release = false");
   assert.equal(said, "");
+});
+
+test("what would feel like protection and has no effect is refused, with the reason", async () => {
+  for (const [toml, why] of [
+    ["rpc.tls.mutual.mandatory = true", /rpc\.tls\.mutual\.mandatory = true would have no effect: .*evidence/],
+    ['rpc.tls.mutual.ca_certs = "/own/ca.pem"', /rpc\.tls\.mutual\.ca_certs = "\/own\/ca\.pem" would have no effect/],
+  ] as const)
+    await assert.rejects(load(toml), (error: Error) => why.test(error.message), toml);
+  await load('rpc.tls.mutual.ca_certs = "/etc/kms/certs/tmp-ca.crt"');
+});
+
+test("each insecure setting is a key that is read, spelled as an operator would write it", () => {
+  const keys = new Set(schemaKeys(kmsSchema).map(({ key }) => key));
+  for (const { key, text, why } of insecure.INSECURE_SETTINGS) {
+    assert.ok(keys.has(key), key);
+    assert.ok(text.startsWith(`${key} = `), text);
+    assert.ok(why.length > 40, why);
+  }
 });
 
 test("refuses wrong values in one line that names the key", async () => {

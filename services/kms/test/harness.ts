@@ -162,9 +162,8 @@ export class Harness {
     change: Readonly<Record<string, string>>,
     env: Readonly<Record<string, string>> = {},
   ): Promise<KmsOptions> {
-    const config = await loadKmsConfig({
+    const { config } = await loadKmsConfig({
       file: await this.writeConfig(change),
-      log: this.sink.log,
       env,
       cwd: this.folder,
     });

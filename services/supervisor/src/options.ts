@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { z } from "zod";
-import { loadConfig } from "@dstack/config";
+import { loadConfig, silent, warnOf } from "@dstack/config";
 import type { Logger } from "@dstack/log";
 import { SupervisorError } from "./errors.ts";
 
@@ -15,7 +15,10 @@ export interface SupervisorOptions {
 const schema = z.object({
   default: z.object({ address: z.string().default("unix:/var/run/supervisor.sock") }).prefault({}),
 });
-const SILENT = ["reuse", "workers", "ident", "log_level", "port", "shutdown"].map((key) => `default.${key}`);
+/** The reference's, of its HTTP server; `port` counts for nothing beside a Unix socket. */
+const UNREAD = ["reuse", "workers", "ident", "log_level", "port", "shutdown"].map((key) =>
+  silent(`default.${key}`, z.unknown(), "one Unix socket is served"),
+);
 
 export const USAGE = `Usage: supervisor [options]
   -u, --uds PATH          Unix socket to serve on
@@ -30,7 +33,9 @@ export const USAGE = `Usage: supervisor [options]
 /** @throws SupervisorError `unusable-option`, ConfigError */
 export async function readOptions(args: readonly string[], log: Logger): Promise<SupervisorOptions> {
   const { values } = parse(args);
-  const config = await loadConfig({ name: "supervisor", file: values.config, schema, silentKeys: SILENT, log });
+  const loaded = await loadConfig({ name: "supervisor", file: values.config, schema, unread: UNREAD });
+  warnOf(log, loaded);
+  const { config } = loaded;
   const address = values.uds === undefined ? (values.address ?? config.default.address) : `unix:${values.uds}`;
   if (!address.startsWith("unix:") || values.port !== undefined) {
     throw new SupervisorError(

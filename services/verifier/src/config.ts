@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { loadConfig } from "@dstack/config";
+import { loadConfig, silent, told, warnOf, type UnreadKey } from "@dstack/config";
 import type { Logger } from "@dstack/log";
 import { VerifierError } from "./errors.ts";
 
@@ -20,38 +20,73 @@ const DEFAULT_PCCS = "https://pccs.phala.network";
 const IMAGE_HASH = "{OS_IMAGE_HASH}";
 
 // Variables of the environment are text.
-const integer = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
-const optionalText = z
-  .string()
-  .transform((text) => (text === "" ? undefined : text))
-  .optional();
-const flag = z.union([z.boolean(), z.enum(["true", "false"]).transform((text) => text === "true")]);
+const integer = (min: number, max: number) =>
+  z
+    .union([
+      z.int(),
+      z
+        .string()
+        .regex(/^\d{1,9}$/, "expected a whole number")
+        .transform(Number),
+    ])
+    .pipe(z.int().min(min).max(max))
+    .meta({ title: "whole number" });
+const text = z.string();
+const path = text.meta({ title: "path" });
+const optional = (type: z.ZodString) => type.transform((given) => (given === "" ? undefined : given)).optional();
+const flag = z
+  .union([z.boolean(), z.enum(["true", "false"]).transform((given) => given === "true")])
+  .meta({ title: "true or false" });
+const TDX_ALONE = "this verifier judges evidence of TDX alone, and refuses all other";
+const OTHER_ROOTS = [
+  "gcp_tpm",
+  "aws_nitro_enclave",
+  "aws_nitro_tpm",
+  "sev_snp_milan",
+  "sev_snp_genoa",
+  "sev_snp_turin",
+] as const;
 
-const schema = z.object({
-  address: z.string().default("0.0.0.0"),
-  port: integer(0, 65_535).default(8080),
-  image_cache_dir: z.string().default("/tmp/dstack-verifier/cache"),
-  image_download_url: z.string().default(`https://download.dstack.org/os-images/mr_${IMAGE_HASH}.tar.gz`),
-  image_download_timeout_secs: integer(1, 86_400).default(300),
-  pccs_url: optionalText,
+/** The keys that are read, with their defaults. The page docs/reference/verifier.md is printed from here. */
+export const verifierSchema = z.object({
+  address: text.default("0.0.0.0").describe("Address that it listens on, plain HTTP"),
+  port: integer(0, 65_535).meta({ title: "port" }).default(8080).describe("Its port"),
+  image_cache_dir: path
+    .default("/tmp/dstack-verifier/cache")
+    .describe("Images by hash below `images/`, collateral below `collateral/`"),
+  image_download_url: text
+    .default(`https://download.dstack.org/os-images/mr_${IMAGE_HASH}.tar.gz`)
+    .describe("Where images come from; they are checked against the hash, so the server need not be trusted"),
+  image_download_timeout_secs: integer(1, 86_400).default(300).describe("Seconds for one download as a whole"),
+  pccs_url: optional(text).describe("Older name of `attestation.urls.pccs`, which wins"),
   attestation: z
     .object({
-      insecure_allow_external_trust_anchors: flag.default(false),
-      urls: z.object({ pccs: optionalText, amd_kds: optionalText }).prefault({}),
+      insecure_allow_external_trust_anchors: flag
+        .default(false)
+        .describe("Admits `attestation.root_ca`: whoever has that root's key can then forge evidence"),
+      urls: z
+        .object({
+          pccs: optional(text).describe(
+            "Where collateral comes from, which Intel signs. Without it `PCCS_URL`, else https://pccs.phala.network",
+          ),
+        })
+        .prefault({}),
       root_ca: z
         .strictObject({
-          tdx: optionalText,
-          gcp_tpm: optionalText,
-          aws_nitro_enclave: optionalText,
-          aws_nitro_tpm: optionalText,
-          sev_snp_milan: optionalText,
-          sev_snp_genoa: optionalText,
-          sev_snp_turin: optionalText,
+          tdx: optional(path).describe("PEM file of a root in the place of Intel's, for tests"),
+          ...Object.fromEntries(OTHER_ROOTS.map((name) => [name, optional(path)])),
         })
         .prefault({}),
     })
     .prefault({}),
 });
+
+/** Keys of released files that this verifier does not act on. */
+export const UNREAD_KEYS: readonly UnreadKey[] = [
+  silent("log_level", text, "RUST_LOG sets the level of the log"),
+  told("attestation.urls.amd_kds", text, ["", "https://kdsintf.amd.com/vcek/v1"], TDX_ALONE),
+  ...OTHER_ROOTS.map((name) => told(`attestation.root_ca.${name}`, text, [""], TDX_ALONE)),
+];
 
 /**
  * Reads `dstack-verifier.toml` in the forms of 0.5.5 to 0.6.0. Variables `DSTACK_VERIFIER_<KEY>` win
@@ -65,15 +100,16 @@ export async function loadVerifierConfig(options: {
   readonly cwd?: string;
 }): Promise<VerifierConfig> {
   const { file, env, log, cwd = process.cwd() } = options;
-  const raw = await loadConfig({
+  const loaded = await loadConfig({
     name: "dstack-verifier",
     file,
     overrides: overridesOf(env),
-    schema,
-    log,
+    schema: verifierSchema,
     cwd,
-    silentKeys: ["log_level"],
+    unread: UNREAD_KEYS,
   });
+  warnOf(log, loaded);
+  const raw = loaded.config;
   const { attestation } = raw;
   const roots = Object.values(attestation.root_ca).filter((path) => path !== undefined);
   if (roots.length > 0 && !attestation.insecure_allow_external_trust_anchors) {

@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { loadConfig } from "@dstack/config";
+import { loadConfig, warnOf } from "@dstack/config";
 import type { Logger } from "@dstack/log";
 import type { Listen } from "@dstack/rpc";
 import {
@@ -14,7 +14,8 @@ import {
   type WireGuardKey,
 } from "@dstack/wireguard";
 import { GatewayError } from "../errors.ts";
-import { gatewaySchema, SILENT_KEYS, type RawGatewayConfig } from "./schema.ts";
+import { gatewaySchema, type RawGatewayConfig } from "./schema.ts";
+import { UNREAD_KEYS } from "./unread-keys.ts";
 
 export interface WireGuardSettings {
   readonly privateKey: WireGuardKey;
@@ -62,30 +63,14 @@ export async function loadGatewayConfig(
   env: Environment,
   log: Logger,
 ): Promise<GatewayConfig> {
-  const raw = await loadConfig({ name: "gateway", file, schema: gatewaySchema, log, silentKeys: SILENT_KEYS });
-  return interpretConfig(raw, env);
+  const loaded = await loadConfig({ name: "gateway", file, schema: gatewaySchema, unread: UNREAD_KEYS });
+  warnOf(log, loaded);
+  return interpretConfig(loaded.config, env);
 }
 
 /** @throws GatewayError `config-invalid` */
 export function interpretConfig(raw: RawGatewayConfig, env: Environment): GatewayConfig {
   const { core } = raw;
-  if (core.sync.enabled) throw invalid("core.sync.enabled is true: this version serves one node; set it to false");
-  if (core.auth.enabled)
-    throw invalid(
-      "core.auth.enabled is true: the app authorization webhook is not part of this version, and without it every registration would pass; set it to false",
-    );
-  if (core.proxy.inbound_pp_enabled)
-    throw invalid(
-      "core.proxy.inbound_pp_enabled is true: inbound PROXY headers are not part of this version; set it to false",
-    );
-  if (core.debug.insecure_enable_debug_rpc)
-    throw invalid(
-      "core.debug.insecure_enable_debug_rpc is true: the debug listener is not part of this version; set it to false",
-    );
-  if (core.certbot["enabled"] === true)
-    throw invalid(
-      "core.certbot.enabled is true: ordering certificates is not part of this version; set it to false and put a certificate at core.proxy.cert_chain and cert_key",
-    );
   if (Object.keys(core.attestation.root_ca).length > 0 && !core.attestation.insecure_allow_external_trust_anchors) {
     throw invalid(
       "core.attestation.root_ca names trust anchors: these need core.attestation.insecure_allow_external_trust_anchors = true",
@@ -161,8 +146,6 @@ function adminSettings(
   const token = [admin.auth_token, admin.admin_token, env["DSTACK_GATEWAY_ADMIN_TOKEN"], env["ADMIN_API_TOKEN"]]
     .map((text) => text?.trim() ?? "")
     .find((text) => text !== "");
-  if (admin.htpasswd_file !== "")
-    throw invalid("core.admin.htpasswd_file is not part of this version; use core.admin.auth_token");
   if (token === undefined && !admin.insecure_no_auth) {
     throw invalid(
       "core.admin: admin API is enabled but neither auth_token nor htpasswd_file is set; set auth_token or DSTACK_GATEWAY_ADMIN_TOKEN",

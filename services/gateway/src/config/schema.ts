@@ -1,4 +1,8 @@
-/** Keys of gateway.toml with their defaults: those of 0.5.5, 0.5.6 and 0.6.0 load alike. */
+/**
+ * The keys of gateway.toml that this gateway reads, with their defaults and what each is for: those
+ * of 0.5.5, 0.5.6 and 0.6.0 load alike. The page docs/reference/gateway.md is printed from here.
+ * Keys that are taken and not acted on stand in unread-keys.ts.
+ */
 import { z } from "zod";
 import { parseNetwork } from "@dstack/wireguard";
 import { durationMs, portRange } from "./units.ts";
@@ -20,126 +24,189 @@ function parsed<T, I extends z.ZodType>(
   ) as unknown as z.ZodPipe<I, z.ZodTransform<T, z.output<I>>>;
 }
 
-const duration = (fallback: string) => parsed(z.string().default(fallback), durationMs);
-const network = (fallback: string) => parsed(z.string().default(fallback), parseNetwork);
-const port = (fallback: number) => z.int().min(1).max(65_535).default(fallback);
-const listener = { address: z.string().optional(), port: z.int().min(0).max(65_535).optional() };
+const text = z.string();
+const flag = z.boolean().default(false);
+const durationText = text.meta({ title: "duration" });
+const duration = (fallback: string) => parsed(durationText.default(fallback), durationMs);
+const networkText = text.meta({ title: "network, such as 10.0.0.0/24" });
+const network = (fallback: string) => parsed(networkText.default(fallback), parseNetwork);
+const portNumber = z.int().min(1).max(65_535).meta({ title: "port" });
+const port = (fallback: number) => portNumber.default(fallback);
+const file = text.meta({ title: "path" });
 
-const tls = z.object({
-  key: z.string(),
-  certs: z.string(),
-  mutual: z.object({ ca_certs: z.string(), mandatory: z.boolean().default(false) }),
+const ADDRESS = "an address, `ADDRESS:PORT` or `unix:PATH`";
+const listener = (address: string, fallback: number) => ({
+  address: text.optional().describe(`Where it listens: ${ADDRESS}. Without it ${address}`),
+  port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .meta({ title: "port" })
+    .optional()
+    .describe(`Its port, where \`address\` names none. Without it ${fallback}`),
 });
 
+const tls = z.object({
+  key: file.describe(
+    "Private key of the RPC listener, PEM. Its folder is marked development or production at the first start",
+  ),
+  certs: file.describe("Certificate chain of the RPC listener, PEM: leaf, app CA, root CA of the KMS"),
+  mutual: z.object({
+    ca_certs: file.describe("Root CA of the KMS, PEM: the certificates of CVMs that register must lead to it"),
+  }),
+});
+
+const root = file.optional();
 const attestation = z.object({
-  insecure_allow_external_trust_anchors: z.boolean().default(false),
-  urls: z.object({ pccs: z.string().optional(), amd_kds: z.string().optional() }).prefault({}),
-  root_ca: z.record(z.string(), z.string()).default({}),
+  insecure_allow_external_trust_anchors: flag.describe(
+    "Admits `core.attestation.root_ca`: whoever has that root's key can then forge evidence",
+  ),
+  urls: z
+    .object({
+      pccs: text
+        .optional()
+        .describe("Service for Intel's collateral. Without it certificates that carry evidence are refused"),
+    })
+    .prefault({}),
+  root_ca: z
+    .strictObject({
+      tdx: root.describe("PEM file of a root in the place of Intel's, for simulated TEEs"),
+      gcp_tpm: root,
+      aws_nitro_enclave: root,
+      aws_nitro_tpm: root,
+      sev_snp_milan: root,
+      sev_snp_genoa: root,
+      sev_snp_turin: root,
+    })
+    .prefault({}),
 });
 
 const admin = z.object({
-  enabled: z.boolean().default(false),
-  ...listener,
-  auth_token: z.string().default(""),
-  admin_token: z.string().default(""),
-  htpasswd_file: z.string().default(""),
-  insecure_no_auth: z.boolean().default(false),
+  enabled: flag.describe("Serves the admin API, plain HTTP"),
+  ...listener("127.0.0.1", 8011),
+  auth_token: text
+    .default("")
+    .describe("Token of the admin API; else `DSTACK_GATEWAY_ADMIN_TOKEN` or `ADMIN_API_TOKEN` of the environment"),
+  admin_token: text.default("").describe("Older name of `core.admin.auth_token`, which wins"),
+  insecure_no_auth: flag.describe("Serves the admin API to everybody who reaches it, without a token"),
 });
 
 const debug = z.object({
-  insecure_enable_debug_rpc: z.boolean().default(false),
-  insecure_skip_attestation: z.boolean().default(false),
-  insecure_localhost_backend: z.boolean().default(false),
-  key_file: z.string().default(""),
-  ...listener,
+  insecure_skip_attestation: flag.describe(
+    "This gateway runs outside a TEE: it asks no guest agent who it is, and its certificate folder becomes a development one",
+  ),
+  insecure_localhost_backend: flag.describe(
+    "The app id `localhost` leads to ports of the gateway's own host, for tests of the proxy",
+  ),
 });
 
 const wg = z.object({
-  public_key: z.string().default(""),
-  private_key: z.string().default(""),
-  listen_port: port(51_820),
-  ip: network("10.0.0.1/24"),
-  reserved_net: z.array(parsed(z.string(), parseNetwork)).default([parseNetwork("10.0.0.1/32")]),
-  client_ip_range: network("10.0.0.0/25"),
-  config_path: z.string().default("/etc/wireguard/wg0.conf"),
-  interface: z.string().default("wg0"),
-  endpoint: z.string().default("10.0.2.2:51820"),
-  backend: z.enum(["auto", "kernel", "userspace"]).default("auto"),
+  public_key: text.default("").describe("Only checked: it must be that of `private_key`"),
+  private_key: text.default("").describe("The gateway's WireGuard key, base64 as `wg genkey` prints it. Must be set"),
+  listen_port: port(51_820).describe("UDP port of the tunnel"),
+  ip: network("10.0.0.1/24").describe("The gateway's own tunnel address, with the network that it shares with CVMs"),
+  reserved_net: z
+    .array(parsed(networkText, parseNetwork))
+    .default([parseNetwork("10.0.0.1/32")])
+    .meta({ title: "list of networks" })
+    .describe("Addresses that no CVM gets. Must contain the address of `ip`; by default 10.0.0.1/32"),
+  client_ip_range: network("10.0.0.0/25").describe("Where CVMs get their addresses from, within the network of `ip`"),
+  config_path: file.default("/etc/wireguard/wg0.conf").describe("WireGuard configuration, written at each change"),
+  interface: text.default("wg0").describe("Name of the network interface, which the gateway makes and removes"),
+  endpoint: text.default("10.0.2.2:51820").describe("`HOST:PORT` that CVMs dial to reach the tunnel"),
+  backend: z
+    .enum(["auto", "kernel", "userspace"])
+    .default("auto")
+    .describe("Ours: who carries the tunnel, the kernel or wireguard-go; `auto` takes the kernel where it can"),
 });
 
 const timeouts = z.object({
-  connect: duration("5s"),
-  handshake: duration("5s"),
-  cache_top_n: duration("30s"),
-  handshake_stale: duration("30m"),
-  data_timeout_enabled: z.boolean().default(true),
-  idle: duration("10m"),
-  total: duration("5h"),
+  connect: duration("5s").describe("To reach one of an app's CVMs, all attempts together"),
+  handshake: duration("5s").describe("For a client's first TLS message, and again for the handshake that follows"),
+  cache_top_n: duration("30s").describe("How long a choice of CVMs is kept for an app"),
+  handshake_stale: duration("30m").describe(
+    "A CVM whose last WireGuard handshake is older gets no connections; at least 3m count",
+  ),
+  data_timeout_enabled: z.boolean().default(true).describe("Whether `core.proxy.timeouts.idle` applies"),
+  idle: duration("10m").describe("A connection on which nothing moved for so long is closed"),
+  total: duration("5h").describe("A connection is closed after so long, whatever moves on it"),
 });
 
 const portPolicyFetch = z.object({
-  timeout: duration("10s"),
-  max_retries: z.int().min(0).max(100).default(5),
-  backoff_initial: duration("1s"),
-  backoff_max: duration("30s"),
+  timeout: duration("10s").describe("For one question to a CVM's agent about its port policy"),
+  max_retries: z.int().min(0).max(100).default(5).describe("Further questions after one that failed"),
+  backoff_initial: duration("1s").describe("Pause before the first of them; it doubles each time"),
+  backoff_max: duration("30s").describe("Longest pause between them"),
 });
 
 const proxy = z.object({
-  listen_addr: z.string().default("0.0.0.0"),
-  listen_port: parsed(z.union([z.number(), z.string()]).default(8443), portRange),
-  base_domain: z.string().optional(),
-  cert_chain: z.string().optional(),
-  cert_key: z.string().optional(),
-  external_port: port(443),
-  agent_port: port(8090).optional(),
-  tappd_port: port(8090).optional(),
+  listen_addr: text.default("0.0.0.0").describe("Address that the proxy listens on"),
+  listen_port: parsed(
+    z.union([z.number(), z.string()]).meta({ title: 'port, or ports such as "443-445"' }).default(8443),
+    portRange,
+  ).describe("Ports that the proxy listens on"),
+  base_domain: text.optional().describe("Apps are `<id>.<base_domain>`. Set it together with the two files below"),
+  cert_chain: file.optional().describe("Certificate chain for `*.<base_domain>`, PEM; read again when it changes"),
+  cert_key: file.optional().describe("Its private key, PEM"),
+  external_port: port(443).describe("Port of the proxy as CVMs and users are told it"),
+  agent_port: portNumber.optional().describe("Port of the guest agent inside CVMs. Without it 8090"),
+  tappd_port: portNumber.optional().describe("Older name of `core.proxy.agent_port`, which wins"),
   tls_versions: z
     .array(z.enum(["1.2", "1.3"]))
     .min(1)
-    .default(["1.2"]),
-  connect_top_n: z.int().min(0).max(64).default(3),
-  app_address_ns_prefix: z.string().default("_dstack-app-address"),
-  localhost_enabled: z.boolean().default(false),
-  max_connections_per_app: z.int().min(0).default(2000),
-  max_connections: z.int().min(1).default(50_000),
-  inbound_pp_enabled: z.boolean().default(false),
+    .default(["1.2"])
+    .meta({ title: 'list of "1.2", "1.3"' })
+    .describe("TLS versions that the proxy ends itself"),
+  connect_top_n: z
+    .int()
+    .min(0)
+    .max(64)
+    .default(3)
+    .describe("How many of an app's CVMs are tried at once, the first that answers wins; 0: one at random"),
+  app_address_ns_prefix: text
+    .default("_dstack-app-address")
+    .describe("Prefix of the TXT record of a custom domain, as CVMs are told it; this gateway asks for none itself"),
+  localhost_enabled: flag.describe("Older name of `core.debug.insecure_localhost_backend`"),
+  max_connections_per_app: z.int().min(0).default(2000).describe("Connections of one app at one time; 0: no limit"),
+  max_connections: z.int().min(1).default(50_000).describe("Ours: connections of the proxy at one time, all apps"),
   port_policy_fetch: portPolicyFetch.prefault({}),
   timeouts: timeouts.prefault({}),
 });
 
-const recycle = z.object({ enabled: z.boolean().default(true), interval: duration("5m"), timeout: duration("10h") });
+const recycle = z.object({
+  enabled: z.boolean().default(true).describe("Forgets CVMs that are gone"),
+  interval: duration("5m").describe("How often it looks for them"),
+  timeout: duration("10h").describe("Gone is what shook hands for the last time so long ago"),
+});
 
 const sync = z.object({
-  enabled: z.boolean().default(false),
-  node_id: z.int().min(0).max(0xffff_ffff).default(0),
-  my_url: z.string().default("https://localhost:8011"),
-  data_dir: z.string().optional(),
+  node_id: z.int().min(0).max(0xffff_ffff).default(0).describe("This gateway's number, as status and peers show it"),
+  my_url: text.default("https://localhost:8011").describe("This gateway's URL, as status and peers show it"),
+  data_dir: file
+    .optional()
+    .describe("Folder of the registrations. Without it `gateway-data` beside `core.wg.config_path`"),
 });
 
 export const gatewaySchema = z.object({
-  ident: z.string().default("dstack Gateway"),
-  log_level: z.string().default("info"),
-  ...listener,
+  ident: text.default("dstack Gateway").describe("`Server` header of the RPC listener"),
+  log_level: text.default("info").describe("`error`, `warn`, `info` or `debug`; `RUST_LOG` wins"),
+  ...listener("127.0.0.1", 8010),
   tls,
   core: z
     .object({
-      state_path: z.string().default("./gateway-state.json"),
-      rpc_domain: z.string().default(""),
-      run_in_dstack: z.boolean().default(true),
-      pccs_url: z.string().optional(),
+      state_path: file
+        .default("./gateway-state.json")
+        .describe("State file of 0.5.5, imported once where there are no registrations yet"),
+      rpc_domain: text
+        .default("")
+        .describe("Name or address that CVMs call this gateway by; a certificate that does not carry it is warned of"),
+      run_in_dstack: z.boolean().default(true).describe("Of 0.5.5: false is `core.debug.insecure_skip_attestation`"),
+      pccs_url: text.optional().describe("Older name of `core.attestation.urls.pccs`, which wins"),
       attestation: attestation.prefault({}),
-      auth: z
-        .object({
-          enabled: z.boolean().default(false),
-          url: z.string().default("http://localhost/app-auth"),
-          timeout: duration("5s"),
-        })
-        .prefault({}),
       admin: admin.prefault({}),
       debug: debug.prefault({}),
       wg: wg.prefault({}),
       proxy: proxy.prefault({}),
-      certbot: z.record(z.string(), z.unknown()).default({}),
       recycle: recycle.prefault({}),
       sync: sync.prefault({}),
     })
@@ -147,34 +214,3 @@ export const gatewaySchema = z.object({
 });
 
 export type RawGatewayConfig = z.output<typeof gatewaySchema>;
-
-/** Keys of released configurations that tune what is built differently here. */
-export const SILENT_KEYS: readonly string[] = [
-  "workers",
-  "max_blocking",
-  "temp_dir",
-  "keep_alive",
-  "core.kms_url",
-  "core.set_ulimit",
-  "core.recycle.node_timeout",
-  "core.proxy.tls_crypto_provider",
-  "core.proxy.workers",
-  "core.proxy.thread_per_core",
-  "core.proxy.connection_rebalance",
-  "core.proxy.app_address_ns_compat",
-  "core.proxy.app_address_dns_servers",
-  "core.proxy.buffer_size",
-  "core.proxy.tcp_splice",
-  "core.proxy.timeouts.write",
-  "core.proxy.timeouts.shutdown",
-  "core.proxy.timeouts.pp_header",
-  "core.proxy.timeouts.dns_resolve",
-  "core.proxy.ktls",
-  "core.sync.interval",
-  "core.sync.timeout",
-  "core.sync.broadcast_interval",
-  "core.sync.bootnode",
-  "core.sync.persist_interval",
-  "core.sync.sync_connections_enabled",
-  "core.sync.sync_connections_interval",
-];

@@ -17,7 +17,7 @@ export async function evidenceVerifier(
   const { attestation, pccs_url: olderUrl } = config.raw.core;
   const pccsUrl = attestation.urls.pccs ?? olderUrl;
   if (pccsUrl === undefined) return undefined;
-  const trustAnchor = await readTrustAnchor(attestation.root_ca["tdx"]);
+  const trustAnchor = await readTrustAnchor(attestation.root_ca.tdx);
   const collateralSource = new CollateralFetcher({ endpoints: [pccsUrl], trustAnchor, clock: { now: nowMs } });
   return async (evidence, expectedReportData) => {
     const verified = await verifyAttestation(evidence, {

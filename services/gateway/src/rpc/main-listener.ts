@@ -1,5 +1,6 @@
 import { constants, createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
 import type { SecureContextOptions } from "node:tls";
 import type { Logger } from "@dstack/log";
 import { parseCertificates, readDstackExtensions } from "@dstack/ratls";
@@ -29,7 +30,7 @@ interface Identity {
 /** The RPC listener: TLS, with client certificates asked for and judged by this process, not by the TLS library. */
 export async function startMainListener(options: MainListenerOptions): Promise<MainListener> {
   const { config } = options;
-  let identity = await readIdentity(config);
+  let identity = await readIdentity(config, options.log);
   const roots = await readRoots(config.raw.tls.mutual.ca_certs);
   const service = gatewayService({
     ...options,
@@ -65,19 +66,25 @@ export async function startMainListener(options: MainListenerOptions): Promise<M
     address: server.address,
     port: server.port,
     reload: async () => {
-      identity = await readIdentity(config);
+      identity = await readIdentity(config, options.log);
       server.setSecureContext(identity.tls);
     },
     close: () => server.close(),
   };
 }
 
-async function readIdentity(config: GatewayConfig): Promise<Identity> {
+async function readIdentity(config: GatewayConfig, log: Logger): Promise<Identity> {
   const { key: keyPath, certs: certPath } = config.raw.tls;
+  const { rpc_domain: domain } = config.raw.core;
   try {
     const [key, cert] = await Promise.all([readFile(keyPath, "utf8"), readFile(certPath, "utf8")]);
     const leaf = new X509Certificate(cert);
     if (!leaf.checkPrivateKey(createPrivateKey(key))) throw new Error("the key is not the certificate's");
+    if (domain !== "" && !names(leaf, domain))
+      log.warn(
+        { setting: `core.rpc_domain = "${domain}"`, certificate: certPath },
+        "the RPC certificate does not carry this name: CVMs that call the gateway by it will not trust it",
+      );
     // A resumed session would have the leaf alone, without the chain that proves it.
     return { tls: { key, cert, secureOptions: constants.SSL_OP_NO_TICKET }, appId: appIdOf(leaf) };
   } catch (cause) {
@@ -87,6 +94,12 @@ async function readIdentity(config: GatewayConfig): Promise<Identity> {
       { cause },
     );
   }
+}
+
+/** The common name counts as well: certificates that the guide has people make carry no other. */
+function names(leaf: X509Certificate, domain: string): boolean {
+  if (leaf.subject.split("\n").includes(`CN=${domain}`)) return true;
+  return (isIP(domain) === 0 ? leaf.checkHost(domain) : leaf.checkIP(domain)) !== undefined;
 }
 
 /** Certificates that no KMS made (openssl's, say) serve as well; they just name no app. */

@@ -12,8 +12,18 @@ export interface BackupOperators {
 
 /** `core.backup` of kms.toml. */
 export const backupSchema = z.object({
-  operators: z.array(z.string()).max(MAX_OPERATORS).default([]),
-  threshold: z.number().int().min(2).max(MAX_OPERATORS).optional(),
+  operators: z
+    .array(z.string())
+    .max(MAX_OPERATORS)
+    .default([])
+    .describe("Ours: public keys (`dstack kms keygen`) that a backup of the root keys is sealed to; none: no backup"),
+  threshold: z
+    .number()
+    .int()
+    .min(2)
+    .max(MAX_OPERATORS)
+    .optional()
+    .describe("Ours: how many of them it takes to restore. Must be set with `core.backup.operators`"),
 });
 
 /** Undefined where nobody is named. @throws KmsError `config-invalid` */

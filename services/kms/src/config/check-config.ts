@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { isIP } from "node:net";
 import { join } from "node:path";
 import { readTextIfExists } from "@dstack/files";
-import { createLogger } from "@dstack/log";
-import { insecureSettings, loadKmsConfig, type KmsConfig } from "./kms-config.ts";
+import type { UnknownKey } from "@dstack/config";
+import { insecureSettings } from "./insecure-settings.ts";
+import { loadKmsConfig, type KmsConfig } from "./kms-config.ts";
 import { keyFolderState } from "../keys/key-files.ts";
 
 export interface Finding {
@@ -26,13 +27,7 @@ export async function checkConfig(
   file: string | undefined,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<ConfigCheck> {
-  const unknown: Finding[] = [];
-  const log = createLogger({
-    name: "check",
-    level: "warn",
-    stream: { write: (line: string) => unknown.push(unknownKey(line)) },
-  });
-  const config = await loadKmsConfig({ file, log, env });
+  const { config, unknownKeys, withoutEffect } = await loadKmsConfig({ file, env });
   const insecure = insecureSettings(config);
   const mark = (await readTextIfExists(join(config.keyFolder, "environment")))?.trim();
   const hasKeys = (await keyFolderState(config.keyFolder)).kind !== "empty";
@@ -41,7 +36,7 @@ export async function checkConfig(
     environment:
       mark ?? (insecure.length > 0 ? "development (from the first start on)" : "production (from the first start on)"),
     findings: [
-      ...insecure.map((setting): Finding => ({ kind: "insecure", setting, reason: whyInsecure(setting) })),
+      ...insecure.map(({ text, why }): Finding => ({ kind: "insecure", setting: text, reason: why })),
       ...exposures(config, hasKeys),
       ...(mark === "production" && insecure.length > 0
         ? [
@@ -52,7 +47,8 @@ export async function checkConfig(
             },
           ]
         : []),
-      ...unknown,
+      ...withoutEffect.map((remark): Finding => ({ kind: "note", ...remark })),
+      ...unknownKeys.map(unknownKey),
     ],
   };
 }
@@ -66,40 +62,6 @@ export function printCheck({ file, environment, findings }: ConfigCheck): string
   const count = findings.filter(({ kind }) => kind === "insecure").length;
   return `${file ?? "default configuration"}: key folder ${environment}\n${found.join("")}${count === 0 ? "nothing insecure" : `${count} insecure`}\n`;
 }
-
-const REASONS: readonly (readonly [start: string, reason: string])[] = [
-  [
-    "core.attestation.insecure_allow_external_trust_anchors",
-    "whoever holds the key of the configured root can make quotes for any VM; meant for simulated TEEs",
-  ],
-  [
-    "core.auth_api.type",
-    'every app with a valid quote gets its keys, whatever it runs; nobody is asked. Use type = "webhook"',
-  ],
-  [
-    "core.image.verify",
-    "a VM's OS is not compared with any image: one that was built to leak keys passes. Set it to true",
-  ],
-  [
-    "core.onboard.quote_enabled",
-    "this KMS has no evidence of itself: guests and other KMS cannot tell it from an impostor. Remove it in a TEE",
-  ],
-  [
-    "core.attest_rpc_cert",
-    "the listener's certificate carries no evidence: guests cannot tell this KMS from an impostor. Set it to true in a TEE",
-  ],
-  [
-    "core.enforce_self_authorization",
-    "the KMS goes on serving after the auth server took it off its list. Set it to true in a TEE",
-  ],
-  [
-    "core.admin.insecure_no_auth",
-    "whoever reaches the administration listener is an administrator. Set core.admin.auth_token or htpasswd_file",
-  ],
-];
-
-const whyInsecure = (setting: string): string =>
-  REASONS.find(([start]) => setting.startsWith(start))?.[1] ?? "an insecure setting";
 
 /** What no switch says: secrets in the clear, doors that stand open. */
 function exposures(config: KmsConfig, hasKeys: boolean): Finding[] {
@@ -133,23 +95,16 @@ function exposures(config: KmsConfig, hasKeys: boolean): Finding[] {
   return findings;
 }
 
+const unknownKey = ({ key, suggestion }: UnknownKey): Finding => ({
+  kind: "note",
+  setting: key,
+  reason: `unknown configuration key is ignored${suggestion === undefined ? "" : `; did you mean ${suggestion}?`}`,
+});
+
 const SHA256_OF_NOTHING = createHash("sha256").update("").digest("hex");
 
 /** This machine, or a container beside this one: names without a dot are no one else's. */
 function isLocal(host: string): boolean {
   const bare = host.replace(/^\[|\]$/g, "");
   return isIP(bare) === 0 ? !bare.includes(".") : bare === "::1" || bare.startsWith("127.");
-}
-
-function unknownKey(line: string): Finding {
-  const { setting, suggestion, msg } = JSON.parse(line) as {
-    readonly setting?: string;
-    readonly suggestion?: string;
-    readonly msg?: string;
-  };
-  return {
-    kind: "note",
-    setting: setting ?? "",
-    reason: `${msg ?? "unknown configuration key"}${suggestion === undefined ? "" : `; did you mean ${suggestion}?`}`,
-  };
 }

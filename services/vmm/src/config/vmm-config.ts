@@ -7,7 +7,8 @@
 import { homedir } from "node:os";
 import { isIP } from "node:net";
 import { join, resolve } from "node:path";
-import { loadConfig } from "@dstack/config";
+import { z } from "zod";
+import { loadConfig, silent, warnOf } from "@dstack/config";
 import type { Logger } from "@dstack/log";
 import type { Listen } from "@dstack/rpc";
 import { SILENT_KEYS, vmmConfigSchema, type RawConfig } from "./config-schema.ts";
@@ -28,10 +29,10 @@ export async function readVmmConfig(
   log: Logger,
   cwd: string = process.cwd(),
 ): Promise<VmmConfig> {
-  return checkVmmConfig(
-    await loadConfig({ name: "vmm", file, schema: vmmConfigSchema, log, silentKeys: SILENT_KEYS, cwd }),
-    cwd,
-  );
+  const unread = SILENT_KEYS.map((key) => silent(key, z.unknown(), "it tunes what is built differently here"));
+  const loaded = await loadConfig({ name: "vmm", file, schema: vmmConfigSchema, unread, cwd });
+  warnOf(log, loaded);
+  return checkVmmConfig(loaded.config, cwd);
 }
 
 /** @throws VmmError `config-invalid` naming the key, what it must be and what it is */
