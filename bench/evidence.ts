@@ -20,7 +20,8 @@ import { privateKeyObject, spkiDer } from "@dstack/keys";
 import { measureVm, parseVmConfig } from "@dstack/measure";
 import { forge, goodScene, keyOf } from "../tests/forge/forged-evidence.ts";
 import type { Forged } from "../tests/forge/forged-evidence.ts";
-import { realEvidence, skip } from "../tests/differential/recorded.ts";
+import { realEvidence } from "../tests/differential/recorded.ts";
+import { recordedVectors } from "../tests/vectors/vector-sets.ts";
 import { rounds } from "./rounds.ts";
 import type { Contestant } from "./rounds.ts";
 
@@ -41,14 +42,14 @@ export function evidence(args: readonly string[]): Promise<void> {
 }
 
 function verification(effort: Effort): void {
-  const subjects = (skip === false ? realEvidence() : [forge(goodScene())])
+  const subjects = (recordedVectors !== undefined ? realEvidence(recordedVectors) : [forge(goodScene())])
     .map(subjectOf)
     .filter((subject) => subject !== undefined);
   const [first] = subjects;
   if (first === undefined) throw new Error("no evidence that both libraries accept");
   const { warm, cold } = first;
   section(
-    `quote verification (${skip === false ? `${subjects.length} real quotes with Intel's collateral, in turn` : "a forged quote: no vectors beside the checkout"}; each ${cold} P-256 verifications cold, ${warm} with cached collateral)`,
+    `quote verification (${recordedVectors !== undefined ? `${subjects.length} real quotes with Intel's collateral, in turn` : "a forged quote: no vectors beside the checkout"}; each ${cold} P-256 verifications cold, ${warm} with cached collateral)`,
   );
   const ms = rounds(
     [

@@ -1,6 +1,4 @@
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { test } from "node:test";
 import {
   encodeAttestation,
@@ -21,6 +19,7 @@ import { readEventLog } from "../src/evidence/read-event-log.ts";
 import { replayEventLog } from "../src/evidence/replay-event-log.ts";
 import { replayText } from "../src/evidence/replay-text.ts";
 import { KmsMeta } from "../src/verify/subject.ts";
+import { recordedTest } from "../../tests/vectors/vector-sets.ts";
 
 const none = new Uint8Array();
 const boot: readonly RuntimeEvent[] = [
@@ -169,11 +168,8 @@ test("fails a log that does not replay to the register, or whose claims or manif
   assert.deepEqual(replayEventLog(found).checks.find(({ name }) => name === "event-log")?.code, "event-log-mismatch");
 });
 
-const VECTORS = join(import.meta.dirname, "../../../shared/vectors/attestation");
-const skip = existsSync(VECTORS) ? false : `no vectors at ${VECTORS}`;
-const vector = (path: string): Uint8Array => new Uint8Array(readFileSync(join(VECTORS, path)));
-
-test("replays recorded logs to their quotes, in each form", { skip }, () => {
+recordedTest("replays recorded logs to their quotes, in each form", ({ bytes: read }) => {
+  const vector = (path: string): Uint8Array => read(`attestation/${path}`);
   for (const [path, kind] of [
     ["verifier/quote-report.json", "GetQuote answer"],
     ["cvm/near-mpc-45424d4cf/tcb_info.json", "tcb_info"],
@@ -199,7 +195,8 @@ test("replays recorded logs to their quotes, in each form", { skip }, () => {
   );
 });
 
-test("decodes every recorded quote, and names platforms that are not supported", { skip }, () => {
+recordedTest("decodes every recorded quote, and names platforms that are not supported", ({ bytes: read }) => {
+  const vector = (path: string): Uint8Array => read(`attestation/${path}`);
   for (const name of ["tdx-v4-uptodate", "sgx-v3-config-sw", "tdx-v5-td15-service-td"]) {
     const bytes = vector(`quotes/${name}.bin`);
     const fields = fieldsOf(bytes);

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { collateralToJson, intelTrustAnchor, parsePolicy, trustAnchorFromPem, type TrustAnchor } from "@dstack/attest";
@@ -8,9 +7,7 @@ import { collateralAt, makeImage, makeEvidence, newPki, NOW } from "../../libs/v
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { verifyQuoteFile, type QuoteInput, type QuoteResult } from "../src/verify/judge-quote.ts";
-
-const VECTORS = join(import.meta.dirname, "../../../shared/vectors/attestation");
-const skip = existsSync(VECTORS) ? false : "the attestation vectors are not beside this checkout";
+import { recordedVectors } from "../../tests/vectors/vector-sets.ts";
 
 interface Expect {
   readonly ok: boolean;
@@ -51,22 +48,23 @@ function assertExpected(result: QuoteResult, expect: Expect, id: string): void {
   }
 }
 
-describe("verify quote, on recorded and made-up quotes", { skip }, () => {
-  const pairs =
-    skip === false
-      ? (JSON.parse(readFileSync(join(VECTORS, "pairs.json"), "utf8")) as {
-          id: string;
-          quote: string;
-          collateral: string;
-          verify_at_unix: number;
-          expect: Expect;
-          decoded: Record<string, unknown>;
-        }[])
-      : [];
+describe("verify quote, on recorded and made-up quotes", () => {
+  if (recordedVectors === undefined) return;
+  const { bytes: read, json, names } = recordedVectors;
+  const pairs = json<
+    {
+      id: string;
+      quote: string;
+      collateral: string;
+      verify_at_unix: number;
+      expect: Expect;
+      decoded: Record<string, unknown>;
+    }[]
+  >("attestation/pairs.json");
   for (const { id, quote, collateral, verify_at_unix: now, expect, decoded } of pairs) {
     test(id, () => {
-      const bytes = new Uint8Array(readFileSync(join(VECTORS, quote)));
-      const documents = new Uint8Array(readFileSync(join(VECTORS, collateral)));
+      const bytes = read(`attestation/${quote}`);
+      const documents = read(`attestation/${collateral}`);
       const result = verify(bytes, documents, now);
       assertExpected(result, expect, id);
       assert.deepEqual(verify(utf8(`${toHex(bytes)}\n`), documents, now), result, "hex and binary are the same");
@@ -82,16 +80,16 @@ describe("verify quote, on recorded and made-up quotes", { skip }, () => {
     });
   }
 
-  const synthetic = skip === false ? readdirSync(join(VECTORS, "synthetic")).sort() : [];
+  const synthetic = names("attestation/synthetic");
   for (const file of synthetic) {
     test(file.replace(".json", ""), () => {
-      const vector = JSON.parse(readFileSync(join(VECTORS, "synthetic", file), "utf8")) as {
+      const vector = json<{
         quote_hex: string;
         collateral: unknown;
         verify_at_unix: number;
         root_ca_pem: string;
         expect: Expect;
-      };
+      }>(`attestation/synthetic/${file}`);
       const result = verify(
         parseHex(vector.quote_hex),
         utf8(JSON.stringify(vector.collateral)),
@@ -103,12 +101,12 @@ describe("verify quote, on recorded and made-up quotes", { skip }, () => {
   }
 
   test("the reference's rules change the status of a cloud guest, and nothing else", () => {
-    const vector = JSON.parse(readFileSync(join(VECTORS, "synthetic/module1-skips-svn01.json"), "utf8")) as {
+    const vector = json<{
       quote_hex: string;
       collateral: unknown;
       verify_at_unix: number;
       root_ca_pem: string;
-    };
+    }>("attestation/synthetic/module1-skips-svn01.json");
     const run = (tcbRules: "intel" | "reference"): QuoteResult =>
       verify(parseHex(vector.quote_hex), utf8(JSON.stringify(vector.collateral)), vector.verify_at_unix, {
         trustAnchor: trustAnchorFromPem(vector.root_ca_pem),

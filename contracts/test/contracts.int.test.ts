@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import {
@@ -17,9 +17,9 @@ import {
   type AbiFunction,
 } from "viem";
 import { generate } from "../scripts/generate.ts";
+import { vectorSets } from "../../tests/vectors/vector-sets.ts";
 
 const CONTRACTS = join(import.meta.dirname, "..");
-const VECTORS = join(CONTRACTS, "../../shared/vectors/kms/contract-abi.json");
 const GENERATED = join(CONTRACTS, "../libs/governance/src/chain/gen");
 
 interface Named {
@@ -77,11 +77,9 @@ test("no call costs other gas than the snapshot says (mend: forge snapshot in co
   forge("snapshot", "--no-match-test", "testFuzz|invariant", "--check", "gas-snapshot.txt");
 });
 
-describe(
-  "deployed contracts can be replaced",
-  { skip: existsSync(VECTORS) ? false : "no vectors beside the checkout" },
-  () => {
-    const vectors = existsSync(VECTORS) ? (JSON.parse(readFileSync(VECTORS, "utf8")) as Vectors) : undefined!;
+for (const set of vectorSets("kms/contract-abi.json")) {
+  describe(`deployed contracts can be replaced (${set.name})`, () => {
+    const vectors = set.json<Vectors>("kms/contract-abi.json");
 
     for (const name of ["DstackKms", "DstackApp"] as const) {
       test(`${name} has every function, event and error of the deployed one`, () => {
@@ -150,5 +148,5 @@ describe(
       assert.equal(encodeFunctionData({ abi, functionName: "isAppAllowed", args }), vectors.calldata.isAppAllowed);
       assert.equal(encodeFunctionData({ abi, functionName: "isKmsAllowed", args }), vectors.calldata.isKmsAllowed);
     });
-  },
-);
+  });
+}

@@ -1,12 +1,11 @@
-import { existsSync, readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { recordedVectors } from "../vectors/vector-sets.ts";
 
-const FOLDER = resolve(import.meta.dirname, "../../../shared/vectors/attestation");
-
-/** Recorded real inputs lie beside the checkout; without them the made ones must do. */
+/** Recorded real inputs, where they lie beside the checkout; without them the made ones must do. */
 export function recorded(...paths: readonly string[]): Uint8Array[] {
+  if (recordedVectors === undefined) return [];
+  const { bytes, has } = recordedVectors;
   return paths
-    .map((path) => join(FOLDER, path))
-    .filter((path) => existsSync(path))
-    .map((path) => new Uint8Array(readFileSync(path)));
+    .map((path) => `attestation/${path}`)
+    .filter(has)
+    .map(bytes);
 }

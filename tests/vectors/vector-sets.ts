@@ -6,6 +6,7 @@
  */
 import { existsSync, globSync, readFileSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { test, type TestContext } from "node:test";
 
 export interface VectorSet {
   /** What a test's name says of it. */
@@ -27,11 +28,26 @@ export const ownVectors: VectorSet = vectorSet("own", import.meta.dirname);
 /** Recorded elsewhere; undefined in a lone clone. */
 export const recordedVectors: VectorSet | undefined = existing(resolve(import.meta.dirname, "../../../shared/vectors"));
 
-/** The sets that have this file or folder, our own first; a path that neither can have fails the test file. */
+type Body = (set: VectorSet, t: TestContext) => void | Promise<void>;
+
+/**
+ * A test on each set that has this file or folder: our own, always, and the recorded one where it is there.
+ * @throws Error where our own set does not have it: the test would not run in a lone clone
+ */
+export function vectorTest(name: string, path: string, body: Body): void {
+  for (const set of vectorSets(path)) test(`${name} (${set.name})`, (t) => body(set, t));
+}
+
+/** A test on what was recorded on real machines and cannot be made here; a forged twin tests the same rules. */
+export function recordedTest(name: string, body: Body): void {
+  const set = recordedVectors;
+  if (set !== undefined) test(name, (t) => body(set, t));
+}
+
+/** The sets that have this file or folder, our own first. @throws Error where our own does not have it */
 export function vectorSets(path: string): readonly VectorSet[] {
-  const sets = [ownVectors, recordedVectors].filter((set) => set !== undefined).filter((set) => set.has(path));
-  if (!sets.includes(ownVectors)) throw new Error(`no ${path} among our own vectors (tests/vectors)`);
-  return sets;
+  if (!ownVectors.has(path)) throw new Error(`no ${path} among our own vectors (tests/vectors)`);
+  return recordedVectors?.has(path) === true ? [ownVectors, recordedVectors] : [ownVectors];
 }
 
 function existing(root: string): VectorSet | undefined {

@@ -4,7 +4,7 @@ import { parseAppCompose } from "@dstack/compose";
 import { createLogger } from "@dstack/log";
 import { loadCa } from "@dstack/ratls";
 import { ownCaIssuer, type AgentPorts, type Machine, type Tee } from "../src/index.ts";
-import { vectorBytes, vectorJson } from "./vectors.ts";
+import { ownVectors, type VectorSet } from "../../../tests/vectors/vector-sets.ts";
 
 export const quietLog = createLogger({ name: "test", level: "silent" });
 
@@ -14,8 +14,8 @@ export interface RecordedTee extends Tee {
   readonly events: readonly RuntimeEvent[];
 }
 
-export function recordedTee(): RecordedTee {
-  const recorded = decodeAttestation(vectorBytes("simulator-0.6/attestation.bin"));
+export function recordedTee({ bytes }: VectorSet = ownVectors): RecordedTee {
+  const recorded = decodeAttestation(bytes("guest/simulator-0.6/attestation.bin"));
   const events: RuntimeEvent[] = [...recorded.runtimeEvents];
   const asked: Uint8Array[] = [];
   return {
@@ -42,18 +42,21 @@ export interface RecordedAgent extends AgentPorts {
 }
 
 /** The ports of a recorded guest without a KMS. @param changes members of its manifest that are others */
-export function recordedPorts(changes: Readonly<Record<string, unknown>> = {}): RecordedAgent {
-  const bytes = vectorBytes("simulator-0.6/app-compose.json");
+export function recordedPorts(
+  changes: Readonly<Record<string, unknown>> = {},
+  set: VectorSet = ownVectors,
+): RecordedAgent {
+  const bytes = set.bytes("guest/simulator-0.6/app-compose.json");
   const manifest =
     Object.keys(changes).length === 0
       ? parseAppCompose(bytes)
       : parseAppCompose(
           Buffer.from(JSON.stringify({ ...(JSON.parse(Buffer.from(bytes).toString()) as object), ...changes })),
         );
-  const { vm_config: vmConfig } = vectorJson<{ vm_config: string }>("simulator-0.6/sys-config.json");
-  const file = vectorJson<AppKeysFile>("simulator-0.6/appkeys.json");
+  const { vm_config: vmConfig } = set.json<{ vm_config: string }>("guest/simulator-0.6/sys-config.json");
+  const file = set.json<AppKeysFile>("guest/simulator-0.6/appkeys.json");
   const caKeyPem = file.key_provider.None.key;
-  const tee = recordedTee();
+  const tee = recordedTee(set);
   const now = (): number => Math.floor(Date.now() / 1000);
   return {
     manifest,

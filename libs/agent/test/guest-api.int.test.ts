@@ -4,9 +4,8 @@ import { guestApi } from "@dstack/proto";
 import { callRpc, httpTransport, mount, startHttpServer, type HttpServer, type RpcTransport } from "@dstack/rpc";
 import { createAgent, guestApiService, type Agent } from "../src/index.ts";
 import { quietLog, recordedPorts } from "./fixture.ts";
-import { skipVectors } from "./vectors.ts";
 
-describe("what the host may ask", { skip: skipVectors }, () => {
+describe("what the host may ask", () => {
   const methods = guestApi.GuestApi.method;
   let server: HttpServer;
   let agent: Agent | undefined;

@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { createAgent, listen } from "../src/index.ts";
 import { recordedPorts } from "./fixture.ts";
-import { skipVectors } from "./vectors.ts";
 
 const get = (socketPath: string, path: string): Promise<string> =>
   new Promise((resolve, reject) => {
@@ -20,7 +19,7 @@ const get = (socketPath: string, path: string): Promise<string> =>
       .end();
   });
 
-describe("the agent's listeners", { skip: skipVectors }, () => {
+describe("the agent's listeners", () => {
   let folder: string;
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), "dstack-listen-"));

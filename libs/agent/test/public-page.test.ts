@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { humanSize } from "../src/public-page.ts";
-import { skipVectors, vectorJson } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
-test("the page gives sizes as the vectors say", { skip: skipVectors }, () => {
-  for (const row of vectorJson<{ bytes: number; text: string }[]>("hsize.json"))
+vectorTest("the page gives sizes as the vectors say", "guest/hsize.json", ({ json }) => {
+  for (const row of json<{ bytes: number; text: string }[]>("guest/hsize.json"))
     assert.equal(humanSize(row.bytes), row.text);
 });

@@ -17,7 +17,7 @@ import {
   type UnsupportedPlatform,
 } from "@dstack/attest";
 import { attestationOf, boot, event, none, refuses } from "./fixtures.ts";
-import { skip, vectorBytes, vectorJson } from "./vectors.ts";
+import { recordedTest } from "../../../tests/vectors/vector-sets.ts";
 
 const small: Attestation = {
   platform: { kind: "tdx", quote: Uint8Array.of(1, 200, 3), eventLog: runtimeEntries([event("a", Uint8Array.of(1))]) },
@@ -509,20 +509,20 @@ test("refuses other platforms by name, in both forms and bare", () => {
     assert.ok(unsupportedEvidence(platform).message.startsWith(`not supported: ${label} evidence`), platform);
 });
 
-test("recognises the recorded evidence of other platforms", { skip }, () => {
-  const snp = vectorJson<{ attestation: string }>("snp/sev-snp-attestation.json").attestation;
+recordedTest("recognises the recorded evidence of other platforms", ({ bytes, json }) => {
+  const snp = json<{ attestation: string }>("attestation/snp/sev-snp-attestation.json").attestation;
   assert.match(
     refuses("platform-unsupported", () => decodeAttestation(parseHex(snp))),
     /AMD SEV-SNP/,
   );
-  const nitro = vectorBytes("nitro/nitro_attestation.bin");
+  const nitro = bytes("attestation/nitro/nitro_attestation.bin");
   assert.match(
     refuses("platform-unsupported", () => decodeAttestation(nitro)),
     /AWS Nitro Enclave/,
   );
   assert.equal(recogniseUnsupported(nitro.subarray(4)), "dstack-nitro-enclave");
-  assert.equal(recogniseUnsupported(vectorBytes("gpu/gpu_attestation_h100.json")), "nvidia-gpu");
-  assert.equal(recogniseUnsupported(vectorBytes("quotes/tdx-v4-uptodate.bin")), undefined);
+  assert.equal(recogniseUnsupported(bytes("attestation/gpu/gpu_attestation_h100.json")), "nvidia-gpu");
+  assert.equal(recogniseUnsupported(bytes("attestation/quotes/tdx-v4-uptodate.bin")), undefined);
 });
 
 const info = {

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { concatBytes, toHex, utf8 } from "@dstack/bytes";
 import { checkGpuEvidence, readGpuLaunch, type AttestErrorCode, type RuntimeEvent } from "@dstack/attest";
 import { event, refuses } from "./fixtures.ts";
-import { skip, vectorBytes } from "./vectors.ts";
+import { recordedTest } from "../../../tests/vectors/vector-sets.ts";
 
 const saved = utf8('{"result_code":0}\n');
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
@@ -128,8 +128,8 @@ test("takes the saved output only as it was measured", () => {
   }
 });
 
-test("takes the recorded output of a real GPU by its digest", { skip }, () => {
-  const output = vectorBytes("gpu/gpu_attestation_h100.json");
+recordedTest("takes the recorded output of a real GPU by its digest", ({ bytes }) => {
+  const output = bytes("attestation/gpu/gpu_attestation_h100.json");
   const read = readGpuLaunch([policy, gpu({ ...good, evidence_sha256: sha256(output) })])!;
   checkGpuEvidence(read, output);
   refuses("gpu-evidence-mismatch", () => checkGpuEvidence(read, output.subarray(1)));

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { appId, hash32, hash48, parseHex, toHex, utf8 } from "@dstack/bytes";
 import {
   AttestError,
@@ -33,7 +32,7 @@ import {
   tdReportOf,
 } from "@dstack/attest";
 import type { Attestation, TdReport } from "@dstack/attest";
-import { skip, vectorBytes, vectorJson, vectorText } from "./vectors.ts";
+import { recordedTest, vectorTest, type VectorSet } from "../../../tests/vectors/vector-sets.ts";
 
 interface Vectors {
   readonly report_data: {
@@ -66,10 +65,11 @@ interface Vectors {
   readonly attestation_encoding: { v0_scale_hex: string; v1_msgpack_hex: string; config: string; quote_hex: string };
   readonly app_info_msgpack: { fields: Record<string, string>; positional_8_hex: string; named_map_hex: string };
 }
-const vectors = (): Vectors => vectorJson<Vectors>("vectors.json");
+const FORMULAS = "attestation/vectors.json";
+const formulas = ({ json }: VectorSet): Vectors => json<Vectors>(FORMULAS);
 
-test("hashes report data as recorded, for every hash", { skip }, () => {
-  for (const row of vectors().report_data) {
+vectorTest("hashes report data as the vectors say, for every hash", FORMULAS, (set) => {
+  for (const row of formulas(set).report_data) {
     const content = row.content_hex === undefined ? utf8(row.content_utf8 ?? "") : parseHex(row.content_hex);
     const value =
       row.tag === "ratls-cert" || row.tag === "kms-root-ca"
@@ -79,8 +79,8 @@ test("hashes report data as recorded, for every hash", { skip }, () => {
   }
 });
 
-test("digests runtime events as recorded, both versions", { skip }, () => {
-  for (const row of vectors().events) {
+vectorTest("digests runtime events as the vectors say, both versions", FORMULAS, (set) => {
+  for (const row of formulas(set).events) {
     const payload = parseHex(row.payload_hex);
     assert.equal(toHex(eventDigestV1(row.event, payload)), row.v1_digest);
     assert.equal(toHex(eventDigestV2(row.event, payload)), row.v2_digest);
@@ -88,8 +88,8 @@ test("digests runtime events as recorded, both versions", { skip }, () => {
   }
 });
 
-test("extends a register as recorded", { skip }, () => {
-  const { digests, after_each: after } = vectors().rtmr_extend_chain;
+vectorTest("extends a register as the vectors say", FORMULAS, (set) => {
+  const { digests, after_each: after } = formulas(set).rtmr_extend_chain;
   for (const index of digests.keys()) {
     assert.equal(
       toHex(replayDigests(digests.slice(0, index + 1).map((digest) => hash48(parseHex(digest))))),
@@ -98,8 +98,8 @@ test("extends a register as recorded", { skip }, () => {
   }
 });
 
-test("computes MRCONFIGID of each version as recorded", { skip }, () => {
-  for (const row of vectors().mr_config_id) {
+vectorTest("computes MRCONFIGID of each version as the vectors say", FORMULAS, (set) => {
+  for (const row of formulas(set).mr_config_id) {
     const value =
       row.version === 1
         ? mrConfigIdV1(hash32(parseHex(row.compose_hash)))
@@ -115,8 +115,8 @@ test("computes MRCONFIGID of each version as recorded", { skip }, () => {
   }
 });
 
-test("computes mr_system and mr_aggregated as recorded", { skip }, () => {
-  const { mr } = vectors();
+vectorTest("computes mr_system and mr_aggregated as the vectors say", FORMULAS, (set) => {
+  const { mr } = formulas(set);
   const [r0, r1, r2, r3] = mr.rtmr.map((hex) => hash48(parseHex(hex)));
   assert.ok(r0 && r1 && r2 && r3);
   const zero = hash48(new Uint8Array(48));
@@ -134,8 +134,8 @@ test("computes mr_system and mr_aggregated as recorded", { skip }, () => {
   assert.equal(toHex(mrAggregated(bound, r3)), mr.mr_aggregated_with_config.value);
 });
 
-test("reads and writes both encodings of an attestation as recorded", { skip }, () => {
-  const { v0_scale_hex: v0, v1_msgpack_hex: v1, config, quote_hex: quote } = vectors().attestation_encoding;
+vectorTest("reads and writes both encodings of an attestation as the vectors say", FORMULAS, (set) => {
+  const { v0_scale_hex: v0, v1_msgpack_hex: v1, config, quote_hex: quote } = formulas(set).attestation_encoding;
   const first = decodeAttestation(parseHex(v0));
   const second = decodeAttestation(parseHex(v1));
   assert.deepEqual(first, second);
@@ -146,8 +146,8 @@ test("reads and writes both encodings of an attestation as recorded", { skip }, 
   assert.equal(toHex(encodeAttestation(first)), v0);
 });
 
-test("reads app info in each form and writes eight items", { skip }, () => {
-  const { fields, positional_8_hex: positional, named_map_hex: named } = vectors().app_info_msgpack;
+vectorTest("reads app info in each form and writes eight items", FORMULAS, (set) => {
+  const { fields, positional_8_hex: positional, named_map_hex: named } = formulas(set).app_info_msgpack;
   const info = decodeAppInfo(parseHex(positional));
   assert.deepEqual(decodeAppInfo(parseHex(named)), info);
   assert.equal(toHex(info.appId), fields["app_id"]);
@@ -158,13 +158,13 @@ test("reads app info in each form and writes eight items", { skip }, () => {
   assert.equal(decodeAppInfo(parseHex(`99${positional.slice(2)}c0`)).initScriptHashes, undefined);
 });
 
-test("reads a real CCEL and replays it to the recorded registers", { skip }, () => {
-  const expected = vectorJson<{
+vectorTest("reads a CCEL and replays it to its registers", "attestation/ccel", ({ bytes, json }) => {
+  const expected = json<{
     count: number;
     events: { imr: number; event_type: number; digest: string; event_payload: string }[];
     replayed: string[];
-  }>("ccel/ccel.expected.json");
-  const entries = parseCcel(vectorBytes("ccel/ccel.bin"));
+  }>("attestation/ccel/ccel.expected.json");
+  const entries = parseCcel(bytes("attestation/ccel/ccel.bin"));
   assert.equal(entries.length, expected.count);
   for (const [index, event] of expected.events.entries()) {
     const entry = entries[index];
@@ -179,8 +179,8 @@ test("reads a real CCEL and replays it to the recorded registers", { skip }, () 
   assert.equal(replayFirmwareRegister(entries, 2), undefined);
 });
 
-test("reads a real attestation, writes it back byte for byte and derives the recorded values", { skip }, () => {
-  const bytes = vectorBytes("simulator/attestation.bin");
+recordedTest("reads a real attestation, writes it back byte for byte and derives the recorded values", (set) => {
+  const bytes = set.bytes("attestation/simulator/attestation.bin");
   const attestation = decodeAttestation(bytes);
   assert.deepEqual(encodeAttestation(attestation), bytes);
   assert.deepEqual(encodeAttestation(decodeAttestation(encodeAttestationV1(attestation))), bytes);
@@ -227,8 +227,8 @@ test("reads a real attestation, writes it back byte for byte and derives the rec
   );
 });
 
-test("strips an attestation without losing what verification needs", { skip }, () => {
-  const attestation = decodeAttestation(vectorBytes("simulator/attestation.bin"));
+vectorTest("strips an attestation without losing what verification needs", "guest/simulator-0.6", ({ bytes }) => {
+  const attestation = decodeAttestation(bytes("guest/simulator-0.6/attestation.bin"));
   const stripped = stripAttestation(attestation);
   assert.ok(encodeAttestation(stripped).length < encodeAttestation(attestation).length);
   assert.deepEqual(decodeRuntimeEvents(stripped.platform.eventLog), attestation.runtimeEvents);
@@ -239,42 +239,45 @@ test("strips an attestation without losing what verification needs", { skip }, (
   assert.ok(decodeRuntimeEvents(stripped.platform.eventLog).length > 0);
 });
 
-test("replays the logs of real CVMs to their quoted registers and derives the recorded values", { skip }, async (t) => {
-  interface Pair {
-    id: string;
-    quote: string;
-    event_log?: string;
-    derived?: Record<string, unknown>;
-    expect: { ppid: string };
-  }
-  for (const pair of vectorJson<Pair[]>("pairs.json").filter((row) => row.derived !== undefined)) {
-    await t.test(pair.id, () => {
-      const info = vectorJson<{ event_log: unknown; compose_hash: string }>(`cvm/${pair.id}/tcb_info.json`);
-      const log = typeof info.event_log === "string" ? info.event_log : JSON.stringify(info.event_log);
-      const attestation: Attestation = attestationFromQuote(vectorBytes(pair.quote), log);
-      const report = tdReportOf(parseQuote(attestation.platform.quote));
-      assert.deepEqual(replayRtmr3(attestation.runtimeEvents), report.rtmr[3]);
-      for (const imr of [0, 1, 2] as const)
-        assert.deepEqual(replayFirmwareRegister(attestation.platform.eventLog, imr), report.rtmr[imr]);
-      const runtime = appInfo({ attestation, verified: { ppid: parseHex(pair.expect.ppid) } });
-      assert.equal(toHex(runtime.composeHash), info.compose_hash);
-      assert.deepEqual(report.mrConfigId, mrConfigIdV1(runtime.composeHash));
-      const expected = new Set(Object.values(pair.derived ?? {}));
-      for (const value of [
-        runtime.mrSystem,
-        runtime.mrAggregated,
-        runtime.deviceId,
-        runtime.deviceIdLegacy,
-        appInfo({ attestation, boottime: true }).mrAggregated,
-      ]) {
-        assert.ok(expected.has(toHex(value)), `${toHex(value)} in ${JSON.stringify(pair.derived)}`);
-      }
-    });
-  }
-});
+recordedTest(
+  "replays the logs of real CVMs to their quoted registers and derives the recorded values",
+  async ({ bytes, json }, t) => {
+    interface Pair {
+      id: string;
+      quote: string;
+      event_log?: string;
+      derived?: Record<string, unknown>;
+      expect: { ppid: string };
+    }
+    for (const pair of json<Pair[]>("attestation/pairs.json").filter((row) => row.derived !== undefined)) {
+      await t.test(pair.id, () => {
+        const info = json<{ event_log: unknown; compose_hash: string }>(`attestation/cvm/${pair.id}/tcb_info.json`);
+        const log = typeof info.event_log === "string" ? info.event_log : JSON.stringify(info.event_log);
+        const attestation: Attestation = attestationFromQuote(bytes(`attestation/${pair.quote}`), log);
+        const report = tdReportOf(parseQuote(attestation.platform.quote));
+        assert.deepEqual(replayRtmr3(attestation.runtimeEvents), report.rtmr[3]);
+        for (const imr of [0, 1, 2] as const)
+          assert.deepEqual(replayFirmwareRegister(attestation.platform.eventLog, imr), report.rtmr[imr]);
+        const runtime = appInfo({ attestation, verified: { ppid: parseHex(pair.expect.ppid) } });
+        assert.equal(toHex(runtime.composeHash), info.compose_hash);
+        assert.deepEqual(report.mrConfigId, mrConfigIdV1(runtime.composeHash));
+        const expected = new Set(Object.values(pair.derived ?? {}));
+        for (const value of [
+          runtime.mrSystem,
+          runtime.mrAggregated,
+          runtime.deviceId,
+          runtime.deviceIdLegacy,
+          appInfo({ attestation, boottime: true }).mrAggregated,
+        ]) {
+          assert.ok(expected.has(toHex(value)), `${toHex(value)} in ${JSON.stringify(pair.derived)}`);
+        }
+      });
+    }
+  },
+);
 
-test("replays all four registers of a real verifier request", { skip }, () => {
-  const request = vectorJson<{ quote: string; event_log: string }>("verifier/quote-report.json");
+recordedTest("replays all four registers of a real verifier request", ({ json }) => {
+  const request = json<{ quote: string; event_log: string }>("attestation/verifier/quote-report.json");
   const attestation = attestationFromQuote(parseHex(request.quote), request.event_log);
   const report = tdReportOf(parseQuote(attestation.platform.quote));
   assert.deepEqual(replayRtmr3(attestation.runtimeEvents), report.rtmr[3]);
@@ -284,13 +287,12 @@ test("replays all four registers of a real verifier request", { skip }, () => {
   );
 });
 
-test("names the platform of an attestation that is not TDX", { skip }, () => {
-  const snp = vectorJson<{ attestation: string }>("snp/sev-snp-attestation.json").attestation;
-  for (const bytes of [vectorBytes("nitro/nitro_attestation.bin"), parseHex(snp)]) {
+recordedTest("names the platform of an attestation that is not TDX", ({ bytes: read, json }) => {
+  const snp = json<{ attestation: string }>("attestation/snp/sev-snp-attestation.json").attestation;
+  for (const bytes of [read("attestation/nitro/nitro_attestation.bin"), parseHex(snp)]) {
     assert.throws(
       () => decodeAttestation(bytes),
       (error: unknown) => error instanceof AttestError && error.code === "platform-unsupported",
     );
   }
-  assert.ok(vectorText("README.md").length > 0);
 });

@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { parseHex, toHex } from "@dstack/bytes";
 import { collateralFromJson, intelTrustAnchor, parseQuote, trustAnchorFromPem } from "@dstack/attest";
 import { checkCollateral, verifyQuote } from "@dstack/attest/node";
-import { skip, vectorBytes, vectorJson, vectorNames, vectorText } from "./vectors.ts";
+import { recordedTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface Expectation {
   readonly ok: boolean;
@@ -62,26 +61,32 @@ const REFUSED_BY: Readonly<Record<string, string>> = {
   header: "quote-header",
 };
 
-test("judges every real pair of quote and collateral as recorded", { skip }, async (t) => {
-  for (const pair of vectorJson<Pair[]>("pairs.json")) {
+recordedTest("judges every real pair of quote and collateral as recorded", async ({ bytes, json }, t) => {
+  for (const pair of json<Pair[]>("attestation/pairs.json")) {
     await t.test(pair.id, () => {
-      const verification = verifyQuote(vectorBytes(pair.quote), collateralFromJson(vectorJson(pair.collateral)), {
-        now: pair.verify_at_unix,
-        trustAnchor: intelTrustAnchor(),
-      });
+      const verification = verifyQuote(
+        bytes(`attestation/${pair.quote}`),
+        collateralFromJson(json(`attestation/${pair.collateral}`)),
+        {
+          now: pair.verify_at_unix,
+          trustAnchor: intelTrustAnchor(),
+        },
+      );
       expectation(verification, pair.expect);
     });
   }
 });
 
-test(
+recordedTest(
   "judges every real pair alike from the first to the last second of its window, and never outside",
-  { skip },
-  () => {
-    for (const pair of vectorJson<Pair[]>("pairs.json")) {
-      const collateral = checkCollateral(collateralFromJson(vectorJson(pair.collateral)), intelTrustAnchor());
+  ({ bytes, json }) => {
+    for (const pair of json<Pair[]>("attestation/pairs.json")) {
+      const collateral = checkCollateral(
+        collateralFromJson(json(`attestation/${pair.collateral}`)),
+        intelTrustAnchor(),
+      );
       const at = (time: number): ReturnType<typeof verifyQuote> =>
-        verifyQuote(vectorBytes(pair.quote), collateral, { now: time, trustAnchor: intelTrustAnchor() });
+        verifyQuote(bytes(`attestation/${pair.quote}`), collateral, { now: time, trustAnchor: intelTrustAnchor() });
       const [from, until] = [Date.parse(pair.valid_from) / 1000, Date.parse(pair.valid_until) / 1000];
       for (const time of [from, until]) expectation(at(time), pair.expect);
       for (const time of [from - 1, until + 1]) {
@@ -97,14 +102,14 @@ test(
   },
 );
 
-test("knows Intel's root in a file for what it is", { skip }, () => {
-  assert.deepEqual(trustAnchorFromPem(vectorText("intel-sgx-root-ca.pem")), intelTrustAnchor());
+recordedTest("knows Intel's root in a file for what it is", ({ text }) => {
+  assert.deepEqual(trustAnchorFromPem(text("attestation/intel-sgx-root-ca.pem")), intelTrustAnchor());
   assert.equal(intelTrustAnchor().crlUrl, "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der");
 });
 
-test("reads every field of the real quotes as recorded", { skip }, () => {
-  for (const { id, quote: file, decoded } of vectorJson<Pair[]>("pairs.json")) {
-    const { header, body, qeAuthData, certification } = parseQuote(vectorBytes(file));
+recordedTest("reads every field of the real quotes as recorded", ({ bytes, json }) => {
+  for (const { id, quote: file, decoded } of json<Pair[]>("attestation/pairs.json")) {
+    const { header, body, qeAuthData, certification } = parseQuote(bytes(`attestation/${file}`));
     const read: Record<string, unknown> = {
       version: header.version,
       tee: header.tee.toUpperCase(),
@@ -137,39 +142,42 @@ test("reads every field of the real quotes as recorded", { skip }, () => {
   }
 });
 
-test("comes to the reference's status under the reference's rules, which change nothing else", { skip }, () => {
-  let compared = 0;
-  for (const name of vectorNames("synthetic")) {
-    const {
-      id,
-      expect,
-      quote_hex: quote,
-      collateral,
-      verify_at_unix: now,
-      root_ca_pem: root,
-    } = vectorJson<Synthetic>(`synthetic/${name}`);
-    const options = { now, trustAnchor: trustAnchorFromPem(root) };
-    const reference = verifyQuote(parseHex(quote), collateralFromJson(collateral), {
-      ...options,
-      tcbRules: "reference",
-    });
-    const intel = verifyQuote(parseHex(quote), collateralFromJson(collateral), options);
-    assert.deepEqual(
-      reference.checks.map((check) => [check.name, check.result]),
-      intel.checks.map((check) => [check.name, check.result]),
-      id,
-    );
-    if (expect.reference?.status === undefined || !expect.ok) continue;
-    compared++;
-    assert.equal(reference.ok && reference.status, expect.reference.status, id);
-  }
-  assert.ok(compared > 0);
-});
+recordedTest(
+  "comes to the reference's status under the reference's rules, which change nothing else",
+  ({ json, names }) => {
+    let compared = 0;
+    for (const name of names("attestation/synthetic")) {
+      const {
+        id,
+        expect,
+        quote_hex: quote,
+        collateral,
+        verify_at_unix: now,
+        root_ca_pem: root,
+      } = json<Synthetic>(`attestation/synthetic/${name}`);
+      const options = { now, trustAnchor: trustAnchorFromPem(root) };
+      const reference = verifyQuote(parseHex(quote), collateralFromJson(collateral), {
+        ...options,
+        tcbRules: "reference",
+      });
+      const intel = verifyQuote(parseHex(quote), collateralFromJson(collateral), options);
+      assert.deepEqual(
+        reference.checks.map((check) => [check.name, check.result]),
+        intel.checks.map((check) => [check.name, check.result]),
+        id,
+      );
+      if (expect.reference?.status === undefined || !expect.ok) continue;
+      compared++;
+      assert.equal(reference.ok && reference.status, expect.reference.status, id);
+    }
+    assert.ok(compared > 0);
+  },
+);
 
 // DS #0b, CVE-2026-22696, DS #1140: expired, revoked, wrongly signed and mismatched material is refused.
-test("judges every synthetic case as recorded", { skip }, async (t) => {
-  for (const name of vectorNames("synthetic")) {
-    const synthetic = vectorJson<Synthetic>(`synthetic/${name}`);
+recordedTest("judges every synthetic case as recorded", async ({ json, names }, t) => {
+  for (const name of names("attestation/synthetic")) {
+    const synthetic = json<Synthetic>(`attestation/synthetic/${name}`);
     await t.test(synthetic.id, () => {
       const verification = verifyQuote(parseHex(synthetic.quote_hex), collateralFromJson(synthetic.collateral), {
         now: synthetic.verify_at_unix,

@@ -13,7 +13,7 @@ import { collateralFromJson, trustAnchorFromPem } from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
 import { forge, goodScene, goodSgxScene } from "../../../tests/forge/forged-evidence.ts";
 import type { Forged, Scene } from "../../../tests/forge/forged-evidence.ts";
-import { skip as noVectors, vectorBytes, vectorJson, vectorText } from "./vectors.ts";
+import { recordedVectors } from "../../../tests/vectors/vector-sets.ts";
 
 const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) =>
   existsSync(path),
@@ -205,23 +205,22 @@ test("verifies forged and good quotes in Chromium as in Node", { skip, timeout: 
   );
 });
 
-test(
-  "verifies the recorded quotes of real hardware in Chromium as in Node",
-  { skip: skip === false ? noVectors : skip, timeout: 120_000 },
-  async () => {
-    const rootPem = vectorText("intel-sgx-root-ca.pem");
+if (recordedVectors !== undefined) {
+  const { bytes, json, text } = recordedVectors;
+  test("verifies the recorded quotes of real hardware in Chromium as in Node", { skip, timeout: 120_000 }, async () => {
+    const rootPem = text("attestation/intel-sgx-root-ca.pem");
     let accepted = 0;
-    for (const pair of vectorJson<{ id: string; quote: string; collateral: string; verify_at_unix: number }[]>(
-      "pairs.json",
+    for (const pair of json<{ id: string; quote: string; collateral: string; verify_at_unix: number }[]>(
+      "attestation/pairs.json",
     )) {
       const evidence = {
-        quote: toHex(vectorBytes(pair.quote)),
-        collateral: vectorJson(pair.collateral),
+        quote: toHex(bytes(`attestation/${pair.quote}`)),
+        collateral: json(`attestation/${pair.collateral}`),
         rootPem,
         now: pair.verify_at_unix,
       };
       if (await agrees(evidence, pair.id)) accepted++;
     }
     assert.ok(accepted >= 8);
-  },
-);
+  });
+}

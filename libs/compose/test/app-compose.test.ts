@@ -16,7 +16,7 @@ import {
   type AppCompose,
 } from "../src/index.ts";
 import { appId } from "@dstack/bytes";
-import { skipVectors, vectorBytes, vectorJson } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const minimal = { manifest_version: 2, name: "t", runner: "docker-compose" };
 const parse = (value: unknown): AppCompose => parseAppCompose(utf8(JSON.stringify(value))).compose;
@@ -37,8 +37,8 @@ interface ParseCase {
 }
 
 describe("app-compose.json", () => {
-  it("parses as the vectors say", { skip: skipVectors }, () => {
-    for (const row of vectorJson<ParseCase[]>("app-compose-parse.json")) {
+  vectorTest("parses as the vectors say", "guest/app-compose-parse.json", ({ json }) => {
+    for (const row of json<ParseCase[]>("guest/app-compose-parse.json")) {
       if (row.parse === "error") {
         assert.throws(
           () => parse(row.compose),
@@ -70,9 +70,9 @@ describe("app-compose.json", () => {
     }
   });
 
-  it("hashes the bytes as they are, final newline included (DS #550)", { skip: skipVectors }, () => {
-    const bytes = vectorBytes("simulator-0.6/app-compose.json");
-    const [row] = vectorJson<{ compose_hash: string; default_app_id: string }[]>("compose-hash-raw.json");
+  vectorTest("hashes the bytes as they are, final newline included (DS #550)", "guest/compose-hash-raw.json", (set) => {
+    const bytes = set.bytes("guest/simulator-0.6/app-compose.json");
+    const [row] = set.json<{ compose_hash: string; default_app_id: string }[]>("guest/compose-hash-raw.json");
     const parsed = parseAppCompose(bytes);
     assert.equal(toHex(parsed.composeHash), row?.compose_hash);
     assert.equal(toHex(appIdFromComposeHash(parsed.composeHash)), row?.default_app_id);
@@ -150,9 +150,9 @@ describe("app-compose.json", () => {
 });
 
 describe("identities", () => {
-  it("derive as the vector says", { skip: skipVectors }, () => {
-    for (const row of vectorJson<{ instance_id_seed: string; app_id: string; instance_id: string }[]>(
-      "instance-id.json",
+  vectorTest("derive as the vector says", "guest/instance-id.json", ({ json }) => {
+    for (const row of json<{ instance_id_seed: string; app_id: string; instance_id: string }[]>(
+      "guest/instance-id.json",
     )) {
       assert.equal(
         toHex(deriveInstanceId(Buffer.from(row.instance_id_seed, "hex"), appId(Buffer.from(row.app_id, "hex")))),
@@ -169,8 +169,8 @@ describe("identities", () => {
 });
 
 describe("normalised compose hash", () => {
-  it("agrees with the published JavaScript client", { skip: skipVectors }, () => {
-    for (const row of vectorJson<
+  vectorTest("agrees with the published JavaScript client", "guest/compose-hash.json", ({ json }) => {
+    for (const row of json<
       {
         name: string;
         normalize: boolean;
@@ -179,7 +179,7 @@ describe("normalised compose hash", () => {
         js_0_5_8: string;
         python_0_5_4: string;
       }[]
-    >("compose-hash.json")) {
+    >("guest/compose-hash.json")) {
       const nerdctl = row.compose["runner"] === "nerdctl-compose" && row.normalize;
       if (!nerdctl) assert.equal(normalisedComposeText(row.compose, row.normalize), row.serialized, row.name);
       // The newest clients drop bash_script for nerdctl-compose too; the 0.5.8 client did not.
@@ -224,11 +224,11 @@ describe("launch policy", () => {
   const withRequirements = (requirements: unknown): AppCompose =>
     parse({ ...minimal, manifest_version: "3", requirements });
 
-  it("computes token and GPU policy hashes as the vectors say", { skip: skipVectors }, () => {
-    const vectors = vectorJson<{
+  vectorTest("computes token and GPU policy hashes as the vectors say", "guest/launch-policy.json", ({ json }) => {
+    const vectors = json<{
       launch_token: { token: string; launch_token_hash: string }[];
       gpu_policy: { source: string; sha256: string }[];
-    }>("launch-policy.json");
+    }>("guest/launch-policy.json");
     for (const row of vectors.launch_token) assert.equal(toHex(launchTokenHash(row.token)), row.launch_token_hash);
     assert.equal(toHex(parse(minimal).gpuPolicyHash), vectors.gpu_policy[0]?.sha256);
     assert.equal(toHex(withRequirements({ gpu_policy: {} }).gpuPolicyHash), vectors.gpu_policy[0]?.sha256);
@@ -238,9 +238,9 @@ describe("launch policy", () => {
     );
   });
 
-  it("judges OS versions as the vectors say", { skip: skipVectors }, () => {
-    for (const row of vectorJson<{ requirement: string; current: string; result: boolean | string }[]>(
-      "os-version-requirement.json",
+  vectorTest("judges OS versions as the vectors say", "guest/os-version-requirement.json", ({ json }) => {
+    for (const row of json<{ requirement: string; current: string; result: boolean | string }[]>(
+      "guest/os-version-requirement.json",
     )) {
       const result = osVersionSatisfies(row.current, row.requirement);
       assert.equal(

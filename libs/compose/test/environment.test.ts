@@ -3,22 +3,26 @@ import { describe, it } from "node:test";
 import { utf8 } from "@dstack/bytes";
 import { isDangerousEnvName, renderEnvironment, renderEnvironmentJson, selectEnvironment } from "../src/index.ts";
 import { renderValue } from "../src/environment.ts";
-import { skipVectors, vectorJson } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const plaintext = (pairs: unknown): Uint8Array => utf8(JSON.stringify({ env: pairs }));
 
 describe("environment", () => {
-  it("renders values without backslash and newline as released guests do", { skip: skipVectors }, () => {
-    const vectors = vectorJson<{
-      escape: { value: string; rendered: string }[];
-      file: { env: Record<string, string>; decrypted_env_json: string };
-    }>("env-render.json");
-    for (const { value, rendered } of vectors.escape) {
-      if (!/[\\\n]/.test(value)) assert.equal(renderValue(value), rendered);
-    }
-    const sorted = new Map(Object.entries(vectors.file.env).toSorted(([a], [b]) => (a < b ? -1 : 1)));
-    assert.equal(renderEnvironmentJson(sorted), vectors.file.decrypted_env_json);
-  });
+  vectorTest(
+    "renders values without backslash and newline as released guests do",
+    "guest/env-render.json",
+    ({ json }) => {
+      const vectors = json<{
+        escape: { value: string; rendered: string }[];
+        file: { env: Record<string, string>; decrypted_env_json: string };
+      }>("guest/env-render.json");
+      for (const { value, rendered } of vectors.escape) {
+        if (!/[\\\n]/.test(value)) assert.equal(renderValue(value), rendered);
+      }
+      const sorted = new Map(Object.entries(vectors.file.env).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+      assert.equal(renderEnvironmentJson(sorted), vectors.file.decrypted_env_json);
+    },
+  );
 
   it("escapes the backslash, so that a value cannot swallow the next variable (DS #1243)", () => {
     assert.equal(

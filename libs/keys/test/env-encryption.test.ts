@@ -3,7 +3,7 @@ import { createCipheriv } from "node:crypto";
 import { test } from "node:test";
 import { concatBytes, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { decryptEnv, encryptEnv, KeysError, x25519PublicKey, x25519SharedSecret, type EnvPair } from "@dstack/keys";
-import { vectors } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface Vectors {
   readonly cipher: readonly {
@@ -24,7 +24,6 @@ interface Vectors {
   };
 }
 
-const file = vectors<Vectors>("guest/env-encryption.json");
 const SECRET = new Uint8Array(32).fill(7);
 
 const code = (run: () => unknown): string => {
@@ -50,14 +49,14 @@ const seal = (plaintext: string): Uint8Array => {
   );
 };
 
-test("encrypts and opens the reference's environments", { skip: file.skip }, () => {
-  for (const vector of file.data?.cipher ?? []) {
+vectorTest("encrypts and opens the environments of the vectors", "guest/env-encryption.json", ({ json }) => {
+  const { cipher, upstream } = json<Vectors>("guest/env-encryption.json");
+  for (const vector of cipher) {
     const { env } = JSON.parse(vector.plaintext_utf8) as { env: EnvPair[] };
     const draws = [parseHex(vector.ephemeral_secret), parseHex(vector.iv)];
     assert.equal(toHex(encryptEnv(env, parseHex(vector.recipient_public), () => draws.shift()!)), vector.blob);
     assert.deepEqual(decryptEnv(parseHex(vector.blob), parseHex(vector.recipient_secret)), env);
   }
-  const { upstream } = file.data!;
   const secret = parseHex(upstream.recipient_secret);
   assert.equal(toHex(x25519PublicKey(secret)), upstream.recipient_public);
   assert.equal(

@@ -31,7 +31,7 @@ import {
   spkiDer,
   x25519PublicKey,
 } from "@dstack/keys";
-import { vectors } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const ROOT = parseHex("f57527cea4ab7ffb49af99b158cdc0e3ec06398f528349ea236b7d2afe19cec1");
 const K256 = new Uint8Array(32).fill(0x42);
@@ -248,9 +248,8 @@ interface EnvKeyVectors {
   }[];
 }
 
-const envKeys = vectors<EnvKeyVectors>("kms/env-pubkey-signatures.json");
-test("judges environment keys as released clients do", { skip: envKeys.skip }, () => {
-  for (const vector of envKeys.data?.vectors ?? []) {
+vectorTest("judges environment keys as released clients do", "kms/env-pubkey-signatures.json", ({ json }) => {
+  for (const vector of json<EnvKeyVectors>("kms/env-pubkey-signatures.json").vectors) {
     const timestamp = vector.timestamp === null ? undefined : BigInt(vector.timestamp);
     const check = checkEnvPublicKey(
       {
@@ -288,9 +287,8 @@ interface KdfVectors {
   readonly seed_app_keys: Record<string, string>;
 }
 
-const kdfVectors = vectors<KdfVectors>("guest/kdf.json");
-test("derives the intermediates of the guest's vectors", { skip: kdfVectors.skip }, () => {
-  const { upstream_dh_secret: dh, seed_app_keys: seedKeys } = kdfVectors.data!;
+vectorTest("derives the intermediates of the guest's vectors", "guest/kdf.json", ({ json }) => {
+  const { upstream_dh_secret: dh, seed_app_keys: seedKeys } = json<KdfVectors>("guest/kdf.json");
   const derived = deriveP256(parseHex(dh["root_scalar"]!), [utf8("context one"), utf8("context two")]);
   assert.equal(toHex(pkcs8Der(derived)), dh["derived_pkcs8_der"]);
   assert.equal(toHex(createHash("sha256").update(pkcs8Der(derived)).digest()), dh["expected"]);

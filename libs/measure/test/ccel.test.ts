@@ -6,7 +6,7 @@ import { measureVm } from "../src/measure-vm.ts";
 import { replayRtmr } from "../src/rtmr.ts";
 import type { TcgEvent } from "../src/rtmr.ts";
 import { files, vmConfig } from "./fixtures.ts";
-import { vectorBytes, vectorJson, vectorsMissing } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 /** A reader of the format, for SHA-384 alone. */
 function read(area: Uint8Array): { imr: number; eventType: number; digest: Uint8Array; data: Uint8Array }[] {
@@ -69,10 +69,10 @@ describe("buildCcel", () => {
     assert.equal(area.length, 65_536);
     assert.equal(area.at(-1), 0xff);
   });
-  it("writes a recorded log again, byte for byte", { skip: vectorsMissing }, () => {
-    const recorded = vectorJson<{
+  vectorTest("writes a log of the vectors again, byte for byte", "attestation/ccel", ({ bytes, json }) => {
+    const recorded = json<{
       events: { imr: number; event_type: number; digest: string; event_payload: string }[];
-    }>("ccel/ccel.expected.json");
+    }>("attestation/ccel/ccel.expected.json");
     const events: TcgEvent[] = recorded.events.map((event) => ({
       imr: event.imr,
       eventType: event.event_type,
@@ -82,6 +82,6 @@ describe("buildCcel", () => {
     }));
     const of = (imr: number) => events.filter((event) => event.imr === imr);
     const area = buildCcel({ imr0: of(0), imr1: of(1), imr2: of(2) });
-    assert.equal(toHex(area), toHex(vectorBytes("ccel/ccel.bin")));
+    assert.equal(toHex(area), toHex(bytes("attestation/ccel/ccel.bin")));
   });
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { MeasureError } from "../src/errors.ts";
 import { encodeVmConfig, parseVmConfig } from "../src/vm-config.ts";
-import { vectorJson, vectorsMissing } from "./vectors.ts";
+import { recordedTest } from "../../../tests/vectors/vector-sets.ts";
 
 const refuses = (text: string, about: RegExp) => {
   assert.throws(
@@ -30,8 +30,8 @@ describe("parseVmConfig", () => {
   it("ignores keys that it does not know, and inherited ones", () => {
     assert.deepEqual(parseVmConfig('{"aws_pcr_replay":[1],"__proto__":{"cpu_count":7}}'), parseVmConfig("{}"));
   });
-  it("reads the configuration of a real GPU machine", { skip: vectorsMissing }, () => {
-    const config = parseVmConfig(vectorJson<{ vm_config: string }>("verifier/quote-report.json").vm_config);
+  recordedTest("reads the configuration of a real GPU machine", ({ json }) => {
+    const config = parseVmConfig(json<{ vm_config: string }>("attestation/verifier/quote-report.json").vm_config);
     assert.equal(config.cpuCount, 16);
     assert.equal(config.memoryBytes, 68_719_476_736);
     assert.equal(config.pciHole64Bytes, 17_592_186_044_416);

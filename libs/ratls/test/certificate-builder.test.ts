@@ -16,7 +16,7 @@ import {
   readDstackExtensions,
   verifyCertificateChain,
 } from "@dstack/ratls";
-import { vectors } from "./vectors.ts";
+import { recordedTest } from "../../../tests/vectors/vector-sets.ts";
 
 const NOW = 1_764_000_000;
 const APP = appId(new Uint8Array(20).fill(0x11));
@@ -45,9 +45,10 @@ const attestation = (publicKeyInfo: Uint8Array): Attestation => ({
   config: "{}",
 });
 
-const appKeys = vectors<{ ca_cert: string; key_provider: { None: { key: string } } }>("kms/simulator-appkeys.json");
-test("writes the reference's root certificate byte for byte, signature apart", { skip: appKeys.skip }, () => {
-  const { ca_cert: pem, key_provider: provider } = appKeys.data!;
+recordedTest("writes the reference's root certificate byte for byte, signature apart", ({ json }) => {
+  const { ca_cert: pem, key_provider: provider } = json<{ ca_cert: string; key_provider: { None: { key: string } } }>(
+    "kms/simulator-appkeys.json",
+  );
   const theirs = parseCertificate(readPem(pem, "CERTIFICATE")[0]!);
   const ours = createCa({
     organization: "Dstack",

@@ -6,7 +6,7 @@ import { concatBytes, parseHex, reportData, toHex, utf8 } from "@dstack/bytes";
 import { decodeAttestation, encodeAttestation, type Attestation } from "@dstack/attest";
 import { generateP256, p256FromScalar, spkiDer } from "@dstack/keys";
 import { decodeCsr, encodeCsrV1, encodeCsrV2, RatlsError, signCsr, verifyCsr, type CsrConfig } from "@dstack/ratls";
-import { vectors } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const EMPTY: Attestation = {
   platform: { kind: "tdx", quote: new Uint8Array(), eventLog: [] },
@@ -65,9 +65,8 @@ interface Vectors {
   }[];
 }
 
-const file = vectors<Vectors>("kms/csr-scale-vectors.json");
-test("reads, writes and judges the reference's requests", { skip: file.skip }, () => {
-  for (const vector of file.data?.vectors ?? []) {
+vectorTest("reads, writes and judges the requests of the vectors", "kms/csr-scale-vectors.json", ({ json }) => {
+  for (const vector of json<Vectors>("kms/csr-scale-vectors.json").vectors) {
     const scale = parseHex(vector.scale);
     if (vector.expect?.parse === false) {
       assert.notEqual(

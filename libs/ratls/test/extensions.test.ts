@@ -24,8 +24,7 @@ import {
 } from "@dstack/der";
 import { generateP256, privateKeyObject, spkiDer } from "@dstack/keys";
 import { DSTACK_OID, RatlsError, readDstackExtensions } from "@dstack/ratls";
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const extension = (oid: string, value: Uint8Array): Uint8Array => derSequence(derOid(oid), derElement(0x04, value));
 const wrapped = (oid: string, payload: Uint8Array): Uint8Array => extension(oid, derOctetString(payload));
@@ -95,9 +94,7 @@ const refused = (der: Uint8Array): string => {
   return "accepted";
 };
 
-const quoteFile = join(import.meta.dirname, "../../../../shared/vectors/attestation/simulator/attestation.bin");
-const skip = existsSync(quoteFile) ? false : `no vectors at ${quoteFile}`;
-const ATTESTATION = skip === false ? new Uint8Array(readFileSync(quoteFile)) : new Uint8Array();
+const SIMULATED = "guest/simulator-0.6/attestation.bin";
 
 test("a certificate without dstack extensions says nothing", () => {
   const { certificate: _, ...rest } = readDstackExtensions(certificate(wrapped("1.2.3.4", utf8("x"))));
@@ -125,9 +122,9 @@ test("refuses payloads that are unwrapped, trailed or of the wrong length", () =
   assert.match(refused(utf8("not a certificate")), /cannot be read/);
 });
 
-test("reads the newer evidence, and the older pair only where the newer is absent", { skip }, () => {
+vectorTest("reads the newer evidence, and the older pair only where the newer is absent", SIMULATED, ({ bytes }) => {
   const read = readDstackExtensions(
-    certificate(wrapped(DSTACK_OID.attestation, ATTESTATION), wrapped(DSTACK_OID.quote, utf8("nonsense"))),
+    certificate(wrapped(DSTACK_OID.attestation, bytes(SIMULATED)), wrapped(DSTACK_OID.quote, utf8("nonsense"))),
   );
   assert.equal(read.attestation?.runtimeEvents[1]?.event, "app-id");
   const quote = read.attestation!.platform.quote;
@@ -139,9 +136,9 @@ test("reads the newer evidence, and the older pair only where the newer is absen
   assert.match(refused(certificate(wrapped(DSTACK_OID.quote, quote))), /TDX event log missing/);
 });
 
-test("opens a compressed event log of 16 KiB and refuses a larger one (#566)", { skip }, () => {
-  const quote = readDstackExtensions(certificate(wrapped(DSTACK_OID.attestation, ATTESTATION))).attestation!.platform
-    .quote;
+vectorTest("opens a compressed event log of 16 KiB and refuses a larger one (#566)", SIMULATED, ({ bytes }) => {
+  const quote = readDstackExtensions(certificate(wrapped(DSTACK_OID.attestation, bytes(SIMULATED)))).attestation!
+    .platform.quote;
   const log = (size: number): Uint8Array =>
     concatBytes(utf8("ELGZv1"), new Uint8Array(gzipSync(utf8("[]".padEnd(size, " ")))));
   const read = (payload: Uint8Array): Uint8Array =>

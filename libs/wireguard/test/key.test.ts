@@ -8,7 +8,7 @@ import {
   wireGuardKeyFromBytes,
   WireGuardError,
 } from "../src/index.ts";
-import { gatewayVectors } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const refused = (text: string): void =>
   assert.throws(
@@ -59,9 +59,9 @@ test("an error about a key does not repeat the key", () => {
   );
 });
 
-test("agrees with the recorded judgements on public keys", (t) => {
-  const vectors = gatewayVectors(t, "wg-validate.json") as { public_key: { key: string; ok: boolean }[] } | undefined;
-  for (const { key, ok } of vectors?.public_key ?? []) {
+vectorTest("judges public keys as the vectors say", "gateway/wg-validate.json", ({ json }) => {
+  const vectors = json<{ public_key: { key: string; ok: boolean }[] }>("gateway/wg-validate.json");
+  for (const { key, ok } of vectors.public_key) {
     if (ok) assert.equal(parseWireGuardKey(key), key);
     else refused(key);
   }

@@ -12,16 +12,15 @@ import {
   WireGuardError,
   type GuestRegistration,
 } from "../src/index.ts";
-import { vectorText } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const keys = generateWireGuardKeys();
 const peerKey = (n: number): ReturnType<typeof wireGuardKeyFromBytes> =>
   wireGuardKeyFromBytes(new Uint8Array(32).fill(n));
 
-test("the gateway's file has the recorded bytes", (t) => {
-  const two = vectorText(t, "gateway/wg/two-peers.conf");
-  const empty = vectorText(t, "gateway/wg/empty.conf");
-  if (two === undefined || empty === undefined) return;
+vectorTest("the gateway's file has the bytes of the vectors", "gateway/wg", ({ text: read }) => {
+  const two = read("gateway/wg/two-peers.conf");
+  const empty = read("gateway/wg/empty.conf");
   const named = (text: string): string =>
     text
       .replace("PrivateKey = \n", `PrivateKey = ${keys.privateKey}\n`)
@@ -32,23 +31,25 @@ test("the gateway's file has the recorded bytes", (t) => {
   assert.equal(renderGatewayConfig(keys.privateKey, 51820, []), named(empty));
 });
 
-test("the guest's file has the recorded bytes, peers sorted by key", (t) => {
-  const text = vectorText(t, "guest/wireguard-config.json");
-  if (text === undefined) return;
-  const vector = JSON.parse(text) as {
-    register_response: { wg: { client_ip: string; servers: { pk: string; ip: string; endpoint: string }[] } };
-    file: string;
-  };
-  const real: Record<string, string> = { "aaaa=": peerKey(1), "zzzz=": peerKey(200), "SK=": keys.privateKey };
-  let expected = vector.file;
-  for (const [name, key] of Object.entries(real)) expected = expected.replaceAll(name, key);
-  const { wg } = vector.register_response;
-  const network = guestNetwork(keys.privateKey, {
-    clientIp: wg.client_ip,
-    servers: wg.servers.map((server) => ({ ...server, pk: real[server.pk] ?? "" })),
-  });
-  assert.equal(renderGuestConfig(network), expected);
-});
+vectorTest(
+  "the guest's file has the bytes of the vectors, peers sorted by key",
+  "guest/wireguard-config.json",
+  ({ json }) => {
+    const vector = json<{
+      register_response: { wg: { client_ip: string; servers: { pk: string; ip: string; endpoint: string }[] } };
+      file: string;
+    }>("guest/wireguard-config.json");
+    const real: Record<string, string> = { "aaaa=": peerKey(1), "zzzz=": peerKey(200), "SK=": keys.privateKey };
+    let expected = vector.file;
+    for (const [name, key] of Object.entries(real)) expected = expected.replaceAll(name, key);
+    const { wg } = vector.register_response;
+    const network = guestNetwork(keys.privateKey, {
+      clientIp: wg.client_ip,
+      servers: wg.servers.map((server) => ({ ...server, pk: real[server.pk] ?? "" })),
+    });
+    assert.equal(renderGuestConfig(network), expected);
+  },
+);
 
 test("a gateway cannot smuggle lines into the guest's file", () => {
   const good = { pk: keys.publicKey as string, ip: "10.4.0.1/24", endpoint: "203.0.113.2:9202" };

@@ -1,15 +1,14 @@
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { FakeRpc } from "../../../libs/governance/test/fake-rpc.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const MAIN = join(import.meta.dirname, "../src/main.ts");
-const VECTORS = join(import.meta.dirname, "../../../../shared/vectors/kms/auth-eth-cases.json");
 const CONTRACT = `0x${"12".repeat(20)}`;
 const BASE = {
   mrAggregated: `0x${"11".repeat(32)}`,
@@ -254,53 +253,48 @@ interface Case {
   };
 }
 
-test(
-  "answers the recorded cases of chain-backed webhooks",
-  { skip: existsSync(VECTORS) ? false : "no vectors beside the checkout" },
-  async () => {
-    const { cases, base_boot_info: boot } = JSON.parse(readFileSync(VECTORS, "utf8")) as {
-      cases: Case[];
-      base_boot_info: Record<string, string>;
-    };
-    // Blocks never go back within one process: these cases come in the order of their heads.
-    for (const {
-      id,
-      path,
-      body,
-      body_patch: patch,
-      body_literal: literal,
-      backend,
-      head,
-      chain_id: chainId,
-      expect,
-    } of cases) {
-      if (typeof head === "number") continue; // Read at head 100: told by "with confirmations it reads that far below the head".
-      fake.asked.length = 0;
-      Object.assign(fake, {
-        mood: backend === "error" || head === "error" ? "error" : "good",
-        chainId: chainId ?? 1337,
-        decision: [true, ""],
-        gatewayAppId: "g",
-      });
-      if (typeof backend === "object")
-        Object.assign(fake, { decision: backend.isAppAllowed ?? [true, ""], gatewayAppId: backend.gatewayAppId ?? "" });
-      const plain =
-        body?.includes("without 0x") === true
-          ? Object.fromEntries(Object.entries(boot).map(([key, value]) => [key, value.replace("0x", "")]))
-          : boot;
-      const answer =
-        path === "GET /"
-          ? await read(await fetch(base))
-          : await post(path.split("/").at(-1)!, literal ?? { ...plain, ...patch });
-      if (expect.status !== undefined) assert.equal(answer.status, expect.status, id);
-      for (const [key, value] of Object.entries(expect.json ?? {}))
-        assert.deepEqual(answer.json[key], value, `${id} ${key}`);
-      if (backend === "must not be called") assert.equal(fake.asked.length, 0, id);
-      const [args] = (fake.asked.find(({ functionName }) => functionName === "isAppAllowed")?.args ?? []) as [
-        Record<string, string>?,
-      ];
-      for (const [key, pattern] of Object.entries(expect.contract_args_match ?? {}))
-        assert.match((args?.[key] ?? "").toLowerCase(), new RegExp(pattern), `${id} ${key}`);
-    }
-  },
-);
+vectorTest("answers the cases of chain-backed webhooks", "kms/auth-eth-cases.json", async ({ json }) => {
+  const { cases, base_boot_info: boot } = json<{ cases: Case[]; base_boot_info: Record<string, string> }>(
+    "kms/auth-eth-cases.json",
+  );
+  // Blocks never go back within one process: these cases come in the order of their heads.
+  for (const {
+    id,
+    path,
+    body,
+    body_patch: patch,
+    body_literal: literal,
+    backend,
+    head,
+    chain_id: chainId,
+    expect,
+  } of cases) {
+    if (typeof head === "number") continue; // Read at head 100: told by "with confirmations it reads that far below the head".
+    fake.asked.length = 0;
+    Object.assign(fake, {
+      mood: backend === "error" || head === "error" ? "error" : "good",
+      chainId: chainId ?? 1337,
+      decision: [true, ""],
+      gatewayAppId: "g",
+    });
+    if (typeof backend === "object")
+      Object.assign(fake, { decision: backend.isAppAllowed ?? [true, ""], gatewayAppId: backend.gatewayAppId ?? "" });
+    const plain =
+      body?.includes("without 0x") === true
+        ? Object.fromEntries(Object.entries(boot).map(([key, value]) => [key, value.replace("0x", "")]))
+        : boot;
+    const answer =
+      path === "GET /"
+        ? await read(await fetch(base))
+        : await post(path.split("/").at(-1)!, literal ?? { ...plain, ...patch });
+    if (expect.status !== undefined) assert.equal(answer.status, expect.status, id);
+    for (const [key, value] of Object.entries(expect.json ?? {}))
+      assert.deepEqual(answer.json[key], value, `${id} ${key}`);
+    if (backend === "must not be called") assert.equal(fake.asked.length, 0, id);
+    const [args] = (fake.asked.find(({ functionName }) => functionName === "isAppAllowed")?.args ?? []) as [
+      Record<string, string>?,
+    ];
+    for (const [key, pattern] of Object.entries(expect.contract_args_match ?? {}))
+      assert.match((args?.[key] ?? "").toLowerCase(), new RegExp(pattern), `${id} ${key}`);
+  }
+});

@@ -5,7 +5,7 @@ import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { vectors } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface Case {
   readonly id: string;
@@ -79,9 +79,9 @@ async function post(kind: "app" | "kms", body: unknown): Promise<{ status: numbe
   return { status: answer.status, json: (await answer.json()) as Record<string, unknown> };
 }
 
-const file = vectors<{ cases: readonly Case[] }>("kms/auth-simple-cases.json");
-test("answers the reference's cases", { skip: file.skip }, async () => {
-  for (const { id, path, config: wanted, body, expect } of file.data?.cases ?? []) {
+vectorTest("answers the cases of the vectors", "kms/auth-simple-cases.json", async ({ json }) => {
+  const { cases } = json<{ cases: readonly Case[] }>("kms/auth-simple-cases.json");
+  for (const { id, path, config: wanted, body, expect } of cases) {
     // This case is the reading of 0.5.6 to 0.5.8; from 0.5.9 on, and here, an empty list admits nobody.
     if (id === "S08-056") continue;
     await rm(config, { force: true });

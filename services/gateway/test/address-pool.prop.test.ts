@@ -11,7 +11,7 @@ import {
 } from "@dstack/wireguard";
 import { allocateAddress, type AddressPool } from "../src/registration/address-pool.ts";
 import { checkNetworks } from "../src/config/gateway-config.ts";
-import { vector } from "./support/vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 /** A network of 8 to 2048 addresses, a pool inside it, the gateway and reserved networks anywhere in it. */
 const pools: fc.Arbitrary<AddressPool> = fc
@@ -66,12 +66,10 @@ test("every address handed out is in the pool, free, and nobody else's: not the 
   );
 });
 
-test("judges the wireguard section's networks as recorded", (t) => {
-  const cases =
-    vector<{ cases: { ip: string; reserved_net: string[]; client_ip_range: string; ok?: boolean; error?: string }[] }>(
-      t,
-      "wg-validate.json",
-    )?.cases ?? [];
+vectorTest("judges the wireguard section's networks as the vectors say", "gateway/wg-validate.json", ({ json }) => {
+  const { cases } = json<{
+    cases: { ip: string; reserved_net: string[]; client_ip_range: string; ok?: boolean; error?: string }[];
+  }>("gateway/wg-validate.json");
   for (const row of cases) {
     const check = (): void =>
       checkNetworks(parseNetwork(row.ip), row.reserved_net.map(parseNetwork), parseNetwork(row.client_ip_range));

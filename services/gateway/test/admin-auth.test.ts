@@ -1,7 +1,6 @@
-import { test } from "node:test";
 import assert from "node:assert/strict";
 import { ADMIN_LOGINS, adminCredentials, challengeOf } from "@dstack/http";
-import { vector } from "./support/vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface Cases {
   readonly token: string;
@@ -12,9 +11,8 @@ interface Cases {
 const lowerCase = (headers: Record<string, string>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
 
-test("accepts and refuses credentials as recorded", async (t) => {
-  const vectors = vector<Cases>(t, "admin-auth.json");
-  if (vectors === undefined) return;
+vectorTest("accepts and refuses credentials as the vectors say", "gateway/admin-auth.json", async ({ json }) => {
+  const vectors = json<Cases>("gateway/admin-auth.json");
   assert.equal(challengeOf(ADMIN_LOGINS.gateway), vectors.www_authenticate);
   const isAdmin = adminCredentials({ rules: ADMIN_LOGINS.gateway, tokens: [vectors.token] });
   for (const row of vectors.cases) {

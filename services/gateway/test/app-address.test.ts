@@ -1,7 +1,7 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { parseAppLabel, targetOf } from "../src/proxy/app-address.ts";
-import { vector } from "./support/vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface Cases {
   readonly cases: readonly {
@@ -21,8 +21,8 @@ interface Cases {
   }[];
 }
 
-test("reads labels as recorded", (t) => {
-  for (const row of vector<Cases>(t, "app-address.json")?.cases ?? []) {
+vectorTest("reads labels as the vectors say", "gateway/app-address.json", ({ json }) => {
+  for (const row of json<Cases>("gateway/app-address.json").cases) {
     const result = parseAppLabel(row.label);
     if (row.error_contains !== undefined) {
       assert.ok(
@@ -43,8 +43,8 @@ test("reads labels as recorded", (t) => {
   }
 });
 
-test("splits server names as recorded", (t) => {
-  for (const row of vector<Cases>(t, "app-address.json")?.host_cases ?? []) {
+vectorTest("splits server names as the vectors say", "gateway/app-address.json", ({ json }) => {
+  for (const row of json<Cases>("gateway/app-address.json").host_cases) {
     const target = targetOf(row.sni, (domain) => row.base_domains.includes(domain));
     const kinds = { platform: "platform", custom_domain: "custom-domain", error: "invalid" } as const;
     assert.equal(target.kind, kinds[row.kind], row.sni);

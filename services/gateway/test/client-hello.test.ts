@@ -2,7 +2,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { parseHex } from "@dstack/bytes";
 import { MAX_HELLO_BYTES, readServerName } from "../src/proxy/client-hello.ts";
-import { vector } from "./support/vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface Cases {
   readonly cases: readonly { readonly name: string; readonly hex: string; readonly sni: string | null }[];
@@ -22,24 +22,28 @@ function hello(extensions: number[], padding = 0): Uint8Array {
   return Uint8Array.from([1, body.length >> 16, (body.length >> 8) & 255, body.length & 255, ...body]);
 }
 
-test("finds the recorded names", (t) => {
-  for (const row of vector<Cases>(t, "client-hello.json")?.cases ?? []) {
+vectorTest("finds the names of the vectors", "gateway/client-hello.json", ({ json }) => {
+  for (const row of json<Cases>("gateway/client-hello.json").cases) {
     const result = readServerName(parseHex(row.hex));
     assert.deepEqual(result, row.sni === null ? { kind: "absent" } : { kind: "name", name: row.sni }, row.name);
   }
 });
 
-test("every strict prefix of a ClientHello asks for more, never gives a wrong name", (t) => {
-  for (const row of vector<Cases>(t, "client-hello.json")?.cases ?? []) {
-    const bytes = parseHex(row.hex);
-    for (let length = 0; length < bytes.length; length++)
-      assert.deepEqual(
-        readServerName(bytes.subarray(0, length)),
-        { kind: "incomplete" },
-        `${row.name} cut at ${length}`,
-      );
-  }
-});
+vectorTest(
+  "every strict prefix of a ClientHello asks for more, never gives a wrong name",
+  "gateway/client-hello.json",
+  ({ json }) => {
+    for (const row of json<Cases>("gateway/client-hello.json").cases) {
+      const bytes = parseHex(row.hex);
+      for (let length = 0; length < bytes.length; length++)
+        assert.deepEqual(
+          readServerName(bytes.subarray(0, length)),
+          { kind: "incomplete" },
+          `${row.name} cut at ${length}`,
+        );
+    }
+  },
+);
 
 test("a ClientHello spread over records, or as large as post-quantum ones are, gives its name", () => {
   const message = hello(sni("big.example"), 9_000);

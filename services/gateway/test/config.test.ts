@@ -8,38 +8,41 @@ import { loadGatewayConfig } from "../src/config/gateway-config.ts";
 import { GatewayError } from "../src/errors.ts";
 import { durationMs, portRange } from "../src/config/units.ts";
 import { memoryLog } from "./support/log.ts";
-import { vector, vectorPath } from "./support/vectors.ts";
+import { recordedTest, vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
-test("durations are read as recorded", (t) => {
-  const vectors = vector<{ parse: [string, number | "max"][]; reject: string[] }>(t, "duration.json");
-  for (const [text, seconds] of vectors?.parse ?? [])
+vectorTest("durations are read as the vectors say", "gateway/duration.json", ({ json }) => {
+  const vectors = json<{ parse: [string, number | "max"][]; reject: string[] }>("gateway/duration.json");
+  for (const [text, seconds] of vectors.parse)
     assert.equal(durationMs(text), seconds === "max" ? Number.POSITIVE_INFINITY : seconds * 1_000);
-  for (const text of vectors?.reject ?? []) assert.throws(() => durationMs(text), GatewayError, text);
+  for (const text of vectors.reject) assert.throws(() => durationMs(text), GatewayError, text);
 });
 
-test("listen_port takes the recorded forms", (t) => {
-  const vectors = vector<{ ok: [number | string, number[]][]; bad: (number | string)[] }>(t, "config/listen-port.json");
-  for (const [value, ports] of vectors?.ok ?? []) assert.deepEqual(portRange(value), ports);
-  for (const value of vectors?.bad ?? []) assert.throws(() => portRange(value), GatewayError, String(value));
+vectorTest("listen_port takes the forms of the vectors", "gateway/config/listen-port.json", ({ json }) => {
+  const vectors = json<{ ok: [number | string, number[]][]; bad: (number | string)[] }>(
+    "gateway/config/listen-port.json",
+  );
+  for (const [value, ports] of vectors.ok) assert.deepEqual(portRange(value), ports);
+  for (const value of vectors.bad) assert.throws(() => portRange(value), GatewayError, String(value));
 });
 
-test("the guide's configurations load, with nothing unknown in them but one key that the reference ignores too", async (t) => {
-  for (const name of ["guide-hostcfg.toml", "guide-dev.toml"]) {
-    const file = vectorPath(t, `config/${name}`);
-    if (file === undefined) return;
-    const { log, lines } = memoryLog();
-    const config = await loadGatewayConfig(file, {}, log);
-    assert.deepEqual(config.main, { host: "127.0.0.1", port: 13642 });
-    assert.equal(config.wireGuard.publicKey, "xc+7qkdeNFfl4g4xirGGGXHMc0cABuE5IHaLeCASVWM=");
-    assert.equal(config.staticCertificate?.baseDomain, "apps.example.org");
-    assert.equal(config.skipAttestation, true);
-    assert.ok(config.insecureSettings.length > 0);
-    assert.deepEqual(
-      lines.filter((line) => line.includes("unknown configuration key")),
-      [],
-    );
-  }
-});
+recordedTest(
+  "the guide's configurations load, with nothing unknown in them but one key that the reference ignores too",
+  async ({ root }) => {
+    for (const name of ["guide-hostcfg.toml", "guide-dev.toml"]) {
+      const { log, lines } = memoryLog();
+      const config = await loadGatewayConfig(join(root, `gateway/config/${name}`), {}, log);
+      assert.deepEqual(config.main, { host: "127.0.0.1", port: 13642 });
+      assert.equal(config.wireGuard.publicKey, "xc+7qkdeNFfl4g4xirGGGXHMc0cABuE5IHaLeCASVWM=");
+      assert.equal(config.staticCertificate?.baseDomain, "apps.example.org");
+      assert.equal(config.skipAttestation, true);
+      assert.ok(config.insecureSettings.length > 0);
+      assert.deepEqual(
+        lines.filter((line) => line.includes("unknown configuration key")),
+        [],
+      );
+    }
+  },
+);
 
 async function load(
   t: { after: (fn: () => Promise<void>) => void },

@@ -1,4 +1,4 @@
-import { test, type TestContext } from "node:test";
+import { test } from "node:test";
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { parseHex, toHex, utf8, utf8Decode } from "@dstack/bytes";
@@ -12,7 +12,7 @@ import { Registry } from "../src/registration/registry.ts";
 import { gatewayService, type GatewayServiceOptions } from "../src/rpc/gateway-service.ts";
 import { memoryLog } from "./support/log.ts";
 import { randomId, testKms } from "./support/pki.ts";
-import { vector } from "./support/vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface Samples {
   readonly samples: readonly { readonly rpc: string; readonly proto_hex: string; readonly json: unknown }[];
@@ -103,39 +103,40 @@ function ask(
   );
 }
 
-function sample(t: TestContext, prefix: string): Samples["samples"][number] | undefined {
-  const found = vector<Samples>(t, "prpc-samples.json")?.samples.find((row) => row.rpc.startsWith(prefix));
-  return found;
-}
-
-test("answers Info and RegisterCvm with the recorded bytes and JSON", async (t) => {
-  const info = sample(t, "Info response");
-  const request = sample(t, "RegisterCvm request (0.6.0");
-  const answer = sample(t, "RegisterCvm response (0.6.0");
-  if (info === undefined || request === undefined || answer === undefined) return;
-  // The recorded answer is of this second.
-  const recordedMs = 1_700_000_000_000;
-  const { service: target, registry } = service();
-  assert.equal(toHex((await ask(target, "Info", new Uint8Array(), false)).body), info.proto_hex);
-  assert.deepEqual(JSON.parse(utf8Decode((await ask(target, "Info", new Uint8Array(), true)).body)), info.json);
-  const timed = service({ now: () => recordedMs });
-  assert.equal(
-    toHex((await ask(timed.service, "RegisterCvm", parseHex(request.proto_hex), false)).body),
-    answer.proto_hex,
-  );
-  const asJson = JSON.parse(
-    utf8Decode((await ask(timed.service, "RegisterCvm", utf8(JSON.stringify(request.json)), true)).body),
-  ) as unknown;
-  assert.deepEqual(asJson, answer.json);
-  assert.deepEqual(
-    [...(timed.registry.all()[0]?.portPolicy?.ports ?? [])],
-    [
-      [443, true],
-      [8080, false],
-    ],
-  );
-  assert.equal(registry.size, 0);
-});
+vectorTest(
+  "answers Info and RegisterCvm with the bytes and JSON of the vectors",
+  "gateway/prpc-samples.json",
+  async ({ json }) => {
+    const { samples } = json<Samples>("gateway/prpc-samples.json");
+    const sample = (prefix: string): Samples["samples"][number] =>
+      samples.find((row) => row.rpc.startsWith(prefix)) ?? assert.fail(prefix);
+    const info = sample("Info response");
+    const request = sample("RegisterCvm request (0.6.0");
+    const answer = sample("RegisterCvm response (0.6.0");
+    // The recorded answer is of this second.
+    const recordedMs = 1_700_000_000_000;
+    const { service: target, registry } = service();
+    assert.equal(toHex((await ask(target, "Info", new Uint8Array(), false)).body), info.proto_hex);
+    assert.deepEqual(JSON.parse(utf8Decode((await ask(target, "Info", new Uint8Array(), true)).body)), info.json);
+    const timed = service({ now: () => recordedMs });
+    assert.equal(
+      toHex((await ask(timed.service, "RegisterCvm", parseHex(request.proto_hex), false)).body),
+      answer.proto_hex,
+    );
+    const asJson = JSON.parse(
+      utf8Decode((await ask(timed.service, "RegisterCvm", utf8(JSON.stringify(request.json)), true)).body),
+    ) as unknown;
+    assert.deepEqual(asJson, answer.json);
+    assert.deepEqual(
+      [...(timed.registry.all()[0]?.portPolicy?.ports ?? [])],
+      [
+        [443, true],
+        [8080, false],
+      ],
+    );
+    assert.equal(registry.size, 0);
+  },
+);
 
 test("the table says who may call: without a certificate only what anybody may ask is answered", async () => {
   const { service: target } = service();

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { wireGuardKeyFromBytes, parseNetwork } from "@dstack/wireguard";
 import { InstanceChooser, type ChooserOptions } from "../src/proxy/instance-chooser.ts";
 import { Registry } from "../src/registration/registry.ts";
-import { vector } from "./support/vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface Step {
   readonly register?: string | string[];
@@ -51,8 +51,8 @@ function setUp(over: Partial<ChooserOptions> = {}): {
   return { registry, chooser, ages, register };
 }
 
-test("selects and caches as recorded", (t) => {
-  const steps = vector<{ steps: Step[] }>(t, "top-n.json")?.steps ?? [];
+vectorTest("selects and caches as the vectors say", "gateway/top-n.json", ({ json }) => {
+  const { steps } = json<{ steps: Step[] }>("gateway/top-n.json");
   const { registry, chooser, ages, register } = setUp();
   for (const step of steps) {
     for (const name of [step.register ?? []].flat()) register(name, step.app ?? "");

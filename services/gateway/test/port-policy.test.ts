@@ -2,7 +2,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { GatewayError } from "../src/errors.ts";
 import { allowsPort, portPolicy, portPolicyFromTcbInfo, type PortPolicy } from "../src/registration/port-policy.ts";
-import { vector } from "./support/vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface RawPolicy {
   readonly ports: Record<string, { pp?: boolean }>;
@@ -19,8 +19,8 @@ const fromRaw = (raw: RawPolicy): PortPolicy =>
     Object.entries(raw.ports).map(([port, attributes]) => ({ port: Number(port), pp: attributes.pp ?? false })),
   );
 
-test("allows and denies ports as recorded", (t) => {
-  for (const row of vector<Cases>(t, "port-policy.json")?.cases ?? []) {
+vectorTest("allows and denies ports as the vectors say", "gateway/port-policy.json", ({ json }) => {
+  for (const row of json<Cases>("gateway/port-policy.json").cases) {
     // Overrides by the operator come with the full admin API.
     if (row.instance === null || row.admin !== null) continue;
     const policy = fromRaw(row.instance);
@@ -29,10 +29,14 @@ test("allows and denies ports as recorded", (t) => {
   }
 });
 
-test("reads the policy out of a guest agent's tcb_info as recorded", (t) => {
-  for (const row of vector<Cases>(t, "port-policy.json")?.tcb_info ?? [])
-    assert.deepEqual(portPolicyFromTcbInfo(row.tcb_info), fromRaw(row.expect));
-});
+vectorTest(
+  "reads the policy out of a guest agent's tcb_info as the vectors say",
+  "gateway/port-policy.json",
+  ({ json }) => {
+    for (const row of json<Cases>("gateway/port-policy.json").tcb_info)
+      assert.deepEqual(portPolicyFromTcbInfo(row.tcb_info), fromRaw(row.expect));
+  },
+);
 
 test("a compose file without a policy is open, one that cannot be read is an error and not open", () => {
   assert.equal(allowsPort(portPolicyFromTcbInfo(JSON.stringify({ app_compose: "{}" })), 1234), true);

@@ -12,13 +12,12 @@ import { staleInstances } from "../src/recycle.ts";
 import { Committer } from "../src/registration/committer.ts";
 import { memoryLog } from "./support/log.ts";
 import { serverCertificate } from "./support/pki.ts";
-import { vector, vectorPath } from "./support/vectors.ts";
+import { recordedTest, vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
-test("PROXY headers have the recorded bytes", (t) => {
-  for (const row of vector<{ outbound_synthesised: { peer: string; local: string; hex: string }[] }>(
-    t,
-    "proxy-protocol.json",
-  )?.outbound_synthesised ?? []) {
+vectorTest("PROXY headers have the bytes of the vectors", "gateway/proxy-protocol.json", ({ json }) => {
+  for (const row of json<{ outbound_synthesised: { peer: string; local: string; hex: string }[] }>(
+    "gateway/proxy-protocol.json",
+  ).outbound_synthesised) {
     const [remoteAddress = "", remotePort] = row.peer.split(":");
     const [localAddress = "", localPort] = row.local.split(":");
     assert.equal(
@@ -155,10 +154,9 @@ test("a certificate is replaced only by a good one; a bad one leaves the old in 
   assert.equal(await certificates.reload(), true);
 });
 
-test("the recorded wildcard certificate serves its domain", async (t) => {
-  const certChain = vectorPath(t, "certs/wildcard-a.pem");
-  const certKey = vectorPath(t, "certs/wildcard-a.key");
-  if (certChain === undefined || certKey === undefined) return;
+recordedTest("the recorded wildcard certificate serves its domain", async ({ root }) => {
+  const certChain = join(root, "gateway/certs/wildcard-a.pem");
+  const certKey = join(root, "gateway/certs/wildcard-a.key");
   const { log, lines } = memoryLog();
   const certificates = new Certificates({
     source: { baseDomain: "apps.example.org", certChain, certKey },

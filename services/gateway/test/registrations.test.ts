@@ -8,7 +8,7 @@ import { GatewayError } from "../src/errors.ts";
 import { Registrations } from "../src/registration/registrations.ts";
 import { readState } from "../src/registration/state-file.ts";
 import { memoryLog } from "./support/log.ts";
-import { vectorPath } from "./support/vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 type Cleaning = { after: (fn: () => Promise<void>) => void };
 
@@ -89,13 +89,16 @@ test("stored addresses outside a changed network are left out, and their CVMs ge
   assert.equal(formatIpv4((await moved.register({ ...request(1), publicKey: old.publicKey })).address), "10.99.0.2");
 });
 
-test("the state of 0.5.5 is imported at the first start and never again", async (t) => {
-  const legacy = vectorPath(t, "gateway-state-0.5.5.json");
-  if (legacy === undefined) return;
-  const dataDir = await folder(t);
-  const first = await open(dataDir, undefined, "10.4.0.1/16", legacy);
-  assert.equal(formatIpv4(first.registry.get("i1")?.address ?? 0), "10.4.0.32");
-  first.registry.remove("i1");
-  await first.register(request(1));
-  assert.equal((await open(dataDir, undefined, "10.4.0.1/16", legacy)).registry.get("i1"), undefined);
-});
+vectorTest(
+  "the state of 0.5.5 is imported at the first start and never again",
+  "gateway/gateway-state-0.5.5.json",
+  async ({ root }, t) => {
+    const legacy = join(root, "gateway/gateway-state-0.5.5.json");
+    const dataDir = await folder(t);
+    const first = await open(dataDir, undefined, "10.4.0.1/16", legacy);
+    assert.equal(formatIpv4(first.registry.get("i1")?.address ?? 0), "10.4.0.32");
+    first.registry.remove("i1");
+    await first.register(request(1));
+    assert.equal((await open(dataDir, undefined, "10.4.0.1/16", legacy)).registry.get("i1"), undefined);
+  },
+);

@@ -9,7 +9,7 @@ import type { Instance } from "../src/registration/instance.ts";
 import { readLegacyState } from "../src/registration/legacy-state.ts";
 import { portPolicy } from "../src/registration/port-policy.ts";
 import { readState, writeState } from "../src/registration/state-file.ts";
-import { vectorPath } from "./support/vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const UUID = "00112233445566778899aabbccddeeff";
 const instance = (n: number): Instance => ({
@@ -64,29 +64,32 @@ test("no file is the first start; a damaged one is an error and never an empty s
   }
 });
 
-test("the state of 0.5.5 is read as recorded, entries that cannot be used are named", async (t) => {
-  const source = vectorPath(t, "gateway-state-0.5.5.json");
-  if (source === undefined) return;
-  const state = await readLegacyState(source, 1_800_000_000);
-  assert.deepEqual(
-    state?.instances.map((row) => [row.instanceId, row.appId, formatIpv4(row.address), row.registeredAt]),
-    [["i1", "aabb", "10.4.0.32", 1_700_000_000]],
-  );
-  const value = JSON.parse(await readFile(source, "utf8")) as { instances: Record<string, Record<string, unknown>> };
-  const good = value.instances["i1"] ?? {};
-  value.instances = {
-    i1: good,
-    i2: { ...good, id: "i2", public_key: "bad" },
-    i3: { ...good, id: "i3", ip: "nowhere" },
-    i4: { ...good, id: "i4", reg_time: { secs_since_epoch: 9e15 } },
-    i5: good,
-  };
-  const path = join(await folder(t), "gateway-state.json");
-  await writeFile(path, JSON.stringify(value));
-  const mixed = await readLegacyState(path, 1_800_000_000);
-  assert.deepEqual(mixed?.skipped, ["i2", "i3", "i4", "i5"]);
-  assert.equal(mixed?.instances.length, 1);
-});
+vectorTest(
+  "the state of 0.5.5 is read as it was, entries that cannot be used are named",
+  "gateway/gateway-state-0.5.5.json",
+  async ({ root }, t) => {
+    const source = join(root, "gateway/gateway-state-0.5.5.json");
+    const state = await readLegacyState(source, 1_800_000_000);
+    assert.deepEqual(
+      state?.instances.map((row) => [row.instanceId, row.appId, formatIpv4(row.address), row.registeredAt]),
+      [["i1", "aabb", "10.4.0.32", 1_700_000_000]],
+    );
+    const value = JSON.parse(await readFile(source, "utf8")) as { instances: Record<string, Record<string, unknown>> };
+    const good = value.instances["i1"] ?? {};
+    value.instances = {
+      i1: good,
+      i2: { ...good, id: "i2", public_key: "bad" },
+      i3: { ...good, id: "i3", ip: "nowhere" },
+      i4: { ...good, id: "i4", reg_time: { secs_since_epoch: 9e15 } },
+      i5: good,
+    };
+    const path = join(await folder(t), "gateway-state.json");
+    await writeFile(path, JSON.stringify(value));
+    const mixed = await readLegacyState(path, 1_800_000_000);
+    assert.deepEqual(mixed?.skipped, ["i2", "i3", "i4", "i5"]);
+    assert.equal(mixed?.instances.length, 1);
+  },
+);
 
 test("a record dated in the future does not outrank real ones (SECURITY D5)", async (t) => {
   const path = join(await folder(t), "gateway-state.json");

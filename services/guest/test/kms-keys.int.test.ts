@@ -9,7 +9,6 @@ import { mount, route, RpcError, startHttpServer, type HttpServer } from "@dstac
 import { certificateIssuer } from "../src/keys/certificates.ts";
 import { beginFirstContacts, requestKmsKeys, type KmsKeysOptions } from "../src/keys/kms-keys.ts";
 import { quietLog, recordedTee } from "../../../libs/agent/test/fixture.ts";
-import { skipVectors } from "./vectors.ts";
 
 const now = Math.floor(Date.now() / 1000);
 const app = appId(new Uint8Array(20).fill(3));
@@ -23,7 +22,7 @@ interface FakeKms {
   readonly evidence: string[];
 }
 
-describe("keys from a KMS", { skip: skipVectors }, () => {
+describe("keys from a KMS", () => {
   const servers: HttpServer[] = [];
   afterEach(async () => {
     await Promise.all(servers.splice(0).map((server) => server.close()));

@@ -20,7 +20,7 @@ import { checkLaunchBinding, type LaunchFacts } from "../src/identity/launch-bin
 import { removeOrphans } from "../src/system/orphans.ts";
 import { unquoteOsRelease } from "../src/system/os-release.ts";
 import { parseInstanceInfo, parseSystemConfig, rpcUrl } from "../src/host/system-config.ts";
-import { skipVectors, vectorJson } from "./vectors.ts";
+import { vectorSets, vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 describe("the host's configuration", () => {
   it("is read with its legacy names, and refused with the name of what is wrong", () => {
@@ -43,13 +43,13 @@ describe("the host's configuration", () => {
     assert.throws(() => parseInstanceInfo('{"instance_id_seed":"00"}'), { code: "config-invalid" });
   });
 
-  it("gives RPC addresses with exactly one /prpc", { skip: skipVectors }, () => {
-    for (const row of vectorJson<{ base: string; rpc: string }[]>("gateway-rpc-url.json"))
+  vectorTest("gives RPC addresses with exactly one /prpc", "guest/gateway-rpc-url.json", ({ json }) => {
+    for (const row of json<{ base: string; rpc: string }[]>("guest/gateway-rpc-url.json"))
       assert.equal(rpcUrl(row.base), row.rpc);
   });
 
-  it("unquotes os-release values as the vectors say", { skip: skipVectors }, () => {
-    for (const row of vectorJson<{ raw: string; value: string }[]>("os-release-unquote.json"))
+  vectorTest("unquotes os-release values as the vectors say", "guest/os-release-unquote.json", ({ json }) => {
+    for (const row of json<{ raw: string; value: string }[]>("guest/os-release-unquote.json"))
       assert.equal(unquoteOsRelease(row.raw), row.value);
   });
 
@@ -98,66 +98,68 @@ describe("identity", () => {
   });
 });
 
-describe("launch binding", { skip: skipVectors }, () => {
-  const vectors = (): {
-    inputs: { compose_hash: string; app_id: string; key_provider_id: string };
-    v1: string;
-    v2_kms: string;
-    v3: { document: string; mr_config_id: string };
-  } => vectorJson("mr-config-id.json");
-  const facts = (): LaunchFacts => {
-    const { inputs, v3 } = vectors();
-    return {
-      composeHash: hash32(parseHex(inputs.compose_hash)),
-      identity: {
-        appId: appId(parseHex(inputs.app_id)),
-        instanceId: parseHex("44".repeat(20)) as LaunchFacts["identity"]["instanceId"],
-        instanceIdSeed: new Uint8Array(20),
-      },
-      keyProvider: "kms",
-      keyProviderId: parseHex(inputs.key_provider_id),
-      gpuPolicyHash: hash32(parseHex("55".repeat(32))),
-      initScriptHashes: [],
-      mrConfig: v3.document,
+for (const set of vectorSets("guest/mr-config-id.json")) {
+  describe(`launch binding (${set.name})`, () => {
+    const vectors = (): {
+      inputs: { compose_hash: string; app_id: string; key_provider_id: string };
+      v1: string;
+      v2_kms: string;
+      v3: { document: string; mr_config_id: string };
+    } => set.json("guest/mr-config-id.json");
+    const facts = (): LaunchFacts => {
+      const { inputs, v3 } = vectors();
+      return {
+        composeHash: hash32(parseHex(inputs.compose_hash)),
+        identity: {
+          appId: appId(parseHex(inputs.app_id)),
+          instanceId: parseHex("44".repeat(20)) as LaunchFacts["identity"]["instanceId"],
+          instanceIdSeed: new Uint8Array(20),
+        },
+        keyProvider: "kms",
+        keyProviderId: parseHex(inputs.key_provider_id),
+        gpuPolicyHash: hash32(parseHex("55".repeat(32))),
+        initScriptHashes: [],
+        mrConfig: v3.document,
+      };
     };
-  };
 
-  it("accepts all three versions over the same facts, and says when nothing is bound (#559)", () => {
-    for (const id of [vectors().v1, vectors().v2_kms, vectors().v3.mr_config_id])
-      assert.equal(checkLaunchBinding(hash48(parseHex(id)), facts()), "bound");
-    assert.equal(checkLaunchBinding(hash48(new Uint8Array(48)), facts()), "not-bound");
-  });
+    it("accepts all three versions over the same facts, and says when nothing is bound (#559)", () => {
+      for (const id of [vectors().v1, vectors().v2_kms, vectors().v3.mr_config_id])
+        assert.equal(checkLaunchBinding(hash48(parseHex(id)), facts()), "bound");
+      assert.equal(checkLaunchBinding(hash48(new Uint8Array(48)), facts()), "not-bound");
+    });
 
-  it("refuses another manifest, app, provider, document and version", () => {
-    const other = hash32(new Uint8Array(32).fill(1));
-    for (const [id, changed] of [
-      [vectors().v1, { composeHash: other }],
-      [vectors().v2_kms, { keyProviderId: new Uint8Array() }],
-      [vectors().v2_kms, { keyProvider: "local" }],
-      [vectors().v3.mr_config_id, { composeHash: other }],
-      [vectors().v3.mr_config_id, { gpuPolicyHash: other }],
-      [vectors().v3.mr_config_id, { mrConfig: `${vectors().v3.document} ` }],
-      [vectors().v3.mr_config_id, { mrConfig: undefined }],
-      [`04${"00".repeat(47)}`, {}],
-    ] as const) {
-      assert.throws(
-        () => checkLaunchBinding(hash48(parseHex(id)), { ...facts(), ...changed }),
-        { code: "binding-mismatch" },
-        `${id} ${JSON.stringify(Object.keys(changed))}`,
-      );
-    }
+    it("refuses another manifest, app, provider, document and version", () => {
+      const other = hash32(new Uint8Array(32).fill(1));
+      for (const [id, changed] of [
+        [vectors().v1, { composeHash: other }],
+        [vectors().v2_kms, { keyProviderId: new Uint8Array() }],
+        [vectors().v2_kms, { keyProvider: "local" }],
+        [vectors().v3.mr_config_id, { composeHash: other }],
+        [vectors().v3.mr_config_id, { gpuPolicyHash: other }],
+        [vectors().v3.mr_config_id, { mrConfig: `${vectors().v3.document} ` }],
+        [vectors().v3.mr_config_id, { mrConfig: undefined }],
+        [`04${"00".repeat(47)}`, {}],
+      ] as const) {
+        assert.throws(
+          () => checkLaunchBinding(hash48(parseHex(id)), { ...facts(), ...changed }),
+          { code: "binding-mismatch" },
+          `${id} ${JSON.stringify(Object.keys(changed))}`,
+        );
+      }
+    });
   });
-});
+}
 
 describe("gateway", () => {
-  it("schedule asks as often as the vectors say", { skip: skipVectors }, () => {
-    const vectors = vectorJson<{
+  vectorTest("schedule asks as often as the vectors say", "guest/gateway-checker.json", ({ json }) => {
+    const vectors = json<{
       replay_900s_config_present_all_refreshes_succeed_start_with_no_previous_attempt: {
         forced: number;
         periodic_at_least?: number;
       }[];
       backoff_after_n_consecutive_failures: number[];
-    }>("gateway-checker.json");
+    }>("guest/gateway-checker.json");
     const handshakes: ((t: number) => number | undefined)[] = [
       (t) => t,
       () => undefined,

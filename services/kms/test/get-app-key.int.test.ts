@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { Agent, request } from "node:https";
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -21,6 +20,7 @@ import {
 import { createCa, createLeaf, createTempClientCertificate } from "@dstack/ratls";
 import { mockPki, parseSeed } from "@dstack/tee-simulator";
 import { APP_ID, COMPOSE_HASH, DEVICE_ID, Harness, INSTANCE_ID } from "./harness.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 let harness: Harness;
 before(async () => {
@@ -275,45 +275,40 @@ interface HttpVector {
     readonly body_hex?: string;
   };
 }
-const vectorFile = join(import.meta.dirname, "../../../../shared/vectors/kms/prpc-vectors.json");
-test(
-  "answers the reference's requests byte for byte",
-  { skip: existsSync(vectorFile) ? false : `no vectors at ${vectorFile}` },
-  async () => {
-    const { http } = JSON.parse(await readFile(vectorFile, "utf8")) as { readonly http: readonly HttpVector[] };
-    for (const { id, request: wanted, expect } of http) {
-      const { status, type, body } = await new Promise<{
-        status: number | undefined;
-        type: string | undefined;
-        body: Buffer;
-      }>((resolve, reject) => {
-        const outgoing = request(
-          `https://127.0.0.1:${harness.kms.server.port}${wanted.path}`,
-          { method: wanted.method, rejectUnauthorized: false },
-          (response) => {
-            const chunks: Buffer[] = [];
-            response.on("data", (chunk: Buffer) => chunks.push(chunk));
-            response.on("end", () =>
-              resolve({
-                status: response.statusCode,
-                type: response.headers["content-type"],
-                body: Buffer.concat(chunks),
-              }),
-            );
-          },
-        );
-        outgoing.on("error", reject);
-        outgoing.end(wanted.body ?? (wanted.json === undefined ? "" : JSON.stringify(wanted.json)));
-      });
-      assert.equal(status, expect.status, id);
-      if (expect.content_type !== undefined) assert.equal(type, expect.content_type, id);
-      if (expect.body_hex !== undefined) assert.equal(body.toString("hex"), expect.body_hex, id);
-      if (expect.json !== undefined) assert.equal(body.toString(), JSON.stringify(expect.json, null, 2), id);
-      for (const key of [...(expect.json_keys ?? []), ...(expect.json_key === undefined ? [] : [expect.json_key])])
-        assert.ok(key in (JSON.parse(body.toString()) as object), `${id} ${key}`);
-    }
-  },
-);
+vectorTest("answers the requests of the vectors byte for byte", "kms/prpc-vectors.json", async ({ json }) => {
+  const { http } = json<{ readonly http: readonly HttpVector[] }>("kms/prpc-vectors.json");
+  for (const { id, request: wanted, expect } of http) {
+    const { status, type, body } = await new Promise<{
+      status: number | undefined;
+      type: string | undefined;
+      body: Buffer;
+    }>((resolve, reject) => {
+      const outgoing = request(
+        `https://127.0.0.1:${harness.kms.server.port}${wanted.path}`,
+        { method: wanted.method, rejectUnauthorized: false },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("end", () =>
+            resolve({
+              status: response.statusCode,
+              type: response.headers["content-type"],
+              body: Buffer.concat(chunks),
+            }),
+          );
+        },
+      );
+      outgoing.on("error", reject);
+      outgoing.end(wanted.body ?? (wanted.json === undefined ? "" : JSON.stringify(wanted.json)));
+    });
+    assert.equal(status, expect.status, id);
+    if (expect.content_type !== undefined) assert.equal(type, expect.content_type, id);
+    if (expect.body_hex !== undefined) assert.equal(body.toString("hex"), expect.body_hex, id);
+    if (expect.json !== undefined) assert.equal(body.toString(), JSON.stringify(expect.json, null, 2), id);
+    for (const key of [...(expect.json_keys ?? []), ...(expect.json_key === undefined ? [] : [expect.json_key])])
+      assert.ok(key in (JSON.parse(body.toString()) as object), `${id} ${key}`);
+  }
+});
 
 test("bodies above 10 MB and absurd vm_config texts are refused, and the service goes on", async () => {
   assert.deepEqual(

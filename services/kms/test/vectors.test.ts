@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { test } from "node:test";
 import { create, fromBinary, toBinary, type DescMessage } from "@bufbuild/protobuf";
 import { appId, instanceId, parseHex, toHex } from "@dstack/bytes";
@@ -12,10 +12,9 @@ import { appCaOf } from "../src/certificates/sign-certificate.ts";
 import { createRootCa } from "../src/certificates/kms-certificates.ts";
 import type { KeyStore } from "../src/keys/key-store.ts";
 import { deriveAppKeys } from "../src/release/app-keys.ts";
+import { recordedTest, vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const REPOSITORY = resolve(import.meta.dirname, "../../..");
-const VECTORS = resolve(REPOSITORY, "../shared/vectors");
-const skip = existsSync(VECTORS) ? false : `no vectors at ${VECTORS}`;
 
 interface Usage {
   readonly files: RegExp;
@@ -48,7 +47,11 @@ const USED: readonly Usage[] = [
     words: "auth-eth-cases.json",
   },
   { files: /^kms\/contract-abi\.json$/, test: "contracts/test/contracts.int.test.ts", words: "contract-abi.json" },
-  { files: /^attestation\/vectors\.json$/, test: "libs/attest/test/vectors.test.ts", words: '"vectors.json"' },
+  {
+    files: /^attestation\/vectors\.json$/,
+    test: "libs/attest/test/vectors.test.ts",
+    words: '"attestation/vectors.json"',
+  },
   {
     files: /^attestation\/(pairs\.json|quotes\/.*|collateral\/.*|intel-sgx-root-ca\.pem)$/,
     test: "libs/attest/test/verify-quote.test.ts",
@@ -88,16 +91,8 @@ const EXCUSED: Readonly<Record<string, string>> = {
   "kms/openzeppelin-unknown-2035.json": "a record of one deployment of the contracts",
 };
 
-function* filesBelow(folder: string): Generator<string> {
-  for (const name of readdirSync(folder)) {
-    const path = join(folder, name);
-    if (statSync(path).isDirectory()) yield* filesBelow(path);
-    else if (name !== "README.md") yield relative(VECTORS, path);
-  }
-}
-
-test("every recorded vector of KMS and attestation is read by a test, or excused by name", { skip }, () => {
-  const files = [...filesBelow(join(VECTORS, "kms")), ...filesBelow(join(VECTORS, "attestation"))];
+recordedTest("every recorded vector of KMS and attestation is read by a test, or excused by name", (set) => {
+  const files = [...set.files("kms"), ...set.files("attestation")].filter((file) => !file.endsWith("README.md"));
   const unused = files.filter((file) => EXCUSED[file] === undefined && !USED.some((usage) => usage.files.test(file)));
   assert.deepEqual(unused, []);
   for (const usage of USED) {
@@ -121,37 +116,42 @@ interface MessageVector {
   readonly binary: string;
 }
 
-test("messages have the recorded bytes and the recorded JSON, both ways", { skip }, () => {
-  const { vectors } = JSON.parse(readFileSync(join(VECTORS, "kms/prpc-vectors.json"), "utf8")) as {
-    readonly vectors: readonly MessageVector[];
-  };
-  const schemas: ReadonlyMap<string, DescMessage> = new Map(
-    Object.values(kms).flatMap((value) =>
-      "kind" in value && value.kind === "message" ? [[value.typeName, value]] : [],
-    ),
-  );
-  let compared = 0;
-  for (const vector of vectors) {
-    if (vector.message === "prpc error body") {
-      assert.equal(Buffer.from(errorResponse(400, "Service not found: Nope", true).body).toString(), vector.json_text);
-      assert.equal(toHex(errorResponse(400, "Service not found: Nope", false).body), vector.binary);
-      continue;
+vectorTest(
+  "messages have the bytes and the JSON of the vectors, both ways",
+  "kms/prpc-vectors.json",
+  ({ json: read }) => {
+    const { vectors } = read<{ readonly vectors: readonly MessageVector[] }>("kms/prpc-vectors.json");
+    const schemas: ReadonlyMap<string, DescMessage> = new Map(
+      Object.values(kms).flatMap((value) =>
+        "kind" in value && value.kind === "message" ? [[value.typeName, value]] : [],
+      ),
+    );
+    let compared = 0;
+    for (const vector of vectors) {
+      if (vector.message === "prpc error body") {
+        assert.equal(
+          Buffer.from(errorResponse(400, "Service not found: Nope", true).body).toString(),
+          vector.json_text,
+        );
+        assert.equal(toHex(errorResponse(400, "Service not found: Nope", false).body), vector.binary);
+        continue;
+      }
+      const schema =
+        vector.message === "google.protobuf.Empty" ? kms.KMS.method.getMeta.input : schemas.get(vector.message);
+      assert.ok(schema !== undefined, vector.message);
+      const binary = parseHex(vector.binary);
+      assert.deepEqual(messageToJson(schema, fromBinary(schema, binary)), vector.json, vector.message);
+      for (const json of [vector.json, ...(vector.json_accepted_also ?? [])])
+        assert.equal(
+          toHex(toBinary(schema, json === null ? create(schema) : messageFromJson(schema, json))),
+          vector.binary,
+          vector.message,
+        );
+      compared++;
     }
-    const schema =
-      vector.message === "google.protobuf.Empty" ? kms.KMS.method.getMeta.input : schemas.get(vector.message);
-    assert.ok(schema !== undefined, vector.message);
-    const binary = parseHex(vector.binary);
-    assert.deepEqual(messageToJson(schema, fromBinary(schema, binary)), vector.json, vector.message);
-    for (const json of [vector.json, ...(vector.json_accepted_also ?? [])])
-      assert.equal(
-        toHex(toBinary(schema, json === null ? create(schema) : messageFromJson(schema, json))),
-        vector.binary,
-        vector.message,
-      );
-    compared++;
-  }
-  assert.equal(compared, vectors.length - 1);
-});
+    assert.equal(compared, vectors.length - 1);
+  },
+);
 
 test("an app gets the keys of the published root, app and instance", () => {
   const key = p256FromScalar(parseHex("f57527cea4ab7ffb49af99b158cdc0e3ec06398f528349ea236b7d2afe19cec1"));

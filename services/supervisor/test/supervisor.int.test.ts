@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const MAIN = join(import.meta.dirname, "../src/main.ts");
-const VECTORS = join(import.meta.dirname, "../../../../shared/vectors/vmm/supervisor_http.json");
 const started: ChildProcess[] = [];
 after(() => started.forEach((child) => child.kill("SIGKILL")));
 
@@ -79,24 +79,20 @@ interface Info {
 const info = async (socket: string, id: string): Promise<Info> =>
   (await call(socket, "GET", `/info/${id}`)).body.data as Info;
 
-test(
-  "answers every exchange of the vectors",
-  { skip: existsSync(VECTORS) ? false : "no vectors beside the checkout" },
-  async () => {
-    const { child, socket } = await supervise(scratch());
-    const { exchanges } = JSON.parse(readFileSync(VECTORS, "utf8")) as { exchanges: [string, unknown, unknown][] };
-    for (const [line, body, expected] of exchanges) {
-      const [verb = "", path = ""] = line.split(" ");
-      const answer = await call(socket, verb, path, body ?? undefined);
-      assert.equal(answer.status, 200);
-      const text = JSON.stringify(answer.body)
-        .replace(/"pid":\d+/, '"pid":"<int>"')
-        .replace(/"started_at":\d+/, '"started_at":"<int seconds>"');
-      assert.deepEqual(JSON.parse(text), expected, line);
-    }
-    await end(child, "SIGTERM");
-  },
-);
+vectorTest("answers every exchange of the vectors", "vmm/supervisor_http.json", async ({ json }) => {
+  const { child, socket } = await supervise(scratch());
+  const { exchanges } = json<{ exchanges: [string, unknown, unknown][] }>("vmm/supervisor_http.json");
+  for (const [line, body, expected] of exchanges) {
+    const [verb = "", path = ""] = line.split(" ");
+    const answer = await call(socket, verb, path, body ?? undefined);
+    assert.equal(answer.status, 200);
+    const text = JSON.stringify(answer.body)
+      .replace(/"pid":\d+/, '"pid":"<int>"')
+      .replace(/"started_at":\d+/, '"started_at":"<int seconds>"');
+    assert.deepEqual(JSON.parse(text), expected, line);
+  }
+  await end(child, "SIGTERM");
+});
 
 test("runs with environment, folder, output files and pidfile, and tells how it ended", async () => {
   const dir = scratch();

@@ -1,15 +1,12 @@
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
-import { resolve } from "node:path";
 import { test } from "node:test";
 import { hash48, reportData, toHex } from "@dstack/bytes";
 import { intelTrustAnchor, parseQuote, tdReportOf, trustAnchorFromPem } from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
 import { mockCollateral, mockKey, mockPki, parseSeed, signMockQuote, SimulatorError } from "@dstack/tee-simulator";
 import type { MockKeyLabel } from "@dstack/tee-simulator";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
-const vectors = resolve(import.meta.dirname, "../../../../shared/vectors/attestation/vectors.json");
-const skip = existsSync(vectors) ? false : `no vectors at ${vectors}`;
 const now = Date.UTC(2030, 5, 15) / 1000;
 const pki = mockPki(parseSeed("31".repeat(32)));
 const register = (byte: number) => hash48(new Uint8Array(48).fill(byte));
@@ -21,11 +18,11 @@ const td = {
 const data = reportData(new Uint8Array(64).fill(7));
 const quote = signMockQuote(pki, td, data);
 
-test("derives the keys of the mock PKI as recorded", { skip }, () => {
+vectorTest("derives the keys of the mock PKI as the vectors say", "attestation/vectors.json", ({ json }) => {
   const labels: readonly string[] = ["tdx-root", "tdx-pck-ca", "tdx-pck", "tdx-tcb", "tdx-qe"];
-  const { mock_keys: keys } = JSON.parse(readFileSync(vectors, "utf8")) as {
+  const { mock_keys: keys } = json<{
     mock_keys: { seed: string; label: string; private: string; public: string }[];
-  };
+  }>("attestation/vectors.json");
   let compared = 0;
   for (const { seed, label, ...expected } of keys.filter((key) => labels.includes(key.label))) {
     const key = mockKey(parseSeed(seed), label as MockKeyLabel);

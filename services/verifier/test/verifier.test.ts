@@ -28,7 +28,7 @@ import {
 } from "../../../libs/verify/test/mock-app.ts";
 import type { VerificationResponse } from "../src/verification-response.ts";
 import { Verifier, type VerifierOptions } from "../src/verifier.ts";
-import { gatewayVector, jsonVector, vector, withoutVectors } from "./vectors.ts";
+import { recordedVectors } from "../../../tests/vectors/vector-sets.ts";
 
 const pki = newPki();
 const nowhere: OsImageSource = { find: () => Promise.resolve({ kind: "absent", reason: "the download failed" }) };
@@ -215,15 +215,19 @@ test("what cannot be read is a verdict with a reason, and what breaks inside sta
   assert.match(log, /disk of the verifier/);
 });
 
-describe("recorded evidence", { skip: withoutVectors }, () => {
+describe("recorded evidence", () => {
+  if (recordedVectors === undefined) return;
+  const { bytes, json } = recordedVectors;
   test("a real GPU guest verifies up to its image, which is not at hand", async () => {
     const real = verifier({
-      collateralSource: fixedCollateral(collateralFromJson(jsonVector("collateral/out2602.json"))),
+      collateralSource: fixedCollateral(
+        collateralFromJson(json<Record<string, unknown>>("attestation/collateral/out2602.json")),
+      ),
       trustAnchor: intelTrustAnchor(),
       images: nowhere,
       clock: { now: () => Date.UTC(2026, 2, 1) },
     });
-    const fixture = jsonVector("verifier/quote-report.json");
+    const fixture = json<Record<string, unknown>>("attestation/verifier/quote-report.json");
     const result = await real.verifyRequest(fixture);
     assert.deepEqual(flags(result), [false, true, false, false], result.reason ?? "");
     assert.match(
@@ -237,7 +241,9 @@ describe("recorded evidence", { skip: withoutVectors }, () => {
     );
     assert.equal(result.details.checks.find(({ name }) => name === "firmware-log")?.result, "pass");
     const late = verifier({
-      collateralSource: fixedCollateral(collateralFromJson(jsonVector("collateral/out2602.json"))),
+      collateralSource: fixedCollateral(
+        collateralFromJson(json<Record<string, unknown>>("attestation/collateral/out2602.json")),
+      ),
       trustAnchor: intelTrustAnchor(),
       images: nowhere,
       clock: { now: () => Date.UTC(2027, 2, 1) },
@@ -248,14 +254,16 @@ describe("recorded evidence", { skip: withoutVectors }, () => {
   test("the simulator's canned attestation has no sound signature", async () => {
     const result = await verifier({
       trustAnchor: intelTrustAnchor(),
-      collateralSource: fixedCollateral(collateralFromJson(jsonVector("collateral/tdx2506.json"))),
+      collateralSource: fixedCollateral(
+        collateralFromJson(json<Record<string, unknown>>("attestation/collateral/tdx2506.json")),
+      ),
       clock: { now: () => Date.UTC(2025, 6, 1) },
-    }).verifyRequest({ attestation: vector("simulator/attestation.bin").toString("hex") });
+    }).verifyRequest({ attestation: Buffer.from(bytes("attestation/simulator/attestation.bin")).toString("hex") });
     assert.equal(result.details.quote_verified, false);
   });
 
   test("an answer has every member that a certificate monitor reads", async () => {
-    const recorded = JSON.parse(gatewayVector("ct/verifier-response.json")) as VerificationResponse;
+    const recorded = json<VerificationResponse>("gateway/ct/verifier-response.json");
     const ours = await verifier().verifyRequest(request());
     const shape = (value: unknown, like: unknown, path: string): void => {
       assert.equal(typeof value, typeof like, path);
@@ -268,12 +276,16 @@ describe("recorded evidence", { skip: withoutVectors }, () => {
 
   test("SEV-SNP and Nitro evidence is refused by name", async () => {
     assert.match(
-      (await verifier().verifyRequest(jsonVector("snp/sev-snp-attestation.json"))).reason ?? "",
+      (await verifier().verifyRequest(json<Record<string, unknown>>("attestation/snp/sev-snp-attestation.json")))
+        .reason ?? "",
       /^Quote verification failed: not supported: AMD SEV-SNP/,
     );
     assert.match(
-      (await verifier().verifyRequest({ attestation: vector("nitro/nitro_attestation.bin").toString("hex") })).reason ??
-        "",
+      (
+        await verifier().verifyRequest({
+          attestation: Buffer.from(bytes("attestation/nitro/nitro_attestation.bin")).toString("hex"),
+        })
+      ).reason ?? "",
       /^Quote verification failed: not supported: AWS Nitro/,
     );
   });

@@ -5,7 +5,7 @@ import { managementAuth } from "../src/api/management-auth.ts";
 import { parseQemuVersion } from "../src/launch/qemu-binary.ts";
 import { isVmNote } from "../src/supervisor/supervisor-client.ts";
 import { appUrl, humanDuration } from "../src/api/vm-info.ts";
-import { noVectors, readVector } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 interface AuthCase {
   method: string;
@@ -25,8 +25,8 @@ const ask = (
     headers: Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value])),
   });
 
-test("lets in and refuses whom the vectors say", { skip: noVectors }, async () => {
-  const { tokens, requests } = readVector<{ tokens: string[]; requests: AuthCase[] }>("auth_cases.json");
+vectorTest("lets in and refuses whom the vectors say", "vmm/auth_cases.json", async ({ json }) => {
+  const { tokens, requests } = json<{ tokens: string[]; requests: AuthCase[] }>("vmm/auth_cases.json");
   assert.ok(requests.length > 10);
   // Password files are not supported: their cases end as without one.
   for (const request of requests.filter(
@@ -88,23 +88,23 @@ test("a foreign site is told apart by origin, fetch metadata and host", () => {
   );
 });
 
-test("reads QEMU's version as the vectors say", { skip: noVectors }, () => {
-  for (const { output, version } of readVector<{ cases: { output: string; version: string | null }[] }>(
-    "qemu_version.json",
+vectorTest("reads QEMU's version as the vectors say", "vmm/qemu_version.json", ({ json }) => {
+  for (const { output, version } of json<{ cases: { output: string; version: string | null }[] }>(
+    "vmm/qemu_version.json",
   ).cases)
     assert.equal(parseQemuVersion(output) ?? null, version);
 });
 
-test("tells VMs from their helpers by the note, as the vectors say", { skip: noVectors }, () => {
-  for (const [note, expected] of readVector<{ note_is_cvm: [string, boolean][] }>("supervisor_http.json").note_is_cvm)
+vectorTest("tells VMs from their helpers by the note, as the vectors say", "vmm/supervisor_http.json", ({ json }) => {
+  for (const [note, expected] of json<{ note_is_cvm: [string, boolean][] }>("vmm/supervisor_http.json").note_is_cvm)
     assert.equal(isVmNote(note), expected, note);
 });
 
-test("builds app addresses as the vectors say", { skip: noVectors }, () => {
-  const { instance_id, cases } = readVector<{
+vectorTest("builds app addresses as the vectors say", "vmm/app_url.json", ({ json }) => {
+  const { instance_id, cases } = json<{
     instance_id: string;
     cases: { vm_gateway_urls: string[]; base_domain: string; port: number; agent_port: number; app_url: string }[];
-  }>("app_url.json");
+  }>("vmm/app_url.json");
   for (const { vm_gateway_urls, app_url, ...gateway } of cases)
     assert.equal(appUrl(instance_id, vm_gateway_urls, gateway), app_url);
 });

@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3 } from "@dstack/attest";
 import { appId, hash32, parseHex, toHex, utf8 } from "@dstack/bytes";
@@ -12,7 +11,7 @@ import { parseManifest } from "../src/vm/manifest.ts";
 import { sysConfigText } from "../src/launch/sys-config.ts";
 import { vmConfigOf } from "../src/launch/vm-config.ts";
 import { checkVmmConfig } from "../src/config/vmm-config.ts";
-import { noVectors, readVector, vectorPath } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const compose = (over: object = {}) =>
   parseAppCompose(
@@ -20,7 +19,7 @@ const compose = (over: object = {}) =>
   );
 const noInstance = { appId: "", instanceId: "", instanceIdSeed: "" };
 
-test("MRCONFIGID has the bytes of the vectors", { skip: noVectors }, () => {
+vectorTest("MRCONFIGID has the bytes of the vectors", "vmm/mr_config.json", ({ json }) => {
   interface Case {
     version: number;
     compose_hash?: string;
@@ -31,7 +30,7 @@ test("MRCONFIGID has the bytes of the vectors", { skip: noVectors }, () => {
     mr_config_id: string;
     qemu_base64: string;
   }
-  for (const c of readVector<{ cases: Case[] }>("mr_config.json").cases) {
+  for (const c of json<{ cases: Case[] }>("vmm/mr_config.json").cases) {
     const hash = hash32(parseHex(c.compose_hash ?? "00".repeat(32)));
     const id =
       c.version === 1
@@ -93,8 +92,8 @@ const config = (over: object = {}) =>
     "/tmp",
   );
 
-test(".sys-config.json has the members and the vm_config of the vectors", { skip: noVectors }, async () => {
-  const expected = JSON.parse(readFileSync(vectorPath("sys_config/v0.6.0.json"), "utf8")) as Record<string, string>;
+vectorTest(".sys-config.json has the members and the vm_config of the vectors", "vmm/sys_config", async (set) => {
+  const expected = set.json<Record<string, string>>("vmm/sys_config/v0.6.0.json");
   const vmConfig = JSON.parse(expected["vm_config"] ?? "") as Record<string, unknown>;
   const image = {
     dir: "/nonexistent",
@@ -104,7 +103,7 @@ test(".sys-config.json has the members and the vm_config of the vectors", { skip
     osImageHash: hash32(parseHex(String(vmConfig["os_image_hash"]))),
     files: { kernel: "/k", initrd: "/i" },
   };
-  const manifest = parseManifest(readFileSync(vectorPath("manifests/minimal.json"), "utf8"));
+  const manifest = parseManifest(set.text("vmm/manifests/minimal.json"));
   const node = config({ guest_channel: "vsock" });
   const built = await vmConfigOf({ manifest, config: node, image, compose: compose(), qemuVersion: "9.1.0" });
   const launch = { vm: { manifest }, config: node, image, vmConfig: built, binding: NOT_BOUND };

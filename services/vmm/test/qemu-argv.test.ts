@@ -1,104 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { networkingSchema, vmmConfigSchema, type Networking, type Product } from "../src/config/config-schema.ts";
+import { vmmConfigSchema } from "../src/config/config-schema.ts";
 import { qemuArgv, type QemuInputs } from "../src/launch/qemu-argv.ts";
-import { noVectors, readVector } from "./vectors.ts";
+import { vectorSets } from "../../../tests/vectors/vector-sets.ts";
+import { inputsOf, isOurs, type LaunchCase } from "./qemu-cases.ts";
 
-interface Case {
-  name: string;
-  reference: string;
-  platform: string;
-  qemu_path: string;
-  workdir: string;
-  cid: number;
-  manifest: {
-    id: string;
-    vcpu: number;
-    memory: number;
-    port_map: QemuInputs["vm"]["ports"];
-    no_tee?: boolean;
-    hugepages?: boolean;
-    volumes?: { source: string }[];
-  };
-  cvm: {
-    qgs_port: number | null;
-    host_share_mode: "9p" | "vvfat" | "vhd";
-    qmp_socket: boolean;
-    qemu_hotplug_off: boolean;
-    qemu_pci_hole64_size: number;
-    user: string;
-  };
-  product: Product;
-  image: {
-    dir: string;
-    kernel: string;
-    initrd: string;
-    rootfs: string;
-    bios: string | null;
-    shared_ro: boolean;
-    cmdline: string | null;
-  };
-  networks: Partial<Networking>[];
-  mrconfigid?: string;
-  gpus?: unknown;
-  swtpm?: boolean;
-  argv: string[];
+const LAUNCHES = "vmm/qemu_argv.json";
+for (const set of vectorSets(LAUNCHES)) {
+  const cases = set.json<{ cases: LaunchCase[] }>(LAUNCHES).cases.filter(isOurs);
+  for (const c of cases)
+    test(`builds the command line of ${c.name} byte for byte (${set.name})`, () =>
+      assert.deepEqual(qemuArgv(inputsOf(c)), c.argv));
+  test(`covers the launches of the vectors (${set.name})`, () => assert.ok(cases.length >= 6, String(cases.length)));
 }
-
-// Other machines than this version starts: they are refused before a command line is built.
-const isOurs = (c: Case): boolean =>
-  c.reference === "0.6.0" &&
-  c.platform === "tdx" &&
-  c.gpus === undefined &&
-  c.swtpm !== true &&
-  c.manifest.hugepages !== true &&
-  c.name !== "tdx-libvirt-tap";
-
-function inputsOf(c: Case): QemuInputs {
-  const at = (file: string): string => `${c.image.dir}/${file}`;
-  return {
-    qemuPath: c.qemu_path,
-    user: c.cvm.user,
-    accelerator: "kvm",
-    workDir: c.workdir,
-    vm: {
-      id: c.manifest.id,
-      vcpu: c.manifest.vcpu,
-      memoryMb: c.manifest.memory,
-      ports: c.manifest.port_map,
-      networks: c.networks.map((network) => networkingSchema.parse(network)),
-      volumes: c.manifest.volumes ?? [],
-    },
-    image: {
-      kernel: at(c.image.kernel),
-      initrd: at(c.image.initrd),
-      rootfs: at(c.image.rootfs),
-      bios: c.image.bios === null ? undefined : at(c.image.bios),
-      cmdline: c.image.cmdline ?? undefined,
-      sharedReadOnly: c.image.shared_ro,
-    },
-    channel: { kind: "vsock", cid: c.cid },
-    hostShareMode: c.cvm.host_share_mode,
-    qmpSocket: c.cvm.qmp_socket,
-    hotplugOff: c.cvm.qemu_hotplug_off,
-    pciHole64Bytes: c.cvm.qemu_pci_hole64_size,
-    product: c.product,
-    tee:
-      c.manifest.no_tee === true
-        ? { kind: "none" }
-        : { kind: "tdx", mrConfigId: c.mrconfigid, qgsPort: c.cvm.qgs_port ?? undefined },
-  };
-}
-
-const cases = noVectors === false ? readVector<{ cases: Case[] }>("qemu_argv.json").cases.filter(isOurs) : [];
-
-for (const c of cases) {
-  test(`builds the command line of ${c.name} byte for byte`, () => assert.deepEqual(qemuArgv(inputsOf(c)), c.argv));
-}
-
-test("covers eight golden command lines", { skip: noVectors }, () =>
-  assert.ok(cases.length === 8, String(cases.length)),
-);
 
 const defaults = vmmConfigSchema.parse({}).cvm;
 const base: QemuInputs = {

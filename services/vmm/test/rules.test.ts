@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
@@ -12,16 +11,16 @@ import { checkImageName, checkVmId, encodeManifest, parseManifest } from "../src
 import { macAddress, resolveNetwork } from "../src/launch/networks.ts";
 import { checkPortsFree, portsConflict, resolvePorts } from "../src/launch/port-mapping.ts";
 import { checkAutoRestart, checkVmmConfig } from "../src/config/vmm-config.ts";
-import { noVectors, readVector, vectorPath } from "./vectors.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const refused = (code: string, text?: RegExp) => (error: unknown) =>
   error instanceof VmmError && error.code === code && (text === undefined || text.test(error.message));
 
-test("gives out ids as the vectors say", { skip: noVectors }, () => {
-  const { cases, occupy_error_text: text } = readVector<{
+vectorTest("gives out ids as the vectors say", "vmm/id_pool.json", ({ json }) => {
+  const { cases, occupy_error_text: text } = json<{
     cases: { start: number; end: number; ops: [string, number?, string?][] }[];
     occupy_error_text: { start: number; end: number; id: number; text: string };
-  }>("id_pool.json");
+  }>("vmm/id_pool.json");
   for (const { start, end, ops } of cases) {
     const pool = createIdPool(start, end);
     for (const [operation, id = -1, outcome] of ops) {
@@ -38,8 +37,8 @@ test("gives out ids as the vectors say", { skip: noVectors }, () => {
   );
 });
 
-test("restarts as the timelines of the vectors say", { skip: noVectors }, () => {
-  const vector = readVector<{
+vectorTest("restarts as the timelines of the vectors say", "vmm/auto_restart.json", ({ json }) => {
+  const vector = json<{
     config: RestartPolicy;
     timelines: Record<string, unknown>[][];
     config_validation: {
@@ -49,7 +48,7 @@ test("restarts as the timelines of the vectors say", { skip: noVectors }, () => 
       enabled: boolean;
       error: string | null;
     }[];
-  }>("auto_restart.json");
+  }>("vmm/auto_restart.json");
   for (const timeline of vector.timelines) {
     let state = FRESH;
     for (const step of timeline) {
@@ -84,28 +83,28 @@ test("restarts as the timelines of the vectors say", { skip: noVectors }, () => 
   }
 });
 
-test("derives MAC addresses as the vectors say", { skip: noVectors }, () => {
-  for (const { vm_id, nic_index, mac_prefix, mac } of readVector<{
+vectorTest("derives MAC addresses as the vectors say", "vmm/derivations.json", ({ json }) => {
+  for (const { vm_id, nic_index, mac_prefix, mac } of json<{
     mac: { vm_id: string; nic_index: number; mac_prefix: string; mac: string }[];
-  }>("derivations.json").mac) {
+  }>("vmm/derivations.json").mac) {
     assert.equal(macAddress(vm_id, nic_index, mac_prefix), mac);
   }
 });
 
-test("reads sizes as the vectors say", { skip: noVectors }, () => {
-  const { ok, error } = readVector<{ ok: [string | number, number][]; error: string[] }>("size_parse.json");
+vectorTest("reads sizes as the vectors say", "vmm/size_parse.json", ({ json }) => {
+  const { ok, error } = json<{ ok: [string | number, number][]; error: string[] }>("vmm/size_parse.json");
   for (const [text, bytes] of ok) assert.equal(parseSize(text), BigInt(bytes));
   for (const text of [...error, "1KK"]) assert.throws(() => parseSize(text));
 });
 
-test("finds port conflicts as the vectors say", { skip: noVectors }, () => {
+vectorTest("finds port conflicts as the vectors say", "vmm/port_conflicts.json", ({ json }) => {
   interface Mapping {
     protocol: "tcp" | "udp";
     host_address: string;
     host_port: number;
   }
-  const { conflict, no_conflict } = readVector<{ conflict: [Mapping, Mapping][]; no_conflict: [Mapping, Mapping][] }>(
-    "port_conflicts.json",
+  const { conflict, no_conflict } = json<{ conflict: [Mapping, Mapping][]; no_conflict: [Mapping, Mapping][] }>(
+    "vmm/port_conflicts.json",
   );
   const of = (mapping: Mapping) => ({
     protocol: mapping.protocol,
@@ -157,16 +156,17 @@ test("sees that a host port is bound by another program", async () => {
   await checkPortsFree([{ address: "127.0.0.1", protocol: "tcp", from: port, to: 1 }]);
 });
 
-test("loads the manifests of every version, and writes what it read", { skip: noVectors }, () => {
-  for (const name of readdirSync(vectorPath("manifests"))) {
-    const text = readFileSync(vectorPath(`manifests/${name}`), "utf8");
+vectorTest("loads the manifests of every version, and writes what it read", "vmm/manifests", (set) => {
+  for (const name of set.names("vmm/manifests")) {
+    const text = set.text(`vmm/manifests/${name}`);
     const manifest = parseManifest(text);
     assert.deepEqual(parseManifest(encodeManifest(manifest)), manifest, name);
     assert.equal(manifest.networks.length, name.includes("two-nics") ? 2 : name.includes("bridge") ? 1 : 0);
   }
-  const two = JSON.parse(
-    encodeManifest(parseManifest(readFileSync(vectorPath("manifests/v0.6.0-two-nics.json"), "utf8"))),
-  ) as Record<string, unknown>;
+  const two = JSON.parse(encodeManifest(parseManifest(set.text("vmm/manifests/v0.6.0-two-nics.json")))) as Record<
+    string,
+    unknown
+  >;
   assert.deepEqual(two["networking"], (two["networks"] as unknown[])[0]);
 });
 
