@@ -1,5 +1,6 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { readTextIfExists } from "@dstack/files";
+import { exchange } from "@dstack/http";
 import { vmm } from "@dstack/proto";
 import { callRpc, httpTransport, RpcError } from "@dstack/rpc";
 import { z } from "zod";
@@ -10,6 +11,7 @@ import type { StackLayout } from "../local/layout.ts";
 type VmmMethods = typeof vmm.Vmm.method;
 
 const CALL_TIMEOUT_MS = 60_000;
+const MAX_ANSWER_BYTES = 64 * 1024;
 const HASH = z.string().regex(/^[0-9a-f]{64}$/);
 const PREVIOUS_VERSION = z.object({ compose_hash: HASH, saved_at: z.string() });
 const ROLLED_BACK = z.object({ compose_hash: HASH });
@@ -57,16 +59,18 @@ export async function vmmClient(layout: StackLayout, env: NodeJS.ProcessEnv): Pr
   };
   /** A route beside RPC. The answer's text; undefined for "not found". */
   const ask = async (method: "GET" | "POST", path: string, id: string): Promise<string | undefined> => {
-    const answer = await fetch(`${url}${path}?id=${encodeURIComponent(id)}`, {
+    const answer = await exchange({
+      url: `${url}${path}?id=${encodeURIComponent(id)}`,
       method,
       headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
-      signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
+      timeoutMs: CALL_TIMEOUT_MS,
+      maxAnswerBytes: MAX_ANSWER_BYTES,
     }).catch((cause: unknown) => {
       throw noAnswer(url, cause);
     });
-    const text = await answer.text();
+    const text = new TextDecoder().decode(answer.body);
     if (answer.status === 404) return undefined;
-    if (!answer.ok)
+    if (answer.status !== 200)
       throw new CliError("failed", `the VMM answered ${answer.status} to ${path}: ${visible(text.slice(0, 400))}`);
     return text;
   };
