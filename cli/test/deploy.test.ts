@@ -299,6 +299,16 @@ describe("an update", () => {
     assert.deepEqual(allowed(host, first.appId), [v0, hashOf(first.composeFile)]);
   });
 
+  test("puts nothing back where the VMM keeps another version than the one that ran", async () => {
+    host.boot = (vm) => {
+      vm.previous = undefined;
+      return "refused";
+    };
+    const error = await refusal(deploy("1"));
+    assert.match(error.hint ?? "", /failed too \(the VMM keeps version \(none\) of it, not [0-9a-f]{64}\)/);
+    assert.ok(!host.log.includes("rollback"));
+  });
+
   test("never puts back a version that did not run before it", async () => {
     await deploy("1");
     const v1 = hashOf(first.composeFile);
@@ -363,6 +373,14 @@ describe("every instance that exists", () => {
 
     await removeApp(host, "second");
     assert.deepEqual(allowed(host, one.appId), [v0]);
+  });
+
+  test("keeps its version allowed where it cannot be read which one that is", async () => {
+    await deploy("0");
+    const [one] = host.vms as [FakeVm];
+    host.vms.push({ ...one, id: "broken", name: "broken", composeFile: "" });
+    await deploy("1");
+    assert.equal(allowed(host, one.appId).length, 2);
   });
 
   test("keeps its version allowed where two have the very same one", async () => {

@@ -15,7 +15,6 @@ export async function withdraw(
   appId: string,
   hashes: readonly string[],
 ): Promise<readonly PolicyLine[]> {
-  if (!policy.isOurs) return [];
   const instances = (await vmm.list()).filter((vm) => vm.appId === appId && vm.status !== "removing");
   const unheld = unheldVersions(hashes, instances);
   return policy.change((document) => {
