@@ -4,20 +4,23 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { gatewayAnswerOf, readComposeInput, type ComposeInput } from "../src/apps/compose-input.ts";
+import type { DigestResolver } from "@dstack/compose/docker";
 import { CliError } from "../src/terminal/errors.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "dstack-compose-input-"));
 after(() => rm(folder, { recursive: true }));
 const digest = `sha256:${"ab".repeat(32)}`;
 
-async function read(yaml: string | Uint8Array, allowMutable = false): Promise<ComposeInput> {
+const digests: DigestResolver = async ({ path, tag }) => (path === "library/redis" && tag === "7" ? digest : undefined);
+
+async function read(
+  yaml: string | Uint8Array,
+  allowMutable = false,
+  variables: readonly string[] | undefined = [],
+): Promise<ComposeInput> {
   const path = join(folder, "docker-compose.yaml");
   await writeFile(path, yaml);
-  return readComposeInput(
-    path,
-    async ({ path: image, tag }) => (image === "library/redis" && tag === "7" ? digest : undefined),
-    allowMutable,
-  );
+  return readComposeInput(path, { digests, allowMutable, variables });
 }
 
 const refusal = async (work: Promise<unknown>): Promise<CliError> => {
@@ -31,8 +34,8 @@ const refusal = async (work: Promise<unknown>): Promise<CliError> => {
 
 test("writes the digest in place of the tag and keeps every other byte, byte order mark and line ends too", async () => {
   const yaml = '\uFEFFservices:\r\n  db: # the store\r\n    image: "redis:7"   # pinned at deploy\r\n';
-  const { text, pinned } = await read(yaml);
-  assert.equal(text, yaml.replace("redis:7", `redis@${digest}`));
+  const { file, pinned } = await read(yaml);
+  assert.equal(file.text, yaml.replace("redis:7", `redis@${digest}`));
   assert.deepEqual(
     pinned.map(({ from, to }) => [from, to]),
     [["redis:7", `redis@${digest}`]],
@@ -45,7 +48,7 @@ test("a tag that nobody resolves and an image that a variable decides are refuse
   assert.match(error.message, /line 3: image nginx:1 of a: no registry/);
   assert.match(error.message, /line 5: image .* of b: the variable IMAGE decides/);
   assert.match(error.hint ?? "", /--allow-mutable/);
-  assert.equal((await read(yaml, true)).text, yaml.replace("redis:7", `redis@${digest}`));
+  assert.equal((await read(yaml, true)).file.text, yaml.replace("redis:7", `redis@${digest}`));
 });
 
 test("what is no compose file is refused, with the line where there is one", async () => {
@@ -53,7 +56,10 @@ test("what is no compose file is refused, with the line where there is one", asy
   assert.match((await refusal(read("volumes: {}\n"))).message, /services/);
   assert.match((await refusal(read(Uint8Array.of(0xff, 0xfe)))).message, /UTF-8/);
   assert.match((await refusal(read(`services: {}\n#${"x".repeat(5_000_000)}`))).message, /bytes/);
-  assert.match((await refusal(readComposeInput("/nowhere", async () => undefined, false))).message, /cannot be read/);
+  assert.match(
+    (await refusal(readComposeInput("/nowhere", { digests, allowMutable: false, variables: [] }))).message,
+    /cannot be read/,
+  );
 });
 
 test("tells which ports the gateway reaches, 80 first, and why others are not", () => {
@@ -65,4 +71,28 @@ test("tells which ports the gateway reaches, 80 first, and why others are not", 
   assert.match(answer.notes.join("\n"), /53:53\/udp of a: the gateway forwards TCP alone/);
   assert.match(answer.notes.join("\n"), /b is on the VM's own network/);
   assert.deepEqual(gatewayAnswerOf(undefined), { ports: [], notes: [] });
+});
+
+test("what cannot run in a guest is refused by line, all of it at once, and the rest is advice", async () => {
+  const yaml = [
+    "services:",
+    "  a:",
+    "    image: redis:7",
+    '    port: ["80:80"]',
+    '    ports: ["8090:80"]',
+    "    env_file: .env",
+    "    privileged: true",
+  ].join("\n");
+  const { message } = await refusal(read(yaml));
+  for (const text of [/line 4: .*unknown key port/, /line 5: .*8090.*agent/, /line 6: .*\.env.*travel/])
+    assert.match(message, text);
+  const { advice } = await read("services:\n  a:\n    image: redis:7\n    privileged: true\n");
+  assert.match(advice.join("\n"), /line 4: .*privileged/);
+});
+
+test("a variable that must have a value and is not given is refused, unless a script may set it", async () => {
+  const yaml = "services:\n  a:\n    image: redis:7\n    command: --requirepass ${PASSWORD:?choose one}\n";
+  assert.match((await refusal(read(yaml))).message, /line 4: PASSWORD must have a value and is not given: choose one/);
+  await read(yaml, false, ["PASSWORD"]);
+  await readComposeInput(join(folder, "docker-compose.yaml"), { digests, allowMutable: false, variables: undefined });
 });

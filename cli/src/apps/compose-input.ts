@@ -1,14 +1,17 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { utf8 } from "@dstack/bytes";
-import { ComposeError, lintDockerCompose } from "@dstack/compose";
+import { ComposeError } from "@dstack/compose";
 import {
   COMPOSE_FILE_MAX_BYTES,
+  findingText,
   gatewayPorts,
+  lintComposeFile,
   pinImages,
   readComposeFile,
   type ComposeFile,
   type DigestResolver,
+  type Finding,
   type GatewayPorts,
   type PinnedFile,
 } from "@dstack/compose/docker";
@@ -16,8 +19,8 @@ import { CliError } from "../terminal/errors.ts";
 
 /** A compose file as it would be deployed. */
 export interface ComposeInput {
-  /** Its text with digests, byte order mark and line ends as they are. */
-  readonly text: string;
+  /** With digests; its text has byte order mark and line ends as they are. */
+  readonly file: ComposeFile;
   readonly pinned: PinnedFile["pinned"];
   readonly advice: readonly string[];
   readonly gateway: GatewayAnswer;
@@ -31,18 +34,26 @@ export interface GatewayAnswer {
   readonly notes: readonly string[];
 }
 
+export interface ComposeInputOptions {
+  readonly digests: DigestResolver;
+  /** Whether an image may stay that nobody can pin. */
+  readonly allowMutable: boolean;
+  /** Names of all variables that the app will have; undefined where a script of its manifest may set more. */
+  readonly variables: readonly string[] | undefined;
+}
+
 /**
  * Reads the developer's compose file, with each image tag replaced by the digest that it stands for today.
  * @throws CliError for what cannot be read, what a guest would refuse, a tag that no registry knows
  */
-export async function readComposeInput(
-  path: string,
-  digests: DigestResolver,
-  allowMutable: boolean,
-): Promise<ComposeInput> {
+export async function readComposeInput(path: string, options: ComposeInputOptions): Promise<ComposeInput> {
+  const { digests, allowMutable, variables } = options;
   const bytes = await readBytes(path);
   const file = refusable(path, () => readComposeFile(bytes));
-  const errors = lintDockerCompose(file.text).filter(({ severity }) => severity === "error");
+  const errors = [
+    ...lintComposeFile(file).filter(({ severity }) => severity !== "advice"),
+    ...(variables === undefined ? [] : missingVariables(bytes, variables)),
+  ];
   if (errors.length > 0) throw refused(path, errors.map(findingText));
   const pinned = await pinImages(file, digests).catch((cause: unknown) => {
     throw asRefusal(path, cause);
@@ -53,11 +64,27 @@ export async function readComposeInput(
       hint: "pin them as name@sha256:…, or pass --allow-mutable to run whatever they are later",
     });
   return {
-    text: pinned.file.text,
+    file: pinned.file,
     pinned: pinned.pinned,
-    advice: lintDockerCompose(pinned.file.text).map(findingText),
+    advice: lintComposeFile(pinned.file).map(findingText),
     gateway: gatewayAnswer(pinned.file),
   };
+}
+
+/** What every app is started with besides its own variables. */
+const GIVEN_VARIABLES = ["PATH", "HOME", "LANG", "PCCS_URL"];
+
+/** Variables that the file cannot do without and that the app will not have. Which values the others have is all one. */
+function missingVariables(bytes: Uint8Array, names: readonly string[]): readonly Finding[] {
+  const variables = new Map([...names, ...GIVEN_VARIABLES].map((name) => [name, "1"]));
+  return readComposeFile(bytes, { variables, areAll: true }).missing.map(({ variable, message, place }) => ({
+    severity: "refuse-in-cli",
+    code: "missing-variable",
+    path: "",
+    service: undefined,
+    line: place.line,
+    message: `${variable} must have a value and is not given${message === "" ? "" : `: ${message}`}`,
+  }));
 }
 
 /** What the gateway reaches of the compose file in a manifest. */
@@ -105,9 +132,6 @@ function mutableText({ service, image, mutableBy, line, reason }: PinnedFile["mu
   }
 }
 
-const findingText = ({ message, line }: { readonly message: string; readonly line: number | undefined }): string =>
-  `${line === undefined ? "" : `line ${line}: `}${message}`;
-
 const listed = (lines: readonly string[]): string => lines.map((line) => `  ${line}`).join("\n");
 
 const refused = (path: string, reasons: readonly string[], cause?: unknown): CliError =>
@@ -120,7 +144,7 @@ const refused = (path: string, reasons: readonly string[], cause?: unknown): Cli
 function asRefusal(path: string, cause: unknown): unknown {
   if (!(cause instanceof ComposeError)) return cause;
   const { line } = cause.facts;
-  return refused(path, [findingText({ message: cause.message, line: typeof line === "number" ? line : undefined })]);
+  return refused(path, [`${typeof line === "number" ? `line ${line}: ` : ""}${cause.message}`], cause);
 }
 
 function refusable<T>(path: string, read: () => T): T {

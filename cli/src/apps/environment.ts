@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
-import { appId as asAppId, parseHex, parseHexOfLength, publicKey32, utf8 } from "@dstack/bytes";
-import { ComposeError, ENCRYPTED_ENV_MAX_BYTES, isEnvName, selectEnvironment } from "@dstack/compose";
+import { appId as asAppId, parseHex, parseHexOfLength, publicKey32 } from "@dstack/bytes";
+import { isEnvName } from "@dstack/compose";
+import { lintEnvironment } from "@dstack/compose/docker";
 import { readTextIfExists } from "@dstack/files";
 import { checkEnvPublicKeyFrom, encryptEnv, type EnvPair } from "@dstack/keys";
 import { CliError } from "../terminal/errors.ts";
@@ -46,33 +47,14 @@ export function planEnvironment(request: AppRequest, present: readonly string[])
   return { allowedEnvs, pairs: environment.length === 0 ? undefined : environment, kept: [] };
 }
 
-/** Bytes of an encrypted environment around its plaintext: public key, IV, tag. */
-const ENCRYPTION_BYTES = 32 + 12 + 16;
-
 /** Holds an environment to what guests take of it. @throws CliError `usage` that shows no value */
 export function checkEnvironment(pairs: readonly EnvPair[]): void {
-  const plaintext = utf8(JSON.stringify({ env: pairs.map(({ key, value }) => ({ key, value })) }));
-  try {
-    selectEnvironment(
-      plaintext,
-      pairs.map(({ key }) => key),
-    );
-  } catch (cause) {
-    if (cause instanceof ComposeError) throw new CliError("usage", cause.message, { cause, hint: TOO_MUCH });
-    throw cause;
-  }
-  const bytes = plaintext.length + ENCRYPTION_BYTES;
-  if (bytes > ENCRYPTED_ENV_MAX_BYTES)
-    throw new CliError(
-      "usage",
-      `the environment has ${bytes} bytes when encrypted, guests take ${ENCRYPTED_ENV_MAX_BYTES}`,
-      {
-        hint: TOO_MUCH,
-      },
-    );
+  const findings = lintEnvironment(new Map(pairs.map(({ key, value }) => [key, value])));
+  if (findings.length > 0)
+    throw new CliError("usage", findings.map(({ message }) => message).join("; "), {
+      hint: "nothing was changed; put large data into an image or a volume, or fetch it when the app starts",
+    });
 }
-
-const TOO_MUCH = "nothing was deployed; put large data into an image or a volume, or fetch it when the app starts";
 
 /**
  * `K=V` arguments, then the lines of an environment file (blank lines and `#` comments skipped);

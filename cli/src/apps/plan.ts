@@ -6,8 +6,14 @@
  * Never: a change of anything, here or anywhere else.
  */
 import { equalBytes, toHex } from "@dstack/bytes";
-import { appIdFromComposeHash, type ParsedAppCompose } from "@dstack/compose";
-import type { DigestResolver, PinnedFile } from "@dstack/compose/docker";
+import { appIdFromComposeHash, type AppCompose, type ParsedAppCompose } from "@dstack/compose";
+import {
+  findingText,
+  lintManifest,
+  type ComposeFile,
+  type DigestResolver,
+  type PinnedFile,
+} from "@dstack/compose/docker";
 import type { EnvPair } from "@dstack/keys";
 import type { vmm } from "@dstack/proto";
 import type { VmmClient } from "../clients/vmm-client.ts";
@@ -39,7 +45,6 @@ export interface DeploymentPlan {
   readonly appId: string;
   /** What will run: its bytes are what is measured. */
   readonly manifest: ParsedAppCompose;
-  readonly dockerComposeFile: string;
   /** Images that were written with a tag, and the digest that is written now. */
   readonly pinned: PinnedFile["pinned"];
   readonly gateway: GatewayAnswer;
@@ -76,10 +81,14 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     vms.filter((other) => other.id !== vm?.id),
   );
   const osImageHash = await ports.osImageHash(machinePlan.wanted.image);
-  const compose = await readComposeInput(app.composeFile, ports.digests, app.allowMutable);
   const environment = planEnvironment(app, present?.compose.allowedEnvs ?? []);
   if (environment.pairs !== undefined) checkEnvironment(environment.pairs);
-  const { wanted, kept } = planManifest(app, compose.text, environment.allowedEnvs, present?.compose);
+  const compose = await readComposeInput(app.composeFile, {
+    digests: ports.digests,
+    allowMutable: app.allowMutable,
+    variables: present?.compose.preLaunchScript === undefined ? environment.allowedEnvs : undefined,
+  });
+  const { wanted, kept } = planManifest(app, compose.file.text, environment.allowedEnvs, present?.compose);
   const disk = forecastDisk({
     wanted: wanted.compose,
     present: hasDisk(vm, present) ? present?.compose : undefined,
@@ -92,10 +101,9 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     name: app.name,
     appId,
     manifest: wanted,
-    dockerComposeFile: compose.text,
     pinned: compose.pinned,
     gateway: compose.gateway,
-    advice: compose.advice,
+    advice: [...compose.advice, ...manifestAdvice(wanted.compose, compose.file)],
     machine: machinePlan,
     existing: vm === undefined ? undefined : await existingVersion(ports.vmm, vm, present),
     encryptedEnv: environment.pairs === undefined ? undefined : await ports.encrypt(appId, environment.pairs),
@@ -104,6 +112,9 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     permission: await planPermission(version, request.permission, ports.policy),
   };
 }
+
+const manifestAdvice = (manifest: AppCompose, file: ComposeFile): readonly string[] =>
+  lintManifest({ manifest, file, sent: new Set(manifest.allowedEnvs) }).map(findingText);
 
 /** Holds a plan to what its boot needs: a disk that opens, and permission. @throws CliError */
 export function requireReady({ name, disk, permission }: DeploymentPlan): void {

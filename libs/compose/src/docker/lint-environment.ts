@@ -1,11 +1,9 @@
 /** What a guest will refuse of an environment, found before there is one. */
 import { utf8 } from "@dstack/bytes";
 import { ComposeError } from "../errors.ts";
-import { isDangerousEnvName, selectEnvironment } from "../environment.ts";
+import { ENCRYPTED_ENV_MAX_BYTES, isDangerousEnvName, selectEnvironment } from "../environment.ts";
 import type { Finding, FindingCode } from "./finding.ts";
 
-/** Most bytes of the encrypted environment that a guest copies from its host share. */
-const MAX_ENCRYPTED_BYTES = 262_144;
 /** A public key, a nonce and a tag lie around what is encrypted. */
 const ENVELOPE_BYTES = 32 + 12 + 16;
 
@@ -33,10 +31,10 @@ export function lintEnvironment(variables: ReadonlyMap<string, string>): readonl
     refuse("environment-too-large", error.message);
   }
   const size = plaintext.length + ENVELOPE_BYTES;
-  if (size > MAX_ENCRYPTED_BYTES)
+  if (size > ENCRYPTED_ENV_MAX_BYTES)
     refuse(
       "environment-too-large",
-      `the encrypted environment has ${size} bytes, and a guest reads at most ${MAX_ENCRYPTED_BYTES}; put large values into a volume or an image`,
+      `the encrypted environment has ${size} bytes, and a guest reads at most ${ENCRYPTED_ENV_MAX_BYTES}; put large values into a volume or an image`,
     );
   return findings;
 }
