@@ -139,7 +139,7 @@ interface Server extends Peer {
 }
 
 async function start(name: string, env: Readonly<Record<string, string>>): Promise<Server> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "../services", name, "src/main.ts")], {
+  const child = spawn(process.execPath, ["--", join(import.meta.dirname, "../services", name, "src/main.ts")], {
     env: { PATH: process.env["PATH"], PORT: "0", HOST: "127.0.0.1", ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });

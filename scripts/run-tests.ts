@@ -57,7 +57,7 @@ function phases(): Record<Kind, () => Promise<Counts>> {
       program(
         "guest image",
         process.execPath,
-        ["cli/src/main.ts", "image", "build", "--flavour", "sim"],
+        ["--", "cli/src/main.ts", "image", "build", "--flavour", "sim"],
         12 * MINUTE_MS,
       ),
     int: () => tests("integration tests", "int", { concurrency: 2, limitMs: 9 * MINUTE_MS }),

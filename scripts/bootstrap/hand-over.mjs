@@ -6,7 +6,8 @@ const PASSED_ON = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"];
 
 /**
  * Runs the program this was all for, passes signals to it and gives its exit code (128 + n where
- * a signal ended it).
+ * a signal ended it). The arguments are the program's own: without the dashes Node would read
+ * `--env-file` among them, and a NODE_OPTIONS in that file would run code in the program.
  *
  * @param {import("./context.mjs").Context} context
  * @param {string} node
@@ -15,7 +16,7 @@ const PASSED_ON = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR2"];
  */
 export function handOver(context, node, args) {
   return new Promise((resolve, reject) => {
-    const child = spawn(node, args, { stdio: "inherit", env: context.env });
+    const child = spawn(node, ["--", ...args], { stdio: "inherit", env: context.env });
     const pass = (signal) => {
       // Ctrl-C already reached every process of the terminal; a second copy would look like impatience.
       if (signal === "SIGINT" && inForeground()) return;

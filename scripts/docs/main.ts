@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 const programs = readdirSync(import.meta.dirname).filter((name) => name.endsWith(".ts") && name !== "main.ts");
 for (const name of programs.toSorted()) {
-  const { status } = spawnSync(process.execPath, [join(import.meta.dirname, name)], { stdio: "inherit" });
+  const { status } = spawnSync(process.execPath, ["--", join(import.meta.dirname, name)], { stdio: "inherit" });
   if (status !== 0) process.exit(1);
   process.stdout.write(`${name}: done\n`);
 }

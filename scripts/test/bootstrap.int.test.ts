@@ -3,8 +3,8 @@ import { spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ended, FakeMachine } from "./fake-machine.ts";
@@ -334,6 +334,23 @@ describe("hand-over", () => {
     const { stdout } = await machine.run(runScript());
     assert.equal(stdout, `${machine.cache}/dstack/qemu/current/bin\n${machine.cache}/dstack/node/26.0.1/bin\n`);
   });
+
+  // Node reads `--env-file` itself, also behind the script: its NODE_OPTIONS would run code in ours.
+  for (const launcher of ["dstack", "dstack-kms"]) {
+    test(`${launcher} leaves a file of variables to the program that is asked to read it`, async () => {
+      cpSync(join(import.meta.dirname, "../..", launcher), join(machine.checkout, launcher));
+      const main = join(machine.checkout, launcher === "dstack" ? "cli" : "services/kms", "src/main.ts");
+      mkdirSync(dirname(main), { recursive: true });
+      writeFileSync(main, 'console.log(process.env.VISIBLE, process.argv.slice(2).join(" "));');
+      const foreign = machine.remember("foreign.cjs", 'console.log("foreign code runs");');
+      const file = machine.remember("variables.env", `VISIBLE=yes\nNODE_OPTIONS=--require=${foreign}\n`);
+      const child = spawn("sh", [join(machine.checkout, launcher), "deploy", "--env-file", file], {
+        env: { PATH: machine.bin, HOME: machine.folder, XDG_CACHE_HOME: machine.cache },
+      });
+      const { stdout, stderr } = await ended(child);
+      assert.equal(stdout, `undefined deploy --env-file ${file}\n`, stderr);
+    });
+  }
 
   test("tells how it is used when the command is unknown", async () => {
     mkdirSync(machine.cache, { recursive: true });

@@ -42,7 +42,7 @@ describe("the test run", () => {
       scripts: Record<string, string>;
     };
     for (const name of ["start", "test", "test:long", "types", "lint", "format", "unit", "watch", "docs"])
-      assert.match(scripts[name] ?? "", /^node scripts\/bootstrap\.mjs (?:start|test|develop)/, name);
+      assert.match(scripts[name] ?? "", /^node -- scripts\/bootstrap\.mjs (?:start|test|develop)/, name);
     assert.match(scripts["test:long"] ?? "", / test long$/);
   });
 });

@@ -19,7 +19,7 @@ async function main(): Promise<void> {
   const options = await readOptions(args, createLogger({ name: "supervisor" }));
   if (options.detach) {
     const own = args.filter((arg) => arg !== "--detach" && arg !== "-d");
-    spawn(process.execPath, [...process.execArgv, import.meta.filename, ...own], {
+    spawn(process.execPath, [...process.execArgv, "--", import.meta.filename, ...own], {
       detached: true,
       stdio: "ignore",
     }).unref();

@@ -55,7 +55,7 @@ async function startOnce(
   client: SupervisorClient,
   config: VmmConfig["supervisor"],
 ): Promise<{ started: boolean; trouble: string }> {
-  const [program = "", ...first] = config.exe === "" ? [process.execPath, OWN_SUPERVISOR] : [config.exe];
+  const [program = "", ...first] = config.exe === "" ? [process.execPath, "--", OWN_SUPERVISOR] : [config.exe];
   const args = [...first, "--uds", config.sock, "--pid-file", config.pid_file, "--log-file", config.log_file];
   const child = spawn(program, args, { detached: config.detached, stdio: ["ignore", "ignore", "pipe"] });
   let trouble = "";
