@@ -17,11 +17,7 @@ describe("whoever starts Node with a script parts the script's arguments from No
       },
     ).filter((file) => !file.includes("/test/"));
     const starts = sources.flatMap((file) =>
-      [
-        ...text(file).matchAll(
-          /(\w+\([^()]*)?process\.execPath,\s*\[?[^\]]*?("--"|\.ts|\.mjs|filename|OWN_|join)/g,
-        ),
-      ]
+      [...text(file).matchAll(/(\w+\([^()]*)?process\.execPath,\s*\[?[^\]]*?("--"|\.ts|\.mjs|filename|OWN_|join)/g)]
         // npm is the bootstrap's own, with arguments of its own.
         .filter(([, call]) => call?.startsWith("npm(") !== true)
         .map(([start, , first]) => ({ file, start, first })),

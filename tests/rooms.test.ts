@@ -7,6 +7,22 @@ import { importsUnder, targetOf, workspaces, type Import } from "./workspaces.ts
  * room imports only from itself and from those before it.
  */
 const FLOORS: Readonly<Record<string, readonly string[]>> = {
+  cli: [
+    "terminal",
+    "local",
+    "clients",
+    "evidence",
+    "images",
+    "auth",
+    "verify",
+    "collateral",
+    "measure",
+    "kms",
+    "apps",
+    "stack",
+    "main",
+    "testing",
+  ],
   "services/guest": [
     "errors",
     "system",

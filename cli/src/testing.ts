@@ -13,7 +13,14 @@ export { appUrl } from "./local/app-url.ts";
 export { DEVELOPMENT_DEVICE_ID } from "./local/development-device.ts";
 export { ensureWildcardCertificate } from "./local/development-keys.ts";
 export { DEFAULT_PORTS, type StackLayout } from "./local/layout.ts";
-export { COMMAND_LINE, imageBuildFolder, qemuFolder, qemuProgram, REPOSITORY_ROOT } from "./local/places.ts";
+export {
+  COMMAND_LINE,
+  imageBuildFolder,
+  qemuFolder,
+  qemuProgram,
+  registryProgram,
+  REPOSITORY_ROOT,
+} from "./local/places.ts";
 export { cleanUp, stopEverything } from "./stack/cleanup.ts";
 export { deployHello, HELLO_PORT } from "./stack/hello.ts";
 export { publishHelloImage } from "./stack/hello-image.ts";
