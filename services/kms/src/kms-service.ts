@@ -2,7 +2,6 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { appId, parseHex, publicKey32, utf8, type AppId } from "@dstack/bytes";
 import { reportDataFor } from "@dstack/attest";
 import { envCryptKey, envPublicKeySignature, pkcs8Pem, x25519PublicKey } from "@dstack/keys";
-import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
 import { decodeCsr, verifyCsr } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
@@ -13,27 +12,25 @@ import type { KmsConfig } from "./config/kms-config.ts";
 import { KmsError } from "./errors.ts";
 import { clearImageCache } from "./image/clear-image-cache.ts";
 import type { KeyStore } from "./keys/key-store.ts";
-import type { KmsParts } from "./kms-parts.ts";
+import type { OpenKms } from "./open-kms.ts";
 import { withLegacyEvidence } from "./onboard/legacy-evidence.ts";
 import { deriveAppKeys } from "./release/app-keys.ts";
 import { callerReader, verifyEvidence, type AttestedCaller, type Caller, type CallerRule } from "./release/caller.ts";
-import type { ReleaseGate } from "./release/release-gate.ts";
-import type { Status } from "./status.ts";
 import { withContext } from "./with-context.ts";
 
-export interface KmsServiceOptions extends Pick<KmsParts, "auth" | "evidence" | "caches" | "selfAuthorization"> {
-  readonly keys: KeyStore;
-  readonly gate: ReleaseGate;
-  /** Settings in force with which the root keys never leave. */
-  readonly settingsAgainstHandOver: readonly string[];
-  readonly limits: KmsConfig["limits"];
-  /** Beside the domain in the key folder: replicas' names, which clients trust as they trust this one's. */
-  readonly ownNames: readonly string[];
-  readonly adminTokenHash: string;
-  readonly status: Status;
-  readonly clock: { now(): number };
-  readonly log: Logger;
-}
+export type KmsServiceOptions = Pick<
+  OpenKms,
+  | "auth"
+  | "evidence"
+  | "caches"
+  | "selfAuthorization"
+  | "keys"
+  | "gate"
+  | "settingsAgainstHandOver"
+  | "status"
+  | "clock"
+  | "log"
+> & { readonly config: Pick<KmsConfig, "limits" | "ownNames" | "adminTokenHash"> };
 
 /** The RPC service of the main listener: every row names who may call it, and each but GetMeta asks whether this KMS may serve. */
 export function kmsService(options: KmsServiceOptions): RpcService<Caller, CallerRule> {
@@ -61,7 +58,8 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
 
 /** The route table. A version that is not known is told before anything else, as peers expect. */
 function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
-  const { keys, auth, gate, evidence, caches, limits, status, clock, selfAuthorization } = options;
+  const { keys, auth, gate, evidence, caches, status, clock, selfAuthorization } = options;
+  const { limits, ownNames, adminTokenHash } = options.config;
   const methods = kms.KMS.method;
   const bodyLimit = (method: keyof KmsConfig["limits"]): { readonly bodyLimitBytes?: number } =>
     limits[method] === undefined ? {} : { bodyLimitBytes: limits[method] };
@@ -214,7 +212,7 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
           await refuse("sign-cert", call, { reason: verified.reason, rule: "evidence", field: "quote" });
           throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(verified.reason) });
         }
-        const own = ownNameIn(csr.config, [keys.domain, ...options.ownNames]);
+        const own = ownNameIn(csr.config, [keys.domain, ...ownNames]);
         if (own !== undefined) {
           const { field } = own;
           const reason = `certificate that covers "${own.ownName}" is refused: that is the KMS's own name`;
@@ -254,7 +252,7 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
       auth: "none",
       ...bodyLimit("ClearImageCache"),
       handle: async (request) => {
-        if (!isToken(request.token, options.adminTokenHash)) throw new RpcError("unauthenticated", "Invalid token");
+        if (!isToken(request.token, adminTokenHash)) throw new RpcError("unauthenticated", "Invalid token");
         await clearImageCache(caches, request.imageHash, request.configHash);
         return {};
       },

@@ -1,39 +1,34 @@
+/**
+ * The root keys, sealed to operators, and given back by them.
+ * In: an administrator's wish for a backup; a backup and operators' shares on the set-up listener.
+ * Out: bytes that only the operators of the configuration can open together; a key folder that has its keys.
+ * An audit line stands on the disk before a backup leaves.
+ * Never: a recipient that the request names; a share, or what shares give, in a log.
+ */
 import type { ServerResponse } from "node:http";
-import type { AuditLog } from "@dstack/audit-log";
 import { toHex } from "@dstack/bytes";
 import { backupHash, MAX_BACKUP_BYTES, MAX_SHARE_BYTES } from "@dstack/key-backup";
-import type { Logger } from "@dstack/log";
 import { errorChain, isCoded } from "@dstack/errors";
 import { readBody, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
+import type { KmsConfig } from "../config/kms-config.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
-import type { BackupOperators } from "./backup-operators.ts";
+import type { OpenKms } from "../open-kms.ts";
 import { makeBackup } from "./make-backup.ts";
 import type { Restore } from "./restore.ts";
-
-export interface BackupRouteOptions {
-  readonly roots: RootKeys;
-  /** Undefined where the configuration names none: then there is no backup. */
-  readonly operators: BackupOperators | undefined;
-  /** Settings in force with which the root keys never leave. */
-  readonly settingsAgainstHandOver: readonly string[];
-  readonly audit: AuditLog;
-  readonly clock: { now(): number };
-  readonly log: Logger;
-}
 
 /**
  * `POST /backup` of the administration listener, which has asked for credentials. The caller
  * chooses nothing: to whom the keys are sealed stands in the configuration.
  */
-export function backupRoute({
-  roots,
-  operators,
-  settingsAgainstHandOver,
-  audit,
-  clock,
-  log,
-}: BackupRouteOptions): HttpRoute {
+export function backupRoute(
+  kms: Pick<OpenKms, "keys" | "settingsAgainstHandOver" | "audit" | "clock" | "log"> & {
+    readonly config: Pick<KmsConfig, "backup">;
+  },
+): HttpRoute {
+  const { keys, settingsAgainstHandOver, audit, clock, log } = kms;
+  const roots: RootKeys = { rootCa: keys.rootCa.key, tempCa: keys.tempCa.key, rootK256: keys.rootK256 };
+  const operators = kms.config.backup;
   return {
     verbs: ["POST"],
     path: "/backup",

@@ -1,24 +1,11 @@
 import type { ServerResponse } from "node:http";
-import type { AuditLog } from "@dstack/audit-log";
 import { type DescribedRoute, type DescribedService, type HttpExchange, type HttpRoute } from "@dstack/rpc";
+import type { KmsConfig } from "../config/kms-config.ts";
 import type { Metrics } from "../metrics.ts";
-import type { AuthApi } from "../release/auth-api.ts";
-import type { SelfAuthorization } from "../self/self-authorization.ts";
-import type { Status } from "../status.ts";
+import type { OpenKms } from "../open-kms.ts";
 import { apiDescriptionRoute } from "./api-description.ts";
 import { readiness } from "./readiness.ts";
 import { statusPage, type StatusReport } from "./status-page.ts";
-
-export interface HttpRoutesOptions {
-  readonly status: Status;
-  readonly metrics: Metrics | undefined;
-  readonly audit: AuditLog;
-  readonly auth: AuthApi;
-  readonly selfAuthorization: SelfAuthorization;
-  readonly clock: { now(): number };
-  /** What is mounted at `/prpc/`. */
-  readonly service: DescribedService["service"];
-}
 
 const LINKS = { meta: "/prpc/GetMeta", api: "/openapi.json", health: "/healthz", readiness: "/readyz" } as const;
 const DESCRIBED: readonly DescribedRoute[] = [
@@ -38,8 +25,15 @@ const DESCRIBED: readonly DescribedRoute[] = [
 ];
 const DESCRIBED_METRICS: DescribedRoute = { path: "/metrics", summary: "Prometheus text", answers: ["text/plain"] };
 
-/** Routes beside the RPC mount; none of them needs or tells a secret. */
-export function httpRoutes({ status, metrics, service, ...options }: HttpRoutesOptions): HttpRoute[] {
+/** Routes beside the RPC service, which is mounted at `/prpc/`; none of them needs or tells a secret. */
+export function httpRoutes(
+  kms: Pick<OpenKms, "status" | "metrics" | "audit" | "auth" | "selfAuthorization" | "clock"> & {
+    readonly config: Pick<KmsConfig, "metricsEnabled">;
+  },
+  service: DescribedService["service"],
+): HttpRoute[] {
+  const { status } = kms;
+  const metrics = kms.config.metricsEnabled ? kms.metrics : undefined;
   const ok = ({ response }: { readonly response: ServerResponse }): Promise<void> =>
     Promise.resolve(send(response, 200, "text/plain; charset=utf-8", "OK"));
   const report: StatusReport = {
@@ -49,7 +43,7 @@ export function httpRoutes({ status, metrics, service, ...options }: HttpRoutesO
     ...status.report(),
     links: { ...LINKS, ...(metrics === undefined ? {} : { metrics: "/metrics" }) },
   };
-  const problemsNow = readiness(options);
+  const problemsNow = readiness(kms);
   return [
     { verbs: ["GET"], path: "/health", handle: ok },
     { verbs: ["GET"], path: "/healthz", handle: ok },

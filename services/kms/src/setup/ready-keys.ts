@@ -1,0 +1,99 @@
+import type { Logger } from "@dstack/log";
+import { restoreRoutes } from "../backup/backup-routes.ts";
+import { Restore, type RestoreRecord } from "../backup/restore.ts";
+import type { KmsConfig } from "../config/kms-config.ts";
+import { apiDescriptionRoute } from "../http/api-description.ts";
+import { attestRoots, type Attest } from "../keys/bootstrap.ts";
+import { installRootKeys, requireNoKeys } from "../keys/install-root-keys.ts";
+import { openKeyStore, settleKeyFolder, type KeyStore } from "../keys/key-store.ts";
+import type { KmsParts } from "../kms-parts.ts";
+import { onboardService, requireSelfAllowed } from "../onboard/onboard-service.ts";
+import { DESCRIBED_SET_UP } from "./described-routes.ts";
+import { setUp } from "./set-up.ts";
+
+export interface ReadyKeysOptions {
+  readonly config: KmsConfig;
+  readonly version: string;
+  readonly clock: { now(): number };
+  readonly log: Logger;
+  /** Shows the operator one line that no log keeps. */
+  readonly print: (line: string) => void;
+  /** Ends a set-up that waits for an operator. */
+  readonly signal: AbortSignal;
+}
+
+export interface ReadyKeys {
+  readonly keys: KeyStore;
+  /** To be written into the audit log, which opens after this; undefined where nothing was restored. */
+  readonly restored: RestoreRecord | undefined;
+}
+
+/**
+ * The keys of the folder, which gets them first where it has none.
+ * @throws KmsError
+ */
+export async function readyKeys(options: ReadyKeysOptions, parts: KmsParts): Promise<ReadyKeys> {
+  const { config, clock, log } = options;
+  const restored =
+    (await settleKeyFolder(config.keyFolder, log)) === "empty" ? await getKeys(options, parts) : undefined;
+  const keys = await openKeyStore({
+    folder: config.keyFolder,
+    domain: config.autoBootstrapDomain,
+    now: seconds(clock),
+  });
+  return { keys, restored };
+}
+
+/** Bootstrap, onboarding or restore: whichever an operator or the configuration chooses. */
+async function getKeys(options: ReadyKeysOptions, parts: KmsParts): Promise<RestoreRecord | undefined> {
+  const { config, version, clock, log, print, signal } = options;
+  const { self, selfAuthorization } = parts;
+  const { attestCertificate } = config.selfAttestation;
+  const attest: Attest = attestCertificate ? (reportData) => self.attest(reportData) : undefined;
+  const restore = restoreInto(options, parts, attest);
+  const service = (finish: () => Promise<void>): ReturnType<typeof onboardService> =>
+    onboardService({
+      ...parts,
+      folder: config.keyFolder,
+      clock,
+      log,
+      finish,
+      siteName: config.setUp.siteName,
+      attestRoots: attestCertificate,
+    });
+  const description = apiDescriptionRoute({
+    title: "dstack KMS set-up",
+    version,
+    service: service(() => Promise.resolve()),
+    routes: DESCRIBED_SET_UP,
+  });
+  await setUp({
+    config,
+    now: seconds(clock),
+    log,
+    print,
+    signal,
+    attest,
+    service,
+    authorizeBootstrap: () => requireSelfAllowed(selfAuthorization, "KMS is not allowed to auto-bootstrap"),
+    routes: [...restoreRoutes(restore), description],
+  });
+  return restore.record;
+}
+
+function restoreInto({ config, clock, log }: ReadyKeysOptions, parts: KmsParts, attest: Attest): Restore {
+  const folder = config.keyFolder;
+  return new Restore({
+    log,
+    operators: config.backup,
+    self: attest === undefined ? undefined : parts.self,
+    authorize: async () => {
+      await requireNoKeys(folder, "KMS has already been bootstrapped");
+      await requireSelfAllowed(parts.selfAuthorization, "KMS is not allowed to restore");
+    },
+    install: async (roots, domain) =>
+      installRootKeys({ folder, roots, domain, now: seconds(clock), evidence: await attestRoots(roots, attest) }),
+  });
+}
+
+const seconds = (clock: { now(): number }): number => Math.floor(clock.now() / 1000);
