@@ -1,3 +1,10 @@
+/**
+ * One gateway, from its state to its listeners.
+ * In: a configuration that loaded; clock, random, the verifier of evidence. Out: a running gateway.
+ * The order: the lock, registrations, WireGuard, the policies of apps, RPC, administration, at last the proxy.
+ * When a step fails, the steps before it are undone; so does the stop, in the reverse order.
+ * Never: a proxy before its registrations and its tunnel; two gateways on one data folder.
+ */
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { lockFile, type FileLock } from "@dstack/files";

@@ -1,3 +1,10 @@
+/**
+ * Evidence in, a verdict out.
+ * In: a request with a quote, an event log, a VM configuration or a whole attestation; or a certificate with evidence.
+ * Out: every check with its result and reason, and what the evidence says where it holds.
+ * The rules are those of the libraries that the KMS and `dstack verify` use; only the wire's form is this service's.
+ * Never: a verdict that is kept; an error for what a request says; a check that is left out and not named.
+ */
 import { toHex } from "@dstack/bytes";
 import {
   AttestError,

@@ -1,3 +1,10 @@
+/**
+ * What gateway.toml makes of this gateway.
+ * In: the files, the environment. Out: one checked value; what nothing comes of is said in the log.
+ * The keys stand in schema.ts, those of the reference that are not acted on in unread-keys.ts.
+ * Keys that only make sense together are checked together here.
+ * Never: a setting that feels like protection and has no effect.
+ */
 import { dirname, join } from "node:path";
 import { loadConfig, warnOf } from "@dstack/config";
 import type { Logger } from "@dstack/log";

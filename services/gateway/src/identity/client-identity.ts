@@ -1,3 +1,10 @@
+/**
+ * Who calls the RPC listener.
+ * In: the certificates of a TLS client, leaf first. Out: app id, instance id and compose hash.
+ * The chain must lead to a configured root; identity is the app info in the leaf, else its verified evidence.
+ * The judgement is this room's and not the TLS library's, so that the refusal can say why.
+ * Never: an identity from the request; a chain that a resumed session did not show.
+ */
 import { equalBytes, toHex, type ReportData } from "@dstack/bytes";
 import { parseCertificate, type AppInfo, type AppInfoRecord, type Attestation, type Certificate } from "@dstack/attest";
 import { readOid, readChildren, readDer } from "@dstack/der";

@@ -1,3 +1,10 @@
+/**
+ * From a client's first byte to the right port of the right CVM.
+ * In: TCP connections. Out: bytes through the tunnel, or an answer that says why not.
+ * Steps: the ClientHello, its name, the app's CVMs, their port policy, connect, end TLS or pass it on, relay.
+ * Every wait has a deadline, every app and the whole a bound on connections.
+ * Never: a port that the app's policy closes; a byte to a CVM of another app.
+ */
 import { createServer, type Server, type Socket } from "node:net";
 import type { Logger } from "@dstack/log";
 import { ProxyConnection, type ConnectionOptions } from "./proxy-connection.ts";

@@ -1,3 +1,10 @@
+/**
+ * Which CVMs there are, and at which tunnel address.
+ * In: registrations of callers whose identity is known. Out: the registry, its file, and word to the tunnel.
+ * An answer is given once the change is on the disk and WireGuard was told; changes of a moment go together.
+ * The file is read whole or the start fails; one of 0.5.5 is imported once.
+ * Never: an address for two CVMs; a key or an instance that another app has.
+ */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { toHex } from "@dstack/bytes";

@@ -1,3 +1,10 @@
+/**
+ * What CVMs, peers and operators can ask of this gateway.
+ * In: calls over TLS (RegisterCvm, GetPeers, Info) and over the admin listener (Status, GetInfo). Out: their answers.
+ * Each row says who may call it; the identity comes from ../identity.
+ * Key and certificate can be read again while it serves; a pair that cannot be used leaves the old one.
+ * Never: an administration without its token, unless the configuration says so; a registration without identity.
+ */
 import { constants, createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";

@@ -1,3 +1,10 @@
+/**
+ * The tunnel that carries connections to CVMs.
+ * In: the registry's keys and addresses. Out: an interface with these peers, and when each was last heard of.
+ * The kernel's WireGuard or wireguard-go, as the configuration and the host have it.
+ * A change that failed is tried again; the last endpoints are kept, so that a restart speaks first.
+ * Never: a peer that is not registered; an interface that stays after the stop.
+ */
 import { join } from "node:path";
 import { readTextIfExists, writeFileAtomic, writeJsonAtomic } from "@dstack/files";
 import type { Logger } from "@dstack/log";

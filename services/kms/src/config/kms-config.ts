@@ -1,3 +1,10 @@
+/**
+ * What kms.toml makes of this KMS.
+ * In: the files, the environment. Out: one checked value with absolute paths, and what nothing comes of.
+ * The keys stand in schema.ts and unread-keys.ts, what is insecure in insecure-settings.ts; `check`
+ * judges without starting anything.
+ * Never: a setting that is dropped without a word, or that only a log line tells of.
+ */
 import { dirname, join, resolve } from "node:path";
 import { loadConfig, type LoadedConfig } from "@dstack/config";
 import { backupOperators, type BackupOperators } from "../backup/backup-operators.ts";

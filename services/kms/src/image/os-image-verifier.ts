@@ -1,3 +1,10 @@
+/**
+ * Whether the OS that a VM runs is the one that it names.
+ * In: registers of a verified quote, its event log, the VM configuration. Out: nothing, or a refusal.
+ * Images come from the image store, which checks them against their hash; what was computed is kept.
+ * Clearing the caches is the only change that anybody outside can make here.
+ * Never: a register that is taken from the configuration rather than computed.
+ */
 import { createHash } from "node:crypto";
 import { toHex, type Hash32 } from "@dstack/bytes";
 import type { EventLogEntry, TdReport } from "@dstack/attest";

@@ -1,3 +1,10 @@
+/**
+ * The key folder: the two roots and what hangs on them.
+ * In: a folder, and roots that were made, fetched or restored. Out: the keys of this KMS, in memory.
+ * One rename commits an installation; a killed one is finished or removed at the next start.
+ * Every write happens under the folder's lock.
+ * Never: new roots where there are some; a folder with half of its keys that serves; a key in a log.
+ */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseHex } from "@dstack/bytes";

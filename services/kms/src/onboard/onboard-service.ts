@@ -1,3 +1,10 @@
+/**
+ * The ways to root keys that a person starts: bootstrap, and onboarding from another KMS.
+ * In: calls of the set-up listener. Out: a key folder with its keys, and what the new roots' evidence says.
+ * The other KMS is held to the identity that was verified and authorized, also over its second connection.
+ * The auth server is asked about this very KMS before anything is made or fetched.
+ * Never: keys that replace others; keys from a KMS that our own auth server does not allow.
+ */
 import { toHex } from "@dstack/bytes";
 import { asRefusal } from "@dstack/errors";
 import { secp256k1PublicKey } from "@dstack/keys";

@@ -1,3 +1,10 @@
+/**
+ * What callers without evidence can make this KMS do.
+ * In: a request, before its body is read. Out: whether it goes on, or its refusal.
+ * Counted by address (IPv6: the /64) and by the app that is asked about.
+ * Evidence is its own limit: whoever shows some is not counted here.
+ * Never: a table that a flood of addresses could make grow.
+ */
 import { isIPv6 } from "node:net";
 import { TLSSocket } from "node:tls";
 import { toHex } from "@dstack/bytes";

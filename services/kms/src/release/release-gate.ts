@@ -1,3 +1,10 @@
+/**
+ * The one way to keys.
+ * In: evidence that a caller showed, and what it asks for. Out: a permission, or the rule and field that refused.
+ * The order: the evidence, the auth server, the OS image, a line in the audit log; then keys are derived.
+ * Images are downloaded for allowed callers only; each step has its bound and its deadline.
+ * Never: a key without its audit line on the disk; an answer of the auth server that is kept.
+ */
 import { toHex } from "@dstack/bytes";
 import { appInfo, AttestError, type AppInfo, type Attestation } from "@dstack/attest";
 import { AuditLogError, type AuditLog } from "@dstack/audit-log";

@@ -1,3 +1,10 @@
+/**
+ * What this KMS can prove of itself.
+ * In: the guest agent of its own VM. Out: evidence for a key or a value, and this KMS's own boot info.
+ * Its own evidence is verified like anybody's, and again every hour, since a platform's verdict changes.
+ * Whether it may serve at all, the auth server says before each call.
+ * Never: evidence that was not verified; a denial, or an error, that is kept.
+ */
 import { padReportData, reportDataFor, type AppInfo, type Attestation } from "@dstack/attest";
 import type { ReportData } from "@dstack/bytes";
 import { KmsError } from "../errors.ts";

@@ -1,3 +1,10 @@
+/**
+ * How an empty key folder gets its keys.
+ * In: a folder without keys, the configuration, an operator. Out: a folder with keys, or the end of the start.
+ * At once where a domain is configured, else by the page and the routes of the set-up listener.
+ * The listener is open as released versions have it, unless a token is asked for; other sites' pages are refused.
+ * Never: a set-up beside a listener that serves keys; one that ends without keys and goes on.
+ */
 import { KmsError } from "../errors.ts";
 import { bootstrap } from "../keys/bootstrap.ts";
 import { keyFolderState } from "../keys/key-files.ts";
