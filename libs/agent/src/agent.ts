@@ -1,3 +1,4 @@
+import { WIRE_VERSION } from "@dstack/proto";
 import { demoCertificate, type DemoCertificate } from "./demo-certificate.ts";
 import type { AgentPorts } from "./ports.ts";
 
@@ -6,8 +7,8 @@ export interface Agent extends AgentPorts {
   readonly demo: DemoCertificate;
 }
 
-/** What `Version` answers: the version of the interface, not of this program. */
-export const AGENT_VERSION = { version: "0.6.0", rev: "unknown" } as const;
+/** What `Version` answers. */
+export const AGENT_VERSION = { version: WIRE_VERSION, rev: "unknown" } as const;
 
 /** An agent on these ports. It does nothing by itself; `listen` opens its sockets. */
 export const createAgent = (ports: AgentPorts): Agent => ({ ...ports, demo: demoCertificate(ports) });

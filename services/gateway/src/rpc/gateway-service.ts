@@ -1,6 +1,6 @@
 import type { Certificate } from "@dstack/attest";
 import type { Logger } from "@dstack/log";
-import { gateway } from "@dstack/proto";
+import { gateway, WIRE_VERSION } from "@dstack/proto";
 import { errorChain } from "@dstack/errors";
 import { route, RpcError, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
 import { formatIpv4, formatNetwork } from "@dstack/wireguard";
@@ -12,7 +12,6 @@ import type { Certificates } from "../proxy/certificates.ts";
 import type { Instance } from "../registration/instance.ts";
 import { portPolicy } from "../registration/port-policy.ts";
 import type { RegistrationRequest } from "../registration/registry.ts";
-import { VERSION } from "../version.ts";
 
 export interface GatewayServiceOptions {
   readonly config: GatewayConfig;
@@ -123,7 +122,7 @@ function routes(options: GatewayServiceOptions): Route<Caller, Auth>[] {
         baseDomain,
         externalPort,
         appAddressNsPrefix: proxy.app_address_ns_prefix,
-        version: VERSION,
+        version: WIRE_VERSION,
       }),
     }),
     route(method.getPeers, {

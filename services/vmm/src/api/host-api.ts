@@ -1,4 +1,4 @@
-import { hostApi } from "@dstack/proto";
+import { hostApi, WIRE_VERSION as VERSION } from "@dstack/proto";
 import type { Logger } from "@dstack/log";
 import { route, type RpcService } from "@dstack/rpc";
 import { channelHandler, type ChannelHandler } from "@dstack/vm-channel";
@@ -15,7 +15,6 @@ export interface HostApiOptions {
   readonly fleet: () => Pick<Fleet, "poweredOff" | "refusedBoot">;
 }
 
-const VERSION = "0.6.0";
 const MAX_EVENT_BYTES = 4096;
 const NOTIFY_WINDOW_MS = 10_000;
 const MAX_NOTIFY_PER_WINDOW = 200;

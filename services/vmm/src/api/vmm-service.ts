@@ -8,7 +8,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { toHex } from "@dstack/bytes";
 import { listImages, type ImageDirectory } from "@dstack/image";
 import type { Logger } from "@dstack/log";
-import { guestApi, kms, vmm } from "@dstack/proto";
+import { guestApi, kms, vmm, WIRE_VERSION } from "@dstack/proto";
 import { callRpc, DEFAULT_BODY_LIMIT_BYTES, httpTransport, route } from "@dstack/rpc";
 import { channelTransport, type VmChannel } from "@dstack/vm-channel";
 import type { Accelerator } from "../launch/accelerator.ts";
@@ -41,7 +41,7 @@ export interface NodeFacts {
   readonly teeSimulator: boolean;
 }
 
-export const VERSION = "0.6.0";
+export const VERSION = WIRE_VERSION;
 export const REVISION = "git:00000000000000000000";
 
 export const GUEST_TIMEOUT_MS = 10_000;
