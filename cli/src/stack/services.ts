@@ -19,6 +19,7 @@ import { gatewayToml, kmsToml, registryYaml, vmmToml } from "./configs.ts";
 import { keptSecret } from "../local/development-keys.ts";
 import { HOST_AS_SEEN_BY_GUEST, type StackLayout } from "../local/layout.ts";
 import { startProcess, waitReady, type ManagedProcess } from "../local/managed-process.ts";
+import { DEPLOYMENT_VARIABLE } from "./strays.ts";
 import { recordProcesses } from "../local/stack-file.ts";
 
 const READY_TIMEOUT_MS = 60_000;
@@ -61,7 +62,7 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
         args,
         cwd: layout.state,
         logFile: join(layout.logs, `${name}.log`),
-        env: { ...inherited, ...extraEnv },
+        env: { ...inherited, ...extraEnv, [DEPLOYMENT_VARIABLE]: layout.state },
       });
     starters.set(name, starter);
     const child = await starter();
