@@ -44,6 +44,8 @@ export const vmmMethods: VmmMethods = vmm.Vmm.method;
 /** A client of the VMM at $DSTACK_VMM_URL with $DSTACK_VMM_TOKEN, or of the local deployment. */
 export async function vmmClient(layout: StackLayout, env: NodeJS.ProcessEnv): Promise<VmmClient> {
   const url = env["DSTACK_VMM_URL"] ?? `http://127.0.0.1:${layout.ports.vmm}`;
+  if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ""))
+    throw new CliError("usage", `DSTACK_VMM_URL=${url.slice(0, 80)}: expected an http or https URL`);
   const token = env["DSTACK_VMM_TOKEN"] ?? (await readTextIfExists(layout.vmmToken))?.trim();
   const transport = httpTransport({
     baseUrl: `${url}/prpc`,

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { CliError } from "../terminal/errors.ts";
 import { cacheDirectory, stateDirectory } from "@dstack/files";
 
 /** Loopback ports of the local deployment. A guest reaches them at 10.0.2.2. */
@@ -87,10 +88,17 @@ export function stackLayout(env: NodeJS.ProcessEnv, ports: StackPorts = portsFro
   };
 }
 
-/** `DSTACK_PORT_BASE=n` moves all ports to n, n+1, ... so that two deployments can live side by side. */
+/**
+ * `DSTACK_PORT_BASE=n` moves all ports to n, n+1, ... so that two deployments can live side by side.
+ * @throws CliError `usage`
+ */
 function portsFromEnvironment(env: NodeJS.ProcessEnv): StackPorts {
-  const base = Number(env["DSTACK_PORT_BASE"]);
-  if (!Number.isInteger(base) || base < 1024 || base > 65_000) return DEFAULT_PORTS;
+  const text = env["DSTACK_PORT_BASE"];
+  if (text === undefined || text === "") return DEFAULT_PORTS;
   const names = Object.keys(DEFAULT_PORTS) as (keyof StackPorts)[];
+  const base = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  const last = 65_536 - names.length;
+  if (!(base >= 1024 && base <= last))
+    throw new CliError("usage", `DSTACK_PORT_BASE=${text.slice(0, 40)}: expected a number from 1024 to ${last}`);
   return Object.fromEntries(names.map((name, index) => [name, base + index])) as unknown as StackPorts;
 }
