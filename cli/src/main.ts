@@ -2,7 +2,8 @@ import tab from "@bomb.sh/tab/commander";
 import type { Command as UntypedCommand } from "commander";
 import { Command, CommanderError } from "@commander-js/extra-typings";
 import { errorChain } from "@dstack/errors";
-import { CliError } from "./terminal/errors.ts";
+import { CliError, EXIT_CODES } from "./terminal/errors.ts";
+import { examples } from "./terminal/options.ts";
 import { visible } from "./terminal/output.ts";
 import { addAppCommands } from "./apps/program.ts";
 import { addAuthCommands } from "./auth/program.ts";
@@ -24,7 +25,9 @@ export function createProgram(cli: Cli): Command {
     .version("0.6.0")
     .exitOverride()
     .showHelpAfterError("(add --help for usage)")
-    .enablePositionalOptions();
+    .enablePositionalOptions()
+    .addHelpText("before", examples(["npm start", "dstack deploy -c docker-compose.yaml -n web", "dstack verify web"]))
+    .addHelpText("after", `\nExit codes: ${EXIT_CODES.map(({ code, meaning }) => `${code} ${meaning}`).join("; ")}.`);
 
   addStackCommands(program, cli);
   addAppCommands(program, cli);
@@ -43,8 +46,8 @@ export function createProgram(cli: Cli): Command {
 
 /** Runs one command line. Returns the exit code; never throws. */
 export async function runCli(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const cli = createCli(env);
   try {
+    const cli = createCli(env);
     await createProgram(cli).parseAsync([...args], { from: "user" });
     return cli.exit.code;
   } catch (error) {

@@ -25,3 +25,5 @@ export { cleanUp, stopEverything } from "./stack/cleanup.ts";
 export { deployHello, HELLO_PORT } from "./stack/hello.ts";
 export { publishHelloImage } from "./stack/hello-image.ts";
 export { createServices, type Services } from "./stack/services.ts";
+export { createProgram } from "./main.ts";
+export { EXIT_CODES } from "./terminal/errors.ts";

@@ -40,7 +40,7 @@ export const deployCommand = (parent: Parent) =>
     .option("--dry-run", "deploy nothing: print what would be deployed and changed, and whether it may boot")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack deploy -c docker-compose.yaml -n web",
         "dstack deploy -c docker-compose.yaml -n web -e API_KEY=s3cret -p 8080:80",
@@ -54,7 +54,7 @@ export const appsCommand = (parent: Parent) =>
     .command("apps")
     .summary("list apps")
     .addOption(output())
-    .addHelpText("after", examples(["dstack apps", "dstack apps -o json"]));
+    .addHelpText("before", examples(["dstack apps", "dstack apps -o json"]));
 export type AppsOptions = OptionsOf<typeof appsCommand>;
 
 export const infoCommand = (parent: Parent) =>
@@ -62,7 +62,7 @@ export const infoCommand = (parent: Parent) =>
     .command("info <app>")
     .summary("show an app's state, boot phases and last error")
     .addOption(output())
-    .addHelpText("after", examples(["dstack info hello"]));
+    .addHelpText("before", examples(["dstack info hello"]));
 export type InfoOptions = OptionsOf<typeof infoCommand>;
 
 export const logsCommand = (parent: Parent) =>
@@ -71,21 +71,21 @@ export const logsCommand = (parent: Parent) =>
     .summary("show an app's serial console and why a boot was refused")
     .option("-f, --follow", "keep printing")
     .option("--lines <n>", "how many lines from the end", "200")
-    .addHelpText("after", examples(["dstack logs hello", "dstack logs -f hello"]));
+    .addHelpText("before", examples(["dstack logs hello", "dstack logs -f hello"]));
 export type LogsOptions = OptionsOf<typeof logsCommand>;
 
 export const startCommand = (parent: Parent) =>
   parent
     .command("start <app>")
     .summary("start an app's VM again")
-    .addHelpText("after", examples(["dstack start hello"]));
+    .addHelpText("before", examples(["dstack start hello"]));
 
 export const stopCommand = (parent: Parent) =>
   parent
     .command("stop <app>")
     .summary("stop an app's VM; its data is kept")
     .option("-f, --force", "do not wait for the guest to shut down")
-    .addHelpText("after", examples(["dstack stop hello"]));
+    .addHelpText("before", examples(["dstack stop hello"]));
 export type StopOptions = OptionsOf<typeof stopCommand>;
 
 export const waitCommand = (parent: Parent) =>
@@ -95,7 +95,7 @@ export const waitCommand = (parent: Parent) =>
     .description(
       "What `dstack deploy` does after the start, for one that did not wait: once the app answers, the version that it replaced may no longer boot.",
     )
-    .addHelpText("after", examples(["dstack wait hello"]));
+    .addHelpText("before", examples(["dstack wait hello"]));
 
 export const rollbackCommand = (parent: Parent) =>
   parent
@@ -105,14 +105,14 @@ export const rollbackCommand = (parent: Parent) =>
       "Compose file, variables, ports, image and sizes come back as they were; the data disk stays. The version is allowed again, started and waited for; the one that it replaces may no longer boot then, and a second rollback brings it back.",
     )
     .option("--no-wait", "return once the VM is started")
-    .addHelpText("after", examples(["dstack rollback hello"]));
+    .addHelpText("before", examples(["dstack rollback hello"]));
 export type RollbackOptions = OptionsOf<typeof rollbackCommand>;
 
 export const rmCommand = (parent: Parent) =>
   parent
     .command("rm <app>")
     .summary("remove an app, its data and its versions' permission to boot")
-    .addHelpText("after", examples(["dstack rm hello"]));
+    .addHelpText("before", examples(["dstack rm hello"]));
 
 export const envCommand = (parent: Parent) => parent.command("env").summary("change an app's encrypted environment");
 
@@ -120,12 +120,12 @@ export const envSetCommand = (parent: Parent) =>
   parent
     .command("set <app> <pairs...>")
     .summary("replace the app's environment by these K=V pairs and restart it")
-    .addHelpText("after", examples(["dstack env set hello GREETING_SECRET=new"]));
+    .addHelpText("before", examples(["dstack env set hello GREETING_SECRET=new"]));
 
 export const envShowCommand = (parent: Parent) =>
   parent
     .command("show <app>")
     .summary("list the names that the app accepts; values are readable inside the app only")
     .addOption(output())
-    .addHelpText("after", examples(["dstack env show hello"]));
+    .addHelpText("before", examples(["dstack env show hello"]));
 export type EnvShowOptions = OptionsOf<typeof envShowCommand>;

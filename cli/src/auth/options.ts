@@ -34,14 +34,14 @@ export const authCommand = (parent: Parent) =>
       "Manage the policy by which a KMS releases keys: a file that auth-simple reads, or contracts that auth-eth asks. The verbs are the same for both.",
     )
     .argument("[old-name]", "a task or script of the reference: prints the command that does its work")
-    .addHelpText("after", examples(["dstack auth show", "dstack auth explain web", "dstack auth kms:add-image"]));
+    .addHelpText("before", examples(["dstack auth show", "dstack auth explain web", "dstack auth kms:add-image"]));
 
 export const authShowCommand = (parent: Parent) =>
   withBackend(parent, "show")
     .summary("show what is allowed")
     .option("--app <app id>", "this app alone")
     .addOption(output())
-    .addHelpText("after", examples(["dstack auth show", "dstack auth show --contract 0x… --rpc https://rpc.example"]));
+    .addHelpText("before", examples(["dstack auth show", "dstack auth show --contract 0x… --rpc https://rpc.example"]));
 export type AuthShowOptions = OptionsOf<typeof authShowCommand>;
 
 export const authExplainCommand = (parent: Parent) =>
@@ -53,7 +53,7 @@ export const authExplainCommand = (parent: Parent) =>
     .option("--audit-log <file>", "audit log of the KMS that refused; the local deployment's where nothing is named")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples(["dstack auth explain web", "dstack auth explain request.json --config auth-config.json"]),
     );
 export type AuthExplainOptions = OptionsOf<typeof authExplainCommand>;
@@ -71,7 +71,7 @@ export const authHistoryCommand = (parent: Parent) =>
       ),
     )
     .addOption(output())
-    .addHelpText("after", examples(["dstack auth history"]));
+    .addHelpText("before", examples(["dstack auth history"]));
 export type AuthHistoryOptions = OptionsOf<typeof authHistoryCommand>;
 
 export const authConformanceCommand = (parent: Parent) =>
@@ -82,7 +82,7 @@ export const authConformanceCommand = (parent: Parent) =>
     .option("--allowed <file>", "a boot request that your policy allows, so that more can be seen")
     .option("--token-file <file>", "bearer token that the webhook wants")
     .addOption(output())
-    .addHelpText("after", examples(["dstack auth conformance http://127.0.0.1:3001 --allowed request.json"]));
+    .addHelpText("before", examples(["dstack auth conformance http://127.0.0.1:3001 --allowed request.json"]));
 export type AuthConformanceOptions = OptionsOf<typeof authConformanceCommand>;
 
 const changing = <Verb extends string>(parent: Parent, verb: Verb) =>
@@ -95,7 +95,7 @@ const changing = <Verb extends string>(parent: Parent, verb: Verb) =>
     .option("--kms", "the device is for a KMS")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         `dstack auth ${verb} os-image ~/.cache/dstack/images/dstack-0.6.0`,
         `dstack auth ${verb} compose app-compose.json --app 0x…`,
@@ -114,7 +114,7 @@ export const authDiffCommand = (parent: Parent) =>
     .option("--apply", "make the policy what the file says")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack auth diff wanted.json",
         "dstack auth diff wanted.json --apply --contract 0x… --safe-file changes.json",
@@ -134,7 +134,7 @@ export const authDeployCommand = (parent: Parent) =>
     .option("--device <id>", "app: a first device")
     .option("--compose <file>", "app: a first manifest")
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack auth deploy kms --rpc http://127.0.0.1:8545",
         "dstack auth deploy app --compose app-compose.json --contract 0x…",
@@ -145,36 +145,36 @@ export type AuthDeployOptions = OptionsOf<typeof authDeployCommand>;
 export const authUpgradeCommand = (parent: Parent) =>
   withSending(parent, "upgrade <contract> [code]")
     .summary("give a contract new code: at an address, or this version's")
-    .addHelpText("after", examples(["dstack auth upgrade 0x… --dry-run"]));
+    .addHelpText("before", examples(["dstack auth upgrade 0x… --dry-run"]));
 export type AuthUpgradeOptions = OptionsOf<typeof authUpgradeCommand>;
 
 export const authTransferCommand = (parent: Parent) =>
   withSending(parent, "transfer <contract> <to>")
     .summary("offer a contract to a new owner, who must accept")
-    .addHelpText("after", examples(["dstack auth transfer 0x… 0x…"]));
+    .addHelpText("before", examples(["dstack auth transfer 0x… 0x…"]));
 
 export const authAcceptCommand = (parent: Parent) =>
   withSending(parent, "accept <contract>")
     .summary("accept a contract that was offered")
-    .addHelpText("after", examples(["dstack auth accept 0x…"]));
+    .addHelpText("before", examples(["dstack auth accept 0x…"]));
 
 export const authDisableUpgradesCommand = (parent: Parent) =>
   withSending(parent, "disable-upgrades <app>")
     .summary("fix an app's code for good; cannot be undone")
-    .addHelpText("after", examples(["dstack auth disable-upgrades 0x…"]));
+    .addHelpText("before", examples(["dstack auth disable-upgrades 0x…"]));
 
 export const authRequireTcbCommand = (parent: Parent) =>
   withSending(parent, "require-tcb <app> <on|off>")
     .summary("boot an app on fully patched platforms only, or on others too")
-    .addHelpText("after", examples(["dstack auth require-tcb 0x… on"]));
+    .addHelpText("before", examples(["dstack auth require-tcb 0x… on"]));
 
 export const authSetAppCodeCommand = (parent: Parent) =>
   withSending(parent, "set-app-code <address>")
     .summary("make new apps of the code at this address")
-    .addHelpText("after", examples(["dstack auth set-app-code 0x…"]));
+    .addHelpText("before", examples(["dstack auth set-app-code 0x…"]));
 
 export const authSetInfoCommand = (parent: Parent) =>
   withSending(parent, "set-info <file>")
     .summary("publish keys and evidence of a KMS, from its bootstrap-info.json")
-    .addHelpText("after", examples(["dstack auth set-info bootstrap-info.json --contract 0x…"]));
+    .addHelpText("before", examples(["dstack auth set-info bootstrap-info.json --contract 0x…"]));
 export type AuthSetInfoOptions = OptionsOf<typeof authSetInfoCommand>;

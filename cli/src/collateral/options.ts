@@ -16,7 +16,7 @@ export const collateralFetchCommand = (parent: Parent) =>
     .option("--root <pem>", "root certificate that it must chain to, instead of Intel's")
     .option("--out <file>", "write it here instead of to standard output")
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack collateral fetch quote.bin --out collateral.json",
         "dstack collateral fetch quote.hex --pccs https://pccs.example.com",
@@ -33,7 +33,7 @@ export const collateralShowCommand = (parent: Parent) =>
     .option("--root <pem>", "root certificate that it must chain to, instead of Intel's")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack collateral show collateral.json",
         "dstack collateral show collateral.json --time 2026-03-01T00:00:00Z -o json",
@@ -53,5 +53,5 @@ export const collateralPinCommand = (parent: Parent) =>
       "pin it for this quote's platform (needed where the quote names its certificate by encrypted PPID)",
     )
     .option("--root <pem>", "root certificate that it must chain to, instead of Intel's")
-    .addHelpText("after", examples(["dstack collateral pin collateral.json"]));
+    .addHelpText("before", examples(["dstack collateral pin collateral.json"]));
 export type CollateralPinOptions = OptionsOf<typeof collateralPinCommand>;

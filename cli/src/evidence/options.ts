@@ -12,7 +12,7 @@ export const evidenceDecodeCommand = (parent: Parent) =>
       "The file is recognised by its content: binary, hex, PEM, or an agent's JSON answer. Nothing in it is verified. Exit code 3 where it is refused.",
     )
     .addOption(output())
-    .addHelpText("after", examples(["dstack evidence decode quote.bin", "dstack evidence decode cert.pem -o json"]));
+    .addHelpText("before", examples(["dstack evidence decode quote.bin", "dstack evidence decode cert.pem -o json"]));
 export type EvidenceDecodeOptions = OptionsOf<typeof evidenceDecodeCommand>;
 
 export const evidenceReplayCommand = (parent: Parent) =>
@@ -24,7 +24,7 @@ export const evidenceReplayCommand = (parent: Parent) =>
     )
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples(["dstack evidence replay event_log.json", "dstack evidence replay tcb_info.json -o json"]),
     );
 export type EvidenceReplayOptions = OptionsOf<typeof evidenceReplayCommand>;

@@ -11,7 +11,7 @@ export const imageBuildCommand = (parent: Parent) =>
     .summary("build a guest OS image from pinned Debian packages")
     .addOption(new Option("--flavour <flavour>", "which image").choices(["prod", "dev", "sim"]).default("sim"))
     .option("--update-lock", "resolve the packages anew and print what changed")
-    .addHelpText("after", examples(["dstack image build", "dstack image build --flavour prod"]));
+    .addHelpText("before", examples(["dstack image build", "dstack image build --flavour prod"]));
 export type ImageBuildOptions = OptionsOf<typeof imageBuildCommand>;
 
 export const imageListCommand = (parent: Parent) =>
@@ -19,5 +19,5 @@ export const imageListCommand = (parent: Parent) =>
     .command("list")
     .summary("list the guest OS images on this host")
     .addOption(output())
-    .addHelpText("after", examples(["dstack image list"]));
+    .addHelpText("before", examples(["dstack image list"]));
 export type ImageListOptions = OptionsOf<typeof imageListCommand>;

@@ -14,7 +14,7 @@ export const kmsCheckCommand = (parent: Parent) =>
     )
     .option("-c, --config <file>", "kms.toml; without it the places where the KMS looks")
     .addOption(output())
-    .addHelpText("after", examples(["dstack kms check -c kms.toml", "dstack kms check -c kms.toml -o json"]));
+    .addHelpText("before", examples(["dstack kms check -c kms.toml", "dstack kms check -c kms.toml -o json"]));
 export type KmsCheckOptions = OptionsOf<typeof kmsCheckCommand>;
 
 export const kmsAuditCommand = (parent: Parent) => parent.command("audit").summary("check and read a KMS's audit log");
@@ -29,7 +29,7 @@ export const kmsAuditVerifyCommand = (parent: Parent) =>
     .option("--contains <hash>", "a line's hash from an earlier check: the log must still hold that line")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack kms audit verify /etc/kms/certs/audit.jsonl",
         "dstack kms audit verify audit.jsonl --contains 3f1c…",
@@ -50,7 +50,7 @@ export const kmsAuditShowCommand = (parent: Parent) =>
     .option("--last <count>", "at most this many, the newest", "100")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack kms audit show audit.jsonl --result refused",
         "dstack kms audit show audit.jsonl --app 5bb4ff --since 2026-11-22T00:00:00Z -o json",
@@ -67,7 +67,7 @@ export const kmsKeygenCommand = (parent: Parent) =>
     )
     .requiredOption("--out <file>", "where the secret key goes; never replaced")
     .addOption(output())
-    .addHelpText("after", examples(["dstack kms keygen --out ana.key"]));
+    .addHelpText("before", examples(["dstack kms keygen --out ana.key"]));
 export type KmsKeygenOptions = OptionsOf<typeof kmsKeygenCommand>;
 
 export const kmsBackupCommand = (parent: Parent) =>
@@ -83,7 +83,7 @@ export const kmsBackupCommand = (parent: Parent) =>
     .requiredOption("--out <file>", "where the backup goes; never replaced")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples(["dstack kms backup --url http://127.0.0.1:8001 --root-ca root-ca.crt --out kms-backup.json"]),
     );
 export type KmsBackupOptions = OptionsOf<typeof kmsBackupCommand>;
@@ -101,7 +101,7 @@ export const kmsRestoreCommand = (parent: Parent) =>
     .requiredOption("--session <file>", "where the session goes")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack kms restore kms-backup.json --url http://10.0.0.5:8000 --domain kms.example.com --session session.json",
       ]),
@@ -132,7 +132,7 @@ export const kmsShareOpenCommand = (parent: Parent) =>
     .requiredOption("--out <file>", "where the sealed share goes")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack kms share open kms-backup.json --key ana.key --session session.json --root-ca root-ca.crt --mr-aggregated 8533… --out ana-share.json",
       ]),
@@ -149,5 +149,5 @@ export const kmsShareSubmitCommand = (parent: Parent) =>
     .requiredOption("--url <url>", "set-up listener of the restoring KMS")
     .option("--token-file <file>", "file with the set-up token, instead of DSTACK_KMS_SETUP_TOKEN")
     .addOption(output())
-    .addHelpText("after", examples(["dstack kms share submit ana-share.json --url http://10.0.0.5:8000"]));
+    .addHelpText("before", examples(["dstack kms share submit ana-share.json --url http://10.0.0.5:8000"]));
 export type KmsShareSubmitOptions = OptionsOf<typeof kmsShareSubmitCommand>;

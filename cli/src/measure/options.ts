@@ -14,7 +14,7 @@ export const mrCommand = (parent: Parent) =>
       "MRTD and RTMR0 to RTMR2 from an image's files and the shape of the VM. Nothing is booted. Without a command it measures: see dstack mr measure --help.",
     )
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack mr --image ~/.cache/dstack/images/dstack-sim-0.6.0 --vcpu 2 --memory 2G --qemu-version 10.0.2",
         "dstack mr measure --help",
@@ -59,7 +59,7 @@ export const mrMeasureCommand = (parent: Parent) =>
     .option("--json", "the same as -o json")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack mr --image ~/.cache/dstack/images/dstack-sim-0.6.0 --vcpu 2 --memory 2G --qemu-version 10.0.2",
         "dstack mr -c 4 -m 8G --json dstack-0.5.5/metadata.json",
@@ -88,7 +88,7 @@ export const mrDiagnoseCommand = (parent: Parent) =>
     .option("--json", "the same as -o json")
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack mr diagnose --vm-config vm_config.json --image-dir dstack-0.6.0 --actual-rtmr0 68102e7b... --actual-event-log event_log.json",
       ]),
@@ -109,7 +109,7 @@ export const composeHashCommand = (parent: Parent) =>
     )
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples(["dstack compose hash app-compose.json", "dstack compose hash app-compose.json --normalised -o json"]),
     );
 export type ComposeHashOptions = OptionsOf<typeof composeHashCommand>;

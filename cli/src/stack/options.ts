@@ -16,7 +16,7 @@ export const upCommand = (parent: Parent) =>
       "ask this authorization webhook instead of starting one; its policy is left alone, and hello is not deployed",
     )
     .addHelpText(
-      "after",
+      "before",
       examples(["dstack up", "dstack up --once | tail -n 1", "dstack up --auth-url http://127.0.0.1:8000"]),
     );
 export type UpOptions = OptionsOf<typeof upCommand>;
@@ -27,7 +27,7 @@ export const downCommand = (parent: Parent) =>
     .summary("stop the local deployment")
     .description("Stop every VM and service of the local deployment. Data is kept unless --purge is given.")
     .option("--purge", "also delete all state: KMS root keys, disks, certificates, and the cached images")
-    .addHelpText("after", examples(["dstack down", "dstack down --purge"]));
+    .addHelpText("before", examples(["dstack down", "dstack down --purge"]));
 export type DownOptions = OptionsOf<typeof downCommand>;
 
 export const doctorCommand = (parent: Parent) =>
@@ -37,5 +37,5 @@ export const doctorCommand = (parent: Parent) =>
     .description("Exit code 1 where something is missing that the local deployment needs.")
     .addOption(output())
     .option("--unlock [file]", "free the locks of programs that are gone, of the local deployment or this one")
-    .addHelpText("after", examples(["dstack doctor", "dstack doctor --unlock"]));
+    .addHelpText("before", examples(["dstack doctor", "dstack doctor --unlock"]));
 export type DoctorOptions = OptionsOf<typeof doctorCommand>;

@@ -9,8 +9,14 @@ export const CLI_ERRORS = {
 
 export type CliErrorCode = keyof typeof CLI_ERRORS;
 
-/** Exit codes: 0 ok, 1 failed, 2 usage, 3 denied or verification failed, 4 not found. */
-const EXIT_CODES: Readonly<Record<CliErrorCode, number>> = { failed: 1, usage: 2, denied: 3, "not-found": 4 };
+/** How a command ends, as scripts see it. */
+export const EXIT_CODES = [
+  { code: 0, error: undefined, meaning: "done" },
+  { code: 1, error: "failed", meaning: "failed" },
+  { code: 2, error: "usage", meaning: "the command line cannot be used" },
+  { code: 3, error: "denied", meaning: "denied, or a verification failed" },
+  { code: 4, error: "not-found", meaning: "what the command names is not there" },
+] as const satisfies readonly { code: number; error: CliErrorCode | undefined; meaning: string }[];
 
 /** What a command failed with: the text a person reads, and what to do next. */
 export class CliError extends CodedError<CliErrorCode> {
@@ -20,7 +26,7 @@ export class CliError extends CodedError<CliErrorCode> {
     this.hint = hint;
   }
   get exitCode(): number {
-    return EXIT_CODES[this.code];
+    return EXIT_CODES.find(({ error }) => error === this.code)?.code ?? 1;
   }
 }
 

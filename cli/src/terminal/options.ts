@@ -20,7 +20,7 @@ export const repeatable = <Flags extends string>(flags: Flags, description: stri
     .argParser((value: string, all: readonly string[]): readonly string[] => [...all, value])
     .default([] as readonly string[], "none");
 
-/** The examples below a command's help. */
+/** The examples, with which a command's help begins. */
 export function examples(lines: readonly string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join("\n")}`;
+  return `Examples:\n${lines.map((line) => `  $ ${line}`).join("\n")}\n`;
 }

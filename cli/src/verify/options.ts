@@ -37,7 +37,7 @@ export const verifyCommand = (parent: Parent) =>
     .option("--gateway-app-id <hex>", "the app id of the gateway that may hold the TLS key")
     .option("--save <file>", "write a bundle that the same can be checked with later, offline")
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack verify hello",
         "dstack verify https://<app-id>.dstack.localhost:9443/",
@@ -55,7 +55,7 @@ export const verifyKmsCommand = (parent: Parent) =>
     )
     .option("--save <file>", "write a bundle that the same can be checked with later, offline")
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack verify kms https://kms.example.org:9201",
         "dstack verify kms https://kms.example.org:9201 --os-image-hash <hex> --compose-hash <hex>",
@@ -72,7 +72,7 @@ export const verifyGatewayCommand = (parent: Parent) =>
     .option("--cacert <pem>", "certificate authority of the gateway's TLS certificate")
     .option("--save <file>", "write a bundle that the same can be checked with later, offline")
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack verify gateway https://gateway.apps.example.org",
         "dstack verify gateway https://gateway.apps.example.org --app-id <hex>",
@@ -105,7 +105,7 @@ export const verifyQuoteCommand = (parent: Parent) =>
     )
     .addOption(output())
     .addHelpText(
-      "after",
+      "before",
       examples([
         "dstack verify quote --quote quote.bin --collateral collateral.json",
         "dstack verify quote --quote quote.hex --collateral collateral.json --time 2026-03-01T00:00:00Z -o json",
