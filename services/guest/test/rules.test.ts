@@ -264,7 +264,7 @@ describe("Docker", () => {
     await mkdir(join(root, "containers", "broken"));
     const removed = await removeOrphans(
       root,
-      { name: "dstack", services: ["web"], images: new Map() },
+      { name: "dstack", services: ["web"] },
       createLogger({ name: "test", level: "silent" }),
     );
     assert.deepEqual(removed, ["gone"]);

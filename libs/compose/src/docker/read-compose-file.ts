@@ -82,7 +82,7 @@ export function readComposeFile(bytes: Uint8Array, environment: ComposeEnvironme
     services: servicesOf(root, variables.values.get("COMPOSE_PROFILES")),
     name: name?.kind === "scalar" ? name : undefined,
     missing,
-    doubts: doubtsOf(root, unknownTags),
+    doubts: doubtsOf(root, unknownTags, variables),
   };
 }
 
@@ -152,8 +152,9 @@ function servicesOf(root: MapNode, enabled: string | undefined): readonly Compos
   });
 }
 
-function doubtsOf(root: MapNode, unknownTags: readonly string[]): readonly string[] {
+function doubtsOf(root: MapNode, unknownTags: readonly string[], { values }: Variables): readonly string[] {
   return [
+    ...(values.has("COMPOSE_PROJECT_NAME") ? ["COMPOSE_PROJECT_NAME renames the project"] : []),
     ...(root.entries.has("include") ? ["`include` brings in services of other files"] : []),
     ...unknownTags.map((tag) => `the tag ${tag} is not known`),
   ];

@@ -1,6 +1,7 @@
 import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { composeProject, type AppCompose } from "@dstack/compose";
+import { utf8 } from "@dstack/bytes";
+import { ComposeError, type AppCompose } from "@dstack/compose";
 import type { Logger } from "@dstack/log";
 import { ProcessError } from "@dstack/process";
 import { errorChain } from "@dstack/errors";
@@ -116,20 +117,23 @@ async function runScript(options: AppStartOptions, script: readonly string[], fa
     const stderr = cause instanceof ProcessError ? cause.stderr : "";
     const output = lastWords(stderr);
     if (output === "") throw new GuestError("app-failed", failure, { cause });
-    throw new GuestError("app-failed", [failure, ...(await failedPulls(options.compose, stderr)), output].join(": "));
+    throw new GuestError("app-failed", [failure, ...(await failedPulls(options, stderr)), output].join(": "));
   }
 }
 
 /** Docker names the service whose image it could not get, and not always the image: operators know the image. */
-async function failedPulls(compose: AppCompose, stderr: string): Promise<readonly string[]> {
+async function failedPulls({ compose, variables }: AppStartOptions, stderr: string): Promise<readonly string[]> {
   if (compose.runner !== "docker-compose") return [];
-  const { images } = await composeProject(compose.dockerComposeFile ?? "", "").catch(() => ({
-    images: new Map<string, string>(),
-  }));
+  const { listImages, readComposeFile } = await import("@dstack/compose/docker");
   const words = plainLines(stderr);
-  return [...images]
-    .filter(([service]) => words.some((line) => line.includes(`${service} Error `)))
-    .map(([, image]) => `image ${image} cannot be pulled`);
+  try {
+    return listImages(readComposeFile(utf8(compose.dockerComposeFile ?? ""), { variables }))
+      .filter(({ service }) => words.some((line) => line.includes(`${service} Error `)))
+      .map(({ service, image }) => `image ${image ?? `of ${service}`} cannot be pulled`);
+  } catch (error) {
+    if (error instanceof ComposeError) return [];
+    throw error;
+  }
 }
 
 /** What Docker says of a pull that goes on, or that another failure ended. */

@@ -5,13 +5,13 @@
  * Never: containers of a service that the manifest no longer has; a start without the secrets that the app was sent.
  */
 import { join } from "node:path";
-import { composeProject } from "@dstack/compose";
 import { errorChain } from "@dstack/errors";
 import type { BootInputs } from "../host/boot-inputs.ts";
 import type { BootContext } from "../system/boot-context.ts";
 import { removeOrphans } from "../system/orphans.ts";
 import { COMPOSE_FILE, startApp, stopApp } from "./app-start.ts";
 import { startDocker, type Docker } from "./docker.ts";
+import { presentProject } from "./present-project.ts";
 
 /** Starts Docker on the data disk, then the app. @throws GuestError `docker-failed`, `app-failed`, `config-invalid` */
 export async function runApp(
@@ -22,7 +22,7 @@ export async function runApp(
   const { paths, run, log } = boot;
   const { compose } = inputs.manifest;
   boot.progress("setting up docker");
-  const docker = await bringUpDocker(boot, inputs);
+  const docker = await bringUpDocker(boot, inputs, variables);
   await startApp({
     compose,
     folder: paths.dstack,
@@ -35,10 +35,14 @@ export async function runApp(
   return docker;
 }
 
-async function bringUpDocker(boot: BootContext, inputs: BootInputs): Promise<Docker> {
+async function bringUpDocker(
+  boot: BootContext,
+  inputs: BootInputs,
+  variables: ReadonlyMap<string, string>,
+): Promise<Docker> {
   const { paths, run, log } = boot;
   const dataFolder = join(paths.persistent, "var/lib/docker");
-  await removeOldContainers(boot, inputs, dataFolder);
+  await removeOldContainers(boot, inputs, variables, dataFolder);
   const docker = await startDocker({
     configPath: paths.dockerConfig,
     socketPath: paths.dockerSocket,
@@ -57,11 +61,22 @@ async function bringUpDocker(boot: BootContext, inputs: BootInputs): Promise<Doc
 }
 
 /** Not fatal: Docker itself names what is wrong with a compose file. */
-async function removeOldContainers({ log }: BootContext, { manifest }: BootInputs, dataFolder: string): Promise<void> {
+async function removeOldContainers(
+  { log }: BootContext,
+  { manifest }: BootInputs,
+  variables: ReadonlyMap<string, string>,
+  dataFolder: string,
+): Promise<void> {
   const { compose } = manifest;
   if (compose.runner !== "docker-compose") return;
   try {
-    await removeOrphans(dataFolder, await composeProject(compose.dockerComposeFile ?? "", "dstack"), log);
+    const project = await presentProject(compose, variables, "dstack");
+    if (project !== undefined) await removeOrphans(dataFolder, project, log);
+    else
+      log.warn(
+        { file: COMPOSE_FILE },
+        "it is not known beyond doubt which services there are: no container was removed",
+      );
   } catch (error) {
     log.warn({ error: errorChain(error), file: COMPOSE_FILE }, "containers of removed services were not looked for");
   }

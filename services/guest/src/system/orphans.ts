@@ -1,17 +1,18 @@
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { ComposeProject } from "@dstack/compose";
 import type { Logger } from "@dstack/log";
+
+/** Labels of the containers that are wanted. */
+interface Project {
+  readonly name: string;
+  readonly services: readonly string[];
+}
 
 /**
  * Deletes containers of services that the compose file no longer has, before Docker starts: a
  * restart policy would bring a removed service back to life with the app's volumes.
  */
-export async function removeOrphans(
-  dockerRoot: string,
-  project: ComposeProject,
-  log: Logger,
-): Promise<readonly string[]> {
+export async function removeOrphans(dockerRoot: string, project: Project, log: Logger): Promise<readonly string[]> {
   const removed: string[] = [];
   const folder = join(dockerRoot, "containers");
   for (const id of await readdir(folder).catch(() => [])) {
@@ -25,7 +26,7 @@ export async function removeOrphans(
 }
 
 /** The container's service where it belongs to the project and the project has it no more. */
-async function orphanService(path: string, project: ComposeProject): Promise<string | undefined> {
+async function orphanService(path: string, project: Project): Promise<string | undefined> {
   let labels: Record<string, unknown> | undefined;
   try {
     labels = (JSON.parse(await readFile(path, "utf8")) as { Config?: { Labels?: Record<string, unknown> } }).Config

@@ -1,6 +1,7 @@
 /** What CreateVm and UpdateVm ask for, checked as a whole before anything is touched. */
 import { parseHexOfLength, toHex, utf8 } from "@dstack/bytes";
-import { appIdFromComposeHash, lintDockerCompose, parseAppCompose, type ParsedAppCompose } from "@dstack/compose";
+import { appIdFromComposeHash, parseAppCompose, type ParsedAppCompose } from "@dstack/compose";
+import { dockerFindings, findingText, readComposeFile } from "@dstack/compose/docker";
 import type { ImageDirectory } from "@dstack/image";
 import type { vmm } from "@dstack/proto";
 import type { Networking } from "../config/config-schema.ts";
@@ -90,15 +91,21 @@ export function readCompose(text: string): ParsedAppCompose {
     throw new VmmError("request-invalid", "Invalid compose file", { cause });
   }
   const { runner, dockerComposeFile } = parsed.compose;
-  if (runner === "docker-compose" && dockerComposeFile !== undefined) {
-    const wrong = lintDockerCompose(dockerComposeFile).find((finding) => finding.severity === "error");
-    if (wrong !== undefined)
-      throw new VmmError(
-        "request-invalid",
-        `Invalid compose file: docker_compose_file${wrong.path === "" ? "" : ` ${wrong.path}`}: ${wrong.message}`,
-      );
-  }
+  if (runner === "docker-compose" && dockerComposeFile !== undefined) refuseWhatDockerRefuses(dockerComposeFile);
   return parsed;
+}
+
+/** Only what docker compose of the guest image would refuse too: the app's author judges the rest. */
+function refuseWhatDockerRefuses(dockerComposeFile: string): void {
+  let reason: string | undefined;
+  try {
+    const [wrong] = dockerFindings(readComposeFile(utf8(dockerComposeFile)));
+    if (wrong !== undefined) reason = findingText(wrong);
+  } catch (cause) {
+    throw new VmmError("request-invalid", "Invalid compose file: docker_compose_file", { cause });
+  }
+  if (reason !== undefined)
+    throw new VmmError("request-invalid", `Invalid compose file: docker_compose_file: ${reason}`);
 }
 
 /** @throws VmmError `unsupported` where the image cannot give what the compose file asks for */

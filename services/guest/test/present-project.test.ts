@@ -1,0 +1,40 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { buildAppCompose, type AppCompose } from "@dstack/compose";
+import { presentProject, type Project } from "../src/app/present-project.ts";
+
+const project = (
+  yaml: string,
+  change: Partial<AppCompose> = {},
+  variables: Record<string, string> = {},
+): Promise<Project | undefined> => {
+  const { compose } = buildAppCompose({ name: "a", dockerComposeFile: "services: {a: {image: x}}" });
+  return presentProject(
+    { ...compose, dockerComposeFile: yaml, ...change },
+    new Map(Object.entries(variables)),
+    "dstack",
+  );
+};
+
+test("the present project has every service of the file, also those of merge keys, documents and inactive profiles", async () => {
+  const yaml =
+    "x-a: &a {image: x}\nservices: {web: {<<: *a}, tools: {image: y, profiles: [debug]}}\n---\nservices: {db: {image: z}}\n";
+  assert.deepEqual(await project(yaml), { name: "dstack", services: ["web", "tools", "db"] });
+  assert.equal((await project("name: ${N}\nservices: {a: {image: x}}", {}, { N: "Mine" }))?.name, "mine");
+});
+
+test("nothing is deleted by a file that is not understood beyond doubt", async () => {
+  const yaml = "services: {web: {image: x}}";
+  for (const [text, change, variables] of [
+    ["services: [", {}, {}],
+    [`include: [other.yaml]\n${yaml}`, {}, {}],
+    ["services: {web: {image: x, nonsense: 1}}", {}, {}],
+    ["services: {web: {image: !mine x}}", {}, {}],
+    [yaml, {}, { COMPOSE_PROJECT_NAME: "other" }],
+    [yaml, { preLaunchScript: "export COMPOSE_PROJECT_NAME=other" }, {}],
+    [`name: \${N}\n${yaml}`, { preLaunchScript: "export N=other" }, {}],
+    [undefined, {}, {}],
+  ] as const)
+    assert.equal(await project(text ?? "", change, variables), undefined, String(text));
+  assert.deepEqual((await project(yaml, { preLaunchScript: "echo ready" }))?.services, ["web"]);
+});
