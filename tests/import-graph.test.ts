@@ -100,6 +100,23 @@ describe("the import graph", () => {
     });
   }
 
+  test("one file reads compose files as YAML, and the manifest's entry does not reach it", () => {
+    const readers = [...sources.values()].flatMap((imports) =>
+      [...imports.values()].flat().filter(({ specifier }) => specifier === "yaml" || specifier.startsWith("yaml/")),
+    );
+    assert.deepEqual(
+      readers.map(({ file }) => file),
+      ["libs/compose/src/docker/read-yaml.ts"],
+    );
+    const manifest = [...(sources.get("@dstack/compose")?.values() ?? [])]
+      .flat()
+      .filter(({ file }) => !file.startsWith("libs/compose/src/docker/"));
+    assert.deepEqual(
+      manifest.filter((imported) => targetOf(imported).startsWith("libs/compose/src/docker/")),
+      [],
+    );
+  });
+
   test("only libs/system-calls speaks of node:ffi to Node", () => {
     const speaking = globSync("{libs,services,cli,bench,scripts,tests}/**/*.{ts,mjs}", { cwd: ROOT })
       .filter((file) => !file.includes("node_modules/") && file !== "tests/import-graph.test.ts")

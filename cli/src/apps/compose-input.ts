@@ -143,8 +143,7 @@ const refused = (path: string, reasons: readonly string[], cause?: unknown): Cli
 /** The reader's own words, as a refusal of the file. */
 function asRefusal(path: string, cause: unknown): unknown {
   if (!(cause instanceof ComposeError)) return cause;
-  const { line } = cause.facts;
-  return refused(path, [`${typeof line === "number" ? `line ${line}: ` : ""}${cause.message}`], cause);
+  return refused(path, [cause.message], cause);
 }
 
 function refusable<T>(path: string, read: () => T): T {

@@ -2,14 +2,15 @@
 import { createHash } from "node:crypto";
 import { equalBytes, toHex, utf8 } from "@dstack/bytes";
 import type { AppInfo } from "@dstack/attest";
+import { ComposeError, isDangerousEnvName, parseAppCompose, type AppCompose } from "@dstack/compose";
 import {
-  ComposeError,
-  composeProject,
-  isDangerousEnvName,
-  isPinnedImage,
-  parseAppCompose,
-  type AppCompose,
-} from "@dstack/compose";
+  builtServices,
+  listImages,
+  powersOf,
+  readComposeFile,
+  type Power,
+  type ServiceImage,
+} from "@dstack/compose/docker";
 import type { OsImageVerdict } from "@dstack/verify";
 import { keyProviderOf } from "./key-provider.ts";
 import type { Fact, Section } from "./result.ts";
@@ -53,7 +54,7 @@ async function whatRuns(compose: AppCompose, { app, osImage }: AppFactsInput): P
   if (metadata?.is_dev === true) facts.push(warning("OS image", "a development image: its operator can log in"));
   const { dockerComposeFile } = compose;
   if (dockerComposeFile !== undefined) {
-    facts.push(...(await images(dockerComposeFile)));
+    facts.push(...composeFacts(dockerComposeFile));
     facts.push(fact("docker-compose.yaml", dockerComposeFile));
   }
   const scripts: readonly (readonly [string, string | undefined])[] = [
@@ -72,22 +73,39 @@ async function whatRuns(compose: AppCompose, { app, osImage }: AppFactsInput): P
   return facts;
 }
 
-async function images(dockerComposeFile: string): Promise<Fact[]> {
+/** The images that run, who may change them, and which services may do more than a container should. */
+function composeFacts(dockerComposeFile: string): Fact[] {
   try {
-    const project = await composeProject(dockerComposeFile, "app");
-    return [...project.images].map(([service, image]) =>
-      isPinnedImage(image)
-        ? fact("image", `${service}: ${image}`)
-        : warning(
-            "image",
-            `${service}: ${image} is not pinned by digest: whoever controls the registry can change what runs`,
-          ),
-    );
+    const file = readComposeFile(utf8(dockerComposeFile));
+    return [
+      ...listImages(file).map(imageFact),
+      ...builtServices(file).map((service) =>
+        warning("image", `${service}: is built when the app starts, from whatever its sources are then`),
+      ),
+      ...file.doubts.map((doubt) => warning("docker-compose.yaml", doubt)),
+      ...powersOf(file).map(powerFact),
+    ];
   } catch (error) {
     if (!(error instanceof ComposeError)) throw error;
     return [warning("image", error.message)];
   }
 }
+
+function imageFact({ service, image, isPinned, mutableBy }: ServiceImage): Fact {
+  if (isPinned) return fact("image", `${service}: ${image ?? ""}`);
+  return mutableBy === undefined
+    ? warning(
+        "image",
+        `${service}: ${image ?? ""} is not pinned by digest: whoever controls the registry can change what runs`,
+      )
+    : warning("image", `${service}: whoever sets the variable ${mutableBy} chooses the image`);
+}
+
+/** The agent's socket is what ordinary apps get their keys from. */
+const powerFact = ({ service, kind, what }: Power): Fact =>
+  kind === "guest-socket"
+    ? fact("power", `${service}: ${what}: asks the guest's agent for keys and quotes`)
+    : warning("power", `${service}: ${what}: may do more than a container should`);
 
 function whoCanChange(compose: AppCompose, { app, kmsMeta }: AppFactsInput): Fact[] {
   const derived = equalBytes(app.appId, app.composeHash.subarray(0, 20));

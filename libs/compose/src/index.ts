@@ -1,4 +1,4 @@
-/** app-compose.json and the docker-compose.yaml in it: bytes, parse, hash, policy, lint, environment. */
+/** app-compose.json, the manifest of an app: bytes, parse, hash, policy, environment. Its compose file: ./docker. */
 export { ComposeError } from "./errors.ts";
 export type { ComposeErrorCode } from "./errors.ts";
 export { APP_COMPOSE_MAX_BYTES, composeHash, parseAppCompose } from "./manifest/app-compose.ts";
@@ -28,13 +28,3 @@ export {
   selectEnvironment,
 } from "./environment.ts";
 export type { SelectedEnvironment } from "./environment.ts";
-export {
-  DOCKER_COMPOSE_MAX_BYTES,
-  isPinnedImage,
-  lintDockerCompose,
-  listImages,
-  replaceImages,
-} from "./docker/lint.ts";
-export type { Finding } from "./docker/lint.ts";
-export { composeProject } from "./docker/services.ts";
-export type { ComposeProject } from "./docker/services.ts";

@@ -89,6 +89,14 @@ describe("environment", () => {
   it("knows names that change how the guest itself runs (audit row 0d)", () => {
     for (const name of ["LD_PRELOAD", "PATH", "BASH_ENV", "DOCKER_HOST", "COMPOSE_FILE", "NODE_OPTIONS"])
       assert.ok(isDangerousEnvName(name), name);
-    for (const name of ["API_KEY", "PATHS", "GREETING_SECRET", "OLD_PATH"]) assert.ok(!isDangerousEnvName(name), name);
+    for (const name of [
+      "DSTACK_DOCKER_USERNAME",
+      "DSTACK_AWS_REGION",
+      "API_KEY",
+      "PATHS",
+      "GREETING_SECRET",
+      "OLD_PATH",
+    ])
+      assert.ok(!isDangerousEnvName(name), name);
   });
 });

@@ -6,7 +6,7 @@ import { utf8 } from "@dstack/bytes";
 import { ComposeError } from "../errors.ts";
 import { differingScalars } from "./compare.ts";
 import { isPinnedImage, parseImageReference, type ImageReference } from "./image-reference.ts";
-import type { ScalarNode, TextPart } from "./node.ts";
+import { memberOf, type ScalarNode, type TextPart } from "./node.ts";
 import { readComposeFile, type ComposeEnvironment, type ComposeFile } from "./read-compose-file.ts";
 
 export interface ServiceImage {
@@ -42,6 +42,10 @@ export function listImages(file: ComposeFile): readonly ServiceImage[] {
     ];
   });
 }
+
+/** Services whose image is built when they start. */
+export const builtServices = (file: ComposeFile): readonly string[] =>
+  file.services.filter(({ node }) => memberOf(node, "build") !== undefined).map(({ name }) => name);
 
 /** The variable that decides where the file does not: its value would be elsewhere than in the file. */
 function mutableBy({ value, parts, variables }: ScalarNode): string | undefined {

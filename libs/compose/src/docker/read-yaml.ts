@@ -88,7 +88,7 @@ function parse(text: string, lines: LineCounter): readonly Document.Parsed[] {
     const error = document.errors[0];
     if (error === undefined) continue;
     const { line, col } = lines.linePos(error.pos[0]);
-    throw new ComposeError("yaml-invalid", `invalid YAML at line ${line}, column ${col}: ${error.message}`, {
+    throw new ComposeError("yaml-invalid", `line ${line}: invalid YAML at column ${col}: ${error.message}`, {
       cause: error,
       facts: { line },
     });
@@ -247,5 +247,5 @@ function placeOf(node: Node, { lines }: Reader): Place {
 
 function bad(reader: Reader, node: Node, message: string): ComposeError {
   const { line } = placeOf(node, reader);
-  return new ComposeError("yaml-invalid", `invalid YAML at line ${line}: ${message}`, { facts: { line } });
+  return new ComposeError("yaml-invalid", `line ${line}: invalid YAML: ${message}`, { facts: { line } });
 }

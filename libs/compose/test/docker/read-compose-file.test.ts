@@ -156,7 +156,7 @@ describe("readComposeFile", () => {
       ["services: {a: {ports: [1]}}\n---\nservices: {a: {ports: {b: 1}}}", "compose-invalid"],
     ] as const)
       assert.throws(() => read(text), { code }, text);
-    assert.throws(() => read("services:\n  web:\n   image: a\n  - b\n"), /invalid YAML at line \d, column \d/);
+    assert.throws(() => read("services:\n  web:\n   image: a\n  - b\n"), /line \d: invalid YAML at column \d/);
     assert.throws(() => readComposeFile(Uint8Array.of(0xff)), { code: "yaml-invalid" });
     assert.throws(() => readComposeFile(new Uint8Array(COMPOSE_FILE_MAX_BYTES + 1)), { code: "too-large" });
   });
