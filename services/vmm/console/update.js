@@ -1,5 +1,6 @@
 import { adviceBox } from "./advice.js";
 import { rpc } from "./api.js";
+import { shownCompose, withCompose } from "./compose-text.js";
 import { closeDialog, openDialog, toast } from "./dialogs.js";
 import { element, field } from "./element.js";
 
@@ -17,15 +18,14 @@ export function openUpdateForm(vm, { onUpdated }) {
     required: true,
     spellcheck: "false",
     class: "code",
-    value: manifest.docker_compose_file,
+    value: shownCompose(manifest.docker_compose_file),
   });
   const advice = adviceBox();
   const problem = element("p", { class: "banner danger", role: "alert", hidden: true });
   const submit = element("button", { class: "primary", type: "submit" }, "Update");
-  const request = () => ({
-    id: vm.id,
-    compose_file: JSON.stringify({ ...manifest, docker_compose_file: compose.value }),
-  });
+  const before = vm.configuration.compose_file;
+  // What is not in a request stays as it is: disks, ports, secrets.
+  const request = () => ({ id: vm.id, compose_file: withCompose(before, compose.value) });
   let timer;
   const refresh = () => {
     clearTimeout(timer);
@@ -40,6 +40,11 @@ export function openUpdateForm(vm, { onUpdated }) {
         onsubmit: async (event) => {
           event.preventDefault();
           problem.hidden = true;
+          if (request().compose_file === before) {
+            closeDialog();
+            toast(`nothing was changed, so ${vm.name} was not updated`);
+            return;
+          }
           submit.disabled = true;
           try {
             await rpc("UpdateVm", request());
