@@ -43,8 +43,8 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
   // Two VMMs on one folder would start the same VMs twice.
   const lock = await lockFile(join(config.runPath, ".vmm.lock"));
   const qemu = await findQemu({
-    configured: config.cvm.qemu_path,
-    version: config.cvm.qemu_version,
+    configured: config.cvm.qemuPath,
+    version: config.cvm.qemuVersion,
     env: process.env,
     log,
   });
@@ -85,7 +85,7 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
       accelerator: known,
       qemuPath: qemu.path,
       qemuVersion: qemu.version,
-      teeSimulator: config.cvm.tee_simulator !== undefined,
+      teeSimulator: config.cvm.teeSimulator !== undefined,
     }),
   });
   if ("path" in config.listen) await mkdir(dirname(config.listen.path), { recursive: true });

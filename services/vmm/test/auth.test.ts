@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { refuseForeignSite } from "../src/api/browser-guard.ts";
 import { managementAuth } from "../src/api/management-auth.ts";
+import { camelKeys } from "../src/config/camel-keys.ts";
 import { parseQemuVersion } from "../src/launch/qemu-binary.ts";
 import { isVmNote } from "../src/supervisor/supervisor-client.ts";
 import { appUrl, humanDuration } from "../src/api/vm-info.ts";
@@ -106,7 +107,7 @@ vectorTest("builds app addresses as the vectors say", "vmm/app_url.json", ({ jso
     cases: { vm_gateway_urls: string[]; base_domain: string; port: number; agent_port: number; app_url: string }[];
   }>("vmm/app_url.json");
   for (const { vm_gateway_urls, app_url, ...gateway } of cases)
-    assert.equal(appUrl(instance_id, vm_gateway_urls, gateway), app_url);
+    assert.equal(appUrl(instance_id, vm_gateway_urls, camelKeys(gateway)), app_url);
 });
 
 test("durations read as people say them", () => {

@@ -78,7 +78,7 @@ test("escape sequences go however the text is cut, and other text stays", () => 
 
 test("rotation keeps the writer's file, shifts the older ones and drops the oldest (DS #1272)", async () => {
   const path = file("1");
-  const limits = { max_bytes: 1, max_backups: 2 };
+  const limits = { maxBytes: 1, maxBackups: 2 };
   const now = new Date("2026-01-02T03:04:05.678Z");
   await rotateLog(path, limits, now);
   assert.equal(readFileSync(path, "utf8"), "\n===== rotated 1 bytes to serial.log.1 @ 2026-01-02T03:04:05Z =====\n\n");
@@ -89,7 +89,7 @@ test("rotation keeps the writer's file, shifts the older ones and drops the olde
   }
   assert.deepEqual([readFileSync(`${path}.1`, "utf8"), readFileSync(`${path}.2`, "utf8")], ["3", "2"]);
   writeFileSync(path, "gone");
-  await rotateLog(path, { max_bytes: 1, max_backups: 0 }, now);
+  await rotateLog(path, { maxBytes: 1, maxBackups: 0 }, now);
   assert.match(readFileSync(path, "utf8"), /discarded 4 bytes/);
   await markBoot(path, now);
   assert.match(await readTail(path, 60), /===== boot @ 2026-01-02T03:04:05Z =====\n\n$/);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { vmmConfigSchema } from "../src/config/config-schema.ts";
+import { checkVmmConfig } from "../src/config/vmm-config.ts";
 import { qemuArgv, type QemuInputs } from "../src/launch/qemu-argv.ts";
 import { vectorSets } from "../../../tests/vectors/vector-sets.ts";
 import { inputsOf, isOurs, type LaunchCase } from "./qemu-cases.ts";
@@ -14,7 +15,7 @@ for (const set of vectorSets(LAUNCHES)) {
   test(`covers the launches of the vectors (${set.name})`, () => assert.ok(cases.length >= 6, String(cases.length)));
 }
 
-const defaults = vmmConfigSchema.parse({}).cvm;
+const defaults = checkVmmConfig(vmmConfigSchema.parse({}), "/tmp").cvm;
 const base: QemuInputs = {
   qemuPath: "qemu",
   user: "",

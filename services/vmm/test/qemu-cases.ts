@@ -1,4 +1,5 @@
-import { networkingSchema, type Networking, type Product } from "../src/config/config-schema.ts";
+import { camelKeys } from "../src/config/camel-keys.ts";
+import { networkingSchema, type Networking } from "../src/config/config-schema.ts";
 import type { QemuInputs } from "../src/launch/qemu-argv.ts";
 
 /** A launch as the vectors write it, with the command line that it comes to. */
@@ -26,7 +27,7 @@ export interface LaunchCase {
     qemu_pci_hole64_size: number;
     user: string;
   };
-  product: Product;
+  product: { sys_vendor: string; product_name: string };
   image: {
     dir: string;
     kernel: string;
@@ -80,7 +81,7 @@ export function inputsOf(c: LaunchCase): QemuInputs {
     qmpSocket: c.cvm.qmp_socket,
     hotplugOff: c.cvm.qemu_hotplug_off,
     pciHole64Bytes: c.cvm.qemu_pci_hole64_size,
-    product: c.product,
+    product: camelKeys(c.product),
     tee:
       c.manifest.no_tee === true
         ? { kind: "none" }

@@ -19,6 +19,7 @@ import { createLogger } from "@dstack/log";
 import { machineOf } from "@dstack/measure";
 import { chooseAccelerator } from "../src/launch/accelerator.ts";
 import { vmmConfigSchema } from "../src/config/config-schema.ts";
+import { checkVmmConfig } from "../src/config/vmm-config.ts";
 import { qemuArgv } from "../src/launch/qemu-argv.ts";
 import { findQemu } from "../src/launch/qemu-binary.ts";
 import { until } from "./vmm-process.ts";
@@ -48,7 +49,7 @@ test(
       writeFileSync(join(dir, name), "");
       truncateSync(join(dir, name), 1024 * 1024);
     }
-    const { cvm } = vmmConfigSchema.parse({});
+    const { cvm } = checkVmmConfig(vmmConfigSchema.parse({}), "/tmp");
     const [command = "", ...args] = qemuArgv({
       qemuPath: qemuPath ?? "",
       user: "",

@@ -42,7 +42,7 @@ export async function bootAdvice(
   {
     fleet,
     config,
-  }: { readonly fleet: Pick<Fleet, "get">; readonly config: Pick<VmmConfig, "auth_webhook" | "imagePath"> },
+  }: { readonly fleet: Pick<Fleet, "get">; readonly config: Pick<VmmConfig, "authWebhook" | "imagePath"> },
 ): Promise<BootAdvice> {
   const question = parse(body);
   const vm = question.id === undefined ? undefined : fleet.get(question.id);
@@ -57,9 +57,9 @@ export async function bootAdvice(
     app_id: vm?.manifest.app_id ?? appIdOf(question.app_id, compose),
     compose_hash: toHex(compose.composeHash),
   };
-  const unknown = unknownReason(compose, osImageHash, config.auth_webhook.url);
+  const unknown = unknownReason(compose, osImageHash, config.authWebhook.url);
   if (unknown !== undefined) return { allowed: null, reason: unknown, rule: "", field: "", command: null, ...app };
-  const { url, device_id: deviceId } = config.auth_webhook;
+  const { url, deviceId } = config.authWebhook;
   const answer = await askWebhook(
     { url, timeoutMs: TIMEOUT_MS },
     "app",

@@ -38,7 +38,7 @@ export function hostApiHandler(vm: Vm, options: HostApiOptions): ChannelHandler 
     routes: [
       route(methods.info, {
         auth: "vm",
-        handle: async () => ({ name: options.config.host_api.ident, version: VERSION }),
+        handle: async () => ({ name: options.config.hostApi.ident, version: VERSION }),
       }),
       route(methods.notify, {
         auth: "vm",
@@ -49,7 +49,7 @@ export function hostApiHandler(vm: Vm, options: HostApiOptions): ChannelHandler 
       }),
       route(methods.getSealingKey, {
         auth: "vm",
-        handle: ({ quote }) => askKeyProvider(options.config.key_provider, quote),
+        handle: ({ quote }) => askKeyProvider(options.config.keyProvider, quote),
       }),
     ],
   };
@@ -63,7 +63,7 @@ async function onNotify(
   { config, log, clock, fleet }: HostApiOptions,
 ): Promise<void> {
   if (Buffer.byteLength(payload) > MAX_EVENT_BYTES || Buffer.byteLength(event) > 256) return;
-  addEvent(vm, event, payload, clock.now(), config.event_buffer_size);
+  addEvent(vm, event, payload, clock.now(), config.eventBufferSize);
   log.info({ vm: vm.id, event, payload: event === "instance.info" ? undefined : payload }, "guest event");
   switch (event) {
     case "boot.progress":

@@ -65,7 +65,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 async function sendPage({ response }: HttpExchange, { consoleFolder, config }: HttpRoutesOptions): Promise<void> {
-  const title = config.node_name === "" ? "dstack-vmm" : `${config.node_name} | dstack-vmm`;
+  const title = config.nodeName === "" ? "dstack-vmm" : `${config.nodeName} | dstack-vmm`;
   const html = (await readFile(join(consoleFolder, "index.html"), "utf8")).replaceAll("{{TITLE}}", escapeHtml(title));
   response
     .writeHead(200, {

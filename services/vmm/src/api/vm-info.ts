@@ -53,9 +53,9 @@ const reasonOf = (state: VmState): string => (state.kind === "broken" || state.k
 export function appUrl(instanceId: string, vmGatewayUrls: readonly string[], gateway: VmmConfig["gateway"]): string {
   const [own = ""] = vmGatewayUrls;
   const parsed = URL.canParse(own) ? new URL(own) : undefined;
-  const host = parsed === undefined ? gateway.base_domain : parsed.hostname;
+  const host = parsed === undefined ? gateway.baseDomain : parsed.hostname;
   const port = parsed === undefined ? gateway.port : Number(parsed.port === "" ? 443 : parsed.port);
-  return `https://${instanceId}-${gateway.agent_port}.${host}${port === 443 ? "" : `:${port}`}`;
+  return `https://${instanceId}-${gateway.agentPort}.${host}${port === 443 ? "" : `:${port}`}`;
 }
 
 const UNITS: readonly (readonly [string, number, boolean])[] = [

@@ -122,7 +122,7 @@ export function vmmService(options: VmmServiceOptions): ManagementService {
       }),
       route(m.getAppEnvEncryptPubKey, {
         ...row(m.getAppEnvEncryptPubKey, "reads"),
-        handle: ({ appId }) => askKms(config.kms_url, appId),
+        handle: ({ appId }) => askKms(config.kmsUrl, appId),
       }),
       route(m.version, { ...row(m.version, "reads"), handle: async () => ({ version: VERSION, rev: REVISION }) }),
       route(m.getMeta, {
@@ -132,7 +132,7 @@ export function vmmService(options: VmmServiceOptions): ManagementService {
       }),
       route(m.listGpus, {
         ...row(m.listGpus, "reads"),
-        handle: async () => ({ gpus: [], allowAttachAll: config.cvm.gpu.allow_attach_all }),
+        handle: async () => ({ gpus: [], allowAttachAll: config.cvm.gpu.allowAttachAll }),
       }),
       route(m.reloadVms, { ...row(m.reloadVms, "changes"), handle: () => fleet.load() }),
       route(m.svList, {
@@ -194,7 +194,7 @@ async function status(
   const now = clock.now();
   return {
     vms: await Promise.all(shown.map((vm) => vmInfo(vm, config, now, brief))),
-    portMappingEnabled: config.cvm.port_mapping.enabled,
+    portMappingEnabled: config.cvm.portMapping.enabled,
     total: matching.length,
   };
 }
@@ -212,18 +212,18 @@ function meta(config: VmmConfig): MessageInitShape<typeof vmm.GetMetaResponseSch
   const { cvm, gateway } = config;
   const { networking } = cvm;
   return {
-    kms: { url: cvm.kms_urls[0] ?? "", urls: cvm.kms_urls },
+    kms: { url: cvm.kmsUrls[0] ?? "", urls: [...cvm.kmsUrls] },
     gateway: {
-      url: config.gatewayUrls[0] ?? "",
-      baseDomain: gateway.base_domain,
+      url: config.cvm.gatewayUrls[0] ?? "",
+      baseDomain: gateway.baseDomain,
       port: gateway.port,
-      agentPort: gateway.agent_port,
-      urls: [...config.gatewayUrls],
+      agentPort: gateway.agentPort,
+      urls: [...config.cvm.gatewayUrls],
     },
     resources: {
-      maxCvmNumber: cvm.cid_pool_size,
-      maxAllocableVcpu: cvm.max_allocable_vcpu,
-      maxAllocableMemoryInMb: cvm.max_allocable_memory_in_mb,
+      maxCvmNumber: cvm.cidPoolSize,
+      maxAllocableVcpu: cvm.maxAllocableVcpu,
+      maxAllocableMemoryInMb: cvm.maxAllocableMemoryInMb,
     },
     networking: {
       supportedModes: ["user", ...(networking.bridge !== "" && isBridge(networking.bridge) ? ["bridge"] : [])],

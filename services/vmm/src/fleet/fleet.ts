@@ -53,7 +53,7 @@ export function createFleet(options: FleetOptions): Fleet {
   const vms = new Map<string, Vm>();
   const queue = keyedQueue();
   const closing = new AbortController();
-  const pool = createIdPool(config.cvm.cid_start, config.cvm.cid_start + config.cvm.cid_pool_size);
+  const pool = createIdPool(config.cvm.cidStart, config.cvm.cidStart + config.cvm.cidPoolSize);
   const context: FleetContext = { ...options, vms, pool, queue, closing: closing.signal };
   const presence = createPresence(context);
   const power = createPower(context, presence);

@@ -154,7 +154,7 @@ export function createInventory(context: FleetContext, presence: Presence, power
     if (cid === undefined)
       throw new VmmError(
         "pool-exhausted",
-        `CID pool exhausted: ${config.cvm.cid_pool_size} VMs exist (cvm.cid_pool_size)`,
+        `CID pool exhausted: ${config.cvm.cidPoolSize} VMs exist (cvm.cid_pool_size)`,
       );
     const vm = newVm(id, vmFolder(join(config.runPath, id)), manifest);
     vm.cid = cid;

@@ -73,7 +73,7 @@ export function createPresence(context: FleetContext): Presence {
     if (vm.state !== before) return;
     vm.state = { kind: "exited", ended: process, reason };
     if (process === undefined) return;
-    addEvent(vm, "vmm.exited", reason, clock.now(), config.event_buffer_size);
+    addEvent(vm, "vmm.exited", reason, clock.now(), config.eventBufferSize);
     log.warn({ vm: vm.id, reason, bootError: vm.bootError || undefined }, "VM ended");
   };
 

@@ -94,7 +94,7 @@ export async function planUpdate(
   const networks = request.updateNetworking
     ? request.networks.map((network) => resolveNetwork(network, config.cvm.networking))
     : vm.manifest.networks;
-  const ports = request.updatePorts ? resolvePorts(request.ports, config.cvm.port_mapping) : vm.manifest.port_map;
+  const ports = request.updatePorts ? resolvePorts(request.ports, config.cvm.portMapping) : vm.manifest.port_map;
   if (request.updatePorts) checkPortsAgainst(ports, others);
   refuseDeadPorts(ports, networks.length > 0 ? networks : [config.cvm.networking]);
   const compose = request.composeFile === "" ? undefined : readCompose(request.composeFile);

@@ -40,7 +40,7 @@ export function manifestOf({ request, config, compose, id, nowMs }: NewVm): Mani
   checkResources(request);
   refuseUnsupported(request, compose);
   const simulated = checkSimulated(request.simulatedTee, config);
-  const ports = resolvePorts(request.ports, config.cvm.port_mapping);
+  const ports = resolvePorts(request.ports, config.cvm.portMapping);
   const networks = networksOfRequest(request, config.cvm.networking);
   refuseDeadPorts(ports, networks.length > 0 ? networks : [config.cvm.networking]);
   return {
@@ -150,15 +150,15 @@ export function checkCapacity(
   const started = others.filter(({ state }) => isStarted(state));
   const vcpu = started.reduce((sum, vm) => sum + vm.manifest.vcpu, 0);
   const memory = started.reduce((sum, vm) => sum + vm.manifest.memory, 0);
-  if (vcpu + wanted.vcpu > limits.max_allocable_vcpu)
+  if (vcpu + wanted.vcpu > limits.maxAllocableVcpu)
     throw new VmmError(
       "conflict",
-      `not enough vCPUs: ${wanted.vcpu} wanted, ${limits.max_allocable_vcpu - vcpu} of ${limits.max_allocable_vcpu} are free (cvm.max_allocable_vcpu)`,
+      `not enough vCPUs: ${wanted.vcpu} wanted, ${limits.maxAllocableVcpu - vcpu} of ${limits.maxAllocableVcpu} are free (cvm.max_allocable_vcpu)`,
     );
-  if (memory + wanted.memory > limits.max_allocable_memory_in_mb) {
+  if (memory + wanted.memory > limits.maxAllocableMemoryInMb) {
     throw new VmmError(
       "conflict",
-      `not enough memory: ${wanted.memory} MB wanted, ${limits.max_allocable_memory_in_mb - memory} of ${limits.max_allocable_memory_in_mb} MB are free (cvm.max_allocable_memory_in_mb)`,
+      `not enough memory: ${wanted.memory} MB wanted, ${limits.maxAllocableMemoryInMb - memory} of ${limits.maxAllocableMemoryInMb} MB are free (cvm.max_allocable_memory_in_mb)`,
     );
   }
 }
@@ -215,7 +215,7 @@ export function appIdOf(given: string | undefined, compose: ParsedAppCompose): s
 function checkSimulated(platform: string | undefined, config: VmmConfig): string | undefined {
   if (platform === undefined) return undefined;
   if (!SIMULATED.includes(platform)) throw new VmmError("request-invalid", `unsupported TEE variant: ${platform}`);
-  if (config.cvm.tee_simulator === undefined)
+  if (config.cvm.teeSimulator === undefined)
     throw new VmmError("request-invalid", "tee simulator credentials are not configured on this VMM");
   if (platform !== "dstack-tdx")
     throw new VmmError("unsupported", `simulated TEE ${platform} is not supported; dstack-tdx is`);

@@ -26,12 +26,12 @@ export function startWatch(options: WatchOptions): { stop(): void } {
   const look = async (): Promise<void> => {
     const now = options.clock.now();
     await options.fleet.refresh();
-    const { auto_restart: policy, log: rotation } = options.config.cvm;
+    const { autoRestart: policy, log: rotation } = options.config.cvm;
     if (policy.enabled && now - lastRestartMs >= policy.interval * 1_000) {
       lastRestartMs = now;
       for (const vm of options.fleet.all()) await considerRestart(vm, options, now);
     }
-    if (rotation.max_bytes > 0 && now - lastRotationMs >= Math.max(1, rotation.check_interval_secs) * 1_000) {
+    if (rotation.maxBytes > 0 && now - lastRotationMs >= Math.max(1, rotation.checkIntervalSecs) * 1_000) {
       lastRotationMs = now;
       for (const vm of options.fleet.all().filter(({ state }) => liveOf(state) !== undefined))
         await rotateLarge(vm, options.config, now);
@@ -57,7 +57,7 @@ export function startWatch(options: WatchOptions): { stop(): void } {
 
 /** A VM whose guest refused to boot is not restarted: the same files would be refused again, for ever. */
 async function considerRestart(vm: Vm, { fleet, config, log }: WatchOptions, nowMs: number): Promise<void> {
-  const policy = config.cvm.auto_restart;
+  const policy = config.cvm.autoRestart;
   const now = nowMs / 1_000;
   if (vm.state.kind === "running") vm.restart = onRunning(vm.restart, policy, now).state;
   if (vm.state.kind !== "exited" || vm.bootError !== "") return;
@@ -71,7 +71,7 @@ async function considerRestart(vm: Vm, { fleet, config, log }: WatchOptions, now
       return;
     case "exhausted": {
       const text = `Automatic restart stopped after ${decision.attempts} failed attempts`;
-      addEvent(vm, "vmm.auto_restart.exhausted", text, nowMs, config.event_buffer_size);
+      addEvent(vm, "vmm.auto_restart.exhausted", text, nowMs, config.eventBufferSize);
       const reason = vm.state.reason === "" ? text : `${text}: ${vm.state.reason}`;
       vm.state = { ...vm.state, reason };
       log.error({ vm: vm.id, reason }, "automatic restart given up");
@@ -81,7 +81,7 @@ async function considerRestart(vm: Vm, { fleet, config, log }: WatchOptions, now
       log.info({ vm: vm.id, attempt: decision.attempt }, "starting VM again");
       await fleet.restart(vm.id).catch((error: unknown) => {
         const reason = errorChain(error);
-        addEvent(vm, "vmm.auto_restart.failed", reason, nowMs, config.event_buffer_size);
+        addEvent(vm, "vmm.auto_restart.failed", reason, nowMs, config.eventBufferSize);
         log.error({ vm: vm.id, attempt: decision.attempt, error: reason }, "VM could not be started again");
       });
       return;
@@ -95,7 +95,7 @@ async function rotateLarge(vm: Vm, { cvm }: VmmConfig, nowMs: number): Promise<v
   const logs = [file.stdoutLog, file.stderrLog, ...(appendsSerial(vm) ? [file.serialLog] : [])];
   for (const log of logs) {
     const size = (await stat(log).catch(() => undefined))?.size ?? 0;
-    if (size > cvm.log.max_bytes) await rotateLog(log, cvm.log, new Date(nowMs));
+    if (size > cvm.log.maxBytes) await rotateLog(log, cvm.log, new Date(nowMs));
   }
 }
 

@@ -40,7 +40,7 @@ export async function prepareLaunch(vm: Vm, image: ImageDirectory, { config, qem
     ? launchBinding({
         compose,
         imageVersion: imageVersion(image.version),
-        useMrConfigId: config.cvm.use_mrconfigid,
+        useMrConfigId: config.cvm.useMrconfigid,
         instanceInfo: await vm.folder.readInstanceInfo(),
       })
     : NOT_BOUND;

@@ -2,7 +2,8 @@
  * The QEMU command line. The order of the arguments is part of the contract: PCI slots are given
  * out in order of appearance and enter the measured ACPI tables.
  */
-import type { Networking, Product } from "../config/config-schema.ts";
+import type { Networking } from "../config/config-schema.ts";
+import type { CvmConfig } from "../config/vmm-config.ts";
 import { macAddress, netdevs } from "./networks.ts";
 import type { PortMap } from "../vm/manifest.ts";
 import { VmmError } from "../errors.ts";
@@ -37,7 +38,7 @@ export interface QemuInputs {
   readonly qmpSocket: boolean;
   readonly hotplugOff: boolean;
   readonly pciHole64Bytes: number;
-  readonly product: Product;
+  readonly product: CvmConfig["product"];
   readonly tee:
     | { readonly kind: "none" }
     | { readonly kind: "tdx"; readonly mrConfigId: string | undefined; readonly qgsPort: number | undefined };
@@ -156,38 +157,38 @@ function machine(tee: QemuInputs["tee"]): string[] {
   ];
 }
 
-const SMBIOS: readonly (readonly [string, keyof Product][])[] = [
+const SMBIOS: readonly (readonly [string, keyof CvmConfig["product"]][])[] = [
   [
-    ["vendor", "bios_vendor"],
-    ["version", "bios_version"],
-    ["date", "bios_date"],
-    ["release", "bios_release"],
+    ["vendor", "biosVendor"],
+    ["version", "biosVersion"],
+    ["date", "biosDate"],
+    ["release", "biosRelease"],
   ],
   [
-    ["manufacturer", "sys_vendor"],
-    ["product", "product_name"],
-    ["version", "product_version"],
-    ["serial", "product_serial"],
-    ["uuid", "product_uuid"],
-    ["family", "product_family"],
-    ["sku", "product_sku"],
+    ["manufacturer", "sysVendor"],
+    ["product", "productName"],
+    ["version", "productVersion"],
+    ["serial", "productSerial"],
+    ["uuid", "productUuid"],
+    ["family", "productFamily"],
+    ["sku", "productSku"],
   ],
   [
-    ["manufacturer", "board_vendor"],
-    ["product", "board_name"],
-    ["version", "board_version"],
-    ["serial", "board_serial"],
-    ["asset", "board_asset_tag"],
+    ["manufacturer", "boardVendor"],
+    ["product", "boardName"],
+    ["version", "boardVersion"],
+    ["serial", "boardSerial"],
+    ["asset", "boardAssetTag"],
   ],
   [
-    ["manufacturer", "chassis_vendor"],
-    ["version", "chassis_version"],
-    ["serial", "chassis_serial"],
-    ["asset", "chassis_asset_tag"],
+    ["manufacturer", "chassisVendor"],
+    ["version", "chassisVersion"],
+    ["serial", "chassisSerial"],
+    ["asset", "chassisAssetTag"],
   ],
 ];
 
-function smbios(product: Product): string[] {
+function smbios(product: CvmConfig["product"]): string[] {
   return SMBIOS.flatMap((fields, type) => {
     const values = fields.flatMap(([option, key]) =>
       product[key] === undefined ? [] : [`${option}=${escapeComma(product[key])}`],

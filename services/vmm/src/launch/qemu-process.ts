@@ -32,7 +32,7 @@ export async function qemuProcess(launch: Launch, launcher: Launcher): Promise<D
   }
   await writeJsonAtomic(folder.file.runtimeNetworks, networksOf(launch.vm, config));
   const channel: QemuInputs["channel"] =
-    config.cvm.guest_channel === "vsock"
+    config.cvm.guestChannel === "vsock"
       ? await vsockChannel(cid)
       : { kind: "virtio-serial", socketPath: folder.file.channelSocket, portName: HOST_PORT_NAME };
   const [command = "", ...args] = qemuArgv(inputsOf(launch, launcher.qemu.path, accelerator, channel));
@@ -81,17 +81,17 @@ function inputsOf(
       sharedReadOnly: image.metadata.shared_ro,
     },
     channel,
-    hostShareMode: cvm.host_share_mode,
-    qmpSocket: cvm.qmp_socket,
-    hotplugOff: cvm.qemu_hotplug_off,
-    pciHole64Bytes: cvm.qemu_pci_hole64_size,
+    hostShareMode: cvm.hostShareMode,
+    qmpSocket: cvm.qmpSocket,
+    hotplugOff: cvm.qemuHotplugOff,
+    pciHole64Bytes: cvm.qemuPciHole64Size,
     product: cvm.product,
     tee: manifest.no_tee
       ? { kind: "none" }
       : {
           kind: "tdx",
           mrConfigId: binding.mrConfigId === undefined ? undefined : Buffer.from(binding.mrConfigId).toString("base64"),
-          qgsPort: cvm.qgs_port ?? undefined,
+          qgsPort: cvm.qgsPort ?? undefined,
         },
   };
 }

@@ -18,14 +18,14 @@ export function sysConfigText({ vm: { manifest }, config, image, vmConfig, bindi
     throw new VmmError("image-unusable", `Unsupported image version: (${version.join(", ")})`);
   const { cvm } = config;
   return JSON.stringify({
-    kms_urls: manifest.kms_urls.length > 0 ? manifest.kms_urls : cvm.kms_urls,
-    gateway_urls: manifest.gateway_urls.length > 0 ? manifest.gateway_urls : config.gatewayUrls,
-    pccs_url: cvm.pccs_url,
-    docker_registry: cvm.docker_registry,
+    kms_urls: manifest.kms_urls.length > 0 ? manifest.kms_urls : cvm.kmsUrls,
+    gateway_urls: manifest.gateway_urls.length > 0 ? manifest.gateway_urls : config.cvm.gatewayUrls,
+    pccs_url: cvm.pccsUrl,
+    docker_registry: cvm.dockerRegistry,
     host_api_url: channelUrl(config),
     vm_config: encodeVmConfig(vmConfig),
-    collateral_urls: { pccs: cvm.pccs_url },
-    nvidia_attestation_proxy_url: cvm.nvidia_attestation_proxy_url ?? null,
+    collateral_urls: { pccs: cvm.pccsUrl },
+    nvidia_attestation_proxy_url: cvm.nvidiaAttestationProxyUrl ?? null,
     ...(binding.document === undefined ? {} : { mr_config: binding.document }),
   });
 }
@@ -39,14 +39,14 @@ export async function teeSimulatorText(launch: ShareInputs): Promise<string | un
   const { config, image, vmConfig, binding } = launch;
   const platform = launch.vm.manifest.simulated_tee;
   if (platform === undefined) return undefined;
-  const simulator = config.cvm.tee_simulator;
+  const simulator = config.cvm.teeSimulator;
   if (simulator === undefined)
     throw new VmmError("config-invalid", "tee simulator credentials are not configured on this VMM");
   const measured = measureVm(await readMeasuredFiles(image), vmConfig);
   return JSON.stringify({
     platform,
-    mock_attestation_seed: simulator.mock_attestation_seed.toLowerCase(),
-    collateral_base_url: simulator.collateral_base_url,
+    mock_attestation_seed: simulator.mockAttestationSeed.toLowerCase(),
+    collateral_base_url: simulator.collateralBaseUrl,
     ...(binding.document === undefined ? {} : { mr_config: binding.document }),
     vm_config: encodeVmConfig(vmConfig),
     tdx: {
@@ -60,5 +60,5 @@ export async function teeSimulatorText(launch: ShareInputs): Promise<string | un
   });
 }
 
-const channelUrl = ({ cvm, hostApiPort }: VmmConfig): string =>
-  cvm.guest_channel === "vsock" ? `vsock://2:${hostApiPort}/api` : `virtio-serial://${HOST_PORT_NAME}/api`;
+const channelUrl = ({ cvm, hostApi }: VmmConfig): string =>
+  cvm.guestChannel === "vsock" ? `vsock://2:${hostApi.port}/api` : `virtio-serial://${HOST_PORT_NAME}/api`;

@@ -26,19 +26,19 @@ export async function vmConfigOf(inputs: VmConfigInputs): Promise<VmConfig> {
     ...(image.osImageHash === undefined ? {} : { osImageHash: image.osImageHash }),
     cpuCount: Math.max(1, manifest.vcpu),
     memoryBytes: manifest.memory * 1024 * 1024,
-    ...(cvm.qemu_single_pass_add_pages === undefined ? {} : { twoPassAddPages: cvm.qemu_single_pass_add_pages }),
-    ...(cvm.qemu_pic === undefined ? {} : { pic: cvm.qemu_pic }),
+    ...(cvm.qemuSinglePassAddPages === undefined ? {} : { twoPassAddPages: cvm.qemuSinglePassAddPages }),
+    ...(cvm.qemuPic === undefined ? {} : { pic: cvm.qemuPic }),
     ...(qemuVersion === undefined ? {} : { qemuVersion }),
-    pciHole64Bytes: cvm.qemu_pci_hole64_size,
+    pciHole64Bytes: cvm.qemuPciHole64Size,
     hugepages: manifest.hugepages,
     numGpus: 0,
     numNvswitches: 0,
     numNics: Math.max(1, manifest.networks.length),
     numVerityVolumes: manifest.volumes.length,
     swtpm: false,
-    hotplugOff: cvm.qemu_hotplug_off,
+    hotplugOff: cvm.qemuHotplugOff,
     image: manifest.image,
-    hostShareMode: cvm.host_share_mode,
+    hostShareMode: cvm.hostShareMode,
     ...(image.metadata.ovmf_variant === undefined ? {} : { ovmfVariant: image.metadata.ovmf_variant }),
     attestationVariant: variant,
     ...(material === undefined ? {} : { tdxMeasurement: material }),
@@ -49,7 +49,7 @@ const SMALL_MEMORY_MB = 3072;
 
 function attestationVariant({ manifest, config, compose }: VmConfigInputs, hasMaterial: boolean): "legacy" | "lite" {
   const demanded = compose.compose.requirements?.tdxMeasureAcpiTables;
-  const policy = demanded === undefined ? config.cvm.tdx_attestation_variant : demanded ? "legacy" : "lite";
+  const policy = demanded === undefined ? config.cvm.tdxAttestationVariant : demanded ? "legacy" : "lite";
   if (policy === "legacy") return "legacy";
   if (policy === "lite") {
     if (!hasMaterial)

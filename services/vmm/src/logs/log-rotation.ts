@@ -2,9 +2,9 @@ import { copyFile, open, rename, rm, stat } from "node:fs/promises";
 
 export interface RotationLimits {
   /** 0 never rotates. */
-  readonly max_bytes: number;
+  readonly maxBytes: number;
   /** 0 discards instead of keeping. */
-  readonly max_backups: number;
+  readonly maxBackups: number;
 }
 
 /**
@@ -14,12 +14,12 @@ export interface RotationLimits {
 export async function rotateLog(path: string, limits: RotationLimits, now: Date): Promise<void> {
   const size = (await stat(path).catch(() => undefined))?.size ?? 0;
   if (size === 0) return;
-  if (limits.max_backups === 0) {
+  if (limits.maxBackups === 0) {
     await cut(path, `discarded ${size} bytes @ ${at(now)}`);
     return;
   }
-  await rm(`${path}.${limits.max_backups}`, { force: true });
-  for (let index = limits.max_backups - 1; index >= 1; index--) {
+  await rm(`${path}.${limits.maxBackups}`, { force: true });
+  for (let index = limits.maxBackups - 1; index >= 1; index--) {
     await rename(`${path}.${index}`, `${path}.${index + 1}`).catch(ignoreMissing);
   }
   await copyFile(path, `${path}.1`);

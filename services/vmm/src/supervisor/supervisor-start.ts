@@ -31,7 +31,7 @@ export async function ensureSupervisor(
   log: Logger,
 ): Promise<"running" | "started"> {
   if (await client.ping(PING_TIMEOUT_MS)) return "running";
-  if (!config.auto_start)
+  if (!config.autoStart)
     throw new VmmError("supervisor-failed", `Failed to connect to supervisor at unix:${config.sock}`);
   await mkdir(dirname(config.sock), { recursive: true });
   let trouble = "";
@@ -56,7 +56,7 @@ async function startOnce(
   config: VmmConfig["supervisor"],
 ): Promise<{ started: boolean; trouble: string }> {
   const [program = "", ...first] = config.exe === "" ? [process.execPath, "--", OWN_SUPERVISOR] : [config.exe];
-  const args = [...first, "--uds", config.sock, "--pid-file", config.pid_file, "--log-file", config.log_file];
+  const args = [...first, "--uds", config.sock, "--pid-file", config.pidFile, "--log-file", config.logFile];
   const child = spawn(program, args, { detached: config.detached, stdio: ["ignore", "ignore", "pipe"] });
   let trouble = "";
   child.stderr.on("data", (chunk: Buffer) => (trouble = (trouble + chunk.toString()).slice(-2_000)));

@@ -1,9 +1,9 @@
 export interface RestartPolicy {
-  readonly max_retries: number;
+  readonly maxRetries: number;
   /** Seconds, as are the others. */
-  readonly initial_backoff: number;
-  readonly max_backoff: number;
-  readonly reset_window: number;
+  readonly initialBackoff: number;
+  readonly maxBackoff: number;
+  readonly resetWindow: number;
 }
 
 /** Seconds on any clock that only goes forward. */
@@ -30,18 +30,18 @@ export function onExited(
 ): { state: RestartState; decision: RestartDecision } {
   const stopped = { ...state, runningSince: undefined };
   if (state.exhausted) return { state: stopped, decision: { kind: "wait" } };
-  if (state.attempts >= policy.max_retries) {
+  if (state.attempts >= policy.maxRetries) {
     return { state: { ...stopped, exhausted: true }, decision: { kind: "exhausted", attempts: state.attempts } };
   }
   if (state.nextAt === undefined) {
     return {
-      state: { ...stopped, nextAt: now + policy.initial_backoff },
-      decision: { kind: "scheduled", delay: policy.initial_backoff },
+      state: { ...stopped, nextAt: now + policy.initialBackoff },
+      decision: { kind: "scheduled", delay: policy.initialBackoff },
     };
   }
   if (now < state.nextAt) return { state: stopped, decision: { kind: "wait" } };
   const attempt = state.attempts + 1;
-  const nextDelay = Math.min(policy.initial_backoff * 2 ** attempt, policy.max_backoff);
+  const nextDelay = Math.min(policy.initialBackoff * 2 ** attempt, policy.maxBackoff);
   return {
     state: { ...stopped, attempts: attempt, nextAt: now + nextDelay },
     decision: { kind: "restart", attempt, nextDelay },
@@ -56,6 +56,6 @@ export function onRunning(
 ): { state: RestartState; reset: boolean } {
   if (state === FRESH) return { state, reset: false };
   const runningSince = state.runningSince ?? now;
-  if (now - runningSince >= policy.reset_window) return { state: FRESH, reset: true };
+  if (now - runningSince >= policy.resetWindow) return { state: FRESH, reset: true };
   return { state: { ...state, runningSince }, reset: false };
 }
