@@ -8,6 +8,8 @@ import { UNREAD_KEYS as GATEWAY_UNREAD } from "../../services/gateway/src/config
 import { kmsSchema } from "../../services/kms/src/config/schema.ts";
 import { UNREAD_KEYS as KMS_UNREAD } from "../../services/kms/src/config/unread-keys.ts";
 import { UNREAD_KEYS as VERIFIER_UNREAD, verifierSchema } from "../../services/verifier/src/config.ts";
+import { vmmConfigSchema } from "../../services/vmm/src/config/config-schema.ts";
+import { UNREAD_KEYS as VMM_UNREAD } from "../../services/vmm/src/config/unread-keys.ts";
 
 /**
  * Prints the tables of configuration keys into the pages of docs/reference, between the markers,
@@ -27,6 +29,7 @@ export interface ConfiguredProgram {
 export const PROGRAMS: readonly ConfiguredProgram[] = [
   { page: "docs/reference/kms.md", schema: kmsSchema, unread: KMS_UNREAD },
   { page: "docs/reference/gateway.md", schema: gatewaySchema, unread: GATEWAY_UNREAD },
+  { page: "docs/reference/vmm.md", schema: vmmConfigSchema, unread: VMM_UNREAD },
   { page: "docs/reference/verifier.md", schema: verifierSchema, unread: VERIFIER_UNREAD },
 ];
 

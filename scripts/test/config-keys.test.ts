@@ -44,6 +44,7 @@ for (const program of PROGRAMS)
     });
 
     test("are each refused by name where their value is of a wrong type (SECURITY #906)", async () => {
+      const mayBeNull = readKeys(program).flatMap(({ key, type }) => (type.includes("null") ? [key] : []));
       const keys = [...readKeys(program).map(({ key }) => key), ...program.unread.map(({ key }) => key)];
       for (const key of keys) {
         const told = `: ${key}`;
@@ -55,7 +56,7 @@ for (const program of PROGRAMS)
           wrong.some((message) => message.includes(`at ${key}`) || message.includes(told)),
           `${key}: ${wrong.join("\n")}`,
         );
-        assert.notEqual(await refusal(program, key, null), "", `${key} = null`);
+        if (!mayBeNull.includes(key)) assert.notEqual(await refusal(program, key, null), "", `${key} = null`);
       }
     });
   });

@@ -101,13 +101,12 @@ const cvm = z.object({
   nvidia_attestation_proxy_url: url.optional().describe("Given to guests"),
   cid_start: count(1000).describe("First id of VMs on their channel to the host, at least 3"),
   cid_pool_size: count(1000).describe("How many ids there are: the size bounds the number of VMs"),
-  max_allocable_vcpu: count(20).describe("vCPUs that all started VMs may take together; enforced"),
+  max_allocable_vcpu: count(20).describe("Virtual CPUs that all started VMs may take together; enforced"),
   max_allocable_memory_in_mb: count(100_000).describe(
     "Memory, in MB, that all started VMs may take together; enforced",
   ),
   qmp_socket: flag(false).describe("Gives each QEMU a monitor socket in its work directory"),
   user: textOf("").describe("Runs QEMU as this user through `sudo -u`; empty: as the VMM's own"),
-  instance_id: textOf("").describe("Name space of this VMM's network devices; no mode that is supported needs one"),
   use_mrconfigid: flag(true).describe("Binds each VM to its compose hash from its first moment"),
   qemu_single_pass_add_pages: z
     .boolean()
@@ -129,8 +128,9 @@ const cvm = z.object({
     .default("9p")
     .describe("How guests get their files; `vhd` is refused, since it is not supported"),
   qgs_port: portNumber
-    .nullish()
+    .nullable()
     .default(4050)
+    .meta({ title: "port, or null" })
     .describe("Port of the host's quote generation service for TDX; null: none"),
   accelerator: z
     .enum(["auto", "kvm", "tcg"])
@@ -201,7 +201,6 @@ export const vmmConfigSchema = z.object({
   image: z
     .object({
       path: path.default("").describe("Guest images, one folder each; `mr_<hash>.tar.gz` bundles beside them"),
-      registry: textOf("").describe("Has no effect: images are not pulled from registries"),
     })
     .prefault({}),
   limits: limits.default({}).describe('Body limit of single methods, by name: `CreateVm = "20M"`. 10M for the others'),
@@ -237,7 +236,7 @@ export const vmmConfigSchema = z.object({
       exe: path.default("").describe("Another supervisor; empty: ours"),
       sock: path.default("./run/supervisor.sock").describe("Its socket"),
       pid_file: path.default("./run/supervisor.pid").describe("Where it writes its process id"),
-      log_file: path.default("./run/supervisor.log").describe("Its log"),
+      log_file: path.default("./run/supervisor.log").describe("Where it logs"),
       detached: flag(true).describe("Lets it and all VMs outlive the VMM"),
       auto_start: flag(true).describe("Starts one where none answers"),
     })

@@ -43,6 +43,8 @@ export const UNREAD_KEYS: readonly UnreadKey[] = [
     [false],
     "ports of VMs on a bridge are not forwarded; use `cvm.port_mapping` with mode `user`",
   ),
+  told("image.registry", text, [""], "images are not pulled from registries"),
+  silent("cvm.instance_id", text, "it names network devices of a mode that is not supported"),
   silent("cvm.networking.passt_exec", text, PASST),
   silent("cvm.networking.interface", text, PASST),
   silent("cvm.networking.address", text, PASST),
