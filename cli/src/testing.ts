@@ -4,7 +4,7 @@
  * Out: the deployment's services started and stopped, apps deployed and waited for.
  * Never: something that only tests need; all of this is what the commands run.
  */
-export { waitForAnswer, waitForBoot } from "./apps/wait-for-app.ts";
+export { waitForAnswer, waitForBoot } from "./apps/apply/wait-for-app.ts";
 export { allowVersion, changePolicyFile, localPolicy } from "./auth/policy-file.ts";
 export { createCli, type Cli } from "./clients/cli.ts";
 export { getThroughGateway } from "./clients/gateway-client.ts";

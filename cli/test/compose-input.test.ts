@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { gatewayAnswerOf, readComposeInput, type ComposeInput } from "../src/apps/compose-input.ts";
+import { gatewayAnswerOf, readComposeInput, type ComposeInput } from "../src/apps/plan/compose-input.ts";
 import type { DigestResolver } from "@dstack/compose/docker";
 import { CliError } from "../src/terminal/errors.ts";
 

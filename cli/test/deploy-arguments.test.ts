@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readEnvironment } from "../src/apps/environment.ts";
+import { readEnvironment } from "../src/apps/plan/environment.ts";
 import { parseAmount, parsePort } from "../src/terminal/ports.ts";
 import { CliError } from "../src/terminal/errors.ts";
 

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { buildAppCompose, type AppCompose, type AppComposeOptions } from "@dstack/compose";
-import { forecastDisk } from "../src/apps/data-disk.ts";
-import { machineChanges, planMachine, takenPort, type Machine } from "../src/apps/machine.ts";
-import { diffManifests } from "../src/apps/manifest-diff.ts";
-import { shellWord } from "../src/apps/shell-word.ts";
-import { diffLines, diffText } from "../src/apps/text-diff.ts";
+import { forecastDisk } from "../src/apps/plan/data-disk.ts";
+import { machineChanges, planMachine, takenPort, type Machine } from "../src/apps/plan/machine.ts";
+import { diffManifests } from "../src/apps/plan/manifest-diff.ts";
+import { shellWord } from "../src/terminal/shell-word.ts";
+import { diffLines, diffText } from "../src/apps/plan/text-diff.ts";
 
 const manifest = (over: Partial<AppComposeOptions> = {}) =>
   buildAppCompose({ name: "web", dockerComposeFile: "services:\n  a:\n    image: x\n", storageFs: "ext4", ...over });

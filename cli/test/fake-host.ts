@@ -3,9 +3,9 @@ import { toHex, utf8 } from "@dstack/bytes";
 import { composeHash } from "@dstack/compose";
 import { decide, hypotheticalBoot, parseAuthConfig, readSwitches, type PolicyDocument } from "@dstack/governance";
 import { vmm } from "@dstack/proto";
-import type { AppPolicy } from "../src/apps/app-policy.ts";
-import { differencesOf } from "../src/apps/app-policy.ts";
-import type { PlanPorts } from "../src/apps/plan.ts";
+import type { AppPolicy } from "../src/apps/plan/app-policy.ts";
+import { differencesOf } from "../src/apps/plan/app-policy.ts";
+import type { PlanPorts } from "../src/apps/plan/plan.ts";
 import type { VmmClient } from "../src/clients/vmm-client.ts";
 import { CliError } from "../src/terminal/errors.ts";
 

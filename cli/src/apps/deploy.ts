@@ -3,15 +3,15 @@ import type { Cli } from "../clients/cli.ts";
 import { CliError } from "../terminal/errors.ts";
 import { parseAmount, parsePort } from "../terminal/ports.ts";
 import { createProgress } from "../terminal/progress.ts";
-import { withAppLock } from "./app-lock.ts";
-import { deployPorts } from "./deploy-ports.ts";
-import { readEnvironment } from "./environment.ts";
-import { interruptible } from "./interruption.ts";
+import { withAppLock } from "./apply/app-lock.ts";
+import { deployPorts } from "./plan/plan-ports.ts";
+import { readEnvironment } from "./plan/environment.ts";
+import { interruptible } from "./apply/interruption.ts";
 import type { DeployOptions } from "./options.ts";
-import { planDeployment } from "./plan.ts";
-import { exitCodeOf, planJson, planText } from "./plan-text.ts";
-import type { DeployRequest } from "./request.ts";
-import { runDeployment } from "./run-deployment.ts";
+import { planDeployment } from "./plan/plan.ts";
+import { exitCodeOf, planJson, planText } from "./plan/plan-text.ts";
+import type { DeployRequest } from "./plan/request.ts";
+import { runDeployment } from "./apply/run-deployment.ts";
 
 /** `dstack deploy` */
 export async function deploy(cli: Cli, options: DeployOptions): Promise<void> {

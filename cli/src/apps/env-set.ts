@@ -1,10 +1,10 @@
 import type { Cli } from "../clients/cli.ts";
 import { vmmMethods } from "../clients/vmm-client.ts";
 import { CliError } from "../terminal/errors.ts";
-import { withAppLock } from "./app-lock.ts";
-import { checkEnvironment, encryptEnvironment, readEnvironment } from "./environment.ts";
-import { manifestOfVm } from "./manifest.ts";
-import { stopVm } from "./stop-vm.ts";
+import { withAppLock } from "./apply/app-lock.ts";
+import { checkEnvironment, encryptEnvironment, readEnvironment } from "./plan/environment.ts";
+import { manifestOfVm } from "./plan/manifest.ts";
+import { stopVm } from "./apply/stop-vm.ts";
 
 /** `dstack env set APP K=V...` */
 export async function envSet(cli: Cli, app: string, pairs: readonly string[]): Promise<void> {

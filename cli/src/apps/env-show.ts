@@ -1,5 +1,5 @@
 import type { Cli } from "../clients/cli.ts";
-import { manifestOfVm } from "./manifest.ts";
+import { manifestOfVm } from "./plan/manifest.ts";
 import type { EnvShowOptions } from "./options.ts";
 
 /** `dstack env show APP` */

@@ -1,10 +1,10 @@
 import type { Cli } from "../clients/cli.ts";
 import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
 import { visible } from "../terminal/output.ts";
-import { deploymentPolicy, type AppPolicy } from "./app-policy.ts";
-import { versionOf } from "./manifest.ts";
-import { stopVm } from "./stop-vm.ts";
-import { withdraw } from "./withdraw.ts";
+import { deploymentPolicy, type AppPolicy } from "./plan/app-policy.ts";
+import { versionOf } from "./plan/manifest.ts";
+import { stopVm } from "./apply/stop-vm.ts";
+import { withdraw } from "./apply/withdraw.ts";
 
 /** `dstack rm APP`: the VM, its data, and what its deployment allowed. */
 export async function rm(cli: Cli, app: string): Promise<void> {

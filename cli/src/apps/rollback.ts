@@ -3,17 +3,17 @@ import type { Cli } from "../clients/cli.ts";
 import { vmmMethods } from "../clients/vmm-client.ts";
 import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
 import { CliError } from "../terminal/errors.ts";
-import { withAppLock } from "./app-lock.ts";
-import { deployPorts } from "./deploy-ports.ts";
-import { interruptible } from "./interruption.ts";
-import { versionOf } from "./manifest.ts";
+import { withAppLock } from "./apply/app-lock.ts";
+import { deployPorts } from "./plan/plan-ports.ts";
+import { interruptible } from "./apply/interruption.ts";
+import { versionOf } from "./plan/manifest.ts";
 import type { RollbackOptions } from "./options.ts";
-import { planPermission, requireAllowed } from "./permission.ts";
-import type { PlanPorts } from "./plan.ts";
-import { shellWord } from "./shell-word.ts";
-import { stopVm } from "./stop-vm.ts";
+import { planPermission, requireAllowed } from "./plan/permission.ts";
+import type { PlanPorts } from "./plan/plan.ts";
+import { shellWord } from "../terminal/shell-word.ts";
+import { stopVm } from "./apply/stop-vm.ts";
 import { waitForVersion } from "./wait.ts";
-import { withdraw } from "./withdraw.ts";
+import { withdraw } from "./apply/withdraw.ts";
 
 /** `dstack rollback APP` */
 export async function rollback(cli: Cli, app: string, options: RollbackOptions): Promise<void> {

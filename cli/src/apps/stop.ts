@@ -1,6 +1,6 @@
 import type { Cli } from "../clients/cli.ts";
 import type { StopOptions } from "./options.ts";
-import { stopVm } from "./stop-vm.ts";
+import { stopVm } from "./apply/stop-vm.ts";
 
 /** `dstack stop APP`: the guest shuts down in order; forced after 60 s, or at once with --force. */
 export async function stop(cli: Cli, app: string, { force }: StopOptions): Promise<void> {

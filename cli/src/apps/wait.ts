@@ -5,13 +5,13 @@ import { appUrl } from "../local/app-url.ts";
 import { CliError } from "../terminal/errors.ts";
 import { visible } from "../terminal/output.ts";
 import { createProgress } from "../terminal/progress.ts";
-import { deploymentPolicy, type AppPolicy } from "./app-policy.ts";
-import { gatewayAnswerOf } from "./compose-input.ts";
-import { interruptible } from "./interruption.ts";
-import { manifestOfVm } from "./manifest.ts";
-import { shellWord } from "./shell-word.ts";
-import { ANSWER_TIMEOUT_MS, BOOT_TIMEOUT_MS, waitForAnswer, waitForBoot } from "./wait-for-app.ts";
-import { withdraw } from "./withdraw.ts";
+import { deploymentPolicy, type AppPolicy } from "./plan/app-policy.ts";
+import { gatewayAnswerOf } from "./plan/compose-input.ts";
+import { interruptible } from "./apply/interruption.ts";
+import { manifestOfVm } from "./plan/manifest.ts";
+import { shellWord } from "../terminal/shell-word.ts";
+import { ANSWER_TIMEOUT_MS, BOOT_TIMEOUT_MS, waitForAnswer, waitForBoot } from "./apply/wait-for-app.ts";
+import { withdraw } from "./apply/withdraw.ts";
 
 /** `dstack wait APP`: what `deploy` does after the start, for one that did not wait. */
 export async function wait(cli: Cli, app: string): Promise<void> {

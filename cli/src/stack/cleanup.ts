@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
 import { run } from "@dstack/process";
 import type { Cli } from "../clients/cli.ts";
-import { stopVm } from "../apps/stop-vm.ts";
+import { stopVm } from "../apps/apply/stop-vm.ts";
 import { tunnelOf } from "./configs.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { kmsImageFolder } from "../local/places.ts";

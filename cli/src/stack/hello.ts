@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { HELLO_COMPOSE_FILE } from "../local/places.ts";
-import { applyDeployment, finishDeployment } from "../apps/apply.ts";
-import { deployPorts } from "../apps/deploy-ports.ts";
-import { planDeployment, requireReady } from "../apps/plan.ts";
-import type { DeployRequest } from "../apps/request.ts";
-import { stopVm } from "../apps/stop-vm.ts";
+import { applyDeployment, finishDeployment } from "../apps/apply/apply.ts";
+import { deployPorts } from "../apps/plan/plan-ports.ts";
+import { planDeployment, requireReady } from "../apps/plan/plan.ts";
+import type { DeployRequest } from "../apps/plan/request.ts";
+import { stopVm } from "../apps/apply/stop-vm.ts";
 import type { Cli } from "../clients/cli.ts";
 import { keptSecret } from "../local/development-keys.ts";
 import type { StackLayout } from "../local/layout.ts";

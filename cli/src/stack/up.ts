@@ -7,7 +7,7 @@ import { reportText } from "../verify/report.ts";
 import type { VerifyResult } from "../verify/result.ts";
 import { verifyUrl } from "../verify/target.ts";
 import { appUrl } from "../local/app-url.ts";
-import { waitForAnswer, waitForBoot } from "../apps/wait-for-app.ts";
+import { waitForAnswer, waitForBoot } from "../apps/apply/wait-for-app.ts";
 import { CliError } from "../terminal/errors.ts";
 import type { Cli } from "../clients/cli.ts";
 import { createProgress, type Progress } from "../terminal/progress.ts";

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { CliError } from "../terminal/errors.ts";
-import { getThroughGateway, type GatewayAnswer } from "../clients/gateway-client.ts";
-import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
+import { CliError } from "../../terminal/errors.ts";
+import { getThroughGateway, type GatewayAnswer } from "../../clients/gateway-client.ts";
+import { vmmMethods, type VmmClient } from "../../clients/vmm-client.ts";
 
 export interface WaitOptions {
   readonly timeoutMs: number;

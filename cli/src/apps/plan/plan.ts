@@ -16,9 +16,9 @@ import {
 } from "@dstack/compose/docker";
 import type { EnvPair } from "@dstack/keys";
 import type { vmm } from "@dstack/proto";
-import type { VmmClient } from "../clients/vmm-client.ts";
-import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
-import { CliError } from "../terminal/errors.ts";
+import type { VmmClient } from "../../clients/vmm-client.ts";
+import { DEVELOPMENT_DEVICE_ID } from "../../local/development-device.ts";
+import { CliError } from "../../terminal/errors.ts";
 import type { AppPolicy } from "./app-policy.ts";
 import { readComposeInput, type GatewayAnswer } from "./compose-input.ts";
 import { forecastDisk, type DiskForecast } from "./data-disk.ts";
@@ -27,7 +27,7 @@ import { machineOf, planMachine, portText, takenPort, type MachinePlan } from ".
 import { manifestOfVm, planManifest } from "./manifest.ts";
 import { planPermission, requireAllowed, type PermissionPlan } from "./permission.ts";
 import type { DeployRequest } from "./request.ts";
-import { shellWord } from "./shell-word.ts";
+import { shellWord } from "../../terminal/shell-word.ts";
 
 /** What a plan is made from. */
 export interface PlanPorts {

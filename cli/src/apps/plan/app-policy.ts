@@ -10,11 +10,11 @@ import {
   type PolicyDocument,
   type WebhookAnswer,
 } from "@dstack/governance";
-import { explainBoot } from "../auth/explain-boot.ts";
-import { fileBackend } from "../auth/file-backend.ts";
-import { changePolicyFile, localPolicy, readPolicyFile, type Allowance } from "../auth/policy-file.ts";
-import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../local/auth-webhook.ts";
-import type { StackLayout } from "../local/layout.ts";
+import { explainBoot } from "../../auth/explain-boot.ts";
+import { fileBackend } from "../../auth/file-backend.ts";
+import { changePolicyFile, localPolicy, readPolicyFile, type Allowance } from "../../auth/policy-file.ts";
+import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../../local/auth-webhook.ts";
+import type { StackLayout } from "../../local/layout.ts";
 
 /** Who says what may boot, as a deployment sees it. */
 export interface AppPolicy {

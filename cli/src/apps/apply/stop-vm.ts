@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorChain } from "@dstack/errors";
-import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
-import { CliError } from "../terminal/errors.ts";
-import { isUp } from "./steps.ts";
+import { vmmMethods, type VmmClient } from "../../clients/vmm-client.ts";
+import { CliError } from "../../terminal/errors.ts";
+import { isUp } from "../plan/steps.ts";
 
 export interface StopOptions {
   /** Whether the guest is not asked first. */

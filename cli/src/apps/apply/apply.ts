@@ -9,13 +9,13 @@
 import { errorChain } from "@dstack/errors";
 import type { PolicyLine } from "@dstack/governance";
 import { utf8Decode } from "@dstack/bytes";
-import { allowVersion } from "../auth/policy-file.ts";
-import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
-import { CliError } from "../terminal/errors.ts";
-import type { AppPolicy } from "./app-policy.ts";
-import { machineChanges } from "./machine.ts";
-import type { DeploymentPlan } from "./plan.ts";
-import { changesOf, stepsBack, stepsOf, stepsToUndo, stepsWhenItRuns, versionOf, type Step } from "./steps.ts";
+import { allowVersion } from "../../auth/policy-file.ts";
+import { vmmMethods, type VmmClient } from "../../clients/vmm-client.ts";
+import { CliError } from "../../terminal/errors.ts";
+import type { AppPolicy } from "../plan/app-policy.ts";
+import { machineChanges } from "../plan/machine.ts";
+import type { DeploymentPlan } from "../plan/plan.ts";
+import { changesOf, stepsBack, stepsOf, stepsToUndo, stepsWhenItRuns, versionOf, type Step } from "../plan/steps.ts";
 import { stopVm } from "./stop-vm.ts";
 import { withdraw } from "./withdraw.ts";
 

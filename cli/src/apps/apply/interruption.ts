@@ -1,4 +1,4 @@
-import { CliError } from "../terminal/errors.ts";
+import { CliError } from "../../terminal/errors.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 

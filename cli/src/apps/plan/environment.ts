@@ -4,9 +4,9 @@ import { isEnvName } from "@dstack/compose";
 import { lintEnvironment } from "@dstack/compose/docker";
 import { readTextIfExists } from "@dstack/files";
 import { checkEnvPublicKeyFrom, encryptEnv, type EnvPair } from "@dstack/keys";
-import { CliError } from "../terminal/errors.ts";
-import type { StackLayout } from "../local/layout.ts";
-import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
+import { CliError } from "../../terminal/errors.ts";
+import type { StackLayout } from "../../local/layout.ts";
+import { vmmMethods, type VmmClient } from "../../clients/vmm-client.ts";
 import type { AppRequest } from "./request.ts";
 
 export interface EnvironmentPlan {

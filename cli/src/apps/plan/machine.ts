@@ -1,6 +1,6 @@
 import type { vmm } from "@dstack/proto";
-import { CliError } from "../terminal/errors.ts";
-import type { PortArgument } from "../terminal/ports.ts";
+import { CliError } from "../../terminal/errors.ts";
+import type { PortArgument } from "../../terminal/ports.ts";
 import type { MachineRequest } from "./request.ts";
 
 /** The image of a first deployment that names none. */

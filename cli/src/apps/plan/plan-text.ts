@@ -1,5 +1,5 @@
 import { utf8Decode } from "@dstack/bytes";
-import { visible } from "../terminal/output.ts";
+import { visible } from "../../terminal/output.ts";
 import { portText } from "./machine.ts";
 import { diffManifests, type ManifestDiff } from "./manifest-diff.ts";
 import type { DeploymentPlan } from "./plan.ts";

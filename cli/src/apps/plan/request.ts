@@ -1,6 +1,6 @@
 import type { EnvPair } from "@dstack/keys";
 import type { StorageFs } from "@dstack/compose";
-import type { PortArgument } from "../terminal/ports.ts";
+import type { PortArgument } from "../../terminal/ports.ts";
 
 /**
  * What a person asks of a deployment. Whatever is undefined was not given: a first deployment takes

@@ -3,8 +3,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isCoded } from "@dstack/errors";
 import { lockFile } from "@dstack/files";
-import type { StackLayout } from "../local/layout.ts";
-import { CliError } from "../terminal/errors.ts";
+import type { StackLayout } from "../../local/layout.ts";
+import { CliError } from "../../terminal/errors.ts";
 
 /**
  * Does work on an app that nobody else of this user may do at the same time: deploy it, roll it back, change its

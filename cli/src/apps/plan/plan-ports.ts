@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { toHex } from "@dstack/bytes";
 import { ImageError, readImageDirectory } from "@dstack/image";
-import { imageDigests } from "../clients/registry-client.ts";
-import type { VmmClient } from "../clients/vmm-client.ts";
-import type { StackLayout } from "../local/layout.ts";
-import { CliError } from "../terminal/errors.ts";
+import { imageDigests } from "../../clients/registry-client.ts";
+import type { VmmClient } from "../../clients/vmm-client.ts";
+import type { StackLayout } from "../../local/layout.ts";
+import { CliError } from "../../terminal/errors.ts";
 import { deploymentPolicy } from "./app-policy.ts";
 import { encryptEnvironment } from "./environment.ts";
 import type { PlanPorts } from "./plan.ts";

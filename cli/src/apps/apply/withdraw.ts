@@ -1,9 +1,9 @@
 import type { PolicyLine } from "@dstack/governance";
 import type { vmm } from "@dstack/proto";
-import { forgetEmptyApp, withdrawVersions } from "../auth/policy-file.ts";
-import type { VmmClient } from "../clients/vmm-client.ts";
-import type { AppPolicy } from "./app-policy.ts";
-import { versionOf } from "./manifest.ts";
+import { forgetEmptyApp, withdrawVersions } from "../../auth/policy-file.ts";
+import type { VmmClient } from "../../clients/vmm-client.ts";
+import type { AppPolicy } from "../plan/app-policy.ts";
+import { versionOf } from "../plan/manifest.ts";
 
 /**
  * Takes versions off the policy, but none that an instance of the app still has: it could not boot again. An app

@@ -1,14 +1,14 @@
-import type { Cli } from "../clients/cli.ts";
-import { appUrl } from "../local/app-url.ts";
-import { CliError } from "../terminal/errors.ts";
-import { visible } from "../terminal/output.ts";
-import type { Progress } from "../terminal/progress.ts";
+import type { Cli } from "../../clients/cli.ts";
+import { appUrl } from "../../local/app-url.ts";
+import { CliError } from "../../terminal/errors.ts";
+import { visible } from "../../terminal/output.ts";
+import type { Progress } from "../../terminal/progress.ts";
 import { applyDeployment, finishDeployment, undoDeployment, type ApplyPorts, type Deployment } from "./apply.ts";
-import type { DeployOptions } from "./options.ts";
-import { planDeployment, requireReady, type PlanPorts } from "./plan.ts";
-import type { DeployRequest } from "./request.ts";
-import { shellWord } from "./shell-word.ts";
-import { stepsBack } from "./steps.ts";
+import type { DeployOptions } from "../options.ts";
+import { planDeployment, requireReady, type PlanPorts } from "../plan/plan.ts";
+import type { DeployRequest } from "../plan/request.ts";
+import { shellWord } from "../../terminal/shell-word.ts";
+import { stepsBack } from "../plan/steps.ts";
 import { ANSWER_TIMEOUT_MS, BOOT_TIMEOUT_MS, bootFailure, waitForAnswer, watchBoot } from "./wait-for-app.ts";
 
 export type RunOptions = Pick<DeployOptions, "wait" | "rollback" | "output"> & {

@@ -1,6 +1,6 @@
 import type { PolicyLine, WebhookAnswer } from "@dstack/governance";
-import { allowedVersions, allowVersion, type Allowance } from "../auth/policy-file.ts";
-import { CliError } from "../terminal/errors.ts";
+import { allowedVersions, allowVersion, type Allowance } from "../../auth/policy-file.ts";
+import { CliError } from "../../terminal/errors.ts";
 import { differencesOf, type AppPolicy } from "./app-policy.ts";
 import type { PermissionRequest } from "./request.ts";
 

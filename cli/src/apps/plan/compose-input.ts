@@ -15,7 +15,7 @@ import {
   type GatewayPorts,
   type PinnedFile,
 } from "@dstack/compose/docker";
-import { CliError } from "../terminal/errors.ts";
+import { CliError } from "../../terminal/errors.ts";
 
 /** A compose file as it would be deployed. */
 export interface ComposeInput {

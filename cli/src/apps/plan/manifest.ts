@@ -10,7 +10,7 @@ import {
   type StorageFs,
 } from "@dstack/compose";
 import type { vmm } from "@dstack/proto";
-import { CliError } from "../terminal/errors.ts";
+import { CliError } from "../../terminal/errors.ts";
 import type { AppRequest } from "./request.ts";
 
 export interface ManifestPlan {
