@@ -10,7 +10,7 @@ import { gatewayAnswerOf } from "./plan/compose-input.ts";
 import { interruptible } from "./apply/interruption.ts";
 import { manifestOfVm } from "./plan/manifest.ts";
 import { shellWord } from "../terminal/shell-word.ts";
-import { ANSWER_TIMEOUT_MS, BOOT_TIMEOUT_MS, waitForAnswer, waitForBoot } from "./apply/wait-for-app.ts";
+import { waitForApp } from "./apply/wait-for-app.ts";
 import { withdraw } from "./apply/withdraw.ts";
 
 /** `dstack wait APP`: what `deploy` does after the start, for one that did not wait. */
@@ -38,15 +38,14 @@ export async function waitForVersion(
   { vm, replaced, signal }: Waiting,
 ): Promise<void> {
   const [port] = gatewayAnswerOf(manifestOfVm(vm)?.compose.dockerComposeFile).ports;
-  const progress = createProgress(process.stderr);
   try {
-    await progress.phase("boot", (note) => waitForBoot(ports.vmm, vm.id, { timeoutMs: BOOT_TIMEOUT_MS, note, signal }));
-    if (port !== undefined) {
-      const url = appUrl(cli.layout, vm.appId, port);
-      await progress.phase("answer", (note) =>
-        waitForAnswer(url, `${cli.layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }),
-      );
-    }
+    await waitForApp(ports.vmm, {
+      vmId: vm.id,
+      url: port === undefined ? undefined : appUrl(cli.layout, vm.appId, port),
+      caFile: `${cli.layout.caFolder}/ca.crt`,
+      progress: createProgress(process.stderr),
+      signal,
+    });
   } catch (error) {
     if (!(error instanceof CliError) || replaced === undefined) throw error;
     throw new CliError(error.code, error.message, {

@@ -7,7 +7,7 @@ import { reportText } from "../verify/report.ts";
 import type { VerifyResult } from "../verify/result.ts";
 import { verifyUrl } from "../verify/target.ts";
 import { appUrl } from "../local/app-url.ts";
-import { waitForAnswer, waitForBoot } from "../apps/apply/wait-for-app.ts";
+import { waitForApp } from "../apps/apply/wait-for-app.ts";
 import { CliError } from "../terminal/errors.ts";
 import type { Cli } from "../clients/cli.ts";
 import { createProgress, type Progress } from "../terminal/progress.ts";
@@ -20,9 +20,6 @@ import type { StackLayout } from "../local/layout.ts";
 import type { UpOptions } from "./options.ts";
 import { createServices, type Services } from "./services.ts";
 import { publishHelloImage } from "./hello-image.ts";
-
-const BOOT_TIMEOUT_MS = 10 * 60_000;
-const ANSWER_TIMEOUT_MS = 120_000;
 
 interface HelloOutcome {
   readonly url: string;
@@ -101,12 +98,13 @@ async function start(
   const client = await cli.vmm();
   const deployment = await progress.phase("deploy", () => deployHello(cli, built.image.name));
   const url = appUrl(layout, deployment.appId, HELLO_PORT);
-  await progress.phase("boot", (note) =>
-    waitForBoot(client, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note, signal }),
-  );
-  await progress.phase("answer", (note) =>
-    waitForAnswer(url, `${layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }),
-  );
+  await waitForApp(client, {
+    vmId: deployment.vmId,
+    url,
+    caFile: `${layout.caFolder}/ca.crt`,
+    progress,
+    signal,
+  });
   await deployment.finish();
   const verification = await progress.phase("verify", () => verifyUrl(cli, "app", new URL(url), {}));
   cli.out.say(`\n${reportText(verification)}`);

@@ -12,6 +12,7 @@ import { utf8Decode } from "@dstack/bytes";
 import { allowVersion } from "../../auth/policy-file.ts";
 import { vmmMethods, type VmmClient } from "../../clients/vmm-client.ts";
 import { CliError } from "../../terminal/errors.ts";
+import { shellWord } from "../../terminal/shell-word.ts";
 import type { AppPolicy } from "../plan/app-policy.ts";
 import { machineChanges } from "../plan/machine.ts";
 import type { DeploymentPlan } from "../plan/plan.ts";
@@ -207,29 +208,39 @@ async function attempt(steps: readonly Step[], work: Work): Promise<string> {
 
 /** What a failed step leaves, given that the steps of `undo` succeed. */
 function leftBehind(failed: Step, done: readonly Step[], undo: readonly Step[], plan: DeploymentPlan): string {
-  const { name, existing } = plan;
+  const { existing } = plan;
+  const name = shellWord(plan.name);
   const updated = done.some(({ kind }) => kind === "update");
   if (existing === undefined || !updated)
-    return existing === undefined ? "nothing was deployed" : `${name} is the version that it was`;
+    return existing === undefined ? "nothing was deployed" : `${plan.name} is the version that it was`;
   if (undo.length > 0) return backText(plan, undo);
-  return failed.kind === "stop"
-    ? `the old version still runs and the new one starts with its next start; to go on: dstack stop -f ${name}, then dstack start ${name}; to go back: dstack rollback ${name}`
-    : `the new version is in place and does not run; to try again: dstack start ${name}; to go back: dstack rollback ${name}`;
+  const left =
+    failed.kind === "stop"
+      ? `the old version still runs and the new one starts with its next start; to go on: dstack stop -f ${name}, then dstack start ${name}`
+      : `the new version is in place and does not run; to try again: dstack start ${name}`;
+  return [left, wayBack(plan)].filter((text) => text !== "").join("; ");
 }
 
 const backText = ({ name }: DeploymentPlan, steps: readonly Step[]): string =>
   `the version of ${name} that was there before is back${steps.some(({ kind }) => kind === "start") ? " and starts again" : ""}`;
 
-function nextCommand(step: Step, { name, appId, permission }: DeploymentPlan): string {
+/** The command that undoes a deployment, for people; "" where a machine alone was changed, which no command knows of. */
+export function wayBack(plan: DeploymentPlan): string {
+  if (plan.existing === undefined) return `to remove it: dstack rm ${shellWord(plan.name)}`;
+  return changesOf(plan).version ? `to go back: dstack rollback ${shellWord(plan.name)}` : "";
+}
+
+function nextCommand(step: Step, plan: DeploymentPlan): string {
+  const name = shellWord(plan.name);
   switch (step.kind) {
     case "put-back":
-      return `to try again: dstack rollback ${name}`;
+      return wayBack(plan);
     case "start":
       return `to start it: dstack start ${name}`;
     case "stop":
-      return `to stop it: dstack stop -f ${name}, then: dstack rollback ${name}`;
+      return `to stop it: dstack stop -f ${name}; then ${wayBack(plan)}`;
     default:
-      return `to withdraw it: dstack auth deny compose 0x${permission.version.composeHash} --app 0x${appId}`;
+      return `to withdraw it: dstack auth deny compose 0x${plan.permission.version.composeHash} --app 0x${plan.appId}`;
   }
 }
 

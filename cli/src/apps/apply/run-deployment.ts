@@ -3,18 +3,28 @@ import { appUrl } from "../../local/app-url.ts";
 import { CliError } from "../../terminal/errors.ts";
 import { visible } from "../../terminal/output.ts";
 import type { Progress } from "../../terminal/progress.ts";
-import { applyDeployment, finishDeployment, undoDeployment, type ApplyPorts, type Deployment } from "./apply.ts";
-import type { DeployOptions } from "../options.ts";
+import {
+  applyDeployment,
+  finishDeployment,
+  undoDeployment,
+  wayBack,
+  type ApplyPorts,
+  type Deployment,
+} from "./apply.ts";
 import { planDeployment, requireReady, type PlanPorts } from "../plan/plan.ts";
 import type { DeployRequest } from "../plan/request.ts";
 import { shellWord } from "../../terminal/shell-word.ts";
-import { stepsBack } from "../plan/steps.ts";
-import { ANSWER_TIMEOUT_MS, BOOT_TIMEOUT_MS, bootFailure, waitForAnswer, watchBoot } from "./wait-for-app.ts";
+import { hasBootEnded, waitForApp } from "./wait-for-app.ts";
 
-export type RunOptions = Pick<DeployOptions, "wait" | "rollback" | "output"> & {
+export interface RunOptions {
+  /** Whether the outcome is waited for. */
+  readonly wait: boolean;
+  /** Whether a version comes back that a failed update replaced. */
+  readonly rollback: boolean;
+  readonly output: "text" | "json";
   readonly signal: AbortSignal;
   readonly progress: Progress;
-};
+}
 
 /**
  * Plans, applies, and unless told otherwise waits for the app's first answer; then the version that was replaced is
@@ -36,8 +46,15 @@ export async function runDeployment(
   for (const line of deploymentLines(deployment)) say(`      ${visible(line)}`);
   const [port] = plan.gateway.ports;
   const url = port === undefined ? undefined : appUrl(cli.layout, plan.appId, port);
-  if (options.wait) await follow(cli, deployment, applyPorts, { rollBack, signal, progress, url });
-  else say(`      ${nextCommands(deployment)}`);
+  if (options.wait) {
+    const caFile = `${cli.layout.caFolder}/ca.crt`;
+    try {
+      await waitForApp(ports.vmm, { vmId: deployment.vmId, url, caFile, progress, signal });
+    } catch (error) {
+      throw await failed(error, deployment, applyPorts, rollBack && hasBootEnded(error));
+    }
+    await finishDeployment(deployment, applyPorts);
+  } else say(`      ${nextCommands(deployment)}`);
   const { appId, permission, existing } = plan;
   const { composeHash } = permission.version;
   if (options.output === "json")
@@ -55,38 +72,6 @@ export async function runDeployment(
     );
 }
 
-interface Following {
-  readonly rollBack: boolean;
-  readonly signal: AbortSignal;
-  readonly progress: Progress;
-  readonly url: string | undefined;
-}
-
-/** To the end of the boot and the first answer; then the old version is withdrawn, or put back. @throws CliError */
-async function follow(
-  cli: Cli,
-  deployment: Deployment,
-  ports: ApplyPorts,
-  { rollBack, signal, progress, url }: Following,
-): Promise<void> {
-  let hasEnded = false;
-  try {
-    await progress.phase("boot", async (note) => {
-      const outcome = await watchBoot(ports.vmm, deployment.vmId, { timeoutMs: BOOT_TIMEOUT_MS, note, signal });
-      if (outcome.kind === "done") return;
-      hasEnded = outcome.kind !== "late";
-      throw bootFailure(outcome);
-    });
-    if (url !== undefined)
-      await progress.phase("answer", (note) =>
-        waitForAnswer(url, `${cli.layout.caFolder}/ca.crt`, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }),
-      );
-  } catch (error) {
-    throw await failed(error, deployment, ports, rollBack && hasEnded);
-  }
-  await finishDeployment(deployment, ports);
-}
-
 /** What a deployment that did not come to its end is told as; the version that ran is back by then where `rollBack`. */
 async function failed(error: unknown, deployment: Deployment, ports: ApplyPorts, rollBack: boolean): Promise<unknown> {
   if (!(error instanceof CliError)) return error;
@@ -96,11 +81,8 @@ async function failed(error: unknown, deployment: Deployment, ports: ApplyPorts,
   return new CliError(error.code, error.message, { cause: error.cause, hint: hints.join("; ") });
 }
 
-function nextCommands({ plan }: Deployment): string {
-  const name = shellWord(plan.name);
-  const back = stepsBack(plan).length > 0 ? `to go back: dstack rollback ${name}` : `to remove it: dstack rm ${name}`;
-  return `to go on waiting: dstack wait ${name}; ${plan.existing === undefined || stepsBack(plan).length > 0 ? back : ""}`;
-}
+const nextCommands = ({ plan }: Deployment): string =>
+  [`to go on waiting: dstack wait ${shellWord(plan.name)}`, wayBack(plan)].filter((text) => text !== "").join("; ");
 
 function deploymentLines({ plan, policyChanges, vmId }: Deployment): readonly string[] {
   return [

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { isCoded } from "@dstack/errors";
 import { CliError } from "../../terminal/errors.ts";
 import { getThroughGateway, type GatewayAnswer } from "../../clients/gateway-client.ts";
+import type { Progress } from "../../terminal/progress.ts";
 import { vmmMethods, type VmmClient } from "../../clients/vmm-client.ts";
 
 export interface WaitOptions {
@@ -9,14 +11,14 @@ export interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export const BOOT_TIMEOUT_MS = 10 * 60_000;
-export const ANSWER_TIMEOUT_MS = 90_000;
+const BOOT_TIMEOUT_MS = 10 * 60_000;
+const ANSWER_TIMEOUT_MS = 120_000;
 
 /** When a boot phase was first seen, in milliseconds since the epoch as the VMM stamped it. */
 export type BootPhases = Readonly<Record<string, number>>;
 
 /** How a boot ended, or that it did not. */
-export type BootOutcome =
+type BootOutcome =
   | { readonly kind: "done"; readonly name: string; readonly phases: BootPhases }
   /** The guest, or the VMM after it, gave a reason. */
   | { readonly kind: "refused"; readonly name: string; readonly reason: string }
@@ -26,11 +28,36 @@ export type BootOutcome =
 /** A VMM that is being restarted answers again within seconds. */
 const VMM_SILENCE_MS = 20_000;
 
+export interface AppWait {
+  readonly vmId: string;
+  /** The app's address at the gateway; undefined where the gateway reaches no port of it. */
+  readonly url: string | undefined;
+  readonly caFile: string;
+  readonly progress: Progress;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Waits until an app has booted and answers through the gateway, as two phases.
+ * @throws CliError; of one whose boot has ended, and not well, `hasBootEnded` tells
+ */
+export async function waitForApp(client: VmmClient, { vmId, url, caFile, progress, signal }: AppWait): Promise<void> {
+  await progress.phase("boot", (note) => waitForBoot(client, vmId, { timeoutMs: BOOT_TIMEOUT_MS, note, signal }));
+  if (url !== undefined)
+    await progress.phase("answer", (note) =>
+      waitForAnswer(url, caFile, { timeoutMs: ANSWER_TIMEOUT_MS, note, signal }),
+    );
+}
+
+/** Whether this is the error of a boot that was refused or ended: nothing more will come of it. */
+export const hasBootEnded = (error: unknown): boolean =>
+  isCoded(error) && ["refused", "ended"].includes(String(error.facts["boot"]));
+
 /**
  * Watches a boot until its end or the deadline.
  * @throws CliError `not-found` for a VM that is gone; what the VMM's client throws where it stays silent
  */
-export async function watchBoot(client: VmmClient, vmId: string, options: WaitOptions): Promise<BootOutcome> {
+async function watchBoot(client: VmmClient, vmId: string, options: WaitOptions): Promise<BootOutcome> {
   const deadline = Date.now() + options.timeoutMs;
   let answeredMs = Date.now();
   for (;;) {
@@ -83,22 +110,25 @@ export async function waitForBoot(client: VmmClient, vmId: string, options: Wait
 }
 
 /** A boot that did not come to its end, for people. */
-export function bootFailure(outcome: Exclude<BootOutcome, { readonly kind: "done" }>): CliError {
-  const { name } = outcome;
+function bootFailure(outcome: Exclude<BootOutcome, { readonly kind: "done" }>): CliError {
+  const { name, kind } = outcome;
+  const facts = { boot: kind };
   switch (outcome.kind) {
     case "refused":
       return new CliError("denied", `the boot of ${name} was refused: ${outcome.reason}`, {
+        facts,
         hint: `\`dstack logs ${name}\` shows the console; the app was not started`,
       });
     case "ended":
       return new CliError("failed", `the VM of ${name} ended while ${outcome.at}`, {
+        facts,
         hint: `see \`dstack logs ${name}\``,
       });
     case "late":
       return new CliError(
         "failed",
         `${name} did not finish booting within ${outcome.timeoutMs / 1000} s; it is at: ${outcome.at}`,
-        { hint: `it is left running; see \`dstack logs ${name}\`` },
+        { facts, hint: `it is left running; see \`dstack logs ${name}\`` },
       );
   }
 }
