@@ -85,6 +85,7 @@ export const stopCommand = (parent: Parent) =>
     .command("stop <app>")
     .summary("stop an app's VM; its data is kept")
     .option("-f, --force", "do not wait for the guest to shut down")
+    .option("--timeout <time>", "how long the guest may take, such as 90s or 10m, before its power is cut", "3m")
     .addHelpText("before", examples(["dstack stop hello"]));
 export type StopOptions = OptionsOf<typeof stopCommand>;
 

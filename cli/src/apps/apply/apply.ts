@@ -61,8 +61,8 @@ export async function applyDeployment(
       done.push(step);
     } catch (cause) {
       const undo = stepsToUndo(plan, done, step, rollBack);
-      const hints = [leftBehind(step, done, undo, plan), await attempt(undo, work)].filter((text) => text !== "");
-      throw new CliError(codeOf(cause), `${plan.name}: ${WHAT[step.kind]} failed`, { cause, hint: hints.join("; ") });
+      const hint = joined([leftBehind(step, done, undo, plan), await attempt(undo, work)]);
+      throw new CliError(codeOf(cause), `${plan.name}: ${WHAT[step.kind]} failed`, { cause, hint });
     }
   }
   return { plan, vmId: work.vmId ?? "", policyChanges: work.policyChanges };
@@ -200,7 +200,7 @@ async function attempt(steps: readonly Step[], work: Work): Promise<string> {
     try {
       await execute(step, work);
     } catch (error) {
-      return `${WHAT[step.kind]} failed too (${errorChain(error)}); ${nextCommand(step, work.plan)}`;
+      return joined([`${WHAT[step.kind]} failed too (${errorChain(error)})`, nextCommand(step, work.plan)]);
     }
   }
   return "";
@@ -218,7 +218,7 @@ function leftBehind(failed: Step, done: readonly Step[], undo: readonly Step[], 
     failed.kind === "stop"
       ? `the old version still runs and the new one starts with its next start; to go on: dstack stop -f ${name}, then dstack start ${name}`
       : `the new version is in place and does not run; to try again: dstack start ${name}`;
-  return [left, wayBack(plan)].filter((text) => text !== "").join("; ");
+  return joined([left, wayBack(plan)]);
 }
 
 const backText = ({ name }: DeploymentPlan, steps: readonly Step[]): string =>
@@ -238,11 +238,13 @@ function nextCommand(step: Step, plan: DeploymentPlan): string {
     case "start":
       return `to start it: dstack start ${name}`;
     case "stop":
-      return `to stop it: dstack stop -f ${name}; then ${wayBack(plan)}`;
+      return joined([`to stop it: dstack stop -f ${name}`, wayBack(plan)]);
     default:
       return `to withdraw it: dstack auth deny compose 0x${plan.permission.version.composeHash} --app 0x${plan.appId}`;
   }
 }
+
+const joined = (texts: readonly string[]): string => texts.filter((text) => text !== "").join("; ");
 
 const codeOf = (cause: unknown): "failed" | "denied" | "usage" | "not-found" =>
   cause instanceof CliError ? cause.code : "failed";

@@ -11,9 +11,12 @@ export interface StopOptions {
   readonly graceMs?: number;
 }
 
+/** A guest gives its containers a minute, and every later step of its shutdown up to 90 seconds. */
+const GRACE_MS = 180_000;
+
 /** Stops a VM, gently first unless forced, so that nothing starts it again by itself. @throws CliError */
 export async function stopVm(client: VmmClient, id: string, options: StopOptions): Promise<void> {
-  const { force, say, graceMs = 60_000 } = options;
+  const { force, say, graceMs = GRACE_MS } = options;
   if (!force && isUp(await statusOf(client, id))) {
     try {
       await client.call(vmmMethods.shutdownVm, { id });
