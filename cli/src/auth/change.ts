@@ -68,6 +68,6 @@ async function changeOf(
 
 /** The app id of the local deployment's gateway, where there is one. */
 async function localGateway(layout: StackLayout): Promise<string | undefined> {
-  const digits = (await readTextIfExists(`${layout.gatewayFolder}/app-id`))?.trim();
+  const digits = (await readTextIfExists(layout.gatewayAppId))?.trim();
   return digits === undefined ? undefined : `0x${digits}`;
 }

@@ -51,6 +51,9 @@ export interface StackLayout {
   readonly kmsRootCa: string;
   readonly gatewayFolder: string;
   readonly gatewayConfig: string;
+  readonly gatewayCerts: string;
+  /** Holds the app id under which the gateway registers, in hex. */
+  readonly gatewayAppId: string;
   readonly caFolder: string;
   readonly registryFolder: string;
   readonly vmmFolder: string;
@@ -80,6 +83,8 @@ export function stackLayout(env: NodeJS.ProcessEnv, ports: StackPorts = portsFro
     kmsRootCa: at("kms", "certs", "root-ca.crt"),
     gatewayFolder: at("gateway"),
     gatewayConfig: at("gateway", "gateway.toml"),
+    gatewayCerts: at("gateway", "certs"),
+    gatewayAppId: at("gateway", "app-id"),
     caFolder: at("ca"),
     registryFolder: at("registry"),
     vmmFolder: at("vmm"),

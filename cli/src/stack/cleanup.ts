@@ -5,7 +5,7 @@ import { stopVm } from "../apps/apply/stop-vm.ts";
 import { tunnelOf } from "./configs.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { kmsImageFolder } from "../local/places.ts";
-import { accepts, waitPortsFree } from "./services.ts";
+import { accepts, waitPortsFree } from "./ports.ts";
 import { stopRecorded } from "../local/stack-file.ts";
 import { stopStrays } from "./strays.ts";
 

@@ -76,14 +76,14 @@ export function tunnelOf(layout: StackLayout): { readonly device: string; readon
 }
 
 export function gatewayToml(layout: StackLayout, secrets: GatewaySecrets): string {
-  const { ports, gatewayFolder, caFolder } = layout;
+  const { ports, gatewayFolder, gatewayCerts, caFolder } = layout;
   const { device, network } = tunnelOf(layout);
   return `# Written by \`dstack up\` at every start.
 address = "127.0.0.1:${ports.gatewayRpc}"
 
 [tls]
-key = ${q(`${gatewayFolder}/certs/rpc.key`)}
-certs = ${q(`${gatewayFolder}/certs/rpc.crt`)}
+key = ${q(`${gatewayCerts}/rpc.key`)}
+certs = ${q(`${gatewayCerts}/rpc.crt`)}
 
 [tls.mutual]
 ca_certs = ${q(layout.kmsRootCa)}

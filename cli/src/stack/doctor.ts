@@ -9,7 +9,7 @@ import type { StackLayout } from "../local/layout.ts";
 import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../local/auth-webhook.ts";
 import type { DoctorOptions } from "./options.ts";
 import { qemuProgram } from "../local/places.ts";
-import { accepts } from "./services.ts";
+import { accepts } from "./ports.ts";
 
 interface Finding {
   readonly name: string;

@@ -1,25 +1,21 @@
-import { createPublicKey } from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
-import { connect } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { toHex } from "@dstack/bytes";
 import { readTextIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
 import { listImages } from "@dstack/image";
-import { generateP256, pkcs8Pem } from "@dstack/keys";
-import { run } from "@dstack/process";
 import { generateWireGuardKeys, publicKeyOf, parseWireGuardKey } from "@dstack/wireguard";
 import type { Cli } from "../clients/cli.ts";
 import { qemuProgram, registryProgram, SERVICE_PROGRAMS, type ServiceName } from "../local/places.ts";
 import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
 import { changePolicyFile, keepImages, localPolicy } from "../auth/policy-file.ts";
-import { CliError } from "../terminal/errors.ts";
 import { checkWebhook, externalWebhook, webhookUrl } from "../local/auth-webhook.ts";
 import { gatewayToml, kmsToml, registryYaml, vmmToml } from "./configs.ts";
 import { keptSecret } from "../local/development-keys.ts";
-import { HOST_AS_SEEN_BY_GUEST, type StackLayout } from "../local/layout.ts";
 import { startProcess, waitReady, type ManagedProcess } from "../local/managed-process.ts";
 import { DEPLOYMENT_VARIABLE } from "./strays.ts";
+import { issueGatewayCertificate } from "./gateway-certificate.ts";
+import { accepts } from "./ports.ts";
 import { recordProcesses } from "../local/stack-file.ts";
 
 const READY_TIMEOUT_MS = 60_000;
@@ -40,6 +36,16 @@ export interface Services {
 
 const MAX_RESTARTS = 5;
 
+interface Start {
+  readonly name: string;
+  readonly program: string;
+  readonly args: readonly string[];
+  /** On loopback: it answers there once it is ready. */
+  readonly port: number;
+  /** Beside what it inherits. */
+  readonly env?: NodeJS.ProcessEnv;
+}
+
 export function createServices({ layout, env }: Cli, signal: AbortSignal): Services {
   // The key that signs for contracts is nothing that a service may have.
   const inherited = Object.fromEntries(Object.entries(env).filter(([variable]) => variable !== "PRIVATE_KEY"));
@@ -47,13 +53,7 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
   const starters = new Map<string, () => Promise<ManagedProcess>>();
   const { ports } = layout;
 
-  const start = async (
-    name: string,
-    program: string,
-    args: readonly string[],
-    port: number,
-    extraEnv: NodeJS.ProcessEnv = {},
-  ): Promise<void> => {
+  const start = async ({ name, program, args, port, env: own = {} }: Start): Promise<void> => {
     signal.throwIfAborted();
     const starter = (): Promise<ManagedProcess> =>
       startProcess({
@@ -62,7 +62,7 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
         args,
         cwd: layout.state,
         logFile: join(layout.logs, `${name}.log`),
-        env: { ...inherited, ...extraEnv, [DEPLOYMENT_VARIABLE]: layout.state },
+        env: { ...inherited, ...own, [DEPLOYMENT_VARIABLE]: layout.state },
       });
     starters.set(name, starter);
     const child = await starter();
@@ -70,33 +70,33 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
     await recordProcesses(layout.stackFile, processes);
     await waitReady(child, () => accepts(port), READY_TIMEOUT_MS, signal);
   };
-  const startNode = (
-    name: ServiceName,
-    args: readonly string[],
-    port: number,
-    extraEnv?: NodeJS.ProcessEnv,
-  ): Promise<void> => start(name, process.execPath, ["--", SERVICE_PROGRAMS[name], ...args], port, extraEnv);
+  const startNode = (service: Omit<Start, "program"> & { readonly name: ServiceName }): Promise<void> =>
+    start({ ...service, program: process.execPath, args: ["--", SERVICE_PROGRAMS[service.name], ...service.args] });
 
   return {
     processes,
     startCollateral: async () => {
       await keptSecret(layout.teeSeed, 32);
-      await startNode(
-        "mock-pccs",
-        ["--seed-file", layout.teeSeed, "--listen", `127.0.0.1:${ports.pccs}`, "--root-out", layout.teeRoot],
-        ports.pccs,
-      );
+      await startNode({
+        name: "mock-pccs",
+        args: ["--seed-file", layout.teeSeed, "--listen", `127.0.0.1:${ports.pccs}`, "--root-out", layout.teeRoot],
+        port: ports.pccs,
+      });
     },
     startRegistry: async () => {
       await mkdir(layout.registryFolder, { recursive: true, mode: 0o700 });
       const config = join(layout.state, "registry.yml");
       await writeFileAtomic(config, registryYaml(layout));
-      await start("registry", registryProgram(layout), ["serve", config], ports.registry, {
-        OTEL_TRACES_EXPORTER: "none",
+      await start({
+        name: "registry",
+        program: registryProgram(layout),
+        args: ["serve", config],
+        port: ports.registry,
+        env: { OTEL_TRACES_EXPORTER: "none" },
       });
     },
     startAuth: async (note) => {
-      const gatewayAppId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
+      const gatewayAppId = await keptSecret(layout.gatewayAppId, 20);
       const external = await externalWebhook(layout);
       if (external !== undefined) return checkWebhook(external, gatewayAppId, note);
       const images = (await listImages(layout.images)).flatMap(({ osImageHash }) =>
@@ -109,21 +109,20 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
         ...keepImages(policy, images),
         gatewayAppId: `0x${gatewayAppId}`,
       }));
-      await startNode("auth-simple", [], ports.auth, {
-        PORT: String(ports.auth),
-        HOST: "127.0.0.1",
-        AUTH_CONFIG_PATH: layout.authConfig,
+      await startNode({
+        name: "auth-simple",
+        args: [],
+        port: ports.auth,
+        env: { PORT: String(ports.auth), HOST: "127.0.0.1", AUTH_CONFIG_PATH: layout.authConfig },
       });
     },
     startKms: async () => {
       await mkdir(layout.kmsFolder, { recursive: true, mode: 0o700 });
       await writeSecret(layout.kmsConfig, kmsToml(layout, await webhookUrl(layout)));
-      await startNode("kms", ["-c", layout.kmsConfig], ports.kms);
+      await startNode({ name: "kms", args: ["-c", layout.kmsConfig], port: ports.kms });
     },
     startGateway: async () => {
-      const folder = join(layout.gatewayFolder, "certs");
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      await issueGatewayCertificate(layout, folder);
+      await issueGatewayCertificate(layout);
       const privateKey = await wireguardKey(join(layout.gatewayFolder, "wireguard.key"));
       await writeSecret(
         layout.gatewayConfig,
@@ -133,7 +132,7 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
           adminToken: await keptSecret(join(layout.gatewayFolder, "admin-token"), 32),
         }),
       );
-      await startNode("gateway", ["-c", layout.gatewayConfig], ports.proxy);
+      await startNode({ name: "gateway", args: ["-c", layout.gatewayConfig], port: ports.proxy });
     },
     startVmm: async () => {
       await mkdir(layout.vmmFolder, { recursive: true, mode: 0o700 });
@@ -149,7 +148,7 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
           deviceId: DEVELOPMENT_DEVICE_ID,
         }),
       );
-      await startNode("vmm", ["-c", layout.vmmConfig], ports.vmm);
+      await startNode({ name: "vmm", args: ["-c", layout.vmmConfig], port: ports.vmm });
     },
     keepAlive: async (say) => {
       const restarts = new Map<string, number>();
@@ -172,69 +171,10 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
   };
 }
 
-/** Whether something listens on a loopback TCP port. */
-export function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: "127.0.0.1", port, timeout: 1_000 });
-    const answer = (value: boolean): void => {
-      socket.destroy();
-      resolve(value);
-    };
-    socket.once("connect", () => answer(true));
-    socket.once("error", () => answer(false));
-    socket.once("timeout", () => answer(false));
-  });
-}
-
-/** Waits until nothing listens on the ports any more. @throws CliError naming the port that stays taken */
-export async function waitPortsFree(ports: readonly number[], timeoutMs: number): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  for (const port of ports) {
-    while (await accepts(port)) {
-      if (Date.now() > deadline)
-        throw new CliError("failed", `port ${port} is taken by another program`, {
-          hint: `see who has it: ss -ltnp 'sport = :${port}'; or move all ports: DSTACK_PORT_BASE=20000`,
-        });
-      await sleep(100);
-    }
-  }
-}
-
 async function wireguardKey(path: string): Promise<string> {
   const kept = (await readTextIfExists(path))?.trim();
   if (kept !== undefined) return kept;
   const { privateKey } = generateWireGuardKeys();
   await writeSecret(path, `${privateKey}\n`);
   return privateKey;
-}
-
-/** The gateway's RPC certificate, signed by the KMS's development root with the gateway's own app id. */
-async function issueGatewayCertificate(layout: StackLayout, folder: string): Promise<void> {
-  const key = generateP256();
-  const appId = await keptSecret(join(layout.gatewayFolder, "app-id"), 20);
-  const publicKeyFile = join(folder, "rpc.pub");
-  await writeFileAtomic(
-    publicKeyFile,
-    createPublicKey(pkcs8Pem(key)).export({ type: "spki", format: "pem" }).toString(),
-  );
-  await run(
-    process.execPath,
-    [
-      "--",
-      SERVICE_PROGRAMS.kms,
-      "issue-development-certificate",
-      "-c",
-      layout.kmsConfig,
-      "--app-id",
-      appId,
-      "--domain",
-      `${HOST_AS_SEEN_BY_GUEST},127.0.0.1,localhost`,
-      "--public-key-file",
-      publicKeyFile,
-      "--out",
-      join(folder, "rpc.crt"),
-    ],
-    { timeoutMs: 30_000 },
-  );
-  await writeSecret(join(folder, "rpc.key"), pkcs8Pem(key));
 }

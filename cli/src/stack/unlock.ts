@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { freeDeadLock } from "@dstack/files";
 import type { Cli } from "../clients/cli.ts";
 import type { StackLayout } from "../local/layout.ts";
+import { imageBuildFolder } from "../local/places.ts";
 import { CliError } from "../terminal/errors.ts";
 
 /**
@@ -31,6 +32,6 @@ function locksOf(layout: StackLayout): string[] {
     join(layout.gatewayFolder, "data", "lock"),
     join(layout.vmmFolder, "vm", ".vmm.lock"),
     join(layout.vmmFolder, "supervisor.sock.lock"),
-    join(layout.cache, "image-build", "build.lock"),
+    join(imageBuildFolder(layout), "build.lock"),
   ];
 }

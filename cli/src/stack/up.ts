@@ -49,7 +49,7 @@ export async function up(cli: Cli, options: UpOptions): Promise<number> {
     let outcome: HelloOutcome | undefined;
     try {
       await chooseWebhook(layout, options.authUrl);
-      outcome = await start(cli, hello, progress, services, stop.signal);
+      outcome = await start({ cli, progress, services, signal: stop.signal }, hello);
     } catch (error) {
       if (!stop.signal.aborted) throw error;
     }
@@ -74,13 +74,14 @@ export async function up(cli: Cli, options: UpOptions): Promise<number> {
   }
 }
 
-async function start(
-  cli: Cli,
-  hello: boolean,
-  progress: Progress,
-  services: Services,
-  signal: AbortSignal,
-): Promise<HelloOutcome | undefined> {
+interface Run {
+  readonly cli: Cli;
+  readonly progress: Progress;
+  readonly services: Services;
+  readonly signal: AbortSignal;
+}
+
+async function start({ cli, progress, services, signal }: Run, hello: boolean): Promise<HelloOutcome | undefined> {
   const { layout } = cli;
   await progress.phase("clean up", (note) => cleanUp(layout, note));
   const built = await progress.phase("guest image", (note) => buildFlavour(cli, "sim", note));

@@ -36,7 +36,8 @@ export async function verifyUrl(cli: Cli, kind: RemoteKind, url: URL, options: T
   const kmsUrl = options.kms ?? (local ? `https://127.0.0.1:${layout.ports.kms}` : undefined);
   const open = await openContext(cli, options, { local });
   const subject = await fetchSubject(kind, url, caFile, kmsUrl);
-  const result = await judge(layout, subject, open, options, {
+  const result = await judge(cli, open, options, {
+    subject,
     what: url.href,
     local,
     fresh: pass("the evidence was made for a nonce chosen now"),
@@ -62,7 +63,8 @@ export async function verifyFile(cli: Cli, file: string, options: TargetOptions)
       existsSync(layout.teeRoot) &&
       isLocal(layout, new URL(subject.url));
     const open = await openContext(cli, options, { bundle, local });
-    const result = await judge(layout, subject, open, options, {
+    const result = await judge(cli, open, options, {
+      subject,
       what: file,
       local,
       fresh: notBound(`as of ${bundle.fetched_at}, by the word of whoever made the bundle and chose its nonce`),
@@ -77,7 +79,12 @@ export async function verifyFile(cli: Cli, file: string, options: TargetOptions)
       `${file} is neither an evidence bundle nor evidence in JSON (quote, event_log and vm_config, or attestation)`,
     );
   const open = await openContext(cli, options, { local: false });
-  return judge(layout, parsed.data, open, options, { what: file, local: false, fresh: notBound("evidence in a file") });
+  return judge(cli, open, options, {
+    subject: parsed.data,
+    what: file,
+    local: false,
+    fresh: notBound("evidence in a file"),
+  });
 }
 
 function fetchSubject(
@@ -96,12 +103,19 @@ function fetchSubject(
   }
 }
 
+/** What is judged, and what is known of it beside what it says itself. */
+interface Judged {
+  readonly subject: Subject;
+  readonly what: string;
+  readonly local: boolean;
+  readonly fresh: Outcome;
+}
+
 async function judge(
-  layout: StackLayout,
-  subject: Subject,
+  { layout }: Cli,
   { context }: OpenContext,
   options: TargetOptions,
-  about: { readonly what: string; readonly local: boolean; readonly fresh: Outcome },
+  { subject, ...about }: Judged,
 ): Promise<VerifyResult> {
   const { appId, composeHash, osImageHash, gatewayAppId, accept = [] } = options;
   const expected = {
