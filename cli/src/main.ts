@@ -60,4 +60,14 @@ export async function runCli(args: readonly string[], env: NodeJS.ProcessEnv): P
   }
 }
 
-if (import.meta.main) process.exitCode = await runCli(process.argv.slice(2), process.env);
+/** As a program that the signal ended: whoever reads may stop reading, `dstack logs web | head` for one. */
+const CODE_OF_SIGPIPE = 128 + 13;
+
+if (import.meta.main) {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE") process.exit(CODE_OF_SIGPIPE);
+      throw error;
+    });
+  process.exitCode = await runCli(process.argv.slice(2), process.env);
+}
