@@ -1,12 +1,12 @@
 import { z } from "zod";
 import { toHex } from "@dstack/bytes";
+import { AGENT_PORT } from "@dstack/compose";
 import { CliError } from "../terminal/errors.ts";
 import { getThroughGateway, shownCertificates, type GatewayAnswer } from "../clients/gateway-client.ts";
 import { pemOf } from "./certificates.ts";
 import { AcmeInfo, AppEvidence, KmsMeta, type AppSubject, type GatewaySubject, type KmsSubject } from "./subject.ts";
 
 const TIMEOUT_MS = 60_000;
-const AGENT_PORT = 8090;
 
 export interface AppRequest {
   readonly url: URL;
@@ -29,7 +29,7 @@ export async function fetchApp({ url, caFile, nonce, kmsUrl }: AppRequest): Prom
     throw new CliError(
       "failed",
       `no evidence at ${evidenceUrl.host}: ${answer.status} ${answer.body.trim().slice(0, 200)}`,
-      { hint: "the app may have switched public_tcbinfo off, or its gateway hides port 8090" },
+      { hint: `the app may have switched public_tcbinfo off, or its gateway hides port ${AGENT_PORT}` },
     );
   }
   const evidence = read(AppEvidence, answer.body, `the evidence at ${evidenceUrl.host}`);

@@ -6,6 +6,7 @@
  */
 import { mkdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
+import { AGENT_PORT } from "@dstack/compose";
 import { mount, startHttpServer, type HttpServer, type Listen } from "@dstack/rpc";
 import { AGENT_VERSION, type Agent } from "./agent.ts";
 import { publicRoutes } from "./public-routes.ts";
@@ -13,9 +14,6 @@ import { quoteGate } from "./quote-gate.ts";
 import { dstackService } from "./services/dstack-service.ts";
 import { tappdService } from "./services/tappd-service.ts";
 import { workerService } from "./services/worker-service.ts";
-
-/** TCP port of every guest's public listener. */
-export const PUBLIC_PORT = 8090;
 
 const SERVER = "dstack guest agent";
 const SOCKETS = ["dstack.sock", "tappd.sock"] as const;
@@ -25,7 +23,7 @@ const PUBLIC_QUOTES = 4;
 export interface ListenOptions {
   /** Where the sockets lie, and links to them under `dstack/`: `/run` in a guest, else any folder. */
   readonly folder: string;
-  /** TCP port 8090 of every address unless given; a Unix socket is as good. */
+  /** The agent's port of every address unless given; a Unix socket is as good. */
   readonly publicListen?: Listen;
 }
 
@@ -45,7 +43,7 @@ export interface Listeners {
 export async function listen(agent: Agent, options: ListenOptions): Promise<Listeners> {
   const begun = await Promise.allSettled([
     ...SOCKETS.map((name) => listenForApp(agent, join(options.folder, name))),
-    listenForAnybody(agent, options.publicListen ?? { host: "0.0.0.0", port: PUBLIC_PORT }),
+    listenForAnybody(agent, options.publicListen ?? { host: "0.0.0.0", port: AGENT_PORT }),
   ]);
   const servers = begun.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   const close = async (): Promise<void> => {

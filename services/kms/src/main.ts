@@ -3,13 +3,13 @@ import { parseArgs } from "node:util";
 import { warnOf } from "@dstack/config";
 import { createLogger, type Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
+import { WIRE_VERSION } from "@dstack/proto";
 import { checkConfig, printCheck } from "./config/check-config.ts";
 import { loadKmsConfig } from "./config/kms-config.ts";
 import { KmsError } from "./errors.ts";
 import { issueDevelopmentCertificate } from "./issue-development-certificate.ts";
 import { startKms } from "./kms.ts";
 
-const VERSION = "0.6.0";
 const HELP = `Usage:
   dstack-kms [-c FILE]
   dstack-kms check [-c FILE] [-o json]
@@ -39,7 +39,7 @@ try {
 async function main(logger: Logger): Promise<void> {
   const { values, positionals } = readArguments();
   if (values.help === true) return void process.stdout.write(HELP);
-  if (values.version === true) return void process.stdout.write(`${VERSION}\n`);
+  if (values.version === true) return void process.stdout.write(`${WIRE_VERSION}\n`);
   const [command, ...more] = positionals;
   if (command === "check" && more.length === 0) {
     const output = values.output ?? "text";
@@ -72,7 +72,7 @@ async function main(logger: Logger): Promise<void> {
   process.once("SIGTERM", stop).once("SIGINT", stop);
   const kms = await startKms({
     config,
-    version: VERSION,
+    version: WIRE_VERSION,
     clock: Date,
     log: logger,
     print: (line) => process.stdout.write(`${line}\n`),

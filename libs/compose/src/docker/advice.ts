@@ -5,6 +5,7 @@
 import type { Finding, FindingCode, Severity } from "./finding.ts";
 import { listImages, type ServiceImage } from "./images.ts";
 import { parseImageReference } from "./image-reference.ts";
+import { AGENT_PORT } from "../agent-port.ts";
 import { ComposeError } from "../errors.ts";
 import { isTrue, itemsOf, memberOf, membersOf, textOf, type ComposeNode, type Place } from "./node.ts";
 import { pairsOf } from "./merge.ts";
@@ -12,9 +13,6 @@ import { portsOf } from "./ports.ts";
 import { powersOf, type PowerKind } from "./powers.ts";
 import type { ComposeFile, ComposeService } from "./read-compose-file.ts";
 import { hostPathOf, mountsOf } from "./volumes.ts";
-
-/** The agent of every guest listens there. */
-const AGENT_PORT = 8090;
 
 type Add = (
   severity: Severity,
