@@ -4,7 +4,6 @@ import type { CertificateIssuer } from "@dstack/agent";
 import { appId, parseHexOfLength, type AppId } from "@dstack/bytes";
 import type { PortPolicy } from "@dstack/compose";
 import { writeSecret } from "@dstack/files";
-import { generateP256, type P256Key } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { gateway } from "@dstack/proto";
 import { attestedTransport } from "@dstack/ratls";
@@ -19,6 +18,7 @@ import {
   type WireGuardInterface,
 } from "@dstack/wireguard";
 import { tlsIdentity } from "../keys/certificates.ts";
+import { clientCertificates, type ClientCertificate, type ClientCertificates } from "./client-certificates.ts";
 import { GuestError } from "../errors.ts";
 import { setUpFirewall } from "../system/firewall.ts";
 import type { RunProgram } from "../system/run-program.ts";
@@ -51,8 +51,6 @@ export interface GatewayClient {
   close(): Promise<void>;
 }
 
-const CERTIFICATE_LIFE_S = 864_000;
-const RENEW_BEFORE_S = 600;
 const TIMEOUT_MS = 30_000;
 
 /** The guest's side of a gateway. @throws GuestError `gateway-failed` when it cannot be used at all */
@@ -60,22 +58,13 @@ export function gatewayClient(options: GatewayClientOptions): GatewayClient {
   const gatewayIds = parseGatewayIds(options.gatewayAppId);
   if (options.urls.length === 0) throw new GuestError("gateway-failed", "Missing gateway urls");
   const tunnelKeys = generateWireGuardKeys();
-  let certificate: ClientCertificate | undefined;
+  const certificate = clientCertificates(options.issuer, options.now);
   let tunnel: WireGuardInterface | undefined;
   let current: string | undefined;
 
-  const usableCertificate = async (withEvidence: boolean): Promise<ClientCertificate> => {
-    const fresh =
-      certificate !== undefined &&
-      options.now() + RENEW_BEFORE_S < certificate.notAfter &&
-      certificate.withEvidence === withEvidence;
-    certificate = fresh ? certificate! : await requestCertificate(options, withEvidence);
-    return certificate;
-  };
-
   return {
     register: async ({ force }) => {
-      const answer = await askGateways(options, gatewayIds, tunnelKeys.publicKey, usableCertificate);
+      const answer = await askGateways(options, gatewayIds, tunnelKeys.publicKey, certificate);
       const network = guestNetwork(tunnelKeys.privateKey, answer);
       const text = renderGuestConfig(network);
       if (!force && text === current && tunnel !== undefined) return;
@@ -116,28 +105,6 @@ export function parseGatewayIds(text: string): readonly [AppId, ...AppId[]] {
   return ids as [AppId, ...AppId[]];
 }
 
-interface ClientCertificate {
-  readonly chain: readonly string[];
-  readonly key: P256Key;
-  readonly notAfter: number;
-  readonly withEvidence: boolean;
-}
-
-async function requestCertificate(options: GatewayClientOptions, withEvidence: boolean): Promise<ClientCertificate> {
-  const key = generateP256();
-  const notAfter = options.now() + CERTIFICATE_LIFE_S;
-  const chain = await options.issuer.issue(key, {
-    subject: "dstack-guest-agent",
-    altNames: [],
-    serverAuth: false,
-    clientAuth: true,
-    withEvidence,
-    withAppInfo: true,
-    notAfter,
-  });
-  return { chain, key, notAfter, withEvidence };
-}
-
 interface Registration {
   readonly clientIp: string;
   readonly servers: readonly { readonly pk: string; readonly ip: string; readonly endpoint: string }[];
@@ -147,7 +114,7 @@ async function askGateways(
   options: GatewayClientOptions,
   gatewayIds: readonly AppId[],
   publicKey: string,
-  certificate: (withEvidence: boolean) => Promise<ClientCertificate>,
+  certificate: ClientCertificates,
 ): Promise<Registration> {
   let firstError: unknown;
   for (const url of options.urls) {
@@ -171,7 +138,7 @@ async function askWithFallback(
   url: string,
   id: AppId,
   publicKey: string,
-  certificate: (withEvidence: boolean) => Promise<ClientCertificate>,
+  certificate: ClientCertificates,
 ): Promise<Registration> {
   try {
     return await ask(options, url, id, publicKey, await certificate(false));
