@@ -69,7 +69,7 @@ export function warnOf(
 }
 
 /** @throws ConfigError `syntax` with line and column */
-export function parseConfigText(text: string, path: string): Table {
+function parseConfigText(text: string, path: string): Table {
   try {
     const value: unknown = path.endsWith(".toml") ? parseToml(text) : JSON.parse(text);
     if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Error("expected a table");

@@ -3,5 +3,5 @@ export { removeIfExists, syncFolder, writeFileAtomic, writeJsonAtomic, writeSecr
 export { readIfExists, readTextIfExists } from "./read.ts";
 export { freeDeadLock, lockFile, lockFileWhenFree } from "./lock-file.ts";
 export { FileLockError } from "./errors.ts";
-export type { FileLock, LockWait } from "./lock-file.ts";
+export type { FileLock } from "./lock-file.ts";
 export { cacheDirectory, stateDirectory } from "./xdg.ts";

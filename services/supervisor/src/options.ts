@@ -16,9 +16,16 @@ const schema = z.object({
   default: z.object({ address: z.string().default("unix:/var/run/supervisor.sock") }).prefault({}),
 });
 /** The reference's, of its HTTP server; `port` counts for nothing beside a Unix socket. */
-const UNREAD = ["reuse", "workers", "ident", "log_level", "port", "shutdown"].map((key) =>
-  silent(`default.${key}`, z.unknown(), "one Unix socket is served"),
-);
+const UNREAD = (
+  [
+    ["reuse", z.boolean()],
+    ["workers", z.int()],
+    ["ident", z.string()],
+    ["log_level", z.string()],
+    ["port", z.int()],
+    ["shutdown", z.record(z.string(), z.unknown())],
+  ] as const
+).map(([key, type]) => silent(`default.${key}`, type, "one Unix socket is served"));
 
 export const USAGE = `Usage: supervisor [options]
   -u, --uds PATH          Unix socket to serve on
