@@ -1,7 +1,12 @@
+/**
+ * The supervisor as a program: it owns the VMs' processes, so that the VMM can come and go. In:
+ * calls on its Unix socket (routes.ts). Out: processes in sessions of their own, each recorded
+ * (records.ts) so that the next supervisor finds it. Never: knowledge of what a process is for.
+ */
 import { spawn } from "node:child_process";
 import { mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { isCoded } from "@dstack/errors";
+import { errorChain, isCoded } from "@dstack/errors";
 import { lockFile, removeIfExists, writeFileAtomic } from "@dstack/files";
 import { createLogger } from "@dstack/log";
 import { startHttpServer } from "@dstack/rpc";
@@ -44,15 +49,24 @@ async function serve(options: SupervisorOptions): Promise<void> {
   });
 
   let ending = false;
+  /** Never rejects: what it cannot clean up is said, and its exit code too. */
   const end = async (): Promise<void> => {
     if (ending) return;
     ending = true;
+    try {
+      await cleanUp();
+      log.info("supervisor ended");
+      process.exit(0);
+    } catch (error) {
+      log.error({ error: errorChain(error) }, "supervisor ended, and left files behind");
+      process.exit(1);
+    }
+  };
+  const cleanUp = async (): Promise<void> => {
     await server.close();
     await removeIfExists(options.socketPath);
     if (options.pidFile !== undefined) await removeIfExists(options.pidFile);
     await lock.release();
-    log.info("supervisor ended");
-    process.exit(0);
   };
   const server = await startHttpServer({
     listen: { path: options.socketPath, mode: 0o600 },
@@ -68,7 +82,7 @@ async function serve(options: SupervisorOptions): Promise<void> {
       log.info({ signal }, "stopping all processes");
       void table
         .shutdown()
-        .catch((error: unknown) => log.error({ error: (error as Error).message }, "not all processes could be stopped"))
+        .catch((error: unknown) => log.error({ error: errorChain(error) }, "not all processes could be stopped"))
         .then(end);
     });
   }
