@@ -23,6 +23,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
     "main",
     "testing",
   ],
+  "services/vmm": ["errors", "config", "supervisor", "logs", "vm", "launch", "fleet", "api", "main"],
   "services/guest": [
     "errors",
     "system",

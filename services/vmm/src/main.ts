@@ -1,3 +1,8 @@
+/**
+ * The VMM as a program. In: command line and configuration. Out: one fleet, the management API over
+ * it, a watch beside it, until a signal asks for the end. Never: a VM ended with it, or two VMMs on
+ * one run path.
+ */
 import { once } from "node:events";
 import { join, dirname } from "node:path";
 import { mkdir } from "node:fs/promises";

@@ -89,6 +89,8 @@ export async function bootAdvice(
         };
       return { allowed: false, reason, rule, field, command: command ?? null, ...app };
     }
+    default:
+      return answer satisfies never;
   }
 }
 

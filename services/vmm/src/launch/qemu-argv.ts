@@ -136,6 +136,8 @@ function hostShare({ workDir, hostShareMode, image }: QemuInputs): string[] {
         "-device",
         "virtio-blk-pci,drive=hd2",
       ];
+    default:
+      return hostShareMode satisfies never;
   }
 }
 
