@@ -9,7 +9,7 @@ import type { RunProgram } from "../system/run-program.ts";
 import { diskContent, LUKS_DATA_OFFSET, validateLuksHeader } from "./luks-header.ts";
 import { commitHeader, readStart } from "./raw-disk.ts";
 
-export const MAPPER_NAME = "dstack_data_disk";
+const MAPPER_NAME = "dstack_data_disk";
 const PROBE_BYTES = 1024 * 1024;
 
 /**

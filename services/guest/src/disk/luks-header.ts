@@ -15,7 +15,7 @@ import { GuestError } from "../errors.ts";
 
 /** Where the encrypted data begins: the header area before it is 16 MiB. */
 export const LUKS_DATA_OFFSET = 16_777_216;
-export const LUKS_KEY_BYTES = 64;
+const LUKS_KEY_BYTES = 64;
 
 const BINARY_BYTES = 4096;
 const MAX_HEADER_BYTES = 16_777_216;

@@ -8,7 +8,7 @@ import { GuestError } from "../errors.ts";
 import type { RunProgram } from "../system/run-program.ts";
 
 /** What a guest takes from its host, and how much of it at most. */
-export const SHARED_FILES = [
+const SHARED_FILES = [
   { name: "app-compose.json", required: true, maxBytes: APP_COMPOSE_MAX_BYTES, mode: 0o644 },
   { name: ".sys-config.json", required: true, maxBytes: 32_768, mode: 0o644 },
   { name: ".instance_info", required: false, maxBytes: 10_240, mode: 0o600 },
