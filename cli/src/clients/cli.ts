@@ -1,3 +1,9 @@
+/**
+ * Whom commands talk to, and the context in which they do.
+ * In: the environment; addresses that a user named.
+ * Out: one `Cli` a run; clients of VMM, KMS, gateway and registries, whose refusals say what to do next.
+ * Never: a token in an address, an argument or a message, or a wait without an end.
+ */
 import { stackLayout, type StackLayout } from "../local/layout.ts";
 import { standardOutput, type Output } from "../terminal/output.ts";
 import { vmmClient, type VmmClient } from "./vmm-client.ts";

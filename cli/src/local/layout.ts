@@ -1,3 +1,9 @@
+/**
+ * The local deployment as it lies on this host: paths, ports, keys for development, records of what runs.
+ * In: the folders of the user (XDG) and DSTACK_PORT_BASE.
+ * Out: one name for each path and port, so that no two places spell one differently.
+ * Never: a secret in a file that others can read.
+ */
 import { join } from "node:path";
 import { CliError } from "../terminal/errors.ts";
 import { cacheDirectory, stateDirectory } from "@dstack/files";

@@ -1,4 +1,9 @@
-/** Standard output is data, standard error is talk. */
+/**
+ * The terminal: what a command prints, says and is called with.
+ * In: values and texts, some of them from strangers.
+ * Out: data on standard output, talk on standard error, errors with their exit code and what to do next.
+ * Never: a stranger's text that moves the cursor or hides something.
+ */
 import { visible } from "@dstack/errors";
 
 export { visible };
