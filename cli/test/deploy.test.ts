@@ -336,6 +336,15 @@ describe("an update", () => {
     assert.deepEqual(allowed(host, first.appId), [hashOf(first.composeFile)]);
   });
 
+  test("that is deployed again and runs then ends what its first deployment left allowed", async () => {
+    host.boot = (vm) => (hashOf(vm.composeFile) === v0 ? "done" : "refused");
+    await refusal(deploy("1", { rollback: false }));
+    host.boot = () => "done";
+    await deploy("1");
+    assert.deepEqual(host.log, ["StartVm", `policy - ${short(v0)}`]);
+    assert.deepEqual(allowed(host, first.appId), [hashOf(first.composeFile)]);
+  });
+
   test("that is interrupted while it waits names the commands", async () => {
     const controller = new AbortController();
     host.boot = () => (controller.abort(new CliError("failed", "interrupted")), "done");
@@ -400,6 +409,14 @@ describe("rm", () => {
     await deploy("1", { wait: false });
     await removeApp(host, "web");
     assert.deepEqual(host.policyDocument.apps, {});
+  });
+
+  test("removes an app whatever is wrong with the version that the VMM keeps", async () => {
+    await deploy("0");
+    const { appId } = only();
+    host.vmm.previousVersion = () => Promise.reject(new CliError("failed", "previous-version.json is damaged"));
+    await removeApp(host, "web");
+    assert.deepEqual([only().status, allowed(host, appId)], ["removing", []]);
   });
 
   test("leaves alone what somebody else allowed", async () => {
@@ -509,6 +526,12 @@ describe("what a guest would refuse", () => {
       (await planDeployment(await requestFor("1", { app: { publicLogs: false } }), host)).manifest.compose.publicLogs,
       false,
     );
+  });
+
+  test("an app whose manifest cannot be read is not updated: nobody knows what to keep", async () => {
+    await deploy("0", { app: { environment: [{ key: "TOKEN", value: "s" }] } });
+    only().composeFile = "{";
+    assert.match((await plan({}, "1")).message, /the manifest of web cannot be read/);
   });
 
   test("two apps of one name are not guessed at", async () => {

@@ -18,9 +18,9 @@ export async function removeApp(
   app: string,
 ): Promise<void> {
   const vm = await vmm.find(app);
-  const versions = [versionOf(vm), (await vmm.previousVersion(vm.id))?.composeHash].filter(
-    (hash) => hash !== undefined,
-  );
+  // Whatever is wrong with what the VMM keeps, the VM can be removed.
+  const previous = await vmm.previousVersion(vm.id).catch(() => undefined);
+  const versions = [versionOf(vm), previous?.composeHash].filter((hash) => hash !== undefined);
   await stopVm(vmm, vm.id, { force: true, say });
   await vmm.call(vmmMethods.removeVm, { id: vm.id });
   say(`removed ${app} and its data`);

@@ -9,11 +9,11 @@ import type { Cli } from "../clients/cli.ts";
 import { keptSecret } from "../local/development-keys.ts";
 import type { StackLayout } from "../local/layout.ts";
 
-export const HELLO_NAME = "hello";
+const HELLO_NAME = "hello";
 export const HELLO_PORT = 80;
 
 /** How examples/hello is deployed: one secret made at first start, and the sim image. */
-export async function helloRequest(layout: StackLayout, image: string): Promise<DeployRequest> {
+async function helloRequest(layout: StackLayout, image: string): Promise<DeployRequest> {
   return {
     app: {
       composeFile: HELLO_COMPOSE_FILE,

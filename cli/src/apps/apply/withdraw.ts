@@ -24,7 +24,7 @@ export async function withdraw(
 }
 
 /** Those of the versions that no instance has; none where one cannot be read. Pure. */
-export function unheldVersions(hashes: readonly string[], instances: readonly vmm.VmInfo[]): readonly string[] {
+function unheldVersions(hashes: readonly string[], instances: readonly vmm.VmInfo[]): readonly string[] {
   const held = instances.map(versionOf);
   return held.includes(undefined) ? [] : hashes.filter((hash) => !held.includes(hash));
 }

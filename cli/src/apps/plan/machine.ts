@@ -4,7 +4,7 @@ import type { PortArgument } from "../../terminal/ports.ts";
 import type { MachineRequest } from "./request.ts";
 
 /** The image of a first deployment that names none. */
-export const DEFAULT_IMAGE = "dstack-sim-0.6.0";
+const DEFAULT_IMAGE = "dstack-sim-0.6.0";
 const DEFAULT_SIZE = { vcpu: 2, memoryMib: 2048, diskGib: 10 };
 
 /** The machine of an app: the guest image, its size, the host's ports that lead into it. */

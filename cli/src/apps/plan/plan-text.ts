@@ -132,4 +132,4 @@ function manifestLines(plan: DeploymentPlan): readonly string[] {
 }
 
 const diffOf = ({ existing, manifest }: DeploymentPlan): ManifestDiff | undefined =>
-  existing?.manifest === undefined ? undefined : diffManifests(existing.manifest, manifest);
+  existing === undefined ? undefined : diffManifests(existing.manifest, manifest);

@@ -63,8 +63,7 @@ export interface DeploymentPlan {
 export interface ExistingVersion {
   readonly vmId: string;
   readonly status: string;
-  /** Undefined where it cannot be read. */
-  readonly manifest: ParsedAppCompose | undefined;
+  readonly manifest: ParsedAppCompose;
   /** Compose hash, hex, of the version that the VMM keeps of it, which an update makes it forget. */
   readonly earlier: string | undefined;
 }
@@ -74,7 +73,7 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
   const { app, machine } = request;
   const vms = await ports.vmm.list();
   const vm = existingVm(request, vms);
-  const present = vm === undefined ? undefined : manifestOfVm(vm);
+  const present = vm === undefined ? undefined : presentManifest(vm);
   const machinePlan = planMachine(machine, vm === undefined ? undefined : machineOf(vm));
   refuseTakenPort(
     machinePlan,
@@ -105,7 +104,7 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     gateway: compose.gateway,
     advice: [...compose.advice, ...manifestAdvice(wanted.compose, compose.file)],
     machine: machinePlan,
-    existing: vm === undefined ? undefined : await existingVersion(ports.vmm, vm, present),
+    existing: vm === undefined || present === undefined ? undefined : await existingVersion(ports.vmm, vm, present),
     encryptedEnv: environment.pairs === undefined ? undefined : await ports.encrypt(appId, environment.pairs),
     kept: [...machinePlan.kept, ...environment.kept, ...kept],
     disk,
@@ -140,10 +139,23 @@ function existingVm({ app }: DeployRequest, vms: readonly vmm.VmInfo[]): vmm.VmI
   return vm;
 }
 
+/** @throws CliError where it cannot be read: what an update has to keep is not known then */
+function presentManifest(vm: vmm.VmInfo): ParsedAppCompose {
+  const manifest = manifestOfVm(vm);
+  if (manifest !== undefined) return manifest;
+  throw new CliError(
+    "failed",
+    `the manifest of ${vm.name} cannot be read, so what an update has to keep is not known`,
+    {
+      hint: `nothing was deployed; take another name, or remove it with its data: dstack rm ${shellWord(vm.name)}`,
+    },
+  );
+}
+
 const existingVersion = async (
   client: VmmClient,
   { id, status }: vmm.VmInfo,
-  manifest: ParsedAppCompose | undefined,
+  manifest: ParsedAppCompose,
 ): Promise<ExistingVersion> => ({
   vmId: id,
   status,

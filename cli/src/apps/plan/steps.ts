@@ -27,7 +27,7 @@ export interface Changes {
 }
 
 export function changesOf({ existing, manifest, machine, encryptedEnv }: DeploymentPlan): Changes {
-  const compose = existing?.manifest === undefined || !equalBytes(existing.manifest.bytes, manifest.bytes);
+  const compose = existing === undefined || !equalBytes(existing.manifest.bytes, manifest.bytes);
   return {
     compose,
     version: compose || encryptedEnv !== undefined,
@@ -54,9 +54,11 @@ export function stepsOf(plan: DeploymentPlan): readonly Step[] {
     : [...before, { kind: "update" }, ...stop, { kind: "start" }];
 }
 
-/** What is done once the new version runs: the one that it replaced goes. Pure. */
+/** What is done once the new version runs: the one that it replaced goes, by this deployment or by an earlier one. Pure. */
 export function stepsWhenItRuns(plan: DeploymentPlan): readonly Step[] {
-  return changesOf(plan).compose ? withdrawing(plan, [versionOf(plan)]) : [];
+  const { compose, version } = changesOf(plan);
+  if (compose) return withdrawing(plan, [versionOf(plan)]);
+  return version ? [] : withdrawing(plan, [leftOver(plan)]);
 }
 
 /**
@@ -102,13 +104,13 @@ export function stepsToUndo(
 
 /** Compose hash, hex, of the version that was there. */
 export const versionOf = ({ existing }: DeploymentPlan): string | undefined =>
-  existing?.manifest === undefined ? undefined : toHex(existing.manifest.composeHash);
+  existing === undefined ? undefined : toHex(existing.manifest.composeHash);
 
 /** The new version where this deployment is who allows it. */
 const newVersion = ({ permission: { allowedNow, version } }: DeploymentPlan): string | undefined =>
   allowedNow.includes(version.composeHash) ? undefined : version.composeHash;
 
-/** What the VMM keeps and forgets by this update, where nobody waited for the outcome that would have withdrawn it. */
+/** What the VMM keeps, still allowed: nobody waited for the outcome that would have withdrawn it. */
 function leftOver(plan: DeploymentPlan): string | undefined {
   const { existing, permission } = plan;
   const earlier = existing?.earlier;
