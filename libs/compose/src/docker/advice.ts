@@ -34,6 +34,7 @@ export function composeAdvice(file: ComposeFile): readonly Finding[] {
     advisePorts(service, add);
     adviseDevices(service, add);
     adviseFolders(service, add);
+    adviseRestart(service, add);
   }
   adviseTopFiles(file, add);
   for (const { kind, what, service, place } of powersOf(file)) {
@@ -185,6 +186,21 @@ function adviseDevices({ name, node }: ComposeService, add: Add): void {
       "gpu",
       { path: `services.${name}`, service: name, place: at.place },
       "it asks for a GPU, and this guest image has no driver for one",
+    );
+}
+
+/** Docker's own rule, which it applies when the container is made. */
+const RESTART = /^(?:|no|always|unless-stopped|on-failure(?::\d+)?)$/;
+
+function adviseRestart({ name, node }: ComposeService, add: Add): void {
+  const restart = memberOf(node, "restart");
+  const policy = textOf(restart);
+  if (restart !== undefined && policy !== undefined && !RESTART.test(policy))
+    add(
+      "refuse-in-cli",
+      "wrong-value",
+      { path: `services.${name}.restart`, service: name, place: restart.place },
+      `${policy}: expected no, always, unless-stopped or on-failure with an optional count; Docker would not make the container`,
     );
 }
 

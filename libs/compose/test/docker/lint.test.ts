@@ -122,6 +122,13 @@ describe("what cannot work as its author means", () => {
     assert.deepEqual(codes("services: {}"), ["refuse-in-cli no-services"]);
   });
 
+  it("is a restart policy that Docker does not have", () => {
+    for (const policy of ["sometimes", "always:3", "on-failure:x"])
+      assert.deepEqual(codes(service(`restart: ${policy}`)), ["refuse-in-cli wrong-value"], policy);
+    for (const policy of ["'no'", "always", "unless-stopped", "on-failure", "on-failure:3", "'${POLICY}'"])
+      assert.deepEqual(codes(service(`restart: ${policy}`)), [], policy);
+  });
+
   it("is an environment that the guest would refuse", () => {
     const of = (variables: Record<string, string>): string[] =>
       lintEnvironment(new Map(Object.entries(variables))).map(({ code }) => code);
