@@ -50,7 +50,7 @@ function phases(): Record<Kind, () => Promise<Counts>> {
   return {
     types: () => program("types", bin("tsc"), ["-p", "."], 3 * MINUTE_MS),
     layout: () => program("layout", bin("oxfmt"), ["--check"], MINUTE_MS),
-    lint: () => program("lint", bin("oxlint"), ["--quiet"], 2 * MINUTE_MS),
+    lint: () => program("lint", bin("oxlint"), ["--quiet", "--type-aware"], 2 * MINUTE_MS),
     unit: () => tests("unit and property tests", "unit", { concurrency: 2, limitMs: 5 * MINUTE_MS }),
     // Before the tests that boot it or look into it; done in a second where nothing changed.
     image: () =>
