@@ -5,7 +5,7 @@ import { readPem } from "@dstack/der";
 import { readTextIfExists } from "@dstack/files";
 import { pointFromSpki } from "@dstack/keys";
 import { createLeaf, USAGE } from "@dstack/ratls";
-import { appCaOf } from "./certificates/sign-certificate.ts";
+import { appCaOf } from "./release/sign-certificate.ts";
 import { KmsError } from "./errors.ts";
 import { readRootCa } from "./keys/key-store.ts";
 

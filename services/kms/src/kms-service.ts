@@ -7,7 +7,7 @@ import { decodeCsr, verifyCsr } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { route, RpcError, type JsonObject, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
 import { ownNameIn } from "./certificates/own-names.ts";
-import { signCertificate } from "./certificates/sign-certificate.ts";
+import { signCertificate } from "./release/sign-certificate.ts";
 import type { KmsConfig } from "./config/kms-config.ts";
 import { KmsError } from "./errors.ts";
 import { clearImageCache } from "./image/clear-image-cache.ts";

@@ -9,7 +9,7 @@ import { encodeEventLogJson, fullEventLog, reportDataFor } from "@dstack/attest"
 import { generateP256, pkcs8Pem, spkiDer } from "@dstack/keys";
 import { parseCertificates, readDstackExtensions } from "@dstack/ratls";
 import { createRootCa } from "../src/certificates/kms-certificates.ts";
-import { refreshAttestedCertificate } from "../src/certificates/rpc-certificate.ts";
+import { refreshAttestedCertificate } from "../src/self/rpc-certificate.ts";
 import { KmsError } from "../src/errors.ts";
 import type { KeyStore } from "../src/keys/key-store.ts";
 import { kmsParts } from "../src/kms-parts.ts";

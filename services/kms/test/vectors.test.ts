@@ -8,7 +8,7 @@ import type { AppInfo } from "@dstack/attest";
 import { p256FromScalar, spkiDer } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import { errorResponse, messageFromJson, messageToJson } from "@dstack/rpc";
-import { appCaOf } from "../src/certificates/sign-certificate.ts";
+import { appCaOf } from "../src/release/sign-certificate.ts";
 import { createRootCa } from "../src/certificates/kms-certificates.ts";
 import type { KeyStore } from "../src/keys/key-store.ts";
 import { deriveAppKeys } from "../src/release/app-keys.ts";

@@ -6,7 +6,7 @@
  * Never: a start without evidence where the configuration asks for it.
  */
 import { mount, startHttpServer, type HttpServer } from "@dstack/rpc";
-import { firstAttestedCertificate, refreshAttestedCertificate } from "../certificates/rpc-certificate.ts";
+import { firstAttestedCertificate, refreshAttestedCertificate } from "../self/rpc-certificate.ts";
 import { kmsService } from "../kms-service.ts";
 import type { OpenKms } from "../open-kms.ts";
 import { AnonymousLimits } from "../rate-limit/anonymous-limits.ts";

@@ -9,7 +9,7 @@ import { appInfo, encodeAppInfo, type AppInfo, type Attestation } from "@dstack/
 import type { AppId } from "@dstack/bytes";
 import { appCaKey } from "@dstack/keys";
 import { createAppCa, createLeaf, USAGE, type CsrConfig, type SigningCa } from "@dstack/ratls";
-import type { VerifiedEvidence } from "../release/boot-info.ts";
+import type { VerifiedEvidence } from "./boot-info.ts";
 
 export interface SignOptions {
   readonly rootCa: SigningCa;

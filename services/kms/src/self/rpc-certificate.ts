@@ -6,8 +6,8 @@ import { errorChain } from "@dstack/errors";
 import { type HttpServer } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import type { KeyStore } from "../keys/key-store.ts";
-import type { SelfAttestation } from "../self/self-attestation.ts";
-import { createRpcCertificate } from "./kms-certificates.ts";
+import type { SelfAttestation } from "./self-attestation.ts";
+import { createRpcCertificate } from "../certificates/kms-certificates.ts";
 
 export interface AttestedCertificateOptions {
   readonly keyFolder: string;
