@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { globSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import {
   ROOT,
   importsOf,
@@ -122,6 +122,42 @@ describe("the import graph", () => {
       .filter((file) => !file.includes("node_modules/") && file !== "tests/import-graph.test.ts")
       .filter((file) => /["'`](?:node:)?ffi["'`]/.test(readFileSync(join(ROOT, file), "utf8")));
     assert.deepEqual(speaking, ["libs/system-calls/src/libc.ts"]);
+  });
+
+  test("only the reader of compose files knows YAML", () => {
+    const reading = [...sources.values()]
+      .flat()
+      .filter(({ specifier }) => splitSpecifier(specifier)[0] === "yaml")
+      .map(({ file }) => file);
+    assert.deepEqual(
+      reading.filter((file) => !file.startsWith("libs/compose/src/docker/")),
+      [],
+    );
+    assert.ok(reading.length > 0);
+  });
+
+  test("only the CLI's list of places, and who is listed here, finds its way out of its own package", () => {
+    const found = [...sources.keys()]
+      .flatMap((name) => {
+        const folder = byName.get(name)?.folder ?? "";
+        return globSync("src/**/*.ts", { cwd: join(ROOT, folder) }).map((file) => ({
+          folder,
+          file: `${folder}/${file}`,
+        }));
+      })
+      .filter(({ folder, file }) =>
+        [
+          ...readFileSync(join(ROOT, file), "utf8").matchAll(/import\.meta\.(?:dirname|url)[^"'`\n]*["'`]([^"'`]+)/g),
+        ].some(([, path = ""]) => !`${resolve(ROOT, dirname(file), path)}/`.startsWith(`${join(ROOT, folder)}/`)),
+      )
+      .map(({ file }) => file);
+    assert.deepEqual(found.toSorted(), [
+      "cli/src/local/places.ts",
+      // The builder of guest images reads the recipes below image/ and the guest's own sources.
+      "libs/image/src/builder/build-cli.ts",
+      // The VMM starts the supervisor of its own checkout, of which it must know nothing else.
+      "services/vmm/src/supervisor/supervisor-start.ts",
+    ]);
   });
 
   test("no production source can import the TEE simulator (SECURITY #563)", () => {

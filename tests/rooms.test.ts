@@ -8,36 +8,26 @@ import { importsUnder, targetOf, workspaces, type Import } from "./workspaces.ts
  */
 const FLOORS: Readonly<Record<string, readonly string[]>> = {
   cli: [
-    "terminal",
-    "local",
-    "clients",
-    "evidence",
-    "images",
-    "auth",
-    "verify",
-    "collateral",
-    "measure",
-    "kms",
-    "apps",
-    "stack",
-    "main",
-    "testing",
+    ...["terminal", "local", "clients"],
+    ...["evidence", "images", "measure", "auth", "kms"],
+    ...["apps", "collateral", "verify", "stack"],
+    ...["main", "testing"],
+  ],
+  "services/gateway": [
+    ...["errors", "version", "config", "registration", "identity", "wireguard"],
+    ...["proxy", "recycle", "metrics", "node-info", "rpc", "gateway", "main"],
   ],
   "services/vmm": ["errors", "config", "supervisor", "logs", "vm", "launch", "fleet", "api", "main"],
   "services/guest": [
-    "errors",
-    "system",
-    "host",
-    "identity",
-    "keys",
-    "disk",
-    "gateway",
-    "app",
-    "agent",
-    "boot",
-    "shutdown",
-    "main",
+    ...["errors", "system", "host", "identity", "keys", "disk", "gateway", "app", "agent"],
+    ...["boot", "shutdown", "main"],
   ],
+  "services/kms": [
+    ...["errors", "status", "with-context", "certificates", "keys", "image", "metrics", "backup", "release", "self"],
+    ...["config", "rate-limit", "http", "kms-parts", "setup", "onboard"],
+    ...["kms-service", "kms", "issue-development-certificate", "main"],
+  ],
+  "services/vmm": ["errors", "logs", "config", "supervisor", "vm", "launch", "fleet", "api", "main"],
 };
 
 /** "services/guest/src/disk/swap.ts" in "services/guest" -> "disk", ".../src/boot.ts" -> "boot". */
@@ -64,18 +54,26 @@ describe("rooms", () => {
   }
 });
 
+/** Asserts that no file leads back to itself. */
+function assertNoCircle(imports: readonly Import[]): void {
+  const byFile = Map.groupBy(imports, ({ file }) => file);
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): void => {
+    assert.equal(path.includes(file), false, `a circle: ${[...path, file].join(" -> ")}`);
+    if (done.has(file)) return;
+    for (const imported of byFile.get(file) ?? []) visit(targetOf(imported), [...path, file]);
+    done.add(file);
+  };
+  for (const file of byFile.keys()) visit(file, []);
+}
+
 describe("the files of a package", () => {
-  for (const { folder } of workspaces()) {
-    test(`form no circle of imports in ${folder}`, () => {
-      const imports = Map.groupBy(inside(folder), ({ file }) => file);
-      const done = new Set<string>();
-      const visit = (file: string, path: readonly string[]): void => {
-        assert.equal(path.includes(file), false, `a circle: ${[...path, file].join(" -> ")}`);
-        if (done.has(file)) return;
-        for (const imported of imports.get(file) ?? []) visit(targetOf(imported), [...path, file]);
-        done.add(file);
-      };
-      for (const file of imports.keys()) visit(file, []);
-    });
-  }
+  for (const { folder } of workspaces())
+    test(`form no circle of imports in ${folder}`, () => assertNoCircle(inside(folder)));
+});
+
+test("nor do tests, scripts and benchmarks, which reach into each other's packages", () => {
+  const folders = [...workspaces().map(({ folder }) => folder), "contracts", "scripts", "tests", "bench"];
+  const all = folders.flatMap((folder) => importsUnder(folder, ["**/node_modules/**", "**/gen/**"]));
+  assertNoCircle(all.filter(({ specifier }) => specifier.startsWith(".")));
 });

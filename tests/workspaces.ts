@@ -40,10 +40,10 @@ export function workspaces(): Workspace[] {
 }
 
 /** What the TypeScript files under a folder (e.g. "libs/bytes/src") import, types included. */
-export function importsUnder(folder: string): Import[] {
+export function importsUnder(folder: string, exclude: readonly string[] = []): Import[] {
   const path = join(ROOT, folder);
   if (!existsSync(path) || !statSync(path).isDirectory()) return [];
-  return globSync("**/*.ts", { cwd: path }).flatMap((file) => importsOf(join(folder, file)));
+  return globSync("**/*.ts", { cwd: path, exclude }).flatMap((file) => importsOf(join(folder, file)));
 }
 
 /** What one file imports, exports from, or loads dynamically by a literal name. */

@@ -25,7 +25,7 @@ import {
 import { buildCcel, measureVm } from "@dstack/measure";
 import { mockKey, parseSeed, type MockKeyLabel } from "@dstack/tee-simulator";
 import { files, vmConfig } from "../../libs/measure/test/fixtures.ts";
-import type { Vectors } from "./main.ts";
+import type { Vectors } from "./vectors.ts";
 
 const fill = (length: number, byte: number): Uint8Array => new Uint8Array(length).fill(byte);
 const COMPOSE = hash32(Uint8Array.from({ length: 32 }, (_, i) => i));

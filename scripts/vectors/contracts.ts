@@ -12,7 +12,7 @@ import {
   type AbiFunction,
   type Hex,
 } from "viem";
-import type { Vectors } from "./main.ts";
+import type { Vectors } from "./vectors.ts";
 
 /** Slots of the contracts' fields, which proxies that are deployed keep their values in. */
 const STORAGE = {

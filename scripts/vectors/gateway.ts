@@ -3,7 +3,7 @@ import { concatBytes, toHex, utf8 } from "@dstack/bytes";
 import { customReportData } from "@dstack/attest";
 import { gateway } from "@dstack/proto";
 import { messageFromJson } from "@dstack/rpc";
-import type { Vectors } from "./main.ts";
+import type { Vectors } from "./vectors.ts";
 
 const KEY = Buffer.from(new Uint8Array(32).fill(3)).toString("base64");
 const OWN_KEY = "xc+7qkdeNFfl4g4xirGGGXHMc0cABuE5IHaLeCASVWM=";

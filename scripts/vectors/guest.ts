@@ -17,7 +17,7 @@ import {
   x25519SharedSecret,
 } from "@dstack/keys";
 import { luksHeaders } from "./luks.ts";
-import type { Vectors } from "./main.ts";
+import type { Vectors } from "./vectors.ts";
 
 export const APP_ID = "a1".repeat(20);
 const APP_K256 = parseHex("1d".repeat(32));

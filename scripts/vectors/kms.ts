@@ -3,7 +3,7 @@ import { appId, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { envPublicKeySignature, secp256k1PublicKey, x25519PublicKey } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import { messageFromJson } from "@dstack/rpc";
-import type { Vectors } from "./main.ts";
+import type { Vectors } from "./vectors.ts";
 
 const K256 = parseHex("0c".repeat(32));
 const APP = "b2".repeat(20);

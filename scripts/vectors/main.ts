@@ -13,12 +13,10 @@ import { gatewayVectors } from "./gateway.ts";
 import { guestVectors } from "./guest.ts";
 import { kmsVectors } from "./kms.ts";
 import { signedVectors } from "./signed.ts";
+import type { Vectors } from "./vectors.ts";
 import { vmmVectors } from "./vmm.ts";
 
 export const VECTORS = join(ROOT, "tests", "vectors");
-
-/** A value to write as JSON, a text, or bytes, by the file's path below tests/vectors. */
-export type Vectors = Readonly<Record<string, unknown>>;
 
 /** Every file that comes out the same each time, as bytes by its path. */
 export function computedVectors(): ReadonlyMap<string, Uint8Array> {

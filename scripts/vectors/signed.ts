@@ -19,7 +19,7 @@ import { createCa, encodeCsrV1, encodeCsrV2, signCsr, type CsrConfig } from "@ds
 import { mockPki, parseSeed, signMockQuote } from "@dstack/tee-simulator";
 import { files, vmConfig } from "../../libs/measure/test/fixtures.ts";
 import { APP_ID, appRootKey, MANIFEST } from "./guest.ts";
-import type { Vectors } from "./main.ts";
+import type { Vectors } from "./vectors.ts";
 
 const NOW = 1_800_000_000;
 const CA_KEY = p256FromScalar(parseHex("0b".repeat(32)));

@@ -3,7 +3,7 @@ import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3 } from "@dstack/attest";
 import { macAddress } from "../../services/vmm/src/launch/networks.ts";
 import { qemuArgv } from "../../services/vmm/src/launch/qemu-argv.ts";
 import { inputsOf, type LaunchCase } from "../../services/vmm/test/qemu-cases.ts";
-import type { Vectors } from "./main.ts";
+import type { Vectors } from "./vectors.ts";
 
 const VM = "00000000-1111-4222-8333-444444444444";
 

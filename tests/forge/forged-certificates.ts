@@ -14,8 +14,7 @@ import {
 } from "@dstack/der";
 import { OID, SGX_EXTENSION } from "@dstack/attest";
 import { privateKeyObject, spkiDer } from "@dstack/keys";
-import { keyOf } from "./forged-evidence.ts";
-import type { KeyName } from "./forged-evidence.ts";
+import { keyOf, type KeyName } from "./forging-keys.ts";
 
 export interface CertificateFields {
   name: string;

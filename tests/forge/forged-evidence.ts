@@ -5,10 +5,10 @@
  */
 import { createHash, sign } from "node:crypto";
 import { concatBytes, parseHex, toHex, u16le, u32le, utf8 } from "@dstack/bytes";
-import { p256FromScalar, privateKeyObject } from "@dstack/keys";
-import type { P256Key } from "@dstack/keys";
+import { privateKeyObject } from "@dstack/keys";
 import { forgeCertificate, forgeRevocationList } from "./forged-certificates.ts";
 import type { CertificateFields, RevocationFields } from "./forged-certificates.ts";
+import { keyOf, type KeyName } from "./forging-keys.ts";
 import { writePem } from "@dstack/der";
 
 export interface Scene {
@@ -51,7 +51,6 @@ export interface Scene {
 }
 
 export type CertificateName = keyof Scene["certificates"];
-export type KeyName = "root" | "pckCa" | "pck" | "tcbSigner" | "qeSigner" | "attestation" | "stranger";
 
 /** Evidence as the library of the reference takes it; ours reads the same JSON. */
 export interface Forged {
@@ -61,12 +60,6 @@ export interface Forged {
   readonly rootDer: Uint8Array;
   readonly now: number;
 }
-
-const KEY_NAMES: readonly KeyName[] = ["root", "pckCa", "pck", "tcbSigner", "qeSigner", "attestation", "stranger"];
-const KEYS = new Map<KeyName, P256Key>(
-  KEY_NAMES.map((name, index) => [name, p256FromScalar(new Uint8Array(32).fill(index + 1))]),
-);
-export const keyOf = (name: KeyName): P256Key => KEYS.get(name)!;
 
 /** Offsets in a TD report. */
 export const TD = {

@@ -14,7 +14,8 @@ import {
 } from "@dstack/attest";
 import type { VerifyOptions } from "@dstack/attest";
 import { checkCollateral, signatureHolds, verifyQuote } from "@dstack/attest/node";
-import { forge, goodScene, keyOf } from "../../../tests/forge/forged-evidence.ts";
+import { forge, goodScene } from "../../../tests/forge/forged-evidence.ts";
+import { keyOf } from "../../../tests/forge/forging-keys.ts";
 import type { Forged, Scene } from "../../../tests/forge/forged-evidence.ts";
 import { failuresOf } from "./forged.ts";
 

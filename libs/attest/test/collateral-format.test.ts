@@ -37,7 +37,8 @@ import {
   trustAnchorFromPem,
 } from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
-import { forge, goodScene, goodSgxScene, keyOf } from "../../../tests/forge/forged-evidence.ts";
+import { forge, goodScene, goodSgxScene } from "../../../tests/forge/forged-evidence.ts";
+import { keyOf } from "../../../tests/forge/forging-keys.ts";
 import type { Forged, Scene } from "../../../tests/forge/forged-evidence.ts";
 import { spkiDer } from "@dstack/keys";
 import { failuresOf, verifyScene } from "./forged.ts";

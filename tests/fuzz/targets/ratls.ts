@@ -14,7 +14,7 @@ import {
 import { spkiDer } from "@dstack/keys";
 import { decodeCsr, DSTACK_OID, encodeCsrV1, encodeCsrV2, RatlsError, readDstackExtensions } from "@dstack/ratls";
 import { encodeAttestationV0, encodeEventLogJson } from "@dstack/attest";
-import { keyOf } from "../../forge/forged-evidence.ts";
+import { keyOf } from "../../forge/forging-keys.ts";
 import { mutateBytes } from "../mutate-bytes.ts";
 import { mutateDer } from "../mutate-der.ts";
 import type { Target } from "../target.ts";
