@@ -6,28 +6,16 @@ import { importsUnder, targetOf, workspaces, type Import } from "./workspaces.ts
  * The rooms of a package from the ground up: folders of its src, and files that lie beside them. A
  * room imports only from itself and from those before it.
  */
-const FLOORS: Readonly<Record<string, readonly string[]>> = {
-  cli: [
-    ...["terminal", "local", "clients"],
-    ...["evidence", "images", "measure", "auth", "kms"],
-    ...["apps", "collateral", "verify", "stack"],
-    ...["main", "testing"],
-  ],
-  "services/gateway": [
-    ...["errors", "version", "config", "registration", "identity", "wireguard"],
-    ...["proxy", "recycle", "metrics", "node-info", "rpc", "gateway", "main"],
-  ],
-  "services/vmm": ["errors", "config", "supervisor", "logs", "vm", "launch", "fleet", "api", "main"],
-  "services/guest": [
-    ...["errors", "system", "host", "identity", "keys", "disk", "gateway", "app", "agent"],
-    ...["boot", "shutdown", "main"],
-  ],
-  "services/kms": [
-    ...["errors", "status", "with-context", "certificates", "keys", "image", "metrics", "backup", "release", "self"],
-    ...["config", "rate-limit", "http", "kms-parts", "setup", "onboard"],
-    ...["kms-service", "kms", "issue-development-certificate", "main"],
-  ],
-  "services/vmm": ["errors", "logs", "config", "supervisor", "vm", "launch", "fleet", "api", "main"],
+const FLOORS: Readonly<Record<string, string>> = {
+  cli: "terminal local clients evidence images measure auth kms apps collateral verify stack main testing",
+  "services/gateway":
+    "errors version config registration identity wireguard proxy metrics node-info open-gateway recycle " +
+    "start-proxy rpc gateway main",
+  "services/guest": "errors system host identity keys disk gateway app agent boot shutdown main",
+  "services/kms":
+    "errors status with-context certificates keys image metrics release self config kms-parts open-kms " +
+    "rate-limit onboard backup kms-service http setup kms issue-development-certificate main",
+  "services/vmm": "errors logs config supervisor vm launch fleet api main",
 };
 
 /** "services/guest/src/disk/swap.ts" in "services/guest" -> "disk", ".../src/boot.ts" -> "boot". */
@@ -38,7 +26,8 @@ const inside = (folder: string): Import[] =>
   importsUnder(`${folder}/src`).filter((imported) => imported.specifier.startsWith("."));
 
 describe("rooms", () => {
-  for (const [folder, floors] of Object.entries(FLOORS)) {
+  for (const [folder, names] of Object.entries(FLOORS)) {
+    const floors = names.split(" ");
     test(`of ${folder} import none above them`, () => {
       const floor = (file: string): number => {
         const found = floors.indexOf(roomOf(file, folder));

@@ -18,7 +18,7 @@ import { Certificates } from "./proxy/certificates.ts";
 import { InstanceChooser } from "./proxy/instance-chooser.ts";
 import { PolicySource } from "./proxy/policy-source.ts";
 import { ProxyCounters } from "./proxy/proxy-counters.ts";
-import { startProxy } from "./proxy/start-proxy.ts";
+import { startProxy } from "./start-proxy.ts";
 import { startRecycling } from "./recycle.ts";
 import { Registrations } from "./registration/registrations.ts";
 import { startAdminListener } from "./rpc/admin-listener.ts";

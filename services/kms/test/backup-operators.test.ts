@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { toHex } from "@dstack/bytes";
 import { generateOperatorKey } from "@dstack/key-backup";
-import { backupOperators } from "../src/backup/backup-operators.ts";
+import { backupOperators } from "../src/config/backup-operators.ts";
 import { KmsError } from "../src/errors.ts";
 
 const keys = [0, 1, 2].map(() => toHex(generateOperatorKey().publicKey));

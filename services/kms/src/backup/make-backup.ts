@@ -4,7 +4,7 @@ import { encodeBackup, headerHash, sealOperatorShare, type BackupHeader } from "
 import { secp256k1PublicKey, spkiDer } from "@dstack/keys";
 import { split } from "shamir-secret-sharing";
 import type { RootKeys } from "../keys/install-root-keys.ts";
-import type { BackupOperators } from "./backup-operators.ts";
+import type { BackupOperators } from "../config/backup-operators.ts";
 
 /** The root keys in the order and size in which a backup holds them: three scalars of 32 bytes. */
 const rootBytes = ({ rootCa, tempCa, rootK256 }: RootKeys): Uint8Array =>

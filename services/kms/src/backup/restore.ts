@@ -15,7 +15,7 @@ import type { Logger } from "@dstack/log";
 import { KmsError } from "../errors.ts";
 import { checkDomain } from "../keys/domain.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
-import type { BackupOperators } from "./backup-operators.ts";
+import type { BackupOperators } from "../config/backup-operators.ts";
 import { openBackup } from "./open-backup.ts";
 
 export interface RestoreOptions {

@@ -7,7 +7,7 @@
  */
 import { dirname, join, resolve } from "node:path";
 import { loadConfig, type LoadedConfig } from "@dstack/config";
-import { backupOperators, type BackupOperators } from "../backup/backup-operators.ts";
+import { backupOperators, type BackupOperators } from "./backup-operators.ts";
 import { KmsError } from "../errors.ts";
 import { isPlainHttpUrl, kmsSchema, type RawKmsConfig } from "./schema.ts";
 import { UNREAD_KEYS } from "./unread-keys.ts";

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { parseDuration } from "@dstack/config";
-import { backupSchema } from "../backup/backup-operators.ts";
+import { backupSchema } from "./backup-operators.ts";
 
 const text = z.string();
 const path = text.meta({ title: "path" });

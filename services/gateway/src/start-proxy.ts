@@ -1,10 +1,10 @@
-import { acmeInfo, acmeInfoJson } from "../node-info.ts";
-import type { OpenGateway } from "../open-gateway.ts";
-import type { Instance } from "../registration/instance.ts";
-import { httpAnswers } from "./http-answers.ts";
-import { ProxyListener } from "./proxy-listener.ts";
-import { resolveTarget, type ResolverOptions } from "./resolve-target.ts";
-import { Watchdog } from "./watchdog.ts";
+import { acmeInfo, acmeInfoJson } from "./node-info.ts";
+import type { OpenGateway } from "./open-gateway.ts";
+import type { Instance } from "./registration/instance.ts";
+import { httpAnswers } from "./proxy/http-answers.ts";
+import { ProxyListener } from "./proxy/proxy-listener.ts";
+import { resolveTarget, type ResolverOptions } from "./proxy/resolve-target.ts";
+import { Watchdog } from "./proxy/watchdog.ts";
 
 export interface Proxy {
   readonly ports: readonly number[];
