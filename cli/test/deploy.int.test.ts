@@ -4,6 +4,7 @@ import { cp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { withAppLock } from "../src/apps/apply/app-lock.ts";
 import { deployPorts } from "../src/apps/plan/plan-ports.ts";
 import { planDeployment, type PlanPorts } from "../src/apps/plan/plan.ts";
 import type { AppRequest, DeployRequest, MachineRequest } from "../src/apps/plan/request.ts";
@@ -88,9 +89,9 @@ function requestFor(
   };
 }
 
-const deploy = (request: DeployRequest): Promise<void> =>
+const deploy = (request: DeployRequest, wait = true): Promise<void> =>
   runDeployment(cli, request, ports, {
-    wait: true,
+    wait,
     rollback: true,
     output: "json",
     signal: new AbortController().signal,
@@ -178,6 +179,26 @@ test("a version that ran is rolled back by its command, and forth again", async 
   assert.equal(await runCli(["rollback", "web"], env), 0);
   assert.equal((await web()).image, "3");
   assert.equal(await allowed((await web()).appId), 1);
+});
+
+test("an update that nobody waited for is ended by wait, and by nothing else", async () => {
+  await deploy(requestFor("5"), false);
+  const { appId } = await web();
+  assert.equal(await allowed(appId), 2);
+  assert.equal(await runCli(["wait", "web"], env), 0);
+  assert.equal(await allowed(appId), 1);
+  assert.equal((await web()).image, "5");
+});
+
+test("two deployments of one name at once make one app, and the second is told of the first", async () => {
+  const at = (version: string): Promise<void> =>
+    withAppLock(cli.layout, "race", () => deploy(requestFor(version, { app: { name: "race" } }), false));
+  const outcomes = await Promise.allSettled([at("6"), at("7")]);
+  const [refused] = outcomes.filter((outcome) => outcome.status === "rejected");
+  assert.match(String(refused?.reason), new RegExp(`race is being deployed or changed by process ${process.pid}`));
+  const made = (await ports.vmm.list()).filter(({ name }) => name === "race");
+  assert.equal(made.length, 1);
+  await removeApp(ports, "race");
 });
 
 test("a plan leaves VMM and policy as they are, and a dry run prints it", async () => {

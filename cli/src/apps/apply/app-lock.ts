@@ -23,7 +23,6 @@ export async function withAppLock<T>(layout: StackLayout, name: string, work: ()
     if (!isCoded(cause, "locked")) throw cause;
     const pid = String(cause.facts["pid"]);
     throw new CliError("failed", `${name} is being deployed or changed by process ${pid}`, {
-      cause,
       hint: `nothing was done; wait for it, or see what it is: ps -fp ${pid}`,
     });
   }
