@@ -1,3 +1,10 @@
+/**
+ * The certificates of the KMS itself, and the names that are its own.
+ * In: keys, a time, evidence where there is some. Out: the two CAs and the listener's certificate, PEM.
+ * What an app gets is signed in release/.
+ * A name is the KMS's own in every spelling that a TLS client would take for it.
+ * Never: a file that is read or written; a usage other than the KMS's own in the listener's certificate.
+ */
 import type { Attestation } from "@dstack/attest";
 import { createCa, createLeaf, USAGE, type IssuedCertificate, type SigningCa } from "@dstack/ratls";
 import type { P256Key } from "@dstack/keys";

@@ -1,10 +1,3 @@
-/**
- * Every certificate that this KMS issues.
- * In: a CA and what was verified of whoever asks. Out: certificates, PEM; the evidence for its own.
- * What stands in one comes from evidence, never from what the request says of itself.
- * Pure but for the renewal of the listener's own certificate.
- * Never: a certificate for an app that a client would take for this KMS.
- */
 import { appInfo, encodeAppInfo, type AppInfo, type Attestation } from "@dstack/attest";
 import type { AppId } from "@dstack/bytes";
 import { appCaKey } from "@dstack/keys";
