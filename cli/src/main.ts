@@ -1,3 +1,4 @@
+import { PRODUCT_VERSION } from "@dstack/proto/wire";
 import tab from "@bomb.sh/tab/commander";
 import type { Command as UntypedCommand } from "commander";
 import { Command, CommanderError } from "@commander-js/extra-typings";
@@ -22,7 +23,7 @@ import { createCli, type Cli } from "./clients/cli.ts";
 export function createProgram(cli: Cli): Command {
   const program = new Command("dstack")
     .description("Run an ordinary docker-compose.yaml in a confidential virtual machine, and prove it to others.")
-    .version("0.6.0")
+    .version(PRODUCT_VERSION)
     .exitOverride()
     .showHelpAfterError("(add --help for usage)")
     .enablePositionalOptions()

@@ -1,6 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { parseHexOfLength, toHex } from "@dstack/bytes";
-import { decodeAttestation, fail, intelTrustAnchor, pass, trustAnchorFromPem, type Check } from "@dstack/attest";
+import {
+  INTEL_COLLATERAL_SERVER,
+  decodeAttestation,
+  fail,
+  intelTrustAnchor,
+  pass,
+  trustAnchorFromPem,
+  type Check,
+} from "@dstack/attest";
 import { CollateralFetcher, verifyAttestation } from "@dstack/attest/node";
 import {
   backupHash,
@@ -18,8 +26,6 @@ import type { Cli } from "../clients/cli.ts";
 import { collateralCacheFolder, collateralPinFolder } from "../local/collateral-folders.ts";
 import { readBackup, readBytes, requireRoot, writeNew } from "./operator-files.ts";
 import type { KmsShareOpenOptions } from "./options.ts";
-
-const INTEL_PCCS = "https://api.trustedservices.intel.com";
 
 /** `dstack kms share open`: exit code 3, with the share unopened, unless all checks of the restoring KMS pass. */
 export async function kmsShareOpen(cli: Cli, file: string, options: KmsShareOpenOptions): Promise<number> {
@@ -78,7 +84,7 @@ async function checkSession(
 ): Promise<Check[]> {
   const trustAnchor =
     options.root === undefined ? intelTrustAnchor() : trustAnchorFromPem(await readFile(options.root, "utf8"));
-  const pccsUrl = options.pccs ?? env["PCCS_URL"] ?? INTEL_PCCS;
+  const pccsUrl = options.pccs ?? env["PCCS_URL"] ?? INTEL_COLLATERAL_SERVER;
   let attestation;
   try {
     attestation = decodeAttestation(session.attestation);

@@ -1,5 +1,6 @@
 /** The configuration files of the local deployment's services, as text; pure. */
 import { kmsImageFolder } from "../local/places.ts";
+import { AGENT_PORT } from "@dstack/proto/wire";
 import { BASE_DOMAIN, HOST_AS_SEEN_BY_GUEST, type StackLayout } from "../local/layout.ts";
 
 // A JSON string is a valid TOML basic string.
@@ -128,7 +129,7 @@ external_port = ${ports.proxy}
 base_domain = "${BASE_DOMAIN}"
 cert_chain = ${q(`${caFolder}/wildcard.crt`)}
 cert_key = ${q(`${caFolder}/wildcard.key`)}
-agent_port = 8090
+agent_port = ${AGENT_PORT}
 tls_versions = ["1.2", "1.3"]
 
 [core.sync]
@@ -182,7 +183,7 @@ range = [{ protocol = "tcp", from = 1024, to = 65535 }, { protocol = "udp", from
 [gateway]
 base_domain = "${BASE_DOMAIN}"
 port = ${ports.proxy}
-agent_port = 8090
+agent_port = ${AGENT_PORT}
 
 [auth]
 enabled = true

@@ -1,3 +1,4 @@
+import { AGENT_PORT } from "@dstack/proto/wire";
 import { z } from "zod";
 import { toHex } from "@dstack/bytes";
 import { AGENT_PORT } from "@dstack/compose";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { equalBytes, parseHex, toHex, utf8 } from "@dstack/bytes";
 import {
-  customReportData,
+  evidenceReportData,
   fail,
   notApplicable,
   notBound,
@@ -56,7 +56,7 @@ export async function judgeApp(subject: AppSubject, options: JudgeAppOptions): P
       { ...parts, checks: [{ name: "evidence", ...fail(evidence) }], sections: [], identity: NO_IDENTITY },
       accept,
     );
-  const judged = await judgeEvidence(evidence, context, customReportData("dstack-evidence", parseHex(subject.nonce)));
+  const judged = await judgeEvidence(evidence, context, evidenceReportData(parseHex(subject.nonce)));
   const checks: Check[] = [...judged.checks, { name: "freshness", ...fresh }];
   const { attestation, osImage } = judged;
   if (!attestation.ok || osImage === undefined)

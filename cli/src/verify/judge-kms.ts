@@ -1,17 +1,16 @@
-import { concatBytes, equalBytes, parseHex, toHex, utf8, utf8Decode, type ReportData } from "@dstack/bytes";
+import { equalBytes, parseHex, toHex, utf8Decode } from "@dstack/bytes";
 import {
   attestationFromQuote,
   decodeAttestation,
   fail,
+  generatedKeysReportData,
   notBound,
-  padReportData,
   parseCertificate,
   pass,
   type Attestation,
   type Check,
   type Outcome,
 } from "@dstack/attest";
-import { keccak256 } from "@dstack/keys";
 import { EVIDENCE_REQUIRED, evidenceRefusal, judgeChecks, type EvidenceVerification } from "@dstack/verify";
 import {
   expectedReportData,
@@ -147,7 +146,7 @@ async function rootKeys(meta: KmsMeta, context: VerifyContext): Promise<Outcome>
   const { checks, attestation: verified } = await judgeEvidence(
     { attestation, vmConfig: attestation.config },
     context,
-    bootstrapReportData(ca, k256),
+    generatedKeysReportData(ca, k256),
   );
   const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
   if (verdict.kind === "incomplete") return notBound(`the bootstrap evidence cannot be judged: ${verdict.reason}`);
@@ -167,10 +166,6 @@ function bootstrapAttestation(info: NonNullable<KmsMeta["bootstrap_info"]>): Att
     return attestationFromQuote(parseHex(info.quote), utf8Decode(parseHex(info.eventlog), "event log"));
   return undefined;
 }
-
-/** Keccak-256 over the two public keys, zeros to the right. The misspelt word is part of the format. */
-const bootstrapReportData = (ca: Uint8Array, k256: Uint8Array): ReportData =>
-  padReportData(keccak256(concatBytes(utf8(`dstack-kms-genereted-keys-v1:${toHex(ca)};${toHex(k256)};`))));
 
 function rootKeyOf(pem: string): Uint8Array {
   try {

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { collateralFromJson } from "@dstack/attest";
+import { PUBLIC_COLLATERAL_SERVERS, collateralFromJson } from "@dstack/attest";
 import { CollateralFetcher, fixedCollateral } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import { createLogger } from "@dstack/log";
@@ -29,7 +29,6 @@ export interface OpenContext {
   readonly imageFolders: readonly string[];
 }
 
-const PUBLIC_COLLATERAL = ["https://api.trustedservices.intel.com", "https://pccs.phala.network"];
 const PUBLIC_IMAGES = "https://download.dstack.org/os-images/mr_{OS_IMAGE_HASH}.tar.gz";
 const DOWNLOAD_TIMEOUT_MS = 300_000;
 
@@ -111,7 +110,7 @@ function collateralServers(
 ): readonly string[] {
   const named = given ?? env["PCCS_URL"];
   if (named !== undefined) return [named];
-  return local ? [`http://127.0.0.1:${layout.ports.pccs}`] : PUBLIC_COLLATERAL;
+  return local ? [`http://127.0.0.1:${layout.ports.pccs}`] : PUBLIC_COLLATERAL_SERVERS;
 }
 
 /** Whether a URL is of the deployment on this machine, whose parts are known to run outside a TEE. */

@@ -1,4 +1,4 @@
-import { WIRE_VERSION } from "@dstack/proto";
+import { WIRE_VERSION } from "@dstack/proto/wire";
 import { demoCertificate, type DemoCertificate } from "./demo-certificate.ts";
 import type { AgentPorts } from "./ports.ts";
 
@@ -7,7 +7,7 @@ export interface Agent extends AgentPorts {
   readonly demo: DemoCertificate;
 }
 
-/** What `Version` answers. */
+/** What `Version` answers: the version of the interface, not of this program. */
 export const AGENT_VERSION = { version: WIRE_VERSION, rev: "unknown" } as const;
 
 /** An agent on these ports. It does nothing by itself; `listen` opens its sockets. */

@@ -1,12 +1,9 @@
-import { parseHex, toHex, utf8Decode, type ReportData } from "@dstack/bytes";
-import { customReportData, encodeAttestation, encodeEventLogJson, fullEventLog } from "@dstack/attest";
+import { parseHex, toHex, utf8Decode } from "@dstack/bytes";
+import { encodeAttestation, encodeEventLogJson, evidenceReportData, fullEventLog } from "@dstack/attest";
 import { RpcError } from "@dstack/rpc";
 import type { AgentPorts } from "./ports.ts";
 
 const MAX_NONCE_BYTES = 32;
-
-/** Report data that shows evidence to be newer than the nonce: SHA-512("dstack-evidence:" nonce). */
-export const evidenceReportData = (nonce: Uint8Array): ReportData => customReportData("dstack-evidence", nonce);
 
 /**
  * All that a verifier needs, made for its nonce.

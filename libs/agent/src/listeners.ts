@@ -4,6 +4,7 @@
  * Out: servers that answer with the bytes of the published clients, and can be closed.
  * Never: a method of the app on the public listener; a key, a quote for a stranger without a limit on how many at once.
  */
+import { AGENT_PORT } from "@dstack/proto/wire";
 import { mkdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { AGENT_PORT } from "@dstack/compose";

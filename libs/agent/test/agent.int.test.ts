@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { evidenceReportData } from "@dstack/attest";
 import { X509Certificate } from "node:crypto";
 import { mkdtemp, readlink, rm, stat } from "node:fs/promises";
 import { request } from "node:http";
@@ -10,7 +11,6 @@ import { appId, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { readDstackExtensions } from "@dstack/ratls";
 import { buildAppInfo } from "../src/app-info.ts";
 import { deriveAppKey } from "../src/derive-app-key.ts";
-import { evidenceReportData } from "../src/evidence.ts";
 import { createAgent, listen, type Listeners } from "../src/index.ts";
 import { appKeyStatement } from "../src/services/worker-service.ts";
 import { recordedPorts, type RecordedAgent } from "./fixture.ts";

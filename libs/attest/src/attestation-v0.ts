@@ -4,12 +4,12 @@
  * report data 64, config text. Nothing may follow.
  * TDX body (index 0): quote bytes, list{imr u32, type u32, digest bytes, event text, payload bytes}.
  */
-import { concatBytes, reportData, u32le } from "@dstack/bytes";
+import { concatBytes, reportData, scaleBytes, scaleList, ScaleReader, scaleText, u32le } from "@dstack/bytes";
 import type { Attestation } from "./attestation.ts";
+import { refusedAs } from "./cursor.ts";
 import { AttestError } from "./errors.ts";
 import { isLogDigest, MAX_EVENTS } from "./event-log.ts";
 import type { EventLogEntry } from "./event-log.ts";
-import { scaleBytes, scaleList, ScaleReader, scaleText } from "./scale.ts";
 import { unsupportedEvidence } from "./unsupported-evidence.ts";
 
 const OTHER_PLATFORMS = [
@@ -21,7 +21,7 @@ const OTHER_PLATFORMS = [
 ] as const;
 
 export function decodeV0(bytes: Uint8Array): Attestation {
-  const reader = new ScaleReader(bytes, "attestation", "attestation-malformed");
+  const reader = new ScaleReader(bytes, "attestation", refusedAs("attestation-malformed"));
   if (reader.u8("version") !== 0) throw reader.fail("not version 0");
   const index = reader.u8("platform");
   if (index !== 0) {

@@ -1,5 +1,6 @@
 import { appId, BytesError, hash32, instanceId, utf8Decode } from "@dstack/bytes";
 import type { AppId, Hash32, InstanceId } from "@dstack/bytes";
+import { BOOT_EVENT, REPEATABLE_BOOT_EVENTS } from "./boot-event-names.ts";
 import { AttestError } from "./errors.ts";
 import { isEventName, type RuntimeEvent } from "./runtime-event.ts";
 
@@ -19,36 +20,14 @@ export interface BootClaims {
   readonly unknownEvents: readonly string[];
 }
 
-/** May come more than once: one per script, and one per key server tried (the first counts). */
-const REPEATABLE: ReadonlySet<string> = new Set(["init-script-hash", "os-image-hash", "mr-kms"]);
-
-const KNOWN: ReadonlySet<string> = new Set([
-  ...REPEATABLE,
-  "system-preparing",
-  "app-id",
-  "compose-hash",
-  "gpu-policy-hash",
-  "gpu-attestation",
-  "instance-id",
-  "boot-mr-done",
-  "key-provider",
-  "storage-fs",
-]);
-
-/** Every name that the boot writes, of this version or an earlier one: no app may emit an event under it. */
-export const BOOT_EVENTS: ReadonlySet<string> = new Set([
-  ...KNOWN,
-  "system-ready",
-  "upgraded-app-id",
-  "rootfs-hash",
-  "root-fs-hash",
-]);
+/** What the boot of this version writes before `system-ready`. */
+const KNOWN: ReadonlySet<string> = new Set(Object.values(BOOT_EVENT).filter((name) => name !== BOOT_EVENT.systemReady));
 
 const MAX_INIT_SCRIPTS = 5;
 
 /** The events before `system-ready`; all, where boot had not come so far. */
 export function bootPrefix(events: readonly RuntimeEvent[]): readonly RuntimeEvent[] {
-  const end = events.findIndex((event) => event.event === "system-ready");
+  const end = events.findIndex((event) => event.event === BOOT_EVENT.systemReady);
   return end < 0 ? events : events.slice(0, end);
 }
 
@@ -69,7 +48,7 @@ export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
         `event log: ${JSON.stringify(event.slice(0, 160))} before system-ready is no event name: expected 1 to 128 characters without ':' and control characters`,
       );
     }
-    if (first.has(event) && !REPEATABLE.has(event)) {
+    if (first.has(event) && !REPEATABLE_BOOT_EVENTS.has(event)) {
       throw new AttestError("event-duplicate", `event log: "${event}" comes twice before system-ready`);
     }
     if (!first.has(event)) first.set(event, payload);
@@ -84,27 +63,29 @@ export function readBootClaims(events: readonly RuntimeEvent[]): BootClaims {
     const payload = first.get(name);
     return payload === undefined ? undefined : checked(name, () => hash32(payload, name));
   };
-  const scripts = boot.filter(({ event }) => event === "init-script-hash");
+  const scripts = boot.filter(({ event }) => event === BOOT_EVENT.initScriptHash);
   if (scripts.length > MAX_INIT_SCRIPTS)
     throw new AttestError(
       "event-invalid",
-      `event log: ${scripts.length} "init-script-hash" events, limit ${MAX_INIT_SCRIPTS}`,
+      `event log: ${scripts.length} "${BOOT_EVENT.initScriptHash}" events, limit ${MAX_INIT_SCRIPTS}`,
     );
-  const gpuPolicyHash = optional("gpu-policy-hash");
-  const osImageHash = optional("os-image-hash");
-  const storageFs = first.get("storage-fs");
+  const gpuPolicyHash = optional(BOOT_EVENT.gpuPolicyHash);
+  const osImageHash = optional(BOOT_EVENT.osImageHash);
+  const storageFs = first.get(BOOT_EVENT.storageFs);
   return {
-    appId: checked("app-id", () => appId(required("app-id"))),
-    composeHash: checked("compose-hash", () => hash32(required("compose-hash"), "compose hash")),
-    instanceId: checked("instance-id", () => instanceId(required("instance-id"))),
-    keyProviderInfo: first.get("key-provider") ?? new Uint8Array(0),
+    appId: checked(BOOT_EVENT.appId, () => appId(required(BOOT_EVENT.appId))),
+    composeHash: checked(BOOT_EVENT.composeHash, () => hash32(required(BOOT_EVENT.composeHash), "compose hash")),
+    instanceId: checked(BOOT_EVENT.instanceId, () => instanceId(required(BOOT_EVENT.instanceId))),
+    keyProviderInfo: first.get(BOOT_EVENT.keyProvider) ?? new Uint8Array(0),
     initScriptHashes: scripts.map(({ payload }) =>
-      checked("init-script-hash", () => hash32(payload, "init script hash")),
+      checked(BOOT_EVENT.initScriptHash, () => hash32(payload, "init script hash")),
     ),
     unknownEvents: [...first.keys()].filter((name) => !KNOWN.has(name)),
     ...(gpuPolicyHash === undefined ? {} : { gpuPolicyHash }),
     ...(osImageHash === undefined ? {} : { osImageHash }),
-    ...(storageFs === undefined ? {} : { storageFs: checked("storage-fs", () => utf8Decode(storageFs, "storage-fs")) }),
+    ...(storageFs === undefined
+      ? {}
+      : { storageFs: checked(BOOT_EVENT.storageFs, () => utf8Decode(storageFs, BOOT_EVENT.storageFs)) }),
   };
 }
 

@@ -7,6 +7,7 @@
 import { equalBytes, hash32, parseHexOfLength, toHex, utf8Decode } from "@dstack/bytes";
 import type { Hash32 } from "@dstack/bytes";
 import { sha256 } from "@noble/hashes/sha2.js";
+import { BOOT_EVENT } from "./boot-event-names.ts";
 import { bootPrefix } from "./boot-events.ts";
 import { AttestError } from "./errors.ts";
 import { isIntegerIn } from "./numbers.ts";
@@ -24,12 +25,12 @@ export interface GpuLaunch {
 }
 
 const ORDER: readonly string[] = [
-  "compose-hash",
-  "init-script-hash",
-  "gpu-policy-hash",
-  "gpu-attestation",
-  "instance-id",
-  "boot-mr-done",
+  BOOT_EVENT.composeHash,
+  BOOT_EVENT.initScriptHash,
+  BOOT_EVENT.gpuPolicyHash,
+  BOOT_EVENT.gpuAttestation,
+  BOOT_EVENT.instanceId,
+  BOOT_EVENT.bootMrDone,
 ];
 const KEYS: readonly string[] = ["version", "provider", "devices", "cc_mode", "devtools", "evidence_sha256"];
 const MAX_PAYLOAD_BYTES = 4096;
@@ -42,14 +43,16 @@ const MAX_DEVICES = 64;
  */
 export function readGpuLaunch(events: readonly RuntimeEvent[]): GpuLaunch | undefined {
   const boot = bootPrefix(events);
-  if (!boot.some(({ event }) => event === "gpu-policy-hash" || event === "gpu-attestation")) return undefined;
+  if (!boot.some(({ event }) => event === BOOT_EVENT.gpuPolicyHash || event === BOOT_EVENT.gpuAttestation))
+    return undefined;
   checkOrder(boot);
-  const attested = boot.find(({ event }) => event === "gpu-attestation");
+  const attested = boot.find(({ event }) => event === BOOT_EVENT.gpuAttestation);
   if (attested === undefined) return undefined;
-  const policy = boot.find(({ event }) => event === "gpu-policy-hash");
+  const policy = boot.find(({ event }) => event === BOOT_EVENT.gpuPolicyHash);
   if (policy === undefined)
     throw new AttestError("event-missing", 'event log: "gpu-attestation" without "gpu-policy-hash" before it');
-  if (policy.payload.length !== 32) throw invalid("gpu-policy-hash", `${policy.payload.length} bytes, expected 32`);
+  if (policy.payload.length !== 32)
+    throw invalid(BOOT_EVENT.gpuPolicyHash, `${policy.payload.length} bytes, expected 32`);
   return { policyHash: hash32(policy.payload), ...parseGpuAttestation(attested.payload) };
 }
 
@@ -72,7 +75,7 @@ function checkOrder(boot: readonly RuntimeEvent[]): void {
   for (const { event } of boot) {
     const place = ORDER.indexOf(event);
     if (place < 0) continue;
-    if (place === last && event !== "init-script-hash")
+    if (place === last && event !== BOOT_EVENT.initScriptHash)
       throw new AttestError("event-duplicate", `event log: "${event}" comes twice before system-ready`);
     if (place < last)
       throw new AttestError(
@@ -87,36 +90,36 @@ function parseGpuAttestation(payload: Uint8Array): Omit<GpuLaunch, "policyHash">
   const fields = jsonObject(payload);
   const known = Object.keys(fields);
   if (known.length !== KEYS.length || !KEYS.every((key) => known.includes(key))) {
-    throw invalid("gpu-attestation", `keys ${known.join(", ").slice(0, 200)}; expected ${KEYS.join(", ")}`);
+    throw invalid(BOOT_EVENT.gpuAttestation, `keys ${known.join(", ").slice(0, 200)}; expected ${KEYS.join(", ")}`);
   }
   const { version, provider, devices, cc_mode: ccMode, devtools, evidence_sha256: digest } = fields;
-  if (version !== 2) throw invalid("gpu-attestation", `version ${show(version)}, expected 2`);
-  if (provider !== "nvidia") throw invalid("gpu-attestation", `provider ${show(provider)}, expected "nvidia"`);
-  if (ccMode !== "on") throw invalid("gpu-attestation", `cc_mode ${show(ccMode)}, expected "on"`);
+  if (version !== 2) throw invalid(BOOT_EVENT.gpuAttestation, `version ${show(version)}, expected 2`);
+  if (provider !== "nvidia") throw invalid(BOOT_EVENT.gpuAttestation, `provider ${show(provider)}, expected "nvidia"`);
+  if (ccMode !== "on") throw invalid(BOOT_EVENT.gpuAttestation, `cc_mode ${show(ccMode)}, expected "on"`);
   if (!isIntegerIn(devices, 1, MAX_DEVICES))
-    throw invalid("gpu-attestation", `devices ${show(devices)}, expected 1 to ${MAX_DEVICES}`);
+    throw invalid(BOOT_EVENT.gpuAttestation, `devices ${show(devices)}, expected 1 to ${MAX_DEVICES}`);
   if (typeof devtools !== "boolean")
-    throw invalid("gpu-attestation", `devtools ${show(devtools)}, expected true or false`);
+    throw invalid(BOOT_EVENT.gpuAttestation, `devtools ${show(devtools)}, expected true or false`);
   if (typeof digest !== "string" || !/^[0-9a-f]{64}$/.test(digest))
-    throw invalid("gpu-attestation", `evidence_sha256 ${show(digest)}, expected 64 lower-case hex digits`);
+    throw invalid(BOOT_EVENT.gpuAttestation, `evidence_sha256 ${show(digest)}, expected 64 lower-case hex digits`);
   return { devices, devtools, evidenceSha256: hash32(parseHexOfLength(digest, 32, "evidence_sha256")) };
 }
 
 function jsonObject(payload: Uint8Array): Record<string, unknown> {
   if (payload.length > MAX_PAYLOAD_BYTES)
-    throw invalid("gpu-attestation", `${payload.length} bytes, limit ${MAX_PAYLOAD_BYTES}`);
+    throw invalid(BOOT_EVENT.gpuAttestation, `${payload.length} bytes, limit ${MAX_PAYLOAD_BYTES}`);
   let text: string;
   let value: unknown;
   try {
-    text = utf8Decode(payload, "gpu-attestation");
+    text = utf8Decode(payload, BOOT_EVENT.gpuAttestation);
     value = JSON.parse(text);
   } catch (cause) {
     throw new AttestError("event-invalid", 'event log: "gpu-attestation": not JSON text', { cause });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw invalid("gpu-attestation", "not a JSON object");
+    throw invalid(BOOT_EVENT.gpuAttestation, "not a JSON object");
   // Repeated keys, spaces and other spellings of the same object do not survive being written again.
-  if (JSON.stringify(value) !== text) throw invalid("gpu-attestation", "not compact JSON with each key once");
+  if (JSON.stringify(value) !== text) throw invalid(BOOT_EVENT.gpuAttestation, "not compact JSON with each key once");
   return value as Record<string, unknown>;
 }
 

@@ -39,7 +39,14 @@ export type { Certificate, CertificateExtension, RevocationList } from "./certif
 export { readPckExtension, SGX_EXTENSION } from "./pck-extension.ts";
 export type { PckExtension } from "./pck-extension.ts";
 
-export { customReportData, padReportData, reportDataFor, RESERVED_TAGS } from "./report-data.ts";
+export {
+  customReportData,
+  evidenceReportData,
+  generatedKeysReportData,
+  padReportData,
+  reportDataFor,
+  RESERVED_TAGS,
+} from "./report-data.ts";
 
 export {
   eventDigest,
@@ -79,7 +86,9 @@ export {
 export type { Attestation } from "./attestation.ts";
 export { recogniseUnsupported, unsupportedEvidence } from "./unsupported-evidence.ts";
 export type { UnsupportedPlatform } from "./unsupported-evidence.ts";
-export { BOOT_EVENTS, bootPrefix, readBootClaims } from "./boot-events.ts";
+export { INTEL_COLLATERAL_SERVER, PUBLIC_COLLATERAL_SERVERS } from "./collateral-servers.ts";
+export { BOOT_EVENT, BOOT_EVENTS } from "./boot-event-names.ts";
+export { bootPrefix, readBootClaims } from "./boot-events.ts";
 export type { BootClaims } from "./boot-events.ts";
 export { checkAttestation } from "./attestation-checks.ts";
 export type { AttestationCheckOptions, AttestationVerification } from "./attestation-checks.ts";

@@ -1,4 +1,4 @@
-import { concatBytes, reportData, utf8 } from "@dstack/bytes";
+import { concatBytes, reportData, toHex, utf8 } from "@dstack/bytes";
 import type { ReportData } from "@dstack/bytes";
 import { sha256, sha384, sha512 } from "@noble/hashes/sha2.js";
 import { keccak_256, keccak_384, keccak_512, sha3_256, sha3_384, sha3_512 } from "@noble/hashes/sha3.js";
@@ -52,6 +52,13 @@ export function customReportData(tag: string, content: Uint8Array, hash = ""): R
   }
   return padReportData(digest(concatBytes(utf8(`${tag}:`), content)));
 }
+
+/** For evidence that is newer than the nonce that somebody sent: SHA-512("dstack-evidence:" nonce). */
+export const evidenceReportData = (nonce: Uint8Array): ReportData => customReportData("dstack-evidence", nonce);
+
+/** Of a KMS that made its root keys: Keccak-256 over both public keys. The misspelt word is part of the format. */
+export const generatedKeysReportData = (caPublicKey: Uint8Array, k256PublicKey: Uint8Array): ReportData =>
+  padReportData(keccak_256(utf8(`dstack-kms-genereted-keys-v1:${toHex(caPublicKey)};${toHex(k256PublicKey)};`)));
 
 /** Up to 64 bytes, zeros to the right: what the guest agent's GetQuote does. @throws AttestError `report-data-invalid` */
 export function padReportData(bytes: Uint8Array): ReportData {

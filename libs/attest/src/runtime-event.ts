@@ -4,6 +4,7 @@
  * V1 digest = SHA-384(u32le(type) ":" name ":" payload)
  * V2 digest = SHA-384 of the canonical JSON {"name":...,"payload":"<hex>","type":134217729}
  */
+import { BOOT_EVENT } from "./boot-event-names.ts";
 import { concatBytes, hash48, toHex, u32le, utf8 } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
 import { sha384 } from "@noble/hashes/sha2.js";
@@ -78,7 +79,7 @@ export function replayRtmr3(events: readonly RuntimeEvent[]): Hash48 {
 
 /** The events up to and including `boot-mr-done`: what "boot-time" values look at. All, where it is absent. */
 export function eventsUntilBootDone(events: readonly RuntimeEvent[]): readonly RuntimeEvent[] {
-  const end = events.findIndex((event) => event.event === "boot-mr-done");
+  const end = events.findIndex((event) => event.event === BOOT_EVENT.bootMrDone);
   return end < 0 ? events : events.slice(0, end + 1);
 }
 

@@ -18,7 +18,6 @@ import {
 import { forge, goodScene } from "../../../tests/forge/forged-evidence.ts";
 import type { Scene } from "../../../tests/forge/forged-evidence.ts";
 import { atTime, decide } from "../src/judgement.ts";
-import { scaleBytes, scaleCompact, ScaleReader } from "../src/scale.ts";
 import { refuses } from "./fixtures.ts";
 import { verifyScene } from "./forged.ts";
 
@@ -89,46 +88,6 @@ test("takes raw report data of exactly 64 bytes, as a copy", () => {
     );
   assert.deepEqual(customReportData("any", content), customReportData("any", content, ""));
   assert.deepEqual(customReportData("any", content), customReportData("any", content, "sha512"));
-});
-
-test("reads and writes each form of a SCALE length at its bounds", () => {
-  const reader = (...bytes: readonly number[]): ScaleReader =>
-    new ScaleReader(Uint8Array.from(bytes), "form", "attestation-malformed");
-  for (const [length, hex] of [
-    [0, "00"],
-    [63, "fc"],
-    [64, "0101"],
-    [16_383, "fdff"],
-    [16_384, "02000100"],
-  ] as const) {
-    const bytes = scaleBytes(new Uint8Array(length));
-    assert.equal(toHex(bytes.subarray(0, bytes.length - length)), hex);
-    assert.equal(new ScaleReader(bytes, "form", "attestation-malformed").bytes("field").length, length);
-  }
-  assert.equal(toHex(scaleCompact(2 ** 30 - 1)), "feffffff");
-  assert.match(
-    refuses("attestation-unencodable", () => scaleCompact(2 ** 30)),
-    /above 2\^30/,
-  );
-  assert.match(
-    refuses("attestation-malformed", () => reader(3, 0, 0, 0, 0x40).compact("field")),
-    /length above 2\^30/,
-  );
-  assert.match(
-    refuses("attestation-malformed", () => reader(0xfd, 0).compact("field")),
-    /shortest form/,
-  );
-  const items = (reading: ScaleReader): number[] =>
-    reading.list("items", 2, 2, () => reading.u8("a") + reading.u8("b"));
-  assert.deepEqual(items(reader(8, 1, 2, 3, 4)), [3, 7]);
-  assert.match(
-    refuses("attestation-malformed", () => items(reader(8, 1, 2, 3))),
-    /2 items do not fit in 3 bytes/,
-  );
-  assert.match(
-    refuses("attestation-malformed", () => items(reader(12, 1, 2, 3, 4, 5, 6))),
-    /3 items, limit 2/,
-  );
 });
 
 test("bounds the fields of a quote at a mebibyte each", () => {

@@ -2,7 +2,6 @@
  * Generated messages and service descriptors of every pRPC service.
  * One namespace per .proto file, because packages reuse message names.
  */
-export { WIRE_VERSION } from "./wire-version.ts";
 export * as vmm from "./gen/vmm_rpc_pb.ts";
 export * as hostApi from "./gen/host_api_pb.ts";
 export * as guestApi from "./gen/guest_api_pb.ts";

@@ -7,13 +7,22 @@
  * evidence  = version 1: quote bytes, event log bytes (JSON); version 2: an attestation, to the end
  */
 import { createPublicKey, sign, verify } from "node:crypto";
-import { concatBytes, u64le, utf8Decode } from "@dstack/bytes";
+import {
+  concatBytes,
+  scaleBool,
+  scaleBytes,
+  scaleList,
+  scaleOption,
+  ScaleReader,
+  scaleText,
+  u64le,
+  utf8Decode,
+} from "@dstack/bytes";
 import { attestationFromQuote, decodeAttestation, encodeAttestation } from "@dstack/attest";
 import type { Attestation } from "@dstack/attest";
 import { pointFromSpki, privateKeyObject, spkiDer, type P256Key } from "@dstack/keys";
 import { asRefusal, isCoded } from "@dstack/errors";
 import { RatlsError } from "./errors.ts";
-import { scaleBool, scaleBytes, scaleList, scaleOption, ScaleReader, scaleText } from "./scale.ts";
 
 export interface CsrConfig {
   readonly organization?: string;
@@ -85,12 +94,16 @@ export function decodeCsr(apiVersion: number, bytes: Uint8Array): Csr {
   if (apiVersion > 2) throw new RatlsError("csr-malformed", `Unsupported API version: ${apiVersion}`);
   if (bytes.length > MAX_CSR_BYTES)
     throw new RatlsError("csr-malformed", `certificate request: ${bytes.length} bytes, limit ${MAX_CSR_BYTES}`);
-  const reader = new ScaleReader(bytes, "certificate request");
+  const reader = new ScaleReader(
+    bytes,
+    "certificate request",
+    (text, cause) => new RatlsError("csr-malformed", text, { cause }),
+  );
   const confirm = reader.text("confirm");
   const publicKeyInfo = reader.bytes("public key");
   const organization = reader.option("organization", () => reader.text("organization"));
   const subject = reader.text("subject");
-  const altNames = reader.list("alternative names", MAX_ALT_NAMES, () => reader.text("alternative name"));
+  const altNames = reader.list("alternative names", MAX_ALT_NAMES, 1, () => reader.text("alternative name"));
   const serverAuth = reader.bool("server auth");
   const clientAuth = reader.bool("client auth");
   const withEvidence = reader.bool("evidence in certificate");

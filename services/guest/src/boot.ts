@@ -5,6 +5,7 @@
  * Never: a step on anything unmeasured that it depends on; a boot that goes on after a step failed. Whatever fails is
  * thrown with the reason, and the caller reports it and powers off.
  */
+import { BOOT_EVENT } from "@dstack/attest";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Agent, Tee } from "@dstack/agent";
@@ -88,7 +89,7 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   await openStorage(boot, inputs, tee, keys.diskCryptKey);
   host.notify("instance.info", instanceInfoJson(identity));
   // What the log holds from here on is the app's word, no longer the boot's.
-  await tee.emit("system-ready", new Uint8Array());
+  await tee.emit(BOOT_EVENT.systemReady, new Uint8Array());
   progress("data disk ready");
 
   const variables = await prepareApp(boot, inputs, keys.envCryptKey);

@@ -1,3 +1,4 @@
+import { WIRE_VERSION } from "@dstack/proto/wire";
 import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { warnOf } from "@dstack/config";

@@ -4,10 +4,10 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { decodeAttestation, type Attestation } from "@dstack/attest";
+import { decodeAttestation, generatedKeysReportData, type Attestation } from "@dstack/attest";
 import { parseHex, toHex, type ReportData } from "@dstack/bytes";
 import { createLogger } from "@dstack/log";
-import { bootstrap, bootstrapReportData } from "../src/keys/bootstrap.ts";
+import { bootstrap } from "../src/keys/bootstrap.ts";
 import { checkDomain } from "../src/keys/domain.ts";
 import { installRootKeys } from "../src/keys/install-root-keys.ts";
 import { COMMITTED, INFO_FILE, KEY_FILES, OWN_FILES } from "../src/keys/key-files.ts";
@@ -224,7 +224,7 @@ test("bootstrap-info.json carries evidence over both root keys, in the form of e
     quote: "0909",
     eventlog: toHex(told.eventlog),
   });
-  assert.deepEqual(asked, [bootstrapReportData(told.caPubkey, told.k256Pubkey)]);
+  assert.deepEqual(asked, [generatedKeysReportData(told.caPubkey, told.k256Pubkey)]);
   assert.deepEqual(decodeAttestation(told.attestation).platform.quote, Uint8Array.of(9, 9));
   assert.match(Buffer.from(told.eventlog).toString(), /app-id/);
 });
@@ -235,7 +235,7 @@ test("the report data of a bootstrap is the released one", () => {
   );
   const k256 = parseHex("0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c");
   assert.equal(
-    toHex(bootstrapReportData(spki, k256)),
+    toHex(generatedKeysReportData(spki, k256)),
     `7040375da0310e22aaea37615694d9b3d6700ed24a36655cc3cbc3d99917b766${"00".repeat(32)}`,
   );
 });

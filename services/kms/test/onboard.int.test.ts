@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { equalBytes, parseHex, toHex } from "@dstack/bytes";
-import { appInfo, decodeAttestation, reportDataFor } from "@dstack/attest";
+import { appInfo, decodeAttestation, generatedKeysReportData, reportDataFor } from "@dstack/attest";
 import { generateP256, p256FromPem, pkcs8Pem, spkiDer, type P256Key } from "@dstack/keys";
 import { kms as proto } from "@dstack/proto";
 import {
@@ -15,7 +15,6 @@ import {
 } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { callRpc } from "@dstack/rpc";
-import { bootstrapReportData } from "../src/keys/bootstrap.ts";
 import { KmsError } from "../src/errors.ts";
 import { startKms, type Kms } from "../src/kms.ts";
 import { startFakeSource, type FakeSource, type Shown } from "./fake-source.ts";
@@ -246,7 +245,7 @@ test("bootstrap shows evidence over both root keys, and the certificate evidence
   const attestation = decodeAttestation(parseHex(bootstrapped["attestation"]!));
   assert.deepEqual(
     attestation.reportData,
-    bootstrapReportData(parseHex(bootstrapped["ca_pubkey"]!), parseHex(bootstrapped["k256_pubkey"]!)),
+    generatedKeysReportData(parseHex(bootstrapped["ca_pubkey"]!), parseHex(bootstrapped["k256_pubkey"]!)),
   );
   assert.equal(bootstrapped["quote"], toHex(attestation.platform.quote));
   assert.ok(bootstrapped["eventlog"]!.length > 0);

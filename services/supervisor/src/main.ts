@@ -3,6 +3,7 @@
  * calls on its Unix socket (routes.ts). Out: processes in sessions of their own, each recorded
  * (records.ts) so that the next supervisor finds it. Never: knowledge of what a process is for.
  */
+import { WIRE_VERSION } from "@dstack/proto/wire";
 import { spawn } from "node:child_process";
 import { mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
@@ -14,8 +15,6 @@ import { readOptions, type SupervisorOptions } from "./options.ts";
 import { createProcessTable } from "./process-table.ts";
 import { recordStore } from "./records.ts";
 import { supervisorRoutes } from "./routes.ts";
-
-const VERSION = "v0.6.0";
 
 async function main(): Promise<void> {
   // Sockets, logs and records are for our own user alone, from their first moment.
@@ -71,7 +70,7 @@ async function serve(options: SupervisorOptions): Promise<void> {
   const server = await startHttpServer({
     listen: { path: options.socketPath, mode: 0o600 },
     routes: supervisorRoutes(table, log, () => void end()),
-    headers: { "x-app-version": VERSION },
+    headers: { "x-app-version": `v${WIRE_VERSION}` },
     log,
   });
   if (options.pidFile !== undefined) await writeFileAtomic(options.pidFile, String(process.pid), { mode: 0o644 });

@@ -1,3 +1,4 @@
+import { WIRE_VERSION } from "@dstack/proto/wire";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -15,7 +16,6 @@ import { verifyCertificateFile, verifyFile } from "./one-shot.ts";
 import type { VerificationResponse } from "./verification-response.ts";
 import { Verifier } from "./verifier.ts";
 
-const VERSION = "0.6.0";
 const HELP = `Verifies evidence of confidential VMs, over HTTP or once.
 
   dstack-verifier [-c FILE]                      POST /verify, GET /health
@@ -43,7 +43,7 @@ try {
 async function main(logger: Logger): Promise<number> {
   const options = readArguments();
   if (options.help === true || options.version === true) {
-    process.stdout.write(options.help === true ? HELP : `dstack-verifier ${VERSION}\n`);
+    process.stdout.write(options.help === true ? HELP : `dstack-verifier ${WIRE_VERSION}\n`);
     return 0;
   }
   const config = await loadVerifierConfig({ file: options.config, env: process.env, log: logger });
@@ -53,7 +53,7 @@ async function main(logger: Logger): Promise<number> {
   const server = await startHttpServer({
     listen: config.listen,
     routes: httpRoutes(verifier, logger),
-    headers: { "x-app-version": `v${VERSION}` },
+    headers: { "x-app-version": `v${WIRE_VERSION}` },
     requestTimeoutMs: 30_000,
     maxConnections: 128,
     log: logger,

@@ -1,10 +1,11 @@
+import { WIRE_VERSION } from "@dstack/proto/wire";
 import type { vmm } from "@dstack/proto";
 import { CliError } from "../../terminal/errors.ts";
 import type { PortArgument } from "../../terminal/ports.ts";
 import type { MachineRequest } from "./request.ts";
 
 /** The image of a first deployment that names none. */
-const DEFAULT_IMAGE = "dstack-sim-0.6.0";
+const DEFAULT_IMAGE = `dstack-sim-${WIRE_VERSION}`;
 const DEFAULT_SIZE = { vcpu: 2, memoryMib: 2048, diskGib: 10 };
 
 /** The machine of an app: the guest image, its size, the host's ports that lead into it. */

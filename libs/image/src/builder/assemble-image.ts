@@ -1,4 +1,5 @@
 /** Puts the files of one image together in a scratch folder. */
+import { WIRE_VERSION } from "@dstack/proto/wire";
 import { copyFile, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { CHECKSUM_ORDER, formatChecksumFile, formatDigestFile, osImageHash } from "../checksum-file.ts";
@@ -18,7 +19,7 @@ import { stageRootfs } from "./stage-rootfs.ts";
 import { openTools, unpackOnce, type Tools } from "./tools.ts";
 import { makeVerityTree } from "./verity.ts";
 
-export const IMAGE_VERSION = "0.6.0";
+export const IMAGE_VERSION = WIRE_VERSION;
 
 export interface AssembleOptions {
   readonly repoRoot: string;

@@ -5,6 +5,7 @@
  * Keys that only make sense together are checked together here.
  * Never: a setting that feels like protection and has no effect.
  */
+import { AGENT_PORT } from "@dstack/proto/wire";
 import { dirname, join } from "node:path";
 import { loadConfig, warnOf } from "@dstack/config";
 import type { Logger } from "@dstack/log";
@@ -89,7 +90,7 @@ export function interpretConfig(raw: RawGatewayConfig, env: Environment): Gatewa
     admin: core.admin.enabled ? adminSettings(core.admin, env) : undefined,
     wireGuard: wireGuardSettings(core.wg),
     staticCertificate: staticCertificate(core.proxy),
-    agentPort: core.proxy.agent_port ?? core.proxy.tappd_port ?? 8090,
+    agentPort: core.proxy.agent_port ?? core.proxy.tappd_port ?? AGENT_PORT,
     skipAttestation: core.debug.insecure_skip_attestation || !core.run_in_dstack,
     dataDir: core.sync.data_dir ?? join(dirname(core.wg.config_path), "gateway-data"),
     localhostBackend: core.debug.insecure_localhost_backend || core.proxy.localhost_enabled,

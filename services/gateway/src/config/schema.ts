@@ -3,6 +3,7 @@
  * of 0.5.5, 0.5.6 and 0.6.0 load alike. The page docs/reference/gateway.md is printed from here.
  * Keys that are taken and not acted on stand in unread-keys.ts.
  */
+import { AGENT_PORT } from "@dstack/proto/wire";
 import { z } from "zod";
 import { parseNetwork } from "@dstack/wireguard";
 import { durationMs, portRange } from "./units.ts";
@@ -149,7 +150,7 @@ const proxy = z.object({
   cert_chain: file.optional().describe("Certificate chain for `*.<base_domain>`, PEM; read again when it changes"),
   cert_key: file.optional().describe("Its private key, PEM"),
   external_port: port(443).describe("Port of the proxy as CVMs and users are told it"),
-  agent_port: portNumber.optional().describe("Port of the guest agent inside CVMs. Without it 8090"),
+  agent_port: portNumber.optional().describe(`Port of the guest agent inside CVMs. Without it ${AGENT_PORT}`),
   tappd_port: portNumber.optional().describe("Older name of `core.proxy.agent_port`, which wins"),
   tls_versions: z
     .array(z.enum(["1.2", "1.3"]))

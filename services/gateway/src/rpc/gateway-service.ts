@@ -1,6 +1,7 @@
+import { WIRE_VERSION } from "@dstack/proto/wire";
 import type { Certificate } from "@dstack/attest";
 import type { Logger } from "@dstack/log";
-import { gateway, WIRE_VERSION } from "@dstack/proto";
+import { gateway } from "@dstack/proto";
 import { errorChain } from "@dstack/errors";
 import { route, RpcError, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
 import { formatIpv4, formatNetwork } from "@dstack/wireguard";

@@ -5,6 +5,7 @@
  * Never: a key as an argument; a header of any form but ours near the key; a write to a disk that holds something
  * that is not ours.
  */
+import { BOOT_EVENT } from "@dstack/attest";
 import type { Tee } from "@dstack/agent";
 import { utf8 } from "@dstack/bytes";
 import type { BootInputs } from "../host/boot-inputs.ts";
@@ -20,7 +21,7 @@ import { findDataDevice } from "./find-data-device.ts";
 export async function openStorage(boot: BootContext, inputs: BootInputs, tee: Tee, key: Uint8Array): Promise<void> {
   const { paths, run, log, onShutdown } = boot;
   const { swapSizeBytes } = inputs.manifest.compose;
-  await tee.emit("storage-fs", utf8(inputs.storageFs));
+  await tee.emit(BOOT_EVENT.storageFs, utf8(inputs.storageFs));
   const device = await findDataDevice(inputs.kernelOptions.dataDevice, log);
   onShutdown(() => closeDataDisk(paths.persistent, run));
   const { initialized } = await openDataDisk({

@@ -1,3 +1,4 @@
+import { BOOT_EVENT } from "@dstack/attest";
 import { createHash } from "node:crypto";
 import { hash32, utf8, type Hash32 } from "@dstack/bytes";
 import type { Tee } from "@dstack/agent";
@@ -10,13 +11,13 @@ import type { Identity } from "./identity.ts";
  */
 export async function measureApp(manifest: ParsedAppCompose, identity: Identity, tee: Tee): Promise<void> {
   const none = new Uint8Array();
-  await tee.emit("system-preparing", none);
-  await tee.emit("app-id", identity.appId);
-  await tee.emit("compose-hash", manifest.composeHash);
-  for (const hash of initScriptHashes(manifest)) await tee.emit("init-script-hash", hash);
-  await tee.emit("gpu-policy-hash", manifest.compose.gpuPolicyHash);
-  await tee.emit("instance-id", identity.instanceId);
-  await tee.emit("boot-mr-done", none);
+  await tee.emit(BOOT_EVENT.systemPreparing, none);
+  await tee.emit(BOOT_EVENT.appId, identity.appId);
+  await tee.emit(BOOT_EVENT.composeHash, manifest.composeHash);
+  for (const hash of initScriptHashes(manifest)) await tee.emit(BOOT_EVENT.initScriptHash, hash);
+  await tee.emit(BOOT_EVENT.gpuPolicyHash, manifest.compose.gpuPolicyHash);
+  await tee.emit(BOOT_EVENT.instanceId, identity.instanceId);
+  await tee.emit(BOOT_EVENT.bootMrDone, none);
 }
 
 /** SHA-256 of each init script's text, in order. */

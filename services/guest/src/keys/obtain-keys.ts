@@ -8,7 +8,7 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Tee } from "@dstack/agent";
-import { padReportData, parseQuote, tdReportOf, type Attestation } from "@dstack/attest";
+import { BOOT_EVENT, padReportData, parseQuote, tdReportOf, type Attestation } from "@dstack/attest";
 import { writeSecret } from "@dstack/files";
 import type { EvidenceVerifier, TempCa } from "@dstack/ratls";
 import { GuestError } from "../errors.ts";
@@ -39,8 +39,8 @@ export async function obtainKeys(boot: BootContext, options: ObtainKeysOptions):
     compose.keyProvider === "kms" ? await askKms(boot, options) : await makeOwnKeys(boot, options);
   boot.step("keys received");
   holdToLaunch(boot, options, keys, attestation);
-  if (osImageHash.length > 0) await options.tee.emit("os-image-hash", osImageHash);
-  await options.tee.emit("key-provider", keyProviderEvent(compose.keyProvider, providerId(keys.provider)));
+  if (osImageHash.length > 0) await options.tee.emit(BOOT_EVENT.osImageHash, osImageHash);
+  await options.tee.emit(BOOT_EVENT.keyProvider, keyProviderEvent(compose.keyProvider, providerId(keys.provider)));
   await writeSecret(join(boot.paths.hostShared, ".appkeys.json"), appKeysJson(keys));
   return keys;
 }

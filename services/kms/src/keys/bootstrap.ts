@@ -1,7 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { encodeAttestation, encodeEventLogJson, fullEventLog, padReportData, type Attestation } from "@dstack/attest";
-import { toHex, utf8, type ReportData } from "@dstack/bytes";
-import { generateP256, keccak256, KeysError, secp256k1PublicKey, spkiDer } from "@dstack/keys";
+import {
+  encodeAttestation,
+  encodeEventLogJson,
+  fullEventLog,
+  generatedKeysReportData,
+  type Attestation,
+} from "@dstack/attest";
+import { utf8, type ReportData } from "@dstack/bytes";
+import { generateP256, KeysError, secp256k1PublicKey, spkiDer } from "@dstack/keys";
 import { KmsError } from "../errors.ts";
 import { checkDomain } from "./domain.ts";
 import { installRootKeys, requireNoKeys, type RootEvidence, type RootKeys } from "./install-root-keys.ts";
@@ -44,17 +50,13 @@ export async function attestRoots(roots: RootKeys, attest: Attest): Promise<Root
   if (attest === undefined)
     return { attestation: new Uint8Array(), quote: new Uint8Array(), eventlog: new Uint8Array() };
   const { caPubkey, k256Pubkey } = publicKeys(roots);
-  const attestation = await attest(bootstrapReportData(caPubkey, k256Pubkey));
+  const attestation = await attest(generatedKeysReportData(caPubkey, k256Pubkey));
   return {
     attestation: encodeAttestation(attestation),
     quote: attestation.platform.quote,
     eventlog: utf8(encodeEventLogJson(fullEventLog(attestation))),
   };
 }
-
-/** Keccak-256 over the two public keys, zeros to the right. The misspelt word is part of the format. */
-export const bootstrapReportData = (caPublicKey: Uint8Array, k256PublicKey: Uint8Array): ReportData =>
-  padReportData(keccak256(utf8(`dstack-kms-genereted-keys-v1:${toHex(caPublicKey)};${toHex(k256PublicKey)};`)));
 
 const publicKeys = (roots: RootKeys): { readonly caPubkey: Uint8Array; readonly k256Pubkey: Uint8Array } => ({
   caPubkey: spkiDer(roots.rootCa),

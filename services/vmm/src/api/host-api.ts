@@ -1,4 +1,5 @@
-import { hostApi, WIRE_VERSION as VERSION } from "@dstack/proto";
+import { WIRE_VERSION } from "@dstack/proto/wire";
+import { hostApi } from "@dstack/proto";
 import type { Logger } from "@dstack/log";
 import { route, type RpcService } from "@dstack/rpc";
 import { channelHandler, type ChannelHandler } from "@dstack/vm-channel";
@@ -38,7 +39,7 @@ export function hostApiHandler(vm: Vm, options: HostApiOptions): ChannelHandler 
     routes: [
       route(methods.info, {
         auth: "vm",
-        handle: async () => ({ name: options.config.hostApi.ident, version: VERSION }),
+        handle: async () => ({ name: options.config.hostApi.ident, version: WIRE_VERSION }),
       }),
       route(methods.notify, {
         auth: "vm",

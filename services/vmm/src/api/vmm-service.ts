@@ -4,11 +4,12 @@
  * (guest-proxy.ts) and what a guest may ask of its host (host-api.ts). Never: a decision about a
  * VM; that is the fleet's.
  */
+import { WIRE_VERSION } from "@dstack/proto/wire";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { toHex } from "@dstack/bytes";
 import { listImages, type ImageDirectory } from "@dstack/image";
 import type { Logger } from "@dstack/log";
-import { guestApi, kms, vmm, WIRE_VERSION } from "@dstack/proto";
+import { guestApi, kms, vmm } from "@dstack/proto";
 import { callRpc, DEFAULT_BODY_LIMIT_BYTES, httpTransport, route } from "@dstack/rpc";
 import { channelTransport, type VmChannel } from "@dstack/vm-channel";
 import type { Accelerator } from "../launch/accelerator.ts";
@@ -41,7 +42,6 @@ export interface NodeFacts {
   readonly teeSimulator: boolean;
 }
 
-export const VERSION = WIRE_VERSION;
 export const REVISION = "git:00000000000000000000";
 
 export const GUEST_TIMEOUT_MS = 10_000;
@@ -124,7 +124,7 @@ export function vmmService(options: VmmServiceOptions): ManagementService {
         ...row(m.getAppEnvEncryptPubKey, "reads"),
         handle: ({ appId }) => askKms(config.kmsUrl, appId),
       }),
-      route(m.version, { ...row(m.version, "reads"), handle: async () => ({ version: VERSION, rev: REVISION }) }),
+      route(m.version, { ...row(m.version, "reads"), handle: async () => ({ version: WIRE_VERSION, rev: REVISION }) }),
       route(m.getMeta, {
         ...row(m.getMeta, "reads"),
         handle: async () => meta(config),

@@ -2,6 +2,7 @@
  * The keys of vmm.toml that this VMM reads, with their defaults and what each is for: those of
  * 0.5.5, 0.5.6 and 0.6.0 load alike. Keys that are taken and not acted on stand in unread-keys.ts.
  */
+import { AGENT_PORT } from "@dstack/proto/wire";
 import { parseSize } from "@dstack/config";
 import { vmm } from "@dstack/proto";
 import { z } from "zod";
@@ -209,7 +210,7 @@ export const vmmConfigSchema = z.object({
     .object({
       base_domain: textOf("localhost").describe("Domain in the addresses of apps"),
       port: port(8082).describe("Port in the addresses of apps"),
-      agent_port: port(8090).describe("Port of the guest agent in the addresses of apps"),
+      agent_port: port(AGENT_PORT).describe("Port of the guest agent in the addresses of apps"),
     })
     .prefault({}),
   auth: z
