@@ -1,5 +1,4 @@
-import { parseSize } from "@dstack/compose";
-import { toHex } from "@dstack/bytes";
+import { parseSize, toHex } from "@dstack/bytes";
 import { measureVm, type MeasureOptions, type Registers, type VmConfig } from "@dstack/measure";
 import { asRefusal } from "@dstack/errors";
 import { CliError } from "../terminal/errors.ts";

@@ -5,6 +5,7 @@ export const BYTES_ERRORS = {
   "length-wrong": "the value has another number of bytes than its kind",
   "out-of-bounds": "a read or write beyond the end of the bytes",
   "utf8-invalid": "the bytes are no UTF-8 text",
+  "size-invalid": "not a size such as 512M or 20G",
   "number-out-of-range": "the number does not fit the integer it must be written as",
 } as const satisfies ErrorTable;
 

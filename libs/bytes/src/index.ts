@@ -9,6 +9,7 @@ export type { BytesErrorCode } from "./errors.ts";
 export { parseHex, parseHexOfLength, toHex } from "./hex.ts";
 export { appId, hash32, hash48, instanceId, publicKey32, reportData } from "./branded.ts";
 export type { AppId, Hash32, Hash48, InstanceId, PublicKey32, ReportData } from "./branded.ts";
+export { parseSize } from "./size.ts";
 export { ByteCursor } from "./byte-cursor.ts";
 export type { Refuse } from "./byte-cursor.ts";
 export { scaleBool, scaleBytes, scaleCompact, scaleList, scaleOption, ScaleReader, scaleText } from "./scale.ts";

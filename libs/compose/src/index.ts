@@ -13,7 +13,6 @@ export type {
   VerityVolume,
 } from "./manifest/app-compose.ts";
 export { MAX_MANIFEST_VERSION } from "./manifest/manifest-version.ts";
-export { parseSize } from "./manifest/size.ts";
 export { buildAppCompose } from "./manifest/build-app-compose.ts";
 export type { AppComposeOptions } from "./manifest/build-app-compose.ts";
 export { appIdFromComposeHash, deriveInstanceId } from "./manifest/identity.ts";

@@ -4,7 +4,7 @@ export const CONFIG_ERRORS = {
   unreadable: "the configuration file cannot be read",
   syntax: "the configuration file is not TOML",
   invalid: "a key of the configuration has a value that cannot be used",
-  "unit-invalid": "not a size, a duration or an address to listen on",
+  "unit-invalid": "not a duration, or not an address to listen on",
 } as const satisfies ErrorTable;
 
 export type ConfigErrorCode = keyof typeof CONFIG_ERRORS;

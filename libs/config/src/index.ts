@@ -9,4 +9,7 @@ export { mergeDeep } from "./table.ts";
 export type { UnknownKey } from "./unknown-keys.ts";
 export { refused, silent, told } from "./unread-keys.ts";
 export type { UnreadKey } from "./unread-keys.ts";
-export { parseDuration, parseSize } from "./units.ts";
+export { parseListen } from "./listen.ts";
+export type { ListenAddress } from "./listen.ts";
+export { parseDuration } from "./units.ts";
+export type { DurationOptions } from "./units.ts";

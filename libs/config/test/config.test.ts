@@ -10,7 +10,7 @@ import {
   loadConfig,
   mergeDeep,
   parseDuration,
-  parseSize,
+  parseListen,
   refused,
   schemaKeys,
   silent,
@@ -126,11 +126,39 @@ test("tables merge key by key and arrays are replaced", () => {
   assert.deepEqual(mergeDeep({ a: { x: 1, y: [1, 2] } }, { a: { y: [3] } }), { a: { x: 1, y: [3] } });
 });
 
-test("sizes and durations take only the documented forms", () => {
-  assert.equal(parseSize("4M"), 4_194_304n);
-  assert.equal(parseSize("0x10"), 16n);
-  for (const text of ["", "1KB", "1.5G", "1KK", "-1", "0x10K", "99999999999T"])
-    assert.throws(() => parseSize(text), ConfigError);
+test("durations take only the documented forms", () => {
   assert.equal(parseDuration("2m"), 120_000);
-  for (const text of ["", "2", "2w", "-1s"]) assert.throws(() => parseDuration(text), ConfigError);
+  assert.equal(parseDuration("300ms"), 300);
+  assert.equal(parseDuration("never", { never: true }), Number.POSITIVE_INFINITY);
+  for (const text of ["", "2", "2w", "-1s", "1.5s", "never", "9999999999999999d"])
+    assert.throws(() => parseDuration(text), ConfigError, text);
+});
+
+test("an address to listen at is an IP with or without a port, or a Unix socket", () => {
+  for (const [text, expected] of [
+    ["127.0.0.1", { host: "127.0.0.1", port: 9 }],
+    ["127.0.0.1:80", { host: "127.0.0.1", port: 80 }],
+    ["tcp:10.0.0.1:0", { host: "10.0.0.1", port: 0 }],
+    ["::", { host: "::", port: 9 }],
+    ["::1", { host: "::1", port: 9 }],
+    ["[::1]", { host: "::1", port: 9 }],
+    ["[fe80::1]:65535", { host: "fe80::1", port: 65_535 }],
+    ["unix:/run/x.sock", { path: "/run/x.sock" }],
+    ["unix:./x", { path: "./x" }],
+  ] as const)
+    assert.deepEqual(parseListen(text, 9), expected, text);
+  for (const text of [
+    "",
+    "localhost",
+    "localhost:80",
+    "1.2.3",
+    "1.2.3.4:",
+    "1.2.3.4:65536",
+    "[1.2.3.4]:1",
+    "[::1",
+    "unix:",
+    "http://1.2.3.4",
+    "1.2.3.4:-1",
+  ])
+    assert.throws(() => parseListen(text, 9), ConfigError, text);
 });

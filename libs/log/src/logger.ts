@@ -1,3 +1,4 @@
+import { chosenLevel } from "./log-level.ts";
 import { pino, type DestinationStream, type Logger as PinoLogger } from "pino";
 
 export type Logger = PinoLogger;
@@ -5,7 +6,9 @@ export type Logger = PinoLogger;
 export interface LoggerOptions {
   /** The part that speaks, e.g. `kms`. */
   readonly name: string;
-  /** `error`, `warn`, `info` or `debug`; `info` unless given. */
+  /** The environment, whose `DSTACK_LOG_LEVEL` (or `RUST_LOG`) wins over `level`. Absent: nothing wins. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** As the environment would say it: `debug`, `info,kms=debug`; `info` unless given. */
   readonly level?: string;
   /** Where lines go; standard error unless given, since standard output is for data. */
   readonly stream?: { write(text: string): unknown; readonly isTTY?: boolean };
@@ -38,9 +41,10 @@ export function createLogger(options: LoggerOptions): Logger {
     stream.isTTY === true
       ? { write: (line) => void stream.write(humanLine(line)) }
       : { write: (line) => void stream.write(line) };
+  const level = chosenLevel(options.name, options.env ?? {}, options.level);
   return pino(
     {
-      level: options.level ?? "info",
+      level: level === "off" ? "silent" : level,
       base: { name: options.name },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },

@@ -28,3 +28,30 @@ test("is readable on a terminal", () => {
   log.warn({ vm: "a" }, "slow");
   assert.match(text(), /^\d\d:\d\d:\d\d warn {2}t: slow vm=a\n$/);
 });
+
+test("one variable says how much, for all programs or for one; the reference's where it is not set", () => {
+  const lines = (name: string, env: Record<string, string>, level?: string): string => {
+    let text = "";
+    const stream = { write: (line: string) => (text += line) };
+    const log = createLogger({ name, env, stream, ...(level === undefined ? {} : { level }) });
+    for (const each of ["error", "warn", "info", "debug", "trace"] as const) log[each](each);
+    return [...text.matchAll(/"level":"(\w)/g)].map((match) => match[1]).join("");
+  };
+  assert.equal(lines("kms", {}), "ewi");
+  assert.equal(lines("kms", { DSTACK_LOG_LEVEL: "debug" }), "ewid");
+  assert.equal(lines("kms", { DSTACK_LOG_LEVEL: " Trace " }), "ewidt");
+  assert.equal(lines("kms", { DSTACK_LOG_LEVEL: "off" }), "");
+  assert.equal(lines("kms", { DSTACK_LOG_LEVEL: "warn,kms=debug" }), "ewid");
+  assert.equal(lines("vmm", { DSTACK_LOG_LEVEL: "warn,kms=debug" }), "ew");
+  assert.equal(lines("vmm", { DSTACK_LOG_LEVEL: "kms=debug" }), "ewi");
+  assert.equal(lines("auth-eth", { DSTACK_LOG_LEVEL: "error,dstack_auth_eth=info" }), "ewi");
+  assert.equal(lines("kms", { RUST_LOG: "info,certbot=debug" }), "ewi");
+  assert.equal(lines("kms", { RUST_LOG: "debug" }, "error"), "ewid");
+  assert.equal(lines("kms", { RUST_LOG: "debug", DSTACK_LOG_LEVEL: "error" }), "e");
+  assert.equal(lines("kms", {}, "warn,certbot=debug"), "ew");
+  assert.equal(
+    lines("kms", { DSTACK_LOG_LEVEL: "loud", RUST_LOG: "" }),
+    "ewi",
+    "a word that is no level counts for nothing",
+  );
+});

@@ -6,7 +6,7 @@ import { chainBackend } from "./chain-backend.ts";
 import { denyListOf } from "./deny-list.ts";
 import { readSettings } from "./settings.ts";
 
-const log = createLogger({ name: "auth-eth" });
+const log = createLogger({ name: "auth-eth", env: process.env });
 
 try {
   const settings = readSettings(process.env);

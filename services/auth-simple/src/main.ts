@@ -6,7 +6,7 @@ import { startHttpServer } from "@dstack/rpc";
 import { ConfigFile } from "./config-file.ts";
 import { fileBackend } from "./file-backend.ts";
 
-const log = createLogger({ name: "auth-simple" });
+const log = createLogger({ name: "auth-simple", env: process.env });
 
 try {
   const { env } = process;

@@ -41,10 +41,10 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(`dstack-gateway ${VERSION_LINE}\n`);
     return 0;
   }
-  const bootLog = createLogger({ name: "gateway", level: "info" });
+  const bootLog = createLogger({ name: "gateway", env: process.env });
   try {
     const config = await loadGatewayConfig(options.config, process.env, bootLog);
-    const log = createLogger({ name: "gateway", level: logLevel(process.env["RUST_LOG"] ?? config.raw.log_level) });
+    const log = createLogger({ name: "gateway", env: process.env, level: config.raw.log_level });
     const verifyEvidence = await evidenceVerifier(config, Date.now);
     const gateway = await startGateway(config, { log, now: Date.now, random: Math.random, verifyEvidence });
     await untilStopped(gateway);
@@ -73,15 +73,4 @@ function untilStopped(gateway: Gateway): Promise<void> {
     // A repeated signal must not cut the clean-up short: the interface would stay.
     process.on("SIGTERM", () => undefined).on("SIGINT", () => undefined);
   });
-}
-
-/** `debug`, and the reference's `info,certbot=debug`: the part without a target counts. */
-function logLevel(text: string): string {
-  const level =
-    text
-      .split(",")
-      .find((part) => !part.includes("="))
-      ?.trim()
-      .toLowerCase() ?? "info";
-  return ["error", "warn", "info", "debug", "trace"].includes(level) ? level : "info";
 }

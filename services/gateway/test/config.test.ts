@@ -126,7 +126,7 @@ test("addresses of listeners take all three forms", async (t) => {
   );
   await assert.rejects(
     load(t, (base) => base.replace("127.0.0.1:9303", "127.0.0.1:99999")),
-    /port is over 65535/,
+    /port of at most 65535/,
   );
 });
 

@@ -19,7 +19,7 @@ import { stopGuest } from "./shutdown.ts";
 
 const FLUSH_MS = 5_000;
 
-const log = createLogger({ name: "guest" });
+const log = createLogger({ name: "guest", env: process.env });
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const stopping = new AbortController();
 const undo: Undo[] = [];

@@ -25,9 +25,7 @@ Options:
   -V, --version       version
 `;
 
-// Filters of the reference may name modules; the first plain level among them counts.
-const level = (process.env["RUST_LOG"] ?? "").split(",").find((part) => /^(error|warn|info|debug)$/.test(part));
-const log = createLogger({ name: "kms", level: level ?? "info" });
+const log = createLogger({ name: "kms", env: process.env });
 
 try {
   await main(log);

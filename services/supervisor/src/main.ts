@@ -20,7 +20,7 @@ async function main(): Promise<void> {
   // Sockets, logs and records are for our own user alone, from their first moment.
   process.umask(0o077);
   const args = process.argv.slice(2);
-  const options = await readOptions(args, createLogger({ name: "supervisor" }));
+  const options = await readOptions(args, createLogger({ name: "supervisor", env: process.env }));
   if (options.detach) {
     const own = args.filter((arg) => arg !== "--detach" && arg !== "-d");
     spawn(process.execPath, [...process.execArgv, "--", import.meta.filename, ...own], {
@@ -38,6 +38,7 @@ async function serve(options: SupervisorOptions): Promise<void> {
   }
   const log = createLogger({
     name: "supervisor",
+    env: process.env,
     ...(options.logFile === undefined ? {} : { stream: appendTo(options.logFile) }),
   });
   const lock = await lockFile(`${options.socketPath}.lock`);

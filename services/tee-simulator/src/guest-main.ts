@@ -29,7 +29,7 @@ async function main(): Promise<void> {
     },
   });
   if (values.config === undefined) throw new SimulatorError("options-invalid", USAGE);
-  const log = createLogger({ name: "tee-simulator" });
+  const log = createLogger({ name: "tee-simulator", env: process.env });
   const config = parseSimulatorConfig(await readFile(values.config, "utf8"));
   const platform = mockPlatform(config.seed);
 

@@ -6,6 +6,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { parseListen } from "@dstack/config";
 import { writeFileAtomic } from "@dstack/files";
 import { createLogger } from "@dstack/log";
 import { SimulatorError } from "./errors.ts";
@@ -13,22 +14,25 @@ import { parseSeed } from "./mock-key.ts";
 import { startMockPccs } from "./mock-pccs.ts";
 import { mockPki } from "./mock-pki.ts";
 
+const DEFAULT_PORT = 8088;
 const USAGE = "usage: pccs-main.ts --seed-file FILE [--listen 127.0.0.1:8088] [--root-out FILE]";
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       "seed-file": { type: "string" },
-      listen: { type: "string", default: "127.0.0.1:8088" },
+      listen: { type: "string", default: `127.0.0.1:${DEFAULT_PORT}` },
       "root-out": { type: "string" },
     },
   });
   if (values["seed-file"] === undefined) throw new SimulatorError("options-invalid", USAGE);
-  const { host, port } = parseListen(values.listen);
-  const log = createLogger({ name: "mock-pccs" });
+  const listening = parseListen(values.listen, DEFAULT_PORT);
+  if ("path" in listening)
+    throw new SimulatorError("options-invalid", `--listen ${values.listen}: expected ADDRESS:PORT`);
+  const log = createLogger({ name: "mock-pccs", env: process.env });
   const pki = mockPki(parseSeed(await readFile(values["seed-file"], "utf8")));
   if (values["root-out"] !== undefined) await writeFileAtomic(values["root-out"], pki.rootPem, { mode: 0o644 });
-  const server = await startMockPccs({ pki, host, port, log, clock: Date });
+  const server = await startMockPccs({ pki, ...listening, log, clock: Date });
   log.info({ address: server.address }, "mock collateral server ready; its root is for development only");
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
@@ -39,14 +43,6 @@ async function main(): Promise<void> {
       );
     });
   }
-}
-
-function parseListen(text: string): { host: string; port: number } {
-  const match = /^(\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\]):(\d{1,5})$/i.exec(text);
-  const port = Number(match?.[2]);
-  if (match?.[1] === undefined || port > 65_535)
-    throw new SimulatorError("options-invalid", `--listen ${text}: expected ADDRESS:PORT`);
-  return { host: match[1].replaceAll(/[[\]]/g, ""), port };
 }
 
 main().catch((error: unknown) => {

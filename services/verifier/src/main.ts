@@ -29,9 +29,7 @@ const HELP = `Verifies evidence of confidential VMs, over HTTP or once.
 Once: one JSON line on standard output; exit code 0 when valid, 1 when not, 2 for wrong usage.
 `;
 
-// Filters of the reference may name modules; the first plain level among them counts.
-const level = (process.env["RUST_LOG"] ?? "").split(",").find((part) => /^(error|warn|info|debug)$/.test(part));
-const log = createLogger({ name: "verifier", level: level ?? "info" });
+const log = createLogger({ name: "verifier", env: process.env });
 
 try {
   process.exitCode = await main(log);

@@ -37,7 +37,7 @@ async function main(): Promise<void> {
   const { values, positionals } = parse(process.argv.slice(2));
   if (values.help === true) return void process.stdout.write(USAGE);
   if (values.version === true) return void process.stdout.write(`v${WIRE_VERSION} (${REVISION})\n`);
-  const log = createLogger({ name: "vmm", level: process.env["DSTACK_LOG_LEVEL"] ?? "info" });
+  const log = createLogger({ name: "vmm", env: process.env });
   const config = await readVmmConfig(values.config, log);
   if (positionals[0] === "check-config") return void process.stdout.write("configuration is valid\n");
   await serve(config, log);

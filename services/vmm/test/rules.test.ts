@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import { parseSize } from "@dstack/config";
+import { parseSize } from "@dstack/bytes";
 import { FRESH, onExited, onRunning } from "../src/vm/auto-restart.ts";
 import { networkingSchema } from "../src/config/config-schema.ts";
 import { VmmError } from "../src/errors.ts";

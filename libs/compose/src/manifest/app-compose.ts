@@ -4,11 +4,11 @@
  */
 import { createHash } from "node:crypto";
 import { canonicalize } from "./canonicalize.ts";
-import { hash32, parseHex, parseHexOfLength, utf8, utf8Decode, type Hash32 } from "@dstack/bytes";
+import { hash32, parseHex, parseHexOfLength, parseSize, utf8, utf8Decode, type Hash32 } from "@dstack/bytes";
+import { asRefusal } from "@dstack/errors";
 import { ComposeError } from "../errors.ts";
 import { fieldsOf, type Fields } from "./fields.ts";
 import { parseManifestVersion } from "./manifest-version.ts";
-import { parseSize } from "./size.ts";
 import { parseStrictJson, type StrictJson } from "./strict-json.ts";
 
 /** Most bytes of app-compose.json that a guest copies from its host share. */
@@ -195,7 +195,12 @@ function readStorageFs(value: string | undefined): StorageFs | undefined {
 }
 
 function readSwapSize(fields: Fields): bigint {
-  if (typeof fields.raw("swap_size") === "string") return parseSize(fields.text("swap_size"));
+  if (typeof fields.raw("swap_size") === "string")
+    return asRefusal(
+      () => parseSize(fields.text("swap_size")),
+      (cause) =>
+        cause instanceof ComposeError ? undefined : new ComposeError("size-invalid", cause.message, { cause }),
+    );
   return fields.integer("swap_size", 0n, (1n << 64n) - 1n) ?? 0n;
 }
 

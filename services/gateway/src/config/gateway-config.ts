@@ -7,7 +7,8 @@
  */
 import { AGENT_PORT } from "@dstack/proto/wire";
 import { dirname, join } from "node:path";
-import { loadConfig, warnOf } from "@dstack/config";
+import { loadConfig, parseListen, warnOf } from "@dstack/config";
+import { asRefusal } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import type { Listen } from "@dstack/rpc";
 import {
@@ -172,17 +173,11 @@ function listen(
   port: number,
   key: string,
 ): Listen {
-  const address = table.address;
-  if (address?.startsWith("unix:") === true) return { path: address.slice(5), mode: 0o600 };
-  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(address ?? "");
-  if (match !== null) {
-    const given = Number(match[3]);
-    if (given > 65_535) throw invalid(`${key} "${address}": port is over 65535`);
-    return { host: match[1] ?? match[2] ?? host, port: given };
-  }
-  if (address !== undefined && !/^[0-9A-Fa-f:.]+$/.test(address))
-    throw invalid(`${key} "${address.slice(0, 80)}": expected an address, address:port or unix:path`);
-  return { host: address ?? host, port: table.port ?? port };
+  const listening = asRefusal(
+    () => parseListen(table.address ?? host, table.port ?? port),
+    (cause) => invalid(`${key} ${cause.message}`),
+  );
+  return "path" in listening ? { ...listening, mode: 0o600 } : listening;
 }
 
 function insecureSettings(core: RawGatewayConfig["core"]): string[] {

@@ -1,22 +1,16 @@
+import { parseDuration } from "@dstack/config";
+import { asRefusal } from "@dstack/errors";
 import { GatewayError } from "../errors.ts";
-
-const UNIT_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /**
  * `30s`, `5m`, `2h`, `1d` or `never`, in milliseconds; `never` is Infinity.
  * @throws GatewayError `config-invalid`
  */
-export function durationMs(text: string): number {
-  if (text === "never") return Number.POSITIVE_INFINITY;
-  const match = /^(\d+)([smhd])$/.exec(text);
-  const ms = match === null ? Number.NaN : Number(match[1]) * (UNIT_MS[match[2] ?? ""] ?? Number.NaN);
-  if (!Number.isSafeInteger(ms))
-    throw new GatewayError(
-      "config-invalid",
-      `duration "${text.slice(0, 40)}": expected a whole number and one of s, m, h, d, or never`,
-    );
-  return ms;
-}
+export const durationMs = (text: string): number =>
+  asRefusal(
+    () => parseDuration(text, { never: true }),
+    (cause) => new GatewayError("config-invalid", cause.message),
+  );
 
 /**
  * `443`, `"443"` or `"443-445"`: the ports in order.

@@ -100,6 +100,6 @@ function checkUrl(key: string, url: string): void {
   );
 }
 
-export function must(holds: boolean, key: string, expected: string, got: unknown): void {
+function must(holds: boolean, key: string, expected: string, got: unknown): void {
   if (!holds) throw new VmmError("config-invalid", `${key}: expected ${expected}, got ${JSON.stringify(got)}`);
 }

@@ -3,7 +3,7 @@
  * 0.5.5, 0.5.6 and 0.6.0 load alike. Keys that are taken and not acted on stand in unread-keys.ts.
  */
 import { AGENT_PORT } from "@dstack/proto/wire";
-import { parseSize } from "@dstack/config";
+import { parseSize } from "@dstack/bytes";
 import { vmm } from "@dstack/proto";
 import { z } from "zod";
 

@@ -5,13 +5,14 @@
  * environment of their own.
  */
 import { homedir } from "node:os";
-import { isIP } from "node:net";
 import { join, resolve } from "node:path";
-import { loadConfig, warnOf } from "@dstack/config";
+import { loadConfig, parseListen, warnOf } from "@dstack/config";
+import { asRefusal } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import type { Listen } from "@dstack/rpc";
 import { camelKeys, type CamelKeys } from "./camel-keys.ts";
-import { checkRules, gatewayUrlsOf, must } from "./check-config.ts";
+import { VmmError } from "../errors.ts";
+import { checkRules, gatewayUrlsOf } from "./check-config.ts";
 import { networkingSchema, vmmConfigSchema, type Networking, type RawConfig } from "./config-schema.ts";
 import { UNREAD_KEYS } from "./unread-keys.ts";
 
@@ -51,7 +52,7 @@ export function checkVmmConfig(raw: RawConfig, cwd: string): VmmConfig {
   const { gatewayUrls: _newer, tproxyUrls: _older, ...cvm } = rest.cvm;
   return {
     ...rest,
-    listen: parseListen(address, port, absolute),
+    listen: listenOf(address, port, absolute),
     runPath: absolute(runPath || "~/.dstack-vmm/vm"),
     imagePath: absolute(image.path || imagePath || "~/.dstack-vmm/image"),
     cvm: { ...cvm, gatewayUrls: gatewayUrlsOf(raw), networking: networkingSchema.parse(raw.cvm.networking) },
@@ -67,12 +68,13 @@ export function checkVmmConfig(raw: RawConfig, cwd: string): VmmConfig {
 
 const DEFAULT_PORT = 8000;
 
-/** `unix:PATH`, or an IP address with or without `tcp:` and a port; the key `port` wins. */
-function parseListen(address: string, port: number | undefined, absolute: (path: string) => string): Listen {
-  if (address.startsWith("unix:")) return { path: absolute(address.slice("unix:".length)), mode: 0o600 };
-  const parts = /^(?:tcp:)?(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)|(::1?))(?::(\d{1,5}))?$/.exec(address);
-  const host = parts?.[1] ?? parts?.[2] ?? parts?.[3] ?? "";
-  const inText = parts?.[4] === undefined ? undefined : Number(parts[4]);
-  must(isIP(host) !== 0 && (inText ?? 0) <= 65_535, "address", "unix:PATH, IP:PORT or tcp:IP:PORT", address);
-  return { host, port: port ?? inText ?? DEFAULT_PORT };
+/** The key `port` wins over a port in the address. */
+function listenOf(address: string, port: number | undefined, absolute: (path: string) => string): Listen {
+  const listening = asRefusal(
+    () => parseListen(address, DEFAULT_PORT),
+    (cause) => new VmmError("config-invalid", `address: ${cause.message}`),
+  );
+  return "path" in listening
+    ? { path: absolute(listening.path), mode: 0o600 }
+    : { host: listening.host, port: port ?? listening.port };
 }
