@@ -1,5 +1,9 @@
 import type { DigestResolver, ImageReference } from "@dstack/compose/docker";
+import { attempt } from "@dstack/errors";
+import { exchangeFollowing } from "@dstack/http";
 
+/** A manifest comes without a body, a token is a few kilobytes. */
+const MAX_ANSWER_BYTES = 256 * 1024;
 const MANIFEST_TYPES = [
   "application/vnd.oci.image.index.v1+json",
   "application/vnd.oci.image.manifest.v1+json",
@@ -27,22 +31,26 @@ export function imageDigests(loopbackRegistry: string | undefined, timeoutMs = 1
 }
 
 async function headManifest(url: string, timeoutMs: number, token?: string): Promise<string | undefined> {
-  try {
-    const answer = await fetch(url, {
+  const asked = await attempt(() =>
+    exchangeFollowing({
+      url,
       method: "HEAD",
       headers: { accept: MANIFEST_TYPES, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
-      signal: AbortSignal.timeout(timeoutMs),
-    });
-    if (answer.status === 401 && token === undefined) {
-      const anonymous = await anonymousToken(answer.headers.get("www-authenticate") ?? "", timeoutMs);
-      return anonymous === undefined ? undefined : await headManifest(url, timeoutMs, anonymous);
-    }
-    const digest = answer.headers.get("docker-content-digest");
-    return answer.ok && digest !== null && /^sha256:[0-9a-f]{64}$/.test(digest) ? digest : undefined;
-  } catch {
-    // Unreachable counts as "does not have it": the caller says which image could not be resolved.
-    return undefined;
+      timeoutMs,
+      maxAnswerBytes: MAX_ANSWER_BYTES,
+    }),
+  );
+  // Unreachable counts as "does not have it": the caller says which image could not be resolved.
+  if (!asked.ok) return undefined;
+  const { status, headers } = asked.value;
+  if (status === 401 && token === undefined) {
+    const anonymous = await anonymousToken(headers["www-authenticate"] ?? "", timeoutMs);
+    return anonymous === undefined ? undefined : headManifest(url, timeoutMs, anonymous);
   }
+  const digest = headers["docker-content-digest"];
+  return status >= 200 && status < 300 && typeof digest === "string" && /^sha256:[0-9a-f]{64}$/.test(digest)
+    ? digest
+    : undefined;
 }
 
 /** The token flow of the distribution specification, for public images. */
@@ -50,12 +58,19 @@ async function anonymousToken(challenge: string, timeoutMs: number): Promise<str
   const values = Object.fromEntries(
     [...challenge.matchAll(/(\w+)="([^"]*)"/g)].map((match) => [match[1] ?? "", match[2] ?? ""]),
   );
-  const realm = values["realm"];
-  if (realm === undefined || !realm.startsWith("https://")) return undefined;
-  const url = new URL(realm);
+  const url = URL.parse(values["realm"] ?? "");
+  if (url?.protocol !== "https:") return undefined;
   if (values["service"] !== undefined) url.searchParams.set("service", values["service"]);
   if (values["scope"] !== undefined) url.searchParams.set("scope", values["scope"]);
-  const answer = await fetch(url, { signal: AbortSignal.timeout(timeoutMs) });
-  const body = (await answer.json()) as { token?: string; access_token?: string };
-  return body.token ?? body.access_token;
+  const asked = await attempt(() => exchangeFollowing({ url, timeoutMs, maxAnswerBytes: MAX_ANSWER_BYTES }));
+  return asked.ok ? tokenOf(Buffer.from(asked.value.body).toString("utf8")) : undefined;
+}
+
+function tokenOf(text: string): string | undefined {
+  try {
+    const { token, access_token: accessToken } = JSON.parse(text) as { token?: unknown; access_token?: unknown };
+    return [token, accessToken].find((value) => typeof value === "string");
+  } catch {
+    return undefined; // No JSON: this registry gives anonymous callers nothing.
+  }
 }

@@ -5,6 +5,7 @@ export const HTTP_ERRORS = {
     "the server could not be reached, or broke off; the fact `system` has the system's code where there is one",
   "timed-out": "the whole answer was not there before the deadline",
   "answer-too-large": "the answer has more bytes than the caller reads",
+  "redirect-refused": "the server sends the request to a place, or so often, that it is not followed",
   "request-invalid": "the request has a header or an address that cannot be sent",
   aborted: "the caller gave the request up",
 } as const satisfies ErrorTable;

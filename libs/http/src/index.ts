@@ -10,5 +10,6 @@ export type { HttpErrorCode } from "./errors.ts";
 export { escapeHtml } from "./escape-html.ts";
 export { exchange } from "./exchange.ts";
 export type { HttpAnswer, HttpRequest } from "./exchange.ts";
+export { exchangeFollowing } from "./exchange-following.ts";
 export { keptConnections } from "./kept-connections.ts";
 export { isSameSecret } from "./same-secret.ts";

@@ -6,7 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { boundedFetch, exchange, HttpError, keptConnections, type HttpRequest } from "@dstack/http";
+import { boundedFetch, exchange, exchangeFollowing, HttpError, keptConnections, type HttpRequest } from "@dstack/http";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { createCa } from "@dstack/ratls";
 
@@ -168,4 +168,37 @@ test("has the shape of fetch for those who want one", async () => {
   assert.equal(answer.headers.get("content-type"), "application/json");
   assert.deepEqual(await answer.json(), { method: "POST" });
   await assert.rejects(boundedFetch({ timeoutMs: 5_000, maxAnswerBytes: 3 })(url), HttpError);
+});
+
+test("follows redirects from https to https alone, three of them, and keeps credentials at home", async () => {
+  const key = generateP256();
+  const ca = createCa({ commonName: "x", key, pathLength: 0, now: Math.floor(Date.now() / 1000) });
+  const secure = async (listener: RequestListener): Promise<string> =>
+    `https://127.0.0.1:${await listening(createTlsServer({ cert: ca.pem, key: pkcs8Pem(key) }, listener))}`;
+  const seen: (string | undefined)[] = [];
+  const goal = await secure((request, response) => {
+    seen.push(request.headers.authorization);
+    response.end(request.url);
+  });
+  const plain = await serve((_, response) => response.end("plain"));
+  const start = await secure((request, response) => {
+    seen.push(request.headers.authorization);
+    const [, place, times = "0"] = (request.url ?? "").split("/");
+    const targets: Record<string, string> = { goal: `${goal}/there`, plain, again: `/again/${Number(times) + 1}` };
+    const location = place === "again" && times === "3" ? `${goal}/four` : (targets[place ?? ""] ?? goal);
+    response.writeHead(307, { location }).end();
+  });
+  const ask = (path: string, origin = start) =>
+    exchangeFollowing({
+      url: `${origin}${path}`,
+      headers: { authorization: "mine" },
+      tls: { rejectUnauthorized: false },
+      ...limits,
+    });
+  assert.equal(Buffer.from((await ask("/goal")).body).toString(), "/there");
+  assert.deepEqual(seen, ["mine", undefined]);
+  assert.equal((await refusal(ask("/plain"))).code, "redirect-refused");
+  assert.equal((await refusal(ask("/again"))).code, "redirect-refused");
+  const moved = await serve((_, response) => response.writeHead(302, { location: goal }).end());
+  assert.equal((await refusal(ask("/", moved))).code, "redirect-refused");
 });

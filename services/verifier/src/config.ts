@@ -83,7 +83,7 @@ export const verifierSchema = z.object({
 
 /** Keys of released files that this verifier does not act on. */
 export const UNREAD_KEYS: readonly UnreadKey[] = [
-  silent("log_level", text, "RUST_LOG sets the level of the log"),
+  silent("log_level", text, "DSTACK_LOG_LEVEL sets the level of the log"),
   told("attestation.urls.amd_kds", text, ["", "https://kdsintf.amd.com/vcek/v1"], TDX_ALONE),
   ...OTHER_ROOTS.map((name) => told(`attestation.root_ca.${name}`, text, [""], TDX_ALONE)),
 ];

@@ -190,7 +190,7 @@ const sync = z.object({
 
 export const gatewaySchema = z.object({
   ident: text.default("dstack Gateway").describe("`Server` header of the RPC listener"),
-  log_level: text.default("info").describe("`error`, `warn`, `info` or `debug`; `RUST_LOG` wins"),
+  log_level: text.default("info").describe("`error`, `warn`, `info` or `debug`; `DSTACK_LOG_LEVEL` wins"),
   ...listener("127.0.0.1", 8010),
   tls,
   core: z

@@ -10,7 +10,7 @@ const text = z.string();
 const TDX_ALONE = "this KMS verifies evidence of TDX alone, and refuses all other";
 
 export const UNREAD_KEYS: readonly UnreadKey[] = [
-  silent("log_level", text, "RUST_LOG sets the level of the log"),
+  silent("log_level", text, "DSTACK_LOG_LEVEL sets the level of the log"),
   silent("default", z.record(text, z.unknown()), "one process without thread pools serves"),
   refused(
     "rpc.tls.mutual.mandatory",
