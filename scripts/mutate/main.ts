@@ -17,7 +17,7 @@ import { VerdictStore } from "./verdicts.ts";
 import { JudgeProcess } from "./worker-pool.ts";
 
 const USAGE = `usage: npm run mutate -- [options]      changes the evidence libraries one place at a time; the tests must notice
-  --package NAME      attest, ratls or measure; all where absent
+  --package NAME      attest, bytes, ratls or measure; all where absent
   --file TEXT         only sources whose path holds TEXT
   --shard I/N         only the I-th of N parts
   --workers N         processes (2)

@@ -17,6 +17,12 @@ export const PACKAGES: readonly MutatedPackage[] = [
     tests: ["libs/attest/test/**/*.test.ts", "services/tee-simulator/test/*.test.ts"],
   },
   {
+    name: "bytes",
+    sources: "libs/bytes/src",
+    entries: ["libs/bytes/src/index.ts"],
+    tests: ["libs/bytes/test/**/*.test.ts"],
+  },
+  {
     name: "ratls",
     sources: "libs/ratls/src",
     entries: ["libs/ratls/src/index.ts"],
@@ -38,6 +44,7 @@ export const COPIED = [
   "libs",
   "services/tee-simulator",
   "tests/forge",
+  "tests/vectors",
   "package.json",
   "tsconfig.json",
   "tsconfig.base.json",
