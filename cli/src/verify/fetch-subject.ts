@@ -1,7 +1,6 @@
 import { AGENT_PORT } from "@dstack/proto/wire";
 import { z } from "zod";
 import { toHex } from "@dstack/bytes";
-import { AGENT_PORT } from "@dstack/compose";
 import { CliError } from "../terminal/errors.ts";
 import { getThroughGateway, shownCertificates, type GatewayAnswer } from "../clients/gateway-client.ts";
 import { pemOf } from "./certificates.ts";

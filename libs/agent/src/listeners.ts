@@ -7,7 +7,6 @@
 import { AGENT_PORT } from "@dstack/proto/wire";
 import { mkdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
-import { AGENT_PORT } from "@dstack/compose";
 import { mount, startHttpServer, type HttpServer, type Listen } from "@dstack/rpc";
 import { AGENT_VERSION, type Agent } from "./agent.ts";
 import { publicRoutes } from "./public-routes.ts";

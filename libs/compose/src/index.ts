@@ -1,5 +1,4 @@
 /** app-compose.json, the manifest of an app: bytes, parse, hash, policy, environment. Its compose file: ./docker. */
-export { AGENT_PORT } from "./agent-port.ts";
 export { ComposeError } from "./errors.ts";
 export type { ComposeErrorCode } from "./errors.ts";
 export { APP_COMPOSE_MAX_BYTES, composeHash, parseAppCompose } from "./manifest/app-compose.ts";

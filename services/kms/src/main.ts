@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { warnOf } from "@dstack/config";
 import { createLogger, type Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
-import { WIRE_VERSION } from "@dstack/proto";
+
 import { checkConfig, printCheck } from "./config/check-config.ts";
 import { loadKmsConfig } from "./config/kms-config.ts";
 import { KmsError } from "./errors.ts";

@@ -5,7 +5,7 @@
 import type { Finding, FindingCode, Severity } from "./finding.ts";
 import { listImages, type ServiceImage } from "./images.ts";
 import { parseImageReference } from "./image-reference.ts";
-import { AGENT_PORT } from "../agent-port.ts";
+import { AGENT_PORT } from "@dstack/proto/wire";
 import { ComposeError } from "../errors.ts";
 import { isTrue, itemsOf, memberOf, membersOf, textOf, type ComposeNode, type Place } from "./node.ts";
 import { pairsOf } from "./merge.ts";
