@@ -22,16 +22,13 @@ function levelOf(text: string, part: string): LogLevel | undefined {
   return own ?? general;
 }
 
-/** The one switch of all programs; the reference's own where it is not set. */
-const LOG_VARIABLES = ["DSTACK_LOG_LEVEL", "RUST_LOG"] as const;
-
-/** What the environment asks for, else what `configured` says, else `info`. */
+/** What the one switch of all programs asks for, else the reference's own, else `configured`, else `info`. */
 export function chosenLevel(
   part: string,
   env: Readonly<Record<string, string | undefined>>,
   configured = "info",
 ): LogLevel {
-  for (const text of [...LOG_VARIABLES.map((name) => env[name] ?? ""), configured]) {
+  for (const text of [env["DSTACK_LOG_LEVEL"] ?? "", env["RUST_LOG"] ?? "", configured]) {
     const level = levelOf(text, part);
     if (level !== undefined) return level;
   }
