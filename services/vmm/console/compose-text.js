@@ -4,7 +4,7 @@
  */
 
 /** The compose file as a text area shows it: with LF alone, whatever the file has. */
-export const shownCompose = (compose) => compose.replaceAll("\r\n", "\n");
+export const shownCompose = (compose) => compose.replaceAll(/\r\n?/g, "\n");
 
 /**
  * @param manifestText app-compose.json as the VMM has it

@@ -14,7 +14,7 @@ const manifestWith = (compose: string): string =>
   `{ "name" : "caf\\u00e9\\/x",\n  "nested": {"docker_compose_file": "not this", "a": ["docker_compose_file", "}"]},\n  "docker_compose_file":   ${JSON.stringify(compose)} ,\n  "big": 1.0e2, "text": "\\"docker_compose_file\\": \\"nor this\\"" }\n`;
 
 test("an update with nothing changed sends the very bytes that are there", () => {
-  for (const compose of [COMPOSE, COMPOSE.replaceAll("\n", "\r\n"), "a: \r\n b\n", "\u2028 é \\u00e9 \\n"]) {
+  for (const compose of [COMPOSE, COMPOSE.replaceAll("\n", "\r\n"), "a: \r\n b\n", "a\rb\n", "\u2028 é \\u00e9 \\n"]) {
     const manifest = manifestWith(compose);
     assert.equal(withCompose(manifest, shownCompose(compose)), manifest);
   }
