@@ -138,6 +138,24 @@ describe("a VMM with a stand-in for QEMU", () => {
     await removed(id);
   });
 
+  test("an error that the guest takes back with an empty one is gone, from the disk too", async () => {
+    const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ user_config: '{"mode":"no-route"}' }));
+    const booted = await untilInfo(
+      vmm,
+      id,
+      ({ events }) => events.filter(({ event }) => event === "boot.error").length === 2,
+      "both errors",
+    );
+    assert.deepEqual(
+      booted.events.filter(({ event }) => event === "boot.error").map(({ body }) => body),
+      ["no gateway answers", ""],
+    );
+    await untilInfo(vmm, id, ({ boot_error }) => boot_error === "", "no error");
+    const state = JSON.parse(readFileSync(join(vmm.dir, `vm/${id}/vm-state.json`), "utf8")) as object;
+    assert.deepEqual(state, { started: true });
+    await removed(id);
+  });
+
   test("a VM that crashes is started again by the policy and then left with the reason", async () => {
     const { id } = await vmm.rpc<{ id: string }>("CreateVm", vmRequest({ user_config: '{"mode":"crash"}' }));
     const given = await untilInfo(

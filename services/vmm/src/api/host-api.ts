@@ -13,7 +13,7 @@ export interface HostApiOptions {
   readonly config: VmmConfig;
   readonly log: Logger;
   readonly clock: { now(): number };
-  readonly fleet: () => Pick<Fleet, "poweredOff" | "refusedBoot">;
+  readonly fleet: () => Pick<Fleet, "poweredOff" | "bootError">;
 }
 
 const MAX_EVENT_BYTES = 4096;
@@ -71,7 +71,7 @@ async function onNotify(
       vm.bootProgress = payload;
       return;
     case "boot.error":
-      await fleet().refusedBoot(vm, payload === "" ? "the guest gave no reason" : payload);
+      await fleet().bootError(vm, payload);
       return;
     case "shutdown.progress":
       vm.shutdownProgress = payload;

@@ -29,9 +29,10 @@ export interface Fleet extends Inventory {
   /** As `start` where it has exited, and the count of automatic restarts goes on. */
   restart(id: string): Promise<void>;
   stop(id: string): Promise<void>;
-  /** What a guest said: that it powers off, or why it does not boot. */
+  /** The guest has said that it powers off. */
   poweredOff(vm: Vm): Promise<void>;
-  refusedBoot(vm: Vm, reason: string): Promise<void>;
+  /** The guest has said why it does not boot; "" takes that back. */
+  bootError(vm: Vm, reason: string): Promise<void>;
   /** Ends when it counts as removed; its QEMU and folder go by themselves. */
   remove(id: string): Promise<void>;
   /** @returns the first 20 bytes of the new compose hash in hex, or "" */
@@ -115,7 +116,7 @@ export function createFleet(options: FleetOptions): Fleet {
         log.info({ vm: id }, "VM stopped");
       }),
     poweredOff: (vm) => queue(vm.id, () => power.markStopped(vm)),
-    refusedBoot: (vm, reason) => queue(vm.id, () => power.markRefused(vm, reason)),
+    bootError: (vm, reason) => queue(vm.id, () => power.keepBootError(vm, reason)),
     remove: async (id) => {
       const vm = get(id);
       const begun = await queue(id, async () => {

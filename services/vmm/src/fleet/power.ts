@@ -25,8 +25,8 @@ export interface Power {
   stop(vm: Vm): Promise<void>;
   /** The guest has said that it powers off: its end is no crash. */
   markStopped(vm: Vm): Promise<void>;
-  /** The guest has said why it does not boot. */
-  markRefused(vm: Vm, reason: string): Promise<void>;
+  /** The guest has said why it does not boot; "" takes that back. */
+  keepBootError(vm: Vm, reason: string): Promise<void>;
   /** From now on it is going away, over restarts of the VMM too. */
   beginRemoval(vm: Vm): Promise<void>;
   /** Ends when the VM is gone or the VMM closes. Never rejects. */
@@ -127,7 +127,7 @@ export function createPower(context: FleetContext, presence: Presence): Power {
     stop,
     forget,
     markStopped: (vm) => keep(vm, { started: false }),
-    markRefused: (vm, bootError) => keep(vm, { bootError }),
+    keepBootError: (vm, bootError) => keep(vm, { bootError }),
     beginRemoval: async (vm) => {
       vm.state = { kind: "removing", live: liveOf(vm.state) };
       try {

@@ -62,7 +62,9 @@ createServer((socket) => {
       "instance.info",
       JSON.stringify({ instance_id_seed: "33".repeat(20), instance_id: "22".repeat(20), app_id: "11".repeat(20) }),
     );
+    if (mode === "no-route") await notify("boot.error", "no gateway answers");
     await notify("boot.progress", "done");
+    if (mode === "no-route") await notify("boot.error", "");
     serial("[  OK  ] Finished App Compose Service.");
   })();
 }).listen(socketPath);
