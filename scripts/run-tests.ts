@@ -26,7 +26,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 process.env.TMPDIR = mkdtempSync(join(tmpdir(), "dt-"));
 
 const started = performance.now();
-const total: Counts = { passed: 0, failed: 0, skipped: 0 };
+let total: Counts = { passed: 0, failed: 0, skipped: 0 };
 const kinds = chooseKinds(process.argv.slice(2), process.env["DSTACK_TEST_ONLY"]);
 if (typeof kinds === "string") {
   say(kinds);
@@ -35,11 +35,11 @@ if (typeof kinds === "string") {
 if (!kinds.includes("long")) setTimeout(() => stop.abort(new Error("35 minutes are over")), WHOLE_LIMIT_MS).unref();
 for (const kind of kinds) {
   if (stop.signal.aborted) break;
-  add(await phases()[kind]());
+  total = sum(total, await phases()[kind]());
 }
 if (stop.signal.aborted) {
   say(`stopped before the end: ${String(stop.signal.reason)}`);
-  total.failed += 1;
+  total = { ...total, failed: total.failed + 1 };
 }
 rmSync(process.env.TMPDIR, { recursive: true, force: true });
 say(`the whole took ${seconds(started)} s`);
@@ -50,7 +50,16 @@ function phases(): Record<Kind, () => Promise<Counts>> {
   return {
     types: () => program("types", bin("tsc"), ["-p", "."], 3 * MINUTE_MS),
     layout: () => program("layout", bin("oxfmt"), ["--check"], MINUTE_MS),
-    lint: () => program("lint", bin("oxlint"), ["--quiet", "--type-aware"], 2 * MINUTE_MS),
+    lint: async () => {
+      const source = await program("lint", bin("oxlint"), ["--quiet", "--type-aware"], 2 * MINUTE_MS);
+      const unused = await program(
+        "what nothing uses",
+        bin("knip"),
+        ["--no-progress", "--no-config-hints"],
+        2 * MINUTE_MS,
+      );
+      return sum(source, unused);
+    },
     unit: () => tests("unit and property tests", "unit", { concurrency: 2, limitMs: 5 * MINUTE_MS }),
     // Before the tests that boot it or look into it; done in a second where nothing changed.
     image: () =>
@@ -149,10 +158,8 @@ async function tests(title: string, kind: Kind, limits: { concurrency: number; l
   return counts;
 }
 
-function add(counts: Counts): void {
-  total.passed += counts.passed;
-  total.failed += counts.failed;
-  total.skipped += counts.skipped;
+function sum(a: Counts, b: Counts): Counts {
+  return { passed: a.passed + b.passed, failed: a.failed + b.failed, skipped: a.skipped + b.skipped };
 }
 
 function seconds(since: number): string {

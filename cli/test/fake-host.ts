@@ -53,7 +53,6 @@ export interface FakeHost extends PlanPorts {
 }
 
 export const hashOf = (text: string): string => toHex(composeHash(utf8(text)));
-export const PINNED = `busybox@sha256:${"0".repeat(64)}`;
 
 /** A VMM, a policy and a guest image, in memory; a boot ends in the moment of its start. */
 export function fakeHost({ isOurs = true }: { isOurs?: boolean } = {}): FakeHost {

@@ -23,10 +23,6 @@ export function extendServices(document: MapNode): MapNode {
   };
 }
 
-/** Whether the service's base lies in another file. */
-export const extendsFile = (service: ComposeNode | undefined): string | undefined =>
-  textOf(memberOf(memberOf(service, "extends"), "file"));
-
 function extended(
   name: string,
   services: MapNode,

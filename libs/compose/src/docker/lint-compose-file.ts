@@ -3,7 +3,7 @@
  * go findings, the grave ones first. Nothing is opened or asked.
  */
 import { checkConsistency } from "./consistency.ts";
-import type { Finding, FindingCode, Severity } from "./finding.ts";
+import type { Finding, FindingCode } from "./finding.ts";
 import type { Place } from "./node.ts";
 import { projectName, type ComposeFile } from "./read-compose-file.ts";
 import { composeFile } from "./schema/compose-file.ts";
@@ -51,5 +51,3 @@ export function findingText({ path, line, message }: Finding): string {
 }
 
 const serviceOf = (path: string): string | undefined => /^services\.([^.[]+)/.exec(path)?.[1];
-
-export type { Severity };

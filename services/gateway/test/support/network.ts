@@ -1,6 +1,5 @@
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
-import type { TestContext } from "node:test";
 import { run } from "@dstack/process";
 
 export interface Namespace {
@@ -19,13 +18,6 @@ export async function whyNoNetwork(): Promise<string | undefined> {
       return `${program} is not installed`;
   }
   return undefined;
-}
-
-/** Skips the test where tunnels cannot be made. */
-export async function skipWithoutNetwork(t: TestContext): Promise<boolean> {
-  const why = await whyNoNetwork();
-  if (why !== undefined) t.skip(`needs network namespaces and WireGuard: ${why}`);
-  return why !== undefined;
 }
 
 /** A network namespace linked to this host by a veth pair; `index` (0 to 60) tells several of one test apart. */

@@ -57,7 +57,6 @@ export interface FuseRequest {
   readonly body: Buffer;
 }
 
-export const ROOT_NODE = 1n;
 const HEADER = 40;
 const MAJOR = 7;
 const MINOR = 31;
