@@ -56,6 +56,16 @@ function assertNoCircle(imports: readonly Import[]): void {
   for (const file of byFile.keys()) visit(file, []);
 }
 
+test("what lies beside the command line uses it through its entry, not by its files", () => {
+  const deep = ["tests", "bench", "scripts"]
+    .flatMap((folder) => importsUnder(folder))
+    .filter((imported) => imported.specifier.startsWith(".") && targetOf(imported).startsWith("cli/"));
+  assert.deepEqual(
+    deep.map(({ file, specifier }) => `${file} imports ${specifier}`),
+    [],
+  );
+});
+
 describe("the files of a package", () => {
   for (const { folder } of workspaces())
     test(`form no circle of imports in ${folder}`, () => assertNoCircle(inside(folder)));
