@@ -199,6 +199,8 @@ test("two deployments of one name at once make one app, and the second is told o
   const made = (await ports.vmm.list()).filter(({ name }) => name === "race");
   assert.equal(made.length, 1);
   await removeApp(ports, "race");
+  // The VMM removes it in its own time, and the next test looks at everything that it has.
+  await until("removal", async () => ((await ports.vmm.list()).some(({ name }) => name === "race") ? undefined : true));
 });
 
 test("a plan leaves VMM and policy as they are, and a dry run prints it", async () => {
