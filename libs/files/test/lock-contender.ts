@@ -1,8 +1,9 @@
 /** A process that tries for a lock whenever it is told to, and says how it went. Frees it when told to. */
 import { spawn } from "node:child_process";
+import { closeSync, openSync, unlinkSync } from "node:fs";
 import { FileLockError, lockFile, type FileLock } from "@dstack/files";
 
-export type Order = { readonly take: string } | "free" | "spawn";
+export type Order = { readonly take: string } | { readonly hammer: string; readonly turns: number } | "free" | "spawn";
 
 let lock: FileLock | undefined;
 
@@ -17,12 +18,33 @@ async function answer(message: Order): Promise<string> {
     return "free";
   }
   if (message === "spawn") return String(spawn("sleep", ["60"], { detached: true, stdio: "ignore" }).pid);
+  if ("hammer" in message) return hammer(message.hammer, message.turns);
   try {
     lock = await lockFile(message.take);
     return "won";
   } catch (error) {
     return error instanceof FileLockError ? "refused" : String(error);
   }
+}
+
+/** Takes and frees the lock as fast as it can. A witness that is there already was left by another holder. */
+async function hammer(path: string, turns: number): Promise<string> {
+  const witness = `${path}.witness`;
+  for (let held = 0; held < turns;) {
+    try {
+      const mine = await lockFile(path);
+      try {
+        closeSync(openSync(witness, "wx"));
+        unlinkSync(witness);
+      } finally {
+        await mine.release();
+      }
+      held++;
+    } catch (error) {
+      if (!(error instanceof FileLockError)) return String(error);
+    }
+  }
+  return "alone";
 }
 
 process.send?.("ready");
