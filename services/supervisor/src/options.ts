@@ -27,7 +27,7 @@ const UNREAD = (
   ] as const
 ).map(([key, type]) => silent(`default.${key}`, type, "one Unix socket is served"));
 
-export const USAGE = `Usage: supervisor [options]
+const USAGE = `Usage: supervisor [options]
   -u, --uds PATH          Unix socket to serve on
   -a, --address ADDRESS   the same as unix:PATH
       --pid-file PATH     where to write our process id

@@ -14,7 +14,6 @@ export const VMM_ERRORS = {
   "qemu-unusable": "no QEMU that can run the VM was found",
   "disk-failed": "the VM's disk could not be made, or the host's disk is full",
   "guest-unreachable": "the guest, or the key provider, did not answer",
-  "log-unavailable": "the log cannot be read",
 } as const satisfies ErrorTable;
 
 export type VmmErrorCode = keyof typeof VMM_ERRORS;

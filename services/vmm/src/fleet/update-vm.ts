@@ -60,7 +60,7 @@ export const NO_UPDATE: UpdateRequest = {
 };
 
 /** What becomes of one of a VM's files. */
-export type FilePlan =
+type FilePlan =
   | { readonly kind: "keep" }
   | { readonly kind: "write"; readonly data: Uint8Array }
   | { readonly kind: "remove" };

@@ -179,10 +179,7 @@ export function refuseDeadPorts(ports: readonly PortMap[], networks: readonly Ne
   }
 }
 
-export function networksOfRequest(
-  request: Pick<VmConfiguration, "networks" | "networking">,
-  node: Networking,
-): Networking[] {
+function networksOfRequest(request: Pick<VmConfiguration, "networks" | "networking">, node: Networking): Networking[] {
   if (request.networks.length > 0) return request.networks.map((network) => resolveNetwork(network, node));
   const single = request.networking;
   return single === undefined || (single.mode === "" && single.bridgeName === "") ? [] : [resolveNetwork(single, node)];

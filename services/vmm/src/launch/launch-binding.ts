@@ -48,7 +48,7 @@ export function launchBinding(inputs: BindingInputs): LaunchBinding {
 }
 
 /** JSON with sorted keys and no spaces, absent members left out. */
-export function mrConfigDocument({ composeHash, compose }: ParsedAppCompose, app: AppId, instance: string): string {
+function mrConfigDocument({ composeHash, compose }: ParsedAppCompose, app: AppId, instance: string): string {
   return JSON.stringify({
     app_id: toHex(app),
     compose_hash: toHex(composeHash),
