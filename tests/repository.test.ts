@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, globSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { DEFAULT_PORTS } from "@dstack/cli/testing";
 import { ROOT, workspaces } from "./workspaces.ts";
@@ -167,4 +167,19 @@ describe("tracked files", { skip: listed.status === 0 ? false : "this is not a g
       [],
     );
   });
+});
+
+test("links between pages lead to files that are there", () => {
+  const pages = globSync("{*.md,{docs,libs,services,cli,tests,bench,contracts,examples}/**/*.md}", {
+    cwd: ROOT,
+    exclude: ["**/node_modules/**"],
+  });
+  const broken = pages.flatMap((page) =>
+    [...readFileSync(join(ROOT, page), "utf8").matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)/g)]
+      .map(([, target = ""]) => target)
+      .filter((target) => !existsSync(join(ROOT, dirname(page), target)))
+      .map((target) => `${page}: ${target}`),
+  );
+  assert.ok(pages.length > 40);
+  assert.deepEqual(broken, []);
 });
