@@ -33,7 +33,13 @@ function extended(
   if (finished !== undefined) return finished;
   const service = services.entries.get(name);
   const reference = memberOf(service, "extends");
-  if (service?.kind !== "map" || reference === undefined || memberOf(reference, "file") !== undefined) return service;
+  if (
+    service?.kind !== "map" ||
+    reference === undefined ||
+    reference.tag === "reset" ||
+    memberOf(reference, "file") !== undefined
+  )
+    return service;
   const { line } = reference.place;
   if (below.includes(name))
     throw new ComposeError(

@@ -14,16 +14,41 @@ export function mergeMaps(base: MapNode, over: MapNode, path: Path): MapNode {
   for (const [key, value] of over.entries) {
     const before = entries.get(key);
     if (value.tag === "reset") entries.delete(key);
-    else if (before === undefined || key.startsWith("x-") || value.tag === "override") entries.set(key, value);
+    else if (before === undefined || key.startsWith("x-") || value.tag === "override")
+      entries.set(key, withoutResets(value));
     else entries.set(key, merge(before, value, [...path, key]));
   }
   return { kind: "map", entries, place: over.place };
 }
 
-/** Drops what is marked `!reset`, where there is nothing below it. */
-export function withoutResets(map: MapNode): MapNode {
-  if (![...map.entries.values()].some((value) => value.tag === "reset")) return map;
-  return { ...map, entries: new Map([...map.entries].filter(([, value]) => value.tag !== "reset")) };
+/** Without what is marked `!reset`: where there is nothing below it, it is nothing. */
+export function withoutResets<T extends ComposeNode>(node: T, done = new Map<ComposeNode, ComposeNode>()): T {
+  if (node.kind === "scalar") return node;
+  const before = done.get(node);
+  if (before !== undefined) return before as T;
+  let isSame = true;
+  const clean = (value: ComposeNode): ComposeNode => {
+    const cleaned = withoutResets(value, done);
+    if (cleaned !== value) isSame = false;
+    return cleaned;
+  };
+  const rest =
+    node.kind === "list"
+      ? { ...node, items: node.items.map(clean) }
+      : {
+          ...node,
+          entries: new Map(
+            [...node.entries].flatMap(([key, value]): [string, ComposeNode][] => {
+              if (value.tag !== "reset") return [[key, clean(value)]];
+              isSame = false;
+              return [];
+            }),
+          ),
+        };
+  // What is shared stays shared where nothing was taken from it.
+  const result = isSame ? node : (rest as T);
+  done.set(node, result);
+  return result;
 }
 
 function merge(base: ComposeNode, over: ComposeNode, path: Path): ComposeNode {
@@ -33,11 +58,11 @@ function merge(base: ComposeNode, over: ComposeNode, path: Path): ComposeNode {
     case "pairs":
       return pairs(base, over);
     case "names":
-      return base.kind === "map" || over.kind === "map"
-        ? mergeMaps(named(base, path), named(over, path), path)
-        : joined(listed(base), listed(over));
+      return mergeMaps(named(base, path), named(over, path), path);
     case "texts":
       return joined(listed(base), listed(over));
+    case "hosts":
+      return joined(hosts(base), hosts(over));
     case "logging": {
       const [old, fresh] = [base, over].map((node) => textOf(memberOf(node, "driver")));
       if (old !== undefined && fresh !== undefined && old !== fresh) return over;
@@ -59,7 +84,7 @@ function merge(base: ComposeNode, over: ComposeNode, path: Path): ComposeNode {
   return over;
 }
 
-type Rule = "replace" | "pairs" | "names" | "texts" | "logging" | "build";
+type Rule = "hosts" | "replace" | "pairs" | "names" | "texts" | "logging" | "build";
 const SERVICE_RULES: Readonly<Record<string, Rule>> = {
   command: "replace",
   entrypoint: "replace",
@@ -72,6 +97,8 @@ const SERVICE_RULES: Readonly<Record<string, Rule>> = {
   "build.labels": "pairs",
   "build.additional_contexts": "pairs",
   "healthcheck.test": "replace",
+  extra_hosts: "hosts",
+  "build.extra_hosts": "hosts",
   depends_on: "names",
   networks: "names",
   dns: "texts",
@@ -135,6 +162,15 @@ const scalarOf = (value: string | null, { place }: ComposeNode): ScalarNode => (
   style: "plain",
   place,
 });
+
+/** `host: address` as a list of `host=address`. */
+function hosts(node: ComposeNode): ListNode {
+  if (node.kind !== "map") return listed(node);
+  const items = [...node.entries].flatMap(([host, addresses]) =>
+    listed(addresses).items.map((address) => scalarOf(`${host}=${textOf(address) ?? ""}`, address)),
+  );
+  return { kind: "list", items, place: node.place };
+}
 
 const asBuild = (node: ComposeNode): MapNode =>
   node.kind === "map" ? node : { kind: "map", entries: new Map([["context", node]]), place: node.place };

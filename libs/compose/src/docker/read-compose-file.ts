@@ -69,12 +69,7 @@ export function readComposeFile(bytes: Uint8Array, environment: ComposeEnvironme
   const { documents, missing, unknownTags } = readYaml(text, variables);
   const root = documents.reduce<MapNode | undefined>(layOver, undefined);
   if (root === undefined) throw new ComposeError("compose-invalid", "the compose file is empty");
-  const size = expandedSize(root);
-  if (size > MAX_EXPANDED_VALUES)
-    throw new ComposeError(
-      "compose-invalid",
-      `with its aliases written out the compose file has ${size > Number.MAX_SAFE_INTEGER ? "countless" : size} values, at most ${MAX_EXPANDED_VALUES} are read`,
-    );
+  checkSize(root);
   const name = memberOf(root, "name");
   return {
     text,
@@ -120,20 +115,18 @@ function layOver(base: MapNode | undefined, document: ComposeNode): MapNode {
       "not a compose file: expected a mapping with a `services` member in every document",
       { facts: { line: document.place.line } },
     );
+  checkSize(document);
   const extended = extendServices(document);
-  return base === undefined ? cleaned(extended) : mergeMaps(base, extended, []);
+  return base === undefined ? withoutResets(extended) : mergeMaps(base, extended, []);
 }
 
-/** A first document has nothing below it that could be taken away. */
-function cleaned(document: MapNode): MapNode {
-  const top = withoutResets(document);
-  const services = memberOf(top, "services");
-  if (services?.kind !== "map") return top;
-  const entries = membersOf(withoutResets(services)).map(([name, service]): [string, ComposeNode] => [
-    name,
-    service.kind === "map" ? withoutResets(service) : service,
-  ]);
-  return { ...top, entries: new Map(top.entries).set("services", { ...services, entries: new Map(entries) }) };
+function checkSize(node: ComposeNode): void {
+  const size = expandedSize(node);
+  if (size > MAX_EXPANDED_VALUES)
+    throw new ComposeError(
+      "compose-invalid",
+      `with its aliases written out the compose file has ${size > Number.MAX_SAFE_INTEGER ? "countless" : size} values, at most ${MAX_EXPANDED_VALUES} are read`,
+    );
 }
 
 function servicesOf(root: MapNode, enabled: string | undefined): readonly ComposeService[] {

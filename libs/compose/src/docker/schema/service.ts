@@ -168,7 +168,7 @@ const network = orNothing(
     aliases: listOf(text),
     ipv4_address: text,
     ipv6_address: text,
-    link_local_ips: texts,
+    link_local_ips: listOf(text),
     mac_address: text,
     driver_opts: mapOf(textOrNumber),
     priority: scalar("a number", (value) => typeof value === "number"),
@@ -209,7 +209,7 @@ export const service: Shape = mapping({
   cpuset: text,
   credential_spec: mapping({ config: text, file: text, registry: text }),
   depends_on: oneOf({
-    list: listOf(text),
+    list: texts,
     map: mapOf(
       mapping(
         {
@@ -271,7 +271,7 @@ export const service: Shape = mapping({
   isolation: text,
   label_file: oneOf({ scalar: text, list: listOf(text) }),
   labels: pairs,
-  links: texts,
+  links: listOf(text),
   logging: mapping({
     driver: text,
     options: mapOf(scalar("a text or a number", (value) => value === null || typeof value !== "boolean")),
@@ -282,7 +282,7 @@ export const service: Shape = mapping({
   mem_swappiness: size,
   memswap_limit: size,
   network_mode: text,
-  networks: oneOf({ list: listOf(text), map: mapOf(network, NAME) }),
+  networks: oneOf({ list: texts, map: mapOf(network, NAME) }),
   oom_kill_disable: flag,
   oom_score_adj: bounded(-1000, 1000),
   pid: text,
