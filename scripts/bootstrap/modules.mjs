@@ -5,7 +5,7 @@ import { npm } from "./npm.mjs";
 /**
  * Do the installed modules match the lockfile? npm writes node_modules/.package-lock.json as its
  * last act, so a killed installation leaves none or an older one. What runs needs no development
- * packages; where they are installed all the same, nothing is taken away.
+ * packages; where a contributor has them all the same, an installation keeps them.
  *
  * @param {import("./context.mjs").Context} context
  * @param {{development: boolean}} job
@@ -35,9 +35,17 @@ export async function installModules(
   /** @type {string} */ node,
   /** @type {{development: boolean}} */ { development },
 ) {
-  context.say(`installing the npm packages of package-lock.json${development ? "" : " that running needs"}`);
-  const args = development ? ["ci"] : ["ci", "--omit=dev"];
+  const whole = development || hasDevelopmentPackages(context);
+  context.say(`installing the npm packages of package-lock.json${whole ? "" : " that running needs"}`);
+  const args = whole ? ["ci"] : ["ci", "--omit=dev"];
   await npm(context, node, args, { label: "npm ci", timeoutMs: 900_000, what: "installing the npm packages" });
+}
+
+/** Are packages there that only development needs? */
+function hasDevelopmentPackages(context) {
+  const installed = readPackages(join(context.root, "node_modules", ".package-lock.json")) ?? {};
+  const wanted = readPackages(join(context.root, "package-lock.json")) ?? {};
+  return Object.keys(installed).some((path) => wanted[path]?.dev === true);
 }
 
 function readPackages(path) {

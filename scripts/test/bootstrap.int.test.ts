@@ -93,6 +93,17 @@ describe("the pinned Node and the npm packages", () => {
     assert.equal(noted("npm ci").length, 2);
   });
 
+  test("of development stay where they are when running needs another installation", async () => {
+    const lock = join(machine.checkout, "package-lock.json");
+    await machine.run(["develop", ...runScript().slice(1)]);
+    writeFileSync(lock, readFileSync(lock, "utf8").replace("sha512-x", "sha512-z"));
+    await machine.run(["prepare"]);
+    assert.deepEqual(
+      noted("npm ci").map((call) => call.includes(" --omit=dev ")),
+      [false, false],
+    );
+  });
+
   test("survive kills at any moment: the next run ends well and never works beside an orphan", async () => {
     for (let round = 0; round < 12; round++) {
       const child = machine.start(runScript(), { FAKE_PAUSE_MS: "120" });
