@@ -62,7 +62,7 @@ function merge(base: ComposeNode, over: ComposeNode, path: Path): ComposeNode {
     case "texts":
       return joined(listed(base), listed(over));
     case "hosts":
-      return joined(hosts(base), hosts(over));
+      return once(joined(hosts(base), hosts(over)));
     case "logging": {
       const [old, fresh] = [base, over].map((node) => textOf(memberOf(node, "driver")));
       if (old !== undefined && fresh !== undefined && old !== fresh) return over;
@@ -170,6 +170,12 @@ function hosts(node: ComposeNode): ListNode {
     listed(addresses).items.map((address) => scalarOf(`${host}=${textOf(address) ?? ""}`, address)),
   );
   return { kind: "list", items, place: node.place };
+}
+
+/** What both lists have stands once. */
+function once(list: ListNode): ListNode {
+  const byText = new Map(list.items.map((item) => [textOf(item) ?? item, item]));
+  return { ...list, items: [...byText.values()] };
 }
 
 const asBuild = (node: ComposeNode): MapNode =>
