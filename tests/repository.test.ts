@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, globSync, readFileSync } from "node:fs";
+import { existsSync, globSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { DEFAULT_PORTS } from "@dstack/cli/testing";
@@ -166,6 +166,29 @@ describe("tracked files", { skip: listed.status === 0 ? false : "this is not a g
       files.filter((file) => readFileSync(join(ROOT, file)).length > 1_000_000),
       [],
     );
+  });
+});
+
+describe("decisions", () => {
+  const folder = join(ROOT, "docs", "decisions");
+  const pages = readdirSync(folder).filter((name) => name !== "README.md");
+  const index = readFileSync(join(folder, "README.md"), "utf8");
+
+  test("are numbered without a gap, each with its date and state", () => {
+    assert.deepEqual(
+      pages.toSorted().map((name) => name.slice(0, 4)),
+      pages.map((_, number) => `${String(number + 1).padStart(3, "0")}-`),
+    );
+    for (const name of pages)
+      assert.match(
+        readFileSync(join(folder, name), "utf8"),
+        /^# .+\n\nDate: \d{4}-\d\d-\d\d\nState: (?:in force|replaced by \[.+\]\(\d{3}-.+\.md\))\n\n/,
+        name,
+      );
+  });
+
+  test("are all in the index", () => {
+    for (const name of pages) assert.ok(index.includes(`](${name})`), name);
   });
 });
 
