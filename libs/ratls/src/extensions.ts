@@ -8,6 +8,9 @@ import { asRefusal, isCoded } from "@dstack/errors";
 import { RatlsError } from "./errors.ts";
 import { DSTACK_OID } from "./oids.ts";
 
+/** How a certificate holds its evidence: whole, or as the quote and event log that releases up to 0.5.8 write. */
+export type EvidenceForm = "attestation" | "quote-and-event-log";
+
 /** What a certificate says about its holder. None of it is verified by reading it. */
 export interface DstackExtensions {
   readonly certificate: Certificate;
@@ -16,6 +19,8 @@ export interface DstackExtensions {
   readonly appInfo?: AppInfoRecord;
   /** Claimed evidence: verify it, and against the key of this certificate, before believing a word. */
   readonly attestation?: Attestation;
+  /** There where `attestation` is. */
+  readonly evidenceForm?: EvidenceForm;
 }
 
 const COMPRESSED = utf8("ELGZv1");
@@ -41,13 +46,13 @@ export function readDstackExtensions(certificateDer: Uint8Array): DstackExtensio
     const usage = payload(certificate, DSTACK_OID.usage);
     const app = payload(certificate, DSTACK_OID.appId);
     const info = payload(certificate, DSTACK_OID.appInfo);
-    const attestation = attestationOf(certificate);
+    const evidence = evidenceOf(certificate);
     return {
       certificate,
       ...(usage === undefined ? {} : { usage: usageText(usage) }),
       ...(app === undefined ? {} : { appId: appId(app) }),
       ...(info === undefined ? {} : { appInfo: decodeAppInfo(info) }),
-      ...(attestation === undefined ? {} : { attestation }),
+      ...evidence,
     };
   });
 }
@@ -66,14 +71,17 @@ export function readingRefused<T>(read: () => T): T {
 }
 
 /** The newer form where present, else the older pair, else nothing. */
-function attestationOf(certificate: Certificate): Attestation | undefined {
+function evidenceOf(certificate: Certificate): Pick<DstackExtensions, "attestation" | "evidenceForm"> {
   const bytes = payload(certificate, DSTACK_OID.attestation);
-  if (bytes !== undefined) return decodeAttestation(bytes);
+  if (bytes !== undefined) return { attestation: decodeAttestation(bytes), evidenceForm: "attestation" };
   const quote = payload(certificate, DSTACK_OID.quote);
-  if (quote === undefined) return undefined;
+  if (quote === undefined) return {};
   const log = payload(certificate, DSTACK_OID.eventLog);
   if (log === undefined) throw new RatlsError("extension-malformed", "TDX event log missing");
-  return attestationFromQuote(quote, utf8Decode(inflated(log), "event log"));
+  return {
+    attestation: attestationFromQuote(quote, utf8Decode(inflated(log), "event log")),
+    evidenceForm: "quote-and-event-log",
+  };
 }
 
 /** X.509's OCTET STRING holds one more DER OCTET STRING, whose content is the payload. */

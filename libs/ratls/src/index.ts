@@ -6,7 +6,7 @@ export { ipOctets } from "./names.ts";
 export { createAppCa, createCa, createLeaf, createTempClientCertificate, loadCa } from "./certificate-builder.ts";
 export type { CaOptions, IssuedCertificate, LeafOptions, SigningCa } from "./certificate-builder.ts";
 export { readDstackExtensions } from "./extensions.ts";
-export type { DstackExtensions } from "./extensions.ts";
+export type { DstackExtensions, EvidenceForm } from "./extensions.ts";
 export { parseCertificates, verifyCertificateChain } from "./chain.ts";
 export type { ChainOptions } from "./chain.ts";
 export { decodeCsr, encodeCsrV1, encodeCsrV2, signCsr, verifyCsr } from "./csr.ts";

@@ -4,7 +4,7 @@ import { reportDataFor } from "@dstack/attest";
 import type { Attestation, Certificate } from "@dstack/attest";
 import { readChildren, readDer, readOid } from "@dstack/der";
 import { RatlsError } from "./errors.ts";
-import { readDstackExtensions, type DstackExtensions } from "./extensions.ts";
+import { readDstackExtensions, type DstackExtensions, type EvidenceForm } from "./extensions.ts";
 import { USAGE, X509_OID } from "./oids.ts";
 
 /**
@@ -28,7 +28,7 @@ export interface AttestedPeer {
 export type PeerEnd = "client" | "server";
 
 /** Verifies evidence that a peer shows beside its role; throwing refuses the peer. */
-export type EvidenceVerifier = (attestation: Attestation, expected: ReportData) => Promise<void>;
+export type EvidenceVerifier = (attestation: Attestation, expected: ReportData, form: EvidenceForm) => Promise<void>;
 
 /**
  * Holds a peer certificate against the rule. What the certificate says counts only once its chain

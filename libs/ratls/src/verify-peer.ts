@@ -65,7 +65,8 @@ export async function checkEvidence(
   roots: unknown,
   verifyEvidence: EvidenceVerifier | undefined,
 ): Promise<void> {
-  if (extensions.attestation === undefined) {
+  const { attestation, evidenceForm } = extensions;
+  if (attestation === undefined || evidenceForm === undefined) {
     if (roots === "evidence-only")
       throw new RatlsError(
         "peer-refused",
@@ -73,7 +74,7 @@ export async function checkEvidence(
       );
     return;
   }
-  await verifyEvidence?.(extensions.attestation, expectedReportData(extensions));
+  await verifyEvidence?.(attestation, expectedReportData(extensions), evidenceForm);
 }
 
 const KINDS: readonly unknown[] = ["kms", "app", "attested"];

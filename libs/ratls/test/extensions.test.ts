@@ -133,6 +133,7 @@ vectorTest("reads the newer evidence, and the older pair only where the newer is
   );
   assert.deepEqual(pair.attestation?.platform.quote, quote);
   assert.deepEqual(pair.attestation?.reportData, read.attestation?.reportData);
+  assert.deepEqual([read.evidenceForm, pair.evidenceForm], ["attestation", "quote-and-event-log"]);
   assert.match(refused(certificate(wrapped(DSTACK_OID.quote, quote))), /TDX event log missing/);
 });
 

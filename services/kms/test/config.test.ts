@@ -242,6 +242,8 @@ test("the set-up listener, its token and the rate limits are configured", async 
     "core.rate_limit.per_app = -1",
     "core.rate_limit.per_address = 1.5",
     'core.onboard.require_token = "yes"',
+    'core.onboard.legacy_source_mr_aggregated = ["abcd"]',
+    `core.onboard.legacy_source_mr_aggregated = ["${"0g".repeat(32)}"]`,
     "core.onboard.port = 65536",
   ])
     await assert.rejects(load(toml), /expected|Too (small|big)/i, toml);

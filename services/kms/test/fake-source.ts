@@ -1,9 +1,11 @@
 /** A KMS of a test's own making, for everything that a true source would never show. */
+import assert from "node:assert/strict";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { reportDataFor } from "@dstack/attest";
+import { derOid } from "@dstack/der";
 import { generateP256, pkcs8Pem, spkiDer, type P256Key } from "@dstack/keys";
-import { createLeaf, USAGE } from "@dstack/ratls";
+import { createLeaf, DSTACK_OID, USAGE } from "@dstack/ratls";
 import { createRootCa, createTempCa } from "../src/certificates/kms-certificates.ts";
 import type { Harness } from "./harness.ts";
 
@@ -14,8 +16,10 @@ export interface Shown {
   /** The key that the evidence is for; `key` unless given. */
   readonly evidenceFor?: P256Key;
   readonly unattested?: boolean;
-  /** As certificates up to 0.5.8 have it: the evidence names no OS image. */
+  /** As certificates up to 0.5.8 have it: quote and event log alone, which name no OS image. */
   readonly legacy?: boolean;
+  /** In the newer form, but for the configuration. */
+  readonly withoutConfig?: boolean;
   /** What the evidence measures; the image's own files unless given. */
   readonly files?: Harness["image"]["files"];
 }
@@ -23,6 +27,16 @@ export interface Shown {
 export interface FakeSource {
   readonly url: string;
   close(): void;
+}
+
+/** The newer form's extension under a name that nobody reads; who takes no issuer's word does not miss the signature. */
+function withoutNewerForm(pem: string): string {
+  const der = Buffer.from(pem.replace(/-----[A-Z ]+-----|\s/g, ""), "base64");
+  const oid = derOid(DSTACK_OID.attestation);
+  const at = der.indexOf(oid);
+  assert.ok(at > 0 && der.indexOf(oid, at + 1) === -1);
+  der[at + oid.length - 1] = 0x7f;
+  return `-----BEGIN CERTIFICATE-----\n${der.toString("base64").replace(/.{64}/g, "$&\n")}\n-----END CERTIFICATE-----\n`;
 }
 
 /**
@@ -43,6 +57,7 @@ export async function startFakeSource(
     evidenceFor = key,
     unattested = false,
     legacy = false,
+    withoutConfig = false,
     files = harness.image.files,
   }: Shown) => {
     const { attestation } = harness.guest({ files, reportData: reportDataFor("ratls-cert", spkiDer(evidenceFor)) });
@@ -53,9 +68,9 @@ export async function startFakeSource(
       altNames: ["127.0.0.1"],
       usage,
       now,
-      ...(unattested ? {} : { attestation: legacy ? { ...attestation, config: "" } : attestation }),
+      ...(unattested ? {} : { attestation: withoutConfig ? { ...attestation, config: "" } : attestation }),
     });
-    return { key: pkcs8Pem(key), cert: leaf.pem };
+    return { key: pkcs8Pem(key), cert: legacy ? withoutNewerForm(leaf.pem) : leaf.pem };
   };
   const [first, ...left] = shown;
   const server: Server = createServer(contextOf(first), (request, response) => {

@@ -437,20 +437,54 @@ test("neither side takes the auth server's word for an image that does not measu
   );
 });
 
-test("of a source that names no OS image, ours is assumed, its measurement decides, and the log says so (DS #1313)", async () => {
+test("evidence of the newer form that names no VM configuration is refused, whatever the settings list (DS #1313)", async () => {
   const { attestation } = harness.guest();
-  const measurement = toHex(appInfo({ attestation }).mrAggregated);
-  ownAuth.kms.delete(measurement);
+  const measured = toHex(appInfo({ attestation }).mrAggregated);
+  ownAuth.kms.add(measured);
+  const source = await fakeSource([{ key: generateP256(), withoutConfig: true }]);
+  assert.match(
+    await refusalOf(source, { "core.onboard.legacy_source_mr_aggregated": `["${measured}"]` }),
+    /^Failed to onboard: Source KMS is not allowed for onboarding: its evidence names no VM configuration/,
+  );
+});
+
+test("a source of 0.5.8 or older that is not listed is refused, by its register where its image is not ours (DS #1313)", async () => {
+  const files = { ...harness.image.files, cmdline: `${harness.image.files.cmdline} rogue=1` };
+  for (const [shown, found] of [
+    [{ files }, /; its RTMR2 is [0-9a-f]{96}, and that of our own image is [0-9a-f]{96}\./],
+    [{}, /; its MRTD, RTMR1 and RTMR2 are those of our own image\./],
+  ] as const) {
+    const { attestation } = harness.guest(shown);
+    const measured = toHex(appInfo({ attestation }).mrAggregated);
+    ownAuth.kms.add(measured);
+    for (const listed of ["[]", `["${"00".repeat(32)}"]`]) {
+      const text = await refusalOf(await fakeSource([{ key: generateP256(), legacy: true, ...shown }]), {
+        "core.onboard.legacy_source_mr_aggregated": listed,
+      });
+      assert.match(
+        text,
+        /^Failed to onboard: Source KMS is not allowed for onboarding: its certificate names no OS image/,
+      );
+      assert.match(text, found);
+      assert.match(text, new RegExp(`core\\.onboard\\.legacy_source_mr_aggregated .*${measured}`));
+    }
+  }
+});
+
+test("a source of 0.5.8 or older that is listed still needs the auth server, which is told of our image (DS #1313)", async () => {
+  const { attestation } = harness.guest();
+  const measured = toHex(appInfo({ attestation }).mrAggregated);
+  const listed = { "core.onboard.legacy_source_mr_aggregated": `["0x${measured.toUpperCase()}"]` };
+  ownAuth.kms.delete(measured);
   const key = generateP256();
   assert.match(
-    await refusalOf(await fakeSource([{ key, legacy: true }])),
+    await refusalOf(await fakeSource([{ key, legacy: true }]), listed),
     /Source KMS is not allowed for onboarding: boot denied/,
   );
-  assert.deepEqual(
-    [ownAuth.lastKms["osImageHash"], ownAuth.lastKms["mrAggregated"]],
-    [harness.image.hash, measurement],
-  );
-  ownAuth.kms.add(measurement);
-  assert.match(await refusalOf(await fakeSource([{ key, legacy: true }], generateP256())), /Invalid keys/);
-  assert.match(harness.sink.text, /names no OS image/);
+  assert.deepEqual([ownAuth.lastKms["osImageHash"], ownAuth.lastKms["mrAggregated"]], [harness.image.hash, measured]);
+  ownAuth.kms.add(measured);
+  const replica = await setUp(listed);
+  const answer = await replica.call("Onboard", onboardBody(await fakeSource([{ key, legacy: true }])));
+  assert.equal(answer.status, 200, JSON.stringify(answer.json));
+  await replica.abandon();
 });

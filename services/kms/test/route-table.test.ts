@@ -59,6 +59,7 @@ const TABLES: readonly Table[] = [
       folder: "",
       siteName: "",
       attestRoots: false,
+      legacySources: [],
       finish: none,
     }) as unknown as RpcService<never, never>,
     descriptor: kms.Onboard,

@@ -46,6 +46,8 @@ export interface KmsConfig {
     readonly requireToken: boolean;
     readonly siteName: string;
   };
+  /** mrAggregated of sources whose evidence names no OS image and that root keys are taken from all the same; lower-case hex. */
+  readonly legacySources: readonly string[];
   /** To whom the root keys are sealed; undefined where nobody is named, and there is no backup. */
   readonly backup: BackupOperators | undefined;
   /** Anonymous calls per minute; 0 for no limit. */
@@ -138,6 +140,7 @@ function interpretConfig(raw: RawKmsConfig, env: Readonly<Record<string, string 
       requireToken: core.onboard.require_token,
       siteName: core.site_name,
     },
+    legacySources: core.onboard.legacy_source_mr_aggregated.map((hex) => hex.replace(/^0x/, "").toLowerCase()),
     backup: backupOperators(core.backup),
     rateLimit: { perAddress: core.rate_limit.per_address, perApp: core.rate_limit.per_app },
     autoBootstrapDomain: core.onboard.auto_bootstrap_domain.trim(),

@@ -127,6 +127,12 @@ const onboard = z.object({
   address: text.default("0.0.0.0").describe("Address of the set-up listener, plain HTTP, until there are keys"),
   port: port(8000).describe("Its port"),
   require_token: flag(false).describe("Set-up is only for whoever has the token that is printed at start"),
+  legacy_source_mr_aggregated: z
+    .array(text.regex(/^(?:0x)?(?:[0-9a-fA-F]{64}|[0-9a-fA-F]{96})$/, "expected 32 or 48 bytes in hex"))
+    .default([])
+    .describe(
+      "Ours: mrAggregated of KMS up to 0.5.8 that root keys may be taken from, hex. Their certificates name no OS image, so this stands for its comparison",
+    ),
 });
 
 const admin = z.object({

@@ -1,9 +1,15 @@
-import { equalBytes, toHex, type ReportData } from "@dstack/bytes";
+import { equalBytes, type ReportData } from "@dstack/bytes";
 import { appInfo, type Attestation } from "@dstack/attest";
 import { generateP256, p256FromPem, pkcs8Pem, secp256k1PublicKey, spkiDer } from "@dstack/keys";
-import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
-import { attestedTransport, createTempClientCertificate, loadCa, parseCertificates, RatlsError } from "@dstack/ratls";
+import {
+  attestedTransport,
+  createTempClientCertificate,
+  loadCa,
+  parseCertificates,
+  RatlsError,
+  type EvidenceForm,
+} from "@dstack/ratls";
 import { callRpc } from "@dstack/rpc";
 import { asRefusal } from "@dstack/errors";
 import { KmsError } from "../errors.ts";
@@ -13,6 +19,7 @@ import { denialText, type AuthApi } from "../release/auth-api.ts";
 import { bootInfoJson, type VerifiedEvidence } from "../release/boot-info.ts";
 import { verifyEvidence, type EvidenceRule } from "../release/caller.ts";
 import type { SelfAttestation } from "../self/self-attestation.ts";
+import { requireListedSource } from "./legacy-source.ts";
 
 export interface FetchOptions {
   /** The source KMS, e.g. `https://kms.example:9201`, with or without `/prpc`. */
@@ -21,9 +28,10 @@ export interface FetchOptions {
   readonly evidence: EvidenceRule;
   readonly auth: AuthApi;
   readonly images: OsImageVerifier;
+  /** mrAggregated of sources whose certificates may name no OS image, lower-case hex. */
+  readonly legacySources: readonly string[];
   /** Unix seconds. */
   readonly now: number;
-  readonly log: Logger;
   readonly signal: AbortSignal;
 }
 
@@ -33,6 +41,7 @@ interface Source {
   readonly verified: VerifiedEvidence;
   /** Names the key: evidence for another key has another value. */
   readonly boundTo: ReportData;
+  readonly form: EvidenceForm;
 }
 
 const TIMEOUT_MS = 60_000;
@@ -56,8 +65,8 @@ export async function fetchRootKeys(options: FetchOptions): Promise<RootKeys> {
     trustedRoots: "evidence-only",
     peer: { kind: "kms" },
     maxAnswerBytes: MAX_ANSWER_BYTES,
-    verifyEvidence: async (attestation, boundTo) => {
-      source = await verifiedSource(options, attestation, boundTo);
+    verifyEvidence: async (attestation, boundTo, form) => {
+      source = { ...(await verifiedSource(options, attestation, boundTo)), form };
     },
   });
   const contact = await callRpc(first, methods.getTempCaCert, {}, call);
@@ -101,33 +110,45 @@ async function verifiedSource(
   { evidence, signal }: FetchOptions,
   attestation: Attestation,
   boundTo: ReportData,
-): Promise<Source> {
+): Promise<Omit<Source, "form">> {
   const verified = await verifyEvidence(evidence, attestation, boundTo, signal);
   if (!verified.ok)
     throw new KmsError("source-refused", `the evidence of the source KMS does not hold: ${verified.reason}`);
   return { attestation, verified, boundTo };
 }
 
-/** Our own side's word on the source. */
+/** Our own side's word on the source: the image that it runs, and the auth server. */
 async function requireAllowed(
-  { auth, images, self, log, signal }: FetchOptions,
-  { attestation, verified }: Source,
+  { auth, images, legacySources, self, signal }: FetchOptions,
+  { attestation, verified, form }: Source,
 ): Promise<void> {
   const context = "Source KMS is not allowed for onboarding";
-  // Certificates up to 0.5.8 do not say which OS image: our own is assumed, and the aggregated measurement decides.
-  const isLegacy = attestation.config === "";
+  const isLegacy = form === "quote-and-event-log";
+  if (!isLegacy && attestation.config === "") {
+    throw new KmsError(
+      "source-refused",
+      `${context}: its evidence names no VM configuration, which only certificates up to 0.5.8 may leave out`,
+    );
+  }
+  // Those do not say which OS image: the auth server is told of ours, and the listed measurement stands for the comparison.
   const vmConfig = isLegacy ? await self.vmConfig() : attestation.config;
   const info = appInfo({ attestation, verified: verified.quote, vmConfig });
+  if (isLegacy) {
+    await asRefusal(
+      () =>
+        requireListedSource({
+          report: verified.report,
+          mrAggregated: info.mrAggregated,
+          listed: legacySources,
+          own: async () => (await self.bootInfo()).verified.report,
+        }),
+      (cause) => (cause instanceof KmsError ? new KmsError(cause.code, context, { cause }) : undefined),
+    );
+  }
   const decision = await auth.bootAuth("kms", bootInfoJson(verified, info), signal);
   if (decision.kind === "denied")
     throw new KmsError("source-refused", `${context}: boot denied: ${denialText(decision)}`);
-  if (isLegacy) {
-    log.warn(
-      { mrAggregated: toHex(info.mrAggregated) },
-      "the source's certificate names no OS image (0.5.8 or older): its image is not compared",
-    );
-    return;
-  }
+  if (isLegacy) return;
   await asRefusal(
     () => images.verify(vmConfig, verified.report, attestation.platform.eventLog),
     (cause) => new KmsError("source-refused", `${context}: Failed to verify os image hash`, { cause }),

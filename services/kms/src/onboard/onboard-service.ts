@@ -34,6 +34,8 @@ export interface OnboardServiceOptions {
   readonly evidence: EvidenceRule;
   readonly auth: AuthApi;
   readonly caches: ImageCaches;
+  /** mrAggregated of sources whose certificates may name no OS image. */
+  readonly legacySources: readonly string[];
   readonly clock: { now(): number };
   readonly log: Logger;
   /** Ends the set-up, once the answer is out. @throws KmsError where there are no keys yet */
@@ -81,8 +83,8 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
               evidence: options.evidence,
               auth,
               images: options.caches.verifier,
+              legacySources: options.legacySources,
               now: now(),
-              log,
               signal: call.signal,
             });
             await installRootKeys({

@@ -60,6 +60,7 @@ async function getKeys(options: ReadyKeysOptions, parts: KmsParts): Promise<Rest
       finish,
       siteName: config.setUp.siteName,
       attestRoots: attestCertificate,
+      legacySources: config.legacySources,
     });
   const description = apiDescriptionRoute({
     title: "dstack KMS set-up",
