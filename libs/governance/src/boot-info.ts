@@ -1,17 +1,20 @@
 import { z } from "zod";
 import { GovernanceError } from "./errors.ts";
 
+/** The longest that is honest is a hash of 64 bytes in hex. What is taken is logged, so it has an end. */
+const text = z.string().max(256);
+
 const schema = z.object({
-  mrAggregated: z.string(),
-  osImageHash: z.string(),
-  appId: z.string(),
-  composeHash: z.string(),
-  instanceId: z.string(),
-  deviceId: z.string(),
-  tcbStatus: z.string().default(""),
-  advisoryIds: z.array(z.string()).default([]),
-  mrSystem: z.string().default(""),
-  teeVariant: z.string().default(""),
+  mrAggregated: text,
+  osImageHash: text,
+  appId: text,
+  composeHash: text,
+  instanceId: text,
+  deviceId: text,
+  tcbStatus: text.default(""),
+  advisoryIds: z.array(z.string().max(64)).max(256).default([]),
+  mrSystem: text.default(""),
+  teeVariant: text.default(""),
 });
 
 /** What a KMS says about who asks for keys. Other keys of the request are ignored. */

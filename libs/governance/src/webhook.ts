@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import { utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/errors";
+import { errorChain, excerpt } from "@dstack/errors";
 import { readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import type { BootInfo, BootKind } from "./boot-info.ts";
 import { GovernanceError } from "./errors.ts";
@@ -82,20 +82,27 @@ async function bootAuth(
       error instanceof GovernanceError
         ? error
         : new GovernanceError("request-invalid", error instanceof Error ? error.message : String(error));
-    log.warn({ requestId, error: reason.message }, `${label} boot auth request is malformed`);
+    log.warn({ requestId, error: excerpt(reason.message) }, `${label} boot auth request is malformed`);
     if (error instanceof RpcError) response.setHeader("connection", "close");
     json(response, 400, backend.malformed(reason));
     return;
   }
   // Operators copy measurements from this line.
-  log.info({ requestId, ...boot }, `${label} boot auth request:`);
+  log.info({ requestId, ...boot, advisoryIds: excerpt(boot.advisoryIds.join(" ")) }, `${label} boot auth request:`);
   try {
     const { isAllowed, reason, gatewayAppId, rule, field, basis, warning } = await backend.decide(kind, boot);
     if (warning !== undefined) log.warn({ requestId }, warning);
     if (isAllowed) log.info({ requestId, ...basis }, `${label} is allowed to boot`);
     else
       log.warn(
-        { requestId, reason, rule, field, value: field === undefined ? undefined : boot[field], ...basis },
+        {
+          requestId,
+          reason,
+          rule,
+          field,
+          value: field === undefined ? undefined : excerpt(String(boot[field])),
+          ...basis,
+        },
         `${label} is not allowed to boot`,
       );
     json(response, 200, { isAllowed, reason, gatewayAppId, rule, field, ...basis });

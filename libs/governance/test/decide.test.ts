@@ -177,5 +177,12 @@ test("refuses files and requests of another shape, naming the key", () => {
   }
   for (const body of ["", "null", "[]", '{"mrAggregated":"0x00"}', JSON.stringify({ ...BASE, advisoryIds: "x" })])
     assert.throws(() => parseBootInfo(body), GovernanceError, body);
+  // What is taken is logged: each field has an end.
+  for (const long of [
+    { appId: "a".repeat(257) },
+    { advisoryIds: ["x".repeat(65)] },
+    { advisoryIds: Array(257).fill("x") },
+  ])
+    assert.throws(() => parseBootInfo(JSON.stringify({ ...BASE, ...long })), GovernanceError);
   assert.equal(parseBootInfo(JSON.stringify({ ...BASE, extra: 1, tcbStatus: undefined })).tcbStatus, "");
 });

@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary, type DescMessage, type MessageShape } fro
 import { prpc } from "@dstack/proto";
 import { utf8, utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
-import { errorChain } from "@dstack/errors";
+import { errorChain, excerpt } from "@dstack/errors";
 import { RpcError } from "./errors.ts";
 import {
   checkJsonShape,
@@ -43,6 +43,10 @@ export interface RpcService<Caller, Auth extends string> {
 
 const JSON_TYPE = "application/json";
 const BINARY_TYPE = "application/octet-stream";
+/** What of a caller's text is repeated, whatever he sends: a method's name, an error in the log, an error in the answer. */
+const METHOD = { maxChars: 64 } as const;
+const LOGGED = { maxChars: 1_024, lines: true } as const;
+const ANSWERED = { maxChars: 4_000, lines: true } as const;
 
 /** The method name with every leading service prefix removed. */
 export function stripPrefixes(name: string, prefixes: readonly string[]): string {
@@ -72,7 +76,7 @@ export async function dispatch<Caller, Auth extends string>(
   const json = isJsonCall(request);
   try {
     const route = service.routes.find((row) => row.method === call.method);
-    if (route === undefined) throw new RpcError("unknown-method", `Service not found: ${call.method}`);
+    if (route === undefined) throw new RpcError("unknown-method", `Service not found: ${excerpt(call.method, METHOD)}`);
     const caller = await service.authenticate(route.auth, call, request.verb);
     if (request.body.length > route.bodyLimitBytes) {
       throw new RpcError("payload-too-large", "failed to read data: payload too large");
@@ -84,10 +88,15 @@ export async function dispatch<Caller, Auth extends string>(
     const failure = error instanceof RpcError ? error : undefined;
     const text = errorChain(error);
     service.log[failure === undefined ? "error" : "info"](
-      { method: call.method, requestId: call.requestId, code: failure?.code, error: text },
+      {
+        method: excerpt(call.method, METHOD),
+        requestId: call.requestId,
+        code: failure?.code,
+        error: excerpt(text, LOGGED),
+      },
       "call failed",
     );
-    return errorResponse(failure?.status ?? 400, text, json);
+    return errorResponse(failure?.status ?? 400, excerpt(text, ANSWERED), json);
   }
 }
 

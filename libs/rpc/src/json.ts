@@ -73,6 +73,9 @@ export function messageFromQuery<D extends DescMessage>(schema: D, query: URLSea
   return messageFromJson(schema, json);
 }
 
+/** No integer of a message has more digits, and reading one costs more than its length. */
+const WIDE_INTEGER = /^-?\d{1,20}$/;
+
 /**
  * `JSON.parse` that keeps integers beyond 2^53 exact, as bigint.
  * @throws RpcError `bad-request`
@@ -83,7 +86,7 @@ export function parseJson(text: string): unknown {
       typeof value === "number" &&
       !Number.isSafeInteger(value) &&
       context?.source !== undefined &&
-      /^-?\d+$/.test(context.source)
+      WIDE_INTEGER.test(context.source)
         ? BigInt(context.source)
         : value,
     );

@@ -134,6 +134,49 @@ test("JSON that would take long to parse is refused before it is parsed, whateve
     assert.equal((await post("GetInfo?json", JSON.stringify({ id }))).status, 200);
 });
 
+test("a stranger's input is neither logged nor answered in proportion to what was sent", async () => {
+  let logged = "";
+  const noisy = createLogger({ name: "test", stream: { write: (text: string) => (logged += text) } });
+  const echoing = await startHttpServer({
+    listen: { host: "127.0.0.1", port: 0 },
+    log: noisy,
+    mounts: [
+      mount("/prpc/", {
+        prefixes: [],
+        log: noisy,
+        authenticate: async () => undefined,
+        routes: [
+          route(vmm.Vmm.method.getComposeHash, {
+            auth: "anyone",
+            handle: async ({ composeFile }) => {
+              throw new Error(composeFile);
+            },
+          }),
+        ],
+      }),
+    ],
+  });
+  try {
+    const at = `http://${echoing.address}/prpc`;
+    for (const [path, body] of [
+      [`${"%00".repeat(15_000)}?json`, "{}"],
+      ["GetComposeHash?json", JSON.stringify({ compose_file: "\u0001".repeat(1_000_000) })],
+      ["GetComposeHash?json", `{"compose_file":${"9".repeat(1_000_000)}}`],
+    ] as const) {
+      logged = "";
+      const answer = await fetch(`${at}/${path}`, { method: "POST", body });
+      assert.equal(answer.status, 400);
+      const text = await answer.text();
+      assert.ok(text.length < 24_000, `${text.length} characters answered`);
+      assert.ok(logged.length < 8_000, `${logged.length} characters logged`);
+    }
+    const long = await fetch(`${at}/${"x".repeat(10_000)}?json`, { method: "POST", body: "{}" });
+    assert.deepEqual(await long.json(), { error: `Service not found: ${"x".repeat(64)}` });
+  } finally {
+    await echoing.close();
+  }
+});
+
 test("a body over the route's limit is refused", async () => {
   const answer = await post("GetComposeHash?json", JSON.stringify({ compose_file: "x".repeat(2_000) }));
   assert.deepEqual([answer.status, await answer.json()], [400, { error: "failed to read data: payload too large" }]);

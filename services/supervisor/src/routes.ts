@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { excerpt } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import { readBody, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { SupervisorError } from "./errors.ts";
@@ -21,7 +22,7 @@ export function supervisorRoutes(table: ProcessTable, log: Logger, onShutdown: (
         reply(exchange, 200, { data: (await work(exchange, id)) ?? null });
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
-        log.info({ call: `${verb} ${exchange.url.pathname}`, error: text }, "call failed");
+        log.info({ call: excerpt(`${verb} ${exchange.url.pathname}`), error: excerpt(text) }, "call failed");
         reply(exchange, error instanceof SupervisorError && error.code === "bad-request" ? 422 : 200, { error: text });
       }
     },

@@ -1,5 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { utf8Decode } from "@dstack/bytes";
+import { excerpt } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import { readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { VerifierError } from "./errors.ts";
@@ -87,7 +88,13 @@ function gone({ response }: HttpExchange): AbortSignal {
 
 function logResult(log: Logger, requestId: string, { is_valid, reason, details }: VerificationResponse): void {
   log.info(
-    { requestId, valid: is_valid, reason, appId: details.app_info?.app_id, tcbStatus: details.tcb_status },
+    {
+      requestId,
+      valid: is_valid,
+      reason: reason === null ? null : excerpt(reason),
+      appId: details.app_info?.app_id,
+      tcbStatus: details.tcb_status,
+    },
     "verified a request",
   );
 }
