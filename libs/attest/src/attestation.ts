@@ -1,5 +1,5 @@
 /** The attestation object: evidence, runtime events, the report data and the VM's configuration in one. */
-import { decodeRuntimeEvents, parseEventLogJson, runtimeEntries, stripFirmwarePayloads } from "./event-log.ts";
+import { parseEventLogJson, readRuntimeEvents, runtimeEntries, stripFirmwarePayloads } from "./event-log.ts";
 import type { EventLogEntry } from "./event-log.ts";
 import { parseQuote } from "./quote.ts";
 import type { RuntimeEvent } from "./runtime-event.ts";
@@ -18,14 +18,16 @@ export interface Attestation {
 
 /**
  * The object that an older peer's pair of quote and event log JSON stands for; the report data is the quoted one.
+ * The log's digests are judged by `checkAttestation`, once the quote holds: nothing is hashed for a stranger here (DS #1267).
  * @throws AttestError
  */
 export function attestationFromQuote(quote: Uint8Array, eventLogJson: string, config = ""): Attestation {
+  const { reportData } = parseQuote(quote).body;
   const eventLog = parseEventLogJson(eventLogJson);
   return {
     platform: { kind: "tdx", quote, eventLog },
-    runtimeEvents: decodeRuntimeEvents(eventLog),
-    reportData: parseQuote(quote).body.reportData,
+    runtimeEvents: readRuntimeEvents(eventLog),
+    reportData,
     config,
   };
 }

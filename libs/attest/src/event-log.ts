@@ -4,6 +4,7 @@
  */
 import { BytesError, equalBytes, hash48, parseHex, toHex, utf8 } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
+import { excerpt } from "@dstack/errors";
 import { AttestError } from "./errors.ts";
 import { isIntegerIn } from "./numbers.ts";
 import { eventDigest, eventPreimage, replayDigests, RUNTIME_EVENT_TYPE, RUNTIME_RTMR } from "./runtime-event.ts";
@@ -74,25 +75,24 @@ export function runtimeEntries(events: readonly RuntimeEvent[]): EventLogEntry[]
 }
 
 /**
- * The runtime events of a log, each checked: only RTMR3 entries count, their type is the runtime
- * type, and a digest or preimage that the log gives is the one computed from name and payload.
- * Replay exactly what this returns, so that what was checked is what is measured.
+ * The runtime events of a log, as it tells them: only RTMR3 entries count, and their type is the
+ * runtime type. Nothing is hashed, so anybody's log may be read before its quote is believed.
+ * @throws AttestError `event-type-unsupported`
+ */
+export function readRuntimeEvents(entries: readonly EventLogEntry[]): RuntimeEvent[] {
+  return entries.filter((entry) => entry.imr === RUNTIME_RTMR).map(runtimeEventOf);
+}
+
+/**
+ * As `readRuntimeEvents`, each checked: a digest or preimage that the log gives is the one computed
+ * from name and payload. Replay exactly what this returns, so that what was checked is what is measured.
  * @throws AttestError `event-type-unsupported`, `event-digest-mismatch`
  */
 export function decodeRuntimeEvents(entries: readonly EventLogEntry[]): RuntimeEvent[] {
   return entries
     .filter((entry) => entry.imr === RUNTIME_RTMR)
     .map((entry) => {
-      if (entry.eventType !== RUNTIME_EVENT_TYPE) {
-        throw new AttestError(
-          "event-type-unsupported",
-          `event log: RTMR3 event "${entry.event}" has type ${entry.eventType}, expected ${RUNTIME_EVENT_TYPE}`,
-        );
-      }
-      const event: RuntimeEvent =
-        entry.version === 2
-          ? { event: entry.event, payload: entry.eventPayload, version: 2 }
-          : { event: entry.event, payload: entry.eventPayload };
+      const event = runtimeEventOf(entry);
       const digest = eventDigest(event);
       if (entry.digest.length > 0 && !equalBytes(entry.digest, digest)) {
         throw mismatch(entry.event, "digest", toHex(digest), toHex(entry.digest));
@@ -102,6 +102,16 @@ export function decodeRuntimeEvents(entries: readonly EventLogEntry[]): RuntimeE
       }
       return event;
     });
+}
+
+function runtimeEventOf({ eventType, event, eventPayload: payload, version }: EventLogEntry): RuntimeEvent {
+  if (eventType !== RUNTIME_EVENT_TYPE) {
+    throw new AttestError(
+      "event-type-unsupported",
+      `event log: RTMR3 event "${excerpt(event)}" has type ${eventType}, expected ${RUNTIME_EVENT_TYPE}`,
+    );
+  }
+  return version === 2 ? { event, payload, version } : { event, payload };
 }
 
 /**
@@ -154,15 +164,18 @@ export function parseEventLogEntry(value: unknown, index: number): EventLogEntry
   if (!isLogDigest(imr, digest)) throw malformed(`event ${index}: digest of ${digest.length} bytes, expected 48`);
   const version = entry["version"] ?? 1;
   if (version !== 1 && version !== 2) throw malformed(`event ${index}: version ${show(version)}, expected 1 or 2`);
-  const preimage = entry["preimage"];
+  const eventPayload = hexField(entry["event_payload"] ?? "", index, "event_payload");
+  const preimage = entry["preimage"] ?? undefined;
+  // One shape for almost all of up to 65,536 entries.
+  if (version === 1 && preimage === undefined) return { imr, eventType, digest, event, eventPayload };
   return {
     imr,
     eventType,
     digest,
     event,
-    eventPayload: hexField(entry["event_payload"] ?? "", index, "event_payload"),
+    eventPayload,
     ...(version === 2 ? { version } : {}),
-    ...(preimage === undefined || preimage === null ? {} : { preimage: hexField(preimage, index, "preimage") }),
+    ...(preimage === undefined ? {} : { preimage: hexField(preimage, index, "preimage") }),
   };
 }
 
@@ -171,7 +184,11 @@ function integerField(value: unknown, max: number, index: number, name: string):
   return value;
 }
 
+/** Most events of a stripped log have no digest. */
+const NO_BYTES = new Uint8Array(0);
+
 function hexField(value: unknown, index: number, name: string): Uint8Array {
+  if (value === "") return NO_BYTES;
   if (typeof value !== "string") throw malformed(`event ${index}: ${name} is ${show(value)}, expected hex text`);
   try {
     return parseHex(value, name);
@@ -186,4 +203,7 @@ const show = (value: unknown): string => (JSON.stringify(value) ?? "missing").sl
 const malformed = (text: string): AttestError => new AttestError("event-log-malformed", `event log: ${text}`);
 
 const mismatch = (event: string, what: string, expected: string, got: string): AttestError =>
-  new AttestError("event-digest-mismatch", `event log: ${what} of "${event}": expected ${expected}, got ${got}`);
+  new AttestError(
+    "event-digest-mismatch",
+    `event log: ${what} of "${excerpt(event)}": expected ${excerpt(expected)}, got ${excerpt(got)}`,
+  );

@@ -5,12 +5,15 @@ import { hash32, reportData, toHex, utf8 } from "@dstack/bytes";
 import {
   attestationFromQuote,
   checkAttestation,
+  decodeRuntimeEvents,
+  encodeEventLogJson,
   encodeKeyProviderInfo,
   entryToJson,
   eventsUntilBootDone,
   mrConfigIdV1,
   mrConfigIdV2,
   mrConfigIdV3,
+  parseEventLogJson,
   readBootClaims,
   replayDigests,
   replayRtmr3,
@@ -103,6 +106,34 @@ test("looks at no event where the quote does not hold or is of something else", 
     );
     assert.match(checks.at(-1)?.reason ?? "", /^not looked at/);
   }
+});
+
+// DS #1267: the older pair of quote and log is read without hashing; wrong digests are seen once the quote holds.
+test("hashes nothing of a log before its quote is verified, and refuses its digests after", () => {
+  const [first, ...rest] = attestationOf(whole).platform.eventLog;
+  const log = encodeEventLogJson([{ ...first!, digest: new Uint8Array(48) }, ...rest]);
+  const read = attestationFromQuote(attestationOf(whole).platform.quote, log, attestationOf(whole).config);
+  const { checks } = checkAttestation(read, verified);
+  assert.deepEqual(
+    checks.filter(({ result }) => result === "fail").map(({ name, code }) => [name, code]),
+    [["event-log", "event-digest-mismatch"]],
+  );
+  const named = JSON.stringify([...runtimeEntries([event("x", utf8("y".repeat(1_000)))])].map(entryToJson));
+  const long = `[${Array.from({ length: 4_000 }, () => named.slice(1, -1)).join(",")}]`;
+  const { quote } = attestationOf([event("x")]).platform;
+  const fastest = (run: () => unknown): number =>
+    Math.min(
+      ...Array.from({ length: 5 }, () => {
+        const start = performance.now();
+        run();
+        return performance.now() - start;
+      }),
+    );
+  const hashing = fastest(() => decodeRuntimeEvents(parseEventLogJson(long)));
+  const reading = fastest(() =>
+    checkAttestation(attestationFromQuote(quote, long), { ok: false, checks: [], reason: "" }),
+  );
+  assert.ok(reading < hashing / 2, `${reading} ms to refuse it, ${hashing} ms to hash it`);
 });
 
 test("fails with a stable code where a part does not fit", () => {

@@ -8,13 +8,17 @@ const HEX = /^[0-9a-fA-F]*$/;
  */
 export function parseHex(text: string, what = "hex text"): Uint8Array {
   const digits = text.startsWith("0x") || text.startsWith("0X") ? text.slice(2) : text;
-  if (!HEX.test(digits)) throw new BytesError("hex-invalid", `${what}: not hexadecimal`);
-  if (digits.length % 2 !== 0) {
-    throw new BytesError("hex-invalid", `${what}: odd number of hex digits (${digits.length})`);
+  try {
+    return (Uint8Array as unknown as HexReader).fromHex(digits);
+  } catch (cause) {
+    if (!HEX.test(digits)) throw new BytesError("hex-invalid", `${what}: not hexadecimal`);
+    throw new BytesError("hex-invalid", `${what}: odd number of hex digits (${digits.length})`, { cause });
   }
-  const out = new Uint8Array(digits.length / 2);
-  for (let i = 0; i < out.length; i++) out[i] = Number.parseInt(digits.slice(2 * i, 2 * i + 2), 16);
-  return out;
+}
+
+// ES2026, in Node and browsers alike: a log of 65,536 events is read in a fraction of the time of a loop here.
+interface HexReader {
+  fromHex(text: string): Uint8Array;
 }
 
 /**
