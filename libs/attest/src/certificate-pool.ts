@@ -27,7 +27,12 @@ export class CertificatePool {
 
   /** Certificates of a PEM text in order. @throws DerError, AttestError `certificate-malformed`, also for keys that are not P-256 */
   chain(pem: string, what: string): PooledCertificate[] {
-    return readPem(pem, "CERTIFICATE", what).map((der) => this.#read(der));
+    return this.chainOf(readPem(pem, "CERTIFICATE", what));
+  }
+
+  /** The same of their DER. @throws DerError, AttestError `certificate-malformed` */
+  chainOf(certificates: readonly Uint8Array[]): PooledCertificate[] {
+    return certificates.map((der) => this.#read(der));
   }
 
   /** The signature of a certificate under its issuer's key: the same object each time. @throws DerError, AttestError */

@@ -65,7 +65,8 @@ export class CheckedCollateral implements QuoteCollateral {
   /** Certificates of the collateral's own chains, and the signatures that were found to hold. */
   readonly pool: CertificatePool;
   readonly holding: ReadonlySet<SignatureToCheck>;
-  readonly #pckChains = new Map<string, PckChain>();
+  /** Least recently used first. */
+  readonly #pckChains: PckChain[] = [];
 
   /** Not for callers: `checkCollateral` of an edge makes one. */
   constructor(
@@ -96,22 +97,24 @@ export class CheckedCollateral implements QuoteCollateral {
   }
 
   /** A PCK chain that `remember` was told of. */
-  provenPckChain(pem: string): PckChain | undefined {
-    const chain = this.#pckChains.get(pem);
-    if (chain === undefined) return undefined;
-    this.#pckChains.delete(pem);
-    this.#pckChains.set(pem, chain);
+  provenPckChain(certificates: readonly Uint8Array[]): PckChain | undefined {
+    const at = this.#pckChains.findLastIndex((known) => sameCertificates(known.certificates, certificates));
+    if (at < 0) return undefined;
+    const [chain] = this.#pckChains.splice(at, 1);
+    if (chain !== undefined) this.#pckChains.push(chain);
     return chain;
   }
 
   /** Keeps a chain that was judged with its signatures and these revocation lists, if it passed; least recently used out first. */
-  remember(pem: string, chain: PckChain): void {
-    if (chain.judgement.outcome.result !== "pass") return;
-    this.#pckChains.set(pem, chain);
-    const oldest = this.#pckChains.keys().next();
-    if (this.#pckChains.size > MAX_PCK_CHAINS && oldest.done === false) this.#pckChains.delete(oldest.value);
+  remember(chain: PckChain): void {
+    if (chain.judgement.outcome.result !== "pass" || this.provenPckChain(chain.certificates) !== undefined) return;
+    this.#pckChains.push(chain);
+    if (this.#pckChains.length > MAX_PCK_CHAINS) this.#pckChains.shift();
   }
 }
+
+const sameCertificates = (a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean =>
+  a.length === b.length && a.every((der, index) => equalBytes(der, b[index]!));
 
 /** What of `collateral` was checked for this anchor already; undefined where nothing was. */
 export function alreadyChecked(collateral: QuoteCollateral, trustAnchor: TrustAnchor): CheckedCollateral | undefined {

@@ -1,5 +1,6 @@
 /** Judges the certificates that a platform's quoting enclave proves itself with. */
 import { utf8Decode } from "@dstack/bytes";
+import { readPem } from "@dstack/der";
 import { leafOf } from "./certificate.ts";
 import { CertificatePool } from "./certificate-pool.ts";
 import { checkChain, periodsOf } from "./chain.ts";
@@ -13,10 +14,15 @@ import { readPckExtension } from "./pck-extension.ts";
 import type { Quote } from "./quote.ts";
 
 /**
- * The PEM text that a quote's PCK chain is taken from: the collateral's where it has one.
+ * The certificates of a quote's PCK chain in DER: the collateral's where it has one.
  * @throws AttestError `collateral-malformed` where neither has one, `certificate-malformed`
  */
-export function pckPemOf(quote: Quote, collateral: QuoteCollateral): string {
+export const pckCertificatesOf = (quote: Quote, collateral: QuoteCollateral): readonly Uint8Array[] => {
+  const pem = pckPemOf(quote, collateral);
+  return reading("certificate-malformed", "PCK chain", () => readPem(pem, "CERTIFICATE", "PCK chain"));
+};
+
+function pckPemOf(quote: Quote, collateral: QuoteCollateral): string {
   if (collateral.pckCertificateChain !== undefined) return collateral.pckCertificateChain;
   if (quote.certification.kind === "pem-chain") {
     const { pem } = quote.certification;
@@ -29,12 +35,15 @@ export function pckPemOf(quote: Quote, collateral: QuoteCollateral): string {
 }
 
 /** Judges a chain against the collateral's anchor and revocation lists. @throws AttestError `certificate-malformed` where it cannot be read */
-export const judgePckChain = (pem: string, collateral: CheckedCollateral): PckChain =>
-  reading("certificate-malformed", "PCK chain", () => judgeReadable(pem, collateral));
+export const judgePckChain = (certificates: readonly Uint8Array[], collateral: CheckedCollateral): PckChain =>
+  reading("certificate-malformed", "PCK chain", () => judgeReadable(certificates, collateral));
 
-function judgeReadable(pem: string, { trustAnchor, documents, pool: base, holding }: CheckedCollateral): PckChain {
+function judgeReadable(
+  certificates: readonly Uint8Array[],
+  { trustAnchor, documents, pool: base, holding }: CheckedCollateral,
+): PckChain {
   const pool = new CertificatePool(base);
-  const chain = pool.chain(pem, "PCK chain");
+  const chain = pool.chainOf(certificates);
   const leaf = leafOf(chain);
   const context = { anchor: trustAnchor, revocationLists: [documents.rootCrl, documents.pckCrl], pool };
   const judgement = judge(
@@ -53,6 +62,7 @@ function judgeReadable(pem: string, { trustAnchor, documents, pool: base, holdin
   // The authority of the PCK's revocation list is mostly the PCK's own: its signature was checked there.
   const signatures = judgement.signatures.filter((signature) => !holding.has(signature));
   return {
+    certificates,
     judgement: { ...judgement, signatures },
     extension: readPckExtension(leaf),
     publicKey: leaf.publicKey,

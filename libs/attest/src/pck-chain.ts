@@ -5,6 +5,8 @@ import type { PckExtension } from "./pck-extension.ts";
 import { uncompressedPoint } from "./quote.ts";
 
 export interface PckChain {
+  /** DER of its certificates, leaf first: what a chain is known by, however its text was written. */
+  readonly certificates: readonly Uint8Array[];
   readonly judgement: Judgement;
   readonly extension: PckExtension;
   /** Of the leaf; uncompressed point, 65 bytes. */

@@ -9,7 +9,7 @@ import { fail, firstFailure, guarded, notApplicable, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
 import { atTime, decide, holdingOnes, judge, signaturesOf } from "./judgement.ts";
 import type { Judgement, SignatureToCheck } from "./judgement.ts";
-import { judgePckChain, pckPemOf } from "./judge-pck-chain.ts";
+import { judgePckChain, pckCertificatesOf } from "./judge-pck-chain.ts";
 import type { PckChain } from "./pck-chain.ts";
 import { evaluatePolicy } from "./policy.ts";
 import type { QuotePolicy } from "./policy.ts";
@@ -51,8 +51,8 @@ export interface QuotePlan {
   /** Undefined where a check failed that the claims rest on. */
   readonly claims: QuoteClaims | undefined;
   readonly options: VerifyOptions;
-  /** A PCK chain that `collateral` may remember once its signatures hold. */
-  readonly newPckChain?: { readonly pem: string; readonly chain: PckChain; readonly collateral: CheckedCollateral };
+  /** A PCK chain that `collateral` may remember once its signatures and the quote's own hold. */
+  readonly newPckChain?: { readonly chain: PckChain; readonly collateral: CheckedCollateral };
 }
 
 /** The quote, or the refusal of bytes that are none. */
@@ -91,7 +91,7 @@ export function planQuote(quote: Quote, collateral: CheckedCollateral, options: 
     ];
     return { judgements, signatures: signaturesOf(judgements), claims: undefined, options };
   }
-  const { pem, chain, isNew } = found.value;
+  const { chain, isNew } = found.value;
   const assessment = assessTcb(quote, chain.extension, collateral.documents, options.tcbRules ?? "intel");
   const judgements = [...first, ...documents, chain.judgement, ...judgeQuote(quote, collateral, chain, assessment)];
   return {
@@ -99,7 +99,7 @@ export function planQuote(quote: Quote, collateral: CheckedCollateral, options: 
     signatures: signaturesOf(judgements),
     claims: claimsOf(quote, collateral, chain, assessment),
     options,
-    ...(isNew ? { newPckChain: { pem, chain, collateral } } : {}),
+    ...(isNew ? { newPckChain: { chain, collateral } } : {}),
   };
 }
 
@@ -108,9 +108,9 @@ export function concludeQuote(plan: QuotePlan, holds: readonly boolean[]): Quote
   const { claims, options, newPckChain } = plan;
   const holding = holdingOnes(plan.signatures, holds);
   const decided = plan.judgements.map((judgement) => decide(judgement, holding));
-  const chain = decided.find(({ name }) => name === "pck-chain");
-  if (newPckChain !== undefined && chain !== undefined) {
-    newPckChain.collateral.remember(newPckChain.pem, { ...newPckChain.chain, judgement: chain });
+  const judgement = decided.find(({ name }) => name === "pck-chain");
+  if (newPckChain !== undefined && judgement !== undefined && isOfPlatform(decided)) {
+    newPckChain.collateral.remember({ ...newPckChain.chain, judgement });
   }
   const checks = decided.map((judgement) => atTime(judgement, options.now));
   if (claims !== undefined && options.policy !== undefined)
@@ -120,16 +120,22 @@ export function concludeQuote(plan: QuotePlan, holds: readonly boolean[]): Quote
     : { ok: true, checks, ...claims };
 }
 
+/** What a platform alone can bring about. Anybody can put a forged quote before a chain that is public. */
+const OF_PLATFORM: readonly string[] = ["pck-chain", "qe-report-signature", "attestation-key", "quote-signature"];
+
+const isOfPlatform = (decided: readonly Judgement[]): boolean =>
+  decided.every(({ name, outcome }) => outcome.result === "pass" || !OF_PLATFORM.includes(name));
+
 function refused(checks: readonly Check[]): QuoteVerification {
   return { ok: false, checks, reason: firstFailure(checks) ?? "quote is not verified" };
 }
 
-function findPckChain(quote: Quote, collateral: CheckedCollateral): { pem: string; chain: PckChain; isNew: boolean } {
-  const pem = pckPemOf(quote, collateral);
-  const known = collateral.provenPckChain(pem);
+function findPckChain(quote: Quote, collateral: CheckedCollateral): { chain: PckChain; isNew: boolean } {
+  const certificates = pckCertificatesOf(quote, collateral);
+  const known = collateral.provenPckChain(certificates);
   return known === undefined
-    ? { pem, chain: judgePckChain(pem, collateral), isNew: true }
-    : { pem, chain: known, isNew: false };
+    ? { chain: judgePckChain(certificates, collateral), isNew: true }
+    : { chain: known, isNew: false };
 }
 
 /** Signed documents must also be of the quote's TEE. */

@@ -13,6 +13,8 @@ import {
   trustAnchorFromPem,
 } from "@dstack/attest";
 import type { VerifyOptions } from "@dstack/attest";
+import { utf8Decode } from "@dstack/bytes";
+import { readPem } from "@dstack/der";
 import { checkCollateral, signatureHolds, verifyQuote } from "@dstack/attest/node";
 import { forge, goodScene } from "../../../tests/forge/forged-evidence.ts";
 import { keyOf } from "../../../tests/forge/forging-keys.ts";
@@ -218,6 +220,32 @@ test("remembers no PCK chain that failed", () => {
   for (let round = 0; round < 2; round++)
     assert.deepEqual(failuresOf(verifyQuote(stranger.quote, collateral, options)), ["pck-chain signature-invalid"]);
   assert.equal(left(stranger.quote, collateral), 4, "its signatures are asked for again");
+});
+
+test("remembers no PCK chain for a quote that its platform did not sign", () => {
+  const collateral = checked();
+  const before = left(forged.quote, collateral);
+  // The quote's signature, its attestation key, the QE report's signature (after 384 bytes of report).
+  for (const at of [636, 700, 636 + 128 + 6 + 384]) {
+    const changed = Uint8Array.from(forged.quote);
+    changed[at] = (changed[at] ?? 0) ^ 1;
+    assert.equal(verifyQuote(changed, collateral, options).ok, false);
+    assert.equal(left(forged.quote, collateral), before, `byte ${at}`);
+  }
+  assert.ok(verifyQuote(forged.quote, collateral, options).ok);
+  assert.equal(left(forged.quote, collateral), 2);
+});
+
+test("knows a PCK chain by its certificates, however its text is written", () => {
+  const { certification } = parseQuote(forged.quote);
+  assert.ok(certification.kind === "pem-chain");
+  const pem = utf8Decode(certification.pem);
+  const ders = (text: string): Uint8Array[] => readPem(text, "CERTIFICATE");
+  const collateral = checked();
+  assert.equal(collateral.provenPckChain(ders(pem)), undefined);
+  assert.ok(verifyQuote(forged.quote, collateral, options).ok);
+  assert.ok(collateral.provenPckChain(ders(`${pem.replaceAll("\n", "\r\n")}\n\n`)) !== undefined);
+  assert.equal(collateral.provenPckChain(ders(pem).slice(0, 2)), undefined);
 });
 
 test("does not take a PCK authority's signature for another issuer's", () => {
