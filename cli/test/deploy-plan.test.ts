@@ -93,6 +93,17 @@ describe("the machine", () => {
     assert.equal(machineChanges(present, { ...present, diskGib: 30 }), undefined);
   });
 
+  test("keeps a mapping beside one of the same port that is given at another address, and replaces it at its own", () => {
+    const at = (hostAddress: string, vmPort = 80) =>
+      ({ protocol: "tcp", hostAddress, hostPort: 8080, vmPort }) as const;
+    const wanted = (port: ReturnType<typeof at>) =>
+      planMachine({ ...nothing, ports: [port] }, { ...present, ports: [at("127.0.0.1")] }).wanted.ports;
+    assert.deepEqual(wanted(at("10.0.0.1")), [at("127.0.0.1"), at("10.0.0.1")]);
+    assert.deepEqual(wanted(at("")), [at("127.0.0.1")]);
+    assert.deepEqual(wanted(at("", 81)), [at("", 81)]);
+    assert.deepEqual(wanted(at("0.0.0.0")), [at("0.0.0.0")]);
+  });
+
   test("takes a host port once per protocol and address", () => {
     const at = (hostAddress: string, protocol: "tcp" | "udp" = "tcp") => ({
       protocol,

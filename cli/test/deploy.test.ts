@@ -221,6 +221,13 @@ describe("an update", () => {
     assert.equal(first.status, "running");
   });
 
+  test("that gives a port again without its address, which the VMM chose, stops nothing", async () => {
+    await deploy("0", { machine: { ports: [port(9090, 90)] } });
+    await deploy("0", { machine: { ports: [{ ...port(8080, 80), hostAddress: "" }] } });
+    assert.deepEqual(host.log, []);
+    assert.deepEqual(first.ports, [port(8080, 80), port(9090, 90)]);
+  });
+
   test("that the VMM refuses leaves the version that runs running and allowed, and it alone", async () => {
     host.failing.set("UpdateVm", "host port mapping conflicts with VM x: tcp 127.0.0.1:8080");
     const error = await refusal(deploy("1"));
@@ -269,6 +276,14 @@ describe("an update", () => {
     const error = await refusal(deploy("1"));
     assert.match(error.hint ?? "", /is back$/);
     assert.deepEqual([first.status, hashOf(first.composeFile)], ["stopped", v0]);
+  });
+
+  test("whose boot is refused starts a VM again that had ended by itself", async () => {
+    first.status = "exited";
+    host.boot = (vm) => (hashOf(vm.composeFile) === v0 ? "done" : "refused");
+    const error = await refusal(deploy("1"));
+    assert.match(error.hint ?? "", /is back and starts again$/);
+    assert.deepEqual([first.status, hashOf(first.composeFile)], ["running", v0]);
   });
 
   test("whose boot is refused stays in place with --no-rollback, and names the command that goes back", async () => {
@@ -493,6 +508,16 @@ describe("what a guest would refuse", () => {
     await deploy("0", { machine: { ports: [port(8080, 80)] } });
     const error = await plan({ app: { name: "other" }, machine: { ports: [{ ...port(8080, 1), hostAddress: "" }] } });
     assert.match(error.message, /port tcp 8080 -> 1 is mapped to web already/);
+  });
+
+  test("an app that is being removed has neither its name nor its ports any more", async () => {
+    await deploy("0", { machine: { ports: [port(8080, 80)] } });
+    await removeApp(host, "web");
+    const { existing, machine } = await planDeployment(
+      await requestFor("1", { machine: { ports: [port(8080, 80)] } }),
+      host,
+    );
+    assert.deepEqual([existing, machine.wanted.ports], [undefined, [port(8080, 80)]]);
   });
 
   test("an update of a manifest with settings that deploy does not write is refused by their names", async () => {

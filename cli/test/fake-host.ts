@@ -80,7 +80,7 @@ export function fakeHost({ isOurs = true }: { isOurs?: boolean } = {}): FakeHost
     if (text !== undefined) throw new CliError("failed", text);
   };
   const find = (id: string): FakeVm => {
-    const vm = host.vms.find((each) => each.id === id || each.name === id);
+    const vm = host.vms.find((each) => each.id === id || (each.name === id && each.status !== "removing"));
     if (vm === undefined) throw new CliError("not-found", `no app is named ${id}`);
     return vm;
   };

@@ -51,7 +51,7 @@ async function requestFor(cli: Cli, what: string, auditLog: string | undefined):
 
 async function appNamed(cli: Cli, name: string): Promise<string> {
   const client = await cli.vmm();
-  const found = (await client.list()).find((vm) => vm.name === name);
+  const found = (await client.list()).find((vm) => vm.name === name && vm.status !== "removing");
   if (found === undefined)
     throw new CliError("not-found", `"${name}" is neither a file, an app id nor the name of an app here`);
   return found.appId;

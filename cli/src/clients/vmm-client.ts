@@ -101,9 +101,9 @@ export async function vmmClient(layout: StackLayout, env: NodeJS.ProcessEnv): Pr
       const found = all.filter(
         (vm) =>
           vm.id === nameOrId ||
-          vm.name === nameOrId ||
-          vm.appId === nameOrId ||
-          (nameOrId.length >= 6 && vm.id.startsWith(nameOrId)),
+          // What is being removed has given its name up to whatever comes next.
+          (vm.status !== "removing" &&
+            (vm.name === nameOrId || vm.appId === nameOrId || (nameOrId.length >= 6 && vm.id.startsWith(nameOrId)))),
       );
       if (found.length === 1 && found[0] !== undefined) return found[0];
       if (found.length > 1)

@@ -45,15 +45,13 @@ export function machineOf({ configuration }: vmm.VmInfo): Machine | undefined {
 
 /**
  * What the app runs on: what was given, else what it has, else the default. Mappings that are given join those that
- * are there. Pure.
+ * are there, and replace those that cannot be beside them. Pure.
  * @throws CliError `usage` for a disk that would shrink
  */
 export function planMachine(request: MachineRequest, present: Machine | undefined): MachinePlan {
   const base = present ?? { image: DEFAULT_IMAGE, ...DEFAULT_SIZE, ports: [] };
-  const given = request.ports ?? [];
-  const keptPorts = request.dropPorts
-    ? []
-    : base.ports.filter((port) => !given.some((other) => sameHostPort(port, other)));
+  const given = (request.ports ?? []).map((port) => asMapped(port, base.ports));
+  const keptPorts = request.dropPorts ? [] : base.ports.filter((port) => !given.some((other) => overlaps(other, port)));
   const wanted: Machine = {
     image: request.image ?? base.image,
     vcpu: request.vcpu ?? base.vcpu,
@@ -126,11 +124,21 @@ export const portText = ({ protocol, hostAddress, hostPort, vmPort }: PortArgume
 const sameHostPort = (a: PortArgument, b: PortArgument): boolean =>
   a.protocol === b.protocol && a.hostPort === b.hostPort;
 
-const samePorts = (a: readonly PortArgument[], b: readonly PortArgument[]): boolean =>
-  a.length === b.length &&
-  a.every((port, index) => portText(port) === portText(b[index] ?? port) && b[index] !== undefined);
+/** The VMM puts its default address where none is given, so a mapping that is there already has one. */
+const asMapped = (port: PortArgument, present: readonly PortArgument[]): PortArgument =>
+  (port.hostAddress === ""
+    ? present.find((other) => sameHostPort(port, other) && port.vmPort === other.vmPort)
+    : undefined) ?? port;
+
+/** In whichever order. */
+const samePorts = (a: readonly PortArgument[], b: readonly PortArgument[]): boolean => {
+  const [left, right] = [a, b].map((ports) => ports.map(portText).toSorted().join());
+  return left === right;
+};
 
 const ANY_ADDRESS = ["0.0.0.0", "::"];
+
+/** Whether the VMM refuses the one while the other is there. */
 const overlaps = (a: PortArgument, b: PortArgument): boolean =>
   sameHostPort(a, b) &&
   (a.hostAddress === b.hostAddress ||

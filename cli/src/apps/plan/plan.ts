@@ -71,7 +71,8 @@ export interface ExistingVersion {
 /** Reads and asks, and changes nothing. @throws CliError, RpcError for what cannot be deployed at all */
 export async function planDeployment(request: DeployRequest, ports: PlanPorts): Promise<DeploymentPlan> {
   const { app, machine } = request;
-  const vms = await ports.vmm.list();
+  // What is being removed gives its name and its ports up.
+  const vms = (await ports.vmm.list()).filter(({ status }) => status !== "removing");
   const vm = existingVm(request, vms);
   const present = vm === undefined ? undefined : presentManifest(vm);
   const machinePlan = planMachine(machine, vm === undefined ? undefined : machineOf(vm));
@@ -126,7 +127,7 @@ export function requireReady({ name, disk, permission }: DeploymentPlan): void {
 
 /** The one VM of that name. @throws CliError `usage` where it cannot be the one that is meant */
 function existingVm({ app }: DeployRequest, vms: readonly vmm.VmInfo[]): vmm.VmInfo | undefined {
-  const named = vms.filter((vm) => vm.name === app.name && vm.status !== "removing");
+  const named = vms.filter((vm) => vm.name === app.name);
   const [vm] = named;
   if (named.length > 1)
     throw new CliError("usage", `${named.length} apps are named ${app.name}: ${named.map(({ id }) => id).join(", ")}`, {

@@ -63,7 +63,7 @@ export function stepsWhenItRuns(plan: DeploymentPlan): readonly Step[] {
 
 /**
  * How the version comes back that was there, where the new one does not boot; none where nothing was there. It is
- * started where it ran before. Pure.
+ * started unless somebody had stopped it: one that ended by itself is meant to run. Pure.
  */
 export function stepsBack(plan: DeploymentPlan): readonly Step[] {
   const { existing } = plan;
@@ -72,7 +72,7 @@ export function stepsBack(plan: DeploymentPlan): readonly Step[] {
   return [
     { kind: "stop", force: true },
     { kind: "put-back" },
-    ...(isUp(existing.status) ? [{ kind: "start" } as const] : []),
+    ...(existing.status === "stopped" ? [] : [{ kind: "start" } as const]),
     ...withdrawing(plan, [newVersion(plan)]),
   ];
 }
