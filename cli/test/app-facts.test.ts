@@ -63,6 +63,21 @@ const told = async (value: AppFactsInput, name: string): Promise<string> =>
     .join("\n");
 
 describe("what runs", () => {
+  test("a compose file that docker compose would not run is no silence, and a later nothing hides no power", async () => {
+    const compose = (file: string): string => manifestOf({ docker_compose_file: file });
+    assert.match(
+      await warnings(input(compose("services: {a: {image: x, privilegd: true}}\n"))),
+      /docker-compose.yaml: docker compose would not run it: line 1: services.a.privilegd: unknown key/,
+    );
+    assert.match(
+      await warnings(
+        input(compose("services: {a: {image: x, privileged: true}}\n---\nservices: {a: {privileged: }}\n")),
+      ),
+      /power: a: privileged/,
+    );
+    assert.doesNotMatch(await warnings(input(compose("services: {a: {image: x}}\n"))), /would not run/);
+  });
+
   test("an image without a digest is a warning (SECURITY 07)", async () => {
     assert.match(await warnings(input(manifestOf())), /image: web: nginx:latest is not pinned by digest/);
     const pinned = manifestOf({

@@ -5,6 +5,8 @@ import type { AppInfo } from "@dstack/attest";
 import { ComposeError, isDangerousEnvName, parseAppCompose, type AppCompose } from "@dstack/compose";
 import {
   builtServices,
+  dockerFindings,
+  findingText,
   listImages,
   powersOf,
   readComposeFile,
@@ -81,6 +83,10 @@ function composeFacts(dockerComposeFile: string): Fact[] {
       ...listImages(file).map(imageFact),
       ...builtServices(file).map((service) =>
         warning("image", `${service}: is built when the app starts, from whatever its sources are then`),
+      ),
+      // What docker compose refuses may also be read in another way than here.
+      ...dockerFindings(file).map((finding) =>
+        warning("docker-compose.yaml", `docker compose would not run it: ${findingText(finding)}`),
       ),
       ...file.doubts.map((doubt) => warning("docker-compose.yaml", doubt)),
       ...powersOf(file).map(powerFact),

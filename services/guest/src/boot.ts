@@ -99,12 +99,12 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   options.onAgent(agent);
   if (compose.gatewayEnabled) startGateway(boot, { inputs, keys, issuer, host, stopping: options.stopping });
 
-  const docker = await runApp(boot, inputs, variables);
+  const { docker, isUnderstood } = await runApp(boot, inputs, variables);
   options.console("[  OK  ] Finished App Compose Service.");
   progress("done");
   log.info(await cpuSeconds(), "CPU time of the boot");
   agent.demo.current(); // Begins to get one, so that the first Info has it.
-  void pruneDocker(docker.api, log); // Beside the app; it says itself what fails.
+  void pruneDocker(docker.api, isUnderstood, log); // Beside the app; it says itself what fails.
 }
 
 function contextOf({ paths, run, log, host, onShutdown }: BootOptions): BootContext {

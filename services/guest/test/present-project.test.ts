@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { buildAppCompose, type AppCompose } from "@dstack/compose";
+import { quietLog } from "../../../libs/agent/test/fixture.ts";
+import { pruneDocker } from "../src/app/app-start.ts";
+import type { DockerApi } from "../src/app/docker-api.ts";
 import { presentProject, type Project } from "../src/app/present-project.ts";
 
 const project = (
@@ -37,4 +40,13 @@ test("nothing is deleted by a file that is not understood beyond doubt", async (
   ] as const)
     assert.equal(await project(text ?? "", change, variables), undefined, String(text));
   assert.deepEqual((await project(yaml, { preLaunchScript: "echo ready" }))?.services, ["web"]);
+});
+
+test("images and volumes are freed only of an app that is understood", async () => {
+  const asked: string[] = [];
+  const docker: DockerApi = { call: async (method, path) => void asked.push(`${method} ${path.split("?")[0]}`) };
+  await pruneDocker(docker, false, quietLog);
+  assert.deepEqual(asked, []);
+  await pruneDocker(docker, true, quietLog);
+  assert.deepEqual(asked, ["POST /images/prune", "POST /volumes/prune"]);
 });

@@ -24,7 +24,9 @@ export function dockerFindings(file: ComposeFile): readonly Finding[] {
     if (findings.length < MAX_FINDINGS)
       findings.push({ severity: "refuse-everywhere", code, path, service: serviceOf(path), line: place.line, message });
   };
-  composeFile(file.root, "", report);
+  for (const step of file.earlier) composeFile(step, "", report);
+  // What was wrong before the last document is not said once more.
+  if (findings.length === 0) composeFile(file.root, "", report);
   checkConsistency(file, report);
   if (projectName(file, "app") === "") report(file.root, "name", "wrong-value", "the name has no letter and no digit");
   for (const { variable, message, place } of file.missing)

@@ -1,7 +1,7 @@
 /**
  * How docker compose lays one mapping over another: documents of one file in order, and a service
  * over the one it extends. Mappings merge, lists join, the rest is replaced; what is written as a
- * list or a mapping of `KEY=value` merges by key.
+ * list or a mapping of `KEY=value` merges by key. A key without a value takes nothing away.
  */
 import { ComposeError } from "../errors.ts";
 import { memberOf, textOf, type ComposeNode, type ListNode, type MapNode, type ScalarNode } from "./node.ts";
@@ -16,10 +16,13 @@ export function mergeMaps(base: MapNode, over: MapNode, path: Path): MapNode {
     if (value.tag === "reset") entries.delete(key);
     else if (before === undefined || key.startsWith("x-") || value.tag === "override")
       entries.set(key, withoutResets(value));
-    else entries.set(key, merge(before, value, [...path, key]));
+    else if (!isNothing(value) || TAKES_NOTHING.has(ruleOf([...path, key])))
+      entries.set(key, merge(before, value, [...path, key]));
   }
   return { kind: "map", entries, place: over.place };
 }
+
+const isNothing = (node: ComposeNode): boolean => node.kind === "scalar" && node.value === null;
 
 /** Without what is marked `!reset`: where there is nothing below it, it is nothing. */
 export function withoutResets<T extends ComposeNode>(node: T, done = new Map<ComposeNode, ComposeNode>()): T {
@@ -64,8 +67,9 @@ function merge(base: ComposeNode, over: ComposeNode, path: Path): ComposeNode {
     case "hosts":
       return once(joined(hosts(base), hosts(over)));
     case "logging": {
-      const [old, fresh] = [base, over].map((node) => textOf(memberOf(node, "driver")));
-      if (old !== undefined && fresh !== undefined && old !== fresh) return over;
+      if (isNothing(over)) throw cannotMerge(path, over);
+      const [old, fresh] = [base, over].map((node) => memberOf(node, "driver"));
+      if (old !== undefined && fresh !== undefined && textOf(old) !== textOf(fresh)) return over;
       break;
     }
     case "build":
@@ -85,6 +89,8 @@ function merge(base: ComposeNode, over: ComposeNode, path: Path): ComposeNode {
 }
 
 type Rule = "hosts" | "replace" | "pairs" | "names" | "texts" | "logging" | "build";
+/** Rules by which nothing laid over something is not just left out. */
+const TAKES_NOTHING: ReadonlySet<Rule | undefined> = new Set(["replace", "logging"]);
 const SERVICE_RULES: Readonly<Record<string, Rule>> = {
   command: "replace",
   entrypoint: "replace",

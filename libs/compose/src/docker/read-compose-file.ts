@@ -24,6 +24,8 @@ import { readYaml, type MissingVariable } from "./read-yaml.ts";
 export const COMPOSE_FILE_MAX_BYTES = 4 * 1024 * 1024;
 /** Most values with every alias written out; files that people write have a few thousand. */
 const MAX_EXPANDED_VALUES = 1_000_000;
+/** Most documents of one file: each is laid over all before it. */
+const MAX_DOCUMENTS = 100;
 
 export interface ComposeService {
   readonly name: string;
@@ -42,6 +44,8 @@ export interface ComposeFile {
   readonly text: string;
   /** All documents in one. */
   readonly root: MapNode;
+  /** What there is after each document but the last: docker compose checks every step. */
+  readonly earlier: readonly MapNode[];
   readonly services: readonly ComposeService[];
   /** The project's name where the file gives one; its value is undefined where an unknown variable decides. */
   readonly name: ScalarNode | undefined;
@@ -67,13 +71,12 @@ export function readComposeFile(bytes: Uint8Array, environment: ComposeEnvironme
   const text = decode(bytes);
   const variables: Variables = { values: environment.variables ?? new Map(), areAll: environment.areAll ?? false };
   const { documents, missing, unknownTags } = readYaml(text, variables);
-  const root = documents.reduce<MapNode | undefined>(layOver, undefined);
-  if (root === undefined) throw new ComposeError("compose-invalid", "the compose file is empty");
-  checkSize(root);
+  const { root, earlier } = layered(documents);
   const name = memberOf(root, "name");
   return {
     text,
     root,
+    earlier,
     services: servicesOf(root, variables.values.get("COMPOSE_PROFILES")),
     name: name?.kind === "scalar" ? name : undefined,
     missing,
@@ -108,6 +111,27 @@ function decode(bytes: Uint8Array): string {
   }
 }
 
+/** The documents laid over one another, with every step on the way. */
+function layered(documents: readonly ComposeNode[]): { root: MapNode; earlier: readonly MapNode[] } {
+  if (documents.length > MAX_DOCUMENTS)
+    throw new ComposeError(
+      "compose-invalid",
+      `the compose file has ${documents.length} documents, at most ${MAX_DOCUMENTS} are read`,
+    );
+  const steps: MapNode[] = [];
+  // Each step is looked at as a whole, so they count together.
+  let size = 0;
+  for (const document of documents) {
+    const step = layOver(steps.at(-1), document);
+    size += expandedSize(step);
+    checkSize(size);
+    steps.push(step);
+  }
+  const root = steps.pop();
+  if (root === undefined) throw new ComposeError("compose-invalid", "the compose file is empty");
+  return { root, earlier: steps };
+}
+
 function layOver(base: MapNode | undefined, document: ComposeNode): MapNode {
   if (document.kind !== "map")
     throw new ComposeError(
@@ -115,13 +139,17 @@ function layOver(base: MapNode | undefined, document: ComposeNode): MapNode {
       "not a compose file: expected a mapping with a `services` member in every document",
       { facts: { line: document.place.line } },
     );
-  checkSize(document);
+  checkSize(expandedSize(document));
+  const services = memberOf(document, "services");
+  if (services?.kind === "scalar" && services.value === null)
+    throw new ComposeError("compose-invalid", `line ${services.place.line}: \`services\` has nothing in it`, {
+      facts: { line: services.place.line },
+    });
   const extended = extendServices(document);
   return base === undefined ? withoutResets(extended) : mergeMaps(base, extended, []);
 }
 
-function checkSize(node: ComposeNode): void {
-  const size = expandedSize(node);
+function checkSize(size: number): void {
   if (size > MAX_EXPANDED_VALUES)
     throw new ComposeError(
       "compose-invalid",

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { utf8 } from "@dstack/bytes";
-import { COMPOSE_FILE_MAX_BYTES, projectName, readComposeFile, type ComposeFile } from "../../src/docker/index.ts";
+import {
+  COMPOSE_FILE_MAX_BYTES,
+  powersOf,
+  projectName,
+  readComposeFile,
+  type ComposeFile,
+} from "../../src/docker/index.ts";
 import { memberOf, textOf } from "../../src/docker/node.ts";
 
 const read = (text: string, variables?: Record<string, string>, areAll = false): ComposeFile =>
@@ -50,6 +56,26 @@ describe("readComposeFile", () => {
     assert.equal(memberOf(web, "ports"), undefined);
     const dns = memberOf(web, "dns");
     assert.deepEqual(dns?.kind === "list" ? dns.items.map(textOf) : [], ["9.9.9.9"]);
+  });
+
+  it("keeps what was there where a later document or a service that extends has a key without a value", () => {
+    const base = "image: a, privileged: true, pid: host, ports: ['80:80'], volumes: ['/:/host'], deploy: {replicas: 2}";
+    const nothing = "image: , privileged: , pid: , ports: , volumes: , deploy: ";
+    for (const text of [
+      `services: {a: {${base}}}\n---\nservices: {a: {${nothing}}}\n`,
+      `services: {a: {${base}}}\n---\nservices: {a: }\n`,
+      `services: {b: {${base}}, a: {extends: b, ${nothing}}}\n`,
+    ]) {
+      const file = read(text);
+      assert.equal(images(file).a, "a", text);
+      const kinds = powersOf(file).filter(({ service }) => service === "a");
+      assert.deepEqual(
+        kinds.map(({ kind }) => kind),
+        ["privileged", "host-pid", "docker"],
+        text,
+      );
+    }
+    assert.equal(projectName(read("name: one\nservices: {a: {image: x}}\n---\nname:\n"), "dstack"), "one");
   });
 
   it("lays a service over the one that it extends, over several steps", () => {
@@ -159,6 +185,12 @@ describe("readComposeFile", () => {
     assert.throws(() => read("services:\n  web:\n   image: a\n  - b\n"), /line \d: invalid YAML at column \d/);
     assert.throws(() => readComposeFile(Uint8Array.of(0xff)), { code: "yaml-invalid" });
     assert.throws(() => readComposeFile(new Uint8Array(COMPOSE_FILE_MAX_BYTES + 1)), { code: "too-large" });
+  });
+
+  it("bounds the documents of one file, which are looked at one after another", () => {
+    const documents = (count: number): string => Array.from({ length: count }, () => "services: {}\n").join("---\n");
+    assert.equal(read(documents(100)).services.length, 0);
+    assert.throws(() => read(documents(101)), /101 documents, at most 100/);
   });
 
   it("bounds what aliases expand to, in nesting and in number", () => {

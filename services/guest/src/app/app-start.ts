@@ -94,8 +94,12 @@ export async function stopApp(compose: AppCompose, folder: string, run: RunProgr
   }
 }
 
-/** Frees what nothing uses: images of earlier versions, anonymous volumes of removed containers. */
-export async function pruneDocker(docker: DockerApi, log: Logger): Promise<void> {
+/**
+ * Frees what nothing uses: images of earlier versions, anonymous volumes of removed containers.
+ * Nothing of an app that is not understood: what it does not use now it may use later.
+ */
+export async function pruneDocker(docker: DockerApi, isUnderstood: boolean, log: Logger): Promise<void> {
+  if (!isUnderstood) return;
   for (const path of [`/images/prune?filters=${encodeURIComponent('{"dangling":["false"]}')}`, "/volumes/prune"]) {
     try {
       await docker.call("POST", path, 600_000);

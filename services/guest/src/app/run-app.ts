@@ -13,16 +13,24 @@ import { COMPOSE_FILE, startApp, stopApp } from "./app-start.ts";
 import { startDocker, type Docker } from "./docker.ts";
 import { presentProject } from "./present-project.ts";
 
+export interface RunningApp {
+  readonly docker: Docker;
+  /** Whether it is known beyond doubt what the app consists of: only then may what it does not use be deleted. */
+  readonly isUnderstood: boolean;
+}
+
 /** Starts Docker on the data disk, then the app. @throws GuestError `docker-failed`, `app-failed`, `config-invalid` */
 export async function runApp(
   boot: BootContext,
   inputs: BootInputs,
   variables: ReadonlyMap<string, string>,
-): Promise<Docker> {
+): Promise<RunningApp> {
   const { paths, run, log } = boot;
   const { compose } = inputs.manifest;
   boot.progress("setting up docker");
-  const docker = await bringUpDocker(boot, inputs, variables);
+  const dataFolder = join(paths.persistent, "var/lib/docker");
+  const isUnderstood = await removeOldContainers(boot, inputs, variables, dataFolder);
+  const docker = await bringUpDocker(boot, inputs, dataFolder);
   await startApp({
     compose,
     folder: paths.dstack,
@@ -32,17 +40,11 @@ export async function runApp(
     onProgress: boot.progress,
   });
   boot.onShutdown(() => stopApp(compose, paths.dstack, run, log));
-  return docker;
+  return { docker, isUnderstood };
 }
 
-async function bringUpDocker(
-  boot: BootContext,
-  inputs: BootInputs,
-  variables: ReadonlyMap<string, string>,
-): Promise<Docker> {
+async function bringUpDocker(boot: BootContext, inputs: BootInputs, dataFolder: string): Promise<Docker> {
   const { paths, run, log } = boot;
-  const dataFolder = join(paths.persistent, "var/lib/docker");
-  await removeOldContainers(boot, inputs, variables, dataFolder);
   const docker = await startDocker({
     configPath: paths.dockerConfig,
     socketPath: paths.dockerSocket,
@@ -60,24 +62,28 @@ async function bringUpDocker(
   return docker;
 }
 
-/** Not fatal: Docker itself names what is wrong with a compose file. */
+/** Whether the app is understood. Not fatal: Docker itself names what is wrong with a compose file. */
 async function removeOldContainers(
   { log }: BootContext,
   { manifest }: BootInputs,
   variables: ReadonlyMap<string, string>,
   dataFolder: string,
-): Promise<void> {
+): Promise<boolean> {
   const { compose } = manifest;
-  if (compose.runner !== "docker-compose") return;
+  // No file, so none that could be misread.
+  if (compose.runner !== "docker-compose") return true;
   try {
     const project = await presentProject(compose, variables, "dstack");
-    if (project !== undefined) await removeOrphans(dataFolder, project, log);
-    else
-      log.warn(
-        { file: COMPOSE_FILE },
-        "it is not known beyond doubt which services there are: no container was removed",
-      );
+    if (project !== undefined) {
+      await removeOrphans(dataFolder, project, log);
+      return true;
+    }
+    log.warn(
+      { file: COMPOSE_FILE },
+      "it is not known beyond doubt which services there are: no container, image or volume is removed",
+    );
   } catch (error) {
     log.warn({ error: errorChain(error), file: COMPOSE_FILE }, "containers of removed services were not looked for");
   }
+  return false;
 }
