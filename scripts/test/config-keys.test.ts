@@ -43,6 +43,15 @@ for (const program of PROGRAMS)
       for (const { key, why } of program.unread) assert.match(why, /^.{10,}[^.]$/, key);
     });
 
+    test("that are not acted on stand in tables: something else in a table's place is refused by its name", async () => {
+      const above = program.unread.flatMap(({ key }) =>
+        key.split(".").flatMap((_name, depth, names) => (depth === 0 ? [] : [names.slice(0, depth).join(".")])),
+      );
+      for (const key of new Set(above))
+        for (const value of [true, "libvirt", 7, [{ enabled: true }], null])
+          assert.match(await refusal(program, key, value), new RegExp(`: ${key}: expected a table`), key);
+    });
+
     test("are each refused by name where their value is of a wrong type (SECURITY #906)", async () => {
       const mayBeNull = readKeys(program).flatMap(({ key, type }) => (type.includes("null") ? [key] : []));
       const keys = [...readKeys(program).map(({ key }) => key), ...program.unread.map(({ key }) => key)];

@@ -52,11 +52,12 @@ export const refused = (key: string, type: z.ZodType, harmless: readonly unknown
 
 /**
  * Checks what a file says at the keys that nothing acts on.
- * @throws ConfigError `invalid` naming the key: a wrong type, or a value that would feel like protection
+ * @throws ConfigError `invalid` naming the key: a wrong type, something else in the place of a table
+ * that it stands in, or a value that would feel like protection
  */
 export function judgeUnread(table: Table, keys: readonly UnreadKey[], file: string): WithoutEffect[] {
   return keys.flatMap(({ key, type, otherwise, harmless, why }) => {
-    const value = valueAt(table, key.split("."));
+    const value = valueAt(table, key, file);
     if (value === undefined) return [];
     const parsed = type.safeParse(value);
     if (!parsed.success) throw new ConfigError("invalid", `${file}: ${key}: ${z.prettifyError(parsed.error)}`);
@@ -80,8 +81,16 @@ function withoutKey(table: Table, [name = "", ...deeper]: readonly string[]): Ta
   return Object.keys(left).length === 0 ? rest : { ...rest, [name]: left };
 }
 
-function valueAt(table: Table, path: readonly string[]): unknown {
+/** A scalar or a list where a table stands could mean to turn on what its keys would have refused. */
+function valueAt(table: Table, key: string, file: string): unknown {
   let value: unknown = table;
-  for (const name of path) value = isTable(value) && Object.hasOwn(value, name) ? value[name] : undefined;
+  const above: string[] = [];
+  for (const name of key.split(".")) {
+    if (!isTable(value))
+      throw new ConfigError("invalid", `${file}: ${above.join(".")}: expected a table, [${above.join(".")}]`);
+    value = Object.hasOwn(value, name) ? value[name] : undefined;
+    if (value === undefined) return undefined;
+    above.push(name);
+  }
   return value;
 }

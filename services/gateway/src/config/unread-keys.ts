@@ -9,6 +9,7 @@ import { refused, silent, told, type UnreadKey } from "@dstack/config";
 const text = z.string();
 const flag = z.boolean();
 const count = z.int().min(0);
+const gates = { after_bytes: count.optional(), after_duration: text.optional() };
 const listener = z.union([text, count]);
 
 const ONE_PROCESS = "one process without thread pools serves";
@@ -84,8 +85,9 @@ export const UNREAD_KEYS: readonly UnreadKey[] = [
   silent("core.proxy.thread_per_core", flag, ONE_PROCESS),
   silent("core.proxy.connection_rebalance", flag, ONE_PROCESS),
   silent("core.proxy.buffer_size", count, OWN_RELAY),
-  told("core.proxy.tcp_splice", z.record(text, z.unknown()), [], OWN_RELAY),
-  told("core.proxy.ktls", z.record(text, z.unknown()), [], OWN_RELAY),
+  // The table alone turns it on, so it is told of as a whole.
+  told("core.proxy.tcp_splice", z.looseObject({ ...gates, release_idle_pipes: flag.optional() }), [], OWN_RELAY),
+  told("core.proxy.ktls", z.looseObject(gates), [], OWN_RELAY),
   silent("core.proxy.app_address_ns_compat", flag, NO_CUSTOM_DOMAINS),
   told("core.proxy.app_address_dns_servers", z.array(text), [[]], NO_CUSTOM_DOMAINS),
   refused(

@@ -7,11 +7,15 @@ import { z } from "zod";
 import { refused, silent, told, type UnreadKey } from "@dstack/config";
 
 const text = z.string();
+const count = z.int().min(0);
+const ONE_PROCESS = "one process without thread pools serves";
 const TDX_ALONE = "this KMS verifies evidence of TDX alone, and refuses all other";
 
 export const UNREAD_KEYS: readonly UnreadKey[] = [
   silent("log_level", text, "DSTACK_LOG_LEVEL sets the level of the log"),
-  silent("default", z.record(text, z.unknown()), "one process without thread pools serves"),
+  ...["workers", "max_blocking", "keep_alive"].map((name) => silent(`default.${name}`, count, ONE_PROCESS)),
+  ...["ident", "temp_dir"].map((name) => silent(`default.${name}`, text, ONE_PROCESS)),
+  silent("default.log_level", text, "DSTACK_LOG_LEVEL sets the level of the log"),
   refused(
     "rpc.tls.mutual.mandatory",
     z.boolean(),
@@ -19,7 +23,7 @@ export const UNREAD_KEYS: readonly UnreadKey[] = [
     "anybody may have a client certificate of the temporary CA, so none is required, and callers are told apart by their evidence",
   ),
   silent("core.subject_postfix", text, "the reference does not read it either"),
-  silent("core.gpu", z.record(text, z.unknown()), "the reference does not read it either"),
+  silent("core.gpu.enabled", z.boolean(), "the reference does not read it either"),
   told("core.sev_snp_key_release", z.boolean(), [false], TDX_ALONE),
   told("core.aws_nitro_tpm_key_release", z.boolean(), [false], TDX_ALONE),
   told("core.attestation.urls.amd_kds", text, ["", "https://kdsintf.amd.com/vcek/v1"], TDX_ALONE),
