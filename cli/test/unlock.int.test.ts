@@ -3,7 +3,7 @@ import { spawnSync, type SpawnSyncReturns } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { lockFile } from "@dstack/files";
 
@@ -38,3 +38,25 @@ for (const flags of [[], ["--no-experimental-ffi"]])
     await lock.release();
     assert.equal(doctor(flags, path).status, 4);
   });
+
+test("`dstack doctor --unlock` frees every lock that programs of the local deployment take", async () => {
+  const paths = [
+    ["stack.lock"],
+    ["kms", "certs", "lock"],
+    ["gateway", "data", "lock"],
+    ["vmm", "vm", ".vmm.lock"],
+    ["vmm", "supervisor.sock.lock"],
+    ["auth", "auth-config.json.history.jsonl.lock"],
+    ["apps", "0123456789abcdef0123456789abcdef.lock"],
+    ["apps", "fedcba9876543210fedcba9876543210.lock"],
+  ].map((parts) => join(state, "dstack", ...parts));
+  paths.push(join(state, "cache", "dstack", "image-build", "build.lock"));
+  const dead = `${spawnSync("true").pid} 12345\n`;
+  for (const lock of paths) {
+    await mkdir(dirname(lock), { recursive: true });
+    await writeFile(lock, dead);
+  }
+  const freed = doctor([]).stdout.trimEnd().split("\n");
+  assert.deepEqual(freed.toSorted(), paths.map((lock) => `freed    ${lock}`).toSorted());
+  for (const lock of paths) assert.equal(existsSync(lock), false);
+});

@@ -1,5 +1,4 @@
-import { readFile } from "node:fs/promises";
-import { processStartTime } from "@dstack/process";
+import { holderOf } from "@dstack/files";
 import type { Cli } from "../clients/cli.ts";
 import { stopProcess } from "../local/managed-process.ts";
 import { purge, stopEverything } from "./cleanup.ts";
@@ -11,8 +10,8 @@ const UP_STOPS_WITHIN_MS = 120_000;
 export async function down(cli: Cli, options: DownOptions): Promise<void> {
   const { layout } = cli;
   const { say } = cli.out;
-  const holder = await lockHolder(layout.lockFile);
-  if (holder !== undefined) {
+  const holder = holderOf(layout.lockFile);
+  if (holder?.alive === true) {
     say(`stopping the local deployment (process ${holder.pid}) …`);
     await stopProcess(holder, UP_STOPS_WITHIN_MS);
   }
@@ -23,12 +22,4 @@ export async function down(cli: Cli, options: DownOptions): Promise<void> {
   } else {
     say(`stopped; data is kept in ${layout.state}`);
   }
-}
-
-async function lockHolder(path: string): Promise<{ pid: number; startTime: string } | undefined> {
-  const [pid, startTime] = (await readFile(path, "utf8").catch(() => "")).trim().split(" ");
-  const record = { pid: Number(pid), startTime: startTime ?? "" };
-  return Number.isInteger(record.pid) && record.pid > 1 && processStartTime(record.pid) === record.startTime
-    ? record
-    : undefined;
 }

@@ -1,6 +1,7 @@
-import { existsSync } from "node:fs";
+import { existsSync, globSync } from "node:fs";
 import { join } from "node:path";
 import { freeDeadLock } from "@dstack/files";
+import { historyPathOf } from "../auth/policy-file.ts";
 import type { Cli } from "../clients/cli.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { imageBuildFolder } from "../local/places.ts";
@@ -33,5 +34,9 @@ function locksOf(layout: StackLayout): string[] {
     join(layout.vmmFolder, "vm", ".vmm.lock"),
     join(layout.vmmFolder, "supervisor.sock.lock"),
     join(imageBuildFolder(layout), "build.lock"),
+    `${historyPathOf(layout.authConfig)}.lock`,
+    ...globSync("apps/*.lock", { cwd: layout.state })
+      .toSorted()
+      .map((name) => join(layout.state, name)),
   ];
 }

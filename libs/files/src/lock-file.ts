@@ -6,7 +6,7 @@
  * Never: two holders, also where a dead one left its file behind.
  */
 import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, statSync, unlinkSync, writeSync } from "node:fs";
-import { link, unlink, writeFile } from "node:fs/promises";
+import { link, rename, unlink, writeFile } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isCoded } from "@dstack/errors";
@@ -20,6 +20,7 @@ export interface FileLock {
 }
 
 const ATTEMPTS = 64;
+const TAKING_MS = 5_000;
 
 /**
  * Takes the lock. A dead holder's is free at once; without node:ffi it is refused instead, since to
@@ -63,10 +64,7 @@ export async function freeDeadLock(path: string): Promise<"freed" | "free" | "al
   const holder = holderOf(path);
   if (holder === undefined) return "free";
   if (holder.alive) return "alive";
-  if (systemCalls().kind === "absent") {
-    await removeIfExists(path);
-    return "freed";
-  }
+  if (systemCalls().kind === "absent") return removeDead(path);
   try {
     await (await lockFile(path)).release();
     return "freed";
@@ -76,8 +74,16 @@ export async function freeDeadLock(path: string): Promise<"freed" | "free" | "al
   }
 }
 
+export interface LockHolder {
+  /** 0 where no process is named. */
+  readonly pid: number;
+  /** In clock ticks since boot: with the pid it names the process for good. */
+  readonly startTime: string;
+  readonly alive: boolean;
+}
+
 /** Who stands in a lock file, and whether that process still lives; undefined where there is no file. */
-export function holderOf(path: string): { readonly pid: number; readonly alive: boolean } | undefined {
+export function holderOf(path: string): LockHolder | undefined {
   let text: string;
   try {
     text = readFileSync(path, "utf8");
@@ -85,9 +91,40 @@ export function holderOf(path: string): { readonly pid: number; readonly alive: 
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
-  const [pid = "", started] = text.trim().split(" ");
+  const [pid = "", startTime = ""] = text.trim().split(" ");
   const known = /^[1-9]\d{0,9}$/.test(pid);
-  return { pid: known ? Number(pid) : 0, alive: known && processStartTime(Number(pid)) === started };
+  return { pid: known ? Number(pid) : 0, startTime, alive: known && processStartTime(Number(pid)) === startTime };
+}
+
+/**
+ * Between the look and the removal somebody else may have freed the lock and taken it: so the file
+ * is moved aside, looked at again, and put back where it is another.
+ */
+async function removeDead(path: string): Promise<"freed" | "free" | "alive"> {
+  const seen = statSync(path, { throwIfNoEntry: false });
+  if (seen === undefined) return "free";
+  if (isBeingTaken(path)) return "alive";
+  const aside = `${path}.${randomBytes(6).toString("hex")}`;
+  try {
+    await rename(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "free";
+    throw error;
+  }
+  try {
+    const moved = statSync(aside);
+    if (moved.ino === seen.ino && holderOf(aside)?.alive === false && !isBeingTaken(aside)) return "freed";
+    await link(aside, path);
+    return "alive";
+  } finally {
+    await unlink(aside);
+  }
+}
+
+/** Whoever locks by a descriptor makes an empty file first, and is in it a moment later. */
+function isBeingTaken(path: string): boolean {
+  const there = statSync(path, { throwIfNoEntry: false });
+  return there !== undefined && there.size === 0 && Date.now() - there.mtimeMs < TAKING_MS;
 }
 
 function lockByDescriptor(path: string, flock: Extract<SystemCalls, { kind: "here" }>["flock"]): FileLock {
@@ -100,10 +137,12 @@ function lockByDescriptor(path: string, flock: Extract<SystemCalls, { kind: "her
       if (isFileAt(path, fd)) {
         const holder = holderOf(path);
         // Held by the version before, or by a process without node:ffi: these lock by the text alone.
-        if (holder?.alive === true) throw locked(path, holder.pid);
+        // Our own line is of an attempt of ours that lost its file: the descriptor's lock is what counts.
+        if (holder?.alive === true && holder.pid !== process.pid) throw locked(path, holder.pid);
         ftruncateSync(fd);
         writeSync(fd, ownLine());
-        return onceReleased(() => releaseDescriptor(path, fd));
+        // Who frees a dead holder's lock without node:ffi may have taken the file meanwhile.
+        if (isFileAt(path, fd)) return onceReleased(() => releaseDescriptor(path, fd));
       }
     } catch (error) {
       closeSync(fd);
@@ -135,7 +174,7 @@ async function lockByName(path: string): Promise<FileLock> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     const holder = holderOf(path);
-    if (holder === undefined || holder.alive) throw locked(path, holder?.pid ?? 0);
+    if (holder === undefined || holder.alive || isBeingTaken(path)) throw locked(path, holder?.pid ?? 0);
     throw new FileLockError(
       "left-behind",
       `${path} was left behind by process ${holder.pid}, which is gone; see that nobody uses what it guards, then free it with: dstack doctor --unlock ${path}`,

@@ -1,9 +1,15 @@
 /** A process that tries for a lock whenever it is told to, and says how it went. Frees it when told to. */
 import { spawn } from "node:child_process";
 import { closeSync, openSync, unlinkSync } from "node:fs";
-import { FileLockError, lockFile, type FileLock } from "@dstack/files";
+import { FileLockError, freeDeadLock, lockFile, type FileLock } from "@dstack/files";
 
-export type Order = { readonly take: string } | { readonly hammer: string; readonly turns: number } | "free" | "spawn";
+export type Order =
+  | { readonly take: string }
+  | { readonly hammer: string; readonly turns: number }
+  | { readonly unlock: string }
+  | { readonly takeWhenFree: string }
+  | "free"
+  | "spawn";
 
 let lock: FileLock | undefined;
 
@@ -19,11 +25,26 @@ async function answer(message: Order): Promise<string> {
   }
   if (message === "spawn") return String(spawn("sleep", ["60"], { detached: true, stdio: "ignore" }).pid);
   if ("hammer" in message) return hammer(message.hammer, message.turns);
+  if ("unlock" in message) return freeDeadLock(message.unlock);
+  if ("takeWhenFree" in message) {
+    lock = await whenFree(message.takeWhenFree);
+    return "won";
+  }
   try {
     lock = await lockFile(message.take);
     return "won";
   } catch (error) {
     return error instanceof FileLockError ? "refused" : String(error);
+  }
+}
+
+async function whenFree(path: string): Promise<FileLock> {
+  for (;;) {
+    try {
+      return await lockFile(path);
+    } catch (error) {
+      if (!(error instanceof FileLockError)) throw error;
+    }
   }
 }
 

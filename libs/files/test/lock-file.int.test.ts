@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { fork, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import type { Order } from "./lock-contender.ts";
-import { FileLockError, freeDeadLock, lockFile } from "@dstack/files";
+import { FileLockError, freeDeadLock, holderOf, lockFile } from "@dstack/files";
 
 const WITHOUT_FFI = ["--no-experimental-ffi"];
 
@@ -125,4 +125,43 @@ test("without node:ffi the refusal of a dead holder's lock says how to free it",
     cwd: import.meta.dirname,
   });
   assert.match(child.stdout, /left behind by process \d+, .*dstack doctor --unlock \S+lock/);
+});
+
+test("without node:ffi whoever frees a dead holder's lock never removes the one that somebody took meanwhile", async (t) => {
+  const [path, dead] = [await lockPath(), deadHolder()];
+  const [taker, ...unlockers] = await contenders(t, 4, WITHOUT_FFI);
+  assert.ok(taker !== undefined);
+  for (let round = 0; round < 300; round++) {
+    await writeFile(path, dead);
+    await Promise.all([
+      tell(taker, { takeWhenFree: path }),
+      ...unlockers.map((child) => tell(child, { unlock: path })),
+    ]);
+    assert.equal((await readFile(path, "utf8")).split(" ")[0], String(taker.pid), `round ${round}`);
+    await tell(taker, "free");
+  }
+  assert.deepEqual(await readdir(dirname(path)), [], "nothing stays beside it");
+});
+
+test("without node:ffi an empty lock file is somebody's who is about to lock it, for a moment", async (t) => {
+  const path = await lockPath();
+  const [without] = await contenders(t, 1, WITHOUT_FFI);
+  assert.ok(without !== undefined);
+  await writeFile(path, "");
+  assert.equal(await tell(without, { unlock: path }), "alive");
+  const longAgo = new Date(Date.now() - 60_000);
+  await utimes(path, longAgo, longAgo);
+  assert.equal(await tell(without, { unlock: path }), "freed");
+});
+
+test("who holds a lock is told by process id and start time", async () => {
+  const path = await lockPath();
+  assert.equal(holderOf(path), undefined);
+  const lock = await lockFile(path);
+  const { pid, startTime, alive } = holderOf(path) ?? {};
+  assert.deepEqual([pid, alive], [process.pid, true]);
+  assert.match(startTime ?? "", /^\d+$/);
+  await lock.release();
+  await writeFile(path, deadHolder());
+  assert.equal(holderOf(path)?.alive, false);
 });
