@@ -33,7 +33,8 @@ before(async () => {
     ...process.env,
     XDG_STATE_HOME: join(folder, "state"),
     XDG_CACHE_HOME: join(folder, "cache"),
-    DSTACK_VMM_URL: `http://127.0.0.1:${vmm.port}`,
+    // The VMM is the first port of a deployment.
+    DSTACK_PORT_BASE: String(vmm.port),
   };
   cli = createCli(env, { json: () => undefined, print: () => undefined, say: (text) => void said.push(text) });
   await cp(join(host.dir, "images"), cli.layout.images, { recursive: true });

@@ -7,6 +7,7 @@ import { planDeployment } from "../src/apps/plan/plan.ts";
 import { exitCodeOf, planJson, planText } from "../src/apps/plan/plan-text.ts";
 import type { AppRequest, DeployRequest, MachineRequest, PermissionRequest } from "../src/apps/plan/request.ts";
 import { removeApp } from "../src/apps/rm.ts";
+import { setEnvironment } from "../src/apps/env-set.ts";
 import { rollBackApp } from "../src/apps/rollback.ts";
 import { runDeployment } from "../src/apps/apply/run-deployment.ts";
 import { withAppLock } from "../src/apps/apply/app-lock.ts";
@@ -434,12 +435,56 @@ describe("rm", () => {
     assert.deepEqual([only().status, allowed(host, appId)], ["removing", []]);
   });
 
+  test("withdraws a version too that nobody waited to end before the environment was replaced", async () => {
+    const given = { app: { environment: [{ key: "TOKEN", value: "a" }] } };
+    await deploy("0", given);
+    await deploy("1", { wait: false });
+    assert.equal(allowed(host, only().appId).length, 2);
+    await setEnvironment("web", [{ key: "TOKEN", value: "b" }], host);
+    assert.deepEqual(allowed(host, only().appId), [hashOf(only().composeFile)]);
+    await removeApp(host, "web");
+    assert.deepEqual(host.policyDocument.apps, {});
+  });
+
+  test("through another VMM withdraws nothing, since others may run it under the policy, and says the command", async () => {
+    await deploy("0");
+    const { appId, composeFile: text } = only();
+    Object.assign(host.vmm, { isLocal: false });
+    await removeApp(host, "web");
+    assert.deepEqual(allowed(host, appId), [hashOf(text)]);
+    assert.ok(
+      host.said.some((line) => line.includes(`dstack auth deny compose 0x${hashOf(text)} --app 0x${appId}`)),
+      host.said.join("\n"),
+    );
+  });
+
   test("leaves alone what somebody else allowed", async () => {
     await deploy("0");
     const { appId } = only();
     host.policyDocument.apps?.[`0x${appId}`]?.composeHashes?.push(`0x${"ab".repeat(32)}`);
     await removeApp(host, "web");
     assert.deepEqual(allowed(host, appId), ["ab".repeat(32)]);
+  });
+});
+
+describe("env set", () => {
+  const pair = (value: string) => [{ key: "TOKEN", value }];
+  beforeEach(() => deploy("0", { app: { environment: pair("a") } }));
+
+  test("replaces the environment and starts the app again, and never withdraws the version that runs", async () => {
+    await setEnvironment("web", pair("b"), host);
+    await setEnvironment("web", pair("c"), host);
+    assert.match(Buffer.from(only().encryptedEnv).toString(), /TOKEN=c$/);
+    assert.deepEqual([only().status, allowed(host, only().appId)], ["running", [hashOf(only().composeFile)]]);
+  });
+
+  test("that ends between two steps says what the app has and how to go on", async () => {
+    const aborted = AbortSignal.abort(new CliError("failed", "interrupted"));
+    assert.match((await refusal(setEnvironment("web", pair("b"), host, aborted))).hint ?? "", /^nothing was changed/);
+    assert.equal(only().status, "running");
+    host.failing.set("StartVm", "no KVM");
+    const error = await refusal(setEnvironment("web", pair("b"), host));
+    assert.match(error.hint ?? "", /is replaced and web is stopped; to start it: dstack start web/);
   });
 });
 
@@ -463,6 +508,22 @@ describe("rollback", () => {
     host.log.length = 0;
     assert.equal((await refusal(rollBackApp("web", host))).code, "not-found");
     assert.deepEqual(host.log, []);
+  });
+
+  test("that is interrupted says which version there is and how to go on", async () => {
+    await deploy("0");
+    const v0 = hashOf(only().composeFile);
+    await deploy("1");
+    const controller = new AbortController();
+    const interrupt = (): void => controller.abort(new CliError("failed", "interrupted"));
+    const { rollBack } = host.vmm;
+    host.vmm.rollBack = async (id) => {
+      interrupt();
+      return rollBack(id);
+    };
+    const error = await refusal(rollBackApp("web", host, controller.signal));
+    assert.match(error.message, new RegExp(`web is version ${v0} again and is not started`));
+    assert.match(error.hint ?? "", /dstack start web, then dstack wait web; .*dstack rollback web/);
   });
 
   test("that fails withdraws what it allowed", async () => {

@@ -130,6 +130,7 @@ export function fakeHost({ isOurs = true }: { isOurs?: boolean } = {}): FakeHost
   const client = {
     url: "http://fake",
     token: undefined,
+    isLocal: true,
     call: async (method: { readonly name: string }, request: never) => {
       if (method.name !== "GetInfo") {
         fail(method.name);

@@ -21,6 +21,11 @@ before(async () => {
 });
 after(() => server.close());
 
+test("only the local deployment's VMM is held to be the only one of its policy", async () => {
+  assert.equal(client.isLocal, false);
+  assert.equal((await vmmClient(stackLayout({}), {})).isLocal, true);
+});
+
 test("an app that is being removed is found by its VM id alone: its name is the next one's", async () => {
   assert.equal((await client.find("web")).id, "bbbbbbbb-1");
   assert.equal((await client.find("11".repeat(20))).id, "bbbbbbbb-1");

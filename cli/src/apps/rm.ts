@@ -3,13 +3,15 @@ import { vmmMethods, type VmmClient } from "../clients/vmm-client.ts";
 import { visible } from "../terminal/output.ts";
 import { deploymentPolicy, type AppPolicy } from "./plan/app-policy.ts";
 import { versionOf } from "./plan/manifest.ts";
+import { withAppLock } from "./apply/app-lock.ts";
 import { stopVm } from "./apply/stop-vm.ts";
 import { withdraw } from "./apply/withdraw.ts";
 
 /** `dstack rm APP`: the VM, its data, and what its deployment allowed. */
 export async function rm(cli: Cli, app: string): Promise<void> {
   const ports = { vmm: await cli.vmm(), policy: await deploymentPolicy(cli.layout), say: cli.out.say };
-  await removeApp(ports, app);
+  const { name } = await ports.vmm.find(app);
+  await withAppLock(cli.layout, name, () => removeApp(ports, app));
 }
 
 /** Removes an app's VM with its disk, and takes its versions off the policy where no other instance has them. */
@@ -28,6 +30,6 @@ export async function removeApp(
     say("its versions stay allowed by the policy that others keep");
     return;
   }
-  for (const { sign, path, value } of await withdraw({ vmm, policy }, vm.appId, versions))
+  for (const { sign, path, value } of await withdraw({ vmm, policy, say }, vm.appId, versions))
     say(`policy ${sign} ${visible(path)} ${visible(value)}`);
 }

@@ -19,16 +19,17 @@ import { withdraw } from "./apply/withdraw.ts";
 export async function rollback(cli: Cli, app: string, options: RollbackOptions): Promise<void> {
   const ports = await deployPorts(await cli.vmm(), cli.layout);
   const { name } = await ports.vmm.find(app);
-  await withAppLock(cli.layout, name, async () => {
-    const { vmId, composeHash, replaced } = await rollBackApp(app, { ...ports, say: cli.out.say });
+  const work = async (signal: AbortSignal): Promise<void> => {
+    const { vmId, composeHash, replaced } = await rollBackApp(app, { ...ports, say: cli.out.say }, signal);
     cli.out.say(`${name} is version ${composeHash} again and starts`);
     if (!options.wait) {
       cli.out.say(`to wait for it: dstack wait ${shellWord(name)}`);
       return;
     }
     const vm = await ports.vmm.find(vmId);
-    await interruptible((signal) => waitForVersion(cli, ports, { vm, replaced, signal }));
-  });
+    await waitForVersion(cli, ports, { vm, replaced, signal });
+  };
+  await withAppLock(cli.layout, name, () => interruptible(work));
 }
 
 export interface RolledBack {
@@ -41,11 +42,13 @@ export interface RolledBack {
 
 /**
  * Puts the version back that an app's last update replaced, and starts it. It is allowed again before it boots.
+ * @param signal ends the work between two steps
  * @throws CliError `not-found` where the VMM keeps none, `denied` where the policy refuses it
  */
 export async function rollBackApp(
   app: string,
   ports: Pick<PlanPorts, "vmm" | "policy" | "osImageHash"> & { readonly say: (text: string) => void },
+  signal?: AbortSignal,
 ): Promise<RolledBack> {
   const { vmm, policy, say } = ports;
   const vm = await vmm.find(app);
@@ -65,9 +68,12 @@ export async function rollBackApp(
   const version = await versionOn(image);
   const permission = await planPermission(version, { allow: true, check: true }, policy);
   requireAllowed(permission);
+  signal?.throwIfAborted();
   if (permission.allows) await policy.change((document) => allowVersion(document, version));
   try {
+    signal?.throwIfAborted();
     await stopVm(vmm, vm.id, { force: false, say });
+    signal?.throwIfAborted();
     await vmm.rollBack(vm.id);
   } catch (cause) {
     if (permission.allows && !permission.allowedNow.includes(composeHash))
@@ -83,6 +89,15 @@ export async function rollBackApp(
     const versionNow = await versionOn(imageNow);
     await policy.change((document) => allowVersion(document, versionNow));
   }
-  await vmm.call(vmmMethods.startVm, { id: vm.id });
+  try {
+    signal?.throwIfAborted();
+    await vmm.call(vmmMethods.startVm, { id: vm.id });
+  } catch (cause) {
+    const name = shellWord(vm.name);
+    throw new CliError("failed", `${vm.name} is version ${composeHash} again and is not started`, {
+      cause,
+      hint: `to go on: dstack start ${name}, then dstack wait ${name}; to go forth again: dstack rollback ${name}`,
+    });
+  }
   return { vmId: vm.id, composeHash, replaced: versionOf(vm) };
 }

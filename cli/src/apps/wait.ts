@@ -54,6 +54,6 @@ export async function waitForVersion(
     });
   }
   if (replaced === undefined) return;
-  for (const { sign, path, value } of await withdraw(ports, vm.appId, [replaced]))
+  for (const { sign, path, value } of await withdraw({ ...ports, say: cli.out.say }, vm.appId, [replaced]))
     cli.out.say(`policy ${sign} ${visible(path)} ${visible(value)}`);
 }

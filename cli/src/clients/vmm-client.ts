@@ -19,6 +19,8 @@ const ROLLED_BACK = z.object({ compose_hash: HASH });
 export interface VmmClient {
   readonly url: string;
   readonly token: string | undefined;
+  /** Whether it is the local deployment's: the only one whose instances the local policy can be held against. */
+  readonly isLocal: boolean;
   call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
@@ -43,7 +45,8 @@ export const vmmMethods: VmmMethods = vmm.Vmm.method;
 
 /** A client of the VMM at $DSTACK_VMM_URL with $DSTACK_VMM_TOKEN, or of the local deployment. */
 export async function vmmClient(layout: StackLayout, env: NodeJS.ProcessEnv): Promise<VmmClient> {
-  const url = env["DSTACK_VMM_URL"] ?? `http://127.0.0.1:${layout.ports.vmm}`;
+  const local = `http://127.0.0.1:${layout.ports.vmm}`;
+  const url = env["DSTACK_VMM_URL"] ?? local;
   if (!/^https?:$/.test(URL.parse(url)?.protocol ?? ""))
     throw new CliError("usage", `DSTACK_VMM_URL=${url.slice(0, 80)}: expected an http or https URL`);
   const token = env["DSTACK_VMM_TOKEN"] ?? (await readTextIfExists(layout.vmmToken))?.trim();
@@ -80,6 +83,7 @@ export async function vmmClient(layout: StackLayout, env: NodeJS.ProcessEnv): Pr
   return {
     url,
     token,
+    isLocal: url === local,
     call,
     list,
     previousVersion: async (id) => {

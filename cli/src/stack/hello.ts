@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { HELLO_COMPOSE_FILE } from "../local/places.ts";
+import { withAppLock } from "../apps/apply/app-lock.ts";
 import { applyDeployment, finishDeployment } from "../apps/apply/apply.ts";
 import { deployPorts } from "../apps/plan/plan-ports.ts";
 import { planDeployment, requireReady } from "../apps/plan/plan.ts";
@@ -41,10 +42,14 @@ export interface HelloDeployment {
 }
 
 /** Deploys hello, or updates the one of an earlier start, which keeps its disk and keys. */
-export async function deployHello({ layout, out: { say }, ...cli }: Cli, image: string): Promise<HelloDeployment> {
+export function deployHello(cli: Cli, image: string): Promise<HelloDeployment> {
+  return withAppLock(cli.layout, HELLO_NAME, () => deployLocked(cli, image));
+}
+
+async function deployLocked({ layout, out: { say }, ...cli }: Cli, image: string): Promise<HelloDeployment> {
   const vmm = await cli.vmm();
   const ports = { ...(await deployPorts(vmm, layout)), say };
-  const existing = (await vmm.list()).find((vm) => vm.name === HELLO_NAME);
+  const existing = (await vmm.list()).find((vm) => vm.name === HELLO_NAME && vm.status !== "removing");
   // It can only be one that the VMM started again a moment ago, before this image was allowed.
   if (existing !== undefined) await stopVm(vmm, existing.id, { force: true, say });
   const plan = await planDeployment(await helloRequest(layout, image), ports);
@@ -54,6 +59,6 @@ export async function deployHello({ layout, out: { say }, ...cli }: Cli, image: 
     vmId: deployment.vmId,
     appId: plan.appId,
     composeHash: plan.permission.version.composeHash,
-    finish: () => finishDeployment(deployment, ports),
+    finish: () => withAppLock(layout, HELLO_NAME, () => finishDeployment(deployment, ports)),
   };
 }
