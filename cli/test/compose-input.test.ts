@@ -16,11 +16,18 @@ const digests: DigestResolver = async ({ path, tag }) => (path === "library/redi
 async function read(
   yaml: string | Uint8Array,
   allowMutable = false,
-  variables: readonly string[] | undefined = [],
+  variables: readonly string[] = [],
+  values: Readonly<Record<string, string>> = {},
 ): Promise<ComposeInput> {
   const path = join(folder, "docker-compose.yaml");
   await writeFile(path, yaml);
-  return readComposeInput(path, { digests, allowMutable, variables });
+  return readComposeInput(path, {
+    digests,
+    allowMutable,
+    variables: [...variables, ...Object.keys(values)],
+    values: new Map(Object.entries(values)),
+    mayHaveMore: false,
+  });
 }
 
 const refusal = async (work: Promise<unknown>): Promise<CliError> => {
@@ -57,7 +64,17 @@ test("what is no compose file is refused, with the line where there is one", asy
   assert.match((await refusal(read(Uint8Array.of(0xff, 0xfe)))).message, /UTF-8/);
   assert.match((await refusal(read(`services: {}\n#${"x".repeat(5_000_000)}`))).message, /bytes/);
   assert.match(
-    (await refusal(readComposeInput("/nowhere", { digests, allowMutable: false, variables: [] }))).message,
+    (
+      await refusal(
+        readComposeInput("/nowhere", {
+          digests,
+          allowMutable: false,
+          variables: [],
+          values: new Map(),
+          mayHaveMore: false,
+        }),
+      )
+    ).message,
     /cannot be read/,
   );
 });
@@ -94,5 +111,29 @@ test("a variable that must have a value and is not given is refused, unless a sc
   const yaml = "services:\n  a:\n    image: redis:7\n    command: --requirepass ${PASSWORD:?choose one}\n";
   assert.match((await refusal(read(yaml))).message, /line 4: PASSWORD must have a value and is not given: choose one/);
   await read(yaml, false, ["PASSWORD"]);
-  await readComposeInput(join(folder, "docker-compose.yaml"), { digests, allowMutable: false, variables: undefined });
+  await readComposeInput(join(folder, "docker-compose.yaml"), {
+    digests,
+    allowMutable: false,
+    variables: [],
+    values: new Map(),
+    mayHaveMore: true,
+  });
+});
+
+test("what the values of variables make wrong is refused by its line, and no value is shown", async () => {
+  const yaml = 'services:\n  a:\n    image: redis:7\n    ports: ["${P:-80}:80"]\n    restart: ${R:-no}\n';
+  assert.deepEqual((await read(yaml)).gateway.ports, [80]);
+  assert.deepEqual((await read(yaml, false, [], { P: "81" })).gateway.ports, [81]);
+  assert.match((await refusal(read(yaml, false, [], { P: "8090" }))).message, /line 4: .*values of its variables/);
+  const { message } = await refusal(read(yaml, false, [], { R: "canary" }));
+  assert.match(message, /line 5: services\.a\.restart: the values of its variables make it wrong/);
+  assert.ok(!message.includes("canary"));
+});
+
+test("an image behind a variable that is sent may change, whatever it is today", async () => {
+  const pinned = `redis@${digest}`;
+  const yaml = `services:\n  a:\n    image: \${IMAGE:-${pinned}}\n`;
+  for (const image of [read(yaml, false, ["IMAGE"]), read(yaml, false, [], { IMAGE: pinned })])
+    assert.match((await refusal(image)).message, /line 3: image \(from variables\) of a: the variable IMAGE decides/);
+  await read(yaml, true, [], { IMAGE: pinned });
 });

@@ -653,7 +653,7 @@ describe("a dry run", () => {
     for (const expected of [
       /^would {9}create a VM$/m,
       /^policy \+ {6}apps\.0x[0-9a-f]{40}\.composeHashes 0x[0-9a-f]{64}$/m,
-      /^allowed {7}yes, with the changes above$/m,
+      /^allowed {7}yes, with the changes above: apps\.0x[0-9a-f]{40}\.composeHashes of auth-config\.json$/m,
       /^host ports {4}tcp 127\.0\.0\.1:8080 -> 80$/m,
       /^ {6}"docker_compose_file": "services:/m,
     ])
@@ -678,6 +678,9 @@ describe("a dry run", () => {
     await deploy("0");
     const { json, text } = await dry("0");
     assert.deepEqual([json["steps"], json["policy_changes"]], [[], []]);
+    const rule = `apps.0x${only().appId}.composeHashes`;
+    assert.deepEqual(json["decision"], { kind: "allowed", rule, by: "auth-config.json" });
+    assert.ok(text.includes(`yes, as the policy is: ${rule} of auth-config.json`), text);
     assert.match(text, /^steps {9}none: all is so already$/m);
     assert.match(text, /^manifest {6}\d+ bytes, the same as now$/m);
   });

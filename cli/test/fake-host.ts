@@ -4,7 +4,7 @@ import { composeHash } from "@dstack/compose";
 import { decide, hypotheticalBoot, parseAuthConfig, readSwitches, type PolicyDocument } from "@dstack/governance";
 import { vmm } from "@dstack/proto";
 import type { AppPolicy } from "../src/apps/plan/app-policy.ts";
-import { differencesOf } from "../src/apps/plan/app-policy.ts";
+import { differencesOf, ruleFor } from "../src/apps/plan/app-policy.ts";
 import type { PlanPorts } from "../src/apps/plan/plan.ts";
 import type { VmmClient } from "../src/clients/vmm-client.ts";
 import { CliError } from "../src/terminal/errors.ts";
@@ -72,7 +72,9 @@ export function fakeHost({ isOurs = true }: { isOurs?: boolean } = {}): FakeHost
     ask: async (version, document) => {
       const { config } = parseAuthConfig(JSON.stringify(document), readSwitches({}));
       const answer = decide(config, "app", hypotheticalBoot(version));
-      return answer.isAllowed ? { kind: "allowed" } : { kind: "denied", ...answer, command: undefined };
+      return answer.isAllowed
+        ? { kind: "allowed", rule: ruleFor(version), by: "auth-config.json" }
+        : { kind: "denied", ...answer, command: undefined };
     },
   };
   const fail = (name: string): void => {

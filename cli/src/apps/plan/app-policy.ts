@@ -6,6 +6,8 @@ import {
   hypotheticalBoot,
   parseAuthConfig,
   readSwitches,
+  askWebhookInfo,
+  comparable,
   type PolicyLine,
   type PolicyDocument,
   type WebhookAnswer,
@@ -16,6 +18,20 @@ import { changePolicyFile, localPolicy, readPolicyFile, type Allowance } from ".
 import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../../local/auth-webhook.ts";
 import type { StackLayout } from "../../local/layout.ts";
 
+/** What is said of a version, and by what. */
+export type PolicyAnswer =
+  | {
+      readonly kind: "allowed";
+      /** The entry that decides; empty where whoever decides does not say. */
+      readonly rule: string;
+      /** The policy's file, or the webhook with the options of `dstack auth` that select its contract. */
+      readonly by: string;
+    }
+  | Exclude<WebhookAnswer, { readonly kind: "allowed" }>;
+
+/** The entry of a policy file that a version boots by. */
+export const ruleFor = ({ appId }: Allowance): string => `apps.${comparable(appId)}.composeHashes`;
+
 /** Who says what may boot, as a deployment sees it. */
 export interface AppPolicy {
   /** A policy that others keep is theirs to change. */
@@ -25,7 +41,7 @@ export interface AppPolicy {
   /** Changes it and gives the differences; none where all was so already. @throws CliError */
   change(change: (policy: PolicyDocument) => PolicyDocument): Promise<readonly PolicyLine[]>;
   /** Whether a version may boot, by `policy` where it is ours to change, else by whoever keeps it. Changes nothing. */
-  ask(version: Allowance, policy: PolicyDocument): Promise<WebhookAnswer>;
+  ask(version: Allowance, policy: PolicyDocument): Promise<PolicyAnswer>;
 }
 
 export const differencesOf = (
@@ -42,7 +58,7 @@ export async function deploymentPolicy(layout: StackLayout): Promise<AppPolicy> 
       isOurs: false,
       read: async () => ({}),
       change: async () => [],
-      ask: (version) => askWebhook({ url: webhook, timeoutMs: WEBHOOK_TIMEOUT_MS }, "app", hypotheticalBoot(version)),
+      ask: (version) => askOthers(webhook, version),
     };
   return {
     isOurs: true,
@@ -53,7 +69,17 @@ export async function deploymentPolicy(layout: StackLayout): Promise<AppPolicy> 
       const { config } = parseAuthConfig(JSON.stringify(policy), readSwitches(file.env));
       const backend = { ...fileBackend(file, false), decide: async () => decide(config, "app", boot) };
       const { isAllowed, reason, rule, field, command } = await explainBoot(backend, { kind: "app", boot });
-      return isAllowed ? { kind: "allowed" } : { kind: "denied", reason, rule, field, command };
+      return isAllowed
+        ? { kind: "allowed", rule: ruleFor(version), by: file.path }
+        : { kind: "denied", reason, rule, field, command };
     },
   };
+}
+
+async function askOthers(url: string, version: Allowance): Promise<PolicyAnswer> {
+  const webhook = { url, timeoutMs: WEBHOOK_TIMEOUT_MS };
+  const answer = await askWebhook(webhook, "app", hypotheticalBoot(version));
+  if (answer.kind !== "allowed") return answer;
+  const self = await askWebhookInfo(webhook);
+  return { kind: "allowed", rule: "", by: `${url}${typeof self === "string" ? "" : self.selector}` };
 }

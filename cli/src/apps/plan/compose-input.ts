@@ -6,7 +6,9 @@ import {
   COMPOSE_FILE_MAX_BYTES,
   findingText,
   gatewayPorts,
+  GIVEN_VARIABLES,
   lintComposeFile,
+  listImages,
   pinImages,
   readComposeFile,
   type ComposeFile,
@@ -19,7 +21,7 @@ import { CliError } from "../../terminal/errors.ts";
 
 /** A compose file as it would be deployed. */
 export interface ComposeInput {
-  /** With digests; its text has byte order mark and line ends as they are. */
+  /** With digests, read with the values that are known; its text has byte order mark and line ends as they are. */
   readonly file: ComposeFile;
   readonly pinned: PinnedFile["pinned"];
   readonly advice: readonly string[];
@@ -38,8 +40,12 @@ export interface ComposeInputOptions {
   readonly digests: DigestResolver;
   /** Whether an image may stay that nobody can pin. */
   readonly allowMutable: boolean;
-  /** Names of all variables that the app will have; undefined where a script of its manifest may set more. */
-  readonly variables: readonly string[] | undefined;
+  /** Names of the variables that are sent to the app. */
+  readonly variables: readonly string[];
+  /** Values of those that are known: of an environment that is kept none is. They are secrets, so nothing shows them. */
+  readonly values: ReadonlyMap<string, string>;
+  /** Whether a script of the manifest may set more. */
+  readonly mayHaveMore: boolean;
 }
 
 /**
@@ -47,18 +53,18 @@ export interface ComposeInputOptions {
  * @throws CliError for what cannot be read, what a guest would refuse, a tag that no registry knows
  */
 export async function readComposeInput(path: string, options: ComposeInputOptions): Promise<ComposeInput> {
-  const { digests, allowMutable, variables } = options;
+  const { digests, allowMutable, variables, values, mayHaveMore } = options;
   const bytes = await readBytes(path);
-  const file = refusable(path, () => readComposeFile(bytes));
   const errors = [
-    ...lintComposeFile(file).filter(({ severity }) => severity !== "advice"),
-    ...(variables === undefined ? [] : missingVariables(bytes, variables)),
+    ...refusable(path, () => errorsOf(readComposeFile(bytes))),
+    ...(mayHaveMore ? [] : missingVariables(bytes, variables)),
   ];
   if (errors.length > 0) throw refused(path, errors.map(findingText));
-  const pinned = await pinImages(file, digests).catch((cause: unknown) => {
+  const file = withValues(path, bytes, values);
+  const pinned = await pinImages(file, digests, { variables: values }).catch((cause: unknown) => {
     throw asRefusal(path, cause);
   });
-  const mutable = pinned.mutable.map(mutableText);
+  const mutable = mutableImages(pinned, variables).map(mutableText);
   if (mutable.length > 0 && !allowMutable)
     throw new CliError("failed", `${basename(path)} names images that may change:\n${listed(mutable)}`, {
       hint: "pin them as name@sha256:…, or pass --allow-mutable to run whatever they are later",
@@ -66,13 +72,47 @@ export async function readComposeInput(path: string, options: ComposeInputOption
   return {
     file: pinned.file,
     pinned: pinned.pinned,
-    advice: lintComposeFile(pinned.file).map(findingText),
+    advice: lintComposeFile(readComposeFile(pinned.bytes)).map(findingText),
     gateway: gatewayAnswer(pinned.file),
   };
 }
 
-/** What every app is started with besides its own variables. */
-const GIVEN_VARIABLES = ["PATH", "HOME", "LANG", "PCCS_URL"];
+const errorsOf = (file: ComposeFile): readonly Finding[] =>
+  lintComposeFile(file).filter(({ severity }) => severity !== "advice");
+
+/**
+ * The file as the guest will see it, as far as values are known. What they alone make wrong is told by its place.
+ * @throws CliError that shows no value
+ */
+function withValues(path: string, bytes: Uint8Array, values: ReadonlyMap<string, string>): ComposeFile {
+  let file: ComposeFile;
+  try {
+    file = readComposeFile(bytes, { variables: values });
+  } catch (error) {
+    if (!(error instanceof ComposeError)) throw error;
+    const { line } = error.facts;
+    const where = typeof line === "number" ? `line ${line}: ` : "";
+    throw refused(path, [`${where}it cannot be read with the values of its variables (${error.code})`]);
+  }
+  const errors = errorsOf(file);
+  if (errors.length === 0) return file;
+  throw refused(
+    path,
+    errors.map((finding) =>
+      findingText({ ...finding, message: `the values of its variables make it wrong (${finding.code})` }),
+    ),
+  );
+}
+
+/** Whoever sends the environment chooses an image behind one of its variables, whatever its value is today. */
+function mutableImages({ file, mutable }: PinnedFile, sent: readonly string[]): PinnedFile["mutable"] {
+  const others = listImages(file).flatMap((image): PinnedFile["mutable"][number][] => {
+    const mutableBy = image.variables.find((name) => sent.includes(name));
+    if (mutableBy === undefined || mutable.some(({ service }) => service === image.service)) return [];
+    return [{ ...image, mutableBy, reason: "variable" }];
+  });
+  return [...mutable, ...others];
+}
 
 /** Variables that the file cannot do without and that the app will not have. Which values the others have is all one. */
 function missingVariables(bytes: Uint8Array, names: readonly string[]): readonly Finding[] {
@@ -120,8 +160,9 @@ const UNREACHABLE: Readonly<Record<GatewayPorts["unreachable"][number]["reason"]
   variable: "a variable decides, whose value is not known here",
 };
 
-function mutableText({ service, image, mutableBy, line, reason }: PinnedFile["mutable"][number]): string {
-  const what = `line ${line}: image ${image ?? "(from variables)"} of ${service}`;
+function mutableText(row: PinnedFile["mutable"][number]): string {
+  const { service, image, variables, mutableBy, line, reason } = row;
+  const what = `line ${line}: image ${image === undefined || variables.length > 0 ? "(from variables)" : image} of ${service}`;
   switch (reason) {
     case "variable":
       return `${what}: the variable ${mutableBy ?? ""} decides, whose value is not in the file`;

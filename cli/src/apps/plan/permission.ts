@@ -1,7 +1,7 @@
-import type { PolicyLine, WebhookAnswer } from "@dstack/governance";
+import type { PolicyLine } from "@dstack/governance";
 import { allowedVersions, allowVersion, type Allowance } from "../../auth/policy-file.ts";
 import { CliError } from "../../terminal/errors.ts";
-import { differencesOf, type AppPolicy } from "./app-policy.ts";
+import { differencesOf, type AppPolicy, type PolicyAnswer } from "./app-policy.ts";
 import type { PermissionRequest } from "./request.ts";
 
 export interface PermissionPlan {
@@ -13,7 +13,7 @@ export interface PermissionPlan {
   /** What the policy would be changed by; none where it is others' or is left alone. */
   readonly differences: readonly PolicyLine[];
   /** The answer of the policy as it would be then; undefined where it is not asked. */
-  readonly decision: WebhookAnswer | undefined;
+  readonly decision: PolicyAnswer | undefined;
 }
 
 /** What has to be allowed for a version to boot, and whether it is then. Changes nothing. */

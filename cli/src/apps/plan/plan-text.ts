@@ -102,8 +102,11 @@ function allowedText({ permission: { decision, allows, differences } }: Deployme
   switch (decision?.kind) {
     case undefined:
       return "not asked";
-    case "allowed":
-      return allows && differences.length > 0 ? "yes, with the changes above" : "yes, as the policy is";
+    case "allowed": {
+      const { rule, by } = decision;
+      const whose = rule === "" ? by : `${rule} of ${by}`;
+      return `yes, ${allows && differences.length > 0 ? "with the changes above" : "as the policy is"}: ${whose}`;
+    }
     case "no-answer":
       return `not known: ${decision.reason}`;
     case "denied": {

@@ -86,7 +86,9 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
   const compose = await readComposeInput(app.composeFile, {
     digests: ports.digests,
     allowMutable: app.allowMutable,
-    variables: present?.compose.preLaunchScript === undefined ? environment.allowedEnvs : undefined,
+    variables: environment.allowedEnvs,
+    values: new Map((environment.pairs ?? []).map(({ key, value }) => [key, value])),
+    mayHaveMore: present?.compose.preLaunchScript !== undefined,
   });
   const { wanted, kept } = planManifest(app, compose.file.text, environment.allowedEnvs, present?.compose);
   const disk = forecastDisk({

@@ -9,7 +9,7 @@ export { COMPOSE_FILE_MAX_BYTES, projectName, readComposeFile } from "./read-com
 export type { ComposeEnvironment, ComposeFile, ComposeService } from "./read-compose-file.ts";
 export { dockerFindings, findingText, isUnderstood, lintComposeFile } from "./lint-compose-file.ts";
 export { lintEnvironment } from "./lint-environment.ts";
-export { lintManifest } from "./lint-manifest.ts";
+export { GIVEN_VARIABLES, lintManifest } from "./lint-manifest.ts";
 export type { ManifestQuestion } from "./lint-manifest.ts";
 export type { Finding, FindingCode, Severity } from "./finding.ts";
 export { powersOf } from "./powers.ts";

@@ -82,7 +82,7 @@ const namesIdentity = (userConfig: string): boolean =>
 function unsent(file: ComposeFile, sent: ReadonlySet<string>): ReadonlyMap<string, number> {
   const found = new Map<string, number>();
   const add = (name: string, { place }: ComposeNode): void => {
-    if (!sent.has(name) && !GIVEN.has(name) && !found.has(name)) found.set(name, place.line);
+    if (!sent.has(name) && !GIVEN_VARIABLES.has(name) && !found.has(name)) found.set(name, place.line);
   };
   const seen = new Set<ComposeNode>();
   const walk = (node: ComposeNode): void => {
@@ -103,5 +103,5 @@ function unsent(file: ComposeFile, sent: ReadonlySet<string>): ReadonlyMap<strin
   return found;
 }
 
-/** What every app is started with. */
-const GIVEN: ReadonlySet<string> = new Set(["PATH", "HOME", "LANG", "PCCS_URL"]);
+/** What every app is started with besides its own variables; PCCS_URL where the host names one. */
+export const GIVEN_VARIABLES: ReadonlySet<string> = new Set(["PATH", "HOME", "LANG", "PCCS_URL"]);
