@@ -557,6 +557,22 @@ describe("what a guest would refuse", () => {
     await planDeployment(await requestFor("0", value(131_072)), host);
   });
 
+  test("what the VMM would refuse is found before anything is changed, and the rest is named", async () => {
+    assert.match((await plan({ app: { name: "bad/name" } })).message, /"bad\/name" is no name/);
+    assert.match((await plan({ machine: { memoryMib: 511 } })).message, /511 MiB memory are too little/);
+    assert.match((await plan({ machine: { memoryMib: 65_537 } })).message, /more than the VMM gives/);
+    assert.match((await plan({ machine: { vcpu: 65 } })).message, /65 vCPU are more than the VMM gives/);
+    const { imageStorageFs } = host;
+    Object.assign(host, { imageStorageFs: async () => "ext4" });
+    assert.match((await plan({ app: { storageFs: "zfs" } })).message, /has data disks of ext4, not zfs/);
+    Object.assign(host, { imageStorageFs });
+    await deploy("0", { machine: { ports: [port(8080, 80)] } });
+    host.rules.portMappingEnabled = false;
+    assert.match((await plan({ machine: { ports: [port(9090, 80)] } })).message, /the VMM maps no ports/);
+    const { notChecked } = await planDeployment(await requestFor("1", {}), host);
+    assert.match(notChecked.join("\n"), /vCPU and memory are free.*\n.*8080 -> 80 by its range/);
+  });
+
   test("a disk that would not open is found before the VM is touched", async () => {
     await deploy("0");
     const zfs = await refusal(deploy("0", { app: { storageFs: "zfs" } }));

@@ -48,6 +48,8 @@ export interface FakeHost extends PlanPorts {
   /** How a boot of this version ends. */
   boot: (vm: FakeVm) => "done" | "refused" | "ended";
   policyDocument: PolicyDocument;
+  /** What the VMM tells of itself. */
+  rules: { portMappingEnabled: boolean; maxAllocableVcpu: number; maxAllocableMemoryInMb: number };
   say: (text: string) => void;
   readonly said: string[];
 }
@@ -102,6 +104,8 @@ export function fakeHost({ isOurs = true }: { isOurs?: boolean } = {}): FakeHost
       const vm = host.vms.find((each) => each.id === id);
       return vm === undefined ? { found: false } : { found: true, info: infoOf(vm) };
     },
+    Status: () => ({ portMappingEnabled: host.rules.portMappingEnabled }),
+    GetMeta: () => ({ resources: host.rules }),
     CreateVm: (request: Omit<FakeVm, "id">) => {
       const vm: FakeVm = {
         ...request,
@@ -134,7 +138,7 @@ export function fakeHost({ isOurs = true }: { isOurs?: boolean } = {}): FakeHost
     token: undefined,
     isLocal: true,
     call: async (method: { readonly name: string }, request: never) => {
-      if (method.name !== "GetInfo") {
+      if (!["GetInfo", "Status", "GetMeta"].includes(method.name)) {
         fail(method.name);
         host.log.push(method.name);
       }
@@ -163,6 +167,8 @@ export function fakeHost({ isOurs = true }: { isOurs?: boolean } = {}): FakeHost
     failing: new Map(),
     boot: () => "done",
     policyDocument: {},
+    rules: { portMappingEnabled: true, maxAllocableVcpu: 64, maxAllocableMemoryInMb: 65_536 },
+    imageStorageFs: async () => undefined,
     vmm: client,
     policy,
     digests: async () => undefined,

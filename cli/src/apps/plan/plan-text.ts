@@ -59,6 +59,7 @@ export function planJson(plan: DeploymentPlan): object {
     policy_changes: permission.differences,
     allowed: decision === undefined ? null : decision.kind === "allowed",
     decision: decision ?? null,
+    not_checked: plan.notChecked,
     advice: plan.advice,
   };
 }
@@ -89,6 +90,7 @@ export function planText(plan: DeploymentPlan): string {
     ],
     ...permission.differences.map(({ sign, path, value }) => [`policy ${sign}`, `${path} ${value}`] as const),
     ["allowed", allowedText(plan)],
+    ...plan.notChecked.map((text) => ["not checked", text] as const),
     ...plan.pinned.map(({ from, to }) => ["pinned", `${from} to ${to}`] as const),
     ...plan.advice.map((text) => ["advice", text] as const),
   ];

@@ -27,6 +27,7 @@ import { machineOf, planMachine, portText, takenPort, type MachinePlan } from ".
 import { manifestOfVm, planManifest } from "./manifest.ts";
 import { planPermission, requireAllowed, type PermissionPlan } from "./permission.ts";
 import type { DeployRequest } from "./request.ts";
+import { notChecked, refuseOtherFileSystem, refuseWhatVmmRefuses, vmmRules } from "./vmm-rules.ts";
 import { shellWord } from "../../terminal/shell-word.ts";
 
 /** What a plan is made from. */
@@ -36,6 +37,8 @@ export interface PlanPorts {
   readonly digests: DigestResolver;
   /** The hash of a guest OS image of this host, hex. @throws CliError `not-found` */
   osImageHash(image: string): Promise<string>;
+  /** The file system of the data disks that an image makes; undefined where it does not say. @throws CliError */
+  imageStorageFs(image: string): Promise<string | undefined>;
   /** The environment, for the app alone to read. @throws CliError */
   encrypt(appId: string, pairs: readonly EnvPair[]): Promise<Uint8Array>;
 }
@@ -56,6 +59,8 @@ export interface DeploymentPlan {
   readonly encryptedEnv: Uint8Array | undefined;
   /** What the request did not name and the app keeps, for people. */
   readonly kept: readonly string[];
+  /** What the VMM alone knows and may still refuse, for people. */
+  readonly notChecked: readonly string[];
   readonly disk: DiskForecast;
   readonly permission: PermissionPlan;
 }
@@ -80,6 +85,7 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     machinePlan,
     vms.filter((other) => other.id !== vm?.id),
   );
+  refuseWhatVmmRefuses(app.name, machinePlan, await vmmRules(ports.vmm));
   const osImageHash = await ports.osImageHash(machinePlan.wanted.image);
   const environment = planEnvironment(app, present?.compose.allowedEnvs ?? []);
   if (environment.pairs !== undefined) checkEnvironment(environment.pairs);
@@ -91,6 +97,8 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     mayHaveMore: present?.compose.preLaunchScript !== undefined,
   });
   const { wanted, kept } = planManifest(app, compose.file.text, environment.allowedEnvs, present?.compose);
+  const { image } = machinePlan.wanted;
+  refuseOtherFileSystem(image, await ports.imageStorageFs(image), wanted.compose.storageFs);
   const disk = forecastDisk({
     wanted: wanted.compose,
     present: hasDisk(vm, present) ? present?.compose : undefined,
@@ -110,6 +118,7 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     existing: vm === undefined || present === undefined ? undefined : await existingVersion(ports.vmm, vm, present),
     encryptedEnv: environment.pairs === undefined ? undefined : await ports.encrypt(appId, environment.pairs),
     kept: [...machinePlan.kept, ...environment.kept, ...kept],
+    notChecked: notChecked(machinePlan),
     disk,
     permission: await planPermission(version, request.permission, ports.policy),
   };
