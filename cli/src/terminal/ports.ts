@@ -1,4 +1,6 @@
 import { isIP } from "node:net";
+import { parseSize, SIZE_GRAMMARS } from "@dstack/bytes";
+import { asRefusal } from "@dstack/errors";
 import { CliError } from "./errors.ts";
 
 export interface PortArgument {
@@ -37,13 +39,12 @@ function port(text: string | undefined): number | undefined {
  * @throws CliError `usage` when it does not come out whole
  */
 export function parseAmount(text: string, unit: "M" | "G", what: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([MGT])?B?$/i.exec(text.trim());
-  const powers = "MGT";
-  const amount =
-    match === null
-      ? Number.NaN
-      : Number(match[1]) * 1024 ** (powers.indexOf((match[2] ?? unit).toUpperCase()) - powers.indexOf(unit));
-  if (!Number.isSafeInteger(amount) || amount <= 0)
-    throw new CliError("usage", `${what} "${text}": expected for example ${unit === "M" ? "2048 or 2G" : "10 or 10G"}`);
-  return amount;
+  const [grammar, bytesOfUnit] = unit === "M" ? [SIZE_GRAMMARS.memory, 1024n ** 2n] : [SIZE_GRAMMARS.disk, 1024n ** 3n];
+  const refusal = (cause?: Error): CliError =>
+    new CliError("usage", `${what} "${text}": expected for example ${unit === "M" ? "2048 or 2G" : "10 or 10G"}`, {
+      cause,
+    });
+  const bytes = asRefusal(() => parseSize(text, grammar), refusal);
+  if (bytes === 0n || bytes % bytesOfUnit !== 0n) throw refusal();
+  return Number(bytes / bytesOfUnit);
 }

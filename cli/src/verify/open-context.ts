@@ -76,7 +76,7 @@ export async function openContext(
               cacheDir: downloads,
               downloadUrl,
               timeoutMs: DOWNLOAD_TIMEOUT_MS,
-              log: createLogger({ name: "verify", level: "warn" }),
+              log: createLogger({ name: "verify", env, level: "warn" }),
             }),
           ),
         ]),

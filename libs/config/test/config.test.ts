@@ -7,10 +7,12 @@ import { z } from "zod";
 import { createLogger } from "@dstack/log";
 import {
   ConfigError,
+  listenOfEnvironment,
   loadConfig,
   mergeDeep,
   parseDuration,
   parseListen,
+  parseTcpListen,
   refused,
   schemaKeys,
   silent,
@@ -161,4 +163,22 @@ test("an address to listen at is an IP with or without a port, or a Unix socket"
     "1.2.3.4:-1",
   ])
     assert.throws(() => parseListen(text, 9), ConfigError, text);
+});
+
+test("a server of a network alone takes no Unix socket", () => {
+  assert.deepEqual(parseTcpListen("127.0.0.1", 9), { host: "127.0.0.1", port: 9 });
+  assert.deepEqual(parseTcpListen("[::1]:80", 9), { host: "::1", port: 80 });
+  for (const text of ["unix:/run/x", "unix:", "", "localhost"])
+    assert.throws(() => parseTcpListen(text, 9), ConfigError, text);
+});
+
+test("HOST and PORT say where a server listens, an empty one nothing, and a wrong one is refused by name", () => {
+  const fallback = { host: "127.0.0.1", port: 3000 };
+  assert.deepEqual(listenOfEnvironment({}, fallback), fallback);
+  assert.deepEqual(listenOfEnvironment({ HOST: "", PORT: "" }, fallback), fallback);
+  assert.deepEqual(listenOfEnvironment({ HOST: "::", PORT: "0" }, fallback), { host: "::", port: 0 });
+  for (const HOST of [" ", "localhost", "1.2.3.4:5", "unix:/x"])
+    assert.throws(() => listenOfEnvironment({ HOST }, fallback), /^ConfigError: HOST: expected/, HOST);
+  for (const PORT of [" ", "65536", "-1", "0x10", "1e3", "http"])
+    assert.throws(() => listenOfEnvironment({ PORT }, fallback), /^ConfigError: PORT: expected/, PORT);
 });

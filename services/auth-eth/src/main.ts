@@ -23,7 +23,7 @@ try {
   });
   const backend = chainBackend(new KmsContract(settings.contract, reader), rpcUrls, denyListOf(settings.denyListPath));
   const server = await startHttpServer({
-    listen: { host: settings.host, port: settings.port },
+    listen: settings.listen,
     routes: webhookRoutes(backend, log),
     log,
     requestTimeoutMs: 30_000,

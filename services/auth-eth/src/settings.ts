@@ -1,9 +1,9 @@
+import { listenOfEnvironment, type TcpAddress } from "@dstack/config";
 import { GovernanceError } from "@dstack/governance";
 import { exactHex, originOf } from "@dstack/governance/chain";
 
 export interface Settings {
-  readonly host: string;
-  readonly port: number;
+  readonly listen: TcpAddress;
   readonly rpcUrls: readonly string[];
   readonly quorum: number;
   readonly contract: `0x${string}`;
@@ -17,14 +17,13 @@ export interface Settings {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The reference's variables and ours beside them. @throws GovernanceError `environment-invalid` naming the variable */
+/** The reference's variables and ours beside them. @throws GovernanceError `environment-invalid`, ConfigError naming the variable */
 export function readSettings(env: Environment): Settings {
   const rpcUrls = (env["ETH_RPC_URL"] ?? "http://localhost:8545").split(",").map((url) => url.trim());
   for (const url of rpcUrls) originOf(url);
   if (new Set(rpcUrls).size !== rpcUrls.length) throw bad("ETH_RPC_URL", "each endpoint once", "one twice");
   return {
-    host: env["HOST"] ?? "127.0.0.1",
-    port: whole(env, "PORT", 65_535) ?? 8000,
+    listen: listenOfEnvironment(env, { host: "127.0.0.1", port: 8000 }),
     rpcUrls,
     quorum: whole(env, "ETH_RPC_QUORUM", rpcUrls.length) ?? Math.floor(rpcUrls.length / 2) + 1,
     contract: address(env["KMS_CONTRACT_ADDR"] ?? `0x${"00".repeat(20)}`),

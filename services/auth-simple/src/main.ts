@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
-import { GovernanceError, readSwitches } from "@dstack/governance";
+import { listenOfEnvironment } from "@dstack/config";
+import { readSwitches } from "@dstack/governance";
 import { webhookRoutes } from "@dstack/governance/webhook";
 import { createLogger } from "@dstack/log";
 import { startHttpServer } from "@dstack/rpc";
@@ -10,14 +11,14 @@ const log = createLogger({ name: "auth-simple", env: process.env });
 
 try {
   const { env } = process;
-  const port = readPort(env["PORT"]);
   // A deployment that only says PORT expects to be reached from other containers, as it always was.
-  const host = env["HOST"] ?? (env["PORT"] === undefined ? "127.0.0.1" : "0.0.0.0");
+  const fallback = { host: (env["PORT"] ?? "") === "" ? "127.0.0.1" : "0.0.0.0", port: 3000 };
+  const listen = listenOfEnvironment(env, fallback);
   const path = resolve(env["AUTH_CONFIG_PATH"] ?? "./auth-config.json");
   const file = new ConfigFile(path, readSwitches(env), log);
   await file.current();
   const server = await startHttpServer({
-    listen: { host, port },
+    listen,
     routes: webhookRoutes(fileBackend(file), log),
     log,
     requestTimeoutMs: 30_000,
@@ -31,10 +32,4 @@ try {
 } catch (error) {
   log.error(error instanceof Error ? error.message : String(error));
   process.exitCode = 1;
-}
-
-function readPort(text = "3000"): number {
-  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(port <= 65_535)) throw new GovernanceError("environment-invalid", `PORT: expected 0 to 65535, got "${text}"`);
-  return port;
 }

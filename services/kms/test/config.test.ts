@@ -183,6 +183,10 @@ test("each insecure setting is a key that is read, spelled as an operator would 
 test("refuses wrong values in one line that names the key", async () => {
   for (const [toml, part] of [
     ["rpc.port = 70000", "rpc.port"],
+    ['rpc.address = ""', "rpc.address"],
+    ['rpc.address = "unix:/run/kms.sock"', "rpc.address"],
+    ['core.onboard.address = "kms.example.com"', "core.onboard.address"],
+    ['core.admin = { enabled = true, auth_token = "t", address = "" }', "core.admin.address"],
     ['core.image.download_timeout = "2 weeks"', "download_timeout"],
     ['core.image.download_url = "http://x/y"', "OS_IMAGE_HASH"],
     ['core.image.download_url = "file:///{OS_IMAGE_HASH}"', "download_url"],

@@ -1,7 +1,8 @@
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { z } from "zod";
-import { loadConfig, silent, warnOf } from "@dstack/config";
+import { loadConfig, parseListen, silent, told, warnOf } from "@dstack/config";
+import { asRefusal } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import { SupervisorError } from "./errors.ts";
 
@@ -16,16 +17,18 @@ const schema = z.object({
   default: z.object({ address: z.string().default("unix:/var/run/supervisor.sock") }).prefault({}),
 });
 /** The reference's, of its HTTP server; `port` counts for nothing beside a Unix socket. */
-const UNREAD = (
-  [
-    ["reuse", z.boolean()],
-    ["workers", z.int()],
-    ["ident", z.string()],
-    ["log_level", z.string()],
-    ["port", z.int()],
-    ["shutdown", z.record(z.string(), z.unknown())],
-  ] as const
-).map(([key, type]) => silent(`default.${key}`, type, "one Unix socket is served"));
+const UNREAD = [
+  told("default.log_level", z.string(), ["debug", "info"], "DSTACK_LOG_LEVEL alone sets the level of the log"),
+  ...(
+    [
+      ["reuse", z.boolean()],
+      ["workers", z.int()],
+      ["ident", z.string()],
+      ["port", z.int()],
+      ["shutdown", z.record(z.string(), z.unknown())],
+    ] as const
+  ).map(([key, type]) => silent(`default.${key}`, type, "one Unix socket is served")),
+];
 
 const USAGE = `Usage: supervisor [options]
   -u, --uds PATH          Unix socket to serve on
@@ -44,17 +47,24 @@ export async function readOptions(args: readonly string[], log: Logger): Promise
   warnOf(log, loaded);
   const { config } = loaded;
   const address = values.uds === undefined ? (values.address ?? config.default.address) : `unix:${values.uds}`;
-  if (!address.startsWith("unix:") || values.port !== undefined) {
+  const listening = asRefusal(
+    () => parseListen(address, 0),
+    (cause) => new SupervisorError("unusable-option", `address ${cause.message}`, { cause }),
+  );
+  if (!("path" in listening) || values.port !== undefined) {
     throw new SupervisorError(
       "unusable-option",
       `address ${address}: whoever can call us can run programs, so only a Unix socket is served; use --uds PATH`,
     );
   }
-  const path = (value: string | undefined): string | undefined => (value === undefined ? undefined : resolve(value));
+  const path = (name: "pid-file" | "log-file"): string | undefined => {
+    if (values[name] === "") throw new SupervisorError("unusable-option", `--${name}: the path is empty`);
+    return values[name] === undefined ? undefined : resolve(values[name]);
+  };
   return {
-    socketPath: resolve(address.slice("unix:".length)),
-    pidFile: path(values["pid-file"]),
-    logFile: path(values["log-file"]),
+    socketPath: resolve(listening.path),
+    pidFile: path("pid-file"),
+    logFile: path("log-file"),
     detach: values.detach ?? false,
   };
 }

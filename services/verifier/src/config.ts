@@ -1,11 +1,12 @@
 import { resolve } from "node:path";
 import { z } from "zod";
-import { loadConfig, silent, told, warnOf, type UnreadKey } from "@dstack/config";
+import { loadConfig, parseTcpListen, told, warnOf, type TcpAddress, type UnreadKey } from "@dstack/config";
+import { asRefusal } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import { VerifierError } from "./errors.ts";
 
 export interface VerifierConfig {
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: TcpAddress;
   readonly imageCacheDir: string;
   /** With `{OS_IMAGE_HASH}` in it. */
   readonly imageDownloadUrl: string;
@@ -83,7 +84,7 @@ export const verifierSchema = z.object({
 
 /** Keys of released files that this verifier does not act on. */
 export const UNREAD_KEYS: readonly UnreadKey[] = [
-  silent("log_level", text, "DSTACK_LOG_LEVEL sets the level of the log"),
+  told("log_level", text, ["info"], "DSTACK_LOG_LEVEL alone sets the level of the log"),
   told("attestation.urls.amd_kds", text, ["", "https://kdsintf.amd.com/vcek/v1"], TDX_ALONE),
   ...OTHER_ROOTS.map((name) => told(`attestation.root_ca.${name}`, text, [""], TDX_ALONE)),
 ];
@@ -118,7 +119,10 @@ export async function loadVerifierConfig(options: {
     );
   }
   return {
-    listen: { host: raw.address, port: raw.port },
+    listen: asRefusal(
+      () => parseTcpListen(raw.address, raw.port),
+      (cause) => invalid(`address ${cause.message}`),
+    ),
     imageCacheDir: resolve(cwd, raw.image_cache_dir),
     imageDownloadUrl: imageTemplate(raw.image_download_url),
     imageDownloadTimeoutMs: raw.image_download_timeout_secs * 1000,

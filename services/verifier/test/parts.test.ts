@@ -45,6 +45,21 @@ test("the collateral server is found in the places of each release", async () =>
   );
 });
 
+test("where it listens is an IP address, and anything else is refused by name", async () => {
+  assert.deepEqual((await load('address = "::1"')).listen, { host: "::1", port: 8080 });
+  for (const address of ["", "localhost", "unix:/run/verifier.sock"])
+    await assert.rejects(load(`address = "${address}"`), /^VerifierError: address "/, address);
+});
+
+test("a level of the log in the file is told to have no effect", async () => {
+  const lines: string[] = [];
+  const file = join(folder, "level.toml");
+  await writeFile(file, 'log_level = "debug"');
+  const log = createLogger({ name: "t", stream: { write: (line: string) => lines.push(line) } });
+  await loadVerifierConfig({ file, env: {}, log, cwd: folder });
+  assert.match(lines.join(""), /log_level = \\"debug\\"[^\n]*DSTACK_LOG_LEVEL alone/);
+});
+
 test("variables win over the file, and two underscores go down a table", async () => {
   const config = await load('port = 1\nimage_cache_dir = "cache"', {
     DSTACK_VERIFIER_PORT: "8081",

@@ -6,14 +6,15 @@
  * Never: a setting that is dropped without a word, or that only a log line tells of.
  */
 import { dirname, join, resolve } from "node:path";
-import { loadConfig, type LoadedConfig } from "@dstack/config";
+import { loadConfig, parseTcpListen, type LoadedConfig, type TcpAddress } from "@dstack/config";
+import { asRefusal } from "@dstack/errors";
 import { backupOperators, type BackupOperators } from "./backup-operators.ts";
 import { KmsError } from "../errors.ts";
 import { isPlainHttpUrl, kmsSchema, type RawKmsConfig } from "./schema.ts";
 import { UNREAD_KEYS } from "./unread-keys.ts";
 
 export interface KmsConfig {
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: TcpAddress;
   /** Body limits in bytes where they differ from the default. */
   readonly limits: RawKmsConfig["limits"];
   readonly keyFolder: string;
@@ -41,7 +42,7 @@ export interface KmsConfig {
   readonly onboardEnabled: boolean;
   /** The listener that serves until there are keys. */
   readonly setUp: {
-    readonly listen: { readonly host: string; readonly port: number };
+    readonly listen: TcpAddress;
     /** Whether whoever sets up must show the token that is printed at start. */
     readonly requireToken: boolean;
     readonly siteName: string;
@@ -110,7 +111,7 @@ function interpretConfig(raw: RawKmsConfig, env: Readonly<Record<string, string 
   // The switch of 0.5.5 to 0.5.8 turned all attestation of the KMS itself off.
   const selfDefault = core.onboard.quote_enabled ?? true;
   return {
-    listen: { host: rpc.address, port: rpc.port },
+    listen: listenOf(rpc, "rpc.address"),
     limits: raw.limits,
     keyFolder,
     auditLog: core.audit_log === undefined ? join(keyFolder, "audit.jsonl") : resolve(cwd, core.audit_log),
@@ -136,7 +137,7 @@ function interpretConfig(raw: RawKmsConfig, env: Readonly<Record<string, string 
         : webhookOf(core.auth_api.webhook, cwd),
     onboardEnabled: core.onboard.enabled,
     setUp: {
-      listen: { host: core.onboard.address, port: core.onboard.port },
+      listen: listenOf(core.onboard, "core.onboard.address"),
       requireToken: core.onboard.require_token,
       siteName: core.site_name,
     },
@@ -186,7 +187,7 @@ function adminOf(
     .map((text) => text?.trim() ?? "")
     .find((text) => text !== "");
   const htpasswdFile = admin.htpasswd_file === "" ? undefined : resolve(cwd, admin.htpasswd_file);
-  const config = { host: admin.address, port: admin.port, token, htpasswdFile };
+  const config = { ...listenOf(admin, "core.admin.address"), token, htpasswdFile };
   if (isOpen(config) && !admin.insecure_no_auth) {
     throw invalid(
       "core.admin is enabled without credentials; set core.admin.auth_token, core.admin.htpasswd_file or DSTACK_KMS_ADMIN_TOKEN",
@@ -194,6 +195,12 @@ function adminOf(
   }
   return config;
 }
+
+const listenOf = ({ address, port }: { readonly address: string; readonly port: number }, key: string): TcpAddress =>
+  asRefusal(
+    () => parseTcpListen(address, port),
+    (cause) => invalid(`${key} ${cause.message}`),
+  );
 
 function imageTemplate(url: string): string {
   if (!url.includes("{OS_IMAGE_HASH}") || !isPlainHttpUrl(url.replaceAll("{OS_IMAGE_HASH}", "0"))) {

@@ -4,7 +4,9 @@
  * not acted on stand in unread-keys.ts.
  */
 import { z } from "zod";
+import { parseSize, SIZE_GRAMMARS } from "@dstack/bytes";
 import { parseDuration } from "@dstack/config";
+import { isCoded } from "@dstack/errors";
 import { backupSchema } from "./backup-operators.ts";
 
 const text = z.string();
@@ -24,7 +26,7 @@ const httpUrl = text
   .meta({ title: "http or https URL" })
   .refine(isPlainHttpUrl, "expected an http or https URL without user name, query or fragment");
 
-const UNITS: Readonly<Record<string, number>> = { "": 1, b: 1, kb: 1e3, kib: 1024, mb: 1e6, mib: 1024 ** 2 };
+const MAX_BODY_LIMIT = 64n * 1024n ** 2n;
 const limitOf = (method: string) =>
   z
     .union([z.number().int().positive(), text])
@@ -222,9 +224,12 @@ export function isPlainHttpUrl(given: string): boolean {
 }
 
 function bodyLimit(value: number | string, context: z.RefinementCtx): number {
-  const match = /^(\d{1,9})\s*([a-zA-Z]*)$/.exec(String(value).trim());
-  const bytes = match === null ? Number.NaN : Number(match[1]) * (UNITS[(match[2] ?? "").toLowerCase()] ?? Number.NaN);
-  if (bytes > 0 && bytes <= 64 * 1024 ** 2) return bytes;
+  try {
+    const bytes = parseSize(value, SIZE_GRAMMARS.bodyLimit);
+    if (bytes > 0n && bytes <= MAX_BODY_LIMIT) return Number(bytes);
+  } catch (error) {
+    if (!isCoded(error, "size-invalid")) throw error;
+  }
   context.addIssue({ code: "custom", message: 'expected a size such as "1 MiB", at most 64 MiB' });
   return z.NEVER;
 }

@@ -12,10 +12,10 @@ const ONE_PROCESS = "one process without thread pools serves";
 const TDX_ALONE = "this KMS verifies evidence of TDX alone, and refuses all other";
 
 export const UNREAD_KEYS: readonly UnreadKey[] = [
-  silent("log_level", text, "DSTACK_LOG_LEVEL sets the level of the log"),
+  told("log_level", text, ["info"], "DSTACK_LOG_LEVEL alone sets the level of the log"),
   ...["workers", "max_blocking", "keep_alive"].map((name) => silent(`default.${name}`, count, ONE_PROCESS)),
   ...["ident", "temp_dir"].map((name) => silent(`default.${name}`, text, ONE_PROCESS)),
-  silent("default.log_level", text, "DSTACK_LOG_LEVEL sets the level of the log"),
+  told("default.log_level", text, ["info"], "DSTACK_LOG_LEVEL alone sets the level of the log"),
   refused(
     "rpc.tls.mutual.mandatory",
     z.boolean(),

@@ -17,7 +17,8 @@ export const UNREAD_KEYS: readonly UnreadKey[] = [
   silent("ident", text, TUNING),
   silent("temp_dir", text, TUNING),
   silent("keep_alive", whole, TUNING),
-  silent("log_level", text, TUNING),
+  // Released files say "debug", and mean the web framework.
+  told("log_level", text, ["debug", "info"], "DSTACK_LOG_LEVEL alone sets the level of the log"),
   silent("reuse", z.boolean(), TUNING),
   refused(
     "tls",
