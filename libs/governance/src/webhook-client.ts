@@ -123,6 +123,8 @@ async function ask(
       },
       tls: ca === undefined ? undefined : { ca },
       connections,
+      // A decision changes nothing at the webhook.
+      repeatable: true,
       timeoutMs,
       maxAnswerBytes: MAX_ANSWER_BYTES,
       signal,

@@ -5,13 +5,15 @@ export interface BoundedFetchOptions {
   readonly maxAnswerBytes: number;
   /** Of each request, beside the caller's own signal. */
   readonly timeoutMs: number;
+  /** Whether a request with this body changes nothing, so that it may be sent twice. */
+  readonly isRepeatable?: (body: string) => boolean;
 }
 
 /**
  * `exchange` in the shape of `fetch`, for libraries that want one: text goes out, the whole answer
  * comes back, connections to each server are kept.
  */
-export function boundedFetch({ maxAnswerBytes, timeoutMs }: BoundedFetchOptions): typeof fetch {
+export function boundedFetch({ maxAnswerBytes, timeoutMs, isRepeatable }: BoundedFetchOptions): typeof fetch {
   const connections = new Map<string, ReturnType<typeof keptConnections>>();
   return async (input, init) => {
     const url = new URL(input instanceof Request ? input.url : input);
@@ -24,7 +26,7 @@ export function boundedFetch({ maxAnswerBytes, timeoutMs }: BoundedFetchOptions)
       url,
       method: (init?.method ?? "GET") as "GET" | "POST",
       headers: Object.fromEntries(new Headers(init?.headers)),
-      ...(typeof body === "string" ? { body } : {}),
+      ...(typeof body === "string" ? { body, repeatable: isRepeatable?.(body) } : {}),
       connections: kept,
       timeoutMs,
       maxAnswerBytes,

@@ -33,6 +33,11 @@ export interface HttpRequest {
   readonly checkPeer?: ((socket: TLSSocket) => Promise<void> | void) | undefined;
   /** Connections to use again, from `keptConnections`; one of its own for each exchange without it. */
   readonly connections?: Agent | undefined;
+  /**
+   * Whether asking twice is as good as asking once; GET and HEAD always are. A kept connection may
+   * end after the server has read the request, so nothing else is sent a second time.
+   */
+  readonly repeatable?: boolean | undefined;
   /** Of everything from the connection to the last byte. */
   readonly timeoutMs: number;
   readonly maxAnswerBytes: number;
@@ -46,7 +51,8 @@ export interface HttpAnswer {
 }
 
 /**
- * One attempt, but for a kept connection that the server had closed meanwhile: that is replaced by a new one.
+ * One attempt; a second one on a new connection where a kept one ended without an answer and the
+ * request may be repeated.
  * @throws HttpError; what `checkPeer` throws as it is
  */
 export async function exchange(request: HttpRequest): Promise<HttpAnswer> {
@@ -55,11 +61,12 @@ export async function exchange(request: HttpRequest): Promise<HttpAnswer> {
     return await attemptOnce(request, request.connections, request.timeoutMs);
   } catch (error) {
     if (!(error instanceof StaleConnection)) throw error;
+    if (!mayRepeat(request)) throw noAnswer(error.cause as NodeJS.ErrnoException, request.signal);
     return attemptOnce(request, undefined, Math.max(1, request.timeoutMs - (performance.now() - begun)));
   }
 }
 
-/** The server had closed the kept connection before it saw the request. */
+/** A kept connection ended before an answer came: mostly the server had closed it, but it may have read the request. */
 class StaleConnection extends Error {}
 
 const CLOSED: ReadonlySet<string | undefined> = new Set(["ECONNRESET", "EPIPE"]);
@@ -127,9 +134,14 @@ function attemptOnce(options: HttpRequest, agent: Agent | undefined, leftMs: num
   });
 }
 
+const mayRepeat = (request: HttpRequest): boolean =>
+  request.repeatable === true || ["GET", "HEAD"].includes(methodOf(request));
+
+const methodOf = ({ method, body }: HttpRequest): string => method ?? (body === undefined ? "GET" : "POST");
+
 function requestOptions(options: HttpRequest, url: URL, agent: Agent | undefined): RequestOptions {
   const { body, headers, socketPath, signal } = options;
-  const method = options.method ?? (body === undefined ? "GET" : "POST");
+  const method = methodOf(options);
   const hasBody = method !== "GET" && method !== "HEAD";
   return {
     method,

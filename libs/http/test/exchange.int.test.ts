@@ -127,6 +127,32 @@ test("replaces a kept connection that the server had closed, once, and asks noth
   connections.destroy();
 });
 
+test("asks a second time only what may be asked twice", async () => {
+  let asked = 0;
+  const url = await serve((request, response) => {
+    request.resume().once("end", () => {
+      asked++;
+      // Read whole, and then dropped: the server may have acted on it.
+      if (asked % 2 === 0) request.socket.resetAndDestroy();
+      else response.end("yes");
+    });
+  });
+  const askTwice = async (second: Partial<HttpRequest>): Promise<number> => {
+    const connections = keptConnections(url);
+    asked = 0;
+    await exchange({ url, connections, ...limits });
+    await exchange({ url, connections, ...limits, ...second }).catch((error: unknown) => {
+      assert.ok(error instanceof HttpError && error.code === "no-answer" && error.facts["system"] === "ECONNRESET");
+    });
+    connections.destroy();
+    return asked;
+  };
+  for (const second of [{ body: "x" }, { method: "POST" }, { method: "PUT", body: "x" }, { method: "DELETE" }] as const)
+    assert.equal(await askTwice(second), 2, JSON.stringify(second));
+  for (const second of [{}, { method: "HEAD" }, { body: "x", repeatable: true }] as const)
+    assert.equal(await askTwice(second), 3, JSON.stringify(second));
+});
+
 test("nothing of the request leaves before the peer has passed", async () => {
   const key = generateP256();
   const now = Math.floor(Date.now() / 1000);

@@ -15,9 +15,17 @@ const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 /** @throws GovernanceError `environment-invalid` for what is no HTTP URL */
 export function endpoint(url: string, timeoutMs: number): Endpoint {
   const name = originOf(url);
-  const fetchFn = boundedFetch({ maxAnswerBytes: MAX_ANSWER_BYTES, timeoutMs });
+  const fetchFn = boundedFetch({ maxAnswerBytes: MAX_ANSWER_BYTES, timeoutMs, isRepeatable: onlyReads });
   const transport = http(url, { timeout: timeoutMs, retryCount: 0, fetchFn });
   return { name, client: createPublicClient({ transport }) };
+}
+
+const READS = /^eth_(?:blockNumber|call|chainId|estimateGas|feeHistory|gasPrice|get[A-Z]\w*|maxPriorityFeePerGas)$/;
+
+/** Whether a JSON-RPC request changes nothing on the chain. */
+export function onlyReads(body: string): boolean {
+  const { method } = JSON.parse(body) as { readonly method?: unknown };
+  return typeof method === "string" && READS.test(method);
 }
 
 /** Scheme and host of a URL. @throws GovernanceError `environment-invalid` */
