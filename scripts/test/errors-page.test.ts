@@ -27,6 +27,26 @@ describe("the page of error codes", () => {
     }
   });
 
+  test("has no code that its package never uses", async () => {
+    const unused: string[] = [];
+    for (const { folder, table } of await errorTables()) {
+      const texts = globSync(`${folder}/src/**/*.ts`, { cwd: ROOT })
+        .filter((file) => !file.endsWith("/src/errors.ts"))
+        .map((file) => readFileSync(join(ROOT, file), "utf8"));
+      for (const code of Object.keys(table))
+        if (!texts.some((text) => text.includes(`"${code}"`))) unused.push(`${folder}: ${code}`);
+    }
+    assert.deepEqual(unused, [
+      // Put together in judgement.ts from what is out of its time and on which side.
+      "libs/attest: certificate-expired",
+      "libs/attest: certificate-not-yet-valid",
+      "libs/attest: collateral-expired",
+      "libs/attest: collateral-not-yet-valid",
+      // Services say it of their callers.
+      "libs/rpc: unauthenticated",
+    ]);
+  });
+
   test("has the codes of every coded error: none is typed beside the tables", () => {
     const beside = globSync(["{libs,services}/*/src/**/*.ts", "cli/src/**/*.ts"], { cwd: ROOT }).filter((file) =>
       /extends CodedError<(?!\w+ErrorCode>)(?!Code)/.test(readFileSync(join(ROOT, file), "utf8")),

@@ -11,7 +11,6 @@ export const COMPOSE_ERRORS = {
   "image-invalid": "not a name of a container image",
   "pin-failed": "a digest could not be written into the compose file without changing anything else",
   "env-invalid": "the environment has a name or value that cannot be sent, or too many",
-  "policy-refused": "the manifest asks for what its version or policy does not allow",
   "length-wrong": "an id or hash of another length than its kind",
 } as const satisfies ErrorTable;
 

@@ -7,10 +7,11 @@ import { WIRE_VERSION } from "@dstack/proto/wire";
 import { spawn } from "node:child_process";
 import { mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
-import { errorChain, isCoded } from "@dstack/errors";
+import { asRefusal, errorChain, isCoded } from "@dstack/errors";
 import { lockFile, removeIfExists, writeFileAtomic } from "@dstack/files";
 import { createLogger } from "@dstack/log";
 import { startHttpServer } from "@dstack/rpc";
+import { SupervisorError } from "./errors.ts";
 import { readOptions, type SupervisorOptions } from "./options.ts";
 import { createProcessTable } from "./process-table.ts";
 import { recordStore } from "./records.ts";
@@ -41,7 +42,15 @@ async function serve(options: SupervisorOptions): Promise<void> {
     env: process.env,
     ...(options.logFile === undefined ? {} : { stream: appendTo(options.logFile) }),
   });
-  const lock = await lockFile(`${options.socketPath}.lock`);
+  const lock = await asRefusal(
+    () => lockFile(`${options.socketPath}.lock`),
+    (cause) =>
+      isCoded(cause, "locked")
+        ? new SupervisorError("already-served", `another supervisor serves this socket already: ${cause.message}`, {
+            cause,
+          })
+        : undefined,
+  );
   const table = await createProcessTable({
     store: recordStore(`${options.socketPath}.processes`, log),
     log,
@@ -96,11 +105,6 @@ function appendTo(path: string): { write(text: string): void } {
 }
 
 main().catch((error: unknown) => {
-  const text = isCoded(error, "locked")
-    ? `another supervisor serves this socket already: ${error.message}`
-    : error instanceof Error
-      ? error.message
-      : String(error);
-  process.stderr.write(`supervisor: ${text}\n`);
+  process.stderr.write(`supervisor: ${error instanceof Error ? error.message : String(error)}\n`);
   process.exit(1);
 });
