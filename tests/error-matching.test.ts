@@ -4,6 +4,10 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { ROOT } from "./workspaces.ts";
 
+/** `const text = errorChain(cause);`, and what follows it for a while. */
+const KEPT_TEXT =
+  "(?:const|let) (\\w+) =[^;]{0,80}?(?:\\berrorChain\\(|\\b(?:error|cause|reason|err)\\b[^;\\n]{0,20}\\.message\\b)[^;]*;[^]{0,500}?";
+
 /** What tells one error from another by something other than its code: each with why it is none. */
 const FORBIDDEN: readonly (readonly [pattern: RegExp, why: string])[] = [
   [/\b(?:error|cause|reason|err)\b[^;\n]{0,20}\.name\s*[!=]==/, "the name of an error's class"],
@@ -14,7 +18,9 @@ const FORBIDDEN: readonly (readonly [pattern: RegExp, why: string])[] = [
     "an error's text",
   ],
   [/\.(?:test|exec)\(errorChain\(/, "a pattern over a chain of errors"],
-  [/errorChain\([^)]*\)\.(?:match|includes|search)\(/, "the text of a chain of errors"],
+  [/errorChain\([^)]*\)\.(?:match|includes|search|startsWith|endsWith)\(/, "the text of a chain of errors"],
+  [new RegExp(`${KEPT_TEXT}\\b\\1\\.(?:match|includes|startsWith|endsWith|search)\\(`), "an error's text, kept before"],
+  [new RegExp(`${KEPT_TEXT}\\.(?:test|exec)\\(\\1\\)`), "a pattern over an error's text, kept before"],
 ];
 /** The one place that may: refusals of other makers' servers, which the wire contract knows by their words. */
 const WIRE_TEXTS = "libs/rpc/src/client.ts";
@@ -44,6 +50,9 @@ describe("errors are matched by code and facts", () => {
       'error.message.includes("no")',
       '!errorChain(error).includes("no attestation")',
       "/status 404/i.test(errorChain(error))",
+      'errorChain(error).startsWith("App not allowed")',
+      "const text = errorChain(cause);\n  return text.startsWith(context) ? a : b;",
+      "const text = cause instanceof Error ? cause.message : String(cause);\n  if (/denied/.test(text)) return;",
     ];
     assert.deepEqual(
       bad.filter((text) => offencesIn(text).length === 0),
@@ -54,6 +63,7 @@ describe("errors are matched by code and facts", () => {
       'judgement.name === "tcb-info"',
       'error.code === "x"',
       "say(error.message)",
+      "const text = errorChain(cause);\n  say(text, name.startsWith(context));",
     ])
       assert.deepEqual(offencesIn(text), [], text);
   });
