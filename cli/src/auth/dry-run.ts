@@ -4,10 +4,12 @@ import { createServer, type Server } from "node:http";
 import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import { dstackKmsAbi, endpoint, reasonOf, sendCall, type ContractCall } from "@dstack/governance/chain";
+import { exchange } from "@dstack/http";
 import { createTestClient, http, parseEther, type Address } from "viem";
 import { CliError } from "../terminal/errors.ts";
 
 const START_TIMEOUT_MS = 60_000;
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 /** The local chain's program: of this checkout, or the one on PATH. */
 export function anvilProgram(): string {
@@ -125,18 +127,14 @@ async function startRelay(rpcUrl: string): Promise<Server> {
     request
       .on("data", (part: Buffer) => parts.push(part))
       .once("end", () => {
-        fetch(rpcUrl, {
-          method: "POST",
+        exchange({
+          url: rpcUrl,
           headers: { "content-type": "application/json" },
           body: Buffer.concat(parts),
-          redirect: "error",
-          signal: AbortSignal.timeout(START_TIMEOUT_MS),
+          timeoutMs: START_TIMEOUT_MS,
+          maxAnswerBytes: MAX_ANSWER_BYTES,
         })
-          .then(async (answer) =>
-            response
-              .writeHead(answer.status, { "content-type": "application/json" })
-              .end(Buffer.from(await answer.arrayBuffer())),
-          )
+          .then(({ status, body }) => response.writeHead(status, { "content-type": "application/json" }).end(body))
           .catch(() => response.writeHead(502).end());
       });
   });

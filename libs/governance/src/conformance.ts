@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { exchange } from "@dstack/http";
 import { comparable } from "./file-policy/auth-config.ts";
 import type { BootInfo, BootKind } from "./boot-info.ts";
 
@@ -25,6 +26,7 @@ interface Answer {
 
 /** What a key server waits for at most. */
 const DEADLINE_MS = 10_000;
+const MAX_ANSWER_BYTES = 1024 * 1024;
 
 /** Everything that a KMS relies on in a webhook, tried against a running one. Changes nothing there. */
 export async function checkConformance({
@@ -35,21 +37,20 @@ export async function checkConformance({
   const base = url.replace(/\/+$/, "");
   const ask = async (path: string, body?: string): Promise<Answer> => {
     const begun = performance.now();
-    const response = await fetch(`${base}${path}`, {
-      method: body === undefined ? "GET" : "POST",
+    const answer = await exchange({
+      url: `${base}${path}`,
+      body,
       headers: {
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...(bearerToken === undefined ? {} : { authorization: `Bearer ${bearerToken}` }),
       },
-      ...(body === undefined ? {} : { body }),
-      redirect: "error",
-      signal: AbortSignal.timeout(DEADLINE_MS),
+      timeoutMs: DEADLINE_MS,
+      maxAnswerBytes: MAX_ANSWER_BYTES,
     });
-    const text = await response.text();
     return {
-      status: response.status,
-      type: response.headers.get("content-type") ?? "",
-      json: parsed(text),
+      status: answer.status,
+      type: answer.headers["content-type"] ?? "",
+      json: parsed(Buffer.from(answer.body).toString("utf8")),
       elapsedMs: performance.now() - begun,
     };
   };
