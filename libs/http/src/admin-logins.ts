@@ -20,7 +20,7 @@ export interface LoginRules {
 }
 
 /**
- * The three listeners. All else is the same: blanks around a token do not count, Basic is standard
+ * The four listeners. All else is the same: blanks around a token do not count, Basic is standard
  * base64 of UTF-8, and without a colon it is a user with an empty password.
  */
 export const ADMIN_LOGINS = {
@@ -31,6 +31,10 @@ export const ADMIN_LOGINS = {
   // Contract of the KMS: "if Bearer is present and wrong, no other method is tried", so it comes before the
   // header too; "query tokens are not accepted", since they end up in logs.
   kms: { realm: "dstack-kms admin", order: ["bearer", "header", "basic"], schemeCase: "any" },
+  // Ours: the token that the KMS prints at its set-up, shown by the page and by programs alike.
+  setUp: { realm: "dstack-kms set-up", order: ["bearer"], schemeCase: "any" },
 } as const satisfies Readonly<Record<string, LoginRules>>;
 
-export const challengeOf = ({ realm }: LoginRules): string => `Basic realm="${realm}"`;
+/** What goes with a 401: a browser asks for a password where one counts. */
+export const challengeOf = ({ realm, order }: LoginRules): string =>
+  `${order.includes("basic") ? "Basic" : "Bearer"} realm="${realm}"`;

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { once } from "node:events";
 import { mount, startHttpServer, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
-import { isSameSecret } from "@dstack/http";
+import { ADMIN_LOGINS, adminCredentials, challengeOf } from "@dstack/http";
 import { requireKeys } from "../keys/key-files.ts";
 import { limitWaitingConnections } from "../rate-limit/waiting-connections.ts";
 import { pageRoutes } from "./setup-page.ts";
@@ -38,7 +38,7 @@ export async function serveSetUp(
     maxConnections: 2 * MAX_WAITING_CONNECTIONS,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     headers: { "cache-control": "no-store" },
-    guard: (exchange) => Promise.resolve(admit(exchange, token)),
+    guard: guardOf(token),
     mounts: [
       mount("/prpc/", {
         ...service,
@@ -89,24 +89,28 @@ const finishRoute = (finish: () => Promise<void>): HttpRoute => ({
 const isOpen = (path: string): boolean => path === "/" || path === "/health" || path.startsWith("/page/");
 
 /** Refuses who has no token, and pages of other sites in an operator's browser. */
-function admit({ request, response, url }: HttpExchange, token: string | undefined): boolean {
-  if (isOpen(url.pathname)) return true;
-  if (!isSameSite(request, url)) {
-    send(response, 403, "refused: this request may come from a page of another site. In a browser use the set-up page");
+function guardOf(token: string | undefined): (exchange: HttpExchange) => Promise<boolean> {
+  const hasToken = adminCredentials({ rules: ADMIN_LOGINS.setUp, tokens: token === undefined ? [] : [token] });
+  return async ({ request, response, url }) => {
+    if (isOpen(url.pathname)) return true;
+    if (!isSameSite(request, url)) {
+      send(
+        response,
+        403,
+        "refused: this request may come from a page of another site. In a browser use the set-up page",
+      );
+      return false;
+    }
+    const { method = "", headers } = request;
+    if (token === undefined || (await hasToken({ method, headers, query: url.searchParams }))) return true;
+    response.setHeader("www-authenticate", challengeOf(ADMIN_LOGINS.setUp));
+    send(
+      response,
+      401,
+      'the set-up token is missing or wrong: send "Authorization: Bearer <token>" with the token that this KMS printed at start',
+    );
     return false;
-  }
-  if (
-    token === undefined ||
-    isSameSecret(/^Bearer\s+(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "", token)
-  )
-    return true;
-  response.setHeader("www-authenticate", 'Bearer realm="dstack-kms set-up"');
-  send(
-    response,
-    401,
-    'the set-up token is missing or wrong: send "Authorization: Bearer <token>" with the token that this KMS printed at start',
-  );
-  return false;
+  };
 }
 
 /**
