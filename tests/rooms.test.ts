@@ -18,7 +18,7 @@ const FLOORS: Readonly<Record<string, string>> = {
   "services/vmm": "errors logs config supervisor vm launch fleet api main",
 };
 
-/** "services/guest/src/disk/swap.ts" in "services/guest" -> "disk", ".../src/boot.ts" -> "boot". */
+/** "services/guest/src/system/swap.ts" in "services/guest" -> "system", ".../src/boot.ts" -> "boot". */
 const roomOf = (file: string, folder: string): string =>
   file.slice(`${folder}/src/`.length).split("/")[0]?.replace(/\.ts$/, "") ?? "";
 

@@ -15,7 +15,7 @@ import {
   type RpcResponse,
   type RpcService,
 } from "./dispatch.ts";
-import { errorChain } from "@dstack/errors";
+import { errorChain, ignoreMissing } from "@dstack/errors";
 import { RpcError } from "./errors.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
 
@@ -304,8 +304,4 @@ function closeServer(server: Server, sockets: ReadonlySet<Socket>): Promise<void
     });
     server.closeIdleConnections();
   });
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== "ENOENT") throw error;
 }

@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { z } from "zod";
+import { PUBLIC_PCCS } from "@dstack/attest/node";
 import { loadConfig, parseTcpListen, told, warnOf, type TcpAddress, type UnreadKey } from "@dstack/config";
 import { asRefusal } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
@@ -17,7 +18,6 @@ export interface VerifierConfig {
 }
 
 const ENV_PREFIX = "DSTACK_VERIFIER_";
-const DEFAULT_PCCS = "https://pccs.phala.network";
 const IMAGE_HASH = "{OS_IMAGE_HASH}";
 
 // Variables of the environment are text.
@@ -68,7 +68,7 @@ export const verifierSchema = z.object({
       urls: z
         .object({
           pccs: optional(text).describe(
-            "Where collateral comes from, which Intel signs. Without it `PCCS_URL`, else https://pccs.phala.network",
+            `Where collateral comes from, which Intel signs. Without it \`PCCS_URL\`, else ${PUBLIC_PCCS}`,
           ),
         })
         .prefault({}),
@@ -126,7 +126,7 @@ export async function loadVerifierConfig(options: {
     imageCacheDir: resolve(cwd, raw.image_cache_dir),
     imageDownloadUrl: imageTemplate(raw.image_download_url),
     imageDownloadTimeoutMs: raw.image_download_timeout_secs * 1000,
-    pccsUrl: httpUrl(attestation.urls.pccs ?? raw.pccs_url ?? env["PCCS_URL"] ?? DEFAULT_PCCS, "attestation.urls.pccs"),
+    pccsUrl: httpUrl(attestation.urls.pccs ?? raw.pccs_url ?? env["PCCS_URL"] ?? PUBLIC_PCCS, "attestation.urls.pccs"),
     tdxRootPath: attestation.root_ca.tdx === undefined ? undefined : resolve(cwd, attestation.root_ca.tdx),
   };
 }

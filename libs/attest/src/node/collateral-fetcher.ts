@@ -14,6 +14,9 @@ import type { Platform } from "./platform.ts";
 import { ProvisioningClient } from "./provisioning-client.ts";
 import { checkCollateral } from "./verify-quote.ts";
 
+/** Where collateral comes from unless an operator names a place; Intel signs it, so this one need not be trusted. */
+export const PUBLIC_PCCS = "https://pccs.phala.network";
+
 export interface CollateralFetcherOptions {
   /** Base URLs of PCS or PCCS, tried in this order. */
   readonly endpoints: readonly string[];

@@ -2,7 +2,7 @@
 export { checkCollateral, signatureHolds, verifyQuote } from "./verify-quote.ts";
 export { fixedCollateral } from "./collateral-source.ts";
 export type { CollateralSource } from "./collateral-source.ts";
-export { CollateralFetcher } from "./collateral-fetcher.ts";
+export { CollateralFetcher, PUBLIC_PCCS } from "./collateral-fetcher.ts";
 export type { CollateralFetcherOptions } from "./collateral-fetcher.ts";
 export { CollateralFolder } from "./collateral-folder.ts";
 export type { StoredCollateral } from "./collateral-folder.ts";

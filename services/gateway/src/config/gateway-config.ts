@@ -157,7 +157,7 @@ function adminSettings(
     .find((text) => text !== "");
   if (token === undefined && !admin.insecure_no_auth) {
     throw invalid(
-      "core.admin: admin API is enabled but neither auth_token nor htpasswd_file is set; set auth_token or DSTACK_GATEWAY_ADMIN_TOKEN",
+      "core.admin: admin API is enabled but has no token; set core.admin.auth_token or DSTACK_GATEWAY_ADMIN_TOKEN",
     );
   }
   return {

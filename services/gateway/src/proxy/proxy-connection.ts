@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { assertNever } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import { targetOf, type AppAddress, type Target } from "./app-address.ts";
 import type { Certificates } from "./certificates.ts";
@@ -183,8 +184,4 @@ export class ProxyConnection {
     }
     this.#socket.end(Buffer.of(21, 3, 1, 0, 2, 2, alert), () => this.#socket.destroy());
   }
-}
-
-function assertNever(value: never): never {
-  throw new Error(`unexpected ${JSON.stringify(value)}`);
 }

@@ -2,7 +2,7 @@ import { WIRE_VERSION } from "@dstack/proto/wire";
 import type { Certificate } from "@dstack/attest";
 import type { Logger } from "@dstack/log";
 import { gateway } from "@dstack/proto";
-import { errorChain } from "@dstack/errors";
+import { assertNever, errorChain } from "@dstack/errors";
 import { route, RpcError, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
 import { formatIpv4, formatNetwork } from "@dstack/wireguard";
 import type { GatewayConfig } from "../config/gateway-config.ts";
@@ -183,8 +183,4 @@ async function register(
 function asRpcError(cause: unknown, code: "unauthenticated" | "handler-failed"): unknown {
   if (!(cause instanceof GatewayError)) return cause;
   return new RpcError(code, cause.message, cause.cause === undefined ? {} : { cause: cause.cause });
-}
-
-function assertNever(value: never): never {
-  throw new Error(`unexpected ${JSON.stringify(value)}`);
 }

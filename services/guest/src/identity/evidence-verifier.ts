@@ -11,23 +11,19 @@ export interface EvidenceVerifierOptions {
   readonly now: () => number;
 }
 
-const DEFAULT_PCCS = "https://pccs.phala.network";
-
 /**
  * Verifies the evidence of a KMS that shows some. The verifier is loaded when the first one does:
  * most guests never need it at boot.
  */
 export function evidenceVerifier(options: EvidenceVerifierOptions): EvidenceVerifier {
   return async (attestation, expected) => {
-    const [{ CollateralFetcher, verifyAttestation }, { intelTrustAnchor, trustAnchorFromPem }] = await Promise.all([
-      import("@dstack/attest/node"),
-      import("@dstack/attest"),
-    ]);
+    const [{ PUBLIC_PCCS, CollateralFetcher, verifyAttestation }, { intelTrustAnchor, trustAnchorFromPem }] =
+      await Promise.all([import("@dstack/attest/node"), import("@dstack/attest")]);
     const developmentRoot = options.isDev ? await readDevelopmentRoot(options.rootsFile) : undefined;
     const trustAnchor = developmentRoot === undefined ? intelTrustAnchor() : trustAnchorFromPem(developmentRoot);
     const clock = { now: () => options.now() * 1000 };
     const result = await verifyAttestation(attestation, {
-      collateralSource: new CollateralFetcher({ endpoints: [options.pccsUrl ?? DEFAULT_PCCS], trustAnchor, clock }),
+      collateralSource: new CollateralFetcher({ endpoints: [options.pccsUrl ?? PUBLIC_PCCS], trustAnchor, clock }),
       now: options.now(),
       trustAnchor,
       expectedReportData: expected,

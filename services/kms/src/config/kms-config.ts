@@ -6,6 +6,7 @@
  * Never: a setting that is dropped without a word, or that only a log line tells of.
  */
 import { dirname, join, resolve } from "node:path";
+import { PUBLIC_PCCS } from "@dstack/attest/node";
 import { loadConfig, parseTcpListen, type LoadedConfig, type TcpAddress } from "@dstack/config";
 import { asRefusal } from "@dstack/errors";
 import { backupOperators, type BackupOperators } from "./backup-operators.ts";
@@ -122,7 +123,7 @@ function interpretConfig(raw: RawKmsConfig, env: Readonly<Record<string, string 
       quoteEnabled: selfDefault,
       agentAddress: env["DSTACK_AGENT_ADDRESS"]?.trim() || undefined,
     },
-    pccsUrl: core.attestation.urls.pccs ?? core.pccs_url ?? env["PCCS_URL"] ?? "https://pccs.phala.network",
+    pccsUrl: core.attestation.urls.pccs ?? core.pccs_url ?? env["PCCS_URL"] ?? PUBLIC_PCCS,
     tdxRootPath: core.attestation.root_ca.tdx === undefined ? undefined : resolve(cwd, core.attestation.root_ca.tdx),
     allowExternalTrustAnchors: core.attestation.insecure_allow_external_trust_anchors,
     image: {

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { parseSize, SIZE_GRAMMARS } from "@dstack/bytes";
+import { PUBLIC_PCCS } from "@dstack/attest/node";
 import { parseDuration } from "@dstack/config";
 import { isCoded } from "@dstack/errors";
 import { backupSchema } from "./backup-operators.ts";
@@ -62,9 +63,7 @@ const attestation = z.object({
   ),
   urls: z
     .object({
-      pccs: httpUrl
-        .optional()
-        .describe("Service for Intel's collateral. Without it `PCCS_URL`, else https://pccs.phala.network"),
+      pccs: httpUrl.optional().describe(`Service for Intel's collateral. Without it \`PCCS_URL\`, else ${PUBLIC_PCCS}`),
     })
     .default({}),
   root_ca: z

@@ -1,5 +1,6 @@
 import { access, link, mkdir, open, readFile, rename, rm, rmdir, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { ignoreMissing } from "@dstack/errors";
 import { toHex } from "@dstack/bytes";
 import { syncFolder } from "@dstack/files";
 import { generateP256, pkcs8Pem, secp256k1PublicKey, spkiDer, type P256Key } from "@dstack/keys";
@@ -170,7 +171,3 @@ const exists = (path: string): Promise<boolean> =>
       return false;
     },
   );
-
-function ignoreMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== "ENOENT") throw error;
-}

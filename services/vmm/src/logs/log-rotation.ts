@@ -1,4 +1,5 @@
 import { copyFile, open, rename, rm, stat } from "node:fs/promises";
+import { ignoreMissing } from "@dstack/errors";
 
 export interface RotationLimits {
   /** 0 never rotates. */
@@ -52,7 +53,3 @@ async function append(path: string, text: string): Promise<void> {
 
 const note = (text: string): string => `\n===== ${text} =====\n\n`;
 const at = (now: Date): string => now.toISOString().replace(/\.\d+Z$/, "Z");
-
-function ignoreMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== "ENOENT") throw error;
-}

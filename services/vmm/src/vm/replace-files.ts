@@ -1,5 +1,6 @@
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { ignoreMissing } from "@dstack/errors";
 import { z } from "zod";
 import { readTextIfExists, removeIfExists, syncFolder } from "@dstack/files";
 
@@ -70,8 +71,4 @@ async function writeFlushed(path: string, data: Uint8Array | string): Promise<vo
   } finally {
     await file.close();
   }
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): void {
-  if (error.code !== "ENOENT") throw error;
 }
