@@ -76,7 +76,7 @@ function phases(): Record<Kind, () => Promise<Counts>> {
         concurrency: freemem() >= TWO_DEPLOYMENTS_BYTES ? 2 : 1,
         limitMs: 15 * MINUTE_MS,
       }),
-    long: () => tests("long tests", "long", { concurrency: 1, limitMs: 6 * 60 * MINUTE_MS }),
+    long: () => tests("long tests", "long", { concurrency: 1, limitMs: 60 * MINUTE_MS }),
   };
 }
 

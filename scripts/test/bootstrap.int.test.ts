@@ -1,20 +1,20 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ended, FakeMachine } from "./fake-machine.ts";
+import { ended, FakeMachine, SHOW_PINNED } from "./fake-machine.ts";
+import { killAtAnyMoment } from "./kill-bootstrap.ts";
 
 const NOT_ROOT = process.getuid?.() === 0 ? false : "the bootstrap's root jobs need root";
 
 let machine: FakeMachine;
 beforeEach(() => {
   machine = new FakeMachine();
-  machine.remember("script.mjs", 'console.log("pinned=" + process.env.FAKE_PINNED, process.argv.slice(2).join(","));');
+  machine.remember("script.mjs", SHOW_PINNED);
 });
 afterEach(() => machine.destroy());
 
@@ -105,24 +105,7 @@ describe("the pinned Node and the npm packages", () => {
   });
 
   test("survive kills at any moment: the next run ends well and never works beside an orphan", async () => {
-    for (let round = 0; round < 12; round++) {
-      const child = machine.start(runScript(), { FAKE_PAUSE_MS: "120" });
-      const end = ended(child);
-      await sleep(randomInt(30, 900));
-      // Even rounds kill the bootstrap alone, so that the npm it started goes on; odd ones everything.
-      if (child.pid !== undefined && child.exitCode === null) {
-        try {
-          process.kill(round % 2 === 0 ? child.pid : -child.pid, "SIGKILL");
-        } catch (error) {
-          assert.equal((error as NodeJS.ErrnoException).code, "ESRCH");
-        }
-      }
-      if (round % 2 === 1) await end;
-    }
-    const last = await machine.run(runScript("done"));
-    assert.equal(last.stdout, "pinned=1 done\n", last.stderr);
-    assert.deepEqual(machine.leftovers(), []);
-    assert.equal(noted("OVERLAP").length, 0);
+    await killAtAnyMoment(machine, 12);
   });
 
   test("are fetched by one of three concurrent runs, the others wait and say so", async () => {

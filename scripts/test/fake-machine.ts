@@ -20,6 +20,9 @@ import { fileURLToPath } from "node:url";
 const SCRIPTS = dirname(dirname(fileURLToPath(import.meta.url)));
 const REAL_TOOLS = ["sh", "tar", "gzip", "flock", "readlink", "dirname", "sleep", "cat", "rm", "mkdir", "cp"];
 
+/** A script that says which Node runs it, and its arguments. */
+export const SHOW_PINNED = 'console.log("pinned=" + process.env.FAKE_PINNED, process.argv.slice(2).join(","));';
+
 export interface Ended {
   readonly code: number | null;
   readonly stdout: string;

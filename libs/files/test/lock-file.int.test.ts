@@ -1,53 +1,18 @@
 import assert from "node:assert/strict";
-import { fork, spawnSync, type ChildProcess } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { mkdtemp, readFile, readdir, utimes, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { test, type TestContext } from "node:test";
-import type { Order } from "./lock-contender.ts";
+import { readFile, readdir, utimes, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { test } from "node:test";
 import { FileLockError, freeDeadLock, holderOf, lockFile } from "@dstack/files";
+import { contenders, deadHolder, hammerOneLock, lockPath, raceForDeadLock, tell } from "./lock-race.ts";
 
 const WITHOUT_FFI = ["--no-experimental-ffi"];
 
-async function contenders(t: TestContext, count: number, execArgv: string[] = []): Promise<ChildProcess[]> {
-  const all = Array.from({ length: count }, () => fork(join(import.meta.dirname, "lock-contender.ts"), { execArgv }));
-  t.after(() => all.forEach((child) => child.kill("SIGKILL")));
-  await Promise.all(all.map((child) => once(child, "message")));
-  return all;
-}
+test("of many processes that find a dead holder's lock at once, exactly one gets it, 200 times", (t) =>
+  raceForDeadLock(t, 200));
 
-async function tell(child: ChildProcess, message: Order): Promise<string> {
-  const said = once(child, "message");
-  child.send(message);
-  return String((await said)[0]);
-}
-
-async function lockPath(): Promise<string> {
-  return join(await mkdtemp(join(tmpdir(), "dstack-lock-")), "lock");
-}
-
-const deadHolder = (): string => `${spawnSync("true").pid} 12345\n`;
-
-test("of many processes that find a dead holder's lock at once, exactly one gets it, 200 times", async (t) => {
-  const [path, dead] = [await lockPath(), deadHolder()];
-  const all = await contenders(t, 6);
-  for (let round = 0; round < 200; round++) {
-    await writeFile(path, dead);
-    const said = await Promise.all(all.map((child) => tell(child, { take: path })));
-    assert.deepEqual(said.toSorted(), [...Array<string>(5).fill("refused"), "won"], `round ${round}`);
-    await Promise.all(all.map((child) => tell(child, "free")));
-    assert.equal(existsSync(path), false);
-  }
-});
-
-test("processes that take and free one lock as fast as they can never hold it together", async (t) => {
-  const path = await lockPath();
-  const all = await contenders(t, 4);
-  const said = await Promise.all(all.map((child) => tell(child, { hammer: path, turns: 300 })));
-  assert.deepEqual(said, Array<string>(4).fill("alone"));
-});
+test("processes that take and free one lock as fast as they can never hold it together", (t) => hammerOneLock(t, 300));
 
 test("a killed holder's lock is free at once, though its child goes on", async (t) => {
   const path = await lockPath();
