@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, readdirSync, readlinkSync, statfsSync } from "node:fs";
 import { createServer } from "node:net";
 import { createSocket } from "node:dgram";
@@ -47,6 +48,24 @@ export function checkMemory(meminfo = readFileSync("/proc/meminfo", "utf8")) {
     `${(available / GIB).toFixed(1)} GiB of memory are available, ${MEMORY_BYTES / GIB} GiB are needed for the demo's guest and services`,
     "ps aux --sort=-rss | head   # end what takes the most, then run the same command again",
   );
+}
+
+/** Refuses to test on a machine that lacks what tests mount and build: they would test less than they say. */
+export function checkTestMachine(exists = existsSync, works = succeeds) {
+  const lacking = [
+    ...["/dev/fuse", "/dev/net/tun"].filter((device) => !exists(device)).map((device) => `has no ${device}`),
+    ...(works("unshare", ["-m", "mount", "-t", "tmpfs", "tmpfs", "/tmp"]) ? [] : ["lets nobody mount a file system"]),
+    ...(works("unshare", ["-n", "true"]) ? [] : ["lets nobody make a network namespace"]),
+  ];
+  if (lacking.length === 0) return;
+  throw new Failure(
+    `this machine ${lacking.join(", ")}; the tests need it`,
+    "run them in a virtual machine, or in a container started with --privileged --device /dev/fuse --device /dev/net/tun",
+  );
+}
+
+function succeeds(command, args) {
+  return spawnSync(command, args, { stdio: "ignore", timeout: 10_000 }).status === 0;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { checkDisk, checkMemory, checkPlatform, checkPorts, checkRoot } from "./checks.mjs";
+import { checkDisk, checkMemory, checkPlatform, checkPorts, checkRoot, checkTestMachine } from "./checks.mjs";
 import { createContext, makeFolders, prependPath } from "./context.mjs";
 import { installPackages, missingPackages, toolsFolder, unpackPackages } from "./debian.mjs";
 import { Failure } from "./failure.mjs";
@@ -105,6 +105,7 @@ async function prepare(context, job) {
   makeFolders(context);
   if (wholeHost) checkDisk(context);
   if (job.memory) checkMemory();
+  if (job.debian.includes("test")) checkTestMachine();
   if (job.ports) await checkPorts(context);
 
   const { path: node } = pinnedNode(context);

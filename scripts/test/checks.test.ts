@@ -9,6 +9,7 @@ interface Checks {
   checkRoot(command: string, uid: number): void;
   checkDisk(context: { cacheDir: string }, statfs: () => { bavail: number; bsize: number }): void;
   checkMemory(meminfo: string): void;
+  checkTestMachine(exists: (path: string) => boolean, works: (command: string, args: string[]) => boolean): void;
 }
 
 const checks = (await import(new URL("../bootstrap/checks.mjs", import.meta.url).href)) as Checks;
@@ -29,6 +30,29 @@ describe("the bootstrap's checks", () => {
       (error: Error & { mend?: string }) => error.mend === "sudo -E npm start",
     );
     checks.checkRoot("npm start", 0);
+  });
+
+  test("refuse to test where devices, mounts or namespaces are missing, and name each", () => {
+    checks.checkTestMachine(
+      () => true,
+      () => true,
+    );
+    assert.throws(
+      () =>
+        checks.checkTestMachine(
+          (path) => path !== "/dev/fuse",
+          (_command, args) => args[0] !== "-n",
+        ),
+      /this machine has no \/dev\/fuse, lets nobody make a network namespace; the tests need it/,
+    );
+    assert.throws(
+      () =>
+        checks.checkTestMachine(
+          () => true,
+          (_command, args) => !args.includes("mount"),
+        ),
+      /lets nobody mount a file system/,
+    );
   });
 
   test("want 8 GiB for the first image and 2 GiB once one is cached", () => {
