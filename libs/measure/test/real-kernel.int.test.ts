@@ -12,12 +12,12 @@ const [kernelFile] = existsSync(cache) ? globSync(join(cache, "dstack-*/bzImage"
 it(
   "finds the Authenticode digest that a distribution signed into its kernel",
   { skip: kernelFile === undefined ? `no built image in ${cache}` : false },
-  (t) => {
+  () => {
     const kernel = new Uint8Array(readFileSync(kernelFile!));
     const view = new DataView(kernel.buffer);
     const certificateEntry = view.getUint32(0x3c, true) + 24 + 144;
     const [at, length] = [view.getUint32(certificateEntry, true), view.getUint32(certificateEntry + 4, true)];
-    if (length === 0) return t.skip("the image's kernel is not signed");
+    assert.notEqual(length, 0, `${kernelFile}: the distribution's kernel is signed`);
     const hash = createHash("sha256");
     for (const part of authenticodeParts(kernel)) hash.update(part);
     assert.ok(Buffer.from(kernel.subarray(at, at + length)).includes(hash.digest()));
