@@ -63,6 +63,15 @@ const told = async (value: AppFactsInput, name: string): Promise<string> =>
     .join("\n");
 
 describe("what runs", () => {
+  test("a default counts for nothing where the environment may set its variable", async () => {
+    const compose = `services: {a: {image: "\${I:-nginx@sha256:${"ab".repeat(32)}}", privileged: "\${P:-false}"}}\n`;
+    const told = (allowed: string[]): Promise<string> =>
+      warnings(input(manifestOf({ docker_compose_file: compose, allowed_envs: allowed })));
+    assert.match(await told(["I"]), /image: a: whoever sets the variable I chooses the image/);
+    assert.match(await told(["P"]), /power: a: privileged: the variable P decides/);
+    assert.doesNotMatch(await told(["OTHER"]), /image:|power:/);
+  });
+
   test("a compose file that docker compose would not run is no silence, and a later nothing hides no power", async () => {
     const compose = (file: string): string => manifestOf({ docker_compose_file: file });
     assert.match(

@@ -19,7 +19,9 @@ const DOCKER_HUB_API = "registry-1.docker.io";
  */
 export function imageDigests(loopbackRegistry: string | undefined, timeoutMs = 10_000): DigestResolver {
   return async (image: ImageReference) => {
-    const { registry, path, tag = "latest" } = image;
+    const { registry, path, tag = "latest", digest } = image;
+    // A digest stands for itself.
+    if (digest !== undefined) return digest;
     const isHub = registry === "docker.io";
     // Guests ask their mirror by the same path.
     const local =

@@ -56,7 +56,7 @@ async function whatRuns(compose: AppCompose, { app, osImage }: AppFactsInput): P
   if (metadata?.is_dev === true) facts.push(warning("OS image", "a development image: its operator can log in"));
   const { dockerComposeFile } = compose;
   if (dockerComposeFile !== undefined) {
-    facts.push(...composeFacts(dockerComposeFile));
+    facts.push(...composeFacts(dockerComposeFile, compose.allowedEnvs));
     facts.push(fact("docker-compose.yaml", dockerComposeFile));
   }
   const scripts: readonly (readonly [string, string | undefined])[] = [
@@ -76,9 +76,9 @@ async function whatRuns(compose: AppCompose, { app, osImage }: AppFactsInput): P
 }
 
 /** The images that run, who may change them, and which services may do more than a container should. */
-function composeFacts(dockerComposeFile: string): Fact[] {
+function composeFacts(dockerComposeFile: string, allowedEnvs: readonly string[]): Fact[] {
   try {
-    const file = readComposeFile(utf8(dockerComposeFile));
+    const file = readComposeFile(utf8(dockerComposeFile), { maySend: [...allowedEnvs, HOST_VARIABLE] });
     return [
       ...listImages(file).map(imageFact),
       ...builtServices(file).map((service) =>
@@ -96,6 +96,9 @@ function composeFacts(dockerComposeFile: string): Fact[] {
     return [warning("image", error.message)];
   }
 }
+
+/** What the host sets for every app, allowed or not. */
+const HOST_VARIABLE = "PCCS_URL";
 
 function imageFact({ service, image, isPinned, mutableBy }: ServiceImage): Fact {
   if (isPinned) return fact("image", `${service}: ${image ?? ""}`);

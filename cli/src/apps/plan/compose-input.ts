@@ -72,7 +72,7 @@ export async function readComposeInput(path: string, options: ComposeInputOption
   return {
     file: pinned.file,
     pinned: pinned.pinned,
-    advice: lintComposeFile(readComposeFile(pinned.bytes)).map(findingText),
+    advice: lintComposeFile(readComposeFile(pinned.bytes, { maySend: variables })).map(findingText),
     gateway: gatewayAnswer(pinned.file),
   };
 }

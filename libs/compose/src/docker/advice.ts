@@ -57,6 +57,7 @@ const POWERS: Readonly<Partial<Record<PowerKind, string>>> = {
   capabilities: "a capability that a container does not have by itself",
   devices: "a device of the guest",
   unconfined: "the container runs without the kernel's usual limits",
+  variable: "whoever sets it may give the container power over the guest",
   "guest-files": "a folder of the guest with its keys, secrets or kernel settings",
 };
 
@@ -77,7 +78,7 @@ function adviseImage({ service, image, isPinned, mutableBy, line }: ServiceImage
       "advice",
       "image-mutable",
       where,
-      `the image depends on the variable ${mutableBy}, whose value is not written here: it cannot be pinned by digest, and whoever sets the variable chooses what runs`,
+      `the image depends on the variable ${mutableBy}, whose value is not written here, or can be another one: it cannot be pinned by digest, and whoever sets the variable chooses what runs`,
     );
   else if (image !== undefined && image !== "")
     add(

@@ -14,7 +14,7 @@ export interface ImageReference {
   readonly path: string;
   /** `latest` where neither tag nor digest is written. */
   readonly tag: string | undefined;
-  /** `sha256:` and 64 hex digits, or another algorithm's. */
+  /** `sha256:` and 64 hex digits, `sha384:` and 96, or `sha512:` and 128. */
   readonly digest: string | undefined;
 }
 
@@ -22,7 +22,8 @@ const DOCKER_HUB = "docker.io";
 const REGISTRY = /^(?:\[[0-9a-fA-F:]+\]|[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?)(?::[0-9]+)?$/;
 const PATH = /^[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*$/;
 const TAG = /^\w[\w.-]{0,127}$/;
-const DIGEST = /^[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}$/;
+/** The algorithms that Docker knows, each with its own length, in small letters. */
+const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$/;
 const MAX_LENGTH = 1024;
 
 /** @throws ComposeError `image-invalid` */
@@ -43,8 +44,12 @@ export function parseImageReference(text: string): ImageReference {
     more.length === 0 &&
     (!hasRegistry || REGISTRY.test(first)) &&
     PATH.test(path) &&
-    (tag === undefined || TAG.test(tag)) &&
-    (digest === undefined || DIGEST.test(digest));
+    (tag === undefined || TAG.test(tag));
+  if (digest !== undefined && !DIGEST.test(digest))
+    throw new ComposeError(
+      "image-invalid",
+      `${JSON.stringify(text.slice(0, 200))} has no digest that Docker takes: expected sha256: and 64 hex digits in small letters`,
+    );
   if (!isValid)
     throw new ComposeError(
       "image-invalid",
@@ -53,5 +58,5 @@ export function parseImageReference(text: string): ImageReference {
   return { name, registry: isHub ? DOCKER_HUB : first, path, tag, digest };
 }
 
-/** `...@sha256:<64 hex>`: nobody can change what is meant. */
-export const isPinnedImage = (image: string): boolean => /@sha256:[0-9a-f]{64}$/.test(image);
+/** `...@sha256:<64 hex>` and the like: nobody can change what is meant. */
+export const isPinnedImage = (image: string): boolean => DIGEST.test(/@([^@]*)$/.exec(image)?.[1] ?? "");

@@ -16,7 +16,7 @@ export interface ServiceImage {
   readonly isPinned: boolean;
   /** Variables that have a say in it. */
   readonly variables: readonly string[];
-  /** The variable that keeps it from being pinned: its value is not written in the file. */
+  /** The variable that keeps it from being pinned: its value is not written in the file, or can be another one. */
   readonly mutableBy: string | undefined;
   readonly line: number;
 }
@@ -29,14 +29,14 @@ export function listImages(file: ComposeFile): readonly ServiceImage[] {
   return file.services.flatMap(({ name, image }): ServiceImage[] => {
     if (!hasImage(image)) return [];
     const text = image.value === undefined ? undefined : String(image.value);
-    const isPinned = text !== undefined && isPinnedImage(text);
+    const { isPinned, variable } = pinOf(image, file.maySend);
     return [
       {
         service: name,
         image: text,
         isPinned,
         variables: image.variables,
-        mutableBy: isPinned ? undefined : mutableBy(image),
+        mutableBy: variable,
         line: image.place.line,
       },
     ];
@@ -47,11 +47,21 @@ export function listImages(file: ComposeFile): readonly ServiceImage[] {
 export const builtServices = (file: ComposeFile): readonly string[] =>
   file.services.filter(({ node }) => memberOf(node, "build") !== undefined).map(({ name }) => name);
 
-/** The variable that decides where the file does not: its value would be elsewhere than in the file. */
-function mutableBy({ value, parts, variables }: ScalarNode): string | undefined {
-  if (value === undefined) return variables[0];
-  const last = parts.at(-1);
-  return last?.from === "variable" ? last.variable : undefined;
+/**
+ * Whether the image ends with a digest that no variable from outside has a say in; Docker goes by
+ * it whatever stands before. Else the variable that decides, where the file does not.
+ */
+function pinOf(image: ScalarNode, maySend: ReadonlySet<string>): { isPinned: boolean; variable: string | undefined } {
+  const { value, parts, variables } = image;
+  if (value === undefined) return { isPinned: false, variable: variables[0] };
+  const decider = ({ from, variables }: TextPart): string | undefined =>
+    variables.find((name) => maySend.has(name)) ?? (from === "variable" ? variables.at(-1) : undefined);
+  const open = parts.findLastIndex((part) => decider(part) !== undefined);
+  const own = parts.slice(open + 1).map(({ text }) => text);
+  if (isPinnedImage(parts.length === 0 ? String(value) : own.join(""))) return { isPinned: true, variable: undefined };
+  const last = parts[open];
+  const isDecided = last !== undefined && (own.length === 0 || String(value).includes("@"));
+  return { isPinned: false, variable: isDecided ? decider(last) : undefined };
 }
 
 /** Asks for the digest (`sha256:...`) that an image's name stands for today; undefined where nobody knows it. */
@@ -86,7 +96,8 @@ export async function pinImages(
     const reference = referenceOf(row.image);
     if (image === undefined || row.mutableBy !== undefined || row.image === undefined) {
       mutable.push({ ...row, reason: "variable" });
-    } else if (reference === undefined) {
+    } else if (reference === undefined || reference.digest !== undefined) {
+      // Whoever wrote a digest means that one, and none of today.
       mutable.push({ ...row, reason: "invalid" });
     } else {
       const digest = await resolve(reference);

@@ -29,7 +29,7 @@ export function interpolate(raw: string, variables: Variables): Interpolated {
   if (!raw.includes("$"))
     return {
       text: raw,
-      parts: [{ text: raw, from: "literal", start: 0, end: raw.length, variable: undefined }],
+      parts: [{ text: raw, from: "literal", start: 0, end: raw.length, variables: [] }],
       variables: [],
       missing: undefined,
     };
@@ -59,7 +59,7 @@ function readParts(raw: string, from: number, to: number, state: State, depth: n
     throw new ComposeError("interpolation-invalid", `variables nest deeper than ${MAX_DEPTH} in ${excerpt(raw)}`);
   const parts: (TextPart | undefined)[] = [];
   const literal = (start: number, end: number, text = raw.slice(start, end)): void => {
-    if (end > start) parts.push({ text, from: "literal", start, end, variable: undefined });
+    if (end > start) parts.push({ text, from: "literal", start, end, variables: [] });
   };
   let at = from;
   while (at < to) {
@@ -113,11 +113,18 @@ function braced(raw: string, dollar: number, close: number, state: State, depth:
     from: "variable",
     start: dollar,
     end: close + 1,
-    variable: name,
+    variables: [name],
   });
+  // An empty default is a part as well: its variable has a say.
   const written = (): Parts =>
-    readParts(raw, start, close, state, depth + 1).map((part) =>
-      part?.from === "literal" ? { ...part, from: "default" as const, variable: name } : part,
+    (start === close ? [emptyAt(start)] : readParts(raw, start, close, state, depth + 1)).map((part) =>
+      part === undefined
+        ? part
+        : {
+            ...part,
+            from: part.from === "literal" ? ("default" as const) : part.from,
+            variables: [name, ...part.variables],
+          },
     );
   switch (operator.at(-1)) {
     case "-":
@@ -134,10 +141,12 @@ function braced(raw: string, dollar: number, close: number, state: State, depth:
   }
 }
 
+const emptyAt = (at: number): TextPart => ({ text: "", from: "literal", start: at, end: at, variables: [] });
+
 function valueOf(name: string, start: number, end: number, { variables, named }: State): TextPart | undefined {
   named.add(name);
   const value = variables.values.get(name) ?? (variables.areAll ? "" : undefined);
-  return value === undefined ? undefined : { text: value, from: "variable", start, end, variable: name };
+  return value === undefined ? undefined : { text: value, from: "variable", start, end, variables: [name] };
 }
 
 function closingBrace(raw: string, dollar: number, to: number): number {

@@ -23,8 +23,8 @@ export interface TextPart {
   /** Offsets in the scalar's own text, before interpolation. */
   readonly start: number;
   readonly end: number;
-  /** The variable, where one decided this part. */
-  readonly variable: string | undefined;
+  /** The variables that decide this part, the outermost first. */
+  readonly variables: readonly string[];
 }
 
 export interface ScalarNode {
@@ -77,6 +77,16 @@ export const childrenOf = (node: ComposeNode): Iterable<ComposeNode> =>
 export function textOf(node: ComposeNode | undefined): string | undefined {
   if (node?.kind !== "scalar" || node.value === undefined || node.value === null) return undefined;
   return String(node.value);
+}
+
+/**
+ * A variable that decides a value from outside the file: one that is not known, or one that may be
+ * sent, whatever default the file gives it.
+ */
+export function outsideVariable(node: ComposeNode | undefined, maySend: ReadonlySet<string>): string | undefined {
+  if (node?.kind !== "scalar") return undefined;
+  const sent = node.variables.find((name) => maySend.has(name));
+  return sent ?? (node.value === undefined ? node.variables[0] : undefined);
 }
 
 /** Whether the value depends on a variable that is not known. */

@@ -3,7 +3,7 @@
  * its Docker or reach its kernel. In comes a file that was read, out go the powers of each service
  * with the place where they are written; nothing is judged.
  */
-import { isTrue, itemsOf, memberOf, textOf, type ComposeNode, type Place } from "./node.ts";
+import { isTrue, itemsOf, memberOf, outsideVariable, textOf, type ComposeNode, type Place } from "./node.ts";
 import type { ComposeFile, ComposeService } from "./read-compose-file.ts";
 import { hostPathOf, mountsOf } from "./volumes.ts";
 
@@ -20,7 +20,9 @@ export type PowerKind =
   /** The guest's folders with keys, secrets and containers' disks. */
   | "guest-files"
   /** The agent's socket: ordinary, and the app's keys. */
-  | "guest-socket";
+  | "guest-socket"
+  /** A variable decides from outside the file whether there is a power. */
+  | "variable";
 
 export interface Power {
   readonly service: string;
@@ -32,35 +34,47 @@ export interface Power {
 
 /** Powers of all services, active or not, in order. */
 export const powersOf = (file: ComposeFile): readonly Power[] =>
-  file.services.flatMap((service) => [...ownPowers(service), ...mountedPowers(service, file)]);
+  file.services.flatMap((service) => [...ownPowers(service, file.maySend), ...mountedPowers(service, file)]);
 
-function ownPowers({ name, node }: ComposeService): readonly Power[] {
+function ownPowers({ name, node }: ComposeService, maySend: ReadonlySet<string>): readonly Power[] {
   const found: Power[] = [];
   const add = (kind: PowerKind, what: string, at: ComposeNode): void =>
     void found.push({ service: name, kind, what, place: at.place });
+  /** Whether a variable decides, and was told. */
+  const isOpen = (key: string, at: ComposeNode): boolean => {
+    const variable = outsideVariable(at, maySend);
+    if (variable !== undefined) add("variable", decides(key, variable), at);
+    return variable !== undefined;
+  };
   const privileged = memberOf(node, "privileged");
-  if (privileged !== undefined && isTrue(privileged)) add("privileged", "privileged", privileged);
+  if (privileged !== undefined && !isOpen("privileged", privileged) && isTrue(privileged))
+    add("privileged", "privileged", privileged);
   for (const key of ["network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup"]) {
     const at = memberOf(node, key);
-    if (at !== undefined && textOf(at) === "host") add(NAMESPACES[key] ?? "host-namespace", `${key}: host`, at);
+    if (at !== undefined && !isOpen(key, at) && textOf(at) === "host")
+      add(NAMESPACES[key] ?? "host-namespace", `${key}: host`, at);
   }
-  for (const at of itemsOf(memberOf(node, "cap_add"))) add("capabilities", textOf(at) ?? "a variable", at);
-  for (const at of itemsOf(memberOf(node, "devices")))
-    add(
-      "devices",
-      (at.kind === "map" ? textOf(memberOf(at, "source")) : textOf(at)?.split(":")[0]) ?? "a variable",
-      at,
-    );
-  for (const at of itemsOf(memberOf(node, "device_cgroup_rules"))) add("devices", textOf(at) ?? "a variable", at);
+  for (const at of itemsOf(memberOf(node, "cap_add")))
+    if (!isOpen("cap_add", at)) add("capabilities", textOf(at) ?? "", at);
+  for (const at of itemsOf(memberOf(node, "devices"))) {
+    const source = at.kind === "map" ? memberOf(at, "source") : at;
+    if (source !== undefined && !isOpen("devices", source)) add("devices", textOf(source)?.split(":")[0] ?? "", at);
+  }
+  for (const at of itemsOf(memberOf(node, "device_cgroup_rules")))
+    if (!isOpen("device_cgroup_rules", at)) add("devices", textOf(at) ?? "", at);
   for (const at of itemsOf(memberOf(node, "security_opt")))
-    if (/unconfined|label[:=]disable/.test(textOf(at) ?? "")) add("unconfined", textOf(at) ?? "", at);
+    if (!isOpen("security_opt", at) && /unconfined|label[:=]disable/.test(textOf(at) ?? ""))
+      add("unconfined", textOf(at) ?? "", at);
   for (const key of ["post_start", "pre_stop"])
     for (const hook of itemsOf(memberOf(node, key))) {
       const at = memberOf(hook, "privileged");
-      if (at !== undefined && isTrue(at)) add("privileged", `${key} privileged`, at);
+      if (at !== undefined && !isOpen(`${key} privileged`, at) && isTrue(at))
+        add("privileged", `${key} privileged`, at);
     }
   return found;
 }
+
+const decides = (key: string, variable: string): string => `${key}: the variable ${variable} decides`;
 
 const NAMESPACES: Readonly<Record<string, PowerKind>> = {
   network_mode: "host-network",
@@ -71,6 +85,13 @@ const NAMESPACES: Readonly<Record<string, PowerKind>> = {
 /** Every way in which a file or folder of the guest gets into a container. */
 function mountedPowers(service: ComposeService, file: ComposeFile): readonly Power[] {
   const paths: { path: string; place: Place }[] = [];
+  const found: Power[] = [];
+  const open = (key: string, variable: string, place: Place): void =>
+    void found.push({ service: service.name, kind: "variable", what: decides(key, variable), place });
+  for (const entry of itemsOf(memberOf(service.node, "volumes"))) {
+    const variable = sourceVariable(entry, file);
+    if (variable !== undefined) open("volumes", variable, entry.place);
+  }
   for (const mount of mountsOf(service)) {
     if ("invalid" in mount) continue;
     const path = hostPathOf(mount) ?? boundVolume(file, mount.source);
@@ -79,13 +100,33 @@ function mountedPowers(service: ComposeService, file: ComposeFile): readonly Pow
   for (const section of ["secrets", "configs"])
     for (const item of itemsOf(memberOf(service.node, section))) {
       const source = textOf(item.kind === "map" ? memberOf(item, "source") : item);
-      const path = textOf(memberOf(memberOf(memberOf(file.root, section), source ?? ""), "file"));
+      const node = memberOf(memberOf(memberOf(file.root, section), source ?? ""), "file");
+      const variable = outsideVariable(node, file.maySend);
+      const path = textOf(node);
+      if (variable !== undefined) open(section, variable, item.place);
       if (path !== undefined) paths.push({ path, place: item.place });
     }
-  return paths.flatMap(({ path, place }) => {
+  for (const { path, place } of paths) {
     const kind = kindOfPath(normalised(path));
-    return kind === undefined ? [] : [{ service: service.name, kind, what: path, place }];
-  });
+    if (kind !== undefined) found.push({ service: service.name, kind, what: path, place });
+  }
+  return found;
+}
+
+/** The variable that decides from outside what is mounted; where it goes inside the container is all one. */
+function sourceVariable(entry: ComposeNode, file: ComposeFile): string | undefined {
+  const deciding = (...nodes: readonly (ComposeNode | undefined)[]): string | undefined =>
+    nodes.map((node) => outsideVariable(node, file.maySend)).find((variable) => variable !== undefined);
+  const written = entry.kind === "map" ? undefined : /^([^$:]+):/.exec(entry.kind === "scalar" ? entry.raw : "")?.[1];
+  const own =
+    entry.kind === "map"
+      ? deciding(memberOf(entry, "type"), memberOf(entry, "source"))
+      : written === undefined
+        ? deciding(entry)
+        : undefined;
+  const source = entry.kind === "map" ? textOf(memberOf(entry, "source")) : (written ?? textOf(entry)?.split(":")[0]);
+  const options = memberOf(memberOf(memberOf(file.root, "volumes"), source ?? ""), "driver_opts");
+  return own ?? deciding(...["type", "o", "device"].map((key) => memberOf(options, key)));
 }
 
 /** A named volume may be a folder of the guest by its driver's options. */

@@ -51,6 +51,8 @@ export interface ComposeFile {
   readonly name: ScalarNode | undefined;
   /** Variables that the file asks for, and that are known to have no value. */
   readonly missing: readonly MissingVariable[];
+  /** Variables that may be set from outside, whatever the file gives as their default. */
+  readonly maySend: ReadonlySet<string>;
   /** Why docker compose may see something else than is told here; empty where it will not. */
   readonly doubts: readonly string[];
 }
@@ -59,6 +61,8 @@ export interface ComposeEnvironment {
   readonly variables?: ReadonlyMap<string, string> | undefined;
   /** Whether all variables are given: one that is not there is then empty, not unknown. */
   readonly areAll?: boolean | undefined;
+  /** Names of variables that whoever runs the file may set, to values that are not known here. */
+  readonly maySend?: Iterable<string> | undefined;
 }
 
 /**
@@ -80,6 +84,7 @@ export function readComposeFile(bytes: Uint8Array, environment: ComposeEnvironme
     services: servicesOf(root, variables.values.get("COMPOSE_PROFILES")),
     name: name?.kind === "scalar" ? name : undefined,
     missing,
+    maySend: new Set(environment.maySend),
     doubts: doubtsOf(root, unknownTags, variables),
   };
 }

@@ -33,6 +33,10 @@ describe("image names", () => {
       "a b",
       "a:b:c/d",
       "a@sha256:12",
+      `a@${digest}00`,
+      `a@${digest.toUpperCase().replace("SHA", "sha")}`,
+      `a@sha512:${"ab".repeat(32)}`,
+      `a@md5:${"ab".repeat(32)}`,
       "a//b",
       "/a",
       "a:",
@@ -44,6 +48,46 @@ describe("image names", () => {
 });
 
 describe("pinImages", () => {
+  it("never resolves a name that has a digest: a malformed one is refused by name, another algorithm's is kept", async () => {
+    const never = (): Promise<string> => Promise.reject(new Error("asked for a digest"));
+    const of = (image: string): ReturnType<typeof pinImages> =>
+      pinImages(readComposeFile(utf8(`services: {a: {image: "${image}"}}`)), never);
+    for (const bad of [digest.toUpperCase().replace("SHA", "sha"), `${digest}0`, digest.slice(0, -2)])
+      assert.deepEqual((await of(`app:1@${bad}`)).mutable[0]?.reason, "invalid", bad);
+    assert.throws(() => parseImageReference(`app@${digest}0`), /no digest that Docker takes/);
+    const sha512 = `app@sha512:${"ab".repeat(64)}`;
+    assert.deepEqual((await of(sha512)).mutable, []);
+    assert.equal(listImages(readComposeFile(utf8(`services: {a: {image: "${sha512}"}}`)))[0]?.isPinned, true);
+  });
+
+  it("leaves an image whose default does not last: the variable may be sent", async () => {
+    for (const [image, variable] of [
+      ["${I:-nginx:1}", "I"],
+      [`nginx:\${T:-1.29@${digest}}`, "T"],
+      [`nginx@sha256:\${D:-${"ab".repeat(32)}}`, "D"],
+      ["${A:-${B:-nginx:1}}", "A"],
+      ["${A:-${B:-nginx:1}}", "B"],
+      [`nginx@sha256:ab\${D:-}${"ab".repeat(31)}`, "D"],
+      ["nginx:1${X:-}", "X"],
+      ["nginx:1${X-}", "X"],
+    ] as const) {
+      const environment = { maySend: [variable] };
+      const text = `services: {a: {image: "${image}"}}`;
+      const file = readComposeFile(utf8(text), environment);
+      assert.deepEqual(
+        listImages(file).map(({ isPinned, mutableBy }) => [isPinned, mutableBy]),
+        [[false, variable]],
+        image,
+      );
+      const { bytes, mutable } = await pinImages(file, () => Promise.resolve(digest), environment);
+      assert.equal(utf8Decode(bytes), text);
+      assert.equal(mutable[0]?.reason, "variable");
+    }
+    const behind = `\${REG:-reg.example}/app:1@${digest}`;
+    const file = readComposeFile(utf8(`services: {a: {image: "${behind}"}}`), { maySend: ["REG"] });
+    assert.equal(listImages(file)[0]?.isPinned, true, "a digest behind everything holds whatever is sent");
+  });
+
   const image = "registry.example/shop/app:1.4";
   const to = `registry.example/shop/app@${digest}`;
 
@@ -73,6 +117,8 @@ describe("pinImages", () => {
   it("puts the digest behind what is written where a variable has a say in a part", async () => {
     for (const [text, expected] of [
       ["app:${TAG:-1.4}", `app:\${TAG:-1.4@${digest}}`],
+      ["${REG:-}nginx:1", `\${REG:-}nginx:1@${digest}`],
+      ["${REG-}nginx:1", `\${REG-}nginx:1@${digest}`],
       ["${REG:-reg.example}/app:1.4", `\${REG:-reg.example}/app:1.4@${digest}`],
     ] as const)
       assert.equal(await pinned(`services: {a: {image: "${text}"}}`), `services: {a: {image: "${expected}"}}`);

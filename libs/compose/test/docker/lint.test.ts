@@ -184,6 +184,38 @@ describe("advice", () => {
 describe("powers", () => {
   const kinds = (text: string): string[] => powersOf(read(text)).map(({ kind }) => kind);
 
+  it("that a variable decides from outside are told with its name", () => {
+    const told = (rest: string, maySend: readonly string[] = [], more = ""): string[] =>
+      powersOf(readComposeFile(utf8(service(rest, more)), { maySend })).map(({ kind, what }) => `${kind} ${what}`);
+    for (const [rest, key] of [
+      ["privileged: 'V'", "privileged"],
+      ["network_mode: 'V'", "network_mode"],
+      ["pid: 'V'", "pid"],
+      ["ipc: 'V'", "ipc"],
+      ["uts: 'V'", "uts"],
+      ["userns_mode: 'V'", "userns_mode"],
+      ["cgroup: 'V'", "cgroup"],
+      ["cap_add: ['V']", "cap_add"],
+      ["devices: ['V:/dev/x']", "devices"],
+      ["security_opt: ['V']", "security_opt"],
+      ["volumes: ['V/docker.sock:/w']", "volumes"],
+      ["volumes: ['V']", "volumes"],
+      ["volumes: [{type: bind, source: 'V', target: /w}]", "volumes"],
+      ["volumes: [{type: 'V', source: x, target: /w}]", "volumes"],
+      ["post_start: [{command: x, privileged: 'V'}]", "post_start privileged"],
+    ] as const) {
+      const expected = [`variable ${key}: the variable P decides`];
+      assert.deepEqual(told(rest.replace("V", "${P}")), expected, rest);
+      assert.deepEqual(told(rest.replace("V", "${P:-none}"), ["P"]), expected, rest);
+    }
+    const bound = "volumes: {d: {driver_opts: {type: none, o: bind, device: $P}}}";
+    assert.deepEqual(told("volumes: ['d:/d']", [], bound), ["variable volumes: the variable P decides"]);
+    const secret = "secrets: {s: {file: $P}}";
+    assert.deepEqual(told("secrets: [s]", [], secret), ["variable secrets: the variable P decides"]);
+    for (const rest of ["privileged: '${P:-false}'", "network_mode: '${P:-bridge}'", "volumes: ['data:${P}']"])
+      assert.deepEqual(told(rest), [], rest);
+  });
+
   it("are seen wherever and however they are written", () => {
     for (const [rest, kind] of [
       ["privileged: true", "privileged"],
