@@ -157,6 +157,9 @@ const UNREACHABLE: Readonly<Record<GatewayPorts["unreachable"][number]["reason"]
   profile: "its profile is not active",
   protocol: "the gateway forwards TCP alone",
   "free-port": "Docker chooses the VM's port, so nobody knows it beforehand; publish it as PORT:PORT",
+  "one-of-many": "Docker takes any free port of the range, so nobody knows which; publish it as PORT:PORT",
+  "no-network": "the service has no network",
+  "no-container": "no container of the service is started",
   variable: "a variable decides, whose value is not known here",
 };
 

@@ -7,7 +7,7 @@ import { listImages, type ServiceImage } from "./images.ts";
 import { parseImageReference } from "./image-reference.ts";
 import { AGENT_PORT } from "@dstack/proto/wire";
 import { ComposeError } from "../errors.ts";
-import { isTrue, itemsOf, memberOf, membersOf, textOf, type ComposeNode, type Place } from "./node.ts";
+import { isTrue, isUnknown, itemsOf, memberOf, membersOf, textOf, type ComposeNode, type Place } from "./node.ts";
 import { pairsOf } from "./merge.ts";
 import { portsOf } from "./ports.ts";
 import { powersOf, type PowerKind } from "./powers.ts";
@@ -104,6 +104,9 @@ function adviseFiles({ name, node }: ComposeService, add: Add): void {
       `${path} does not travel to the guest; send its variables with --env-file, or write \`required: false\``,
     );
   }
+  const credentials = memberOf(memberOf(node, "credential_spec"), "file");
+  if (credentials !== undefined)
+    refuse("credential_spec", credentials.place, `${textOf(credentials) ?? "the file"} does not travel to the guest`);
   const labels = memberOf(node, "label_file");
   if (labels !== undefined)
     refuse("label_file", labels.place, "the file does not travel to the guest; write the labels under `labels`");
@@ -136,7 +139,9 @@ function adviseBuild({ name, node }: ComposeService, add: Add): void {
   const build = memberOf(node, "build");
   if (build === undefined) return;
   const where = { path: `services.${name}.build`, service: name, place: build.place };
-  const context = textOf(build.kind === "map" ? memberOf(build, "context") : build) ?? ".";
+  const written = build.kind === "map" ? memberOf(build, "context") : build;
+  const unknown = written?.kind === "scalar" && isUnknown(written) ? written.variables[0] : undefined;
+  const context = unknown === undefined ? (textOf(written) ?? ".") : `what the variable ${unknown} names`;
   const local = [
     ...(memberOf(build, "dockerfile_inline") === undefined ? [context] : []),
     ...pairsOf(memberOf(build, "additional_contexts")).map(([, value]) => textOf(value) ?? ""),
@@ -161,6 +166,15 @@ function adviseBuild({ name, node }: ComposeService, add: Add): void {
 const REMOTE = /^(?:https?:|git:|ssh:|git@|github\.com\/|docker-image:|oci-layout:|service:|target:)|\.git(?:[#?]|$)/;
 
 function advisePorts(service: ComposeService, add: Add): void {
+  // What ends the reading of the file is said there.
+  for (const { message, place, endsReading } of portsOf(service).invalid)
+    if (!endsReading)
+      add(
+        "refuse-in-cli",
+        "wrong-value",
+        { path: `services.${service.name}.ports`, service: service.name, place },
+        message,
+      );
   if (!service.active) return;
   for (const { published, protocol, place } of portsOf(service).ports)
     if (protocol === "tcp" && published?.from === AGENT_PORT && published.to === AGENT_PORT)

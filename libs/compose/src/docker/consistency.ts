@@ -16,10 +16,11 @@ export function checkConsistency(file: ComposeFile, report: Report): void {
   const active = file.services.filter(({ name, active }) => active && memberOf(services, name)?.kind === "map");
   const hasInclude = file.root.entries.has("include");
   for (const service of file.services) checkForms(service, report);
+  const running: ReadonlySet<string> = new Set(active.map(({ name }) => name));
   for (const service of active) {
     checkService(service, report);
     // What other files define is not seen from here.
-    if (!hasInclude) checkReferences(service, file.root, active, report);
+    if (!hasInclude) checkReferences(service, file.root, running, report);
   }
   checkCircles(active, report);
   checkSources(file.root, report);
@@ -96,12 +97,7 @@ const numberOf = (node: ComposeNode | undefined): number | undefined => {
 };
 const countOf = (node: ComposeNode | undefined): number => itemsOf(node).length + membersOf(node).length;
 
-function checkReferences(
-  service: ComposeService,
-  root: MapNode,
-  active: readonly ComposeService[],
-  report: Report,
-): void {
+function checkReferences(service: ComposeService, root: MapNode, running: ReadonlySet<string>, report: Report): void {
   const path = `services.${service.name}`;
   const { node } = service;
   const check = (kind: string, section: string, name: string | undefined, at: ComposeNode | undefined): void => {
@@ -122,7 +118,6 @@ function checkReferences(
     for (const item of itemsOf(memberOf(node, `${kind}s`))) check(kind, `${kind}s`, sourceOf(item), item);
   for (const item of itemsOf(memberOf(memberOf(node, "build"), "secrets")))
     check("secret", "secrets", sourceOf(item), item);
-  const running = new Set(active.map(({ name }) => name));
   for (const { name, isRequired, at } of dependenciesOf(service))
     if (!running.has(name) && (isRequired || memberOf(memberOf(root, "services"), name) === undefined))
       report(

@@ -39,6 +39,8 @@ export interface ScalarNode {
   readonly style: ScalarStyle;
   readonly place: Place;
   readonly tag?: Tag;
+  /** A plain date: docker compose takes it for no text. */
+  readonly isDate?: boolean;
 }
 
 export interface ListNode {

@@ -2,7 +2,8 @@
  * What a compose file publishes, and the one answer to which port a gateway can reach. The
  * gateway speaks TCP to the VM's own address.
  */
-import { isUnknown, itemsOf, memberOf, textOf, type ComposeNode, type Place } from "./node.ts";
+import { isIP } from "node:net";
+import { isUnknown, itemsOf, memberOf, outsideVariable, textOf, type ComposeNode, type Place } from "./node.ts";
 import type { ComposeFile, ComposeService } from "./read-compose-file.ts";
 
 export interface PortRange {
@@ -54,7 +55,8 @@ export function portsOf({ name, node }: ComposeService): ServicePorts {
     }
     const read = entry.kind === "map" ? longForm(entry) : shortForm(textOf(entry) ?? "");
     if (typeof read === "string") {
-      const endsReading = entry.kind !== "map" || memberOf(entry, "target") === undefined;
+      const target = memberOf(entry, "target");
+      const endsReading = entry.kind !== "map" || target === undefined || Number(textOf(target)) < 0;
       invalid.push({ text: textOf(entry) ?? "port", message: read, place: entry.place, endsReading });
       continue;
     }
@@ -75,7 +77,16 @@ export interface GatewayPorts {
   readonly unreachable: readonly {
     readonly service: string;
     readonly port: string;
-    readonly reason: "loopback" | "address" | "profile" | "protocol" | "free-port" | "variable";
+    readonly reason:
+      | "loopback"
+      | "address"
+      | "profile"
+      | "protocol"
+      | "free-port"
+      | "one-of-many"
+      | "no-network"
+      | "no-container"
+      | "variable";
   }[];
   /** Running services on the VM's own network: every port that they listen on is reached; the file names those under `expose`. */
   readonly hostNetwork: readonly string[];
@@ -90,17 +101,26 @@ export function gatewayPorts(file: ComposeFile): GatewayPorts {
     const add = (port: number): void => {
       if (!reachable.has(port)) reachable.set(port, { port, service: service.name });
     };
+    const mode = memberOf(service.node, "network_mode");
     const isHost = textOf(memberOf(service.node, "network_mode")) === "host";
-    if (isHost && service.active) {
+    if (isHost && service.active && !isOff(service)) {
       hostNetwork.push(service.name);
       for (const port of exposedPorts(service)) add(port);
     }
     // Docker leaves out `ports` of a container on the host's network.
     const { ports, unknown } = isHost ? { ports: [], unknown: [] } : portsOf(service);
     for (const port of ports) {
-      const reason = service.active ? whyNot(port) : "profile";
+      const reason = !service.active
+        ? "profile"
+        : isOff(service)
+          ? "no-container"
+          : outsideVariable(mode, file.maySend) !== undefined
+            ? "variable"
+            : textOf(mode) === "none"
+              ? "no-network"
+              : whyNot(port);
       if (reason !== undefined) unreachable.push({ service: service.name, port: portText(port), reason });
-      else for (let at = port.published?.from ?? 1; at <= (port.published?.to ?? 0); at++) add(at);
+      else if (port.published !== undefined) add(port.published.from);
     }
     for (const { text } of unknown) unreachable.push({ service: service.name, port: text, reason: "variable" });
   }
@@ -121,9 +141,14 @@ const keyOf = (port: BarePort): string => portText(port);
 function whyNot({ hostIp, protocol, published }: BarePort): GatewayPorts["unreachable"][number]["reason"] | undefined {
   if (protocol !== "tcp") return "protocol";
   if (published === undefined) return "free-port";
+  if (published.from !== published.to) return "one-of-many";
   if (hostIp === undefined || hostIp === "0.0.0.0" || hostIp === "::") return undefined;
   return hostIp.startsWith("127.") || hostIp === "::1" || hostIp === "localhost" ? "loopback" : "address";
 }
+
+/** Whether no container of the service is started. */
+const isOff = ({ node }: ComposeService): boolean =>
+  [memberOf(node, "scale"), memberOf(memberOf(node, "deploy"), "replicas")].some((count) => textOf(count) === "0");
 
 function exposedPorts({ node }: ComposeService): readonly number[] {
   return itemsOf(memberOf(node, "expose")).flatMap((entry) => {
@@ -151,8 +176,8 @@ function apart(port: BarePort): readonly BarePort[] {
 
 /** `[[address:][published]:]target[/protocol]`, ranges on either side. A text is what is wrong. */
 function shortForm(text: string): BarePort | string {
-  const [mapping = "", written = "tcp"] = text.split("/");
-  const protocol = written.toLowerCase();
+  const [mapping = "", written = ""] = text.split("/");
+  const protocol = written === "" ? "tcp" : written.toLowerCase();
   if (!["tcp", "udp", "sctp"].includes(protocol)) return `protocol ${protocol || "nothing"}: expected tcp, udp or sctp`;
   const match = /^(?:(?:\[([^\]]*)\]|([^[\]:]*)):)?([^:]*):([^:]+)$/.exec(mapping);
   const [address, publishedText, targetText] =
@@ -197,6 +222,5 @@ function toRange(text: string): PortRange | undefined {
   return from <= to && to < 65_536 ? { from, to } : undefined;
 }
 
-function isAddress(text: string): boolean {
-  return /^\d{1,3}(?:\.\d{1,3}){3}$/.test(text) || (text.includes(":") && /^[0-9a-fA-F:.%\w]+$/.test(text));
-}
+/** An address without the zone that some add to it. */
+const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes("%");

@@ -20,8 +20,8 @@ import {
 } from "./node.ts";
 import { readYaml, type MissingVariable } from "./read-yaml.ts";
 
-/** Most bytes of a docker-compose.yaml; what is larger belongs into an image. */
-export const COMPOSE_FILE_MAX_BYTES = 4 * 1024 * 1024;
+/** Most bytes of a docker-compose.yaml, so that the worst is read in about a second; what is larger belongs into an image. */
+export const COMPOSE_FILE_MAX_BYTES = 512 * 1024;
 /** Most values with every alias written out; files that people write have a few thousand. */
 const MAX_EXPANDED_VALUES = 1_000_000;
 /** Most documents of one file: each is laid over all before it. */
@@ -85,7 +85,7 @@ export function readComposeFile(bytes: Uint8Array, environment: ComposeEnvironme
     name: name?.kind === "scalar" ? name : undefined,
     missing,
     maySend: new Set(environment.maySend),
-    doubts: doubtsOf(root, unknownTags, variables),
+    doubts: [...doubtsOf(root, unknownTags, variables), ...lineDoubts(text)],
   };
 }
 
@@ -96,6 +96,8 @@ export function readComposeFile(bytes: Uint8Array, environment: ComposeEnvironme
 export function projectName(file: ComposeFile, folder: string): string | undefined {
   if (file.name !== undefined && file.name.value === undefined) return undefined;
   const name = textOf(file.name) ?? "";
+  // An empty name is none; one that variables leave empty is refused.
+  if (name === "" && (file.name?.raw ?? "") !== "" && file.name?.value !== null) return "";
   return (name === "" ? folder : name)
     .toLowerCase()
     .replaceAll(/[^a-z0-9_-]/g, "")
@@ -177,6 +179,12 @@ function servicesOf(root: MapNode, enabled: string | undefined): readonly Compos
     };
   });
 }
+
+/** What begins a line to docker compose and to nobody else. */
+const lineDoubts = (text: string): readonly string[] =>
+  /\r(?!\n)|[\u0085\u2028\u2029]/.test(text)
+    ? ["a character that only docker compose takes for the end of a line stands in it"]
+    : [];
 
 function doubtsOf(root: MapNode, unknownTags: readonly string[], { values }: Variables): readonly string[] {
   return [

@@ -27,7 +27,7 @@ import {
   type ScalarStyle,
   type Tag,
 } from "./node.ts";
-import { plainScalar } from "./scalar.ts";
+import { isTimestamp, plainScalar } from "./scalar.ts";
 
 export interface MissingVariable {
   readonly variable: string;
@@ -47,6 +47,7 @@ const MAX_DEPTH = 200;
 /** @throws ComposeError `yaml-invalid`, `interpolation-invalid`, with the line in `facts` */
 export function readYaml(text: string, variables: Variables): YamlDocuments {
   const lines = new LineCounter();
+  refuseControls(text);
   const documents = parse(text, lines);
   const reader: Reader = {
     lines,
@@ -85,7 +86,11 @@ interface Reader {
 function parse(text: string, lines: LineCounter): readonly Document.Parsed[] {
   const documents = parseWords(text, lines);
   for (const document of documents) {
-    const error = document.errors[0];
+    // Docker compose knows YAML 1.1 and no directive but its two.
+    const { yaml } = document.directives;
+    if (yaml.explicit === true && yaml.version !== "1.1")
+      throw new ComposeError("yaml-invalid", `invalid YAML: docker compose reads %YAML 1.1, not ${yaml.version}`);
+    const error = document.errors[0] ?? document.warnings.find(({ code }) => code === "BAD_DIRECTIVE");
     if (error === undefined) continue;
     const { line, col } = lines.linePos(error.pos[0]);
     throw new ComposeError("yaml-invalid", `line ${line}: invalid YAML at column ${col}: ${error.message}`, {
@@ -94,6 +99,17 @@ function parse(text: string, lines: LineCounter): readonly Document.Parsed[] {
     });
   }
   return documents;
+}
+
+/** Characters that YAML has no place for, in comments too. @throws ComposeError `yaml-invalid` */
+function refuseControls(text: string): void {
+  // oxlint-disable-next-line no-control-regex
+  const at = text.search(/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]/);
+  if (at < 0) return;
+  const line = text.slice(0, at).split("\n").length;
+  throw new ComposeError("yaml-invalid", `line ${line}: invalid YAML: a control character stands in it`, {
+    facts: { line },
+  });
 }
 
 function parseWords(text: string, lineCounter: LineCounter): readonly Document.Parsed[] {
@@ -191,7 +207,17 @@ function scalar(node: Scalar, place: Place, reader: Reader): ScalarNode {
   if (typeof typed !== "string") return { kind: "scalar", value: typed, raw, parts: [], variables: [], style, place };
   const filled = fill(raw, place, reader);
   if (filled.missing !== undefined) reader.missing.push({ ...filled.missing, place });
-  return { kind: "scalar", value: filled.text, raw, parts: filled.parts, variables: filled.variables, style, place };
+  const date = isWord && isTimestamp(raw) ? { isDate: true } : {};
+  return {
+    ...date,
+    kind: "scalar",
+    value: filled.text,
+    raw,
+    parts: filled.parts,
+    variables: filled.variables,
+    style,
+    place,
+  };
 }
 
 function fill(raw: string, { line }: Place, { variables }: Reader): Interpolated {

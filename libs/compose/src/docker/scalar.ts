@@ -47,3 +47,24 @@ export function plainScalar(text: string): string | number | boolean | null {
   }
   return FLOAT.test(plain) ? Number(plain) : text;
 }
+
+const TIMESTAMP =
+  /^(\d{4})-(\d{1,2})-(\d{1,2})(?:(?:[Tt](\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.\d+)?(?:Z|[-+](\d\d):(\d\d))| +(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\.\d+)?))?$/;
+
+/** Whether a plain word is a date to docker compose, which then is no text to it. */
+export function isTimestamp(text: string): boolean {
+  const match = TIMESTAMP.exec(text);
+  if (match === null) return false;
+  const [year = 0, month = 0, day = 0, h1 = 0, m1 = 0, s1 = 0, zh = 0, zm = 0, h2 = 0, m2 = 0, s2 = 0] = match
+    .slice(1)
+    .map((part) => Number(part ?? 0));
+  const days = new Date(Date.UTC(2000 + (year % 400), month, 0)).getUTCDate();
+  return (
+    month >= 1 &&
+    month <= 12 &&
+    day >= 1 &&
+    day <= days &&
+    Math.max(h1, h2, zh) < 24 &&
+    Math.max(m1, m2, s1, s2, zm) < 60
+  );
+}

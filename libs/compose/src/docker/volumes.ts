@@ -84,4 +84,4 @@ function shortForm(spec: string): Omit<Mount, "place"> | string {
   return { type: source !== undefined && isPath(source) ? "bind" : "volume", source, target, isReadOnly, ...known };
 }
 
-const isPath = (source: string): boolean => /^(?:[./~]|[a-zA-Z]:[\\/]|\\\\)/.test(source);
+const isPath = (source: string): boolean => /^(?:[./~]|[a-zA-Z]:|\\\\)/.test(source);

@@ -60,6 +60,14 @@ describe("what docker compose would refuse", () => {
       );
   });
 
+  it("takes no time by the square for many services", () => {
+    const many = `services:\n${Array.from({ length: 20_000 }, (_, i) => ` s${i}: {image: x}\n`).join("")}`;
+    const start = process.cpuUsage();
+    assert.deepEqual(dockerFindings(read(many)), []);
+    const { user } = process.cpuUsage(start);
+    assert.ok(user < 10_000_000, `${user / 1e6} s`);
+  });
+
   it("is nothing of a value whose variable is not known here, and a required one that is known to be missing", () => {
     const text = service("restart: $R, privileged: $P, ports: ['$A:80'], scale: $N, volumes: ['$V:/v']");
     assert.deepEqual(dockerFindings(read(text)), []);
@@ -80,6 +88,17 @@ describe("what docker compose would refuse", () => {
 });
 
 describe("what cannot work as its author means", () => {
+  it("is a port that Docker would say no to when the container starts, and a file that credentials are in", () => {
+    for (const [rest, code] of [
+      ["ports: [{target: 80, published: abc}]", "refuse-in-cli wrong-value"],
+      ["ports: [{target: 70000}]", "refuse-in-cli wrong-value"],
+      ["credential_spec: {file: ./a.json}", "refuse-in-cli file-on-your-disk"],
+    ] as const)
+      assert.deepEqual(codes(service(rest)), [code], rest);
+    const [finding] = lintComposeFile(read("services: {a: {build: $CTX}}"));
+    assert.match(finding?.message ?? "", /what the variable CTX names does not travel/);
+  });
+
   it("is what lies on the developer's disk, by name", () => {
     for (const [text, path] of [
       [service("env_file: web.env"), "services.a.env_file"],

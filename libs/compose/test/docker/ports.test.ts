@@ -62,12 +62,24 @@ describe("the port that a gateway reaches", () => {
     );
     assert.deepEqual(
       reachable.map(({ port }) => port),
-      [8443, 8080, 8081, 8082],
+      [8443],
     );
     assert.deepEqual(
       unreachable.map(({ reason }) => reason),
-      ["loopback", "loopback", "protocol", "free-port", "address", "variable"],
+      ["loopback", "loopback", "protocol", "free-port", "address", "one-of-many", "variable"],
     );
+  });
+
+  it("is none of a service without network or container, nor where a variable decides its network", () => {
+    for (const [rest, reason] of [
+      [", network_mode: none", "no-network"],
+      [", scale: 0", "no-container"],
+      [", deploy: {replicas: 0}", "no-container"],
+      [", network_mode: $N", "variable"],
+    ] as const) {
+      const { reachable, unreachable } = gatewayPorts(read("'80:80'", rest));
+      assert.deepEqual([reachable, unreachable[0]?.reason], [[], reason], rest);
+    }
   });
 
   it("is none of a service that a profile leaves out", () => {

@@ -8,6 +8,7 @@ import {
   readComposeFile,
   type ComposeFile,
 } from "../../src/docker/index.ts";
+import { ComposeError } from "../../src/errors.ts";
 import { memberOf, textOf } from "../../src/docker/node.ts";
 
 const read = (text: string, variables?: Record<string, string>, areAll = false): ComposeFile =>
@@ -185,6 +186,31 @@ describe("readComposeFile", () => {
     assert.throws(() => read("services:\n  web:\n   image: a\n  - b\n"), /line \d: invalid YAML at column \d/);
     assert.throws(() => readComposeFile(Uint8Array.of(0xff)), { code: "yaml-invalid" });
     assert.throws(() => readComposeFile(new Uint8Array(COMPOSE_FILE_MAX_BYTES + 1)), { code: "too-large" });
+  });
+
+  it("doubts what ends a line for docker compose alone", () => {
+    for (const end of ["\u0085", "\u2028", "\u2029", "\r"])
+      assert.equal(read(`# a${end}# b\nservices: {a: {image: x}}\n`).doubts.length, 1, JSON.stringify(end));
+    assert.equal(read("# a\r\nservices: {a: {image: x}}\n").doubts.length, 0);
+  });
+
+  it("reads the worst file of its size in seconds", () => {
+    const filled = (head: string, unit: (i: number) => string): string => {
+      const parts = [head];
+      for (let size = head.length, i = 0; size < COMPOSE_FILE_MAX_BYTES - 40; i++)
+        size += parts.push(unit(i)) && unit(i).length;
+      return parts.join("");
+    };
+    for (const text of [filled("a: ", () => "["), filled("", (i) => `k${i}:\n`), filled("a: [", () => "{")]) {
+      const start = process.cpuUsage();
+      try {
+        read(text);
+      } catch (error) {
+        assert.ok(error instanceof ComposeError, String(error));
+      }
+      const { user } = process.cpuUsage(start);
+      assert.ok(user < 8_000_000, `${text.slice(0, 8)}: ${user / 1e6} s`);
+    }
   });
 
   it("bounds the documents of one file, which are looked at one after another", () => {

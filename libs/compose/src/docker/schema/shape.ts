@@ -80,10 +80,14 @@ export function setOf(item: Shape): Shape {
 }
 
 /** A single value: what it is called, and whether it is one. */
-export function scalar(expected: string, fits: (value: NonNullable<ScalarNode["value"]> | null) => boolean): Shape {
+export function scalar(
+  expected: string,
+  fits: (value: NonNullable<ScalarNode["value"]> | Date | null) => boolean,
+): Shape {
   return (node, path, report) => {
     if (node.kind === "scalar" && node.value === undefined) return;
-    if (node.kind === "scalar" && node.value !== undefined && fits(node.value)) return;
+    if (node.kind === "scalar" && node.value !== undefined && fits(node.isDate === true ? new Date(0) : node.value))
+      return;
     report(node, path, "wrong-type", `expected ${expected}, got ${kindOf(node)}`);
   };
 }

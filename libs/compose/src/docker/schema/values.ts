@@ -59,7 +59,10 @@ export const textOrList = oneOf({ scalar: text, list: listOf(text) });
 /** `KEY: value`, or a list of `KEY=value`. */
 export const pairs = oneOf({
   list: listOf(text),
-  map: mapOf(scalar("a single value", () => true)),
+  map: mapOf(
+    scalar("a single value", () => true),
+    /./,
+  ),
 });
 export const command = oneOf({
   scalar: scalar(
