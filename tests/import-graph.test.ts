@@ -151,18 +151,6 @@ describe("the import graph", () => {
     ]);
   });
 
-  test("only the reader of compose files knows YAML", () => {
-    const reading = [...sources.values()]
-      .flat()
-      .filter(({ specifier }) => splitSpecifier(specifier)[0] === "yaml")
-      .map(({ file }) => file);
-    assert.deepEqual(
-      reading.filter((file) => !file.startsWith("libs/compose/src/docker/")),
-      [],
-    );
-    assert.ok(reading.length > 0);
-  });
-
   test("only the CLI's list of places, and who is listed here, finds its way out of its own package", () => {
     const found = [...sources.keys()]
       .flatMap((name) => {

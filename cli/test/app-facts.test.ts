@@ -63,6 +63,21 @@ const told = async (value: AppFactsInput, name: string): Promise<string> =>
     .join("\n");
 
 describe("what runs", () => {
+  test("advice on the manifest is told: one disk key for all, a gate that is none, user_config as identity", async () => {
+    const told = await warnings(
+      input(
+        manifestOf({
+          no_instance_id: true,
+          pre_launch_script: "cosign verify x || exit 1; cat /dstack/.user-config",
+        }),
+      ),
+    );
+    assert.match(told, /manifest: no_instance_id: all instances/);
+    assert.match(told, /manifest: pre_launch_script: .*no gate/);
+    assert.match(told, /manifest: user_config: .*not measured/);
+    assert.doesNotMatch(await warnings(input(manifestOf())), /manifest:/);
+  });
+
   test("a default counts for nothing where the environment may set its variable", async () => {
     const compose = `services: {a: {image: "\${I:-nginx@sha256:${"ab".repeat(32)}}", privileged: "\${P:-false}"}}\n`;
     const told = (allowed: string[]): Promise<string> =>

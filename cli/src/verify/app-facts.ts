@@ -7,6 +7,7 @@ import {
   builtServices,
   dockerFindings,
   findingText,
+  lintManifest,
   listImages,
   powersOf,
   readComposeFile,
@@ -56,7 +57,7 @@ async function whatRuns(compose: AppCompose, { app, osImage }: AppFactsInput): P
   if (metadata?.is_dev === true) facts.push(warning("OS image", "a development image: its operator can log in"));
   const { dockerComposeFile } = compose;
   if (dockerComposeFile !== undefined) {
-    facts.push(...composeFacts(dockerComposeFile, compose.allowedEnvs));
+    facts.push(...composeFacts(dockerComposeFile, compose));
     facts.push(fact("docker-compose.yaml", dockerComposeFile));
   }
   const scripts: readonly (readonly [string, string | undefined])[] = [
@@ -76,9 +77,9 @@ async function whatRuns(compose: AppCompose, { app, osImage }: AppFactsInput): P
 }
 
 /** The images that run, who may change them, and which services may do more than a container should. */
-function composeFacts(dockerComposeFile: string, allowedEnvs: readonly string[]): Fact[] {
+function composeFacts(dockerComposeFile: string, compose: AppCompose): Fact[] {
   try {
-    const file = readComposeFile(utf8(dockerComposeFile), { maySend: [...allowedEnvs, HOST_VARIABLE] });
+    const file = readComposeFile(utf8(dockerComposeFile), { maySend: [...compose.allowedEnvs, HOST_VARIABLE] });
     return [
       ...listImages(file).map(imageFact),
       ...builtServices(file).map((service) =>
@@ -90,12 +91,18 @@ function composeFacts(dockerComposeFile: string, allowedEnvs: readonly string[])
       ),
       ...file.doubts.map((doubt) => warning("docker-compose.yaml", doubt)),
       ...powersOf(file).map(powerFact),
+      ...lintManifest({ manifest: compose, file, sent: undefined, userConfig: undefined }).flatMap((finding) =>
+        SAID_ELSEWHERE.has(finding.code) ? [] : [warning("manifest", findingText(finding))],
+      ),
     ];
   } catch (error) {
     if (!(error instanceof ComposeError)) throw error;
     return [warning("image", error.message)];
   }
 }
+
+/** Told under who can change the app. */
+const SAID_ELSEWHERE: ReadonlySet<string> = new Set(["dangerous-variable"]);
 
 /** What the host sets for every app, allowed or not. */
 const HOST_VARIABLE = "PCCS_URL";

@@ -33,7 +33,6 @@ export interface ComposeService {
   readonly node: MapNode;
   /** Whether it starts: no profile leaves it out. */
   readonly active: boolean;
-  readonly profiles: readonly string[];
   /** The image's name where it is written; its value is undefined where a variable decides that is not known. */
   readonly image: ScalarNode | undefined;
   readonly place: Place;
@@ -173,7 +172,6 @@ function servicesOf(root: MapNode, enabled: string | undefined): readonly Compos
       name,
       node: node.kind === "map" ? node : { kind: "map", entries: new Map(), place: node.place },
       active: own.length === 0 || profiles.has("*") || own.some((profile) => profiles.has(profile)),
-      profiles: own,
       image: image?.kind === "scalar" ? image : undefined,
       place: node.place,
     };

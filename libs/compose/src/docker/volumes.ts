@@ -1,5 +1,5 @@
 /** What a service mounts, short and long form, as docker compose reads it. */
-import { isTrue, isUnknown, itemsOf, memberOf, textOf, type ComposeNode, type Place } from "./node.ts";
+import { isUnknown, itemsOf, memberOf, textOf, type ComposeNode, type Place } from "./node.ts";
 import type { ComposeService } from "./read-compose-file.ts";
 
 export interface Mount {
@@ -7,8 +7,6 @@ export interface Mount {
   readonly type: string;
   /** Name of a volume or path on the VM; undefined for an anonymous volume, and where a variable decides. */
   readonly source: string | undefined;
-  readonly target: string | undefined;
-  readonly isReadOnly: boolean;
   /** Whether a variable whose value is not known has a say. */
   readonly isUnknown: boolean;
   readonly place: Place;
@@ -38,8 +36,6 @@ function longForm(entry: ComposeNode): Mount | { invalid: string; place: Place }
   return {
     type: textOf(type) ?? "volume",
     source: textOf(source),
-    target: textOf(target),
-    isReadOnly: isTrue(memberOf(entry, "read_only")),
     isUnknown: [type, source, target].some(isUnknown),
     place: entry.place,
   };
@@ -52,8 +48,6 @@ function blind(entry: ComposeNode): Mount {
   return {
     type: before !== undefined && isPath(before) ? "bind" : "volume",
     source: before,
-    target: undefined,
-    isReadOnly: false,
     isUnknown: true,
     place: entry.place,
   };
@@ -63,7 +57,7 @@ function blind(entry: ComposeNode): Mount {
 function shortForm(spec: string): Omit<Mount, "place"> | string {
   if (spec === "") return "an empty mount";
   const known = { isUnknown: false } as const;
-  if (spec.length <= 2) return { type: "volume", source: undefined, target: spec, isReadOnly: false, ...known };
+  if (spec.length <= 2) return { type: "volume", source: undefined, ...known };
   const fields: string[] = [];
   let field = "";
   for (const [i, char] of [...spec].entries()) {
@@ -79,9 +73,8 @@ function shortForm(spec: string): Omit<Mount, "place"> | string {
   fields.push(field);
   if (fields.some((part) => part === "")) return `mount ${JSON.stringify(spec)}: nothing stands between colons`;
   if (fields.length > 3) return `mount ${JSON.stringify(spec)}: too many colons`;
-  const [source, target, options = ""] = fields.length === 1 ? [undefined, fields[0]] : fields;
-  const isReadOnly = options.split(",").includes("ro");
-  return { type: source !== undefined && isPath(source) ? "bind" : "volume", source, target, isReadOnly, ...known };
+  const source = fields.length === 1 ? undefined : fields[0];
+  return { type: source !== undefined && isPath(source) ? "bind" : "volume", source, ...known };
 }
 
 const isPath = (source: string): boolean => /^(?:[./~]|[a-zA-Z]:|\\\\)/.test(source);

@@ -1,6 +1,8 @@
 /**
- * app-compose.json, the manifest of an app. The file's bytes are what is measured and hashed;
- * the parsed view travels beside them and is never written back.
+ * manifest/ is app-compose.json, the manifest of an app.
+ * In: the file's very bytes, which are what is measured and hashed.
+ * Out: a parsed view that travels beside them, and their hash.
+ * Never: a view that is written back, or anything read of the compose file inside.
  */
 import { createHash } from "node:crypto";
 import { canonicalize } from "./canonicalize.ts";
