@@ -25,7 +25,12 @@ export function adviceBox() {
   };
 }
 
-function show(node, { allowed, reason, rule, field, command }) {
+function show(node, answer) {
+  showPermission(node, answer);
+  for (const line of answer.advice ?? []) node.append(element("p", {}, line));
+}
+
+function showPermission(node, { allowed, reason, rule, field, command }) {
   node.hidden = false;
   node.dataset.allowed = String(allowed);
   if (allowed === true) {

@@ -53,6 +53,15 @@ test("the VMM asks the policy about a boot that has not happened, for its users 
       [seen()?.appId, seen()?.composeHash, seen()?.osImageHash, seen()?.deviceId],
       [json["app_id"], json["compose_hash"], vmm.imageHash, `0x${DEVICE}`],
     );
+    assert.deepEqual(json["advice"], []);
+    const shared = await ask(vmm, {
+      ...question,
+      compose_file: composeFile({ no_instance_id: true }),
+      user_config: '{"owner_id": 1}',
+    });
+    const [oneKey, identity] = shared.json["advice"] as string[];
+    assert.match(String(oneKey), /^no_instance_id: all instances/);
+    assert.match(String(identity), /^user_config: .*not measured/);
     await ask(vmm, { ...question, app_id: `0x${"AB".repeat(20)}` });
     assert.equal(seen()?.appId, "ab".repeat(20));
 

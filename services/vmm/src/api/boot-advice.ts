@@ -1,5 +1,6 @@
-import { toHex } from "@dstack/bytes";
+import { toHex, utf8 } from "@dstack/bytes";
 import type { ParsedAppCompose } from "@dstack/compose";
+import { findingText, lintManifest, readComposeFile } from "@dstack/compose/docker";
 import { askWebhook, hypotheticalBoot } from "@dstack/governance";
 import { z } from "zod";
 import { VmmError } from "../errors.ts";
@@ -20,12 +21,17 @@ export interface BootAdvice {
   /** Hex. */
   readonly app_id: string;
   readonly compose_hash: string;
+  /** What is worth a look in the manifest together with its compose file, whatever the policy says. */
+  readonly advice: readonly string[];
 }
+
+const MAX_USER_CONFIG_CHARS = 8 * 1024 * 1024;
 
 /** A new app, or an update of the VM `id`: what is left out stays as it is. */
 const questionSchema = z.object({
   id: z.string().max(64).optional(),
   app_id: z.string().max(64).optional(),
+  user_config: z.string().max(MAX_USER_CONFIG_CHARS).optional(),
   image: z.string().max(256).optional(),
   compose_file: z.string().optional(),
 });
@@ -56,6 +62,7 @@ export async function bootAdvice(
   const app = {
     app_id: vm?.manifest.app_id ?? appIdOf(question.app_id, compose),
     compose_hash: toHex(compose.composeHash),
+    advice: manifestAdvice(compose, question.user_config ?? (await keptUserConfig(vm))),
   };
   const unknown = unknownReason(compose, osImageHash, config.authWebhook.url);
   if (unknown !== undefined) return { allowed: null, reason: unknown, rule: "", field: "", command: null, ...app };
@@ -92,6 +99,23 @@ export async function bootAdvice(
     default:
       return answer satisfies never;
   }
+}
+
+async function keptUserConfig(vm: ReturnType<Fleet["get"]> | undefined): Promise<string | undefined> {
+  const kept = (await vm?.folder.readVersion(vm.manifest))?.userConfig;
+  return kept === undefined ? undefined : new TextDecoder().decode(kept);
+}
+
+function manifestAdvice({ compose }: ParsedAppCompose, userConfig: string | undefined): readonly string[] {
+  const { runner, dockerComposeFile } = compose;
+  // Only a runner that reads the file has it checked.
+  const file =
+    runner !== "docker-compose" || dockerComposeFile === undefined
+      ? undefined
+      : readComposeFile(utf8(dockerComposeFile));
+  return lintManifest({ manifest: compose, file, sent: undefined, userConfig: userConfig || undefined }).map(
+    findingText,
+  );
 }
 
 function parse(body: string): z.output<typeof questionSchema> {
