@@ -1,6 +1,8 @@
 import { CodedError, type ErrorTable } from "@dstack/errors";
 
 export const KEY_FOLDER_ERRORS = {
+  "mark-missing": "the folder holds keys and no mark",
+  "already-marked": "the folder has its mark",
   "mark-unreadable": "the folder's mark holds neither development nor production",
   "insecure-in-production": "an insecure setting meets a folder marked production",
 } as const satisfies ErrorTable;

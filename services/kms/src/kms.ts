@@ -14,6 +14,8 @@ import type { HttpServer } from "@dstack/rpc";
 import { insecureSettings, settingsAgainstHandOver } from "./config/insecure-settings.ts";
 import { startAdminListener } from "./http/admin-listener.ts";
 import { startMainListener } from "./http/main-listener.ts";
+import { keyFolderState } from "./keys/key-files.ts";
+import { MARK_COMMAND } from "./mark-released-folder.ts";
 import { kmsParts, type KmsPartsOptions } from "./kms-parts.ts";
 import { Metrics } from "./metrics.ts";
 import type { OpenKms } from "./open-kms.ts";
@@ -66,7 +68,10 @@ export async function startKms(options: KmsOptions): Promise<Kms> {
 async function openKms(options: KmsOptions, onClose: (closer: () => Promise<void>) => void): Promise<OpenKms> {
   const { config, version, clock, log } = options;
   const insecure = insecureSettings(config).map(({ text }) => text);
-  const environment = await markKeyFolder(config.keyFolder, { insecureSettings: insecure });
+  const environment = await markKeyFolder(config.keyFolder, {
+    insecureSettings: insecure,
+    ...((await keyFolderState(config.keyFolder)).kind === "empty" ? {} : { withoutMark: MARK_COMMAND }),
+  });
   if (insecure.length > 0) log.warn({ environment, insecureSettings: insecure }, "insecure settings are in force");
   const lock = await lockFile(join(config.keyFolder, "lock"));
   onClose(() => lock.release());

@@ -9,14 +9,17 @@ import { checkConfig, printCheck } from "./config/check-config.ts";
 import { loadKmsConfig } from "./config/kms-config.ts";
 import { KmsError } from "./errors.ts";
 import { issueDevelopmentCertificate } from "./issue-development-certificate.ts";
+import { markReleasedFolder } from "./mark-released-folder.ts";
 import { startKms } from "./kms.ts";
 
 const HELP = `Usage:
   dstack-kms [-c FILE]
   dstack-kms check [-c FILE] [-o json]
   dstack-kms issue-development-certificate -c FILE --app-id HEX --domain NAME[,NAME] --public-key-file FILE --out FILE
+  dstack-kms mark-key-folder production|development -c FILE
 
 check says what is insecure in a configuration and why; exit code 3 where something is.
+mark-key-folder says once what the keys of an older release's folder are for.
 
 Options:
   -c, --config FILE   configuration (TOML, or JSON)
@@ -61,6 +64,10 @@ async function main(logger: Logger): Promise<void> {
       outFile: required(values.out, "--out"),
       now: Math.floor(Date.now() / 1000),
     });
+  }
+  if (command === "mark-key-folder" && more.length <= 1) {
+    const environment = await markReleasedFolder(config, more[0]);
+    return logger.info({ keyFolder: config.keyFolder, environment }, "key folder marked");
   }
   if (command !== undefined) throw new KmsError("usage", `unknown command "${command}"; see --help`);
   const stopping = new AbortController();

@@ -135,6 +135,40 @@ test("a folder marked production refuses every insecure setting (#608, #609)", a
     assert.ok(text.includes(part), part);
 });
 
+test("root keys without a mark are not served until one command marks their folder (#608)", async () => {
+  const path = await config("unmarked");
+  const first = run("-c", path);
+  await listening(first);
+  first.child.kill("SIGTERM");
+  await finished(first);
+  const mark = join(folder, "unmarked/environment");
+  await rm(mark);
+  const refused = await finished(run("-c", path));
+  assert.equal(refused.status, 1);
+  assert.match(refused.text, /holds keys and no mark .*dstack-kms mark-key-folder production -c FILE/);
+  await assert.rejects(readFile(mark), { code: "ENOENT" });
+  const steps = [
+    { say: "staging", status: 2, text: /expected production or development, got \\"staging\\"/ },
+    { say: "production", status: 1, text: /production refuses: core\.auth_api\.type = / },
+    { say: "development", status: 0, text: /key folder marked/ },
+    { say: "production", status: 1, text: /is marked development already/ },
+  ];
+  for (const { say, status, text } of steps) {
+    const answer = await finished(run("mark-key-folder", say, "-c", path));
+    assert.equal(answer.status, status, answer.text);
+    assert.match(answer.text, text);
+  }
+  const again = run("-c", path);
+  await listening(again);
+  again.child.kill("SIGTERM");
+  assert.equal((await finished(again)).status, 0);
+  const fresh = await finished(
+    run("mark-key-folder", "production", "-c", await config("fresh", { "core.attest_rpc_cert": "true" })),
+  );
+  assert.equal(fresh.status, 1);
+  assert.match(fresh.text, /has no keys: its first start marks it/);
+});
+
 test("told to attest itself where no guest agent answers, it makes no keys and refuses to run unattested", async () => {
   const { status, text } = await finished(
     run("-c", await config("attested", { "core.onboard.auto_bootstrap_domain": '"127.0.0.1"' })),
