@@ -221,6 +221,40 @@ test("a flood of refusals is counted, not written, so that nobody fills the disk
   await audit.close();
 });
 
+test("a refused request for the root keys leaves a line under any noise, of others or of its own kind", async () => {
+  const { gate, audit, lines } = await fixture(DENY);
+  clock.time += 60_000;
+  const ask = (action: "app-key" | "kms-key", remoteAddress: string, count: number): Promise<unknown> =>
+    Promise.all(Array.from({ length: count }, () => gate.decide({ ...request, action, remoteAddress })));
+  for (let i = 1; i < 6; i++) await ask("app-key", `1.1.1.${i}`, 50);
+  await ask("kms-key", "9.9.9.9", 1);
+  const rootKeys = async (): Promise<unknown[]> =>
+    (await lines()).filter(({ action }) => action === "kms-key").map((line) => line["remoteAddress"]);
+  assert.deepEqual(await rootKeys(), ["9.9.9.9"]);
+  assert.equal((await lines()).length, 121);
+
+  for (let i = 0; i < 30; i++) await ask("kms-key", `2.2.2.${i}`, 50);
+  await ask("kms-key", "8.8.8.8", 3);
+  const seen = await rootKeys();
+  assert.equal(seen.filter((address) => address === "8.8.8.8").length, 1);
+  assert.equal(new Set(seen).size, 32, "each address left one at least");
+  assert.ok(seen.length <= 1_032, "and the disk is not theirs to fill");
+
+  // The requests without evidence have lines of their own: they do not use up those of the ones with it.
+  for (let i = 0; i < 30; i++)
+    for (let n = 0; n < 50; n++)
+      await gate.recordRefusal({ ...refusedCall, action: "GetKmsKey", remoteAddress: `2001:db8:0:${i}::${n}` });
+  clock.time += 60_000;
+  await ask("kms-key", "7.7.7.7", 1);
+  const counted = (await lines())
+    .filter(({ action }) => action === "kms-key")
+    .reduce((sum, line) => sum + 1 + Number(line["suppressed"] ?? 0), 0);
+  assert.equal(counted, 1 + 30 * 50 + 3 + 1, "what has no line is counted in one");
+  await audit.close();
+});
+
+const refusedCall = { reason: "no evidence", rule: "evidence", field: "client certificate", requestId: "r" };
+
 test("a request that nobody could decide on is on record as failed, with what was missing", async () => {
   const auth: AuthApi = {
     isDev: false,
