@@ -11,7 +11,7 @@ import { connect as connectTls } from "node:tls";
 import { after, before, test } from "node:test";
 import { createLogger } from "@dstack/log";
 import { kms } from "@dstack/proto";
-import { route, startHttpServer } from "@dstack/rpc";
+import { mount, route, RpcError, startHttpServer, type RpcCall } from "@dstack/rpc";
 import { AnonymousLimits } from "../src/rate-limit/anonymous-limits.ts";
 import type { Caller } from "../src/release/caller.ts";
 
@@ -238,7 +238,7 @@ test(
   },
 );
 
-test("anonymous calls beyond the limit of an address are refused before their body, in the caller's form; evidence is not counted (#564)", async () => {
+test("anonymous calls beyond the limit of an address are refused before their body, in the caller's form (#564)", async () => {
   const refusals: string[] = [];
   const limits = new AnonymousLimits({
     perAddress: 2,
@@ -246,18 +246,10 @@ test("anonymous calls beyond the limit of an address are refused before their bo
     clock: { now: () => 0 },
     onRefusal: (by) => refusals.push(by),
   });
-  const row = { bodyLimitBytes: 1, handle: () => Promise.resolve({}) };
-  const service = {
-    prefixes: ["KMS."],
-    routes: [
-      route(kms.KMS.method.getMeta, { ...row, auth: "none" as const }),
-      route(kms.KMS.method.getAppKey, { ...row, auth: "attested" as const }),
-    ],
-  };
   const server = await startHttpServer({
     listen: { host: "127.0.0.1", port: 0 },
     log: createLogger({ name: "test", stream: { write: () => true } }),
-    guard: (exchange) => Promise.resolve(limits.admit(exchange, service)),
+    guard: (exchange) => Promise.resolve(limits.admit(exchange)),
     routes: [
       { verbs: ["GET", "POST"], path: "/prpc/", handle: async ({ response }) => void response.end("passed") },
       { verbs: ["GET"], path: "/health", handle: async ({ response }) => void response.end("OK") },
@@ -272,7 +264,7 @@ test("anonymous calls beyond the limit of an address are refused before their bo
     assert.deepEqual(
       [await (await send("KMS.GetMeta", true)).text(), await (await send("GetAppKey", true)).text()],
       ["passed", "passed"],
-      "without a certificate every call is anonymous",
+      "whatever is called is counted",
     );
     const refused = await send("GetMeta", true);
     assert.deepEqual(
@@ -287,31 +279,79 @@ test("anonymous calls beyond the limit of an address are refused before their bo
   }
 });
 
-test("a client certificate without evidence is a caller like any other: its calls are counted (#564)", async () => {
-  const limits = new AnonymousLimits({ perAddress: 1, perApp: 0, clock: { now: () => 0 }, onRefusal: () => undefined });
+test("a call is counted before its evidence is looked at, and given back when it is answered: what is refused counts (#564)", async () => {
+  const limits = new AnonymousLimits({ perAddress: 3, perApp: 0, clock: { now: () => 0 }, onRefusal: () => undefined });
   const log = createLogger({ name: "test", level: "silent" });
-  const caller = (kind: "anonymous" | "attested"): Caller => ({ kind }) as Caller;
-  let next: Caller = caller("attested");
-  const service = limits.limit({ prefixes: [], log, authenticate: () => Promise.resolve(next), routes: [] });
-  const call = (
-    peerCertificates: readonly Uint8Array[],
-    remoteAddress = "10.0.0.1",
-  ): Parameters<typeof service.authenticate>[1] => ({
-    method: "GetAppKey",
-    requestId: "r",
-    peerCertificates,
-    remoteAddress,
-    headers: {},
-    query: new URLSearchParams(),
-    signal: new AbortController().signal,
+  let looked = 0;
+  const handle = (_request: unknown, caller: Caller): Promise<object> =>
+    caller.kind === "attested" ? Promise.resolve({}) : Promise.reject(new RpcError("bad-request", "not allowed"));
+  const service = limits.limit({
+    prefixes: ["KMS."],
+    log,
+    authenticate: (_rule, { query }) => {
+      looked++;
+      const shown = query.get("evidence");
+      if (shown === "forged") return Promise.reject(new RpcError("unauthenticated", "invalid quote"));
+      return Promise.resolve({ kind: shown === "good" ? "attested" : "anonymous" } as Caller);
+    },
+    routes: [
+      route(kms.KMS.method.getAppKey, { auth: "attested" as const, handle }),
+      route(kms.KMS.method.signCert, { auth: "none" as const, handle }),
+      route(kms.KMS.method.getTempCaCert, { auth: "none" as const, handle }),
+    ],
   });
-  const certificate = [new Uint8Array(1)];
-  for (let i = 0; i < 5; i++) await service.authenticate("attested", call(certificate), "POST");
-  next = caller("anonymous");
-  for (let i = 0; i < 5; i++) await service.authenticate("attested", call([]), "POST");
-  await service.authenticate("attested", call(certificate), "POST");
-  await assert.rejects(service.authenticate("attested", call(certificate), "POST"), {
-    message: "too many calls from 10.0.0.1: try again in 60 s (core.rate_limit.per_address)",
+  const server = await startHttpServer({
+    listen: { host: "127.0.0.1", port: 0 },
+    log,
+    guard: (exchange) => Promise.resolve(limits.admit(exchange)),
+    mounts: [mount("/prpc/", service)],
   });
-  await service.authenticate("attested", call(certificate, "10.0.0.2"), "POST");
+  try {
+    const send = async (method: string, evidence: string): Promise<string> => {
+      const answer = await fetch(`http://${server.address}/prpc/${method}?json&evidence=${evidence}`, {
+        method: "POST",
+        body: "{}",
+      });
+      return answer.status === 200 ? "answered" : ((await answer.json()) as { error: string }).error;
+    };
+    for (let i = 0; i < 10; i++) {
+      assert.equal(await send("GetAppKey", "good"), "answered");
+      assert.equal(await send("SignCert", "good"), "answered");
+    }
+    assert.equal(await send("GetTempCaCert", "good"), "answered", "asks for no evidence, so it counts");
+    assert.match(await send("GetAppKey", "forged"), /^invalid quote/);
+    assert.equal(await send("GetAppKey", "none"), "not allowed");
+    looked = 0;
+    assert.match(await send("GetAppKey", "forged"), /^too many calls from 127\.0\.0\.1/);
+    assert.match(await send("SignCert", "good"), /^too many calls/);
+    assert.equal(looked, 0, "nothing is verified for a call beyond the limit");
+  } finally {
+    await server.close();
+  }
+});
+
+test("questions about an app are counted by address: a stranger does not lock its owner out (#564)", async () => {
+  const limits = new AnonymousLimits({ perAddress: 0, perApp: 2, clock: { now: () => 0 }, onRefusal: () => undefined });
+  const service = limits.limit({
+    prefixes: [],
+    log: createLogger({ name: "test", level: "silent" }),
+    authenticate: () => Promise.resolve({ kind: "anonymous" }),
+    routes: [
+      route(kms.KMS.method.getAppEnvEncryptPubKey, { auth: "none" as const, handle: () => Promise.resolve({}) }),
+    ],
+  });
+  const ask = async (remoteAddress: string, app: number): Promise<string> => {
+    const call = { remoteAddress } as RpcCall;
+    try {
+      await service.routes[0]!.handle({ appId: new Uint8Array(20).fill(app) } as never, { kind: "anonymous" }, call);
+      return "answered";
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  for (const expected of [/^answered/, /^answered/, /^too many calls for this app/])
+    assert.match(await ask("2001:db8::1", 1), expected);
+  assert.match(await ask("2001:db8::2", 1), /^too many/, "an IPv6 caller is his /64");
+  assert.equal(await ask("10.0.0.2", 1), "answered");
+  assert.equal(await ask("2001:db8::1", 2), "answered");
 });

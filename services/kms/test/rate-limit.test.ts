@@ -30,6 +30,18 @@ test("a slow limit says how long to wait, and a clock set back neither gives nor
   assert.equal(rate.take("a"), undefined);
 });
 
+test("a call that is given back was never counted, and nobody is given more than he has", () => {
+  const { limiter: rate } = limiter(2);
+  for (let i = 0; i < 10; i++) {
+    assert.equal(rate.take("a"), undefined);
+    rate.giveBack("a");
+  }
+  for (let i = 0; i < 5; i++) rate.giveBack("a");
+  rate.giveBack("never seen");
+  assert.deepEqual([rate.take("a"), rate.take("a"), rate.take("a")], [undefined, undefined, 30]);
+  assert.equal(rate.size, 1);
+});
+
 test("memory is bounded: of many keys the ones that were quiet longest are forgotten", () => {
   const { limiter: rate } = limiter(1, 50);
   assert.equal(rate.take("hot"), undefined);

@@ -52,7 +52,7 @@ export interface KmsConfig {
   readonly legacySources: readonly string[];
   /** To whom the root keys are sealed; undefined where nobody is named, and there is no backup. */
   readonly backup: BackupOperators | undefined;
-  /** Anonymous calls per minute; 0 for no limit. */
+  /** Calls per minute from one address, and from there about one app; 0 for no limit. */
   readonly rateLimit: { readonly perAddress: number; readonly perApp: number };
   /** Empty where the domain stands in the key folder. */
   readonly autoBootstrapDomain: string;

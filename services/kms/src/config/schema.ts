@@ -198,10 +198,10 @@ export const kmsSchema = z.object({
       rate_limit: z
         .object({
           per_address: perMinute(3_000).describe(
-            "Ours: anonymous calls per minute from one address (IPv6: one /64); 0: no limit",
+            "Ours: calls per minute from one address (IPv6: one /64); those that evidence answered for do not count, refused ones do; 0: no limit",
           ),
           per_app: perMinute(600).describe(
-            "Ours: calls of `GetAppEnvEncryptPubKey` per minute about one app; 0: no limit",
+            "Ours: calls of `GetAppEnvEncryptPubKey` per minute about one app from one address; 0: no limit",
           ),
         })
         .prefault({}),

@@ -1,7 +1,7 @@
 /**
  * The listener that guests, gateways and other KMS call.
  * In: a KMS that has its keys. Out: TLS with the RPC service and what stands beside it.
- * Who has no evidence is bounded before his request's body is read; the certificate's evidence is
+ * Every caller is bounded before his request's body is read; the certificate's evidence is
  * renewed while it serves.
  * Never: a start without evidence where the configuration asks for it.
  */
@@ -47,7 +47,7 @@ export async function startMainListener(kms: OpenKms): Promise<MainListener> {
     guard: async (exchange) => {
       const { url, response } = exchange;
       response.once("finish", () => metrics.observe(url.pathname, response.statusCode));
-      return limits.admit(exchange, service);
+      return limits.admit(exchange);
     },
     headers: { "x-app-version": `v${version} (git:${"0".repeat(20)})` },
     log,

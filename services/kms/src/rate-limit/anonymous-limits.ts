@@ -1,14 +1,13 @@
 /**
- * What callers without evidence can make this KMS do.
+ * What callers without evidence that holds can make this KMS do.
  * In: a request, before its body is read. Out: whether it goes on, or its refusal.
- * Counted by address (IPv6: the /64) and by the app that is asked about.
- * Evidence is its own limit: whoever shows some is not counted here.
+ * Counted by address (IPv6: the /64), and there by the app that is asked about.
+ * Evidence is its own limit: a call that was answered for it is given back; one that was refused counts.
  * Never: a table that a flood of addresses could make grow.
  */
 import { isIPv6 } from "node:net";
-import { TLSSocket } from "node:tls";
 import { toHex } from "@dstack/bytes";
-import { errorResponse, isJsonCall, RpcError, stripPrefixes, type HttpExchange, type RpcService } from "@dstack/rpc";
+import { errorResponse, isJsonCall, RpcError, type HttpExchange, type RpcService } from "@dstack/rpc";
 import type { Caller, CallerRule } from "../release/caller.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 
@@ -24,7 +23,7 @@ const MAX_KEYS = 10_000;
 const MOUNT = "/prpc/";
 
 /**
- * Bounds what callers without evidence can make this KMS do: sign, and ask the auth server, whose
+ * Bounds what callers without evidence that holds can make this KMS do: sign, and ask the auth server, whose
  * quota at a chain is everybody's (#564, DS #1311).
  */
 export class AnonymousLimits {
@@ -39,14 +38,9 @@ export class AnonymousLimits {
   }
 
   /** Whether the call may go on; else it is answered here, before its body is read. */
-  admit(
-    { request, response, url }: HttpExchange,
-    service: Pick<RpcService<Caller, CallerRule>, "prefixes" | "routes">,
-  ): boolean {
+  admit({ request, response, url }: HttpExchange): boolean {
     if (!url.pathname.startsWith(MOUNT)) return true;
     const name = url.pathname.slice(MOUNT.length);
-    const row = service.routes.find(({ method }) => method === stripPrefixes(name, service.prefixes));
-    if (row?.auth === "attested" && hasCertificate(request.socket)) return true;
     const refused = this.#takeOfAddress(request.socket.remoteAddress);
     if (refused === undefined) return true;
     const json = isJsonCall({
@@ -69,33 +63,39 @@ export class AnonymousLimits {
     return false;
   }
 
-  /** The service with a limit on what is asked about one app, and on certificates that say nothing, which `admit` let pass. */
+  /**
+   * The service with a limit on what is asked about one app, and whose calls that evidence answered
+   * for are given back. By app and address: else a stranger's questions would lock an app's owner out.
+   */
   limit(service: RpcService<Caller, CallerRule>): RpcService<Caller, CallerRule> {
-    const authenticate: typeof service.authenticate = async (rule, call, verb) => {
-      const caller = await service.authenticate(rule, call, verb);
-      if (caller.kind !== "anonymous" || rule !== "attested" || call.peerCertificates.length === 0) return caller;
-      const refused = this.#takeOfAddress(call.remoteAddress);
-      if (refused !== undefined) throw new RpcError("bad-request", refused.message);
-      return caller;
-    };
     const routes = service.routes.map((row): typeof row => {
-      if (row.method !== "GetAppEnvEncryptPubKey") return row;
+      if (row.method === "GetAppEnvEncryptPubKey") {
+        return {
+          ...row,
+          handle: (request: { readonly appId: Uint8Array }, caller, call) => {
+            this.#takeOfApp(request.appId, call.remoteAddress);
+            return row.handle(request as never, caller, call);
+          },
+        };
+      }
+      if (row.auth !== "attested" && row.method !== "SignCert") return row;
       return {
         ...row,
-        handle: async (request: { readonly appId: Uint8Array }, caller, call) => {
-          const wait = this.#apps.take(toHex(request.appId.subarray(0, 20)));
-          if (wait !== undefined) {
-            this.#onRefusal("app");
-            throw new RpcError(
-              "bad-request",
-              `too many calls for this app: try again in ${wait} s (core.rate_limit.per_app)`,
-            );
-          }
-          return row.handle(request as never, caller, call);
+        handle: async (request, caller, call) => {
+          const answer = await row.handle(request, caller, call);
+          this.#addresses.giveBack(networkOf(call.remoteAddress ?? ""));
+          return answer;
         },
       };
     });
-    return { ...service, authenticate, routes };
+    return { ...service, routes };
+  }
+
+  #takeOfApp(app: Uint8Array, address: string | undefined): void {
+    const wait = this.#apps.take(`${toHex(app.subarray(0, 20))} ${networkOf(address ?? "")}`);
+    if (wait === undefined) return;
+    this.#onRefusal("app");
+    throw new RpcError("bad-request", `too many calls for this app: try again in ${wait} s (core.rate_limit.per_app)`);
   }
 
   /** Counts one call. @returns what to tell the caller who may not make it */
@@ -127,6 +127,3 @@ export function networkOf(address: string): string {
     .map((group) => group.replace(/^0+(?=.)/, ""))
     .join(":")}::/64`;
 }
-
-const hasCertificate = (socket: unknown): boolean =>
-  socket instanceof TLSSocket && socket.getPeerX509Certificate() !== undefined;

@@ -46,6 +46,12 @@ export class RateLimiter {
     return undefined;
   }
 
+  /** Takes one call out of the count; nothing where its key is forgotten by now. */
+  giveBack(key: string): void {
+    const bucket = this.#buckets.get(key);
+    if (bucket !== undefined) bucket.tokens = Math.min(this.#perMinute, bucket.tokens + 1);
+  }
+
   #forgetOldest(): void {
     for (const key of this.#buckets.keys()) {
       this.#buckets.delete(key);
