@@ -5,9 +5,9 @@
  * Evidence is its own limit: a call that was answered for it is given back; one that was refused counts.
  * Never: a table that a flood of addresses could make grow.
  */
-import { isIPv6 } from "node:net";
 import { toHex } from "@dstack/bytes";
 import { errorResponse, isJsonCall, RpcError, type HttpExchange, type RpcService } from "@dstack/rpc";
+import { networkOf } from "../network-of.ts";
 import type { Caller, CallerRule } from "../release/caller.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 
@@ -108,22 +108,4 @@ export class AnonymousLimits {
       message: `too many calls from ${address ?? "this address"}: try again in ${wait} s (core.rate_limit.per_address)`,
     };
   }
-}
-
-/** Who holds an IPv6 address holds the /64 around it. */
-export function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  if (!isIPv6(address)) return address;
-  const [head = "", tail] = (address.split("%")[0] ?? "").toLowerCase().split("::");
-  const groups = head === "" ? [] : head.split(":");
-  if (tail !== undefined) {
-    const after = tail === "" ? [] : tail.split(":");
-    while (groups.length + after.length < 8) groups.push("0");
-    groups.push(...after);
-  }
-  return `${groups
-    .slice(0, 4)
-    .map((group) => group.replace(/^0+(?=.)/, ""))
-    .join(":")}::/64`;
 }
