@@ -163,6 +163,7 @@ const open = (
     key: at(`${operator}.key`),
     session: fresh.session,
     rootCa: at("root-ca.crt"),
+    domain: "127.0.0.1",
     mrAggregated: [agent.mrAggregated],
     acceptTcb: [],
     root: at("root.pem"),
@@ -317,6 +318,11 @@ test(
     const stolen = { ...session, publicKey: operatorKeyFromPem(generateOperatorKey().pem).publicKey };
     await writeFile(at("stolen.json"), encodeSession(stolen));
     await stays(/^3: [^]*fail +report-data/, { session: at("stolen.json") });
+    await stays(/^3: [^]*fail +domain: the keys would be installed for 127\.0\.0\.1, not for kms\.example\.com/, {
+      domain: "kms.example.com",
+    });
+    await writeFile(at("other-domain.json"), encodeSession({ ...session, domain: "kms.example.com" }));
+    await stays(/^3: [^]*fail +report-data/, { session: at("other-domain.json"), domain: "kms.example.com" });
     await writeFile(at("no-quote.json"), encodeSession({ ...session, attestation: new Uint8Array([0, 1, 2]) }));
     await stays(/^3: [^]*fail +evidence/, { session: at("no-quote.json") });
     await writeFile(at("other-backup.json"), encodeSession({ ...session, backup: "00".repeat(32) }));

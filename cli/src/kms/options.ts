@@ -120,6 +120,7 @@ export const kmsShareOpenCommand = (parent: Parent) =>
     .requiredOption("--key <file>", "your secret key")
     .requiredOption("--session <file>", "the session that `dstack kms restore` wrote")
     .requiredOption("--root-ca <pem>", "root CA certificate of the KMS that was backed up, from your own records")
+    .requiredOption("--domain <name>", "name or address that the restored KMS is to serve under")
     .addOption(
       repeatable(
         "--mr-aggregated <hex>",
@@ -134,7 +135,7 @@ export const kmsShareOpenCommand = (parent: Parent) =>
     .addHelpText(
       "before",
       examples([
-        "dstack kms share open kms-backup.json --key ana.key --session session.json --root-ca root-ca.crt --mr-aggregated 8533… --out ana-share.json",
+        "dstack kms share open kms-backup.json --key ana.key --session session.json --root-ca root-ca.crt --domain kms.example.com --mr-aggregated 8533… --out ana-share.json",
       ]),
     );
 export type KmsShareOpenOptions = OptionsOf<typeof kmsShareOpenCommand>;

@@ -21,12 +21,15 @@ export async function kmsRestore(cli: Cli, file: string, options: KmsRestoreOpti
   const session = decodeSession(answer);
   if (session.backup !== backupHash(bytes))
     throw new CliError("failed", "the KMS answered with a session for another backup");
+  if (session.domain !== options.domain)
+    throw new CliError("failed", `the KMS answered with a session for ${session.domain}, not for ${options.domain}`);
   await writeNew(options.session, answer);
   if (options.output === "json")
     cli.out.json({
       session: options.session,
       public_key: toHex(session.publicKey),
       backup: session.backup,
+      domain: session.domain,
       needed: header.threshold,
       operators: header.operators.map(toHex),
     });

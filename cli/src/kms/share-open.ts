@@ -105,10 +105,18 @@ async function checkSession(
     }),
     now: Math.floor(Date.now() / 1000),
     trustAnchor,
-    expectedReportData: restoreReportData(session.publicKey, session.backup),
+    expectedReportData: restoreReportData(session),
     vmConfig: session.vmConfig,
   });
-  const checks = [...verification.checks];
+  const checks = [
+    ...verification.checks,
+    {
+      name: "domain",
+      ...(session.domain === options.domain
+        ? pass(session.domain)
+        : fail(`the keys would be installed for ${session.domain}, not for ${options.domain}`)),
+    },
+  ];
   if (!verification.ok)
     return checks.some(({ result }) => result === "fail")
       ? checks

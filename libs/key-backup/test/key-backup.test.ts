@@ -32,7 +32,10 @@ const is =
     error instanceof KeyBackupError && error.code === code && (text === undefined || text.test(error.message));
 const sessionFor = (backup: string): { readonly session: RestoreSession; readonly secretKey: Uint8Array } => {
   const { secretKey, publicKey } = operatorKeyFromPem(generateOperatorKey().pem);
-  return { secretKey, session: { backup, publicKey, attestation: new Uint8Array([1]), vmConfig: "{}" } };
+  return {
+    secretKey,
+    session: { backup, domain: "kms.example.com", publicKey, attestation: new Uint8Array([1]), vmConfig: "{}" },
+  };
 };
 
 test("a backup comes back as it was written, and each operator opens the own share alone", () => {
@@ -198,7 +201,7 @@ test("sessions and shares come back as they were written, and in no other spelli
     for (const changed of [
       bytes.slice(0, -1),
       utf8(utf8Decode(bytes).replace("{", "{ ")),
-      utf8(utf8Decode(bytes).replace('"version": 1', '"version": 9')),
+      utf8(utf8Decode(bytes).replace(/"version": \d/, '"version": 9')),
       new Uint8Array([0xff]),
     ]) {
       assert.throws(() => decode(changed), is("file-malformed"));
@@ -206,14 +209,26 @@ test("sessions and shares come back as they were written, and in no other spelli
   }
 });
 
-test("the report data of a session changes with its key and with its backup", () => {
-  const [a, b] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)];
+test("a session of the version before, which names no domain, is refused by name", () => {
+  const { session } = sessionFor("ab".repeat(32));
+  const older = utf8Decode(encodeSession(session))
+    .replace('"version": 2', '"version": 1')
+    .replace(/ *"domain": .*\n/, "");
+  assert.throws(
+    () => decodeSession(utf8(older)),
+    is("file-malformed", /A session of version 1 does not say for which domain/),
+  );
+});
+
+test("the report data of a session changes with its key, its backup and its domain", () => {
+  const one = { publicKey: new Uint8Array(32).fill(1), backup: "00".repeat(32), domain: "a.example" };
   const all = [
-    restoreReportData(a, "00".repeat(32)),
-    restoreReportData(b, "00".repeat(32)),
-    restoreReportData(a, "01".repeat(32)),
-  ].map(toHex);
-  assert.equal(new Set(all).size, 3);
+    one,
+    { ...one, publicKey: new Uint8Array(32).fill(2) },
+    { ...one, backup: "01".repeat(32) },
+    { ...one, domain: "b.example" },
+  ].map((session) => toHex(restoreReportData(session)));
+  assert.equal(new Set(all).size, 4);
 });
 
 test("a sealed box opens with its key and its context alone", () => {

@@ -76,7 +76,8 @@ export class Restore {
   }
 
   /**
-   * Begins with a backup, or goes on with it. Gives the session document that operators check and seal to.
+   * Begins with a backup, or goes on with it. One that has shares is replaced by no other: the
+   * set-up listener may be open to strangers, and the backup is in many hands. Gives the session document that operators check and seal to.
    * @throws KeyBackupError for the file, KmsError `restore-refused`, `config-invalid`, and what `authorize` and the agent throw
    */
   begin(bytes: Uint8Array, domain: string): Promise<Uint8Array> {
@@ -92,25 +93,33 @@ export class Restore {
       this.#requireOwnOperators(backup);
       checkDomain(domain);
       await authorize();
-      if (this.#session?.hash === hash && this.#session.domain === domain) return this.#session.document;
+      const before = this.#session;
+      if (before?.hash === hash && before.domain === domain) return before.document;
+      if (before !== undefined && before.shares.size > 0) {
+        throw new KmsError(
+          "restore-refused",
+          `a restore for ${before.domain} has ${before.shares.size} of ${before.backup.header.threshold} shares, which another would forget: go on with it, or restart this KMS to begin anew`,
+        );
+      }
       const secretKey = new Uint8Array(randomBytes(32));
       const publicKey = x25519PublicKey(secretKey);
-      const attestation = await self.attest(restoreReportData(publicKey, hash));
+      const attestation = await self.attest(restoreReportData({ publicKey, backup: hash, domain }));
       const document = encodeSession({
         backup: hash,
+        domain,
         publicKey,
         attestation: encodeAttestation(attestation),
         vmConfig: await self.vmConfig(),
       });
-      if (this.#session !== undefined)
+      if (before !== undefined)
         log.warn(
-          { backup: this.#session.hash, shares: this.#session.shares.size },
-          "another restore begins; the shares of the one before are forgotten",
+          { backup: before.hash, domain: before.domain },
+          "another restore begins; the one before had no share yet",
         );
       this.#forget();
       this.#session = { backup, hash, domain, secretKey, publicKey, document, shares: new Map() };
       log.info(
-        { backup: hash, session: toHex(publicKey), needed: backup.header.threshold },
+        { backup: hash, domain, session: toHex(publicKey), needed: backup.header.threshold },
         "restore begun: waiting for operators' shares",
       );
       return document;
