@@ -1,3 +1,4 @@
+import type { AuditLog } from "@dstack/audit-log";
 import { Counter, Gauge, Registry } from "prom-client";
 import type { Status } from "./status.ts";
 
@@ -24,7 +25,21 @@ export class Metrics {
     registers: [this.#registry],
   });
 
-  constructor(status: Status) {
+  readonly #auditRecords = new Gauge({
+    name: "dstack_kms_audit_records",
+    help: "Lines of the audit log",
+    registers: [this.#registry],
+  });
+  readonly #auditHead = new Gauge({
+    name: "dstack_kms_audit_head_info",
+    help: "1 for the hash of the audit log's last line",
+    labelNames: ["hash"],
+    registers: [this.#registry],
+  });
+  readonly #audit: Pick<AuditLog, "head">;
+
+  /** @param audit the log whose head a scraper keeps: a log that was cut later does not lead to it */
+  constructor(status: Status, audit: Pick<AuditLog, "head">) {
     new Gauge({
       name: "dstack_kms_environment_info",
       help: "1 for the environment that the key folder is marked with",
@@ -38,6 +53,7 @@ export class Metrics {
       registers: [this.#registry],
     });
     for (const setting of status.insecureSettings) insecure.set({ setting }, 1);
+    this.#audit = audit;
   }
 
   /** A finished HTTP request, also one that was refused before dispatch. */
@@ -55,6 +71,10 @@ export class Metrics {
   }
 
   text(): Promise<string> {
+    const { seq, hash } = this.#audit.head;
+    this.#auditRecords.set(seq);
+    this.#auditHead.reset();
+    this.#auditHead.set({ hash }, 1);
     return this.#registry.metrics();
   }
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { Agent, request } from "node:https";
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -362,6 +363,12 @@ test("GetMeta, status, metrics and log show the development environment and its 
   assert.match(metrics, /dstack_kms_attestation_failures_total [1-9]/);
   assert.match(metrics, /setting="core.attest_rpc_cert = false"/);
   assert.match(await get("/readyz"), /^200 \{"ready":true/);
+  const lines = (await readFile(join(harness.folder, "keys/audit.jsonl"), "utf8")).trimEnd().split("\n");
+  const [seq, hash] = [lines.length, createHash("sha256").update(lines.at(-1)!).digest("hex")];
+  assert.ok((await get("/readyz")).endsWith(`"audit":{"seq":${seq},"hash":"${hash}"}}`), "the head of the audit log");
+  const { length } = metrics.match(/^dstack_kms_audit_head_info\{/gm) ?? [];
+  assert.deepEqual([length, metrics.includes(`dstack_kms_audit_head_info{hash="${hash}"} 1`)], [1, true]);
+  assert.match(metrics, new RegExp(`^dstack_kms_audit_records ${seq}$`, "m"));
   assert.equal(await get("/health"), "200 OK");
   assert.match(await get("/healthz"), /^200/);
   assert.match(harness.sink.text, /insecure settings are in force/);

@@ -52,11 +52,12 @@ export function httpRoutes(
       path: "/readyz",
       handle: async ({ response }) => {
         const problems = await problemsNow();
+        const { seq, hash } = kms.audit.head;
         send(
           response,
           problems.length === 0 ? 200 : 503,
           "application/json",
-          JSON.stringify({ ready: problems.length === 0, problems }),
+          JSON.stringify({ ready: problems.length === 0, problems, audit: { seq, hash } }),
         );
       },
     },
