@@ -89,7 +89,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const budget = new BodyBudget(options.maxBodyBytes ?? 256 * 1024 * 1024);
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
     serve(options, budget, request, response).catch((error: unknown) => {
-      options.log.error({ error: errorChain(error) }, "request failed outside its handler");
+      // A request whose rest never came fails in whoever read it: that is no fault of this program.
+      if (request.destroyed && !request.complete)
+        options.log.debug({ error: errorChain(error) }, "request was not finished: its client ended the connection");
+      else options.log.error({ error: errorChain(error) }, "request failed outside its handler");
       if (response.headersSent) response.destroy();
       else response.writeHead(500, { "content-length": 0 }).end();
     });
