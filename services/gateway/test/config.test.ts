@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "@dstack/log";
+import { generateWireGuardKeys } from "@dstack/wireguard";
 import { loadGatewayConfig } from "../src/config/gateway-config.ts";
 import { GatewayError } from "../src/errors.ts";
 import { durationMs, portRange } from "../src/config/units.ts";
@@ -24,6 +25,87 @@ vectorTest("listen_port takes the forms of the vectors", "gateway/config/listen-
   for (const [value, ports] of vectors.ok) assert.deepEqual(portRange(value), ports);
   for (const value of vectors.bad) assert.throws(() => portRange(value), GatewayError, String(value));
 });
+
+/** gateway.toml as set-up scripts of released versions write it for a gateway on the host. */
+const HOST_SETUP = `log_level = "info"
+address = "127.0.0.1"
+port = 9012
+
+[tls]
+key = "/var/lib/gateway/certs/rpc.key"
+certs = "/var/lib/gateway/certs/rpc.cert"
+
+[tls.mutual]
+ca_certs = "/var/lib/gateway/certs/ca.cert"
+mandatory = false
+
+[core]
+kms_url = "https://localhost:9011"
+rpc_domain = "gateway.example.com"
+run_in_dstack = false
+
+[core.sync]
+enabled = false
+
+[core.certbot]
+enabled = false
+workdir = "/var/lib/gateway/certbot"
+acme_url = "https://acme.example.com/directory"
+cf_api_token = ""
+auto_set_caa = true
+domain = "*.apps.example.com"
+renew_interval = "30m"
+renew_days_before = "10d"
+renew_timeout = "10m"
+
+[core.wg]
+private_key = "KEY"
+public_key = "PUBLIC"
+listen_port = 9013
+ip = "10.9.8.1/24"
+reserved_net = ["10.9.8.1/31"]
+client_ip_range = "10.9.8.1/24"
+config_path = "/var/lib/gateway/wg.conf"
+interface = "gw0"
+endpoint = "10.0.2.2:9013"
+
+[core.proxy]
+cert_chain = "/var/lib/gateway/certbot/live/cert.pem"
+cert_key = "/var/lib/gateway/certbot/live/key.pem"
+base_domain = "apps.example.com"
+listen_addr = "0.0.0.0"
+listen_port = 9014
+agent_port = 8090
+app_address_ns_prefix = "_tapp-address"
+`;
+const DEVELOPMENT = `${HOST_SETUP}
+[core.debug]
+insecure_skip_attestation = true
+key_file = ""
+`;
+
+for (const [name, shape] of [
+  ["on a host", HOST_SETUP],
+  ["for development", DEVELOPMENT],
+] as const)
+  test(`a released set-up's configuration ${name} loads, with nothing unknown in it`, async (t) => {
+    const keys = generateWireGuardKeys();
+    const folder = await mkdtemp(join(tmpdir(), "gateway-config-"));
+    t.after(() => rm(folder, { recursive: true }));
+    const file = join(folder, "gateway.toml");
+    await writeFile(file, shape.replace("KEY", keys.privateKey).replace("PUBLIC", keys.publicKey));
+    const { log, lines } = memoryLog();
+    const config = await loadGatewayConfig(file, {}, log);
+    assert.deepEqual(config.main, { host: "127.0.0.1", port: 9012 });
+    assert.equal(config.wireGuard.publicKey, keys.publicKey);
+    assert.equal(config.staticCertificate?.baseDomain, "apps.example.com");
+    assert.equal(config.skipAttestation, true);
+    assert.ok(config.insecureSettings.length > 0);
+    assert.deepEqual(
+      lines.filter((line) => line.includes("unknown configuration key")),
+      [],
+    );
+  });
 
 recordedTest("the guide's configurations load, with nothing unknown in them", async ({ root }) => {
   for (const name of ["guide-hostcfg.toml", "guide-dev.toml"]) {

@@ -1,6 +1,6 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { toHex } from "@dstack/bytes";
@@ -12,7 +12,7 @@ import { staleInstances } from "../src/recycle.ts";
 import { Committer } from "../src/registration/committer.ts";
 import { memoryLog } from "./support/log.ts";
 import { serverCertificate } from "./support/pki.ts";
-import { recordedTest, vectorTest } from "../../../tests/vectors/vector-sets.ts";
+import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 vectorTest("PROXY headers have the bytes of the vectors", "gateway/proxy-protocol.json", ({ json }) => {
   for (const row of json<{ outbound_synthesised: { peer: string; local: string; hex: string }[] }>(
@@ -154,18 +154,25 @@ test("a certificate is replaced only by a good one; a bad one leaves the old in 
   assert.equal(await certificates.reload(), true);
 });
 
-recordedTest("the recorded wildcard certificate serves its domain", async ({ root }) => {
-  const certChain = join(root, "gateway/certs/wildcard-a.pem");
-  const certKey = join(root, "gateway/certs/wildcard-a.key");
-  const { log, lines } = memoryLog();
-  const certificates = new Certificates({
-    source: { baseDomain: "apps.example.org", certChain, certKey },
-    tlsVersions: ["1.2"],
-    log,
-    now: Date.now,
-  });
-  await certificates.reload();
-  assert.equal(certificates.current?.fromFiles, true);
-  assert.equal(certificates.current?.leaf.toString().trim(), (await readFile(certChain, "utf8")).trim());
-  assert.ok(!lines.some((line) => line.includes("does not cover")));
+test("a wildcard certificate in files serves its domain, and is warned of where it covers another", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "dstack-gateway-wildcard-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const { certificatePem, keyPem } = serverCertificate("*.apps.test");
+  await pair(folder, certificatePem, keyPem);
+  for (const [baseDomain, isCovered] of [
+    ["apps.test", true],
+    ["other.test", false],
+  ] as const) {
+    const { log, lines } = memoryLog();
+    const certificates = new Certificates({
+      source: { baseDomain, certChain: join(folder, "c.pem"), certKey: join(folder, "k.pem") },
+      tlsVersions: ["1.2"],
+      log,
+      now: Date.now,
+    });
+    await certificates.reload();
+    assert.equal(certificates.current?.fromFiles, true);
+    assert.ok(certificatePem.startsWith(certificates.current?.leaf.toString().trim() ?? "none"));
+    assert.equal(!lines.some((line) => line.includes("does not cover")), isCovered);
+  }
 });
