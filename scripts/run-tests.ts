@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { freemem, tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { run } from "node:test";
+import { recordedVectors } from "../tests/vectors/vector-sets.ts";
 import { chooseKinds, filesOf, ROOT, type Kind } from "./test-kinds.ts";
 import { describeFailure, exitCodeOf, type Counts } from "./test-report.ts";
 
@@ -42,6 +43,9 @@ if (stop.signal.aborted) {
   total = { ...total, failed: total.failed + 1 };
 }
 rmSync(process.env.TMPDIR, { recursive: true, force: true });
+say(
+  `recorded data beside the checkout: ${recordedVectors === undefined ? "none, own data alone" : recordedVectors.root}`,
+);
 say(`the whole took ${seconds(started)} s`);
 say(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(exitCodeOf(total));
