@@ -7,7 +7,7 @@ import {
   type Attestation,
   type Quote,
 } from "@dstack/attest";
-import { equalBytes, parseHex, utf8, utf8Decode } from "@dstack/bytes";
+import { equalBytes, parseHex, parseJson, utf8, utf8Decode } from "@dstack/bytes";
 import { readPem } from "@dstack/der";
 import { decodeCsr, RatlsError, readDstackExtensions, type Csr, type DstackExtensions } from "@dstack/ratls";
 
@@ -111,7 +111,7 @@ export function textOf(bytes: Uint8Array): string | undefined {
 /** A JSON object or array, or undefined. */
 export function jsonOf(text: string): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = parseJson(text);
     return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;

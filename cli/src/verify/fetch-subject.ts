@@ -1,6 +1,6 @@
 import { AGENT_PORT } from "@dstack/proto/wire";
 import { z } from "zod";
-import { toHex } from "@dstack/bytes";
+import { parseJson, toHex } from "@dstack/bytes";
 import { CliError } from "../terminal/errors.ts";
 import { getThroughGateway, shownCertificates, type GatewayAnswer } from "../clients/gateway-client.ts";
 import { pemOf } from "./certificates.ts";
@@ -116,7 +116,7 @@ function whereAbsent(error: unknown): undefined {
 function read<S extends z.ZodType>(schema: S, body: string, what: string): z.output<S> {
   let value: unknown;
   try {
-    value = JSON.parse(body);
+    value = parseJson(body);
   } catch (cause) {
     throw new CliError("failed", `${what} is not JSON`, { cause });
   }

@@ -1,5 +1,5 @@
 /** Values that the platform derives from a quote and its events. */
-import { concatBytes, hash32, isAllZero, parseHexOfLength } from "@dstack/bytes";
+import { concatBytes, hash32, isAllZero, parseHexOfLength, parseJson } from "@dstack/bytes";
 import type { AppId, Hash32, Hash48, InstanceId } from "@dstack/bytes";
 import { sha256 } from "@noble/hashes/sha2.js";
 import type { Attestation } from "./attestation.ts";
@@ -87,7 +87,7 @@ export function osImageHashOf(vmConfig: string): Hash32 | Uint8Array {
   if (vmConfig === "") return new Uint8Array(0);
   let value: unknown;
   try {
-    value = JSON.parse(vmConfig);
+    value = parseJson(vmConfig);
   } catch (cause) {
     throw new AttestError("vm-config-malformed", "vm_config: not valid JSON", { cause });
   }

@@ -2,7 +2,7 @@
  * The event log in its JSON form (guest agent, certificates, verifier requests): an array of
  * {imr 0..3, event_type, digest hex, event, event_payload hex [, version 2] [, preimage hex]}.
  */
-import { BytesError, equalBytes, hash48, parseHex, toHex, utf8 } from "@dstack/bytes";
+import { BytesError, equalBytes, hash48, parseHex, parseJson, toHex, utf8 } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
 import { excerpt } from "@dstack/errors";
 import { AttestError } from "./errors.ts";
@@ -35,7 +35,7 @@ export function parseEventLogJson(text: string): EventLogEntry[] {
   if (text.length > MAX_LOG_BYTES) throw malformed(`${text.length} characters, limit ${MAX_LOG_BYTES}`);
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text, "event log");
   } catch (cause) {
     throw new AttestError("event-log-malformed", "event log: not valid JSON", { cause });
   }

@@ -1,4 +1,4 @@
-import { utf8, utf8Decode } from "@dstack/bytes";
+import { parseJson, utf8, utf8Decode } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
 
 /** Payload of the `key-provider` event: who delivered the app's keys. */
@@ -16,7 +16,7 @@ export const encodeKeyProviderInfo = ({ name, id }: KeyProviderInfo): Uint8Array
 export function parseKeyProviderInfo(payload: Uint8Array): KeyProviderInfo {
   let value: unknown;
   try {
-    value = JSON.parse(utf8Decode(payload, "key-provider"));
+    value = parseJson(utf8Decode(payload, "key-provider"));
   } catch (cause) {
     throw new AttestError("event-invalid", "key-provider event: not JSON text", { cause });
   }

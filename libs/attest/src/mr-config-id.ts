@@ -3,7 +3,7 @@
  * V1 = 01, compose hash, zeros; V2 = 02, Keccak-256(compose hash, app id, kind, key provider id), zeros;
  * V3 = 03, SHA-256("dstack-mr-config-v3:" 00 document), zeros. All zeros: nothing is bound.
  */
-import { BytesError, concatBytes, hash32, hash48, parseHexOfLength, parseHex, utf8 } from "@dstack/bytes";
+import { BytesError, concatBytes, hash32, hash48, parseHex, parseHexOfLength, parseJson, utf8 } from "@dstack/bytes";
 import type { AppId, Hash32, Hash48 } from "@dstack/bytes";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { keccak_256 } from "@noble/hashes/sha3.js";
@@ -54,7 +54,7 @@ const KEYS: readonly string[] = [
 export function parseMrConfigV3(document: string): MrConfigV3 {
   let value: unknown;
   try {
-    value = JSON.parse(document);
+    value = parseJson(document);
   } catch (cause) {
     throw new AttestError("mr-config-malformed", "mr_config: not valid JSON", { cause });
   }
@@ -90,7 +90,7 @@ export function parseMrConfigV3(document: string): MrConfigV3 {
 export function mrConfigOf(vmConfig: string): string | undefined {
   let value: unknown;
   try {
-    value = JSON.parse(vmConfig);
+    value = parseJson(vmConfig);
   } catch {
     return undefined; // Whoever needs the configuration itself says that it is broken.
   }

@@ -2,6 +2,7 @@
  * The guest's own log of runtime events, one JSON object a line:
  * {"event","payload": base64 [,"version": 2]}, or in guests up to 0.5.5 an event log entry with `imr` 3.
  */
+import { parseJson } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
 import { decodeRuntimeEvents, MAX_EVENTS, parseEventLogEntry } from "./event-log.ts";
 import { RUNTIME_RTMR } from "./runtime-event.ts";
@@ -32,7 +33,7 @@ export function parseRuntimeLog(text: string): RuntimeEvent[] {
 function parseLine(line: string, index: number): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(line);
+    value = parseJson(line);
   } catch (cause) {
     throw new AttestError("event-log-malformed", `runtime event log: line ${index + 1} is not JSON`, { cause });
   }

@@ -1,5 +1,5 @@
 /** TCB info and QE identity documents of Intel's provisioning service, API version 4. */
-import { BytesError, parseHexOfLength } from "@dstack/bytes";
+import { BytesError, parseHexOfLength, parseJson } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
 import { tcbStatus } from "./tcb-status.ts";
 import type { TcbStatus } from "./tcb-status.ts";
@@ -59,7 +59,7 @@ export interface QeIdentity {
 
 /** @throws AttestError `collateral-malformed` */
 export function parseTcbInfo(text: string): TcbInfo {
-  const json = new Fields(parseJson(text, "TCB info"), "TCB info");
+  const json = new Fields(readDocument(text, "TCB info"), "TCB info");
   const version = json.number("version");
   // Version 2 knew SGX only and did not say so.
   const id = version === 2 && !json.has("id") ? "SGX" : json.text("id");
@@ -83,7 +83,7 @@ export function parseTcbInfo(text: string): TcbInfo {
 
 /** @throws AttestError `collateral-malformed` */
 export function parseQeIdentity(text: string): QeIdentity {
-  const json = new Fields(parseJson(text, "QE identity"), "QE identity");
+  const json = new Fields(readDocument(text, "QE identity"), "QE identity");
   return {
     id: json.text("id"),
     version: json.number("version"),
@@ -248,9 +248,9 @@ class Fields {
 
 const isNatural = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
-function parseJson(text: string, what: string): unknown {
+function readDocument(text: string, what: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text, what);
   } catch (cause) {
     throw new AttestError("collateral-malformed", `${what}: not valid JSON`, { cause });
   }

@@ -39,6 +39,11 @@ test("reads the agents' JSON whether or not it carries digests, names and payloa
   assert.equal(parse({ unknown: 1 }).event, "a", "agents may add fields");
 });
 
+test("refuses a JSON event log that says a member twice", () => {
+  const text = JSON.stringify([one]).replace("{", '{"event":"b",');
+  refuses("event-log-malformed", () => parseEventLogJson(text));
+});
+
 test("refuses JSON event logs with the field, what was expected and what came", () => {
   const cases: readonly (readonly [object | null | number, RegExp])[] = [
     [{ ...one, imr: 4 }, /event 0: imr is 4, expected 0 to 3/],

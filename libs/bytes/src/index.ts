@@ -11,6 +11,8 @@ export { appId, hash32, hash48, instanceId, publicKey32, reportData } from "./br
 export type { AppId, Hash32, Hash48, InstanceId, PublicKey32, ReportData } from "./branded.ts";
 export { parseSize, SIZE_GRAMMARS } from "./size.ts";
 export type { SizeGrammar } from "./size.ts";
+export { endOfString, parseJson } from "./strict-json.ts";
+export type { ParseJsonOptions } from "./strict-json.ts";
 export { ByteCursor } from "./byte-cursor.ts";
 export type { Refuse } from "./byte-cursor.ts";
 export { scaleBool, scaleBytes, scaleCompact, scaleList, scaleOption, ScaleReader, scaleText } from "./scale.ts";

@@ -1,3 +1,4 @@
+import { parseJson } from "@dstack/bytes";
 import { z } from "zod";
 import { GovernanceError } from "./errors.ts";
 
@@ -43,9 +44,9 @@ export type Decision =
 export function parseBootInfo(text: string): BootInfo {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text, "request");
   } catch (cause) {
-    throw new GovernanceError("request-invalid", "request is not valid JSON", { cause });
+    throw new GovernanceError("request-invalid", (cause as Error).message, { cause });
   }
   const parsed = schema.safeParse(json);
   if (!parsed.success)

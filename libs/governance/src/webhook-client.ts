@@ -4,6 +4,7 @@
  * error that is no denial. No decision is ever kept, no redirect followed, no answer read for longer
  * or further than its bounds.
  */
+import { parseJson } from "@dstack/bytes";
 import type { Agent } from "node:http";
 import { errorChain, excerpt } from "@dstack/errors";
 import { exchange, keptConnections } from "@dstack/http";
@@ -177,7 +178,7 @@ function readJson(answer: Answer, url: string): Record<string, unknown> {
       `auth api ${url} returned ${answer.status}: ${excerpt(answer.text)}`,
     );
   try {
-    const json: unknown = JSON.parse(answer.text);
+    const json: unknown = parseJson(answer.text, "answer");
     if (typeof json === "object" && json !== null) return json as Record<string, unknown>;
   } catch (cause) {
     throw undecodable(answer, url, cause);

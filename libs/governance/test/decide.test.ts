@@ -178,6 +178,7 @@ test("refuses files and requests of another shape, naming the key", () => {
   for (const body of ["", "null", "[]", '{"mrAggregated":"0x00"}', JSON.stringify({ ...BASE, advisoryIds: "x" })])
     assert.throws(() => parseBootInfo(body), GovernanceError, body);
   // What is taken is logged: each field has an end.
+  assert.throws(() => parseBootInfo(JSON.stringify(BASE).replace("{", '{"appId":"0x00",')), /"appId" is said twice/);
   for (const long of [
     { appId: "a".repeat(257) },
     { advisoryIds: ["x".repeat(65)] },

@@ -5,11 +5,11 @@
  * Readers take every key as optional and ignore keys they do not know; a key that comes twice
  * is refused.
  */
-import { hash32, parseHexOfLength, toHex } from "@dstack/bytes";
+import { hash32, parseHexOfLength, parseJson, toHex } from "@dstack/bytes";
 import type { Hash32 } from "@dstack/bytes";
+import { isCoded } from "@dstack/errors";
 import { fromBase64, toBase64 } from "./base64.ts";
 import { MeasureError } from "./errors.ts";
-import { repeatedKey } from "./repeated-key.ts";
 
 /** A measurement file and the checksum list that ties it to the image hash. */
 export interface MeasurementMaterial {
@@ -123,13 +123,12 @@ type Keys = Readonly<Record<string, unknown>>;
 function parseObject(json: string, key: string): Keys {
   let value: unknown;
   try {
-    value = JSON.parse(json);
+    value = parseJson(json, key);
   } catch (cause) {
+    // Readers differ in which of two values they take, and every reader must measure the same machine.
+    if (isCoded(cause, "json-repeated")) throw invalid(String(cause.facts["member"]), "one value", "two", cause);
     throw invalid(key, "JSON", "text that is not JSON", cause);
   }
-  // Readers differ in which of two values they take, and every reader must measure the same machine.
-  const repeated = repeatedKey(json);
-  if (repeated !== undefined) throw invalid(repeated.slice(0, 40), "one value", "two");
   return asObject(value, key);
 }
 

@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { randomUUID } from "node:crypto";
 import { createServer as createPlainServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
@@ -104,6 +105,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     headersTimeout,
     connectionsCheckingInterval: 2_000,
     maxHeaderSize: 64 * 1024,
+    // Released clients on Unix sockets leave it out.
+    requireHostHeader: false,
   };
   const server =
     options.tls === undefined
@@ -180,6 +183,10 @@ async function serve(
     response.writeHead(400, { "content-type": "text/plain" }).end("bad request target\n");
     return;
   }
+  if (!isUtf8Query(url.search)) {
+    send(response, errorResponse(400, "query is not valid UTF-8", true));
+    return;
+  }
   const exchange: HttpExchange = { request, response, url, requestId: randomUUID() };
   response.setHeader("x-request-id", exchange.requestId);
   if (options.guard !== undefined && !(await options.guard(exchange))) return;
@@ -190,22 +197,55 @@ async function serve(
     await serveRpc(mounted, budget, exchange);
     return;
   }
+  // A HEAD is a GET whose body stays away, for monitors and load balancers.
+  const verb = request.method === "HEAD" ? "GET" : (request.method ?? "GET");
   const routed = (options.routes ?? []).find(
     (candidate) =>
-      candidate.verbs.includes(request.method ?? "GET") &&
+      candidate.verbs.includes(verb) &&
       (url.pathname === candidate.path ||
         (candidate.path.endsWith("/") && candidate.path !== "/" && url.pathname.startsWith(candidate.path))),
   );
   if (routed !== undefined) {
-    await routed.handle(exchange);
+    if (verb === "GET" && isRepeated(url.searchParams)) {
+      response
+        .writeHead(400, { "content-type": "text/plain; charset=utf-8" })
+        .end("a field of the query is said twice\n");
+      return;
+    }
+    await routed.handle(exchange).catch((error: unknown) => {
+      if (!(error instanceof RpcError && error.code === "payload-too-large") || response.headersSent) throw error;
+      response
+        .writeHead(413, { "content-type": "text/plain; charset=utf-8", connection: "close" })
+        .end("the body is too large\n");
+    });
     return;
   }
   response.writeHead(404, { "content-type": "text/plain; charset=utf-8" }).end("Not found\n");
 }
 
+const isRepeated = (query: URLSearchParams): boolean => new Set(query.keys()).size < query.size;
+
+/** Paths, and the absolute form, whose host says nothing here. Empty segments are passed over: clients join URLs with a slash too many. */
 function parseTarget(target: string): URL | undefined {
-  return target.startsWith("/") && URL.canParse(target, "http://host") ? new URL(`http://host${target}`) : undefined;
+  const path = target.replace(/^https?:\/\/[^/?#]*/i, "");
+  const full = `http://host${path.startsWith("/") ? "" : "/"}${path}`;
+  if ((!target.startsWith("/") && path === target) || !URL.canParse(full)) return undefined;
+  const url = new URL(full);
+  url.pathname = url.pathname.replaceAll(/\/{2,}/g, "/");
+  return url;
 }
+
+/** Whether decoding loses nothing: bytes that are no text would be replaced, and two names become one. */
+function isUtf8Query(search: string): boolean {
+  if (!search.includes("%")) return true;
+  const bytes = search.replaceAll(/%([0-9a-f]{2})/gi, (_, code: string) =>
+    String.fromCharCode(Number.parseInt(code, 16)),
+  );
+  return isUtf8(Buffer.from(bytes, "latin1"));
+}
+
+/** How a method is called by each HTTP method. */
+const VERBS: Readonly<Record<string, RpcRequest["verb"]>> = { GET: "GET", HEAD: "GET", POST: "POST" };
 
 async function serveRpc(
   mounted: RpcMount,
@@ -214,9 +254,9 @@ async function serveRpc(
 ): Promise<void> {
   const { service } = mounted;
   const name = methodName(url.pathname.slice(mounted.path.length));
-  const verb = request.method === "GET" ? "GET" : request.method === "POST" ? "POST" : undefined;
+  const verb = VERBS[request.method ?? ""];
   if (verb === undefined) {
-    response.writeHead(405, { allow: "GET, POST" }).end();
+    response.writeHead(405, { allow: "GET, HEAD, POST" }).end();
     return;
   }
   const aborted = new AbortController();

@@ -4,7 +4,7 @@
  * field is written, an absent optional field or message is null, an empty message is null.
  */
 import { create, ScalarType, type DescField, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
-import { parseHex, toHex } from "@dstack/bytes";
+import { endOfString, parseHex, parseJson as parseStrictJson, toHex } from "@dstack/bytes";
 import { RpcError } from "./errors.ts";
 
 export type JsonObject = { [name: string]: unknown };
@@ -64,6 +64,8 @@ export function messageFromQuery<D extends DescMessage>(schema: D, query: URLSea
   const json: JsonObject = {};
   for (const field of schema.fields) {
     if (!query.has(field.name)) continue;
+    if (field.fieldKind !== "list" && query.getAll(field.name).length > 1)
+      throw new RpcError("bad-request", `invalid ${field.name}: is said twice`);
     if (field.fieldKind === "list" && field.listKind === "scalar") {
       json[field.name] = query.getAll(field.name).map((text) => scalarText(field.scalar, text));
     } else if (field.fieldKind === "scalar") {
@@ -77,23 +79,24 @@ export function messageFromQuery<D extends DescMessage>(schema: D, query: URLSea
 const WIDE_INTEGER = /^-?\d{1,20}$/;
 
 /**
- * `JSON.parse` that keeps integers beyond 2^53 exact, as bigint.
+ * The bytes' `parseJson` that keeps integers beyond 2^53 exact, as bigint.
  * @throws RpcError `bad-request`
  */
 export function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text, (_key, value: unknown, context?: { source?: string }) =>
-      typeof value === "number" &&
-      !Number.isSafeInteger(value) &&
-      context?.source !== undefined &&
-      WIDE_INTEGER.test(context.source)
-        ? BigInt(context.source)
-        : value,
-    );
-  } catch (cause) {
-    throw new RpcError("bad-request", "request is not valid JSON", { cause });
+    return parseStrictJson(text, "request", { reviver: exactInteger });
+  } catch (error) {
+    throw new RpcError("bad-request", (error as Error).message);
   }
 }
+
+const exactInteger = (_key: string, value: unknown, context?: { readonly source?: string }): unknown =>
+  typeof value === "number" &&
+  !Number.isSafeInteger(value) &&
+  context?.source !== undefined &&
+  WIDE_INTEGER.test(context.source)
+    ? BigInt(context.source)
+    : value;
 
 const MAX_DEPTH = 64;
 /** Seconds of parsing apart from the bytes: no request of this interface comes near it. */
@@ -130,18 +133,6 @@ export function checkJsonShape(text: string): void {
         `request is not valid JSON for this interface: at most ${MAX_VALUES} values and ${MAX_DEPTH} levels`,
       );
     }
-  }
-}
-
-/** Where the string that starts at `at` has its closing quote, or the end of the text. */
-function endOfString(text: string, at: number): number {
-  for (;;) {
-    const quote = text.indexOf('"', at);
-    if (quote === -1) return text.length;
-    let backslashes = 0;
-    while (quote - 1 - backslashes >= at && text.charCodeAt(quote - 1 - backslashes) === 0x5c) backslashes++;
-    if (backslashes % 2 === 0) return quote;
-    at = quote + 1;
   }
 }
 

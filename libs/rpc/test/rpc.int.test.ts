@@ -9,6 +9,7 @@ import {
   callRpc,
   httpTransport,
   mount,
+  readBody,
   route,
   RpcError,
   startHttpServer,
@@ -177,6 +178,34 @@ test("a stranger's input is neither logged nor answered in proportion to what wa
   }
 });
 
+test("what says a thing twice or is no Unicode is refused, so that two names never mean one thing", async () => {
+  for (const [body, text] of [
+    ['{"id":"a","id":"b"}', 'request: "id" is said twice'],
+    ['{"id":"a","\\u0069d":"b"}', 'request: "id" is said twice'],
+    ['{"id":"\\ud800"}', "request: holds text that is no valid Unicode"],
+    ['{"id":"a","other":"\\udfff"}', "request: holds text that is no valid Unicode"],
+  ] as const) {
+    const answer = await post("GetInfo?json", body);
+    assert.deepEqual([answer.status, await answer.json()], [400, { error: text }]);
+  }
+  for (const [query, text] of [
+    ["id=a&id=b", "invalid id: is said twice"],
+    ["id=a&%69d=b", "invalid id: is said twice"],
+    ["id=caf%e9", "query is not valid UTF-8"],
+    ["id=caf%c3", "query is not valid UTF-8"],
+    ["id=x&other=%ff", "query is not valid UTF-8"],
+  ] as const) {
+    const answer = await fetch(`${base}/GetInfo?${query}`);
+    assert.deepEqual([answer.status, await answer.json()], [400, { error: text }], query);
+  }
+  for (const [query, id] of [
+    ["id=caf%C3%A9", "café"],
+    ["id=100%25+%zz", "100% %zz"],
+    ["id=%F0%9F%98%80", "😀"],
+  ] as const)
+    assert.equal(((await (await fetch(`${base}/GetInfo?${query}`)).json()) as { info: { id: string } }).info.id, id);
+});
+
 test("a body over the route's limit is refused", async () => {
   const answer = await post("GetComposeHash?json", JSON.stringify({ compose_file: "x".repeat(2_000) }));
   assert.deepEqual([answer.status, await answer.json()], [400, { error: "failed to read data: payload too large" }]);
@@ -216,6 +245,70 @@ test("the client types answers and carries the peer's error text", async () => {
 test("a method name that is not valid percent-encoding is an unknown method", async () => {
   const answer = await post("%E0%A4%A?json", "{}");
   assert.deepEqual([answer.status, await answer.json()], [400, { error: "Service not found: %E0%A4%A" }]);
+});
+
+/** What the server answers to these bytes, until it closes. */
+const raw = (port: number, text: string): Promise<string> =>
+  new Promise((resolve, reject) => {
+    let answer = "";
+    const socket = connect(port, "127.0.0.1", () => socket.write(text));
+    socket
+      .on("error", reject)
+      .on("data", (chunk: Buffer) => (answer += chunk.toString()))
+      .on("close", () => resolve(answer));
+  });
+
+test("serves targets as clients write them: slashes too many, the absolute form, no Host", async () => {
+  for (const head of [
+    "GET //prpc/GetInfo?id=t HTTP/1.1\r\nhost: x",
+    "GET /prpc//GetInfo?id=t HTTP/1.1\r\nhost: x",
+    "GET http://unix.socket/prpc/GetInfo?id=t HTTP/1.1\r\nhost: y",
+    "GET HTTPS://unix.socket:1//prpc/GetInfo?id=t HTTP/1.1",
+    "GET /prpc/GetInfo?id=t HTTP/1.1",
+  ]) {
+    const answer = await raw(server.port, `${head}\r\nconnection: close\r\n\r\n`);
+    assert.match(answer, /^HTTP\/1.1 200 /, head);
+    assert.match(answer, /"id":"t"/, head);
+  }
+  for (const target of ["*", "ftp://x/prpc/GetInfo", "prpc/GetInfo"])
+    assert.match(
+      await raw(server.port, `GET ${target} HTTP/1.1\r\nconnection: close\r\n\r\n`),
+      /^HTTP\/1.1 400 /,
+      target,
+    );
+});
+
+test("HEAD is a GET without its body; plain routes refuse a repeated field, and too large bodies and heads by their status", async () => {
+  const plain = await startHttpServer({
+    listen: { host: "127.0.0.1", port: 0 },
+    log,
+    routes: [
+      {
+        verbs: ["GET"],
+        path: "/health",
+        handle: async ({ response, url }) => void response.end(`ok ${url.searchParams.get("a")}`),
+      },
+      {
+        verbs: ["POST"],
+        path: "/take",
+        handle: async ({ request, response }) => void response.end(String((await readBody(request, 10)).length)),
+      },
+    ],
+  });
+  try {
+    const at = `http://${plain.address}`;
+    const head = await fetch(`${at}/health`, { method: "HEAD" });
+    assert.deepEqual([head.status, await head.text()], [200, ""]);
+    assert.equal((await fetch(`${base}/GetInfo?id=q`, { method: "HEAD" })).status, 200);
+    assert.equal((await fetch(`${at}/take`, { method: "HEAD" })).status, 404);
+    assert.equal((await fetch(`${at}/health?a=1&a=2`)).status, 400);
+    assert.equal(await (await fetch(`${at}//health?a=1`)).text(), "ok 1");
+    assert.equal((await fetch(`${at}/take`, { method: "POST", body: "x".repeat(11) })).status, 413);
+    assert.equal(await (await fetch(`${at}/take`, { method: "POST", body: "x".repeat(10) })).text(), "10");
+    assert.match(await raw(plain.port, `GET /${"x".repeat(70_000)} HTTP/1.1\r\n\r\n`), /^HTTP\/1.1 431 /);
+  } finally {
+    await plain.close();
+  }
 });
 
 test("a head or a body that never ends is cut off at its deadline", async () => {

@@ -7,7 +7,7 @@
  * A line that is no such frame is dropped: after a peer was restarted the first line may be
  * the tail of one that its predecessor began.
  */
-import { utf8 } from "@dstack/bytes";
+import { parseJson, utf8 } from "@dstack/bytes";
 
 export interface RequestFrame {
   readonly kind: "request";
@@ -33,7 +33,7 @@ const MAX_PATH_LENGTH = 256;
 export function parseFrame(line: Uint8Array): Frame | undefined {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(line));
+    value = parseJson(new TextDecoder("utf-8", { fatal: true }).decode(line));
   } catch {
     return undefined; // Not JSON is an expected outcome here, see above.
   }

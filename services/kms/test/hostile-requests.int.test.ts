@@ -145,7 +145,7 @@ test("numbers, names and paths at their extremes are refused in words", { timeou
     "/prpc/__proto__?json",
     "/prpc/constructor?json",
     "/prpc/GetTempCaCert/x",
-    "//",
+    "//nothing",
     "/prpc/GetAppKey?api_version=99999999999999999999",
     `/prpc/GetAppEnvEncryptPubKey?app_id=${"0x".repeat(20_000)}`,
     "/prpc/GetAppEnvEncryptPubKey?app_id=0",

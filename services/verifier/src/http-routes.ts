@@ -1,5 +1,5 @@
 import type { ServerResponse } from "node:http";
-import { utf8Decode } from "@dstack/bytes";
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import { excerpt } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import { readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
@@ -54,7 +54,7 @@ async function readRequest({
   };
   let value: unknown;
   try {
-    value = JSON.parse(utf8Decode(await readBody(request, MAX_REQUEST_BYTES), "request"));
+    value = parseJson(utf8Decode(await readBody(request, MAX_REQUEST_BYTES), "request"), "request");
   } catch (error) {
     if (error instanceof RpcError) return refuse(413, `request: more than ${MAX_REQUEST_BYTES} bytes`);
     // Nobody is left to answer.

@@ -1,5 +1,5 @@
 import { readFile, stat } from "node:fs/promises";
-import { utf8Decode } from "@dstack/bytes";
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import { DerError, readPem } from "@dstack/der";
 import { errorChain } from "@dstack/errors";
 import { writeFileAtomic } from "@dstack/files";
@@ -70,7 +70,7 @@ async function read(path: string): Promise<Uint8Array> {
 function jsonObject(text: string, path: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (cause) {
     throw new VerifierError("file-unreadable", `${path}: not JSON`, { cause });
   }

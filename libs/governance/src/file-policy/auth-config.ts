@@ -1,3 +1,4 @@
+import { parseJson } from "@dstack/bytes";
 import { z } from "zod";
 import { GovernanceError } from "../errors.ts";
 import type { Switches } from "./switches.ts";
@@ -69,7 +70,7 @@ export function comparable(text: string): string {
 export function parseAuthConfig(text: string, switches: Switches): ReadConfig {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text, "file");
   } catch (cause) {
     throw new GovernanceError(
       "config-syntax",

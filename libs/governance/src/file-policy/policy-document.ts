@@ -1,3 +1,4 @@
+import { parseJson } from "@dstack/bytes";
 import { z } from "zod";
 import { GovernanceError } from "../errors.ts";
 import { comparable } from "./auth-config.ts";
@@ -35,7 +36,7 @@ export type PolicyDocument = z.output<typeof document>;
 export function parsePolicyDocument(text: string): PolicyDocument {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text, "file");
   } catch (cause) {
     throw new GovernanceError(
       "config-syntax",

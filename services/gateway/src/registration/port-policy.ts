@@ -3,6 +3,7 @@
  * app-compose.json (`{restrict_mode, ports: [{port, pp}]}`), and `tcb_info` of the guest agent
  * (JSON text with `app_compose`, itself JSON text).
  */
+import { parseJson } from "@dstack/bytes";
 import { z } from "zod";
 import { GatewayError } from "../errors.ts";
 
@@ -49,7 +50,7 @@ const tcbInfoSchema = z.object({ app_compose: z.string() });
 export function portPolicyFromTcbInfo(tcbInfo: string): PortPolicy {
   if (tcbInfo === "") return OPEN_POLICY;
   try {
-    const compose = composeSchema.parse(JSON.parse(tcbInfoSchema.parse(JSON.parse(tcbInfo)).app_compose));
+    const compose = composeSchema.parse(parseJson(tcbInfoSchema.parse(parseJson(tcbInfo)).app_compose));
     const policy = compose.port_policy;
     return policy === undefined || policy === null ? OPEN_POLICY : portPolicy(policy.restrict_mode, policy.ports);
   } catch (cause) {

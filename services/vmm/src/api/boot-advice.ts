@@ -1,4 +1,4 @@
-import { toHex, utf8 } from "@dstack/bytes";
+import { parseJson, toHex, utf8 } from "@dstack/bytes";
 import type { ParsedAppCompose } from "@dstack/compose";
 import { findingText, lintManifest, readComposeFile } from "@dstack/compose/docker";
 import { askWebhook, hypotheticalBoot } from "@dstack/governance";
@@ -120,7 +120,7 @@ function manifestAdvice({ compose }: ParsedAppCompose, userConfig: string | unde
 
 function parse(body: string): z.output<typeof questionSchema> {
   try {
-    return questionSchema.parse(JSON.parse(body));
+    return questionSchema.parse(parseJson(body));
   } catch (cause) {
     throw new VmmError(
       "request-invalid",

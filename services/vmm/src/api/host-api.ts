@@ -1,3 +1,4 @@
+import { parseJson } from "@dstack/bytes";
 import { WIRE_VERSION } from "@dstack/proto/wire";
 import { hostApi } from "@dstack/proto";
 import type { Logger } from "@dstack/log";
@@ -88,7 +89,7 @@ async function onNotify(
 async function keepInstanceInfo(vm: Vm, payload: string, log: Logger): Promise<void> {
   let parsed: z.output<typeof instanceSchema>;
   try {
-    parsed = instanceSchema.parse(JSON.parse(payload));
+    parsed = instanceSchema.parse(parseJson(payload));
   } catch (error) {
     log.warn({ vm: vm.id, error: (error as Error).message }, "instance.info of a guest is malformed and not kept");
     return;
