@@ -8,6 +8,7 @@
  */
 import { equalBytes, isAllZero, utf8 } from "@dstack/bytes";
 import { Cursor } from "./cursor.ts";
+import { nameAcpiEvents } from "./event-log.ts";
 import type { EventLogEntry } from "./event-log.ts";
 import { AttestError } from "./errors.ts";
 
@@ -24,7 +25,8 @@ const DIGEST_SIZES: ReadonlyMap<number, number> = new Map([
 ]);
 
 /**
- * Events of RTMR0 to 3 in log order, `imr` counted from 0; the header event is left out.
+ * Events of RTMR0 to 3 in log order, `imr` counted from 0; the header event is left out. The three
+ * ACPI events have their names, as the reference gives them wherever it shows this log.
  * Behind the end marker there may be nothing but more ff.
  * @throws AttestError `ccel-malformed`, also for an event without exactly one SHA-384 digest
  */
@@ -39,7 +41,7 @@ export function parseCcel(bytes: Uint8Array): EventLogEntry[] {
     if (imr === END) {
       if (!cursor.take(cursor.remaining, "rest").every((byte) => byte === 0xff))
         throw cursor.fail("bytes other than ff after the end of the log");
-      return entries;
+      return nameAcpiEvents(entries);
     }
     const eventType = cursor.u32("event type");
     const digest = readDigest(cursor);
@@ -49,7 +51,7 @@ export function parseCcel(bytes: Uint8Array): EventLogEntry[] {
     if (imr > 4) throw cursor.fail(`register ${imr}, expected 1 to 4`);
     entries.push({ imr: imr - 1, eventType, digest, event: "", eventPayload });
   }
-  return entries;
+  return nameAcpiEvents(entries);
 }
 
 function readHeader(cursor: Cursor): void {

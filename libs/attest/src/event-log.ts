@@ -130,14 +130,22 @@ const ACPI_NAMES: readonly string[] = ["acpi-loader", "acpi-rsdp", "acpi-tables"
 
 /**
  * The log without firmware payloads: certificates and answers carry digests, which is all that
- * replay needs. The three ACPI events of RTMR0 keep their payload and get their names.
+ * replay needs. The three ACPI events of RTMR0 keep their payload.
  */
 export function stripFirmwarePayloads(entries: readonly EventLogEntry[]): EventLogEntry[] {
+  return nameAcpiEvents(entries).map((entry) =>
+    entry.imr === RUNTIME_RTMR || (isAcpi(entry) && ACPI_NAMES.includes(entry.event))
+      ? entry
+      : { ...entry, eventPayload: new Uint8Array(0) },
+  );
+}
+
+/** The log with the names of the three ACPI events of RTMR0, by which verifiers find them. */
+export function nameAcpiEvents(entries: readonly EventLogEntry[]): EventLogEntry[] {
   let acpi = 0;
   return entries.map((entry) => {
-    if (entry.imr === RUNTIME_RTMR) return entry;
     const name = isAcpi(entry) ? ACPI_NAMES[acpi++] : undefined;
-    return name === undefined ? { ...entry, eventPayload: new Uint8Array(0) } : { ...entry, event: name };
+    return name === undefined ? entry : { ...entry, event: name };
   });
 }
 

@@ -391,6 +391,12 @@ test("reads a CCEL with and without fill, and leaves MRTD's register out", () =>
     expected,
   );
   assert.deepEqual(parseCcel(ccelHeader), []);
+  // Verifiers look for the ACPI digests of a lite machine by these names (vectors: Attest, /evidence, tcb_info).
+  const acpi = ccelEvent(1, 10, register(8), utf8("ACPI DATA"));
+  assert.deepEqual(
+    parseCcel(concatBytes(ccelHeader, acpi, ccelOne, acpi, acpi, acpi)).map((entry) => entry.event),
+    ["acpi-loader", "", "acpi-rsdp", "acpi-tables", ""],
+  );
   const algorithms = concatBytes(
     ...[
       [4, 20],
