@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
-import { parse as parseToml } from "smol-toml";
+import { parse as parseToml, TomlError } from "smol-toml";
 import { z } from "zod";
+import { parseJson } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
 import { ConfigError } from "./errors.ts";
 import { mergeDeep, type Table } from "./table.ts";
@@ -68,14 +69,31 @@ export function warnOf(
     );
 }
 
-/** @throws ConfigError `syntax` with line and column */
+/** @throws ConfigError `syntax` with line and column: what stands there may be a secret, and errors are logged */
 function parseConfigText(text: string, path: string): Table {
+  const value = path.endsWith(".toml") ? tomlOf(text, path) : jsonOf(text, path);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new ConfigError("syntax", `${path}: expected a table`);
+  return value as Table;
+}
+
+function tomlOf(text: string, path: string): unknown {
   try {
-    const value: unknown = path.endsWith(".toml") ? parseToml(text) : JSON.parse(text);
-    if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Error("expected a table");
-    return value as Table;
+    return parseToml(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    // The first line says what is wrong, the others show the text. No cause, for it has them too.
+    const [what] = error.message.split("\n");
+    // oxlint-disable-next-line preserve-caught-error
+    throw new ConfigError("syntax", `${path}: line ${error.line}, column ${error.column}: ${what}`);
+  }
+}
+
+function jsonOf(text: string, path: string): unknown {
+  try {
+    return parseJson(text, path);
   } catch (cause) {
-    throw new ConfigError("syntax", `${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new ConfigError("syntax", (cause as Error).message, { cause });
   }
 }
 

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { inspect } from "node:util";
 import { z } from "zod";
 import { createLogger } from "@dstack/log";
 import {
@@ -74,6 +75,31 @@ test("a wrong type and a missing file are refused by name", async () => {
     (error: unknown) => error instanceof ConfigError && error.code === "unreadable",
   );
   await assert.rejects(load("a = = b"), (error: unknown) => error instanceof ConfigError && error.code === "syntax");
+});
+
+test("a file that cannot be read says where it breaks, and never what stands there", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "config-"));
+  try {
+    for (const [name, text, place] of [
+      ["x.toml", 'auth_token = \\"S3cret"\n', /x\.toml: line 1, column \d+: /],
+      ["x.toml", 'a = 1\nauth_token = "S3cret\n', /x\.toml: line 2, column \d+: /],
+      ["x.toml", 'auth_token = "S3cret" S3cret', /x\.toml: line 1, column \d+: /],
+      ["x.json", '{"auth_token": S3cret}', /x\.json: not valid JSON/],
+      ["x.json", '{"auth_token":"S3cret" "b":1}', /x\.json: not valid JSON/],
+      ["x.json", '{"auth_token":"S3cret","auth_token":"S3cret2"}', /x\.json: "auth_token" is said twice/],
+    ] as const) {
+      const file = join(folder, name);
+      await writeFile(file, text);
+      await assert.rejects(loadConfig({ name: "n", file, schema }), (error: unknown) => {
+        assert.ok(error instanceof ConfigError && error.code === "syntax");
+        assert.match(error.message, place);
+        assert.doesNotMatch(inspect(error), /S3cret/);
+        return true;
+      });
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test("a key of the reference that nothing acts on is silent, told or refused, and no unknown one", async () => {

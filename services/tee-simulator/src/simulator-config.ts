@@ -1,4 +1,4 @@
-import { hash48, parseHexOfLength } from "@dstack/bytes";
+import { hash48, parseHexOfLength, parseJson } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
 import { SimulatorError } from "./errors.ts";
 import { parseSeed } from "./mock-key.ts";
@@ -22,7 +22,7 @@ export interface SimulatorConfig {
 export function parseSimulatorConfig(text: string): SimulatorConfig {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (cause) {
     throw new SimulatorError("config-invalid", "simulator configuration: not valid JSON", { cause });
   }

@@ -1,3 +1,4 @@
+import { parseJson } from "@dstack/bytes";
 import { GuestError } from "../errors.ts";
 
 /**
@@ -8,7 +9,7 @@ import { GuestError } from "../errors.ts";
 export function mergeDockerConfig(text: string | undefined, mirror: string | undefined): string {
   let config: unknown;
   try {
-    config = text === undefined ? {} : JSON.parse(text);
+    config = text === undefined ? {} : parseJson(text);
   } catch (cause) {
     throw new GuestError("config-invalid", "Invalid daemon.json", { cause });
   }

@@ -3,7 +3,7 @@
  * identity of earlier boots. Everything here is hostile input; nothing here says who anybody is
  * (audit row 09).
  */
-import { parseHex } from "@dstack/bytes";
+import { parseHex, parseJson } from "@dstack/bytes";
 import { GuestError } from "../errors.ts";
 
 export interface SystemConfig {
@@ -63,7 +63,7 @@ type Json = Readonly<Record<string, unknown>>;
 function parseObject(text: string, what: string): Json {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (cause) {
     throw new GuestError("config-invalid", `${what} is not valid JSON`, { cause });
   }
