@@ -144,6 +144,7 @@ describe("the import graph", () => {
       "libs/attest/src/node/collateral-fetcher.ts",
       "libs/attest/src/node/provisioning-client.ts",
       "libs/http/src/exchange.ts",
+      "libs/http/src/fetch-following.ts",
       "libs/http/src/kept-connections.ts",
       // Images, as streams.
       "libs/image/src/store/download-bundle.ts",

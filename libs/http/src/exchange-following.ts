@@ -1,13 +1,9 @@
-import { HttpError } from "./errors.ts";
 import { exchange, type HttpAnswer, type HttpRequest } from "./exchange.ts";
-
-const MAX_REDIRECTS = 3;
-const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+import { redirectTarget } from "./redirect-target.ts";
 
 /**
- * `exchange` for questions that may be answered elsewhere: GET and HEAD, at most three redirects
- * within the one deadline. From https to https only: whoever can answer for a plain server could
- * send this host anywhere. Credentials stay with the server that they were given for.
+ * `exchange` for questions that may be answered elsewhere: GET and HEAD, redirects by the rule of
+ * `redirectTarget` within the one deadline. Credentials stay with the server that they were given for.
  * @throws HttpError, `redirect-refused` too
  */
 export async function exchangeFollowing(
@@ -19,12 +15,8 @@ export async function exchangeFollowing(
   for (let redirects = 0; ; redirects++) {
     const answer = await exchange({ ...request, url, headers, timeoutMs: Math.max(1, end - performance.now()) });
     const { location } = answer.headers;
-    if (!REDIRECTS.has(answer.status) || location === undefined) return answer;
-    const next = URL.parse(location, url);
-    if (url.protocol !== "https:" || next?.protocol !== "https:")
-      throw new HttpError("redirect-refused", `${url.host} redirects; that is followed from https to https only`);
-    if (redirects === MAX_REDIRECTS)
-      throw new HttpError("redirect-refused", `${url.host} redirects more than ${MAX_REDIRECTS} times`);
+    const next = redirectTarget({ status: answer.status, location, url, followed: redirects });
+    if (next === undefined) return answer;
     if (next.origin !== url.origin) headers = withoutCredentials(headers);
     url = next;
   }

@@ -11,5 +11,7 @@ export { escapeHtml } from "./escape-html.ts";
 export { exchange } from "./exchange.ts";
 export type { HttpAnswer, HttpRequest } from "./exchange.ts";
 export { exchangeFollowing } from "./exchange-following.ts";
+export { fetchFollowing } from "./fetch-following.ts";
+export type { FetchFollowingOptions } from "./fetch-following.ts";
 export { keptConnections } from "./kept-connections.ts";
 export { isSameSecret } from "./same-secret.ts";

@@ -3,6 +3,7 @@
  * They differ in what they serve the root's revocation list from and in hex or DER for lists; both are read.
  */
 import { concatBytes, equalBytes, parseHex, toHex, u16le, utf8Decode } from "@dstack/bytes";
+import { fetchFollowing } from "@dstack/http";
 import { leafOf, parseCertificateChain } from "../certificate.ts";
 import type { QuoteCollateral } from "../collateral.ts";
 import { AttestError, reading } from "../errors.ts";
@@ -19,7 +20,6 @@ export interface ProvisioningClientOptions {
 }
 
 const MAX_DOCUMENT_BYTES = 1024 * 1024;
-const MAX_REDIRECTS = 3;
 
 export class ProvisioningClient {
   /** For messages: a URL may hold credentials. */
@@ -123,35 +123,11 @@ export class ProvisioningClient {
     );
   }
 
-  async #request(start: string, path: string, signal: AbortSignal): Promise<Answer> {
-    let url = start;
+  async #request(url: string, path: string, signal: AbortSignal): Promise<Answer> {
     try {
-      for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
-        const response = await this.#fetch(url, { signal, redirect: "manual" });
-        const location = response.headers.get("location");
-        if (response.status < 300 || response.status > 399 || location === null) {
-          return {
-            path,
-            status: response.status,
-            headers: response.headers,
-            body: await this.#readCapped(response, path),
-          };
-        }
-        await response.body?.cancel();
-        const next = URL.parse(location, url);
-        // Off for http: whoever can answer there could send the request anywhere.
-        if (!url.startsWith("https:") || next?.protocol !== "https:") {
-          throw new AttestError(
-            "collateral-unavailable",
-            `collateral server ${this.host}: ${path} redirects; that is followed from https to https only`,
-          );
-        }
-        url = next.href;
-      }
-      throw new AttestError(
-        "collateral-unavailable",
-        `collateral server ${this.host}: ${path} redirects more than ${MAX_REDIRECTS} times`,
-      );
+      const response = await fetchFollowing(url, { fetch: this.#fetch, signal });
+      const { status, headers } = response;
+      return { path, status, headers, body: await this.#readCapped(response, path) };
     } catch (cause) {
       if (cause instanceof AttestError) throw cause;
       const reason =

@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { toHex, type Hash32 } from "@dstack/bytes";
+import { fetchFollowing, HttpError } from "@dstack/http";
 import { readSmall } from "../read-image-directory.ts";
 import { MAX_CHECKSUM_BYTES, osImageHash, parseChecksumFile } from "../checksum-file.ts";
 import { ImageError } from "../errors.ts";
@@ -15,8 +16,6 @@ export interface DownloadOptions {
   readonly timeoutMs: number;
   readonly fetch: typeof globalThis.fetch;
 }
-
-const MAX_REDIRECTS = 3;
 
 /**
  * Fetches the measurement files of an image and leaves exactly those that its checksum list names,
@@ -72,31 +71,19 @@ async function* chunksOf(body: ReadableStream<Uint8Array>, url: string): AsyncGe
   }
 }
 
-/** Follows redirects within https only: a plain server must not send this host to other services. */
 async function open(
   url: string,
   fetch: typeof globalThis.fetch,
   signal: AbortSignal,
 ): Promise<ReadableStream<Uint8Array>> {
-  let at = url;
-  for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
-    // The bytes as they are: the bundle is its own compression.
-    const response = await fetch(at, { signal, redirect: "manual", headers: { "accept-encoding": "identity" } });
-    if (response.status === 200 && response.body !== null) return response.body;
-    await response.body?.cancel();
-    const location = response.headers.get("location");
-    if (response.status < 300 || response.status > 399 || location === null)
-      throw new ImageError("image-unavailable", `Failed to download image: HTTP status ${response.status}, url: ${at}`);
-    const next = URL.canParse(location, at) ? new URL(location, at) : undefined;
-    if (next?.protocol !== "https:" || !at.startsWith("https:"))
-      throw new ImageError(
-        "image-unavailable",
-        `Failed to download image: ${at} redirects to another place; redirects are followed from https to https only`,
-      );
-    at = next.href;
-  }
-  throw new ImageError(
-    "image-unavailable",
-    `Failed to download image: more than ${MAX_REDIRECTS} redirects, url: ${url}`,
+  // The bytes as they are: the bundle is its own compression.
+  const response = await fetchFollowing(url, { fetch, signal, headers: { "accept-encoding": "identity" } }).catch(
+    (cause: unknown) => {
+      if (!(cause instanceof HttpError)) throw cause;
+      throw new ImageError("image-unavailable", `Failed to download image: ${cause.message}, url: ${url}`, { cause });
+    },
   );
+  if (response.status === 200 && response.body !== null) return response.body;
+  await response.body?.cancel();
+  throw new ImageError("image-unavailable", `Failed to download image: HTTP status ${response.status}, url: ${url}`);
 }
