@@ -109,7 +109,11 @@ function fakeVmm(present: readonly { readonly name: string; readonly appId: stri
   const created: { appId?: string }[] = [];
   const client = {
     list: () => Promise.resolve(present),
-    call: (_method: unknown, vm: { appId?: string }) => (created.push(vm), Promise.resolve({ id: "vm" })),
+    call: ({ name }: { readonly name: string }, vm: { appId?: string }) => {
+      // What only asks creates nothing.
+      if (name !== "Status" && name !== "GetMeta") created.push(vm);
+      return Promise.resolve({ id: "vm", portMappingEnabled: true });
+    },
   } as unknown as VmmClient;
   return { client, created };
 }
