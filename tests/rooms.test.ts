@@ -13,7 +13,7 @@ const FLOORS: Readonly<Record<string, string>> = {
     "start-proxy rpc gateway main",
   "services/guest": "errors system host identity keys disk gateway app agent boot shutdown main",
   "services/kms":
-    "errors network-of status with-context certificates keys image metrics release self config kms-parts open-kms " +
+    "errors status with-context certificates keys image metrics release self config kms-parts open-kms " +
     "rate-limit onboard backup kms-service http setup mark-released-folder kms issue-development-certificate main",
   "services/vmm": "errors logs config supervisor vm launch fleet api main",
 };

@@ -18,7 +18,9 @@ import {
 } from "./dispatch.ts";
 import { errorChain, ignoreMissing } from "@dstack/errors";
 import { RpcError } from "./errors.ts";
+import { mayOpenFiles } from "./may-open-files.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
+import { limitWaitingConnections } from "./waiting-connections.ts";
 
 const CLOSE_TIMEOUT_MS = 2_000;
 /** More than any chain that could be accepted; what a peer sends beyond it is not looked at. */
@@ -70,6 +72,10 @@ export interface HttpServerOptions {
   readonly requestTimeoutMs?: number;
   /** For a TLS handshake and for the head of a request, each; 20,000 unless given. */
   readonly headersTimeoutMs?: number;
+  /**
+   * Connections at a time; 12,000 unless given, and at most half of the files that this process may
+   * open. Half of them may wait for their client (see `limitWaitingConnections`).
+   */
   readonly maxConnections?: number;
   /** For the bodies of RPC calls that are under way, together; 256 MiB unless given. Bodies of 64 KiB are always read. */
   readonly maxBodyBytes?: number;
@@ -122,7 +128,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
           },
           listener,
         );
-  server.maxConnections = options.maxConnections ?? 12_000;
+  const maxConnections = Math.min(options.maxConnections ?? 12_000, Math.floor(mayOpenFiles() / 2));
+  server.maxConnections = maxConnections;
+  limitWaitingConnections(server, maxConnections / 2);
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
@@ -133,12 +141,16 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   await listening(server, options.listen);
   if ("path" in options.listen && options.listen.mode !== undefined)
     await chmod(options.listen.path, options.listen.mode);
+  // A connection that cannot be accepted must not end the process.
+  server.on("error", (error) => options.log.error({ error: error.message }, "a connection could not be accepted"));
   const bound = server.address() as AddressInfo | string;
+  const address =
+    typeof bound === "string"
+      ? bound
+      : `${bound.family === "IPv6" ? `[${bound.address}]` : bound.address}:${bound.port}`;
+  options.log.debug({ address, maxConnections, routes: routeList(options) }, "routes");
   return {
-    address:
-      typeof bound === "string"
-        ? bound
-        : `${bound.family === "IPv6" ? `[${bound.address}]` : bound.address}:${bound.port}`,
+    address,
     port: typeof bound === "string" ? 0 : bound.port,
     server,
     setSecureContext: (context) => {
@@ -222,6 +234,14 @@ async function serve(
   }
   response.writeHead(404, { "content-type": "text/plain; charset=utf-8" }).end("Not found\n");
 }
+
+/** Everything that is answered, for whoever checks that each of it withstands its callers. */
+const routeList = ({ mounts = [], routes = [] }: HttpServerOptions): object[] => [
+  ...mounts.flatMap(({ path, service }) =>
+    service.routes.map(({ method, input }) => ({ verb: "POST", path: `${path}${method}`, input: input.typeName })),
+  ),
+  ...routes.flatMap(({ verbs, path }) => verbs.map((verb) => ({ verb, path }))),
+];
 
 const isRepeated = (query: URLSearchParams): boolean => new Set(query.keys()).size < query.size;
 

@@ -11,5 +11,6 @@ export { openApiDocument } from "./openapi.ts";
 export type { DescribedRoute, DescribedService, OpenApiOptions } from "./openapi.ts";
 export { mount, readBody, startHttpServer } from "./http-server.ts";
 export type { HttpExchange, HttpRoute, HttpServer, HttpServerOptions, Listen, RpcMount } from "./http-server.ts";
+export { networkOf } from "./network-of.ts";
 export { callRpc, httpTransport, remoteSaid } from "./client.ts";
 export type { CallOptions, HttpTransportOptions, RpcAnswer, RpcTransport } from "./client.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { networkOf } from "../src/network-of.ts";
+import { networkOf } from "@dstack/rpc";
 import { RateLimiter } from "../src/rate-limit/rate-limiter.ts";
 
 function limiter(perMinute: number, maxKeys = 100) {

@@ -8,7 +8,7 @@ import { gate } from "./gate.ts";
 import type { VerificationResponse } from "./verification-response.ts";
 import type { Verifier } from "./verifier.ts";
 
-/** Some thirty times the evidence of an ordinary app; a log of 10,000 events fits. With 128 connections this bounds memory. */
+/** Some thirty times the evidence of an ordinary app; a log of 10,000 events fits. At most 128 may be under way: this bounds memory. */
 export const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
 /** One verification is mostly one thread's work, and images take memory while they are measured. */
 const LIMITS = { running: 4, waiting: 64 };

@@ -53,7 +53,7 @@ async function main(logger: Logger): Promise<number> {
     routes: httpRoutes(verifier, logger),
     headers: { "x-app-version": `v${WIRE_VERSION}` },
     requestTimeoutMs: 30_000,
-    maxConnections: 128,
+    maxConnections: 512,
     log: logger,
   });
   logger.info({ address: server.address, pccs: config.pccsUrl, root: config.tdxRootPath ?? "Intel" }, "listening");

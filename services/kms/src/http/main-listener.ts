@@ -10,7 +10,6 @@ import { firstAttestedCertificate, refreshAttestedCertificate } from "../self/rp
 import { kmsService } from "../kms-service.ts";
 import type { OpenKms } from "../open-kms.ts";
 import { AnonymousLimits } from "../rate-limit/anonymous-limits.ts";
-import { limitWaitingConnections } from "../rate-limit/waiting-connections.ts";
 import { httpRoutes } from "./http-routes.ts";
 
 export interface MainListener {
@@ -24,7 +23,7 @@ export interface MainListener {
 const REQUEST_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 15_000;
 /** About 70 KiB each with TLS. */
-const MAX_WAITING_CONNECTIONS = 4_096;
+const MAX_CONNECTIONS = 8_192;
 
 /** @throws KmsError `agent-unavailable` where there is no evidence for the certificate; the system's error */
 export async function startMainListener(kms: OpenKms): Promise<MainListener> {
@@ -53,9 +52,8 @@ export async function startMainListener(kms: OpenKms): Promise<MainListener> {
     log,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     headersTimeoutMs: HEADERS_TIMEOUT_MS,
-    maxConnections: 2 * MAX_WAITING_CONNECTIONS,
+    maxConnections: MAX_CONNECTIONS,
   });
-  limitWaitingConnections(server.server, MAX_WAITING_CONNECTIONS);
   const stopRefreshing = attested === undefined ? undefined : refreshAttestedCertificate(server, attested);
   return {
     server,

@@ -6,8 +6,7 @@
  * Never: a table that a flood of addresses could make grow.
  */
 import { toHex } from "@dstack/bytes";
-import { errorResponse, isJsonCall, RpcError, type HttpExchange, type RpcService } from "@dstack/rpc";
-import { networkOf } from "../network-of.ts";
+import { errorResponse, isJsonCall, networkOf, RpcError, type HttpExchange, type RpcService } from "@dstack/rpc";
 import type { Caller, CallerRule } from "../release/caller.ts";
 import { RateLimiter } from "./rate-limiter.ts";
 

@@ -1,7 +1,7 @@
 import type { AuditLog } from "@dstack/audit-log";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
-import { networkOf } from "../network-of.ts";
+import { networkOf } from "@dstack/rpc";
 
 /** What the log says of a request that got nothing. */
 export interface RefusalEntry {

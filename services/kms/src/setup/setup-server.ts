@@ -5,13 +5,12 @@ import { mount, startHttpServer, type HttpExchange, type HttpRoute } from "@dsta
 import { KmsError } from "../errors.ts";
 import { ADMIN_LOGINS, adminCredentials, challengeOf } from "@dstack/http";
 import { requireKeys } from "../keys/key-files.ts";
-import { limitWaitingConnections } from "../rate-limit/waiting-connections.ts";
 import { pageRoutes } from "./setup-page.ts";
 import type { SetUpOptions } from "./set-up-options.ts";
 
 /** Requests of this listener are a domain and a URL. */
 const BODY_LIMIT_BYTES = 64 * 1024;
-const MAX_WAITING_CONNECTIONS = 256;
+const MAX_CONNECTIONS = 512;
 const REQUEST_TIMEOUT_MS = 30_000;
 
 /**
@@ -35,7 +34,7 @@ export async function serveSetUp(
   const server = await startHttpServer({
     listen,
     log,
-    maxConnections: 2 * MAX_WAITING_CONNECTIONS,
+    maxConnections: MAX_CONNECTIONS,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     headers: { "cache-control": "no-store" },
     guard: guardOf(token),
@@ -52,7 +51,6 @@ export async function serveSetUp(
       { verbs: ["GET"], path: "/health", handle: ({ response }) => Promise.resolve(send(response, 200, "OK")) },
     ],
   });
-  limitWaitingConnections(server.server, MAX_WAITING_CONNECTIONS);
   try {
     log.warn(
       { address: server.address, tokenRequired: token !== undefined },

@@ -1,22 +1,26 @@
 /** Requests that never end, from one address and from many, at a listener with small limits. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
+import { createLogger, type Logger } from "@dstack/log";
 import { startHttpServer, type HttpServer } from "@dstack/rpc";
-import { limitWaitingConnections } from "../src/rate-limit/waiting-connections.ts";
-import { LogSink } from "./harness.ts";
 
 const MAX = 64;
 let server: HttpServer;
-let sink: LogSink;
+let said: string;
+let log: Logger;
 const sockets: Socket[] = [];
 
 beforeEach(async () => {
-  sink = new LogSink();
+  said = "";
+  log = createLogger({ name: "test", level: "debug", stream: { write: (line: string) => (said += line) } });
   server = await startHttpServer({
     listen: { host: "127.0.0.1", port: 0 },
-    log: sink.log,
+    log,
     requestTimeoutMs: 60_000,
     maxConnections: 2 * MAX,
     routes: [
@@ -30,9 +34,9 @@ beforeEach(async () => {
           response.end(`got ${size}`);
         },
       },
+      { verbs: ["GET"], path: "/large", handle: async ({ response }) => void response.end("x".repeat(2 ** 22)) },
     ],
   });
-  limitWaitingConnections(server.server, MAX);
 });
 afterEach(async () => {
   for (const socket of sockets.splice(0)) socket.destroy();
@@ -91,7 +95,8 @@ test("a request that has arrived is ended by no other, however long its answer t
   const release = Promise.withResolvers<void>();
   const slow = await startHttpServer({
     listen: { host: "127.0.0.1", port: 0 },
-    log: sink.log,
+    log,
+    maxConnections: 2 * MAX,
     routes: [
       {
         verbs: ["POST"],
@@ -104,7 +109,6 @@ test("a request that has arrived is ended by no other, however long its answer t
       },
     ],
   });
-  limitWaitingConnections(slow.server, MAX);
   try {
     const answers = Array.from({ length: MAX / 2 }, async () => {
       const answer = await fetch(`http://${slow.address}/slow`, { method: "POST", body: "whole" });
@@ -118,9 +122,58 @@ test("a request that has arrived is ended by no other, however long its answer t
   }
 });
 
+test("clients that do not read their answers keep nobody out", async () => {
+  for (let i = 0; i < 2 * MAX; i++) {
+    const socket = connect({ host: "127.0.0.1", port: server.port });
+    sockets.push(socket.on("error", () => undefined).pause());
+    await once(socket, "connect");
+    socket.write("GET /large HTTP/1.1\r\nhost: x\r\n\r\n");
+  }
+  for (let i = 0; i < 10; i++) assert.equal(await health(), "OK");
+});
+
+test("a Unix socket, whose clients have no address, is bounded alike", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "waiting-"));
+  const path = join(folder, "s.sock");
+  const local = await startHttpServer({
+    listen: { path },
+    log,
+    maxConnections: 2 * MAX,
+    routes: [
+      {
+        verbs: ["POST"],
+        path: "/body",
+        handle: async ({ request, response }) => {
+          for await (const _ of request);
+          response.end("got it");
+        },
+      },
+    ],
+  });
+  try {
+    for (const begun of ["", "POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\na"]) {
+      for (let i = 0; i < 3 * MAX; i++) {
+        const socket = connect(path);
+        sockets.push(socket.on("error", () => undefined));
+        await once(socket, "connect");
+        socket.write(begun);
+      }
+      const whole = connect(path);
+      sockets.push(whole);
+      const answer = once(whole, "data");
+      whole.write("POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\na");
+      assert.match(String((await answer)[0]), /got it/);
+    }
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    await local.close();
+    await rm(folder, { recursive: true });
+  }
+});
+
 test("a request that its client cut is no error of the server", async () => {
   const socket = await unfinished("127.0.0.1");
   socket.destroy();
-  await until(() => /its client ended the connection/.test(sink.text));
-  assert.doesNotMatch(sink.text, /"level":"error"/);
+  await until(() => /its client ended the connection/.test(said));
+  assert.doesNotMatch(said, /"level":"error"/);
 });
