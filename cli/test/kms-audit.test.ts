@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { AuditLog } from "@dstack/audit-log";
 import { createLogger } from "@dstack/log";
@@ -41,8 +41,14 @@ before(async () => {
 after(() => rm(folder, { recursive: true }));
 
 const cli = createCli({});
-const verify = (file = path, contains?: string) =>
-  captured(() => kmsAuditVerify(cli, file, { output: "json", ...(contains === undefined ? {} : { contains }) }));
+const verify = (file = path, head?: string, after?: string) =>
+  captured(() =>
+    kmsAuditVerify(cli, file, {
+      output: "json",
+      ...(head === undefined ? {} : { head }),
+      ...(after === undefined ? {} : { after }),
+    }),
+  );
 const show = async (options: Partial<KmsAuditShowOptions>): Promise<number[]> => {
   const { text } = await captured(() => kmsAuditShow(cli, path, { last: "100", output: "json", ...options }));
   return (JSON.parse(text) as { seq: number }[]).map(({ seq }) => seq);
@@ -63,7 +69,7 @@ test("verify says how many lines hold and what the last hash is; 3 and the line 
   assert.match(String(result["reason"]), /line 2: expected prev/);
 });
 
-test("verify finds a line that was noted earlier, and misses it in a log whose end was taken off", async () => {
+test("verify finds a head that was noted earlier, and misses it in a log whose end was taken off", async () => {
   const { hash } = JSON.parse((await verify()).text) as { readonly hash: string };
   assert.equal((await verify(path, hash)).code, 0);
   const cut = join(folder, "cut.jsonl");
@@ -71,6 +77,51 @@ test("verify finds a line that was noted earlier, and misses it in a log whose e
   assert.equal((await verify(cut)).code, 0);
   assert.equal((await verify(cut, hash)).code, 3);
   await assert.rejects(verify(path, "abc"), (error: unknown) => error instanceof CliError && error.exitCode === 2);
+});
+
+test("verify follows all segments, names the file of a breach, and takes earlier ones as checked by their last hash", async () => {
+  const inSegments = join(folder, "segments", "audit.jsonl");
+  await mkdir(dirname(inSegments));
+  const audit = await AuditLog.open({
+    path: inSegments,
+    segmentBytes: 600,
+    clock: { now: () => 0 },
+    log: createLogger({ name: "test", stream: { write: () => true } }),
+  });
+  const heads: string[] = [];
+  for (let i = 0; i < 12; i++) {
+    await audit.append({ action: "app-key", outcome: "refused", appId: APP, i });
+    heads.push(audit.head.hash);
+  }
+  await audit.close();
+  const files = (await readdir(dirname(inSegments))).toSorted();
+  const result = async (head?: string, after?: string) => {
+    const { code, text } = await verify(inSegments, head, after);
+    return { code, ...(JSON.parse(text) as { lines: number; segments: number; hash: string; reason: string }) };
+  };
+  const whole = await result(heads[2]);
+  assert.deepEqual([whole.code, whole.segments], [0, files.length]);
+  assert.equal(whole.lines, 12 + files.length - 1);
+  assert.deepEqual((await captured(() => kmsAuditShow(cli, inSegments, { last: "100", output: "json" }))).code, 0);
+
+  const earlier = `${inSegments}.000000000001`;
+  const closed = await verify(earlier);
+  const { hash: lastOfEarlier } = JSON.parse(closed.text) as { readonly hash: string };
+  await rename(earlier, join(folder, "put-away.jsonl"));
+  const without = await result();
+  assert.equal(without.code, 3);
+  assert.match(without.reason, /earlier segments are missing/);
+  assert.equal((await result(undefined, lastOfEarlier)).code, 0);
+  assert.equal((await result(lastOfEarlier, lastOfEarlier)).code, 0);
+  assert.equal((await result(undefined, whole.hash)).code, 3);
+  await rename(join(folder, "put-away.jsonl"), earlier);
+  assert.equal((await result(undefined, lastOfEarlier)).code, 3, "nothing came before line 1");
+
+  const [, , second = ""] = files;
+  await rm(join(dirname(inSegments), second));
+  const missing = await result();
+  assert.equal(missing.code, 3);
+  assert.match(missing.reason, /audit\.jsonl\.\d{12}, line \d+: lines \d+ to \d+ are missing/);
 });
 
 test("a record that is just being written is no breach", async () => {

@@ -1,5 +1,5 @@
-import { open } from "node:fs/promises";
-import { readChain, type AuditRecord } from "@dstack/audit-log";
+import { readLog, type AuditRecord } from "@dstack/audit-log";
+import { systemCode } from "@dstack/errors";
 import { GovernanceError, parseBootInfo, type BootInfo, type BootKind } from "@dstack/governance";
 import { CliError } from "../terminal/errors.ts";
 
@@ -38,21 +38,19 @@ export function parseBootRequest(text: string): BootRequest | undefined {
  * @throws CliError `not-found`
  */
 export async function lastRefusal(auditLog: string, appId: string): Promise<BootRequest> {
-  const file = await open(auditLog, "r").catch((cause: unknown) => {
+  let last: AuditRecord | undefined;
+  try {
+    for await (const item of readLog(auditLog)) {
+      if (item.kind !== "record") continue;
+      const { record } = item;
+      if (record["appId"] === appId && record["outcome"] === "refused") last = record;
+    }
+  } catch (cause) {
+    if (systemCode(cause) === undefined) throw cause;
     throw new CliError("not-found", `the KMS's audit log ${auditLog} cannot be read`, {
       cause,
       hint: "give the boot request as a file",
     });
-  });
-  let last: AuditRecord | undefined;
-  try {
-    for await (const item of readChain(file)) {
-      if (item.kind !== "record") break;
-      const { record } = item;
-      if (record["appId"] === appId && record["outcome"] === "refused") last = record;
-    }
-  } finally {
-    await file.close();
   }
   const request = last === undefined ? undefined : parseBootRequest(JSON.stringify(last));
   if (last === undefined || request === undefined)

@@ -12,7 +12,7 @@ export async function kmsAuditShow({ out }: Cli, path: string, options: KmsAudit
     throw new CliError("usage", `--last: expected a number from 1 to 1000000, got "${options.last}"`);
   const matches = filterOf(options);
   const kept: AuditRecord[] = [];
-  const end = await followAuditLog(path, (record) => {
+  const log = await followAuditLog(path, (record) => {
     if (!matches(record)) return;
     kept.push(record);
     // In batches: taking off one at a time would move the whole array each time.
@@ -24,7 +24,7 @@ export async function kmsAuditShow({ out }: Cli, path: string, options: KmsAudit
     out.print(
       table(["SEQ", "TIME", "ACTION", "RESULT", "APP", "INSTANCE", "RULE", "FIELD", "REASON"], records.map(row)),
     );
-  const problem = problemOf(end);
+  const problem = problemOf(log);
   if (problem === undefined) return 0;
   out.say(`broken: ${problem}; what follows is not shown`);
   return 3;

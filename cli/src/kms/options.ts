@@ -24,15 +24,19 @@ export const kmsAuditVerifyCommand = (parent: Parent) =>
     .command("verify <file>")
     .summary("check that no line was changed, removed or added")
     .description(
-      "Follow the chain of hashes from the first line to the last. Exit code 3 at the first line that does not follow, which is named.",
+      "Follow the chain of hashes from the first line to the last, through all segments of the log: FILE and FILE.N beside it. Exit code 3 at the first line that does not follow, which is named with its file.",
     )
-    .option("--contains <hash>", "a line's hash from an earlier check: the log must still hold that line")
+    .option(
+      "--head <hash>",
+      "the head of the log as it was noted earlier (/readyz, /metrics, or the last check): the log must still lead to that line",
+    )
+    .option("--after <hash>", "earlier segments were checked and put away: the last hash of that check")
     .addOption(output())
     .addHelpText(
       "before",
       examples([
         "dstack kms audit verify /etc/kms/certs/audit.jsonl",
-        "dstack kms audit verify audit.jsonl --contains 3f1c…",
+        "dstack kms audit verify audit.jsonl --head 3f1c…",
       ]),
     );
 export type KmsAuditVerifyOptions = OptionsOf<typeof kmsAuditVerifyCommand>;

@@ -3,7 +3,6 @@ import { dirname } from "node:path";
 import { syncFolder } from "@dstack/files";
 import type { Logger } from "@dstack/log";
 import {
-  EMPTY_CHAIN,
   following,
   lineFor,
   MAX_BATCH_BYTES,
@@ -14,9 +13,12 @@ import {
   type ChainItem,
 } from "./chain.ts";
 import { AuditLogError } from "./errors.ts";
+import { changeSegment, headBeforeFile, settleChange, writeAll } from "./change-segment.ts";
 
 export interface AuditLogOptions {
   readonly path: string;
+  /** Bytes after which a new file is begun; 16 MiB unless given. */
+  readonly segmentBytes?: number;
   readonly clock: { now(): number };
   readonly log: Logger;
 }
@@ -30,53 +32,71 @@ interface Waiting {
 
 /** Entries that wait for the disk; more are refused rather than kept. */
 const MAX_WAITING = 10_000;
+/** What a start reads: a tenth of a second, some 20,000 releases. */
+const SEGMENT_BYTES = 16 * 1024 * 1024;
 
 /**
  * Appends entries, many at a time where they come together: those that arrive during a flush share
- * the next one, so the disk bounds the delay and not the number. One process writes one file.
+ * the next one, so the disk bounds the delay and not the number. A file that is full is closed, and the next one
+ * carries on its chain (segments.ts). One process writes one log.
  */
 export class AuditLog {
-  readonly #file: FileHandle;
+  #file: FileHandle;
   readonly #path: string;
+  readonly #segmentBytes: number;
   readonly #clock: { now(): number };
   #head: ChainHead;
+  /** Number of the file's first line. */
+  #firstSeq: number;
+  /** Names in the folder that are not on the disk yet. */
+  #namesToSync = true;
   #waiting: Waiting[] = [];
   #writing: Promise<void> | undefined;
   #failure: string | undefined;
   /** A write of ours failed, so there may be bytes behind the head. */
   #dirty = false;
 
-  private constructor(file: FileHandle, options: AuditLogOptions, head: ChainHead) {
+  private constructor(file: FileHandle, options: AuditLogOptions, before: ChainHead, head: ChainHead) {
     this.#file = file;
     this.#path = options.path;
+    this.#segmentBytes = options.segmentBytes ?? SEGMENT_BYTES;
     this.#clock = options.clock;
     this.#head = head;
+    this.#firstSeq = before.seq + 1;
   }
 
   /**
-   * Opens the log, or begins it, and checks its whole chain. A last line without its end was cut by
-   * a crash before anything was done for it: it is taken off, and a record says so.
+   * Opens the log, or begins it, and checks the chain of its last file, and that this follows on the file before it;
+   * `readLog` reads them all. A last line without its end was cut by a crash before anything was done for it: it is
+   * taken off, and a record says so.
    * @throws AuditLogError `audit-broken`, `audit-unwritable`
    */
   static async open(options: AuditLogOptions): Promise<AuditLog> {
     const { path, log } = options;
     let file: FileHandle;
     try {
+      await settleChange(path, log);
       file = await open(path, "a+", 0o600);
     } catch (cause) {
-      throw unwritable(path, cause);
+      throw cause instanceof AuditLogError ? cause : unwritable(path, cause);
     }
     try {
       if (!(await file.stat()).isFile())
         throw new AuditLogError("audit-broken", `audit log ${path} is not a regular file`);
-      const end = await lastItem(file);
+      const before = await headBeforeFile(file, path, log);
+      const end = await lastItem(file, before);
       if (end?.kind === "broken") {
         throw new AuditLogError(
           "audit-broken",
           `audit log ${path}, line ${end.head.seq + 1}: ${end.reason}. Keep the file as evidence, move it away and start again`,
         );
       }
-      const audit = new AuditLog(file, options, end?.head ?? EMPTY_CHAIN);
+      if (before.seq > 0 && (end?.head ?? before).size === 0)
+        throw new AuditLogError(
+          "audit-broken",
+          `audit log ${path} has no line, though line ${before.seq} came before it: its lines were taken off. Keep the files as evidence, move them all away and start again`,
+        );
+      const audit = new AuditLog(file, options, before, end?.head ?? before);
       if (end?.kind === "torn") {
         log.warn(
           { path, bytes: end.bytes, sha256: end.sha256 },
@@ -90,8 +110,7 @@ export class AuditLog {
           removedSha256: end.sha256,
         });
       }
-      // A new file must still be in its folder after a crash.
-      await syncFolder(dirname(path)).catch((cause: unknown) => {
+      await audit.#syncNames().catch((cause: unknown) => {
         throw unwritable(path, cause);
       });
       log.info({ path, seq: audit.#head.seq, hash: audit.#head.hash }, "audit log opened");
@@ -141,16 +160,46 @@ export class AuditLog {
     // Whoever asks in the same turn of the event loop is taken along.
     await Promise.resolve();
     while (this.#waiting.length > 0) {
+      try {
+        if (this.#head.size >= this.#segmentBytes) await this.#beginSegment();
+      } catch (cause) {
+        this.#fail(this.#waiting.splice(0), cause);
+        continue;
+      }
       const { batch, bytes, head } = this.#nextBatch();
       try {
         if (batch.length > 0) await this.#write(bytes, head);
         for (const { done } of batch) done();
       } catch (cause) {
-        this.#failure = cause instanceof Error ? cause.message : String(cause);
-        for (const { failed } of batch) failed(unwritable(this.#path, cause));
+        this.#fail(batch, cause);
       }
     }
     this.#writing = undefined;
+  }
+
+  #fail(batch: readonly Waiting[], cause: unknown): void {
+    this.#failure = cause instanceof Error ? cause.message : String(cause);
+    for (const { failed } of batch) failed(unwritable(this.#path, cause));
+  }
+
+  /** Closes the file, and goes on in the next. */
+  async #beginSegment(): Promise<void> {
+    await this.#requireOwnFile();
+    // What was taken off must not come back behind the last line of a file that is written no more.
+    if (this.#dirty) await this.#file.sync();
+    this.#dirty = false;
+    const { file, head } = await changeSegment({
+      path: this.#path,
+      firstSeq: this.#firstSeq,
+      head: this.#head,
+      time: new Date(this.#clock.now()),
+    });
+    const closed = this.#file;
+    this.#file = file;
+    this.#firstSeq = head.seq;
+    this.#head = head;
+    this.#namesToSync = true;
+    await closed.close();
   }
 
   /** Lines for what waits, as many as go into one write. An entry that fits no line is refused alone. */
@@ -182,13 +231,20 @@ export class AuditLog {
 
   async #write(bytes: Buffer, head: ChainHead): Promise<void> {
     await this.#requireOwnFile();
+    await this.#syncNames();
     this.#dirty = true;
-    const { bytesWritten } = await this.#file.write(bytes);
-    if (bytesWritten !== bytes.length) throw new Error(`wrote ${bytesWritten} of ${bytes.length} bytes`);
+    await writeAll(this.#file, bytes);
     await this.#file.datasync();
     this.#dirty = false;
     this.#failure = undefined;
     this.#head = head;
+  }
+
+  /** A new file must still be in its folder after a crash. */
+  async #syncNames(): Promise<void> {
+    if (!this.#namesToSync) return;
+    await syncFolder(dirname(this.#path));
+    this.#namesToSync = false;
   }
 
   /** The file must be the one that was checked, and as long as the chain. */
@@ -211,9 +267,9 @@ export class AuditLog {
 
 const NEWLINE = Buffer.from("\n");
 
-async function lastItem(file: FileHandle): Promise<ChainItem | undefined> {
+async function lastItem(file: FileHandle, before: ChainHead): Promise<ChainItem | undefined> {
   let last: ChainItem | undefined;
-  for await (const item of readChain(file)) last = item;
+  for await (const item of readChain(file, before)) last = item;
   return last;
 }
 

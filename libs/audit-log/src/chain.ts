@@ -1,7 +1,7 @@
 /**
- * The file: one JSON object a line, ended by a newline. `seq` counts from 1, `prev` is the SHA-256
+ * A file of the log: one JSON object a line, ended by a newline. `seq` counts from 1, `prev` is the SHA-256
  * of the bytes of the line before it without the newline (64 zeros in the first line), `time` is
- * ISO 8601 in UTC. The other members are the entry.
+ * ISO 8601 in UTC. The other members are the entry. segments.ts says how files follow each other.
  */
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
@@ -17,11 +17,11 @@ export interface AuditRecord extends AuditEntry {
 
 /** Where a chain ends: everything before is fixed by `hash`. */
 export interface ChainHead {
-  /** Lines. */
+  /** Lines, in all files of the log. */
   readonly seq: number;
   /** SHA-256 of the last line, hex; 64 zeros for an empty chain. */
   readonly hash: string;
-  /** Bytes of whole lines. */
+  /** Bytes of whole lines in the file that the last one is in. */
   readonly size: number;
 }
 
@@ -37,11 +37,14 @@ export const EMPTY_CHAIN: ChainHead = { seq: 0, hash: "0".repeat(64), size: 0 };
 export const MAX_LINE_BYTES = 64 * 1024;
 export const MAX_BATCH_BYTES = 1024 * 1024;
 
-const NEWLINE = 0x0a;
+export const NEWLINE = 0x0a;
 
-/** Follows a chain from its first line. Ends with `torn` or `broken` where there is such a thing, else with the last record. */
-export async function* readChain(file: FileHandle): AsyncGenerator<ChainItem> {
-  let head = EMPTY_CHAIN;
+/**
+ * Follows the chain through one file, whose first line follows on `before`. Ends with `torn` or `broken` where there
+ * is such a thing, else with the last record.
+ */
+export async function* readChain(file: FileHandle, before: ChainHead = EMPTY_CHAIN): AsyncGenerator<ChainItem> {
+  let head: ChainHead = { ...before, size: 0 };
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of file.createReadStream({ autoClose: false, start: 0 })) {
     rest = rest.length === 0 ? (chunk as Buffer) : Buffer.concat([rest, chunk as Buffer]);
@@ -74,7 +77,8 @@ export const following = (head: ChainHead, line: Uint8Array): ChainHead => ({
   size: head.size + line.length + 1,
 });
 
-function recordIn(line: Uint8Array): AuditRecord | string {
+/** The record in a line without its newline, or why there is none. */
+export function recordIn(line: Uint8Array): AuditRecord | string {
   if (line.length > MAX_LINE_BYTES) return `line of ${line.length} bytes, at most ${MAX_LINE_BYTES} are written`;
   let value: unknown;
   try {

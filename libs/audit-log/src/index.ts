@@ -3,5 +3,6 @@ export { AuditLog } from "./audit-log.ts";
 export type { AuditLogOptions } from "./audit-log.ts";
 export { AuditLogError } from "./errors.ts";
 export type { AuditLogErrorCode } from "./errors.ts";
-export { readChain } from "./chain.ts";
-export type { AuditEntry, AuditRecord, ChainHead, ChainItem } from "./chain.ts";
+export { readLog } from "./segments.ts";
+export type { LogItem } from "./segments.ts";
+export type { AuditEntry, AuditRecord, ChainHead } from "./chain.ts";

@@ -4,7 +4,7 @@ import { appendFile, cp, mkdtemp, open as openFile, readFile, rename, rm, trunca
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { AuditLog, AuditLogError, readChain, type ChainItem } from "@dstack/audit-log";
+import { AuditLog, AuditLogError, readLog, type LogItem } from "@dstack/audit-log";
 import { createLogger } from "@dstack/log";
 
 const log = createLogger({ name: "test", stream: { write: () => true } });
@@ -27,14 +27,9 @@ const outcome = async (run: Promise<unknown>): Promise<string> => {
   }
   return "accepted";
 };
-async function chainOf(path: string): Promise<ChainItem | undefined> {
-  const file = await openFile(path);
-  let last: ChainItem | undefined;
-  try {
-    for await (const item of readChain(file)) last = item;
-  } finally {
-    await file.close();
-  }
+async function chainOf(path: string): Promise<LogItem | undefined> {
+  let last: LogItem | undefined;
+  for await (const item of readLog(path)) last = item;
   return last;
 }
 async function fileHandleMethods(): Promise<{ datasync(): Promise<void> }> {
@@ -165,7 +160,9 @@ test("refuses a log in which a line was changed, removed, inserted or swapped, a
     await writeFile(other, changed.map((text) => `${text}\n`).join(""));
     assert.match(await outcome(open(other)), new RegExp(`^audit-broken: audit log .*, line ${line}: `), name);
     const end = await chainOf(other);
-    assert.deepEqual([end?.kind, end?.head.seq], ["broken", line - 1], name);
+    // Who reads all files is told where they begin: earlier ones may have been put away.
+    const expected = name === "headless" ? ["record", 4] : ["broken", line - 1];
+    assert.deepEqual([end?.kind, end?.head.seq], expected, name);
   }
 });
 

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { AuditLog, AuditLogError } from "@dstack/audit-log";
+import { AuditLog, AuditLogError, readLog } from "@dstack/audit-log";
 import { createLogger } from "@dstack/log";
 
 const log = createLogger({ name: "test", stream: { write: () => true } });
@@ -42,6 +42,28 @@ test("a full disk fails the append, leaves a whole chain, and works again when t
     await audit.close();
     await (await open(path)).close();
     assert.equal((await readFile(path, "utf8")).trimEnd().split("\n").length, 2);
+  }));
+
+test("a disk that is full when a segment is full refuses, tears nothing, and goes on in a new segment when there is room", (t) =>
+  onTmpfs(t, async (mountPoint) => {
+    const path = join(mountPoint, "audit.jsonl");
+    const audit = await AuditLog.open({ path, segmentBytes: 2_000, clock: { now: () => 0 }, log });
+    let written = 0;
+    while (audit.head.size < 2_000) await audit.append({ i: written++ });
+    await writeFile(join(mountPoint, "ballast"), new Uint8Array(4096));
+    for (let i = 0; i < 3; i++) await assert.rejects(audit.append({ i: "full" }), isUnwritable);
+    assert.match(audit.failure ?? "", /ENOSPC|wrote/);
+    assert.match((await audit.probe()) ?? "", /ENOSPC|wrote/);
+    await rm(join(mountPoint, "ballast"));
+    await audit.append({ i: written++ });
+    await audit.close();
+    const entries: unknown[] = [];
+    for await (const item of readLog(path)) {
+      assert.ok(item.kind === "record" || item.kind === "begin");
+      if (item.kind === "record" && "i" in item.record) entries.push(item.record["i"]);
+    }
+    assert.deepEqual(entries, [...Array(written).keys()]);
+    assert.deepEqual((await readdir(mountPoint)).toSorted(), ["audit.jsonl", "audit.jsonl.000000000001"]);
   }));
 
 test("a disk that turns read-only fails the append, and the next start", (t) =>
