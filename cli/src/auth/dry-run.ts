@@ -3,13 +3,11 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
-import { dstackKmsAbi, endpoint, reasonOf, sendCall, type ContractCall } from "@dstack/governance/chain";
-import { exchange } from "@dstack/http";
+import { dstackKmsAbi, endpoint, reasonOf, sendCall, type ContractCall, type Endpoint } from "@dstack/governance/chain";
 import { createTestClient, http, parseEther, type Address } from "viem";
 import { CliError } from "../terminal/errors.ts";
 
 const START_TIMEOUT_MS = 60_000;
-const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 /** The local chain's program: of this checkout, or the one on PATH. */
 export function anvilProgram(): string {
@@ -74,11 +72,11 @@ interface Fork {
 }
 
 async function startFork(program: string, rpcUrl: string): Promise<Fork> {
-  const { client } = endpoint(rpcUrl, START_TIMEOUT_MS);
-  const block = await client.getBlockNumber().catch((cause: unknown) => {
+  const origin = endpoint(rpcUrl, START_TIMEOUT_MS);
+  const block = await origin.client.getBlockNumber().catch((cause: unknown) => {
     throw new CliError("failed", `the chain cannot be read: ${reasonOf(cause)}`, { cause });
   });
-  const relay = await startRelay(rpcUrl);
+  const relay = await startRelay(origin);
   const source = `http://127.0.0.1:${(relay.address() as AddressInfo).port}`;
   const child = spawn(
     program,
@@ -121,20 +119,15 @@ function listening(child: ChildProcess): Promise<string> {
 }
 
 /** The endpoint's address may hold a key, which must not show in the list of processes: anvil gets this one. */
-async function startRelay(rpcUrl: string): Promise<Server> {
+async function startRelay(origin: Endpoint): Promise<Server> {
   const relay = createServer((request, response) => {
     const parts: Buffer[] = [];
     request
       .on("data", (part: Buffer) => parts.push(part))
       .once("end", () => {
-        exchange({
-          url: rpcUrl,
-          headers: { "content-type": "application/json" },
-          body: Buffer.concat(parts),
-          timeoutMs: START_TIMEOUT_MS,
-          maxAnswerBytes: MAX_ANSWER_BYTES,
-        })
-          .then(({ status, body }) => response.writeHead(status, { "content-type": "application/json" }).end(body))
+        origin
+          .post(Buffer.concat(parts).toString("utf8"))
+          .then(({ status, text }) => response.writeHead(status, { "content-type": "application/json" }).end(text))
           .catch(() => response.writeHead(502).end());
       });
   });

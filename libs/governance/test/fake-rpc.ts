@@ -5,7 +5,18 @@ import { decodeFunctionData, encodeFunctionResult, keccak256, toHex, type Hex } 
 import { dstackKmsAbi } from "../src/chain/gen/dstack-kms.ts";
 
 /** What a scripted endpoint does to its next questions. */
-export type Mood = "good" | "silent" | "garbage" | "endless" | "error" | "http-500" | "empty-answers" | "wrong-block";
+export type Mood =
+  | "good"
+  | "silent"
+  | "garbage"
+  | "endless"
+  | "error"
+  | "http-500"
+  | "empty-answers"
+  | "wrong-block"
+  | "silent-on-blocks"
+  | "echo"
+  | "redirect";
 
 /** A JSON-RPC server of a chain with one DstackKms on it, which can lie in every way an endpoint can. */
 export class FakeRpc {
@@ -19,6 +30,15 @@ export class FakeRpc {
   timestamp = Math.floor(Date.now() / 1000);
   decision: readonly [boolean, string] | "revert" = [true, ""];
   gatewayAppId = "gateway";
+  redirectTo = "";
+  authorization = "";
+  /** Keeps the answers to `eth_call` back. */
+  hold: PromiseWithResolvers<void> | undefined;
+  readonly #isHeld = Promise.withResolvers<void>();
+  /** Once one was kept back. */
+  readonly held = this.#isHeld.promise;
+  echo = "";
+  echoStatus = 200;
   /** What was asked: method, block, decoded arguments. */
   readonly asked: { method: string; block?: string; functionName?: string; args?: readonly unknown[] }[] = [];
   readonly #server: Server;
@@ -26,11 +46,19 @@ export class FakeRpc {
   private constructor() {
     this.#server = createServer((request, response) => {
       let body = "";
+      this.authorization = request.headers.authorization ?? "";
       request.setEncoding("utf8").on("data", (chunk: string) => (body += chunk));
       request.once("end", () => {
         switch (this.mood) {
           case "silent":
             return;
+          case "silent-on-blocks":
+            if (/eth_call|"0x/.test(body)) return;
+            break;
+          case "redirect":
+            return void response.writeHead(307, { location: this.redirectTo }).end();
+          case "echo":
+            return void response.writeHead(this.echoStatus, { "content-type": "application/json" }).end(this.echo);
           case "garbage":
             return void response
               .writeHead(200, { "content-type": "application/json" })
@@ -46,10 +74,14 @@ export class FakeRpc {
           case "http-500":
             return void response.writeHead(500).end("upstream https://rpc.example/secret-key failed");
           default:
-            return void response
-              .writeHead(200, { "content-type": "application/json" })
-              .end(JSON.stringify(this.#answer(JSON.parse(body) as Question)));
         }
+        const answer = JSON.stringify(this.#answer(JSON.parse(body) as Question));
+        const send = (): void => {
+          response.writeHead(200, { "content-type": "application/json" }).end(answer);
+        };
+        if (this.hold === undefined || !body.includes("eth_call")) return send();
+        this.#isHeld.resolve();
+        void this.hold.promise.then(send);
       });
     });
   }
@@ -73,6 +105,11 @@ export class FakeRpc {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
+  /** Only a liar claims a final block that is not there. */
+  get #newest(): number {
+    return Math.max(this.head, this.finalized);
+  }
+
   blockHash(number: number): Hex {
     return keccak256(toHex(`${this.fork} ${number}`));
   }
@@ -88,7 +125,10 @@ export class FakeRpc {
     return { jsonrpc: "2.0", id, ...this.#result(method, params) };
   }
 
-  #result(method: string, params: readonly unknown[]): object {
+  #result(method: string, params: readonly unknown[] = []): object {
+    const at = Number(params[method === "eth_call" ? 1 : 0]);
+    if (at > this.#newest)
+      return method === "eth_call" ? { error: { code: -32_000, message: "header not found" } } : { result: null };
     switch (method) {
       case "eth_chainId":
         return { result: toHex(this.chainId) };

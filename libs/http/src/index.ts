@@ -3,8 +3,6 @@ export { adminCredentials } from "./admin-credentials.ts";
 export type { AdminCredentialsOptions, LoginRequest } from "./admin-credentials.ts";
 export { ADMIN_LOGINS, challengeOf } from "./admin-logins.ts";
 export type { LoginRules, LoginWay } from "./admin-logins.ts";
-export { boundedFetch } from "./bounded-fetch.ts";
-export type { BoundedFetchOptions } from "./bounded-fetch.ts";
 export { HttpError } from "./errors.ts";
 export type { HttpErrorCode } from "./errors.ts";
 export { escapeHtml } from "./escape-html.ts";

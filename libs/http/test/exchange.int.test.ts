@@ -6,7 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { boundedFetch, exchange, exchangeFollowing, HttpError, keptConnections, type HttpRequest } from "@dstack/http";
+import { exchange, exchangeFollowing, HttpError, keptConnections, type HttpRequest } from "@dstack/http";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { createCa } from "@dstack/ratls";
 
@@ -183,17 +183,6 @@ test("nothing of the request leaves before the peer has passed", async () => {
     "no-answer",
     "and TLS checks chains unless told otherwise",
   );
-});
-
-test("has the shape of fetch for those who want one", async () => {
-  const url = await serve((request, response) => {
-    response.writeHead(201, { "content-type": "application/json" }).end(JSON.stringify({ method: request.method }));
-  });
-  const answer = await boundedFetch(limits)(url, { method: "POST", body: "{}" });
-  assert.equal(answer.status, 201);
-  assert.equal(answer.headers.get("content-type"), "application/json");
-  assert.deepEqual(await answer.json(), { method: "POST" });
-  await assert.rejects(boundedFetch({ timeoutMs: 5_000, maxAnswerBytes: 3 })(url), HttpError);
 });
 
 test("follows redirects from https to https alone, three of them, and keeps credentials at home", async () => {

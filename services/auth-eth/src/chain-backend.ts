@@ -6,13 +6,21 @@ import type { DenyList } from "./deny-list.ts";
 /** What clients are told of every failure; the log has the cause. */
 const UNAVAILABLE = "authorization backend unavailable";
 
+export interface ChainBackendOptions {
+  readonly contract: KmsContract;
+  /** Its address as the operator spelled it. */
+  readonly address: string;
+  readonly rpcUrls: readonly string[];
+  readonly denied: DenyList;
+}
+
 /** Decides by a DstackKms contract and the contracts of the apps registered there. */
-export function chainBackend(contract: KmsContract, rpcUrls: readonly string[], denied: DenyList): WebhookBackend {
+export function chainBackend({ contract, address, rpcUrls, denied }: ChainBackendOptions): WebhookBackend {
   return {
     info: async () => {
       const { gatewayAppId, appImplementation, block } = await contract.info();
       return {
-        kmsContractAddr: contract.address,
+        kmsContractAddr: address,
         ethRpcUrl: rpcUrls.map(originOf).join(","),
         gatewayAppId,
         chainId: block.chainId,
@@ -41,7 +49,7 @@ export function chainBackend(contract: KmsContract, rpcUrls: readonly string[], 
         isAllowed,
         reason,
         gatewayAppId,
-        ...(isAllowed ? {} : decidedBy(kind, reason, contract.address, boot.appId)),
+        ...(isAllowed ? {} : decidedBy(kind, reason, address, boot.appId)),
         basis: { block: blockJson(block) },
       };
     },
@@ -53,27 +61,36 @@ export function chainBackend(contract: KmsContract, rpcUrls: readonly string[], 
 /** Numbers as text where JSON cannot hold them. */
 const blockJson = ({ chainId, number, hash }: BlockReference): object => ({ chainId, number: Number(number), hash });
 
-/** Which call of which contract a reason comes from. Reasons of other people's app contracts name no field. */
-function decidedBy(
-  kind: "app" | "kms",
-  reason: string,
-  kms: string,
-  appId: string,
-): { rule: string; field?: "tcbStatus" | "osImageHash" | "mrAggregated" | "deviceId" | "appId" | "composeHash" } {
+interface DecidedBy {
+  readonly rule: string;
+  readonly field?: "tcbStatus" | "osImageHash" | "mrAggregated" | "deviceId" | "appId" | "composeHash";
+}
+
+/**
+ * Which call of which contract a reason comes from. A KMS is DstackKms's to judge alone; of an app it passes on what
+ * the app's own contract says, whose reasons may be any text and then name no field.
+ */
+function decidedBy(kind: "app" | "kms", reason: string, kmsAddress: string, appId: string): DecidedBy {
+  const kms = `DstackKms ${kmsAddress}`;
   const app = `DstackApp ${appId}`;
-  const known = {
-    "TCB status is not up to date": {
-      rule: kind === "kms" ? `DstackKms ${kms}: isKmsAllowed` : `${app}: requireTcbUpToDate`,
-      field: "tcbStatus",
-    },
-    "OS image is not allowed": { rule: `DstackKms ${kms}: allowedOsImages`, field: "osImageHash" },
-    "Aggregated MR not allowed": { rule: `DstackKms ${kms}: kmsAllowedAggregatedMrs`, field: "mrAggregated" },
-    "KMS is not allowed to boot on this device": { rule: `DstackKms ${kms}: kmsAllowedDeviceIds`, field: "deviceId" },
-    "App not registered": { rule: `DstackKms ${kms}: registeredApps`, field: "appId" },
-    "App is revoked": { rule: `DstackKms ${kms}: revokedApps`, field: "appId" },
-    "App not deployed or invalid address": { rule: `DstackKms ${kms}: code at the app's address`, field: "appId" },
-    "Compose hash not allowed": { rule: `${app}: allowedComposeHashes`, field: "composeHash" },
-    "Device not allowed": { rule: `${app}: allowedDeviceIds`, field: "deviceId" },
-  } as const;
-  return Object.hasOwn(known, reason) ? known[reason as keyof typeof known] : { rule: `${app}: isAppAllowed` };
+  const known: Readonly<Record<string, DecidedBy>> =
+    kind === "kms"
+      ? {
+          "TCB status is not up to date": { rule: `${kms}: isKmsAllowed`, field: "tcbStatus" },
+          "OS image is not allowed": { rule: `${kms}: allowedOsImages`, field: "osImageHash" },
+          "Aggregated MR not allowed": { rule: `${kms}: kmsAllowedAggregatedMrs`, field: "mrAggregated" },
+          "KMS is not allowed to boot on this device": { rule: `${kms}: kmsAllowedDeviceIds`, field: "deviceId" },
+        }
+      : {
+          "App not registered": { rule: `${kms}: registeredApps`, field: "appId" },
+          "App is revoked": { rule: `${kms}: revokedApps`, field: "appId" },
+          "OS image is not allowed": { rule: `${kms}: allowedOsImages`, field: "osImageHash" },
+          "App not deployed or invalid address": { rule: `${kms}: code at the app's address`, field: "appId" },
+          "TCB status is not up to date": { rule: `${app}: requireTcbUpToDate`, field: "tcbStatus" },
+          "Compose hash not allowed": { rule: `${app}: allowedComposeHashes`, field: "composeHash" },
+          "Device not allowed": { rule: `${app}: allowedDeviceIds`, field: "deviceId" },
+        };
+  return Object.hasOwn(known, reason)
+    ? known[reason]!
+    : { rule: kind === "kms" ? `${kms}: isKmsAllowed` : `${app}: isAppAllowed` };
 }

@@ -21,14 +21,20 @@ try {
     deadlineMs,
     clock: Date,
   });
-  const backend = chainBackend(new KmsContract(settings.contract, reader), rpcUrls, denyListOf(settings.denyListPath));
+  const backend = chainBackend({
+    contract: new KmsContract(settings.contract, reader),
+    address: settings.contractAsGiven,
+    rpcUrls,
+    denied: denyListOf(settings.denyListPath),
+  });
   const server = await startHttpServer({
     listen: settings.listen,
     routes: webhookRoutes(backend, log),
     log,
     requestTimeoutMs: 30_000,
   });
-  if (chainId === undefined) log.warn("ETH_CHAIN_ID is not set: an endpoint of another chain would be believed");
+  if (chainId === undefined)
+    log.warn("ETH_CHAIN_ID is not set: whichever chain a quorum of the endpoints is on at first is believed");
   if (confirmations !== undefined) log.warn({ confirmations }, "blocks count before they are final");
   log.info(
     { address: server.address, contract: settings.contract, endpoints: endpoints.map(({ name }) => name), quorum },

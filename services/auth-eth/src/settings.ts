@@ -7,6 +7,8 @@ export interface Settings {
   readonly rpcUrls: readonly string[];
   readonly quorum: number;
   readonly contract: `0x${string}`;
+  /** The same as the operator spelled it, which is how clients know it. */
+  readonly contractAsGiven: string;
   readonly chainId: number | undefined;
   /** Undefined: the chain's finalized block. */
   readonly confirmations: number | undefined;
@@ -22,11 +24,13 @@ export function readSettings(env: Environment): Settings {
   const rpcUrls = (env["ETH_RPC_URL"] ?? "http://localhost:8545").split(",").map((url) => url.trim());
   for (const url of rpcUrls) originOf(url);
   if (new Set(rpcUrls).size !== rpcUrls.length) throw bad("ETH_RPC_URL", "each endpoint once", "one twice");
+  const contract = env["KMS_CONTRACT_ADDR"] ?? `0x${"00".repeat(20)}`;
   return {
     listen: listenOfEnvironment(env, { host: "127.0.0.1", port: 8000 }),
     rpcUrls,
     quorum: whole(env, "ETH_RPC_QUORUM", rpcUrls.length) ?? Math.floor(rpcUrls.length / 2) + 1,
-    contract: address(env["KMS_CONTRACT_ADDR"] ?? `0x${"00".repeat(20)}`),
+    contract: address(contract),
+    contractAsGiven: contract,
     chainId: whole(env, "ETH_CHAIN_ID", Number.MAX_SAFE_INTEGER),
     confirmations: whole(env, "ETH_FINALITY_CONFIRMATIONS", 1_000_000),
     maxBlockAgeSeconds: positive(whole(env, "ETH_MAX_BLOCK_AGE", 31_536_000) ?? 21_600),

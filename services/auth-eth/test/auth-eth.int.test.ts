@@ -9,7 +9,8 @@ import { FakeRpc } from "../../../libs/governance/test/fake-rpc.ts";
 import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
 const MAIN = join(import.meta.dirname, "../src/main.ts");
-const CONTRACT = `0x${"12".repeat(20)}`;
+/** Spelled with both cases, as checksums are. */
+const CONTRACT = `0x${"aB".repeat(20)}`;
 const BASE = {
   mrAggregated: `0x${"11".repeat(32)}`,
   osImageHash: `0x${"22".repeat(32)}`,
@@ -122,6 +123,13 @@ test("answers with the contract's words, the gateway and the block (E1 to E3, E9
   assert.equal(denied.json["field"], "mrAggregated");
   assert.equal(denied.json["rule"], `DstackKms ${CONTRACT}: kmsAllowedAggregatedMrs`);
   assert.ok(fake.asked.some(({ functionName }) => functionName === "isKmsAllowed"));
+  // What DstackKms alone judges is never laid at an app's door.
+  fake.decision = [false, "Device not allowed"];
+  assert.equal((await post("kms", BASE)).json["rule"], `DstackKms ${CONTRACT}: isKmsAllowed`);
+  const app = await post("app", BASE);
+  assert.deepEqual([app.json["rule"], app.json["field"]], [`DstackApp ${BASE.appId}: allowedDeviceIds`, "deviceId"]);
+  fake.decision = [false, "Aggregated MR not allowed"];
+  assert.equal((await post("app", BASE)).json["rule"], `DstackApp ${BASE.appId}: isAppAllowed`);
 });
 
 test("malformed requests are 400 in one form and ask nobody (E4, E5)", async () => {
@@ -164,7 +172,14 @@ test("a failing chain denies without its words, and recovers (E6, E7, E13, E16)"
     Object.assign(fake, saved);
     assert.equal((await post("kms", BASE)).json["isAllowed"], true);
   }
+  // What the server tells of its key without an address around it.
+  Object.assign(fake, {
+    mood: "echo",
+    echo: JSON.stringify({ jsonrpc: "2.0", id: 1, error: { code: -32_000, message: "no project secret-key" } }),
+  });
+  assert.deepEqual((await post("app", BASE)).json, UNAVAILABLE);
   assert.doesNotMatch(output, /secret-key/);
+  assert.match(output, /no project \(hidden\)/);
   assert.match(output, /on chain 1, expected 1337/);
 });
 
