@@ -121,6 +121,8 @@ export function checkHistory(text: string): HistoryCheck {
     } catch {
       return fail("is no entry");
     }
+    // The signature is over the values, so the line must not say them in a way that others read otherwise.
+    if (JSON.stringify(entry) !== line) return fail("is no entry: it is not written as entries are");
     if (entry.sequence !== entries.length + 1)
       return fail(`has number ${entry.sequence}, expected ${entries.length + 1}: an entry is missing`);
     if (entry.previous !== previous) return fail("does not follow the line before: one of them was changed");

@@ -51,6 +51,20 @@ test("KMS: measurement and device must be listed (S2, S7, S9)", () => {
   );
 });
 
+test("app: of one named twice, in whatever spelling, the first entry counts and a warning says so", () => {
+  const id = "ab".repeat(20);
+  const twice = {
+    apps: {
+      [`0x${id.toUpperCase()}`]: { composeHashes: ["0xcompose456"], allowAnyDevice: true },
+      [id]: { composeHashes: ["0xother"], allowAnyDevice: true },
+    },
+  };
+  assert.equal(reason(answer("app", twice, { appId: id })), "");
+  assert.equal(reason(answer("app", twice, { appId: id, composeHash: "0xother" })), "compose hash not allowed");
+  const { warnings } = parseAuthConfig(JSON.stringify(twice), PLAIN);
+  assert.ok(warnings.includes(`apps.${id}: listed twice; the first entry counts`), warnings.join("\n"));
+});
+
 test("KMS: an absent measurement list admits any, an empty one none (S8, S21)", () => {
   assert.equal(reason(answer("kms", { kms: { mrAggregated: [], allowAnyDevice: true } })), "aggregated MR not allowed");
   assert.equal(reason(answer("kms", { kms: { allowAnyDevice: true } })), "");

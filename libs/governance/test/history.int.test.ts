@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { generateKeyPairSync } from "node:crypto";
+import { generateKeyPairSync, sign, type KeyObject } from "node:crypto";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -74,6 +74,37 @@ test("every tampering shows and stops further changes", async () => {
   }
   await writeFile(historyPath, good);
   assert.equal(await write("three"), true);
+});
+
+test("an entry that somebody else signed follows the line before all the same", async () => {
+  const [first = "", second = ""] = (await readFile(historyPath, "utf8")).trimEnd().split("\n");
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+  const { signature: _, ...entry } = JSON.parse(second) as Record<string, unknown>;
+  const signed = (changed: object, as: KeyObject = privateKey, shown: KeyObject = publicKey): string => {
+    const unsigned = { ...entry, key: shown.export({ type: "spki", format: "der" }).toString("base64"), ...changed };
+    const bytes = Buffer.from(JSON.stringify(unsigned));
+    return `${first}\n${JSON.stringify({ ...unsigned, signature: sign(null, bytes, as).toString("base64") })}\n`;
+  };
+  assert.equal(checkHistory(signed({})).broken, undefined);
+  for (const previous of ["0".repeat(64), "ab".repeat(32)])
+    assert.match(checkHistory(signed({ previous })).broken ?? "", /line 2 does not follow the line before/);
+  const curve = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  assert.match(checkHistory(signed({}, curve.privateKey, curve.publicKey)).broken ?? "", /line 2 has a bad signature/);
+});
+
+test("an entry is written in one way, so that all read the same in it", async () => {
+  const [first = ""] = (await readFile(historyPath, "utf8")).trimEnd().split("\n");
+  for (const other of [
+    first.replace('"by":', '"by":"bob@desk","by":'),
+    first.replace('"by":', '"by": '),
+    first.replace("ann@desk", "\\u0061nn@desk"),
+    `${first} `,
+  ])
+    assert.match(
+      checkHistory(`${other}\n`).broken ?? "",
+      /line 1 is no entry: it is not written as entries are/,
+      other,
+    );
 });
 
 test("a line that a crash cut off never came into force, and stops nobody", async () => {
