@@ -6,6 +6,7 @@ export { asRefusal, attempt } from "./as-refusal.ts";
 export type { Attempt } from "./as-refusal.ts";
 export { errorChain } from "./error-chain.ts";
 export { excerpt, visible } from "./excerpt.ts";
+export { plainText } from "./plain-text.ts";
 export { ignoreMissing, systemCode } from "./system-code.ts";
 export type { ExcerptOptions } from "./excerpt.ts";
 export type { ErrorTable } from "./error-table.ts";

@@ -34,7 +34,28 @@ test("a chain of causes is one text, outermost first, and ends", () => {
   assert.equal(errorChain(new TypeError("")), "TypeError");
   const ring = new Error("r");
   ring.cause = ring;
-  assert.equal(errorChain(ring).split(": ").length, 16);
+  assert.equal(errorChain(ring), "r");
+  let deep: Error | undefined;
+  for (let depth = 0; depth < 20; depth++) deep = new Error(`${depth};`, { cause: deep });
+  assert.equal(errorChain(deep).split(": ").length, 16);
+});
+
+test("a cause is said once, also where an outer text repeats it", () => {
+  const refused = new Error("connect ECONNREFUSED 127.0.0.1:9");
+  const told = new LampError("no-power", `lamp 7: ${refused.message}, try again`, { cause: refused });
+  assert.equal(errorChain(told), "lamp 7: connect ECONNREFUSED 127.0.0.1:9, try again");
+  assert.equal(errorChain(new Error("15 bytes", { cause: new Error("5") })), "15 bytes: 5");
+});
+
+test("no text ends in a library's words to its developers", () => {
+  const line = "4063BAAF:error:0A00010B:SSL routines:tls_validate_record_header:wrong version number:../a/tls.c:84:\n";
+  assert.equal(errorChain(new Error(`write EPROTO ${line}`)), "write EPROTO wrong version number");
+  const alert = `${line.slice(0, -1)}SSL alert number 70\n`;
+  assert.equal(errorChain(new Error("a", { cause: new Error(alert) })), "a: wrong version number");
+  assert.equal(errorChain(new Error("key: error:1E08010C:DECODER routines::unsupported")), "key: unsupported");
+  const unknownIssuer = "unable to verify the first certificate";
+  const advice = `${unknownIssuer}; if the root CA is installed locally, try running Node.js with --use-system-ca`;
+  assert.equal(errorChain(new Error(`kms: ${advice}`, { cause: new Error(advice) })), `kms: ${unknownIssuer}`);
 });
 
 const fail = (error: Error) => (): never => {
