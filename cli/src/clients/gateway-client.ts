@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { connect, type DetailedPeerCertificate, type TLSSocket } from "node:tls";
 import { asRefusal } from "@dstack/errors";
-import { exchange } from "@dstack/http";
+import { CONNECT_TIMEOUT_MS, exchange, tlsSettings, transportFailure } from "@dstack/http";
 import { CliError } from "../terminal/errors.ts";
 
 export interface GatewayAnswer {
@@ -80,7 +80,7 @@ export async function shownCertificates(url: URL, timeoutMs: number): Promise<re
         port,
         ...serverName(url),
         rejectUnauthorized: false,
-        minVersion: "TLSv1.2",
+        ...tlsSettings({}),
       },
       () => {
         const certificates = peerCertificates(socket);
@@ -88,9 +88,11 @@ export async function shownCertificates(url: URL, timeoutMs: number): Promise<re
         resolve(certificates);
       },
     );
-    socket.setTimeout(timeoutMs, () => socket.destroy(new Error(`no TLS handshake within ${timeoutMs} ms`)));
+    const limitMs = Math.min(timeoutMs, CONNECT_TIMEOUT_MS);
+    const timer = setTimeout(() => socket.destroy(new Error(`no TLS connection within ${limitMs} ms`)), limitMs);
+    socket.once("close", () => clearTimeout(timer));
     socket.once("error", (cause) =>
-      reject(new CliError("failed", `${url.host} did not answer: ${cause.message}`, { cause })),
+      reject(new CliError("failed", `${url.host} did not answer: ${transportFailure(cause).message}`, { cause })),
     );
   });
 }

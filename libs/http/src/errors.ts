@@ -3,6 +3,8 @@ import { CodedError, type ErrorTable } from "@dstack/errors";
 export const HTTP_ERRORS = {
   "no-answer":
     "the server could not be reached, or broke off; the fact `system` has the system's code where there is one",
+  "no-tls": "what answers on that port speaks no TLS",
+  "not-connected": "there was no connection, TLS handshake included, within its own limit",
   "timed-out": "the whole answer was not there before the deadline",
   "answer-too-large": "the answer has more bytes than the caller reads",
   "redirect-refused": "the server sends the request to a place, or so often, that it is not followed",

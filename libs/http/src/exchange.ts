@@ -1,6 +1,6 @@
 /**
  * One HTTP exchange: a request goes in, an answer read to its end comes out, within one deadline
- * and a bounded size. Redirects are never followed. Nothing of the request leaves before the
+ * and a bounded size; a peer with whom no connection comes about is given up earlier. Redirects are never followed. Nothing of the request leaves before the
  * connection's peer has passed the caller's check.
  */
 import {
@@ -13,6 +13,11 @@ import {
 import { request as tlsRequest } from "node:https";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import { HttpError } from "./errors.ts";
+import { tlsSettings } from "./tls-settings.ts";
+import { transportFailure } from "./transport-failure.ts";
+
+/** Of what comes before a request, from the look-up of the name to the end of the TLS handshake; as in released versions. */
+export const CONNECT_TIMEOUT_MS = 5_000;
 
 export interface HttpRequest {
   /** http or https; with `socketPath` its path and query count, and its host is what the server is told. */
@@ -78,18 +83,30 @@ function attemptOnce(options: HttpRequest, agent: Agent | undefined, leftMs: num
   return new Promise<HttpAnswer>((resolve, reject) => {
     const fail = (error: unknown): void => {
       clearTimeout(timer);
+      clearTimeout(connecting);
       outgoing.destroy();
       reject(error);
     };
     const request = requestOptions(options, url, agent);
     const outgoing = opened(() =>
-      isTls ? tlsRequest({ minVersion: "TLSv1.2", ...request, ...options.tls }) : plainRequest(request),
+      isTls ? tlsRequest({ ...request, ...tlsSettings(options.tls ?? {}) }) : plainRequest(request),
     );
     const timer = setTimeout(
       () => fail(new HttpError("timed-out", `no answer within ${timeoutMs} ms`, { facts: { timeoutMs } })),
       leftMs,
     );
+    // Whoever does not even finish a handshake answers nothing: no need to wait as for an answer.
+    const connecting = setTimeout(
+      () =>
+        fail(new HttpError("not-connected", noConnection(isTls), { facts: { connectTimeoutMs: CONNECT_TIMEOUT_MS } })),
+      CONNECT_TIMEOUT_MS,
+    );
     let isAnswered = false;
+    outgoing.on("socket", (socket) => {
+      const connected = (): void => clearTimeout(connecting);
+      if (outgoing.reusedSocket) connected();
+      else socket.once(isTls ? "secureConnect" : "connect", connected);
+    });
     outgoing.on("error", (error: NodeJS.ErrnoException) =>
       fail(
         outgoing.reusedSocket && !isAnswered && CLOSED.has(error.code)
@@ -134,6 +151,9 @@ function attemptOnce(options: HttpRequest, agent: Agent | undefined, leftMs: num
   });
 }
 
+const noConnection = (isTls: boolean): string =>
+  `no ${isTls ? "TLS connection" : "connection"} within ${CONNECT_TIMEOUT_MS} ms`;
+
 const mayRepeat = (request: HttpRequest): boolean =>
   request.repeatable === true || ["GET", "HEAD"].includes(methodOf(request));
 
@@ -172,9 +192,7 @@ function opened(open: () => ClientRequest): ClientRequest {
   }
 }
 
-function noAnswer(error: NodeJS.ErrnoException, signal: AbortSignal | undefined): HttpError {
-  if (signal?.aborted === true) return new HttpError("aborted", "the request was given up", { cause: signal.reason });
-  // Where every address of a name refused, Node's error has no text of its own.
-  const text = error.message === "" ? (error.code ?? "the connection broke off") : error.message;
-  return new HttpError("no-answer", text, error.code === undefined ? {} : { facts: { system: error.code } });
-}
+const noAnswer = (error: NodeJS.ErrnoException, signal: AbortSignal | undefined): HttpError =>
+  signal?.aborted === true
+    ? new HttpError("aborted", "the request was given up", { cause: signal.reason })
+    : transportFailure(error);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo, Socket } from "node:net";
+import { createServer as createTcpServer, type AddressInfo, type Socket } from "node:net";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -216,4 +216,63 @@ test("follows redirects from https to https alone, three of them, and keeps cred
   assert.equal((await refusal(ask("/again"))).code, "redirect-refused");
   const moved = await serve((_, response) => response.writeHead(302, { location: goal }).end());
   assert.equal((await refusal(ask("/", moved))).code, "redirect-refused");
+});
+
+test("gives up on a peer with whom no connection comes about long before the answer's deadline", async () => {
+  const silent = createTcpServer((socket) => held.push(socket));
+  const held: Socket[] = [];
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  const url = `https://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+  // A record that promises a ServerHello and never brings it.
+  silent.once("connection", (socket) => socket.write(Uint8Array.of(22, 3, 3, 0, 80, 2, 0, 0, 76)));
+  const begun = performance.now();
+  const ask = (): Promise<HttpError> =>
+    refusal(exchange({ url, tls: { rejectUnauthorized: false }, timeoutMs: 60_000, maxAnswerBytes: 10 }));
+  const errors = await Promise.all([ask(), ask()]);
+  const tookMs = performance.now() - begun;
+  for (const socket of held) socket.destroy();
+  silent.close();
+  for (const error of errors)
+    assert.deepEqual([error.code, error.message], ["not-connected", "no TLS connection within 5000 ms"]);
+  assert.ok(tookMs > 4_500 && tookMs < 8_000, `${tookMs} ms`);
+});
+
+test("an answer may come later than a connection must, also over one that is kept", async () => {
+  let late = 0;
+  const url = await serve((_, response) => void setTimeout(() => response.end("x"), late));
+  const connections = keptConnections(url);
+  await exchange({ url, connections, ...limits });
+  late = 5_500;
+  const asked = { url, timeoutMs: 20_000, maxAnswerBytes: 10 } as const;
+  const answers = await Promise.all([exchange({ ...asked, connections }), exchange(asked)]);
+  connections.destroy();
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    [200, 200],
+  );
+});
+
+test("says that a port speaks no TLS, and who trusts whom, in words of its own", async () => {
+  const plain = (await serve((_, response) => response.end())).replace("http:", "https:");
+  const error = await refusal(exchange({ url: plain, ...limits }));
+  assert.deepEqual([error.code, error.message], ["no-tls", "the server speaks no TLS on that port"]);
+
+  const key = generateP256();
+  const cert = createCa({ commonName: "somebody", key, pathLength: 0, now: Math.floor(Date.now() / 1_000) }).pem;
+  const server = createTlsServer({ key: pkcs8Pem(key), cert }, (_, response) => response.end());
+  const untrusted = await refusal(exchange({ url: `https://127.0.0.1:${await listening(server)}`, ...limits }));
+  assert.deepEqual([untrusted.code, untrusted.message], ["no-answer", "self-signed certificate"]);
+
+  const old = createTlsServer({ key: pkcs8Pem(key), cert, maxVersion: "TLSv1.2" }, (_, response) => response.end());
+  const url = `https://127.0.0.1:${await listening(old)}`;
+  const refused = await refusal(exchange({ url, tls: { minVersion: "TLSv1.3" }, ...limits }));
+  assert.match(refused.message, /^the TLS connection failed: tlsv1 alert protocol version$/);
+
+  const hangsUp = createTcpServer((socket) => socket.destroy());
+  await new Promise<void>((resolve) => hangsUp.listen(0, "127.0.0.1", resolve));
+  const broken = await refusal(
+    exchange({ url: `https://127.0.0.1:${(hangsUp.address() as AddressInfo).port}`, ...limits }),
+  );
+  hangsUp.close();
+  assert.equal(broken.message, "the server ended the connection during the TLS handshake");
 });

@@ -51,7 +51,6 @@ export function attestedTransport(options: AttestedTransportOptions): RpcTranspo
   return httpTransport({
     baseUrl: options.baseUrl,
     tls: {
-      minVersion: "TLSv1.2",
       ...(trustedRoots === "evidence-only"
         ? { rejectUnauthorized: false }
         : { ca: [...trustedRoots], rejectUnauthorized: true }),
@@ -88,7 +87,7 @@ export async function fetchTempCaUnverified(options: {
   requireHttps(options.baseUrl);
   const transport = httpTransport({
     baseUrl: options.baseUrl,
-    tls: { rejectUnauthorized: false, minVersion: "TLSv1.2" },
+    tls: { rejectUnauthorized: false },
     maxAnswerBytes: 1024 * 1024,
   });
   const answer = await callRpc(

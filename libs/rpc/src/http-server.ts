@@ -17,6 +17,7 @@ import {
   type RpcService,
 } from "./dispatch.ts";
 import { errorChain, ignoreMissing } from "@dstack/errors";
+import { tlsSettings } from "@dstack/http";
 import { RpcError } from "./errors.ts";
 import { mayOpenFiles } from "./may-open-files.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
@@ -121,8 +122,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
           {
             ...limits,
             handshakeTimeout: headersTimeout,
-            minVersion: "TLSv1.2",
-            ...options.tls,
+            ...tlsSettings(options.tls),
             requestCert: options.tls.requestClientCertificate ?? false,
             rejectUnauthorized: false,
           },
@@ -136,7 +136,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
   });
-  server.on("tlsClientError", (error) => options.log.debug({ error: error.message }, "TLS handshake failed"));
+  server.on("tlsClientError", (error) => options.log.debug({ error: errorChain(error) }, "TLS handshake failed"));
   if ("path" in options.listen) await unlink(options.listen.path).catch(ignoreMissing);
   await listening(server, options.listen);
   if ("path" in options.listen && options.listen.mode !== undefined)
@@ -154,7 +154,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     port: typeof bound === "string" ? 0 : bound.port,
     server,
     setSecureContext: (context) => {
-      if (server instanceof TlsServer) server.setSecureContext({ minVersion: "TLSv1.2", ...context });
+      if (server instanceof TlsServer) server.setSecureContext(tlsSettings(context));
     },
     close: () => closeServer(server, sockets),
   };

@@ -14,6 +14,7 @@ import { gatewaySchema } from "../src/config/schema.ts";
 import { Certificates } from "../src/proxy/certificates.ts";
 import { Registry } from "../src/registration/registry.ts";
 import { startMainListener } from "../src/rpc/main-listener.ts";
+import { assertTlsSettings } from "../../../libs/http/test/tls-listener.ts";
 import { memoryLog } from "./support/log.ts";
 import { randomId, testKms, type Identity } from "./support/pki.ts";
 
@@ -130,4 +131,9 @@ test("TLS sessions are never resumed, so that every connection shows its chain",
     await dial();
     assert.equal(await dial(), false, maxVersion);
   }
+});
+
+test("agrees with CVMs on TLS settings of today alone, and on no second handshake", async (t) => {
+  const { port } = await listening(t);
+  await assertTlsSettings({ port });
 });

@@ -12,6 +12,7 @@ import { httpAnswers } from "../src/proxy/http-answers.ts";
 import { ProxyCounters } from "../src/proxy/proxy-counters.ts";
 import { ProxyListener } from "../src/proxy/proxy-listener.ts";
 import { Watchdog } from "../src/proxy/watchdog.ts";
+import { assertTlsSettings } from "../../../libs/http/test/tls-listener.ts";
 import { memoryLog } from "./support/log.ts";
 import { serverCertificate } from "./support/pki.ts";
 
@@ -265,5 +266,11 @@ test("a ClientHello that never comes whole is not waited for", async () => {
   slow.resume();
   await once(slow, "close");
   assert.ok(Date.now() - started < 2_000);
+  await quiet();
+});
+
+test("agrees with browsers on TLS settings of today alone, and on no second handshake", async () => {
+  onBackend = (socket) => socket.resume();
+  await assertTlsSettings({ port: listener.ports[0] ?? 0, servername: `app.${DOMAIN}` });
   await quiet();
 });

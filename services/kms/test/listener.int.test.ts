@@ -8,6 +8,7 @@ import { parseHex } from "@dstack/bytes";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { kms as proto, prpc } from "@dstack/proto";
 import { createCa, createLeaf, createTempClientCertificate } from "@dstack/ratls";
+import { assertTlsSettings } from "../../../libs/http/test/tls-listener.ts";
 import { Harness } from "./harness.ts";
 
 let harness: Harness;
@@ -197,3 +198,6 @@ test("the server shows its leaf alone", async () => {
   assert.ok(peer.issuerCertificate === undefined || peer.issuerCertificate === null);
   socket.destroy();
 });
+
+test("agrees with clients on TLS settings of today alone, and on no second handshake", () =>
+  assertTlsSettings({ port: harness.kms.server.port }));

@@ -2,6 +2,8 @@ import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext, type SecureContext, type SecureVersion } from "node:tls";
 import type { Logger } from "@dstack/log";
+import { errorChain } from "@dstack/errors";
+import { tlsSettings } from "@dstack/http";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { createCa, createLeaf } from "@dstack/ratls";
 import type { StaticCertificate } from "../config/gateway-config.ts";
@@ -67,13 +69,13 @@ export class Certificates {
     } catch (error) {
       if (this.#served !== undefined) {
         log.error(
-          { domain: source.baseDomain, error: (error as Error).message },
+          { domain: source.baseDomain, error: errorChain(error) },
           "proxy certificate is not usable, the one in service stays",
         );
         return false;
       }
       log.warn(
-        { domain: source.baseDomain, error: (error as Error).message },
+        { domain: source.baseDomain, error: errorChain(error) },
         "proxy certificate is not usable, a self-signed one serves until it is",
       );
       this.#served = this.#selfSigned(source.baseDomain);
@@ -93,7 +95,7 @@ export class Certificates {
         );
       return { context: this.#context(certChain, key), leaf, fromFiles: true };
     } catch (cause) {
-      throw new GatewayError("certificate-unusable", `certificate for *.${domain}: ${(cause as Error).message}`, {
+      throw new GatewayError("certificate-unusable", `certificate for *.${domain}: ${errorChain(cause)}`, {
         cause,
       });
     }
@@ -120,11 +122,8 @@ export class Certificates {
 
   #context(cert: string, key: string): SecureContext {
     const versions = this.#options.tlsVersions.map((version): SecureVersion => `TLSv${version}`).sort();
-    return createSecureContext({
-      cert,
-      key,
-      minVersion: versions[0] ?? "TLSv1.2",
-      maxVersion: versions.at(-1) ?? "TLSv1.3",
-    });
+    return createSecureContext(
+      tlsSettings({ cert, key, minVersion: versions[0] ?? "TLSv1.2", maxVersion: versions.at(-1) ?? "TLSv1.3" }),
+    );
   }
 }

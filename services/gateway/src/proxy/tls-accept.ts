@@ -1,11 +1,15 @@
 import type { Socket } from "node:net";
 import { TLSSocket, type SecureContext } from "node:tls";
+import { errorChain } from "@dstack/errors";
 
 export type Accepted =
   | { readonly kind: "secure"; readonly socket: TLSSocket }
   | { readonly kind: "failed"; readonly reason: string };
 
-/** TLS as the server on a connection whose first bytes were read already. Never rejects; a failed socket is destroyed. */
+/**
+ * TLS as the server on a connection whose first bytes were read already; what it offers is the
+ * context's, made by `tlsSettings`. Never rejects; a failed socket is destroyed.
+ */
 export function acceptTls(
   socket: Socket,
   firstBytes: Buffer,
@@ -30,7 +34,7 @@ export function acceptTls(
       resolve(result);
     };
     const ready = (): void => finish({ kind: "secure", socket: secure });
-    const failed = (error: Error): void => finish({ kind: "failed", reason: error.message });
+    const failed = (error: Error): void => finish({ kind: "failed", reason: errorChain(error) });
     const closed = (): void => finish({ kind: "failed", reason: "the client went away during the handshake" });
     const timer = setTimeout(
       () => finish({ kind: "failed", reason: `TLS handshake took longer than ${options.timeoutMs} ms` }),
