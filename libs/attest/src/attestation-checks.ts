@@ -153,12 +153,23 @@ function checkReportData({ reportData }: Attestation, report: TdReport, expected
 function checkEventLog({ platform, runtimeEvents }: Attestation): Outcome {
   const logged = decodeRuntimeEvents(platform.eventLog);
   if (logged.length === 0) return notApplicable("the log carries no runtime events of its own");
-  const same =
-    logged.length === runtimeEvents.length && logged.every((event, index) => sameEvent(event, runtimeEvents[index]!));
-  return same
+  if (logged.length !== runtimeEvents.length)
+    return fail(
+      `the event log has ${logged.length} runtime events, replayed were ${runtimeEvents.length}`,
+      "event-log-mismatch",
+    );
+  const other = logged.findIndex((event, index) => !sameEvent(event, runtimeEvents[index]!));
+  return other < 0
     ? pass(`${logged.length} events`)
-    : fail("the event log and the replayed runtime events differ", "event-log-mismatch");
+    : fail(
+        `runtime event ${other} is ${told(logged[other]!)} in the event log, replayed was ${told(runtimeEvents[other]!)}`,
+        "event-log-mismatch",
+      );
 }
+
+/** Enough to find it by: events may be long. */
+const told = ({ event, payload }: RuntimeEvent): string =>
+  `${JSON.stringify(event.slice(0, 40))} with ${payload.length} bytes ${toHex(payload.subarray(0, 20))}${payload.length > 20 ? "…" : ""}`;
 
 const sameEvent = (a: RuntimeEvent, b: RuntimeEvent): boolean =>
   a.event === b.event && equalBytes(a.payload, b.payload) && (a.version ?? 1) === (b.version ?? 1);
@@ -199,7 +210,9 @@ function checkMrConfigId(report: TdReport, claims: BootClaims, document: string 
     case 1:
       return equalBytes(value, mrConfigIdV1(claims.composeHash))
         ? pass("version 1: compose hash")
-        : mismatch("MRCONFIGID version 1 does not hold the compose hash");
+        : mismatch(
+            `MRCONFIGID ${toHex(value)} does not hold the compose hash, expected ${toHex(mrConfigIdV1(claims.composeHash))}`,
+          );
     case 2: {
       const named = claims.keyProviderInfo.length === 0 ? "" : parseKeyProviderInfo(claims.keyProviderInfo).id;
       const ids = [new Uint8Array(0), parseHex(named, "key provider id")];
@@ -212,8 +225,9 @@ function checkMrConfigId(report: TdReport, claims: BootClaims, document: string 
     }
     case 3: {
       if (document === undefined) return notBound("MRCONFIGID version 3 over a document that is not at hand");
-      if (!equalBytes(value, mrConfigIdV3(document)))
-        return mismatch("MRCONFIGID version 3 does not hold the document's hash");
+      const expected = mrConfigIdV3(document);
+      if (!equalBytes(value, expected))
+        return mismatch(`MRCONFIGID ${toHex(value)} does not hold the document's hash, expected ${toHex(expected)}`);
       const other = differingField(document, claims);
       return other === undefined
         ? pass("version 3: launch document")
@@ -235,23 +249,29 @@ const PROVIDER_KINDS: ReadonlyMap<string, KeyProviderKind> = new Map([
 function differingField(document: string, claims: BootClaims): string | undefined {
   const launch = parseMrConfigV3(document);
   const provider = claims.keyProviderInfo.length === 0 ? undefined : parseKeyProviderInfo(claims.keyProviderInfo);
-  const differs = (wanted: Uint8Array | undefined, found: Uint8Array | undefined): boolean =>
-    wanted !== undefined && found !== undefined && !equalBytes(wanted, found);
-  if (differs(launch.composeHash, claims.composeHash)) return "compose hash";
-  if (differs(launch.appId, claims.appId)) return "app id";
-  if (differs(launch.instanceId, claims.instanceId)) return "instance id";
-  if (differs(launch.gpuPolicyHash, claims.gpuPolicyHash)) return "GPU policy hash";
+  const differing = (name: string, wanted: Uint8Array | undefined, found: Uint8Array | undefined): string | undefined =>
+    wanted === undefined || found === undefined || equalBytes(wanted, found)
+      ? undefined
+      : `${name} (${toHex(wanted)}, measured is ${toHex(found)})`;
+  const fields =
+    differing("compose hash", launch.composeHash, claims.composeHash) ??
+    differing("app id", launch.appId, claims.appId) ??
+    differing("instance id", launch.instanceId, claims.instanceId) ??
+    differing("GPU policy hash", launch.gpuPolicyHash, claims.gpuPolicyHash);
+  if (fields !== undefined) return fields;
   const scripts = launch.initScriptHashes;
-  if (
-    scripts !== undefined &&
-    (scripts.length !== claims.initScriptHashes.length ||
-      scripts.some((hash, index) => differs(hash, claims.initScriptHashes[index])))
-  )
-    return "list of init scripts";
-  if (provider !== undefined && PROVIDER_KINDS.get(provider.name) !== launch.keyProvider) return "key provider";
-  if (provider !== undefined && differs(launch.keyProviderId, parseHex(provider.id, "key provider id")))
-    return "key provider id";
-  return undefined;
+  if (scripts !== undefined) {
+    if (scripts.length !== claims.initScriptHashes.length)
+      return `list of init scripts (${scripts.length} of them, measured are ${claims.initScriptHashes.length})`;
+    for (const [index, script] of scripts.entries()) {
+      const other = differing(`init script ${index + 1}`, script, claims.initScriptHashes[index]);
+      if (other !== undefined) return other;
+    }
+  }
+  if (provider === undefined) return undefined;
+  if (PROVIDER_KINDS.get(provider.name) !== launch.keyProvider)
+    return `key provider (${launch.keyProvider}, measured is ${JSON.stringify(provider.name.slice(0, 40))})`;
+  return differing("key provider id", launch.keyProviderId, parseHex(provider.id, "key provider id"));
 }
 
 function checkGpuLaunch(events: readonly RuntimeEvent[]): Outcome {

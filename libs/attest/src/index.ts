@@ -19,6 +19,8 @@ export type { Check, CheckResult, Outcome } from "./checks.ts";
 export type { Judgement, Period, SignatureToCheck } from "./judgement.ts";
 export { collateralFromJson, collateralToJson } from "./collateral.ts";
 export type { QuoteCollateral } from "./collateral.ts";
+export { describeShortfall, describeTarget, partName, UPDATES } from "./tcb-shortfall.ts";
+export type { ShortPart, TcbShortfall, TcbTarget, TcbUpdate } from "./tcb-shortfall.ts";
 export { mergeTcbStatus } from "./tcb-status.ts";
 export type { TcbRules, TcbStatus } from "./tcb-status.ts";
 export { INTEL_ROOT_SHA256, intelTrustAnchor, trustAnchorFromPem } from "./trust-anchor.ts";

@@ -5,6 +5,7 @@
  */
 import { BytesError, concatBytes, hash32, hash48, parseHex, parseHexOfLength, parseJson, utf8 } from "@dstack/bytes";
 import type { AppId, Hash32, Hash48 } from "@dstack/bytes";
+import { excerpt } from "@dstack/errors";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { keccak_256 } from "@noble/hashes/sha3.js";
 import { AttestError } from "./errors.ts";
@@ -63,7 +64,11 @@ export function parseMrConfigV3(document: string): MrConfigV3 {
   for (const key of Object.keys(fields)) if (!KEYS.includes(key)) throw malformed(`unknown key ${key.slice(0, 40)}`);
   if ((fields["version"] ?? 3) !== 3) throw malformed(`version ${String(fields["version"])}, expected 3`);
   const keyProvider = KEY_PROVIDER_KINDS.find((kind) => kind === fields["key_provider"]);
-  if (keyProvider === undefined) throw malformed("key_provider is not none, local, kms or tpm");
+  if (keyProvider === undefined) {
+    const got = fields["key_provider"];
+    const shown = typeof got === "string" ? `"${excerpt(got, { maxChars: 40 })}"` : typeof got;
+    throw malformed(`key_provider is ${shown}, expected none, local, kms or tpm`);
+  }
   const scripts = fields["init_script_hashes"];
   if (scripts !== undefined && (!Array.isArray(scripts) || scripts.length > 5))
     throw malformed("init_script_hashes is not a list of at most 5");

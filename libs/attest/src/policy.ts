@@ -4,6 +4,7 @@ import { fail, notApplicable, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
 import { AttestError } from "./errors.ts";
 import type { QuoteClaims } from "./quote-claims.ts";
+import { describeShortfall } from "./tcb-shortfall.ts";
 import { isOutOfDate, isTcbStatus } from "./tcb-status.ts";
 import type { TcbStatus } from "./tcb-status.ts";
 
@@ -64,20 +65,21 @@ export function parsePolicy(value: unknown): QuotePolicy {
 }
 
 function judgeStatus(
-  { status, earliestTcbDate }: QuoteClaims,
+  { status, earliestTcbDate, shortfall }: QuoteClaims,
   { acceptedStatuses, graceDays }: QuotePolicy,
   now: number,
 ): Outcome {
   if (acceptedStatuses === undefined) return notApplicable("the policy accepts every status");
   if (acceptedStatuses.includes(status)) return pass(`${status} is accepted`);
+  const needed = shortfall === undefined ? "" : `: ${describeShortfall(shortfall)}`;
   const expected = `expected ${acceptedStatuses.join(" or ") || "none"}`;
   if (graceDays === undefined || !isOutOfDate(status))
-    return fail(`TCB status ${status}, ${expected}`, "policy-status");
+    return fail(`TCB status ${status}, ${expected}${needed}`, "policy-status");
   const ageDays = (now - Date.parse(earliestTcbDate) / 1000) / DAY_SECONDS;
   return ageDays <= graceDays
     ? pass(`${status} since ${earliestTcbDate}, within ${graceDays} days of grace`)
     : fail(
-        `TCB status ${status}, ${expected}; its TCB date ${earliestTcbDate} is over ${graceDays} days ago`,
+        `TCB status ${status}, ${expected}; its TCB date ${earliestTcbDate} is over ${graceDays} days ago${needed}`,
         "policy-status",
       );
 }

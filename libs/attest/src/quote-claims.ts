@@ -1,4 +1,5 @@
 import type { Quote } from "./quote.ts";
+import type { TcbShortfall } from "./tcb-shortfall.ts";
 import type { TcbStatus } from "./tcb-status.ts";
 import type { TrustAnchor } from "./trust-anchor.ts";
 
@@ -13,6 +14,8 @@ export interface QuoteClaims {
   readonly advisoryIds: readonly string[];
   /** The platform is up to date already and would prove it if the TD were started again (TD report 1.5 only). */
   readonly relaunchAdvised: boolean;
+  /** What is short for a better status; undefined where nothing that is published is better. */
+  readonly shortfall?: TcbShortfall;
   /** 16 bytes that name the platform. */
   readonly ppid: Uint8Array;
   readonly fmspc: Uint8Array;

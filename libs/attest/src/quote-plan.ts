@@ -11,6 +11,7 @@ import { atTime, decide, holdingOnes, judge, signaturesOf } from "./judgement.ts
 import type { Judgement, SignatureToCheck } from "./judgement.ts";
 import { judgePckChain, pckCertificatesOf } from "./judge-pck-chain.ts";
 import type { PckChain } from "./pck-chain.ts";
+import type { PckExtension } from "./pck-extension.ts";
 import { evaluatePolicy } from "./policy.ts";
 import type { QuotePolicy } from "./policy.ts";
 import type { QuoteClaims } from "./quote-claims.ts";
@@ -20,6 +21,8 @@ import { assessTcb } from "./tcb-assessment.ts";
 import type { TcbAssessment } from "./tcb-assessment.ts";
 import { checkBodyAttributes, checkQeMeasurement, checkServiceTd } from "./tcb-checks.ts";
 import type { QeIdentity, TcbInfo } from "./tcb-info.ts";
+import { describeShortfall } from "./tcb-shortfall.ts";
+import type { TcbShortfall } from "./tcb-shortfall.ts";
 import type { TcbRules } from "./tcb-status.ts";
 import type { TrustAnchor } from "./trust-anchor.ts";
 
@@ -41,7 +44,13 @@ export interface VerifyOptions {
  */
 export type QuoteVerification =
   | ({ readonly ok: true; readonly checks: readonly Check[] } & QuoteClaims)
-  | { readonly ok: false; readonly checks: readonly Check[]; readonly reason: string };
+  | {
+      readonly ok: false;
+      readonly checks: readonly Check[];
+      readonly reason: string;
+      /** What a genuine platform lacks for a better TCB status. */
+      readonly shortfall?: TcbShortfall;
+    };
 
 /** A quote judged up to its signatures. */
 export interface QuotePlan {
@@ -50,6 +59,7 @@ export interface QuotePlan {
   readonly signatures: readonly SignatureToCheck[];
   /** Undefined where a check failed that the claims rest on. */
   readonly claims: QuoteClaims | undefined;
+  readonly shortfall?: TcbShortfall;
   readonly options: VerifyOptions;
   /** A PCK chain that `collateral` may remember once its signatures and the quote's own hold. */
   readonly newPckChain?: { readonly chain: PckChain; readonly collateral: CheckedCollateral };
@@ -98,6 +108,7 @@ export function planQuote(quote: Quote, collateral: CheckedCollateral, options: 
     judgements,
     signatures: signaturesOf(judgements),
     claims: claimsOf(quote, collateral, chain, assessment),
+    ...(assessment.shortfall === undefined ? {} : { shortfall: assessment.shortfall }),
     options,
     ...(isNew ? { newPckChain: { chain, collateral } } : {}),
   };
@@ -105,7 +116,7 @@ export function planQuote(quote: Quote, collateral: CheckedCollateral, options: 
 
 /** The verification that a plan comes to. `holds` says of each signature, in order, whether it is good. */
 export function concludeQuote(plan: QuotePlan, holds: readonly boolean[]): QuoteVerification {
-  const { claims, options, newPckChain } = plan;
+  const { claims, shortfall, options, newPckChain } = plan;
   const holding = holdingOnes(plan.signatures, holds);
   const decided = plan.judgements.map((judgement) => decide(judgement, holding));
   const judgement = decided.find(({ name }) => name === "pck-chain");
@@ -116,7 +127,7 @@ export function concludeQuote(plan: QuotePlan, holds: readonly boolean[]): Quote
   if (claims !== undefined && options.policy !== undefined)
     checks.push(...evaluatePolicy(claims, options.policy, options.now));
   return claims === undefined || checks.some(({ result }) => result === "fail")
-    ? refused(checks)
+    ? { ...refused(checks), ...(shortfall !== undefined && isOfPlatform(decided) ? { shortfall } : {}) }
     : { ok: true, checks, ...claims };
 }
 
@@ -126,7 +137,7 @@ const OF_PLATFORM: readonly string[] = ["pck-chain", "qe-report-signature", "att
 const isOfPlatform = (decided: readonly Judgement[]): boolean =>
   decided.every(({ name, outcome }) => outcome.result === "pass" || !OF_PLATFORM.includes(name));
 
-function refused(checks: readonly Check[]): QuoteVerification {
+function refused(checks: readonly Check[]): Extract<QuoteVerification, { ok: false }> {
   return { ok: false, checks, reason: firstFailure(checks) ?? "quote is not verified" };
 }
 
@@ -204,10 +215,7 @@ function judgeQuote(
     }),
     judge("tcb-level", () =>
       tcb.level === undefined
-        ? fail(
-            `no matching TCB level: CPUSVN ${toHex(extension.cpuSvn)}, PCESVN ${extension.pceSvn} are below every level of the TCB info`,
-            "tcb-level-missing",
-          )
+        ? fail(`no matching TCB level: ${describeMissing(tcb, extension)}`, "tcb-level-missing")
         : pass(`${tcb.level.status}, ${tcb.level.tcbDate}`),
     ),
     judge("tdx-module", () => tcb.module?.outcome ?? notApplicable("an SGX quote has no TDX module")),
@@ -233,6 +241,7 @@ function claimsOf(
     qeStatus: qeLevel.status,
     advisoryIds: [...new Set(levels.flatMap(({ advisoryIds }) => advisoryIds))].toSorted(),
     relaunchAdvised: tcb.relaunchAdvised,
+    ...(tcb.shortfall === undefined ? {} : { shortfall: tcb.shortfall }),
     ppid: extension.ppid,
     fmspc: extension.fmspc,
     tcbDate: level.tcbDate,
@@ -269,9 +278,21 @@ function checkAttestationKey({ attestationKey, qeAuthData, qeReport }: Quote): O
       );
 }
 
-function checkStatus({ merged }: TcbAssessment): Outcome {
+const describeMissing = ({ shortfall }: TcbAssessment, { cpuSvn, pceSvn }: PckExtension): string =>
+  shortfall === undefined
+    ? `Intel lists none that is not revoked; CPUSVN ${toHex(cpuSvn)}, PCESVN ${pceSvn}`
+    : describeShortfall(shortfall);
+
+function checkStatus({ merged, qeLevel, shortfall }: TcbAssessment): Outcome {
   if (merged === undefined)
     return fail("no status: no TCB level of platform, TDX module or quoting enclave matches", "tcb-level-missing");
-  if (merged.status === "Revoked") return fail("platform, TDX module or quoting enclave is revoked", "tcb-revoked");
-  return pass(merged.status);
+  if (merged.status === "Revoked") {
+    const revoked = [
+      ...(merged.platform === "Revoked" ? ["platform or TDX module"] : []),
+      ...(qeLevel?.status === "Revoked" ? ["quoting enclave"] : []),
+    ];
+    const way = shortfall === undefined ? "" : `; ${describeShortfall(shortfall)}`;
+    return fail(`${revoked.join(" and ")} is revoked${way}`, "tcb-revoked");
+  }
+  return pass(shortfall === undefined ? merged.status : `${merged.status}; ${describeShortfall(shortfall)}`);
 }

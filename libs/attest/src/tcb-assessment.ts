@@ -2,6 +2,8 @@
 import type { CollateralDocuments } from "./checked-collateral.ts";
 import type { PckExtension } from "./pck-extension.ts";
 import type { Quote, TdReport } from "./quote.ts";
+import { findShortfall, firstTdxComponent } from "./tcb-shortfall.ts";
+import type { TcbShortfall } from "./tcb-shortfall.ts";
 import { checkSeamModule, findModule } from "./tcb-checks.ts";
 import type { ModuleCheck } from "./tcb-checks.ts";
 import type { LevelStatus, TcbInfo, TcbLevel } from "./tcb-info.ts";
@@ -16,6 +18,8 @@ export interface TcbAssessment {
   readonly module: ModuleCheck | undefined;
   readonly merged: { readonly platform: TcbStatus; readonly status: TcbStatus } | undefined;
   readonly relaunchAdvised: boolean;
+  /** What is short for a better status; undefined where nothing is. */
+  readonly shortfall: TcbShortfall | undefined;
 }
 
 export function assessTcb(
@@ -44,7 +48,11 @@ export function assessTcb(
     qeLevel?.status === "UpToDate" &&
     module?.level?.status === "OutOfDate" &&
     relaunchHelps(tcbInfo, pck, td);
-  return { level, qeLevel, module, merged, relaunchAdvised };
+  const shortfall =
+    merged?.status === "UpToDate"
+      ? undefined
+      : findShortfall(quote, pck, { tcbInfo, qeIdentity }, { level, qeLevel, moduleLevel: module?.level }, rules);
+  return { level, qeLevel, module, merged, relaunchAdvised, shortfall };
 }
 
 /**
@@ -57,7 +65,7 @@ function findTcbLevel(
   teeTcbSvn: Uint8Array | undefined,
   rules: TcbRules,
 ): TcbLevel | undefined {
-  const firstTdx = rules === "reference" || teeTcbSvn?.[1] === 0 ? 0 : 2;
+  const firstTdx = firstTdxComponent(teeTcbSvn, rules);
   return tcbInfo.levels.find(
     (level) =>
       reachesSgx(level, pck) &&

@@ -30,7 +30,10 @@ export function checkSeamModule(tcbInfo: TcbInfo, td: TdReport): ModuleCheck {
   const [svn = 0, version = 0] = td.teeTcbSvn;
   const identity = findModule(tcbInfo, version);
   if (identity === undefined)
-    return failed(`TDX module version ${version} has no identity in the TCB info`, "module-unknown");
+    return failed(
+      `TDX module version ${version} has no identity in the TCB info, which lists ${tcbInfo.moduleIdentities.map(({ id }) => id).join(", ") || "none"}`,
+      "module-unknown",
+    );
   if (!isAllZero(td.mrSignerSeam))
     return failed(`MRSIGNERSEAM ${toHex(td.mrSignerSeam)}, expected zeros (Intel)`, "module-mismatch");
   if (!equalBytes(td.mrSignerSeam, identity.mrSigner)) {
@@ -51,7 +54,10 @@ export function checkSeamModule(tcbInfo: TcbInfo, td: TdReport): ModuleCheck {
   if (version === 0) return { outcome: pass("TDX module version 0, signed by Intel") };
   const level = identity.levels.find(({ isvSvn }) => isvSvn <= svn);
   if (level === undefined)
-    return failed(`TDX module ${moduleId(version)}: no level for security version ${svn}`, "module-level-missing");
+    return failed(
+      `TDX module ${moduleId(version)}: no level for security version ${svn}, ${lowest(identity.levels)}`,
+      "module-level-missing",
+    );
   return { outcome: pass(`${moduleId(version)} at security version ${svn}: ${level.status}`), level };
 }
 
@@ -83,7 +89,8 @@ export function checkQeMeasurement(
       `${toHex(identity.attributes)} under mask ${toHex(identity.attributesMask)}`,
     );
   }
-  if (level === undefined) return fail(`no level for QE security version ${report.isvSvn}`, "qe-level-missing");
+  if (level === undefined)
+    return fail(`no level for QE security version ${report.isvSvn}, ${lowest(identity.levels)}`, "qe-level-missing");
   return pass(`Intel's quoting enclave, security version ${report.isvSvn}: ${level.status}`);
 }
 
@@ -101,6 +108,12 @@ export function checkServiceTd(body: TdReport | EnclaveReport): Outcome {
   return isAllZero(body.mrServiceTd)
     ? pass("no service TD is bound")
     : fail(`MRSERVICETD is ${toHex(body.mrServiceTd)}, expected zeros: another TD may migrate this one`, "service-td");
+}
+
+/** The least that Intel has a level for. */
+function lowest(levels: readonly { readonly isvSvn: number }[]): string {
+  const last = levels.at(-1);
+  return last === undefined ? "Intel lists none" : `the lowest that Intel lists is ${last.isvSvn}`;
 }
 
 const SEPT_VE_DISABLE = 1n << 28n;

@@ -14,6 +14,8 @@ export interface TcbInfo {
   readonly evaluationDataNumber: number;
   /** Highest first, whatever the order of the document. */
   readonly levels: readonly TcbLevel[];
+  /** What the 16 components of each kind stand for, where the document says it. */
+  readonly components: { readonly sgx: readonly ComponentKind[]; readonly tdx: readonly ComponentKind[] };
   readonly module?: ModuleIdentity;
   readonly moduleIdentities: readonly ModuleIdentity[];
 }
@@ -23,6 +25,12 @@ export interface TcbLevel extends LevelStatus {
   readonly pceSvn: number;
   /** Only in TDX documents. */
   readonly tdx?: readonly number[];
+}
+
+/** In Intel's words: "BIOS" or "OS/VMM", and "Early Microcode Update", "TDX Module" and the like. */
+export interface ComponentKind {
+  readonly category?: string;
+  readonly type?: string;
 }
 
 export interface LevelStatus {
@@ -76,6 +84,7 @@ export function parseTcbInfo(text: string): TcbInfo {
     pceId: json.hex("pceId", 2),
     evaluationDataNumber: json.number("tcbEvaluationDataNumber"),
     levels: levels.toSorted(compareLevels),
+    components: componentsOf(json.list("tcbLevels")[0], version),
     ...(module === undefined ? {} : { module: parseModule(module, "") }),
     moduleIdentities: json.optionalList("tdxModuleIdentities").map((item) => parseModule(item, item.text("id"))),
   };
@@ -114,6 +123,18 @@ function parseLevel(level: Fields, id: "TDX" | "SGX", version: number): TcbLevel
     ...(id === "TDX" ? { tdx: components("tdxtcbcomponents") } : {}),
     ...parseStatus(level),
   };
+}
+
+/** Every level says the same of a component; the first one is read. */
+function componentsOf(level: Fields | undefined, version: number): TcbInfo["components"] {
+  const tcb = level?.object("tcb");
+  const kinds = (name: string): ComponentKind[] =>
+    tcb === undefined || version === 2
+      ? []
+      : tcb
+          .optionalList(name)
+          .map((component) => ({ ...component.word("category"), ...component.word("type") }) satisfies ComponentKind);
+  return { sgx: kinds("sgxtcbcomponents"), tdx: kinds("tdxtcbcomponents") };
 }
 
 function parseModule(module: Fields, id: string): ModuleIdentity {
@@ -171,6 +192,12 @@ class Fields {
     const value = this.#value[name];
     if (typeof value !== "string") throw malformed(`${this.#what}: ${name} is not text`);
     return value;
+  }
+
+  /** A short text that only people read; left out where it is none. */
+  word<Name extends string>(name: Name): { readonly [Key in Name]?: string } {
+    const value = this.#value[name];
+    return typeof value === "string" && value.length <= 64 ? ({ [name]: value } as { [Key in Name]?: string }) : {};
   }
 
   number(name: string): number {

@@ -36,6 +36,9 @@ export type TcbRules = "intel" | "reference";
 export const isOutOfDate = (status: TcbStatus): boolean =>
   status === "OutOfDate" || status === "OutOfDateConfigurationNeeded";
 
+/** The higher, the worse. */
+export const severityOf = (status: TcbStatus): number => STATUSES.indexOf(status);
+
 export const isTcbStatus = (name: string): name is TcbStatus => STATUSES.some((known) => known === name);
 
 /**
