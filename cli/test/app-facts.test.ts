@@ -5,7 +5,8 @@ import { encodeKeyProviderInfo, type AppInfo } from "@dstack/attest";
 import { describe, test } from "node:test";
 import { appFacts, type AppFactsInput } from "../src/verify/app-facts.ts";
 import { fullReportText } from "../src/verify/report.ts";
-import type { Fact, VerifyResult } from "../src/verify/result.ts";
+import type { Fact } from "../src/verify/fact.ts";
+import type { VerifyResult } from "../src/verify/result.ts";
 
 const zero = hash32(new Uint8Array(32));
 const manifestOf = (change: Record<string, unknown> = {}): string =>
@@ -41,8 +42,7 @@ function input(
       ...app,
     },
     osImage: { checks: [], ok: true, reason: "", hash: zero },
-    tcbStatus: "UpToDate",
-    ppid: new Uint8Array(16),
+    platform: { status: "UpToDate", advisoryIds: [], relaunchAdvised: false, ppid: new Uint8Array(16) },
     kmsMeta: undefined,
     tlsKey: undefined,
     ...rest,

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { Check } from "@dstack/attest";
+import { createLogger } from "@dstack/log";
+import { startMockPccs } from "@dstack/tee-simulator";
 import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
@@ -40,15 +43,15 @@ after(async () => {
   await harness.close();
 });
 
-const cli = (): Cli =>
-  createCli({ XDG_STATE_HOME: join(harness.folder, "state"), XDG_CACHE_HOME: join(harness.folder, "cache") });
+const cli = (cache = "cache"): Cli =>
+  createCli({ XDG_STATE_HOME: join(harness.folder, "state"), XDG_CACHE_HOME: join(harness.folder, cache) });
 const check = ({ checks }: VerifyResult, name: string): Check =>
   checks.find((candidate) => candidate.name === name) ?? assert.fail(`no check ${name}: ${JSON.stringify(checks)}`);
 
-async function verify(change: TargetOptions = {}): Promise<VerifyResult> {
+async function verify(change: TargetOptions = {}, cache = "cache"): Promise<VerifyResult> {
   const config = await readFile(join(harness.folder, "kms.toml"), "utf8");
   const pccs = /urls\.pccs = "([^"]+)"/.exec(config)?.[1];
-  return verifyUrl(cli(), "kms", new URL(harness.baseUrl), {
+  return verifyUrl(cli(cache), "kms", new URL(harness.baseUrl), {
     root: join(harness.folder, "root.pem"),
     pccs,
     imageDir: join(harness.folder, "dstack-sim-0.6.0"),
@@ -72,6 +75,35 @@ test("a KMS verifies by the evidence in its certificate, its root CA and the evi
     assert.equal(check(result, name).result, "pass", name);
   assert.match(fullReportText(result), /allow-list +contract 0xabc on chain 7/);
   assert.match(fullReportText(result), /insecure_allow_external_trust_anchors/, "what the KMS leaves out is shown");
+});
+
+test("a KMS on an outdated platform is no silent pass, and neither are root keys that one made", async () => {
+  const pccs = await startMockPccs({
+    pki: harness.pki,
+    host: "127.0.0.1",
+    port: 0,
+    log: createLogger({ name: "t", stream: { write: () => undefined } }),
+    clock: Date,
+    edition: () => ({ evaluation: 20, microcode: 3 }),
+  });
+  try {
+    const anew = (change: TargetOptions = {}): Promise<VerifyResult> =>
+      verify({ pccs: `http://${pccs.address}`, ...change }, `cache-${randomUUID()}`);
+    const result = await anew();
+    assert.deepEqual([result.ok, result.verdict.kind, check(result, "tcb").result], [false, "incomplete", "not bound"]);
+    assert.match(
+      fullReportText(result),
+      /^! platform .*OutOfDate, platform .*; UpToDate .* needs TDX component 2 at 3, has 0/m,
+    );
+    assert.match(fullReportText(result), /^! advisories .*MOCK-SA-00001/m);
+    const taken = await anew({ accept: ["tcb"] });
+    assert.equal(taken.ok, true, fullReportText(taken));
+    // The keys were made earlier: today's documents do not say what the platform was then.
+    assert.deepEqual([check(taken, "root-keys").result, check(taken, "root-keys-tcb").result], ["pass", "not bound"]);
+    assert.match(check(taken, "root-keys-tcb").reason, /made the keys is by today's documents OutOfDate/);
+  } finally {
+    await pccs.close();
+  }
 });
 
 test("another code than demanded fails, and with nothing demanded that is said", async () => {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
@@ -14,7 +15,7 @@ import { generateP256, pkcs8Pem, spkiDer, type P256Key } from "@dstack/keys";
 import { createLogger } from "@dstack/log";
 import { createAppCa, createCa, createLeaf, USAGE, type LeafOptions, type SigningCa } from "@dstack/ratls";
 import type { HttpServer } from "@dstack/rpc";
-import { startMockPccs } from "@dstack/tee-simulator";
+import { startMockPccs, type MockEdition } from "@dstack/tee-simulator";
 import {
   APP_ID,
   makeEvidence,
@@ -52,6 +53,8 @@ let pccs: HttpServer;
 let server: Server;
 let base: URL;
 let world: World;
+/** What the collateral server has at the time; by the first one the platform is up to date. */
+let edition: MockEdition;
 
 /** What the server shows and says; each test changes what it is about. */
 interface World {
@@ -130,6 +133,7 @@ before(async () => {
     port: 0,
     log: createLogger({ name: "t", stream: { write: () => undefined } }),
     clock: Date,
+    edition: () => edition,
   });
   const fallback = createLeaf({
     commonName: DOMAIN,
@@ -159,6 +163,7 @@ after(async () => {
 });
 
 beforeEach(() => {
+  edition = { evaluation: 1, microcode: 0 };
   world = {
     tls: tlsOf(webKey, webCa),
     evidence: evidenceOf,
@@ -576,5 +581,82 @@ describe("a gateway", () => {
     assert.equal(check(await verify(), "earlier-key").result, "fail");
     world.acmeInfo = undefined;
     await assert.rejects(verify(), /serves no acme-info/);
+  });
+});
+
+describe("an outdated platform", () => {
+  const NEEDS =
+    /OutOfDate, advisories MOCK-SA-00001; UpToDate .* needs TDX component 2 at 3, has 0 \(a microcode update\)/;
+  /** Without collateral of other tests: what is kept is used for hours. */
+  const anew = (what: "app" | "gateway", change: TargetOptions = {}): Promise<VerifyResult> => {
+    const host = what === "app" ? APP_ID : "gateway";
+    const url = new URL(base.href.replace(APP_ID, host));
+    return verifyUrl(
+      createCli({ ...env(), XDG_CACHE_HOME: join(folder, `cache-${randomUUID()}`) }),
+      what,
+      url,
+      options({ imageDir: image.dir, ...change }),
+    );
+  };
+  const policyFile = async (policy: object): Promise<string> => {
+    const file = join(folder, "policy.json");
+    await writeFile(file, JSON.stringify(policy));
+    return file;
+  };
+
+  beforeEach(() => {
+    edition = { evaluation: 20, microcode: 3 };
+  });
+
+  test("is no silent pass: the app is not verified unless the caller takes it, or a policy does", async () => {
+    const result = await anew("app");
+    assert.deepEqual([result.ok, result.verdict.kind, check(result, "tcb").result], [false, "incomplete", "not bound"]);
+    assert.match(check(result, "tcb").reason, NEEDS);
+    assert.match(result.verdict.kind === "verified" ? "" : result.verdict.reason, /tcb: .*--accept tcb/);
+    const text = fullReportText(result);
+    assert.match(text, /^! memory .*OutOfDate.*needs TDX component 2/m);
+    assert.match(text, /^! advisories .*MOCK-SA-00001/m);
+
+    const taken = await anew("app", { accept: ["tcb"] });
+    assert.equal(taken.ok, true, JSON.stringify(summary(taken)));
+    assert.match(fullReportText(taken), /not bound by this evidence: .*tcb/, "taking it does not hide it");
+
+    const policy = await policyFile({ accepted_statuses: ["UpToDate", "OutOfDate"] });
+    assert.equal((await anew("app", { policy })).ok, true);
+    await policyFile({ accepted_statuses: ["UpToDate"] });
+    assert.equal((await anew("app", { policy })).verdict.kind, "failed");
+    await policyFile({ accepted_advisories: ["MOCK-SA-00001"] });
+    assert.equal((await anew("app", { policy })).verdict.kind, "incomplete", "a policy without statuses judges none");
+  });
+
+  test("holds no TLS key for anybody, as a gateway or by a certificate's own evidence", async () => {
+    const gateway = await anew("gateway");
+    assert.deepEqual([gateway.ok, gateway.verdict.kind], [false, "incomplete"]);
+    assert.match(check(gateway, "served-key").reason, NEEDS);
+    assert.equal((await anew("gateway", { accept: ["tcb"] })).ok, true);
+    assert.match(check(await anew("app"), "tls-key").reason, NEEDS);
+    world.acmeInfo = undefined;
+    const key = generateP256();
+    const reportData = reportDataFor("ratls-cert", spkiDer(key));
+    world.tls = tlsOf(key, webCa, {
+      attestation: makeEvidence(image, { pki, keyProvider: provider, reportData }).attestation,
+    });
+    assert.match(check(await anew("app"), "tls-key").reason, NEEDS);
+    assert.equal(check(await anew("app", { accept: ["tcb"] }), "tls-key").result, "pass");
+  });
+
+  test("is not verified from a file of bare evidence either", async () => {
+    const file = join(folder, "outdated.json");
+    await writeFile(file, JSON.stringify(evidenceOf(new Uint8Array(32))));
+    const judge = (accept: readonly string[]): Promise<VerifyResult> =>
+      verifyFile(
+        createCli({ ...env(), XDG_CACHE_HOME: join(folder, `cache-${randomUUID()}`) }),
+        file,
+        options({ imageDir: image.dir, accept: [...accept] }),
+      );
+    assert.equal((await judge([])).verdict.kind, "incomplete");
+    const taken = await judge(["tcb"]);
+    assert.equal(taken.ok, true);
+    assert.match(fullReportText(taken), /^! platform .*OutOfDate/m);
   });
 });

@@ -16,7 +16,8 @@ import {
 } from "@dstack/compose/docker";
 import type { OsImageVerdict } from "@dstack/verify";
 import { keyProviderOf } from "./key-provider.ts";
-import type { Fact, Section } from "./result.ts";
+import { platformFacts, type PlatformClaims } from "./platform-tcb.ts";
+import type { Fact, Section } from "./fact.ts";
 import type { KmsMeta } from "./subject.ts";
 
 export interface AppFactsInput {
@@ -24,8 +25,7 @@ export interface AppFactsInput {
   readonly manifest: string;
   readonly app: AppInfo;
   readonly osImage: OsImageVerdict;
-  readonly tcbStatus: string;
-  readonly ppid: Uint8Array;
+  readonly platform: PlatformClaims;
   readonly kmsMeta: KmsMeta | undefined;
   /** SubjectPublicKeyInfo of the key that TLS was seen with. */
   readonly tlsKey: Uint8Array | undefined;
@@ -191,7 +191,7 @@ export function contractOf({ kms_contract_address: address }: KmsMeta): string |
   return address === undefined || address === null || /^(?:0x)?0*$/.test(address) ? undefined : address;
 }
 
-function whatProtects(compose: AppCompose, { app, osImage, tcbStatus, ppid, tlsKey }: AppFactsInput): Fact[] {
+function whatProtects(compose: AppCompose, { app, osImage, platform, tlsKey }: AppFactsInput): Fact[] {
   const commandLine = osImage.metadata?.cmdline ?? "";
   const encryption =
     commandLine
@@ -200,7 +200,7 @@ function whatProtects(compose: AppCompose, { app, osImage, tcbStatus, ppid, tlsK
       ?.split("=")[1] ?? "true";
   const encrypted = ["1", "true", "yes", "on"].includes(encryption);
   const facts: Fact[] = [
-    fact("memory", `Intel TDX, TCB ${tcbStatus}, platform ${toHex(ppid)}`),
+    ...platformFacts("memory", platform),
     osImage.metadata === undefined
       ? fact("disk", "encrypted unless the image's command line says otherwise, which is not at hand")
       : encrypted

@@ -10,12 +10,14 @@ import {
 import type { CollateralSource } from "@dstack/attest/node";
 import type { ReportData } from "@dstack/bytes";
 import {
+  EVIDENCE_REQUIRED,
   verifyEvidence,
   type Evidence,
   type EvidenceVerification,
   type OsImageInput,
   type OsImageSource,
 } from "@dstack/verify";
+import { judgeTcb } from "./platform-tcb.ts";
 
 /** What evidence is judged with, wherever it came from. */
 export interface VerifyContext {
@@ -27,6 +29,8 @@ export interface VerifyContext {
   readonly collateralSource: CollateralSource;
   readonly images: OsImageSource;
   readonly policy: QuotePolicy | undefined;
+  /** Checks that the caller takes upon themselves. */
+  readonly accept?: readonly string[];
   /** Told of each comparison with an image, so that a bundle can hold what it needs. */
   readonly onImage?: (input: ImageInput) => void;
 }
@@ -44,6 +48,12 @@ export function rootOfTrust({ trustAnchor, rootFile }: VerifyContext): Outcome {
     ? pass("Intel SGX Root CA")
     : notBound(`${rootFile}: a development root, which anybody with its key can sign for`);
 }
+
+const HOW_TO_TAKE_IT = "take it with --accept tcb, or name the statuses that will do in a --policy";
+
+/** What evidence must show that a verdict on something else rests on: who holds a key, say. */
+export const requiredOf = ({ accept = [] }: VerifyContext): readonly string[] =>
+  [...EVIDENCE_REQUIRED, "report-data", "tcb"].filter((name) => name !== "tcb" || !accept.includes(name));
 
 /** Verifies evidence in full, with the policy's demands; the platform's TCB status is a check of its own. */
 export async function judgeEvidence(
@@ -63,10 +73,8 @@ export async function judgeEvidence(
   if (result.attestation.ok) {
     const { quote, report } = result.attestation;
     context.onImage?.({ report, eventLog: evidence.attestation.platform.eventLog, vmConfig: evidence.vmConfig });
-    checks.push({
-      name: "tcb",
-      ...pass(`${quote.status}${quote.advisoryIds.length === 0 ? "" : `, advisories ${quote.advisoryIds.join(" ")}`}`),
-    });
+    const tcb = judgeTcb(quote, policy);
+    checks.push({ name: "tcb", ...(tcb.result === "pass" ? tcb : notBound(`${tcb.reason}; ${HOW_TO_TAKE_IT}`)) });
     if (policy !== undefined) checks.push(...evaluatePolicy(quote, policy, now));
   }
   return { ...result, checks };

@@ -1,7 +1,7 @@
 import { customReportData, type AppInfo } from "@dstack/attest";
 import { equalBytes, parseHex, toHex, utf8 } from "@dstack/bytes";
-import { EVIDENCE_REQUIRED, evidenceFromJson, evidenceRefusal, judgeChecks } from "@dstack/verify";
-import { judgeEvidence, type VerifyContext } from "./context.ts";
+import { evidenceFromJson, evidenceRefusal, judgeChecks } from "@dstack/verify";
+import { judgeEvidence, requiredOf, type VerifyContext } from "./context.ts";
 import type { AcmeInfo } from "./subject.ts";
 
 /** What a gateway's own list says about one of its keys. */
@@ -39,7 +39,7 @@ async function judgeQuoted(
   try {
     const evidence = evidenceFromJson(JSON.parse(quote));
     const { attestation, checks } = await judgeEvidence(evidence, context, customReportData(tag, content));
-    const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
+    const verdict = judgeChecks(checks, requiredOf(context));
     if (verdict.kind === "verified" && attestation.ok) return { kind: "verified", appInfo: attestation.appInfo };
     return {
       kind: verdict.kind === "incomplete" ? "undecided" : "refused",

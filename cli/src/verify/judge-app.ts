@@ -41,7 +41,7 @@ export interface JudgeAppOptions {
   readonly accept: readonly string[];
 }
 
-const REQUIRED = [...EVIDENCE_REQUIRED, "report-data", "compose-hash"];
+const REQUIRED = [...EVIDENCE_REQUIRED, "report-data", "tcb", "compose-hash"];
 
 /** Judges all that was fetched of an app. */
 export async function judgeApp(subject: AppSubject, options: JudgeAppOptions): Promise<VerifyResult> {
@@ -91,8 +91,7 @@ export async function judgeApp(subject: AppSubject, options: JudgeAppOptions): P
           manifest,
           app: appInfo,
           osImage,
-          tcbStatus: quote.status,
-          ppid: quote.ppid,
+          platform: quote,
           kmsMeta: kms,
           tlsKey: leaf === undefined ? undefined : publicKeyInfoOf(leaf),
         })

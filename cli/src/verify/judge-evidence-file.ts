@@ -3,6 +3,7 @@ import { EVIDENCE_REQUIRED, evidenceFromJson, evidenceRefusal } from "@dstack/ve
 import { environmentOf, judgeEvidence } from "./context.ts";
 import { expectations } from "./judge-app.ts";
 import type { JudgeGatewayOptions } from "./judge-gateway.ts";
+import { platformFacts } from "./platform-tcb.ts";
 import { concludeResult, identityOf, NO_IDENTITY, type VerifyResult } from "./result.ts";
 import type { EvidenceSubject } from "./subject.ts";
 
@@ -16,7 +17,7 @@ export async function judgeEvidenceFile(
     kind: "evidence",
     what: file,
     environment: environmentOf(context),
-    required: EVIDENCE_REQUIRED,
+    required: [...EVIDENCE_REQUIRED, "tcb"],
   } as const;
   try {
     const judged = await judgeEvidence(evidenceFromJson(evidence), context, undefined);
@@ -36,7 +37,7 @@ export async function judgeEvidenceFile(
       {
         ...parts,
         checks: [...checks, ...expectations(expected, appInfo)],
-        sections: [{ title: "Evidence", facts }],
+        sections: [{ title: "Evidence", facts: [...facts, ...platformFacts("platform", attestation.quote)] }],
         identity: identityOf(judged),
       },
       accept,

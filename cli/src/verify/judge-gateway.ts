@@ -4,7 +4,8 @@ import { publicKeyInfoOf } from "./certificates.ts";
 import { environmentOf, rootOfTrust, type VerifyContext } from "./context.ts";
 import { describeApp, judgeAccount, judgeCertificateKey, listedKey, type QuotedKey } from "./gateway-keys.ts";
 import { expectations, identityOutcome, type AppExpectations } from "./judge-app.ts";
-import { concludeResult, NO_IDENTITY, type Fact, type VerifyResult } from "./result.ts";
+import { concludeResult, NO_IDENTITY, type VerifyResult } from "./result.ts";
+import type { Fact } from "./fact.ts";
 import type { GatewaySubject } from "./subject.ts";
 
 export interface JudgeGatewayOptions {

@@ -24,7 +24,9 @@ import { contractOf } from "./app-facts.ts";
 import { certificateRefusal, derOf, publicKeyInfoOf } from "./certificates.ts";
 import { environmentOf, judgeEvidence, rootOfTrust, type VerifyContext } from "./context.ts";
 import { expectations, identityOutcome, type AppExpectations } from "./judge-app.ts";
-import { concludeResult, identityOf, NO_IDENTITY, type Fact, type VerifyResult } from "./result.ts";
+import { concludeResult, identityOf, NO_IDENTITY, type VerifyResult } from "./result.ts";
+import type { Fact } from "./fact.ts";
+import { judgeTcb, platformFacts } from "./platform-tcb.ts";
 import type { KmsMeta, KmsSubject } from "./subject.ts";
 
 export interface JudgeKmsOptions {
@@ -33,7 +35,7 @@ export interface JudgeKmsOptions {
   readonly accept: readonly string[];
 }
 
-const REQUIRED = [...EVIDENCE_REQUIRED, "report-data", "kms-certificate", "root-ca", "root-keys"];
+const REQUIRED = [...EVIDENCE_REQUIRED, "report-data", "tcb", "kms-certificate", "root-ca", "root-keys"];
 
 /**
  * Judges a KMS: the certificate of its listener and the evidence in it, the root CA above it, and the
@@ -48,7 +50,7 @@ export async function judgeKms(
   checks.push({ name: "root-ca", ...rootCa(certificates, meta, context) });
   const judged = leaf === undefined ? undefined : await ownEvidence(leaf, checks, context);
   if (judged === undefined) checks.push({ name: "root-of-trust", ...rootOfTrust(context) });
-  checks.push({ name: "root-keys", ...(await rootKeys(meta, context)) });
+  checks.push(...(await rootKeys(meta, context)));
   if (judged?.attestation.ok === true)
     checks.push(
       { name: "identity", ...identityOutcome(expected, judged.attestation.appInfo) },
@@ -124,7 +126,28 @@ function rootCa(certificates: readonly string[], { ca_cert: rootPem }: KmsMeta, 
 }
 
 /** That the public keys which the KMS hands out are those that a VM attested when it made them. */
-async function rootKeys(meta: KmsMeta, context: VerifyContext): Promise<Outcome> {
+async function rootKeys(meta: KmsMeta, context: VerifyContext): Promise<Check[]> {
+  const made = await rootKeyEvidence(meta, context);
+  if (!("tcb" in made)) return [{ name: "root-keys", ...made }];
+  const { tcb, ...outcome } = made;
+  // Of the day that the keys were made: that the platform has grown old since says nothing about it.
+  return [
+    { name: "root-keys", ...outcome },
+    ...(tcb.result === "not bound"
+      ? [
+          {
+            name: "root-keys-tcb",
+            ...notBound(`the platform that made the keys is by today's documents ${tcb.reason}`),
+          },
+        ]
+      : []),
+  ];
+}
+
+async function rootKeyEvidence(
+  meta: KmsMeta,
+  context: VerifyContext,
+): Promise<Outcome | (Outcome & { readonly tcb: Outcome })> {
   const info = meta.bootstrap_info;
   if (info === undefined || info === null)
     return notBound("the KMS has no bootstrap information: its root keys were made elsewhere, and nothing shows where");
@@ -154,9 +177,12 @@ async function rootKeys(meta: KmsMeta, context: VerifyContext): Promise<Outcome>
     return fail(
       `the bootstrap evidence does not hold: ${verdict.kind === "verified" ? "not verified" : verdict.reason}`,
     );
-  return pass(
-    `made in a VM with compose hash ${toHex(verified.appInfo.composeHash)}, OS image ${toHex(verified.appInfo.osImageHash)}`,
-  );
+  return {
+    ...pass(
+      `made in a VM with compose hash ${toHex(verified.appInfo.composeHash)}, OS image ${toHex(verified.appInfo.osImageHash)}`,
+    ),
+    tcb: judgeTcb(verified.quote, context.policy),
+  };
 }
 
 function bootstrapAttestation(info: NonNullable<KmsMeta["bootstrap_info"]>): Attestation | undefined {
@@ -203,7 +229,7 @@ function facts(meta: KmsMeta, judged: EvidenceVerification | undefined): Fact[] 
     list.push(
       { name: "mr_aggregated", value: toHex(appInfo.mrAggregated) },
       { name: "device", value: toHex(appInfo.deviceId) },
-      { name: "platform", value: `Intel TDX, TCB ${quote.status}` },
+      ...platformFacts("platform", quote),
     );
   }
   return list;

@@ -12,6 +12,7 @@ import {
 } from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
 import { toHex, utf8Decode } from "@dstack/bytes";
+import { judgeTcb } from "./platform-tcb.ts";
 import { describeEvidence, type Fields } from "../evidence/describe.ts";
 
 export interface QuoteInput {
@@ -67,7 +68,7 @@ export function verifyQuoteFile({ quote, collateral, ...options }: QuoteInput): 
     fmspc: toHex(result.fmspc),
     ppid: toHex(result.ppid),
     relaunch_advised: result.relaunchAdvised,
-    checks: result.checks.map(listed),
+    checks: [...result.checks, { name: "tcb", ...judgeTcb(result, policy) }].map(listed),
     fields,
   };
 }

@@ -15,7 +15,7 @@ import { readAnchor, readJson, readPolicy, readTime } from "../evidence/inputs.t
 
 /** What says how to judge: the time, whom to trust, which collateral, demands and images. */
 export type ContextOptions = {
-  readonly [Name in "time" | "root" | "pccs" | "collateral" | "policy" | "imageDir" | "imageUrl"]?:
+  readonly [Name in "time" | "root" | "pccs" | "collateral" | "policy" | "imageDir" | "imageUrl" | "accept"]?:
     | VerifyOptions[Name]
     | undefined;
 };
@@ -90,6 +90,7 @@ export async function openContext(
       collateralSource: recorder,
       images: firstOf(...sources),
       policy: await readPolicy(options.policy),
+      accept: options.accept ?? [],
       onImage: (input) => imageInputs.push(input),
     },
     recorder,

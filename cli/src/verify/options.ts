@@ -11,7 +11,10 @@ const judging = <Usage extends string>(parent: Parent, usage: Usage) =>
     .option("--root <pem>", "root certificate that TDX quotes must chain to, instead of Intel's")
     .option("--pccs <url>", "where to fetch collateral")
     .option("--collateral <file>", "use this collateral and fetch none (see dstack collateral fetch)")
-    .option("--policy <file>", "demands on the platform, in JSON (see dstack verify quote)")
+    .option(
+      "--policy <file>",
+      "demands on the platform, in JSON (see dstack verify quote); without accepted_statuses only UpToDate will do",
+    )
     .option("--image-dir <dir>", "guest OS image to compare the measurements with")
     .option("--image-url <url>", "where to download guest OS images, with {OS_IMAGE_HASH} in it")
     .option("--app-id <hex>", "the app id that must be measured")

@@ -1,6 +1,7 @@
 import type { Check } from "@dstack/attest";
 import { visible } from "../terminal/output.ts";
-import type { Fact, Section, VerifyResult } from "./result.ts";
+import type { Fact, Section } from "./fact.ts";
+import type { VerifyResult } from "./result.ts";
 
 const MARKS: Readonly<Record<Check["result"], string>> = {
   pass: "pass",

@@ -2,19 +2,7 @@ import type { Check } from "@dstack/attest";
 import type { EvidenceVerification, Verdict } from "@dstack/verify";
 import { judgeChecks } from "@dstack/verify";
 import type { Environment } from "./context.ts";
-
-/** A heading and its lines, for people; the same goes into JSON. */
-export interface Section {
-  readonly title: string;
-  readonly facts: readonly Fact[];
-}
-
-export interface Fact {
-  readonly name: string;
-  readonly value: string;
-  /** Something that a reader should stop at. */
-  readonly warning?: boolean;
-}
+import type { Section } from "./fact.ts";
 
 export interface VerifyResult {
   readonly ok: boolean;

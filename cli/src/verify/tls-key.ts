@@ -1,6 +1,6 @@
 import { equalBytes, toHex } from "@dstack/bytes";
 import { fail, notBound, parseCertificate, pass, type AppInfo, type Outcome } from "@dstack/attest";
-import { EVIDENCE_REQUIRED, judgeChecks } from "@dstack/verify";
+import { judgeChecks } from "@dstack/verify";
 import {
   expectedReportData,
   parseCertificates,
@@ -9,7 +9,7 @@ import {
   type DstackExtensions,
 } from "@dstack/ratls";
 import { certificateRefusal, derOf, publicKeyInfoOf } from "./certificates.ts";
-import { judgeEvidence, type VerifyContext } from "./context.ts";
+import { judgeEvidence, requiredOf, type VerifyContext } from "./context.ts";
 import { describeApp, judgeCertificateKey, listedKey } from "./gateway-keys.ts";
 import type { AcmeInfo } from "./subject.ts";
 
@@ -53,7 +53,7 @@ async function judgeOwnEvidence(leaf: DstackExtensions, { app, context }: TlsKey
     context,
     expectedReportData(leaf),
   );
-  const verdict = judgeChecks(checks, [...EVIDENCE_REQUIRED, "report-data"]);
+  const verdict = judgeChecks(checks, requiredOf(context));
   if (verdict.kind === "incomplete")
     return notBound(`the evidence in the server's certificate cannot be judged: ${verdict.reason}`);
   if (verdict.kind !== "verified" || !verified.ok)

@@ -12,4 +12,5 @@ export { signMockQuote } from "./mock-quote.ts";
 export type { TdMeasurements } from "./mock-quote.ts";
 export { mockCollateral } from "./mock-collateral.ts";
 export { startMockPccs } from "./mock-pccs.ts";
-export type { MockPccsOptions } from "./mock-pccs.ts";
+export type { MockEdition } from "./mock-collateral.ts";
+export type { MockEditionName, MockPccsOptions } from "./mock-pccs.ts";

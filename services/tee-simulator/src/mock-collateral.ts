@@ -5,10 +5,28 @@ import type { MockPki } from "./mock-pki.ts";
 const DAY = 86_400;
 const TCB_DATE = "2020-01-01T00:00:00Z";
 
+/** One issue of Intel's documents. The mock platform's microcode is 0: an issue that needs more finds it outdated. */
+export interface MockEdition {
+  readonly evaluation: number;
+  readonly microcode: number;
+}
+
+const FIRST_EDITION: MockEdition = { evaluation: 1, microcode: 0 };
+
 /** TCB info that calls the mock platform up to date, valid from a day ago for 30 days. `now` in Unix seconds. */
-export function mockTcbInfo(now: number): string {
-  const component = { svn: 0 };
+export function mockTcbInfo(now: number, { evaluation, microcode }: MockEdition = FIRST_EDITION): string {
+  const component: { svn: number; category?: string; type?: string } = { svn: 0 };
   const components = Array.from({ length: 16 }, () => component);
+  const level = (svn: number, tcbStatus: string, advisoryIDs?: readonly string[]): object => ({
+    tcb: {
+      sgxtcbcomponents: components,
+      pcesvn: 0,
+      tdxtcbcomponents: components.with(2, { svn, category: "OS/VMM", type: "TDX Late Microcode Update" }),
+    },
+    tcbDate: TCB_DATE,
+    tcbStatus,
+    ...(advisoryIDs === undefined ? {} : { advisoryIDs }),
+  });
   return JSON.stringify({
     id: "TDX",
     version: 3,
@@ -17,26 +35,20 @@ export function mockTcbInfo(now: number): string {
     fmspc: "000000000000",
     pceId: "0000",
     tcbType: 0,
-    tcbEvaluationDataNumber: 1,
+    tcbEvaluationDataNumber: evaluation,
     tdxModule: { mrsigner: "00".repeat(48), attributes: "0000000000000000", attributesMask: "FFFFFFFFFFFFFFFF" },
-    tcbLevels: [
-      {
-        tcb: { sgxtcbcomponents: components, pcesvn: 0, tdxtcbcomponents: components },
-        tcbDate: TCB_DATE,
-        tcbStatus: "UpToDate",
-      },
-    ],
+    tcbLevels: [level(microcode, "UpToDate"), ...(microcode === 0 ? [] : [level(0, "OutOfDate", ["MOCK-SA-00001"])])],
   });
 }
 
 /** Identity of the mock quoting enclave, same validity. */
-export function mockQeIdentity(now: number): string {
+export function mockQeIdentity(now: number, { evaluation }: MockEdition = FIRST_EDITION): string {
   return JSON.stringify({
     id: "TD_QE",
     version: 2,
     issueDate: iso(now - DAY),
     nextUpdate: iso(now + 30 * DAY),
-    tcbEvaluationDataNumber: 1,
+    tcbEvaluationDataNumber: evaluation,
     miscselect: "00000000",
     miscselectMask: "00000000",
     attributes: "00".repeat(16),
@@ -48,9 +60,9 @@ export function mockQeIdentity(now: number): string {
 }
 
 /** The whole collateral of the mock platform. */
-export function mockCollateral(pki: MockPki, now: number): QuoteCollateral {
-  const tcbInfo = mockTcbInfo(now);
-  const qeIdentity = mockQeIdentity(now);
+export function mockCollateral(pki: MockPki, now: number, edition: MockEdition = FIRST_EDITION): QuoteCollateral {
+  const tcbInfo = mockTcbInfo(now, edition);
+  const qeIdentity = mockQeIdentity(now, edition);
   return {
     pckCrlIssuerChain: pki.pckCaChainPem,
     rootCaCrl: pki.rootCrl,

@@ -4,6 +4,7 @@ import type { Logger } from "@dstack/log";
 import { startHttpServer } from "@dstack/rpc";
 import type { HttpExchange, HttpRoute, HttpServer } from "@dstack/rpc";
 import { mockCollateral, signedBody } from "./mock-collateral.ts";
+import type { MockEdition } from "./mock-collateral.ts";
 import type { MockPki } from "./mock-pki.ts";
 
 export interface MockPccsOptions {
@@ -13,7 +14,18 @@ export interface MockPccsOptions {
   readonly log: Logger;
   /** Milliseconds. */
   readonly clock: { now(): number };
+  /**
+   * Asked with each request of TCB info or QE identity; undefined: there is no such issue (404). Without it there
+   * is one, of number 1, by which the platform is up to date, and the early one is the same.
+   */
+  readonly edition?: (asked: MockEditionName) => MockEdition | undefined;
 }
+
+/** As clients of the API name one: `update`, or `tcbEvaluationDataNumber`. */
+export type MockEditionName = "standard" | "early" | number;
+
+const onlyEdition = (asked: MockEditionName): MockEdition | undefined =>
+  typeof asked === "number" && asked !== 1 ? undefined : { evaluation: 1, microcode: 0 };
 
 /** Serves until closed. */
 export function startMockPccs(options: MockPccsOptions): Promise<HttpServer> {
@@ -32,8 +44,11 @@ export function startMockPccs(options: MockPccsOptions): Promise<HttpServer> {
   });
 }
 
-function collateralRoutes(base: string, { pki, clock }: MockPccsOptions): HttpRoute[] {
-  const collateral = (): ReturnType<typeof mockCollateral> => mockCollateral(pki, Math.floor(clock.now() / 1000));
+function collateralRoutes(base: string, { pki, clock, edition = onlyEdition }: MockPccsOptions): HttpRoute[] {
+  const collateral = ({ url }: HttpExchange): ReturnType<typeof mockCollateral> | undefined => {
+    const asked = edition(editionAsked(url.searchParams));
+    return asked === undefined ? undefined : mockCollateral(pki, Math.floor(clock.now() / 1000), asked);
+  };
   const get = (path: string, handle: (exchange: HttpExchange) => void): HttpRoute => ({
     verbs: ["GET"],
     path: `${base}${path}`,
@@ -47,18 +62,28 @@ function collateralRoutes(base: string, { pki, clock }: MockPccsOptions): HttpRo
     ),
     get("/rootcacrl", (exchange) => send(exchange, "text/plain", toHex(pki.rootCrl))),
     get("/tcb", (exchange) => {
-      const { tcbInfo, tcbInfoSignature } = collateral();
+      const documents = collateral(exchange);
+      if (documents === undefined) return void exchange.response.writeHead(404).end();
+      const { tcbInfo, tcbInfoSignature } = documents;
       send(exchange, "application/json", signedBody("tcbInfo", tcbInfo, tcbInfoSignature), {
         "TCB-Info-Issuer-Chain": encodeURIComponent(pki.tcbChainPem),
       });
     }),
     get("/qe/identity", (exchange) => {
-      const { qeIdentity, qeIdentitySignature } = collateral();
+      const documents = collateral(exchange);
+      if (documents === undefined) return void exchange.response.writeHead(404).end();
+      const { qeIdentity, qeIdentitySignature } = documents;
       send(exchange, "application/json", signedBody("enclaveIdentity", qeIdentity, qeIdentitySignature), {
         "SGX-Enclave-Identity-Issuer-Chain": encodeURIComponent(pki.qeChainPem),
       });
     }),
   ];
+}
+
+function editionAsked(query: URLSearchParams): MockEditionName {
+  const number = query.get("tcbEvaluationDataNumber");
+  if (number !== null) return Number(number);
+  return query.get("update") === "early" ? "early" : "standard";
 }
 
 function send(
