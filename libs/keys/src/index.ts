@@ -17,7 +17,8 @@ export {
 } from "./p256.ts";
 export type { P256Key } from "./p256.ts";
 export { appCaKey, appK256Key, diskCryptKey, envCryptKey } from "./kms-keys.ts";
-export { keccak256, recoverSigner, secp256k1PublicKey, signRecoverable, signRecoverableDigest } from "./secp256k1.ts";
+export { recoverSigner } from "./recover-signer.ts";
+export { keccak256, secp256k1PublicKey, signRecoverable, signRecoverableDigest } from "./secp256k1.ts";
 export {
   appKeySignature,
   appKeySigner,

@@ -1,7 +1,8 @@
 import { concatBytes, equalBytes, u64be, utf8 } from "@dstack/bytes";
 import type { AppId, PublicKey32 } from "@dstack/bytes";
 import { KeysError, requireLength } from "./errors.ts";
-import { recoverSigner, signRecoverable } from "./secp256k1.ts";
+import { recoverSigner } from "./recover-signer.ts";
+import { signRecoverable } from "./secp256k1.ts";
 
 const APP_KEY_TAG = utf8("dstack-kms-issued:");
 const ENV_KEY_TAG = utf8("dstack-env-encrypt-pubkey:");

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
-import { appId, parseHex, publicKey32, utf8, type AppId } from "@dstack/bytes";
+import { appId, parseHex, utf8 } from "@dstack/bytes";
 import { reportDataFor } from "@dstack/attest";
-import { envCryptKey, envPublicKeySignature, pkcs8Pem, x25519PublicKey } from "@dstack/keys";
+import { pkcs8Pem } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import { decodeCsr, verifyCsr } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
@@ -11,10 +11,10 @@ import { signCertificate } from "./release/sign-certificate.ts";
 import type { KmsConfig } from "./config/kms-config.ts";
 import { KmsError } from "./errors.ts";
 import { clearImageCache } from "./image/clear-image-cache.ts";
-import type { KeyStore } from "./keys/key-store.ts";
 import type { OpenKms } from "./open-kms.ts";
 import { withLegacyEvidence } from "./onboard/legacy-evidence.ts";
 import { deriveAppKeys } from "./release/app-keys.ts";
+import { envPublicKeys } from "./release/env-public-keys.ts";
 import { callerReader, verifyEvidence, type AttestedCaller, type Caller, type CallerRule } from "./release/caller.ts";
 import { withContext } from "./with-context.ts";
 
@@ -64,6 +64,7 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
   const bodyLimit = (method: keyof KmsConfig["limits"]): { readonly bodyLimitBytes?: number } =>
     limits[method] === undefined ? {} : { bodyLimitBytes: limits[method] };
   const now = (): number => Math.floor(clock.now() / 1000);
+  const envPublicKey = envPublicKeys(keys);
   let bootstrapInfoJson: JsonObject | undefined;
   const origin = (call: RpcCall) => ({ requestId: call.requestId, remoteAddress: call.remoteAddress });
   /** Told and recorded like every refusal: the one who is refused reads what decided. */
@@ -152,7 +153,8 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
       ...bodyLimit("GetAppEnvEncryptPubKey"),
       handle: async (request, _caller, call) => {
         await requireSelf(call);
-        return envPublicKey(keys, request.appId, BigInt(now()));
+        if (request.appId.length !== 20) throw new RpcError("bad-request", "app_id must be 20 bytes");
+        return envPublicKey(appId(request.appId), BigInt(now()));
       },
     }),
     route(methods.getMeta, {
@@ -258,22 +260,6 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
       },
     }),
   ];
-}
-
-function envPublicKey(
-  keys: KeyStore,
-  rawAppId: Uint8Array,
-  timestamp: bigint,
-): { publicKey: Uint8Array; signature: Uint8Array; timestamp: bigint; signatureV1: Uint8Array } {
-  if (rawAppId.length !== 20) throw new RpcError("bad-request", "app_id must be 20 bytes");
-  const app: AppId = appId(rawAppId);
-  const publicKey = publicKey32(x25519PublicKey(envCryptKey(keys.rootCa.key.scalar, app)));
-  return {
-    publicKey,
-    signature: envPublicKeySignature(keys.rootK256, app, publicKey),
-    timestamp,
-    signatureV1: envPublicKeySignature(keys.rootK256, app, publicKey, timestamp),
-  };
 }
 
 /** An empty or malformed hash matches nothing. */
