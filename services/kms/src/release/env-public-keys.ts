@@ -17,13 +17,13 @@ const MAX_APPS = 4096;
  * app is kept: a function of the root, the app and the second alone. Of those that were not asked about for the longest
  * the oldest is forgotten.
  */
-export function envPublicKeys({
-  rootCa,
-  rootK256,
-}: Pick<KeyStore, "rootCa" | "rootK256">): (app: AppId, timestamp: bigint) => SignedEnvPublicKey {
+export function envPublicKeys(
+  keys: Pick<KeyStore, "rootCa" | "rootK256">,
+): (app: AppId, timestamp: bigint) => SignedEnvPublicKey {
   /** In the order of their last use. */
   const signed = new Map<string, SignedEnvPublicKey>();
   return (app, timestamp) => {
+    const { rootCa, rootK256 } = keys;
     const name = toHex(app);
     const known = signed.get(name);
     const publicKey = known?.publicKey ?? publicKey32(x25519PublicKey(envCryptKey(rootCa.key.scalar, app)));
