@@ -142,6 +142,7 @@ describe("the import graph", () => {
       "cli/src/apps/logs.ts",
       // Collateral: Intel signs it, tests put in servers of their own.
       "libs/attest/src/node/collateral-fetcher.ts",
+      "libs/attest/src/node/collateral-issue.ts",
       "libs/attest/src/node/provisioning-client.ts",
       "libs/http/src/exchange.ts",
       "libs/http/src/fetch-following.ts",

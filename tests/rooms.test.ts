@@ -7,7 +7,7 @@ import { importsUnder, targetOf, workspaces, type Import } from "./workspaces.ts
  * room imports only from itself and from those before it.
  */
 const FLOORS: Readonly<Record<string, string>> = {
-  cli: "terminal local clients evidence images measure auth kms apps collateral verify stack main testing",
+  cli: "terminal local clients evidence images measure auth kms apps collateral verify tcb stack main testing",
   "services/gateway":
     "errors version config registration identity wireguard proxy metrics node-info open-gateway recycle " +
     "start-proxy rpc gateway main",

@@ -14,6 +14,7 @@ import { addImageCommands } from "./images/program.ts";
 import { addKmsCommands } from "./kms/program.ts";
 import { addMeasureCommands } from "./measure/program.ts";
 import { addStackCommands } from "./stack/program.ts";
+import { addTcbCommands } from "./tcb/program.ts";
 import { addVerifyCommands } from "./verify/program.ts";
 import { createCli, type Cli } from "./clients/cli.ts";
 
@@ -34,6 +35,7 @@ export function createProgram(cli: Cli): Command {
   addAppCommands(program, cli);
   addImageCommands(program, cli);
   addVerifyCommands(program, cli);
+  addTcbCommands(program, cli);
   addEvidenceCommands(program, cli);
   addMeasureCommands(program, cli);
   addKmsCommands(program, cli);

@@ -10,6 +10,7 @@ import type * as images from "../src/images/options.ts";
 import type * as kms from "../src/kms/options.ts";
 import type * as measure from "../src/measure/options.ts";
 import type * as stack from "../src/stack/options.ts";
+import type * as tcb from "../src/tcb/options.ts";
 import type * as verify from "../src/verify/options.ts";
 
 /**
@@ -58,6 +59,7 @@ const CLOSED: {
   "stack.UpOptions": Closed<stack.UpOptions>;
   "stack.DownOptions": Closed<stack.DownOptions>;
   "stack.DoctorOptions": Closed<stack.DoctorOptions>;
+  "tcb.TcbStatusOptions": Closed<tcb.TcbStatusOptions>;
   "verify.VerifyOptions": Closed<verify.VerifyOptions>;
   "verify.VerifyKmsOptions": Closed<verify.VerifyKmsOptions>;
   "verify.VerifyGatewayOptions": Closed<verify.VerifyGatewayOptions>;
@@ -102,6 +104,7 @@ const CLOSED: {
   "stack.UpOptions": true,
   "stack.DownOptions": true,
   "stack.DoctorOptions": true,
+  "tcb.TcbStatusOptions": true,
   "verify.VerifyOptions": true,
   "verify.VerifyKmsOptions": true,
   "verify.VerifyGatewayOptions": true,

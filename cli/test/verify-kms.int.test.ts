@@ -10,9 +10,11 @@ import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
 import { createCli, type Cli } from "../src/clients/cli.ts";
+import { tcbStatus } from "../src/tcb/status.ts";
 import { fullReportText } from "../src/verify/report.ts";
 import type { VerifyResult } from "../src/verify/result.ts";
 import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/target.ts";
+import { captured } from "./captured.ts";
 
 // What the mock agent of the KMS's own tests attests.
 const KMS_APP = "4b".repeat(20);
@@ -100,6 +102,17 @@ test("a KMS on an outdated platform is no silent pass, and neither are root keys
     assert.equal(taken.ok, true, fullReportText(taken));
     // The keys were made earlier: today's documents do not say what the platform was then.
     assert.deepEqual([check(taken, "root-keys").result, check(taken, "root-keys-tcb").result], ["pass", "not bound"]);
+    const status = await captured(() =>
+      tcbStatus(cli(`cache-${randomUUID()}`), harness.baseUrl, {
+        evaluation: [],
+        early: false,
+        output: "text",
+        root: join(harness.folder, "root.pem"),
+        pccs: `http://${pccs.address}`,
+      }),
+    );
+    assert.equal(status.code, 3);
+    assert.match(status.text, /^KMS: TDX platform.*^today +20 .*OutOfDate +NOT accepted/ms);
     assert.match(check(taken, "root-keys-tcb").reason, /made the keys is by today's documents OutOfDate/);
   } finally {
     await pccs.close();

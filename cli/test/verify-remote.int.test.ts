@@ -29,7 +29,9 @@ import {
 import { createCli, type Cli } from "../src/clients/cli.ts";
 import type { VerifyResult } from "../src/verify/result.ts";
 import { verifyFile, verifyUrl, type TargetOptions } from "../src/verify/target.ts";
+import { tcbStatus } from "../src/tcb/status.ts";
 import { fullReportText } from "../src/verify/report.ts";
+import { captured } from "./captured.ts";
 
 // One server is the app, its agent and its gateway, by host name, as behind a gateway's address.
 const DOMAIN = "apps.localhost";
@@ -643,6 +645,34 @@ describe("an outdated platform", () => {
     });
     assert.match(check(await anew("app"), "tls-key").reason, NEEDS);
     assert.equal(check(await anew("app", { accept: ["tcb"] }), "tls-key").result, "pass");
+  });
+
+  test("is what dstack tcb status says of the app and of the gateway, from their URLs", async () => {
+    const status = async (url: string): Promise<{ code: number; text: string }> => {
+      const { root, cacert, pccs: server } = options();
+      return captured(() =>
+        tcbStatus(createCli({ ...env(), XDG_CACHE_HOME: join(folder, `cache-${randomUUID()}`) }), url, {
+          evaluation: [],
+          early: false,
+          output: "text",
+          ...(root === undefined ? {} : { root }),
+          ...(cacert === undefined ? {} : { cacert }),
+          ...(server === undefined ? {} : { pccs: server }),
+        }),
+      );
+    };
+    const app = await status(base.href);
+    assert.equal(app.code, 3);
+    assert.match(app.text, /^app: TDX platform.*^today +20 .*OutOfDate +NOT accepted.*^gateway: TDX platform/ms);
+    const gateway = await status(base.href.replace(APP_ID, "gateway"));
+    assert.equal(gateway.code, 3);
+    assert.match(gateway.text, /^gateway: TDX platform/);
+    await assert.rejects(
+      status(base.href.replace(APP_ID, "nobody")),
+      /no KMS: .*GetMeta with 404.*no gateway: .*no acme-info.*no app: no evidence/,
+    );
+    edition = { evaluation: 21, microcode: 0 };
+    assert.equal((await status(base.href)).code, 0);
   });
 
   test("is not verified from a file of bare evidence either", async () => {

@@ -103,7 +103,8 @@ export async function openContext(
   };
 }
 
-function collateralServers(
+/** Where collateral is asked for, in this order. */
+export function collateralServers(
   layout: StackLayout,
   env: NodeJS.ProcessEnv,
   given: string | undefined,

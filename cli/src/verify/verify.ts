@@ -28,7 +28,8 @@ export const verifyKms = async (cli: Cli, url: string, options: VerifyKmsOptions
 export const verifyGateway = async (cli: Cli, url: string, options: VerifyGatewayOptions): Promise<number> =>
   conclude(cli, await verifyUrl(cli, "gateway", parseUrl(url), options), options);
 
-function parseUrl(text: string): URL {
+/** @throws CliError `usage` */
+export function parseUrl(text: string): URL {
   const url = URL.parse(text);
   if (url?.protocol !== "https:") throw new CliError("usage", `expected an https:// URL, got ${text}`);
   return url;

@@ -19,6 +19,12 @@ export interface ProvisioningClientOptions {
   readonly fetch: typeof globalThis.fetch;
 }
 
+/**
+ * Which of Intel's TCB documents: those in force, those that will be (the early ones, out at once with a recovery),
+ * or those of a TCB evaluation data number.
+ */
+export type TcbIssue = "standard" | "early" | number;
+
 const MAX_DOCUMENT_BYTES = 1024 * 1024;
 
 export class ProvisioningClient {
@@ -41,10 +47,10 @@ export class ProvisioningClient {
   }
 
   /**
-   * The collateral of a platform as sent; nothing in it is verified.
+   * The collateral of a platform as sent, by the documents of an issue; nothing in it is verified.
    * @throws AttestError `collateral-unavailable`, `collateral-malformed`
    */
-  async collateralOf(platform: Platform, signal: AbortSignal): Promise<QuoteCollateral> {
+  async collateralOf(platform: Platform, signal: AbortSignal, issue: TcbIssue = "standard"): Promise<QuoteCollateral> {
     const { facts, chain } =
       platform.kind === "known"
         ? { facts: platform.pck, chain: undefined }
@@ -53,8 +59,11 @@ export class ProvisioningClient {
     const [pckCrl, rootCaCrl, tcb, identity] = await Promise.all([
       this.#get(`/sgx/certification/v4/pckcrl?ca=${facts.ca}&encoding=der`, signal),
       this.#rootCrl(signal),
-      this.#get(`/${tee}/certification/v4/tcb?fmspc=${facts.fmspc}`, signal),
-      this.#get(`/${tee}/certification/v4/qe/identity?update=standard`, signal),
+      this.#get(
+        `/${tee}/certification/v4/tcb?fmspc=${facts.fmspc}${issue === "standard" ? "" : `&${issueQuery(issue)}`}`,
+        signal,
+      ),
+      this.#get(`/${tee}/certification/v4/qe/identity?${issueQuery(issue)}`, signal),
     ]);
     const tcbInfo = this.#signedDocument(tcb, "tcbInfo");
     const qeIdentity = this.#signedDocument(identity, "enclaveIdentity");
@@ -197,6 +206,9 @@ export class ProvisioningClient {
     return new AttestError("collateral-malformed", `collateral server ${this.host}: ${path}: ${text}`, { cause });
   }
 }
+
+const issueQuery = (issue: TcbIssue): string =>
+  typeof issue === "number" ? `tcbEvaluationDataNumber=${issue}` : `update=${issue}`;
 
 interface Answer {
   readonly path: string;
