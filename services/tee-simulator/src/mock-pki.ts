@@ -57,11 +57,11 @@ const NOT_BEFORE = Date.UTC(2020, 0, 1) / 1000;
 const NOT_AFTER = Date.UTC(2100, 0, 1) / 1000;
 const SERIAL = 42;
 
-/** The platform of a seed. */
-export function mockPlatform(seed: MockSeed): MockPlatform {
+/** The platform of a seed; with another FMSPC (6 bytes) one that its collateral is not for. */
+export function mockPlatform(seed: MockSeed, fmspc: Uint8Array = new Uint8Array(6)): MockPlatform {
   const rootPem = certificate(seed, "tdx-root", "tdx-root", authority());
   const pckChainPem =
-    certificate(seed, "tdx-pck", "tdx-pck-ca", [...leaf(), sgxExtension()]) + pckAuthority(seed) + rootPem;
+    certificate(seed, "tdx-pck", "tdx-pck-ca", [...leaf(), sgxExtension(fmspc)]) + pckAuthority(seed) + rootPem;
   return { rootPem, pckChainPem, pckKey: mockKey(seed, "tdx-pck") };
 }
 
@@ -158,8 +158,8 @@ const leaf = (): Uint8Array[] => [
   extension("2.5.29.37", false, derSequence(derOid("1.3.6.1.5.5.7.3.1"))),
 ];
 
-/** A platform of zeros; the TCB comes last and has no component entries. */
-function sgxExtension(): Uint8Array {
+/** A platform of zeros but for its FMSPC; the TCB comes last and has no component entries. */
+function sgxExtension(fmspc: Uint8Array): Uint8Array {
   const item = (arc: string, value: Uint8Array): Uint8Array => derSequence(derOid(`${SGX_EXTENSION}.${arc}`), value);
   const zeros = (length: number): Uint8Array => derOctetString(new Uint8Array(length));
   const tcb = derElement(TAG.sequence, concatBytes(item("2.17", derUnsigned(0)), item("2.18", zeros(16))));
@@ -169,7 +169,7 @@ function sgxExtension(): Uint8Array {
     derSequence(
       item("1", zeros(16)),
       item("3", zeros(2)),
-      item("4", zeros(6)),
+      item("4", derOctetString(fmspc)),
       item("5", derEnumerated(0)),
       item("2", tcb),
     ),
