@@ -29,6 +29,8 @@ export interface DeepRequest {
   readonly make: () => Message;
   /** Fail one after the other, while the others are honest. */
   readonly upstreams: readonly NastyUpstream[];
+  /** A good answer is kept for a while, so that not every failure of an upstream is met. */
+  readonly remembers?: true;
   /** What its answer has while all are honest; left out where no honest answer can be had. */
   readonly honest?: RegExp;
 }

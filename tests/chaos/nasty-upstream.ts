@@ -128,6 +128,7 @@ export class NastyUpstream {
   }
 
   #forward(raw: Socket, backend: Backend): void {
+    if (raw.destroyed) return;
     const onward = connect(backend);
     this.#sockets.add(onward);
     onward.once("close", () => {

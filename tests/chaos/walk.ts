@@ -112,7 +112,7 @@ async function failUpstreams(daemon: Daemon, request: DeepRequest, times: Times)
     for (const mood of MOODS) {
       await everybody(daemon, "honest");
       await upstream.become(mood);
-      if (mood !== "refuses") await reach(request, upstream);
+      if (mood !== "refuses" && request.remembers === undefined) await reach(request, upstream);
       const count = mood === "huge" ? Math.ceil(times[request.reach] / 5) : times[request.reach];
       requests += await all(
         Array.from({ length: count }, (_, turn) => () => leave(request.place, request.make(), turn)),

@@ -64,6 +64,8 @@ export interface GuestOptions {
 
 export class Harness {
   readonly folder: string;
+  /** Of the PKI, hex. */
+  readonly seed: string;
   readonly pki: MockPki;
   readonly image: Image;
   readonly sink = new LogSink();
@@ -76,6 +78,7 @@ export class Harness {
 
   private constructor(parts: {
     folder: string;
+    seed: string;
     pki: MockPki;
     image: Image;
     pccs: HttpServer;
@@ -84,6 +87,7 @@ export class Harness {
     authUrl: string;
   }) {
     this.folder = parts.folder;
+    this.seed = parts.seed;
     this.pki = parts.pki;
     this.image = parts.image;
     this.#pccs = parts.pccs;
@@ -95,13 +99,14 @@ export class Harness {
 
   static async create(): Promise<Harness> {
     const folder = await mkdtemp(join(tmpdir(), "kms-"));
-    const pki = mockPki(parseSeed(randomBytes(32).toString("hex")));
+    const seed = randomBytes(32).toString("hex");
+    const pki = mockPki(parseSeed(seed));
     await writeFile(join(folder, "root.pem"), pki.rootPem);
     const image = await makeImage(folder);
     const images = await serveFolder(join(folder, "bundles"));
     const pccs = await startMockPccs({ pki, host: "127.0.0.1", port: 0, log: new LogSink().log, clock: Date });
     const { child, url } = await startAuthSimple(join(folder, "auth-config.json"));
-    const harness = new Harness({ folder, pki, image, pccs, images, auth: child, authUrl: url });
+    const harness = new Harness({ folder, seed, pki, image, pccs, images, auth: child, authUrl: url });
     await harness.allow({});
     return harness;
   }
@@ -174,6 +179,15 @@ export class Harness {
       log: this.sink.log,
       print: () => undefined,
       signal: new AbortController().signal,
+    };
+  }
+
+  /** Ports of the servers that it depends on, for whoever stands between. */
+  get upstreamPorts(): { readonly pccs: number; readonly images: number; readonly auth: number } {
+    return {
+      pccs: this.#pccs.port,
+      images: (this.#images.address() as AddressInfo).port,
+      auth: Number(new URL(this.authUrl).port),
     };
   }
 
