@@ -51,6 +51,8 @@ export interface RevocationFields {
   nextUpdate: number;
   /** Serial numbers. */
   revoked: readonly number[];
+  /** cRLNumber; 1 unless given. */
+  number?: number;
 }
 
 /** A signed X.509 v3 certificate in DER. */
@@ -89,7 +91,14 @@ export function forgeCertificate(fields: CertificateFields): Uint8Array {
 }
 
 /** A signed version 2 revocation list in DER. */
-export function forgeRevocationList({ issuer, signer, thisUpdate, nextUpdate, revoked }: RevocationFields): Uint8Array {
+export function forgeRevocationList({
+  issuer,
+  signer,
+  thisUpdate,
+  nextUpdate,
+  revoked,
+  number = 1,
+}: RevocationFields): Uint8Array {
   const entries = revoked.map((serial) => derSequence(derUnsigned(serial), derTime(thisUpdate)));
   return signed(
     signer,
@@ -100,7 +109,7 @@ export function forgeRevocationList({ issuer, signer, thisUpdate, nextUpdate, re
       derTime(thisUpdate),
       derTime(nextUpdate),
       ...(entries.length === 0 ? [] : [derSequence(...entries)]),
-      derContext(0, true, derSequence(extension("2.5.29.20", false, derUnsigned(1)))),
+      derContext(0, true, derSequence(extension(OID.crlNumber, false, derUnsigned(number)))),
     ),
   );
 }

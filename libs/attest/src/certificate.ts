@@ -49,6 +49,8 @@ export interface RevocationList {
   /** Unix seconds. */
   readonly thisUpdate: number;
   readonly nextUpdate: number;
+  /** cRLNumber (RFC 5280 5.2.3): later lists of an issuer have higher ones. Undefined where the list has none. */
+  readonly number: bigint | undefined;
   /** Serial numbers as in `Certificate.serial`. */
   readonly revoked: ReadonlySet<string>;
   readonly signatureAlgorithm: string;
@@ -62,6 +64,7 @@ export const OID = {
   commonName: "2.5.4.3",
   keyUsage: "2.5.29.15",
   basicConstraints: "2.5.29.19",
+  crlNumber: "2.5.29.20",
 } as const;
 
 /** @throws DerError, AttestError `certificate-malformed` */
@@ -135,11 +138,16 @@ export function parseRevocationList(der: Uint8Array): RevocationList {
   const entries = fields.takeIf(TAG.sequence);
   const wrapped = fields.takeIf(contextTag(0, true));
   fields.end();
-  if (wrapped !== undefined) refuseCritical(extensionsOf(onlyChild(wrapped, "CRL extensions")), [], "CRL");
+  const extensions =
+    wrapped === undefined
+      ? new Map<string, CertificateExtension>()
+      : extensionsOf(onlyChild(wrapped, "CRL extensions"));
+  refuseCritical(extensions, [], "CRL");
   const revoked = new Set(
     (entries === undefined ? [] : readChildren(entries, "revokedCertificates")).map(revokedSerial),
   );
-  return { tbs: tbs.raw, issuer, thisUpdate, nextUpdate, revoked, signatureAlgorithm, signature };
+  const number = crlNumber(extensions);
+  return { tbs: tbs.raw, issuer, thisUpdate, nextUpdate, number, revoked, signatureAlgorithm, signature };
 }
 
 /**
@@ -237,6 +245,14 @@ function extensionsOf(list: DerElement): Map<string, CertificateExtension> {
     extensions.set(oid, { critical: flag !== undefined && readBoolean(flag, "critical"), value });
   }
   return extensions;
+}
+
+function crlNumber(extensions: ReadonlyMap<string, CertificateExtension>): bigint | undefined {
+  const extension = extensions.get(OID.crlNumber);
+  if (extension === undefined) return undefined;
+  const bytes = readIntegerBytes(readDer(extension.value, "CRL number"), "CRL number");
+  if ((bytes[0] ?? 0x80) >= 0x80) throw malformed("CRL number is negative");
+  return BigInt(`0x${toHex(bytes)}`);
 }
 
 function revokedSerial(entry: DerElement): string {

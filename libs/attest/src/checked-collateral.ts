@@ -16,6 +16,7 @@ import { reading } from "./errors.ts";
 import { atTime, decide, holdingOnes, isoTime, judge, signaturesOf } from "./judgement.ts";
 import type { Judgement, Period, SignatureToCheck } from "./judgement.ts";
 import type { PckChain } from "./pck-chain.ts";
+import { DOCUMENT_NAMES, signedDocumentsOf } from "./signed-document.ts";
 import { parseQeIdentity, parseTcbInfo } from "./tcb-info.ts";
 import type { QeIdentity, TcbInfo } from "./tcb-info.ts";
 import { sameAnchor } from "./trust-anchor.ts";
@@ -105,6 +106,11 @@ export class CheckedCollateral implements QuoteCollateral {
     return chain;
   }
 
+  /** Whether a platform passed by it: made-up ones do not get so far. */
+  get proven(): boolean {
+    return this.#pckChains.length > 0;
+  }
+
   /** Keeps a chain that was judged with its signatures and these revocation lists, if it passed; least recently used out first. */
   remember(chain: PckChain): void {
     if (chain.judgement.outcome.result !== "pass" || this.provenPckChain(chain.certificates) !== undefined) return;
@@ -171,8 +177,12 @@ function planReadable(collateral: QuoteCollateral, trustAnchor: TrustAnchor): Co
     ),
     judge(
       "qe-identity",
-      (signatures) =>
-        checkSignedDocument(qeChain, collateral.qeIdentity, collateral.qeIdentitySignature, context, signatures),
+      (signatures) => {
+        const mixed = checkOneEvaluation(documents);
+        return mixed.result === "fail"
+          ? mixed
+          : checkSignedDocument(qeChain, collateral.qeIdentity, collateral.qeIdentitySignature, context, signatures);
+      },
       periodsOf(qeChain, trustAnchor),
     ),
   ];
@@ -184,14 +194,22 @@ export function concludeCollateral(plan: CollateralPlan, holds: readonly boolean
   return new CheckedCollateral(plan, holdingOnes(plan.signatures, holds));
 }
 
-function periodsOfDocuments({ rootCrl, pckCrl, tcbInfo, qeIdentity }: CollateralDocuments): Period[] {
-  const period = (what: string, from: number, until: number): Period => ({ kind: "collateral", what, from, until });
-  return [
-    period("root CRL", rootCrl.thisUpdate, rootCrl.nextUpdate),
-    period("PCK CRL", pckCrl.thisUpdate, pckCrl.nextUpdate),
-    period("TCB info", tcbInfo.issueDate, tcbInfo.nextUpdate),
-    period("QE identity", qeIdentity.issueDate, qeIdentity.nextUpdate),
-  ];
+const periodsOfDocuments = (documents: CollateralDocuments): Period[] =>
+  signedDocumentsOf(documents).map(({ kind, from, until }) => ({
+    kind: "collateral",
+    what: DOCUMENT_NAMES[kind],
+    from,
+    until,
+  }));
+
+// Intel raises both together. Of two evaluations the enclave's part could be judged by a bar that the platform's has left.
+function checkOneEvaluation({ tcbInfo, qeIdentity }: CollateralDocuments): Outcome {
+  return tcbInfo.evaluationDataNumber === qeIdentity.evaluationDataNumber
+    ? pass(`evaluation ${tcbInfo.evaluationDataNumber}`)
+    : fail(
+        `QE identity is of evaluation ${qeIdentity.evaluationDataNumber}, the TCB info of ${tcbInfo.evaluationDataNumber}; expected one evaluation`,
+        "collateral-mismatch",
+      );
 }
 
 function checkAnchor(anchor: TrustAnchor, rootCrl: RevocationList): Outcome {

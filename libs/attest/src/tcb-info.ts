@@ -55,6 +55,7 @@ export interface QeIdentity {
   readonly version: number;
   readonly issueDate: number;
   readonly nextUpdate: number;
+  readonly evaluationDataNumber: number;
   readonly miscSelect: Uint8Array;
   readonly miscSelectMask: Uint8Array;
   readonly attributes: Uint8Array;
@@ -98,6 +99,7 @@ export function parseQeIdentity(text: string): QeIdentity {
     version: json.number("version"),
     issueDate: json.time("issueDate"),
     nextUpdate: json.time("nextUpdate"),
+    evaluationDataNumber: json.number("tcbEvaluationDataNumber"),
     miscSelect: json.hex("miscselect", 4),
     miscSelectMask: json.hex("miscselectMask", 4),
     attributes: json.hex("attributes", 16),

@@ -23,9 +23,11 @@ export interface TrustAnchor {
 export const INTEL_ROOT_SHA256 = "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3";
 
 /** Intel's root, published at https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.pem. */
-export function intelTrustAnchor(): TrustAnchor {
-  const der = parseHex(INTEL_ROOT_DER);
-  if (toHex(sha256(der)) !== INTEL_ROOT_SHA256)
+export const intelTrustAnchor = (): TrustAnchor => pinnedRoot(parseHex(INTEL_ROOT_DER), INTEL_ROOT_SHA256);
+
+/** A root whose DER has this SHA-256, in hex. @throws AttestError `trust-anchor-invalid` for any other */
+export function pinnedRoot(der: Uint8Array, hash: string): TrustAnchor {
+  if (toHex(sha256(der)) !== hash)
     throw new AttestError("trust-anchor-invalid", "Intel root: built-in certificate does not have the pinned hash");
   return anchorOf(der, "intel");
 }

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { concatBytes, parseHex, toHex } from "@dstack/bytes";
 import {
@@ -38,9 +39,11 @@ import {
 } from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
 import { forge, goodScene, goodSgxScene } from "../../../tests/forge/forged-evidence.ts";
+import { forgeRevocationList } from "../../../tests/forge/forged-certificates.ts";
 import { keyOf } from "../../../tests/forge/forging-keys.ts";
 import type { Forged, Scene } from "../../../tests/forge/forged-evidence.ts";
 import { spkiDer } from "@dstack/keys";
+import { pinnedRoot } from "../src/trust-anchor.ts";
 import { failuresOf, verifyScene } from "./forged.ts";
 
 const forged: Forged = forge(goodScene());
@@ -877,3 +880,30 @@ const levelOf = (json: Record<string, unknown>): Record<string, unknown> =>
   (json["tcbLevels"] as Record<string, unknown>[])[0]!;
 const tcbOf = (json: Record<string, unknown>): Record<string, unknown> =>
   levelOf(json)["tcb"] as Record<string, unknown>;
+
+test("the built-in root counts by its hash at run time: one that differs by a bit is none (DS #1140)", () => {
+  const { rootDer } = forge(goodScene());
+  const hash = createHash("sha256").update(rootDer).digest("hex");
+  assert.equal(pinnedRoot(rootDer, hash).kind, "intel");
+  refuses("trust-anchor-invalid", /does not have the pinned hash/, () =>
+    pinnedRoot(
+      rootDer,
+      hash.replace(/^./, (digit) => (digit === "0" ? "1" : "0")),
+    ),
+  );
+});
+
+test("reads a revocation list's number, and refuses one that is negative or is no number", () => {
+  const numbered = (number: number) => forgeRevocationList({ ...goodScene().pckCrl, number });
+  assert.equal(parseRevocationList(numbered(70_000)).number, 70_000n);
+  const hex = toHex(numbered(5));
+  const edited = (from: string, to: string): Uint8Array => {
+    assert.ok(hex.includes(from));
+    return parseHex(hex.replace(from, to));
+  };
+  assert.equal(parseRevocationList(edited("0603551d14", "0603551d15")).number, undefined);
+  refuses("certificate-malformed", /CRL number is negative/, () =>
+    parseRevocationList(edited("0603551d140403020105", "0603551d140403020185")),
+  );
+  assert.throws(() => parseRevocationList(edited("0603551d140403020105", "0603551d140403040105")));
+});

@@ -8,10 +8,13 @@ import { AttestError } from "../errors.ts";
 import type { Quote } from "../quote.ts";
 import type { TrustAnchor } from "../trust-anchor.ts";
 import { CollateralFolder } from "./collateral-folder.ts";
+import { CollateralServers } from "./collateral-servers.ts";
 import type { CollateralSource } from "./collateral-source.ts";
-import { collateralKey, platformOf } from "./platform.ts";
+import { isFresh, isRecent, KeptCollaterals, problemOf } from "./kept-collateral.ts";
+import { NewestDocuments } from "./newest-documents.ts";
+import { PinnedCollateral } from "./pinned-collateral.ts";
+import { collateralKey, keyOfCollateral, platformOf } from "./platform.ts";
 import type { Platform } from "./platform.ts";
-import { ProvisioningClient } from "./provisioning-client.ts";
 import { checkCollateral } from "./verify-quote.ts";
 
 /** Where collateral comes from unless an operator names a place; Intel signs it, so this one need not be trusted. */
@@ -30,121 +33,142 @@ export interface CollateralFetcherOptions {
   readonly cacheFolder?: string;
   /** Collateral put there by `dstack collateral pin` is used as it is, and nothing is fetched for its platforms. */
   readonly pinFolder?: string;
-  /** Told of failures that older collateral covered, and of a cache that cannot be read or written. */
+  /** Told of failures that another server or older collateral covered, and of a cache that cannot be read or written. */
   readonly onProblem?: (problem: Error) => void;
   /** Milliseconds. */
   readonly clock?: { now(): number };
   readonly fetch?: typeof globalThis.fetch;
 }
 
-interface Entry {
-  readonly checked: CheckedCollateral;
-  readonly fetchedAtMs: number;
-  /** After a failed refresh nothing is asked before this. */
-  readonly retryAtMs: number;
-}
-
-const MAX_CACHED = 64;
 /** Platforms never seen before whose collateral is fetched at the same time. */
 const MAX_STRANGERS = 32;
-/** From this age on it is asked for again in the background, and from the second on callers wait for the answer: a new revocation list is seen the same day. */
-const REFRESH_AGE_MS = 2 * 60 * 60 * 1000;
-const MAX_AGE_MS = 4 * 60 * 60 * 1000;
-/** So long before the end of its validity it is asked for again. */
-const AHEAD_OF_EXPIRY_MS = 6 * 60 * 60 * 1000;
-const RETRY_MS = 60_000;
+/** How long callers wait for a renewal while what is there is valid. */
+const PATIENCE_MS = 3_000;
+
+interface Renewal {
+  readonly result: Promise<CheckedCollateral>;
+  readonly begunAtMs: number;
+}
 
 /**
- * Serves only collateral whose every check holds at the time. Requests for the same platform share one
- * fetch. Where no endpoint answers with good collateral, what is there is served until it expires.
+ * Serves only collateral whose every check holds at the time, and never an edition of a document that
+ * is older than one seen before. Requests for the same platform share one fetch. Where no endpoint
+ * answers with good collateral, or none in time, what is there is served until it expires.
  */
 export class CollateralFetcher implements CollateralSource {
-  readonly #clients: readonly ProvisioningClient[];
   readonly #options: CollateralFetcherOptions;
+  readonly #servers: CollateralServers;
   readonly #clock: { now(): number };
   readonly #cache: CollateralFolder | undefined;
-  readonly #pins: CollateralFolder | undefined;
-  readonly #entries = new Map<string, Entry>();
-  readonly #pinned = new Map<string, CheckedCollateral>();
-  readonly #pending = new Map<string, Promise<CheckedCollateral>>();
+  readonly #pins: PinnedCollateral | undefined;
+  readonly #kept = new KeptCollaterals();
+  readonly #newest = new NewestDocuments();
+  readonly #pending = new Map<string, Renewal>();
+  #opened: Promise<void> | undefined;
   #strangers = 0;
   /** Names of files must not mix trust anchors: collateral of one is noise to the other. */
   readonly #anchorTag: string;
 
   /** @throws AttestError `collateral-unavailable` where an endpoint is no URL or none is given */
   constructor(options: CollateralFetcherOptions) {
-    const { endpoints, trustAnchor, fetch = globalThis.fetch } = options;
-    if (endpoints.length === 0)
-      throw new AttestError("collateral-unavailable", "collateral servers: expected at least one URL");
-    this.#clients = endpoints.map((url) => new ProvisioningClient({ url, trustAnchor, fetch }));
+    const { trustAnchor, cacheFolder, pinFolder, timeoutMs = 30_000, attemptTimeoutMs = 10_000 } = options;
+    this.#servers = new CollateralServers({
+      endpoints: options.endpoints,
+      trustAnchor,
+      fetch: options.fetch ?? globalThis.fetch,
+      timeoutMs,
+      attemptTimeoutMs,
+      onFailure: (failure) => this.#tell(failure),
+    });
     this.#options = options;
     this.#clock = options.clock ?? Date;
-    this.#cache = options.cacheFolder === undefined ? undefined : new CollateralFolder(options.cacheFolder);
-    this.#pins = options.pinFolder === undefined ? undefined : new CollateralFolder(options.pinFolder);
+    this.#cache = cacheFolder === undefined ? undefined : new CollateralFolder(cacheFolder);
+    this.#pins = pinFolder === undefined ? undefined : new PinnedCollateral(pinFolder, trustAnchor);
     this.#anchorTag = toHex(sha256(trustAnchor.publicKey)).slice(0, 16);
   }
 
   async collateralFor(quote: Quote, signal?: AbortSignal): Promise<QuoteCollateral> {
     const platform = platformOf(quote);
     const key = collateralKey(platform);
-    const pinned = await this.#pinFor(key);
+    const pinned = await this.#pins?.pinFor(key);
+    await this.open();
     // From here to the end nothing waits: a fetch is never begun that nobody holds, whose failure would end the process.
     if (signal?.aborted === true) throw waitAborted(signal);
     if (pinned !== undefined) return pinned;
-    const known = this.#entries.get(key);
+    const known = this.#kept.get(key);
     const now = this.#clock.now();
-    if (known !== undefined && problemOf(known.checked, now) === undefined) {
-      if (now < Math.max(refreshAtMs(known), known.retryAtMs)) return known.checked;
-      if (now < known.fetchedAtMs + MAX_AGE_MS) {
-        this.#renewOnce(key, platform).catch((error: unknown) => this.#tell(error));
-        return known.checked;
-      }
+    const isGood = known !== undefined && problemOf(known.checked, now) === undefined;
+    if (isGood && isFresh(known, now)) return known.checked;
+    const renewal = this.#renewOnce(key, platform);
+    if (!isGood) return raced(renewal.result, signal);
+    if (isRecent(known, now)) {
+      renewal.result.catch((error: unknown) => this.#tell(error));
+      return known.checked;
     }
-    const renewed = this.#renewOnce(key, platform);
-    return signal === undefined ? renewed : unlessAborted(renewed, signal);
+    return raced(renewal.result, signal, { ...this.#patience(renewal, now), value: known.checked });
   }
 
-  async #pinFor(key: string): Promise<CheckedCollateral | undefined> {
-    if (this.#pins === undefined) return undefined;
-    const known = this.#pinned.get(key);
-    if (known !== undefined) return known;
-    const stored = await this.#pins.read(key);
-    if (stored === undefined) return undefined;
-    // Served even where a check fails: verification then shows which, and nothing else may take its place.
+  /** Reads the cache on disk, once; `collateralFor` does so first. Never rejects. */
+  open(): Promise<void> {
+    this.#opened ??= this.#open().catch((error: unknown) => this.#tell(error));
+    return this.#opened;
+  }
+
+  /** What is held in memory, whether it is still valid or not. */
+  held(): readonly CheckedCollateral[] {
+    return this.#kept.all();
+  }
+
+  /** All who ask during one renewal wait for its first seconds only. */
+  #patience({ begunAtMs }: Renewal, now: number): { readonly afterMs: number } {
+    return { afterMs: Math.min(PATIENCE_MS, Math.max(0, begunAtMs + PATIENCE_MS - now)) };
+  }
+
+  async #open(): Promise<void> {
+    const suffix = `-${this.#anchorTag}`;
+    const names = (await this.#cache?.keys()) ?? [];
+    for (const name of names.filter((one) => one.endsWith(suffix)))
+      await this.#restore(name, name.slice(0, -suffix.length)).catch((error: unknown) => this.#tell(error));
+  }
+
+  // What has expired is held too: the next edition must not be older, and its platform is no stranger.
+  async #restore(name: string, key: string): Promise<void> {
+    const stored = await this.#cache?.read(name);
+    if (stored === undefined) return;
     const checked = checkCollateral(stored.collateral, this.#options.trustAnchor);
-    bounded(this.#pinned, key, checked);
-    return checked;
+    const problem =
+      firstFailure(checked.judgements.map(({ name: check, outcome }) => ({ name: check, ...outcome }))) ??
+      wrongFile(checked, key);
+    if (problem !== undefined) throw rejected("(cached)", problem);
+    this.#newest.learn(checked.documents);
+    this.#kept.restore(key, checked, stored.writtenAtMs);
+    const ended = problemOf(checked, this.#clock.now());
+    if (ended !== undefined) this.#tell(rejected("(cached)", ended));
   }
 
   // One for all callers, with its own deadline: one caller's abort must not fail the others.
-  #renewOnce(key: string, platform: Platform): Promise<CheckedCollateral> {
+  #renewOnce(key: string, platform: Platform): Renewal {
     const pending = this.#pending.get(key);
     if (pending !== undefined) return pending;
-    const renewal = this.#renew(key, platform).finally(() => this.#pending.delete(key));
+    const result = this.#renew(key, platform).finally(() => this.#pending.delete(key));
+    const renewal = { result, begunAtMs: this.#clock.now() };
     this.#pending.set(key, renewal);
     return renewal;
   }
 
   async #renew(key: string, platform: Platform): Promise<CheckedCollateral> {
-    const known = this.#entries.get(key) ?? (await this.#fromDisk(key, platform));
-    const now = this.#clock.now();
-    const usable = known !== undefined && problemOf(known.checked, now) === undefined ? known : undefined;
-    if (usable !== undefined && !this.#entries.has(key) && now < refreshAtMs(usable)) {
-      bounded(this.#entries, key, usable);
-      return usable.checked;
-    }
+    const known = this.#kept.get(key);
     try {
-      const checked = await (known === undefined ? this.#fetchForStranger(platform) : this.#fetchFromAny(platform));
-      const at = this.#clock.now();
-      bounded(this.#entries, key, { checked, fetchedAtMs: at, retryAtMs: at + RETRY_MS });
-      await this.#cache?.write(this.#fileKey(key), checked).catch((error: unknown) => this.#tell(error));
+      const checked = await (known === undefined ? this.#fetchForStranger(platform) : this.#fetch(platform));
+      this.#kept.renew(key, checked, this.#clock.now());
+      await this.#write(key, checked).catch((error: unknown) => this.#tell(error));
       return checked;
     } catch (error) {
-      const at = this.#clock.now();
-      if (usable === undefined || problemOf(usable.checked, at) !== undefined) throw error;
+      const now = this.#clock.now();
+      if (known === undefined || problemOf(known.checked, now) !== undefined) throw error;
       this.#tell(error);
-      bounded(this.#entries, key, { ...usable, retryAtMs: at + RETRY_MS });
-      return usable.checked;
+      this.#kept.postpone(key, known, now);
+      return known.checked;
     }
   }
 
@@ -157,59 +181,29 @@ export class CollateralFetcher implements CollateralSource {
       );
     this.#strangers++;
     try {
-      return await this.#fetchFromAny(platform);
+      return await this.#fetch(platform);
     } finally {
       this.#strangers--;
     }
   }
 
-  async #fetchFromAny(platform: Platform): Promise<CheckedCollateral> {
-    const { timeoutMs = 30_000, attemptTimeoutMs = this.#clients.length === 1 ? timeoutMs : 10_000 } = this.#options;
-    const whole = AbortSignal.timeout(timeoutMs);
-    const failures: AttestError[] = [];
-    for (const client of this.#clients) {
-      try {
-        const signal = AbortSignal.any([whole, AbortSignal.timeout(attemptTimeoutMs)]);
-        return this.#accept(await client.collateralOf(platform, signal), platform, client.host);
-      } catch (error) {
-        if (!(error instanceof AttestError)) throw error;
-        failures.push(error);
-        if (whole.aborted) break;
-      }
-    }
-    const [first] = failures;
-    if (first !== undefined && failures.length === 1) throw first;
-    throw new AttestError(
-      "collateral-unavailable",
-      `collateral: no server of ${this.#clients.length} gave any: ${failures.map(({ message }) => message).join("; ")}`,
-      { cause: first },
-    );
+  #fetch(platform: Platform): Promise<CheckedCollateral> {
+    return this.#servers.ask(platform, (collateral, host) => this.#accept(collateral, platform, host));
   }
 
-  /** What is kept and served must hold now and be for the platform asked for. */
+  /** What is kept and served must hold now, be for the platform asked for, and not go back. */
   #accept(collateral: QuoteCollateral, platform: Platform, host: string): CheckedCollateral {
     const checked = checkCollateral(collateral, this.#options.trustAnchor);
-    const problem = problemOf(checked, this.#clock.now()) ?? mismatchOf(checked, platform);
-    if (problem !== undefined) throw new AttestError("collateral-rejected", `collateral server ${host}: ${problem}`);
+    const problem =
+      problemOf(checked, this.#clock.now()) ?? mismatchOf(checked, platform) ?? this.#newest.olderOf(checked.documents);
+    if (problem !== undefined) throw rejected(host, problem);
+    this.#newest.learn(checked.documents);
     return checked;
   }
 
-  async #fromDisk(key: string, platform: Platform): Promise<Entry | undefined> {
-    try {
-      const stored = await this.#cache?.read(this.#fileKey(key));
-      if (stored === undefined) return undefined;
-      const checked = this.#accept(stored.collateral, platform, "(cached)");
-      // A time ahead of the clock counts as none: the age cannot be told.
-      return { checked, fetchedAtMs: stored.writtenAtMs > this.#clock.now() ? 0 : stored.writtenAtMs, retryAtMs: 0 };
-    } catch (error) {
-      // Stale or corrupt: fetched anew, which replaces the file.
-      this.#tell(error);
-      return undefined;
-    }
-  }
-
-  #fileKey(key: string): string {
-    return `${key}-${this.#anchorTag}`;
+  async #write(key: string, checked: CheckedCollateral): Promise<void> {
+    const name = (of: string): string => `${of}-${this.#anchorTag}`;
+    await this.#cache?.write(name(key), checked, new Set(this.#kept.passedKeys().map(name)));
   }
 
   #tell(error: unknown): void {
@@ -217,11 +211,8 @@ export class CollateralFetcher implements CollateralSource {
   }
 }
 
-const refreshAtMs = ({ checked, fetchedAtMs }: Entry): number =>
-  Math.min(fetchedAtMs + REFRESH_AGE_MS, checked.expiresAt * 1000 - AHEAD_OF_EXPIRY_MS);
-
-const problemOf = (checked: CheckedCollateral, nowMs: number): string | undefined =>
-  firstFailure(checked.checksAt(Math.floor(nowMs / 1000)));
+const rejected = (host: string, problem: string): AttestError =>
+  new AttestError("collateral-rejected", `collateral server ${host}: ${problem}`);
 
 function mismatchOf({ documents }: CheckedCollateral, platform: Platform): string | undefined {
   const { id, fmspc } = documents.tcbInfo;
@@ -232,24 +223,31 @@ function mismatchOf({ documents }: CheckedCollateral, platform: Platform): strin
   return undefined;
 }
 
-/** Sets, and lets the oldest go beyond the bound. */
-function bounded<T>(map: Map<string, T>, key: string, value: T): void {
-  map.delete(key);
-  map.set(key, value);
-  const oldest = map.keys().next();
-  if (map.size > MAX_CACHED && oldest.done === false) map.delete(oldest.value);
+/** A file under another platform's name. Of an encrypted PPID the name says the TEE alone. */
+function wrongFile(checked: CheckedCollateral, key: string): string | undefined {
+  const { id, fmspc } = checked.documents.tcbInfo;
+  const own = keyOfCollateral(checked);
+  const isNamed = /^(?:tdx|sgx)-pck-/.test(key) ? key.slice(0, 3) === own.slice(0, 3) : key === own;
+  return isNamed ? undefined : `TCB info is for ${id}, FMSPC ${toHex(fmspc)}; the file is named ${key}`;
 }
 
 const waitAborted = (signal: AbortSignal): AttestError =>
   new AttestError("collateral-unavailable", "collateral: the wait was aborted", { cause: signal.reason });
 
-async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const stop = (): void => reject(waitAborted(signal));
-  signal.addEventListener("abort", stop, { once: true });
+/** The result, a refusal once the signal fires, or what stands in after a time. Nothing is left behind. */
+async function raced<T>(
+  result: Promise<T>,
+  signal: AbortSignal | undefined,
+  standIn?: { readonly afterMs: number; readonly value: T },
+): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  const stop = (): void => reject(signal === undefined ? undefined : waitAborted(signal));
+  signal?.addEventListener("abort", stop, { once: true });
+  const timer = standIn === undefined ? undefined : setTimeout(() => resolve(standIn.value), standIn.afterMs);
   try {
-    return await Promise.race([pending, promise]);
+    return await Promise.race([result, promise]);
   } finally {
-    signal.removeEventListener("abort", stop);
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", stop);
   }
 }

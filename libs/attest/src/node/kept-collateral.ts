@@ -1,0 +1,85 @@
+import type { CheckedCollateral } from "../checked-collateral.ts";
+import { firstFailure } from "../checks.ts";
+
+export interface KeptCollateral {
+  readonly checked: CheckedCollateral;
+  readonly fetchedAtMs: number;
+  /** After a renewal nothing is asked before this. */
+  readonly retryAtMs: number;
+  /** A platform passed by this one or an earlier edition. */
+  readonly passed: boolean;
+}
+
+/** Platform families whose collateral is held in memory. */
+const MAX_KEPT = 64;
+/** From this age on it is asked for again in the background, and from the second on callers wait for the answer: a new revocation list is seen the same day. */
+const REFRESH_AGE_MS = 2 * 60 * 60 * 1000;
+const MAX_AGE_MS = 4 * 60 * 60 * 1000;
+/** So long before the end of its validity it is asked for again. */
+const AHEAD_OF_EXPIRY_MS = 6 * 60 * 60 * 1000;
+const RETRY_MS = 60_000;
+
+/**
+ * Collateral in memory, by platform key. Anybody can make up platforms of families that Intel knows:
+ * beyond the bound those go first by which no platform ever passed.
+ */
+export class KeptCollaterals {
+  /** Least lately renewed first. */
+  readonly #kept = new Map<string, KeptCollateral>();
+
+  get(key: string): KeptCollateral | undefined {
+    return this.#kept.get(key);
+  }
+
+  /** Fetched anew, at a time in Unix milliseconds. */
+  renew(key: string, checked: CheckedCollateral, nowMs: number): void {
+    this.#keep(key, checked, nowMs, nowMs + RETRY_MS);
+  }
+
+  /** Read from the disk, where it was written then. */
+  restore(key: string, checked: CheckedCollateral, writtenAtMs: number): void {
+    this.#keep(key, checked, writtenAtMs, 0);
+  }
+
+  /** Nothing newer could be had. */
+  postpone(key: string, { checked, fetchedAtMs }: KeptCollateral, nowMs: number): void {
+    this.#keep(key, checked, fetchedAtMs, nowMs + RETRY_MS);
+  }
+
+  all(): readonly CheckedCollateral[] {
+    return [...this.#kept.values()].map(({ checked }) => checked);
+  }
+
+  /** Keys by which platforms passed. */
+  passedKeys(): string[] {
+    return [...this.#kept].filter(([, kept]) => hasPassed(kept)).map(([key]) => key);
+  }
+
+  #keep(key: string, checked: CheckedCollateral, fetchedAtMs: number, retryAtMs: number): void {
+    const before = this.#kept.get(key);
+    this.#kept.delete(key);
+    this.#kept.set(key, { checked, fetchedAtMs, retryAtMs, passed: before !== undefined && hasPassed(before) });
+    if (this.#kept.size <= MAX_KEPT) return;
+    const others = [...this.#kept].filter(([other]) => other !== key);
+    const [last] = others.find(([, kept]) => !hasPassed(kept)) ?? others[0] ?? [];
+    if (last !== undefined) this.#kept.delete(last);
+  }
+}
+
+const hasPassed = ({ checked, passed }: KeptCollateral): boolean => passed || checked.proven;
+
+/** What fails of it at a time in Unix milliseconds. */
+export const problemOf = (checked: CheckedCollateral, nowMs: number): string | undefined =>
+  firstFailure(checked.checksAt(Math.floor(nowMs / 1000)));
+
+/** Whether nothing newer need be asked for. A time ahead of a clock that was stepped back says nothing. */
+export function isFresh({ checked, fetchedAtMs, retryAtMs }: KeptCollateral, nowMs: number): boolean {
+  const young =
+    fetchedAtMs <= nowMs &&
+    nowMs < Math.min(fetchedAtMs + REFRESH_AGE_MS, checked.expiresAt * 1000 - AHEAD_OF_EXPIRY_MS);
+  return young || (nowMs < retryAtMs && retryAtMs <= nowMs + RETRY_MS);
+}
+
+/** Whether callers need not wait for what is newer. */
+export const isRecent = ({ fetchedAtMs }: KeptCollateral, nowMs: number): boolean =>
+  fetchedAtMs <= nowMs && nowMs < fetchedAtMs + MAX_AGE_MS;
