@@ -12,23 +12,15 @@ import type { ChainContext } from "./chain.ts";
 import { fail, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
 import type { QuoteCollateral } from "./collateral.ts";
+import type { CollateralDocuments } from "./collateral-documents.ts";
 import { reading } from "./errors.ts";
 import { atTime, decide, holdingOnes, isoTime, judge, signaturesOf } from "./judgement.ts";
 import type { Judgement, Period, SignatureToCheck } from "./judgement.ts";
 import type { PckChain } from "./pck-chain.ts";
 import { DOCUMENT_NAMES, signedDocumentsOf } from "./signed-document.ts";
 import { parseQeIdentity, parseTcbInfo } from "./tcb-info.ts";
-import type { QeIdentity, TcbInfo } from "./tcb-info.ts";
 import { sameAnchor } from "./trust-anchor.ts";
 import type { TrustAnchor } from "./trust-anchor.ts";
-
-/** The signed documents, parsed. */
-export interface CollateralDocuments {
-  readonly rootCrl: RevocationList;
-  readonly pckCrl: RevocationList;
-  readonly tcbInfo: TcbInfo;
-  readonly qeIdentity: QeIdentity;
-}
 
 export interface CollateralPlan {
   readonly collateral: QuoteCollateral;

@@ -11,7 +11,8 @@ export { concludeQuote, planQuote, readQuote, refuseCollateral } from "./quote-p
 export type { QuoteClaims } from "./quote-claims.ts";
 export type { QuotePlan, QuoteVerification, VerifyOptions } from "./quote-plan.ts";
 export { alreadyChecked, CheckedCollateral, concludeCollateral, planCollateral } from "./checked-collateral.ts";
-export type { CollateralDocuments, CollateralPlan } from "./checked-collateral.ts";
+export type { CollateralPlan } from "./checked-collateral.ts";
+export type { CollateralDocuments } from "./collateral-documents.ts";
 export { evaluatePolicy, parsePolicy } from "./policy.ts";
 export type { QuotePolicy } from "./policy.ts";
 export { fail, firstFailure, guarded, notApplicable, notBound, pass } from "./checks.ts";

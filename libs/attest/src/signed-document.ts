@@ -1,7 +1,7 @@
 /** The four documents of collateral by what orders their editions: dates, CRL numbers, evaluation numbers. */
 import { toHex } from "@dstack/bytes";
 import { commonName } from "./certificate.ts";
-import type { CollateralDocuments } from "./checked-collateral.ts";
+import type { CollateralDocuments } from "./collateral-documents.ts";
 import { isoTime } from "./judgement.ts";
 
 /** In the order in which they are judged. */

@@ -1,5 +1,5 @@
 /** Which published levels a platform reaches, and what they come to together. */
-import type { CollateralDocuments } from "./checked-collateral.ts";
+import type { CollateralDocuments } from "./collateral-documents.ts";
 import type { PckExtension } from "./pck-extension.ts";
 import type { Quote, TdReport } from "./quote.ts";
 import { findShortfall, firstTdxComponent } from "./tcb-shortfall.ts";

@@ -3,7 +3,7 @@
  * components are counted from 0, as bytes of CPUSVN and TEE_TCB_SVN; Intel's documents say what each stands for.
  */
 import { assertNever } from "@dstack/errors";
-import type { CollateralDocuments } from "./checked-collateral.ts";
+import type { CollateralDocuments } from "./collateral-documents.ts";
 import { isoTime } from "./judgement.ts";
 import type { PckExtension } from "./pck-extension.ts";
 import type { Quote } from "./quote.ts";

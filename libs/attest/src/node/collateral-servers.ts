@@ -2,13 +2,13 @@ import type { QuoteCollateral } from "../collateral.ts";
 import { AttestError } from "../errors.ts";
 import type { TrustAnchor } from "../trust-anchor.ts";
 import type { Platform } from "./platform.ts";
-import { ProvisioningClient } from "./provisioning-client.ts";
+import { ProvisioningClient, type ProvisioningClientOptions } from "./provisioning-client.ts";
 
 export interface CollateralServersOptions {
   /** Base URLs of PCS or PCCS, tried in this order. */
   readonly endpoints: readonly string[];
   readonly trustAnchor: TrustAnchor;
-  readonly fetch: typeof globalThis.fetch;
+  readonly fetch: ProvisioningClientOptions["fetch"];
   /** For all attempts of one fetch together. */
   readonly timeoutMs: number;
   /** For one endpoint where there are several. */

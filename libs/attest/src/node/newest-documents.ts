@@ -1,6 +1,6 @@
 import { describeDocument, isOlder, signedDocumentsOf } from "../signed-document.ts";
 import type { SignedDocument } from "../signed-document.ts";
-import type { CollateralDocuments } from "../checked-collateral.ts";
+import type { CollateralDocuments } from "../collateral-documents.ts";
 
 /** Intel lists some hundred platform families; a bound all the same. */
 const MAX_DOCUMENTS = 1024;
