@@ -1,11 +1,14 @@
 import { access, constants, statfs } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { freemem } from "node:os";
+import { AttestError, describeShortfall } from "@dstack/attest";
 import { askWebhookInfo } from "@dstack/governance";
 import { ProcessError, run } from "@dstack/process";
 import type { Cli } from "../clients/cli.ts";
 import { table } from "../terminal/output.ts";
 import type { StackLayout } from "../local/layout.ts";
+import { CliError } from "../terminal/errors.ts";
+import { issueName, judgePlatforms, type PlatformVerdict } from "../tcb/status.ts";
 import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../local/auth-webhook.ts";
 import type { DoctorOptions } from "./options.ts";
 import { qemuProgram } from "../local/places.ts";
@@ -18,7 +21,8 @@ interface Finding {
 }
 
 /** `dstack doctor`: what this machine has, what it lacks and what that means. Exit code 1 when something needed is missing. */
-export async function doctor({ layout, env, out }: Cli, { output }: DoctorOptions): Promise<number> {
+export async function doctor(cli: Cli, { output }: DoctorOptions): Promise<number> {
+  const { layout, env, out } = cli;
   const findings = await Promise.all([
     root(),
     program("qemu", qemuProgram(layout, env), ["--version"], "boots the guests; the bootstrap fetches it"),
@@ -28,6 +32,7 @@ export async function doctor({ layout, env, out }: Cli, { output }: DoctorOption
     device("/dev/net/tun", "carries the gateway's tunnel where the kernel has no WireGuard"),
     device("/dev/vhost-vsock", "host-guest sockets; without it a virtio-serial port does the same"),
     tdx(),
+    platform(cli),
     disk(layout),
     memory(),
     authorization(layout),
@@ -71,6 +76,29 @@ async function device(path: string, meaning: string): Promise<Finding> {
     () => false,
   );
   return { name: path, result: usable ? "ok" : "note", detail: usable ? "there" : `not there: ${meaning}` };
+}
+
+/** What the guests of this machine can prove of it, today and by what Intel has announced. */
+async function platform(cli: Cli): Promise<Finding> {
+  const name = "TCB of the platform";
+  let verdicts: readonly PlatformVerdict[];
+  try {
+    verdicts = await judgePlatforms(cli, undefined, { evaluation: [], early: true });
+  } catch (error) {
+    if (!(error instanceof CliError || error instanceof AttestError)) throw error;
+    return { name, result: "note", detail: `not known: ${error.message}` };
+  }
+  const issues = verdicts.flatMap((verdict) => verdict.issues);
+  const detail = issues.map(({ issue, status, reason, shortfall }) =>
+    [`${issueName(issue)} ${status ?? "not known"}`, shortfall === undefined ? reason : describeShortfall(shortfall)]
+      .filter((part) => part !== undefined)
+      .join(": "),
+  );
+  return {
+    name,
+    result: issues.every(({ ok }) => ok === true) ? "ok" : "note",
+    detail: [...new Set(detail)].join("; "),
+  };
 }
 
 async function tdx(): Promise<Finding> {

@@ -13,7 +13,9 @@ import { quotesAt, quotesInFile, type FoundQuote } from "./find-quotes.ts";
 import { judgeIssue, type IssueVerdict } from "./judge-issue.ts";
 import type { TcbStatusOptions } from "./options.ts";
 
-interface PlatformVerdict {
+type JudgePlatformsOptions = Omit<TcbStatusOptions, "output">;
+
+export interface PlatformVerdict {
   readonly name: string;
   readonly tee: "sgx" | "tdx";
   /** Hex; undefined where the quote names its platform only in encrypted form. */
@@ -23,6 +25,22 @@ interface PlatformVerdict {
 
 /** `dstack tcb status`: exit code 0 where every issue accepts the platform, 3 where one does not, 1 where one cannot be had. */
 export async function tcbStatus(cli: Cli, what: string | undefined, options: TcbStatusOptions): Promise<number> {
+  const platforms = await judgePlatforms(cli, what, options);
+  if (options.output === "json") cli.out.json(toJson(platforms));
+  else cli.out.print(platforms.map(textOf).join("\n\n"));
+  const all = platforms.flatMap(({ issues }) => issues.map(({ ok }) => ok));
+  return all.includes(false) ? 3 : all.includes(undefined) ? 1 : 0;
+}
+
+/**
+ * The platforms under `what`, or under the first app of this machine, by each issue that the options ask for.
+ * @throws CliError where nothing shows a platform
+ */
+export async function judgePlatforms(
+  cli: Cli,
+  what: string | undefined,
+  options: JudgePlatformsOptions,
+): Promise<readonly PlatformVerdict[]> {
   const { found, local } = await find(cli, what, options);
   const { context } = await openContext(cli, options, { local });
   const endpoints = collateralServers(cli.layout, cli.env, options.pccs, local);
@@ -40,16 +58,13 @@ export async function tcbStatus(cli: Cli, what: string | undefined, options: Tcb
       issues: verdicts,
     });
   }
-  if (options.output === "json") cli.out.json(toJson(platforms));
-  else cli.out.print(platforms.map(textOf).join("\n\n"));
-  const all = platforms.flatMap(({ issues: verdicts }) => verdicts.map(({ ok }) => ok));
-  return all.includes(false) ? 3 : all.includes(undefined) ? 1 : 0;
+  return platforms;
 }
 
 async function find(
   cli: Cli,
   what: string | undefined,
-  { cacert }: TcbStatusOptions,
+  { cacert }: JudgePlatformsOptions,
 ): Promise<{ readonly found: readonly FoundQuote[]; readonly local: boolean }> {
   const { layout } = cli;
   const at = async (url: URL): Promise<{ found: readonly FoundQuote[]; local: boolean }> => {
@@ -72,7 +87,8 @@ async function firstApp(cli: Cli): Promise<URL> {
   return new URL(appUrl(cli.layout, running.appId, 80));
 }
 
-const issueName = (issue: TcbIssue): string =>
+/** "today", "early", "evaluation 20". */
+export const issueName = (issue: TcbIssue): string =>
   typeof issue === "number" ? `evaluation ${issue}` : issue === "standard" ? "today" : "early";
 
 const dateOf = (unixSeconds: number | undefined): string =>

@@ -8,6 +8,8 @@ export type { FoundImage, OsImageInput, OsImageMethod, OsImageSource, OsImageVer
 export { downloadedImages, firstOf, imageIn, imagesBelow } from "./image-sources.ts";
 export { KnownMeasurements } from "./known-measurements.ts";
 export type { KnownMeasurement } from "./known-measurements.ts";
+export { SeenPlatforms } from "./seen-platforms.ts";
+export type { PlatformCount } from "./seen-platforms.ts";
 export { judgeChecks } from "./verdict.ts";
 export type { Verdict } from "./verdict.ts";
 export { EVIDENCE_REQUIRED, verifyEvidence } from "./verify-evidence.ts";

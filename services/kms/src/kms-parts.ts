@@ -4,6 +4,7 @@ import { CollateralFetcher } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
+import { SeenPlatforms } from "@dstack/verify";
 import type { KmsConfig, WebhookConfig } from "./config/kms-config.ts";
 import { KmsError } from "./errors.ts";
 import type { ImageCaches } from "./image/clear-image-cache.ts";
@@ -49,6 +50,7 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
     trustAnchor: root,
     clock,
     pace: pacer(),
+    platforms: new SeenPlatforms(clock),
   };
   const images = new ImageStore({ ...config.image, timeoutMs: config.image.downloadTimeoutMs, log });
   const self = new SelfAttestation({ agent: guestAgent(config.selfAttestation.agentAddress), evidence });

@@ -104,7 +104,7 @@ async function openKms(options: KmsOptions, onClose: (closer: () => Promise<void
     audit,
     gate,
     status,
-    metrics: new Metrics(status, audit),
+    metrics: new Metrics(status, audit, parts.evidence.platforms),
     settingsAgainstHandOver: settingsAgainstHandOver(config),
     clock,
     log,

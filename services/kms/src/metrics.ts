@@ -1,4 +1,5 @@
 import type { AuditLog } from "@dstack/audit-log";
+import type { SeenPlatforms } from "@dstack/verify";
 import { Counter, Gauge, Registry } from "prom-client";
 import type { Status } from "./status.ts";
 
@@ -38,8 +39,16 @@ export class Metrics {
   });
   readonly #audit: Pick<AuditLog, "head">;
 
+  readonly #platforms: SeenPlatforms;
+  readonly #platformsSeen = new Gauge({
+    name: "dstack_kms_platforms_seen",
+    help: "Platforms whose evidence held within a day, by family and by the TCB status of the last verdict",
+    labelNames: ["fmspc", "status"],
+    registers: [this.#registry],
+  });
+
   /** @param audit the log whose head a scraper keeps: a log that was cut later does not lead to it */
-  constructor(status: Status, audit: Pick<AuditLog, "head">) {
+  constructor(status: Status, audit: Pick<AuditLog, "head">, platforms: SeenPlatforms) {
     new Gauge({
       name: "dstack_kms_environment_info",
       help: "1 for the environment that the key folder is marked with",
@@ -54,6 +63,7 @@ export class Metrics {
     });
     for (const setting of status.insecureSettings) insecure.set({ setting }, 1);
     this.#audit = audit;
+    this.#platforms = platforms;
   }
 
   /** A finished HTTP request, also one that was refused before dispatch. */
@@ -75,6 +85,8 @@ export class Metrics {
     this.#auditRecords.set(seq);
     this.#auditHead.reset();
     this.#auditHead.set({ hash }, 1);
+    this.#platformsSeen.reset();
+    for (const { fmspc, status, count } of this.#platforms.counts()) this.#platformsSeen.set({ fmspc, status }, count);
     return this.#registry.metrics();
   }
 }

@@ -361,6 +361,7 @@ test("GetMeta, status, metrics and log show the development environment and its 
   assert.match(metrics, /dstack_kms_environment_info\{environment="development"\} 1/);
   assert.match(metrics, /dstack_kms_attestation_requests_total [1-9]/);
   assert.match(metrics, /dstack_kms_attestation_failures_total [1-9]/);
+  assert.match(metrics, /dstack_kms_platforms_seen\{fmspc="000000000000",status="UpToDate"\} 1/);
   assert.match(metrics, /setting="core.attest_rpc_cert = false"/);
   assert.match(await get("/readyz"), /^200 \{"ready":true/);
   const lines = (await readFile(join(harness.folder, "keys/audit.jsonl"), "utf8")).trimEnd().split("\n");

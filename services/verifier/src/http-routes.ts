@@ -5,6 +5,7 @@ import type { Logger } from "@dstack/log";
 import { readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { VerifierError } from "./errors.ts";
 import { gate } from "./gate.ts";
+import type { Metrics } from "./metrics.ts";
 import type { VerificationResponse } from "./verification-response.ts";
 import type { Verifier } from "./verifier.ts";
 
@@ -14,13 +15,21 @@ export const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
 const LIMITS = { running: 4, waiting: 64 };
 
 /** Nobody is asked who they are: a verdict is worth nothing to whoever does not trust this verifier. */
-export function httpRoutes(verifier: Verifier, log: Logger): readonly HttpRoute[] {
+export function httpRoutes(verifier: Verifier, metrics: Metrics, log: Logger): readonly HttpRoute[] {
   const gated = gate(LIMITS);
   return [
     {
       verbs: ["GET"],
       path: "/health",
       handle: ({ response }) => Promise.resolve(send(response, 200, { status: "ok", service: "dstack-verifier" })),
+    },
+    {
+      verbs: ["GET"],
+      path: "/metrics",
+      handle: async ({ response }) => {
+        response.setHeader("content-type", "text/plain; version=0.0.4; charset=utf-8");
+        response.end(await metrics.text());
+      },
     },
     {
       verbs: ["POST"],

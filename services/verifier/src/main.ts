@@ -8,17 +8,18 @@ import { ImageStore } from "@dstack/image/store";
 import { createLogger, type Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
 import { startHttpServer } from "@dstack/rpc";
-import { downloadedImages } from "@dstack/verify";
+import { downloadedImages, SeenPlatforms } from "@dstack/verify";
 import { loadVerifierConfig, type VerifierConfig } from "./config.ts";
 import { VerifierError } from "./errors.ts";
 import { httpRoutes } from "./http-routes.ts";
+import { Metrics } from "./metrics.ts";
 import { verifyCertificateFile, verifyFile } from "./one-shot.ts";
 import type { VerificationResponse } from "./verification-response.ts";
 import { Verifier } from "./verifier.ts";
 
 const HELP = `Verifies evidence of confidential VMs, over HTTP or once.
 
-  dstack-verifier [-c FILE]                      POST /verify, GET /health
+  dstack-verifier [-c FILE]                      POST /verify, GET /health, GET /metrics
   dstack-verifier [-c FILE] --verify FILE        a request in a file; answer to FILE.verification.json
   dstack-verifier [-c FILE] --verify-cert FILE   a certificate with evidence; answer to FILE.ratls-verification.json
 
@@ -45,12 +46,13 @@ async function main(logger: Logger): Promise<number> {
     return 0;
   }
   const config = await loadVerifierConfig({ file: options.config, env: process.env, log: logger });
-  const verifier = await createVerifier(config, logger);
+  const platforms = new SeenPlatforms(Date);
+  const verifier = await createVerifier(config, platforms, logger);
   if (options.verify !== undefined) return print(await verifyFile(verifier, options.verify));
   if (options["verify-cert"] !== undefined) return print(await verifyCertificateFile(verifier, options["verify-cert"]));
   const server = await startHttpServer({
     listen: config.listen,
-    routes: httpRoutes(verifier, logger),
+    routes: httpRoutes(verifier, new Metrics(platforms), logger),
     headers: { "x-app-version": `v${WIRE_VERSION}` },
     requestTimeoutMs: 30_000,
     maxConnections: 512,
@@ -65,7 +67,7 @@ async function main(logger: Logger): Promise<number> {
   return 0;
 }
 
-async function createVerifier(config: VerifierConfig, logger: Logger): Promise<Verifier> {
+async function createVerifier(config: VerifierConfig, platforms: SeenPlatforms, logger: Logger): Promise<Verifier> {
   const images = new ImageStore({
     cacheDir: config.imageCacheDir,
     downloadUrl: config.imageDownloadUrl,
@@ -86,6 +88,7 @@ async function createVerifier(config: VerifierConfig, logger: Logger): Promise<V
     images: downloadedImages(images),
     clock: Date,
     log: logger,
+    platforms,
   });
 }
 

@@ -23,6 +23,7 @@ import {
   evidenceFromJson,
   evidenceRefusal,
   KnownMeasurements,
+  type SeenPlatforms,
   verifyEvidence,
   type Evidence,
   type EvidenceVerification,
@@ -45,6 +46,8 @@ export interface VerifierOptions {
   /** Milliseconds. */
   readonly clock: { now(): number };
   readonly log: Logger;
+  /** Told of each platform whose evidence held. */
+  readonly platforms?: SeenPlatforms;
 }
 
 const TEE_VARIANT = "dstack-tdx";
@@ -95,6 +98,7 @@ export class Verifier {
         now: Math.floor(clock.now() / 1000),
         ...rest,
       });
+      if (verified.attestation.ok) this.#options.platforms?.saw(verified.attestation.quote);
       return respond(evidence, verified, debug);
     } catch (error) {
       log.error({ error: errorChain(error) }, "verification broke off");

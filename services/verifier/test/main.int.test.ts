@@ -139,6 +139,9 @@ test("answers health and requests, and downloads an image once for all who ask",
     assert.equal(json.details.app_info?.app_id, APP_ID);
   }
   assert.equal(imageRequests, 1);
+  const metrics = await fetch(`${url}/metrics`);
+  assert.match(metrics.headers.get("content-type") ?? "", /^text\/plain/);
+  assert.match(await metrics.text(), /^dstack_verifier_platforms_seen\{fmspc="000000000000",status="UpToDate"\} 1$/m);
 });
 
 test("a body that is no request is refused by status and text", async () => {

@@ -4,6 +4,7 @@ import type { ReportData } from "@dstack/bytes";
 import { expectedReportData, RatlsError, readDstackExtensions } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { RpcError, type RpcCall } from "@dstack/rpc";
+import type { SeenPlatforms } from "@dstack/verify";
 import type { VerifiedEvidence } from "./boot-info.ts";
 
 /** Who calls. A certificate proves possession of its key; who that is, only its evidence says. */
@@ -22,6 +23,8 @@ export interface EvidenceRule {
   readonly clock: { now(): number };
   /** A turn for the work; see `pacer`. */
   readonly pace: () => Promise<void>;
+  /** Told of each platform whose evidence held. */
+  readonly platforms: SeenPlatforms;
 }
 
 /** Verifies evidence now; an expected outcome either way. */
@@ -32,13 +35,15 @@ export async function verifyEvidence(
   signal: AbortSignal,
 ): Promise<AttestationVerification> {
   await rule.pace();
-  return verifyAttestation(attestation, {
+  const verification = await verifyAttestation(attestation, {
     collateralSource: rule.collateral,
     trustAnchor: rule.trustAnchor,
     now: Math.floor(rule.clock.now() / 1000),
     expectedReportData: expected,
     signal,
   });
+  if (verification.ok) rule.platforms.saw(verification.quote);
+  return verification;
 }
 
 export interface CallerReaderOptions extends EvidenceRule {

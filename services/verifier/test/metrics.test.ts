@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { TcbStatus } from "@dstack/attest";
+import { SeenPlatforms } from "@dstack/verify";
+import { Metrics } from "../src/metrics.ts";
+
+test("shows how many platforms of a family were seen with which TCB status", async () => {
+  const platforms = new SeenPlatforms({ now: () => 0 });
+  const metrics = new Metrics(platforms);
+  platforms.saw({ ppid: new Uint8Array(16), fmspc: new Uint8Array(6).fill(0x90), status: "OutOfDate" });
+  assert.match(await metrics.text(), /^dstack_verifier_platforms_seen\{fmspc="909090909090",status="OutOfDate"\} 1$/m);
+  platforms.saw({ ppid: new Uint8Array(16), fmspc: new Uint8Array(6).fill(0x90), status: "UpToDate" });
+  assert.doesNotMatch(await metrics.text(), /OutOfDate/);
+});
+
+test("no label's value ends its label or its line (D5)", async () => {
+  const platforms = new SeenPlatforms({ now: () => 0 });
+  // No status is called so; whatever is ever put there must not write lines of its own.
+  const status = 'a"} 1\nforged_metric{x="\\' as TcbStatus;
+  platforms.saw({ ppid: new Uint8Array(16), fmspc: new Uint8Array(6), status });
+  const text = await new Metrics(platforms).text();
+  assert.doesNotMatch(text, /^forged_metric/m);
+  assert.ok(text.includes(String.raw`status="a\"} 1\nforged_metric{x=\"\\"} 1`), text);
+});
