@@ -104,6 +104,51 @@ describe("a policy in a file", () => {
     ]);
   });
 
+  test("a platform that is denied gets advice by its status, and a command that takes it", async () => {
+    const config = join(folder, "tcb.json");
+    const at = ["--config", config];
+    for (const args of [
+      ["os-image", IMAGE],
+      ["compose", HASH, "--app", APP],
+      ["device", DEVICE, "--app", APP],
+    ])
+      await done(["allow", ...args, ...at]);
+    await writeRequest(APP, { advisoryIds: ["INTEL-SA-00001", "INTEL-SA-00002"] });
+    const advised = await dstack(["explain", requestFile, ...at]);
+    assert.equal(advised.code, 3);
+    assert.match(
+      advised.out,
+      /advisory ID is not allowed[\s\S]*next +the platform is up to date: there is nothing to install/,
+    );
+    const allow = `allow advisory INTEL-SA-00001,INTEL-SA-00002 --config ${config}`;
+    assert.ok(advised.out.includes(`to allow    dstack auth ${allow}`), advised.out);
+    assert.match(await done(allow.split(" ")), /^\+ allowedAdvisoryIds INTEL-SA-00001$/m);
+    await done(["explain", requestFile, ...at]);
+    assert.match(await done(["show", ...at]), /^advisories +INTEL-SA-00001\n +INTEL-SA-00002$/m);
+    assert.match(await done(["deny", "advisory", "INTEL-SA-00002", ...at]), /^- allowedAdvisoryIds INTEL-SA-00002$/m);
+
+    await writeRequest(APP, { tcbStatus: "OutOfDate" });
+    const outdated = await dstack(["explain", requestFile, ...at]);
+    assert.match(outdated.out, /next +update the platform; `dstack tcb status` says what is short/);
+    assert.match(outdated.out, /to allow +dstack auth allow status OutOfDate --config/);
+    await done(["allow", "status", "OutOfDate", ...at]);
+    assert.equal((await dstack(["explain", requestFile, ...at])).code, 0);
+    await writeRequest(APP, { tcbStatus: "UpToDate" });
+    await done(["explain", requestFile, ...at]);
+    await writeRequest(APP, { tcbStatus: "Revoked" });
+    const revoked = await dstack(["explain", requestFile, ...at]);
+    assert.match(revoked.out, /next +Intel revoked this platform's TCB/);
+    assert.doesNotMatch(revoked.out, /to allow/);
+
+    for (const [args, expected] of [
+      [["allow", "advisory"], /expected an id like/],
+      [["allow", "advisory", "a b"], /expected an id like/],
+      [["allow", "status", "Revoked"], /expected UpToDate, /],
+      [["deny", "status", "uptodate"], /expected UpToDate, /],
+    ] as const)
+      assert.match((await dstack([...args, ...at])).err, expected);
+  });
+
   test("hashes are taken of the files that are given", async () => {
     assert.match(
       await done(["deny", "compose", manifest, "--app", APP]),
@@ -298,7 +343,7 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
     await writeRequest(app, { tcbStatus: "OutOfDate" });
     assert.match(
       (await dstack(["explain", requestFile], env)).out,
-      /denied: TCB status is not up to date[\s\S]*require-tcb/,
+      /denied: TCB status is not up to date[\s\S]*next +update the platform[\s\S]*to allow +dstack auth require-tcb 0x\w+ off --contract/,
     );
     await done(["require-tcb", app, "off"], env);
     assert.equal((await dstack(["explain", requestFile], env)).code, 0);

@@ -697,6 +697,7 @@ describe("a dry run", () => {
     const rule = `apps.0x${only().appId}.composeHashes`;
     assert.deepEqual(json["decision"], { kind: "allowed", rule, by: "auth-config.json" });
     assert.ok(text.includes(`yes, as the policy is: ${rule} of auth-config.json`), text);
+    assert.match(text, /^not checked {3}whether the policy takes the platform's TCB status and advisories/m);
     assert.match(text, /^steps {9}none: all is so already$/m);
     assert.match(text, /^manifest {6}\d+ bytes, the same as now$/m);
   });

@@ -1,4 +1,5 @@
 import { readTextIfExists } from "@dstack/files";
+import type { TcbStatus } from "@dstack/attest";
 import type { PolicyChange } from "@dstack/governance";
 import type { Cli } from "../clients/cli.ts";
 import type { StackLayout } from "../local/layout.ts";
@@ -29,8 +30,34 @@ interface Wish {
 
 async function change(cli: Cli, wish: Wish, options: AuthAllowOptions): Promise<void> {
   const backend = await selectBackend(cli, options);
-  await makeChanges(cli, backend, [await changeOf(cli.layout, wish, options)], options.output);
+  await makeChanges(cli, backend, await changesOf(cli.layout, wish, options), options.output);
 }
+
+/** An advisory may come with others, as a denial names them. */
+async function changesOf(layout: StackLayout, wish: Wish, options: AuthAllowOptions): Promise<readonly PolicyChange[]> {
+  const { isAllowed, kind, value = "" } = wish;
+  if (kind !== "advisory" && kind !== "status") return [await changeOf(layout, wish, options)];
+  const names = value.split(",").map((name) => name.trim());
+  const wrong = names.find((name) => !(kind === "advisory" ? /^[A-Za-z0-9][\w.-]{0,63}$/.test(name) : isStatus(name)));
+  if (wrong !== undefined)
+    usage(
+      kind === "advisory"
+        ? `${isAllowed ? "allow" : "deny"} advisory "${wrong}": expected an id like INTEL-SA-00837`
+        : `${isAllowed ? "allow" : "deny"} status "${wrong}": expected ${STATUSES.join(", ")}`,
+    );
+  return names.map((name) => ({ kind, value: name, isAllowed }));
+}
+
+/** Revoked is none: no KMS takes evidence of a platform that Intel revoked. */
+const STATUSES: readonly TcbStatus[] = [
+  "UpToDate",
+  "SWHardeningNeeded",
+  "ConfigurationNeeded",
+  "ConfigurationAndSWHardeningNeeded",
+  "OutOfDate",
+  "OutOfDateConfigurationNeeded",
+];
+const isStatus = (name: string): boolean => STATUSES.some((known) => known === name);
 
 /** What `allow` or `deny` says in words, as a change. @throws CliError `usage` naming what is missing */
 async function changeOf(
@@ -62,7 +89,7 @@ async function changeOf(
       if (!isAllowed) return { kind, value: "" };
       return { kind, value: value ?? (await localGateway(layout)) ?? need("the gateway's app id") };
     default:
-      return usage(`"${kind}": expected app, compose, device, any-device, os-image, kms or gateway`);
+      return usage(`"${kind}": expected app, compose, device, any-device, os-image, kms, gateway, advisory or status`);
   }
 }
 

@@ -187,6 +187,12 @@ function callFor(kms: Address, policy: ContractPolicy, change: PolicyChange): Co
   const word = (value: string): `0x${string}` => exactHex(value, 32, change.kind);
   const app = (value: string): Address => exactHex(value, 20, "app id");
   switch (change.kind) {
+    case "advisory":
+      throw new CliError("usage", "contracts judge no advisories, so none needs to be allowed there");
+    case "status":
+      throw new CliError("usage", "contracts keep no list of TCB statuses: an app takes UpToDate alone, or any", {
+        hint: "dstack auth require-tcb <app> on|off",
+      });
     case "gateway":
       return calls.setGateway(kms, change.value);
     case "os-image":
@@ -243,7 +249,7 @@ async function sendAll(list: readonly ContractCall[], options: ContractBackendOp
 /** The rule of the file that says the same, so that both backends propose the same commands. */
 function ruleOf(reason: string): Pick<Extract<Decision, { readonly isAllowed: false }>, "rule" | "field"> {
   const known = {
-    "TCB status is not up to date": { rule: "allowedTcbStatuses", field: "tcbStatus" },
+    "TCB status is not up to date": { rule: "requireTcbUpToDate", field: "tcbStatus" },
     "OS image is not allowed": { rule: "osImages", field: "osImageHash" },
     "Aggregated MR not allowed": { rule: "kms.mrAggregated", field: "mrAggregated" },
     "KMS is not allowed to boot on this device": { rule: "kms.devices", field: "deviceId" },

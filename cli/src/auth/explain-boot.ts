@@ -1,4 +1,4 @@
-import { commandFor, type Decision } from "@dstack/governance";
+import { commandFor, type BootInfo, type Decision } from "@dstack/governance";
 import type { AuthBackend } from "./backend.ts";
 import type { BootRequest } from "./boot-request.ts";
 
@@ -32,13 +32,30 @@ export async function explainBoot(backend: AuthBackend, { kind, boot }: BootRequ
     basis,
     value: [boot[field]].flat().join(", "),
     command: command === undefined ? undefined : `dstack auth ${command}${backend.selector}`,
-    advice: command === undefined ? adviceFor(decision) : "",
+    advice: platformAdvice(decision, boot) ?? (command === undefined ? `ask whoever governs it: ${rule}` : ""),
   };
 }
 
-function adviceFor({ rule, field }: Extract<Decision, { readonly isAllowed: false }>): string {
-  if (field === "tcbStatus")
-    return "update the platform's firmware, or accept this status in allowedTcbStatuses (files) or by `dstack auth require-tcb <app> off` (apps of contracts)";
-  if (field === "advisoryIds") return "update the platform's firmware, or accept the advisories in allowedAdvisoryIds";
-  return `ask whoever governs it: ${rule}`;
+/** What to do about the platform itself, before or instead of taking it as it is. Undefined where it is not what was refused. */
+function platformAdvice(
+  { field }: Extract<Decision, { readonly isAllowed: false }>,
+  { tcbStatus }: BootInfo,
+): string | undefined {
+  if (field !== "tcbStatus" && field !== "advisoryIds") return undefined;
+  switch (tcbStatus) {
+    case "UpToDate":
+      return "the platform is up to date: there is nothing to install against these advisories; read what they say before you take them";
+    case "SWHardeningNeeded":
+      return "the platform is up to date; what its advisories tell is left to the software in the VM";
+    case "ConfigurationNeeded":
+    case "ConfigurationAndSWHardeningNeeded":
+      return "the platform is up to date; its BIOS settings are not as the advisories ask for";
+    case "OutOfDate":
+    case "OutOfDateConfigurationNeeded":
+      return "update the platform; `dstack tcb status` says what is short and what raises it";
+    case "Revoked":
+      return "Intel revoked this platform's TCB: update it; no KMS takes it as it is";
+    default:
+      return `the platform's status is not one that Intel gives: ${tcbStatus}`;
+  }
 }

@@ -15,8 +15,8 @@ export async function authExplain(cli: Cli, what: string, options: AuthExplainOp
   const request = await requestFor(cli, what, options.auditLog);
   const explanation = await explainBoot(backend, request);
   if (options.output === "json") {
-    const { isAllowed, reason, rule, field, value, basis, command } = explanation;
-    json({ allowed: isAllowed, reason, rule, field, value, basis, command: command ?? null });
+    const { isAllowed, reason, rule, field, value, basis, command, advice } = explanation;
+    json({ allowed: isAllowed, reason, rule, field, value, basis, command: command ?? null, advice });
     return isAllowed ? 0 : 3;
   }
   const { boot, kind } = request;
@@ -33,11 +33,8 @@ export async function authExplain(cli: Cli, what: string, options: AuthExplainOp
   print(
     `decision    denied: ${visible(explanation.reason)}\nrule        ${visible(explanation.rule)}\nvalue       ${explanation.field} = ${visible(explanation.value)}`,
   );
-  print(
-    explanation.command === undefined
-      ? `next        ${visible(explanation.advice)}`
-      : `to allow    ${visible(explanation.command)}`,
-  );
+  if (explanation.advice !== "") print(`next        ${visible(explanation.advice)}`);
+  if (explanation.command !== undefined) print(`to allow    ${visible(explanation.command)}`);
   return 3;
 }
 

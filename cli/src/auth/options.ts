@@ -87,9 +87,9 @@ export type AuthConformanceOptions = OptionsOf<typeof authConformanceCommand>;
 
 const changing = <Verb extends string>(parent: Parent, verb: Verb) =>
   withSending(parent, `${verb} <kind> [value]`)
-    .summary(`${verb} an app, a manifest, a device, an OS image, a KMS`)
+    .summary(`${verb} an app, a manifest, a device, an OS image, a KMS, an advisory, a TCB status`)
     .description(
-      "Kinds: app, compose, device, any-device, os-image, kms, gateway. A value is hex, or a file that the hash is taken of: an app-compose.json, an image's folder, a boot request. A gateway that is not named is the local deployment's. The difference is printed before it is made.",
+      "Kinds: app, compose, device, any-device, os-image, kms, gateway, advisory, status. A value is hex, or a file that the hash is taken of: an app-compose.json, an image's folder, a boot request. An advisory is an id of Intel's, or several with commas; a status is a TCB status, such as SWHardeningNeeded; both are for policies in files. A gateway that is not named is the local deployment's. The difference is printed before it is made.",
     )
     .option("--app <app id>", "the app that a manifest or device is for")
     .option("--kms", "the device is for a KMS")
@@ -99,6 +99,7 @@ const changing = <Verb extends string>(parent: Parent, verb: Verb) =>
       examples([
         `dstack auth ${verb} os-image ~/.cache/dstack/images/dstack-0.6.0`,
         `dstack auth ${verb} compose app-compose.json --app 0x…`,
+        `dstack auth ${verb} advisory INTEL-SA-00837`,
         `dstack auth ${verb} device 0x… --kms --contract 0x… --dry-run`,
       ]),
     );

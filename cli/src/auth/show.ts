@@ -19,6 +19,9 @@ export async function authShow(cli: Cli, options: AuthShowOptions): Promise<void
   print(`policy      ${visible(backend.name)}`);
   if (only === undefined) {
     print(`gateway     ${visible(policy.gatewayAppId ?? "(none)")}`);
+    if (policy.allowedTcbStatuses !== undefined)
+      print(listed("TCB status", policy.allowedTcbStatuses, "none may boot"));
+    if (policy.allowedAdvisoryIds !== undefined) print(listed("advisories", policy.allowedAdvisoryIds, "none"));
     print(listed("OS images", policy.osImages, "none may boot"));
     print(
       listed("KMS", policy.kms?.mrAggregated, policy.kms?.mrAggregated === undefined ? "any may run" : "none may run"),

@@ -61,6 +61,10 @@ export async function askWebhookInfo(webhook: WebhookAddress): Promise<WebhookSe
 const client = ({ url, timeoutMs }: WebhookAddress): WebhookClient =>
   webhookClient({ url, timeoutMs, userAgent: USER_AGENT });
 
+/** What no forecast knows: an "allowed" about a hypothetical boot holds for a platform such as is made up there. */
+export const FORECAST_LIMIT =
+  "whether the policy takes the platform's TCB status and advisories: its quote says them when the VM boots; asked about was UpToDate, without any";
+
 /** A boot as it would be asked about, had the VM been started: what only a running VM has is zero. */
 export function hypotheticalBoot(app: {
   readonly appId: string;

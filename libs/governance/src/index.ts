@@ -5,7 +5,7 @@ export { parseBootInfo } from "./boot-info.ts";
 export type { BootInfo, BootKind, Decision, SentBootInfo } from "./boot-info.ts";
 export { webhookClient } from "./webhook-client.ts";
 export type { WebhookClient, WebhookClientOptions, WebhookDecision, WebhookInfo } from "./webhook-client.ts";
-export { askWebhook, askWebhookInfo, hypotheticalBoot } from "./ask-webhook.ts";
+export { askWebhook, askWebhookInfo, FORECAST_LIMIT, hypotheticalBoot } from "./ask-webhook.ts";
 export type { WebhookAddress, WebhookAnswer, WebhookSelf } from "./ask-webhook.ts";
 export { commandFor } from "./command-for.ts";
 export { comparable, DENY_ALL, parseAuthConfig } from "./file-policy/auth-config.ts";

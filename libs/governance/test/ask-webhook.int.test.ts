@@ -101,6 +101,34 @@ test("a denial carries rule, field and the command for the policy that the webho
   }
 });
 
+test("a denial for the platform comes with the command that takes it, and none for what no policy can take", async () => {
+  const commandOf = async (rule: string, field: string, change: object): Promise<string | undefined> => {
+    answer = (path) => (path === "/" ? info() : decision({ reason: "no", rule, field }));
+    const denied = await askWebhook(webhook, "app", { ...boot, ...change });
+    return denied.kind === "denied" ? denied.command : assert.fail(denied.kind);
+  };
+  assert.equal(
+    await commandOf("allowedAdvisoryIds", "advisoryIds", { advisoryIds: ["INTEL-SA-00001", "INTEL-SA-00002"] }),
+    "dstack auth allow advisory INTEL-SA-00001,INTEL-SA-00002",
+  );
+  assert.equal(
+    await commandOf("allowedTcbStatuses", "tcbStatus", { tcbStatus: "SWHardeningNeeded" }),
+    "dstack auth allow status SWHardeningNeeded",
+  );
+  assert.match(
+    (await commandOf(`0x${"a1".repeat(20)}: requireTcbUpToDate`, "tcbStatus", { tcbStatus: "OutOfDate" })) ?? "",
+    /^dstack auth require-tcb 0x[0-9a-f]{40} off$/,
+  );
+  for (const [rule, field, change] of [
+    ["allowedTcbStatuses", "tcbStatus", { tcbStatus: "Revoked" }],
+    ["0xkms: isKmsAllowed", "tcbStatus", { tcbStatus: "OutOfDate" }],
+    ["allowedTcbStatuses", "tcbStatus", { tcbStatus: "x;reboot" }],
+    ["allowedAdvisoryIds", "advisoryIds", { advisoryIds: ["INTEL-SA-00001", "$(reboot)"] }],
+    ["allowedAdvisoryIds", "advisoryIds", { advisoryIds: [] }],
+  ] as const)
+    assert.equal(await commandOf(rule, field, change), undefined, JSON.stringify(change));
+});
+
 test("what a webhook says of itself never becomes part of a shell command, nor its words control a terminal", async () => {
   answer = (path) =>
     path === "/"

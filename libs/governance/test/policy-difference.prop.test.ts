@@ -18,6 +18,8 @@ const document: fc.Arbitrary<PolicyDocument> = fc
   .record({
     gatewayAppId: sparse(hash),
     osImages: sparse(list),
+    allowedTcbStatuses: sparse(fc.array(fc.constantFrom("UpToDate", "OutOfDate"), { maxLength: 3 })),
+    allowedAdvisoryIds: sparse(fc.array(fc.constantFrom("SA-1", "SA-2", "sa-1"), { maxLength: 3 })),
     kms: sparse(fc.record({ mrAggregated: list, devices: list, allowAnyDevice: fc.boolean() }, { requiredKeys: [] })),
     apps: sparse(fc.dictionary(fc.constantFrom("0xaa", "0xbb", "0xCC"), rule, { maxKeys: 3 })),
   })

@@ -39,6 +39,29 @@ test("a new app starts with nothing allowed, and is found again by any spelling"
   assert.deepEqual(change(two, { kind: "app", app: APP, isAllowed: false }), { apps: {} });
 });
 
+test("an advisory is allowed and denied by its name, as it is written", () => {
+  const one = change({}, { kind: "advisory", value: "INTEL-SA-00837", isAllowed: true });
+  assert.deepEqual(one, { allowedAdvisoryIds: ["INTEL-SA-00837"] });
+  assert.deepEqual(change(one, { kind: "advisory", value: "INTEL-SA-00837", isAllowed: true }), one);
+  assert.deepEqual(change(one, { kind: "advisory", value: "intel-sa-00837", isAllowed: false }), one);
+  assert.deepEqual(change(one, { kind: "advisory", value: "INTEL-SA-00837", isAllowed: false }), {
+    allowedAdvisoryIds: [],
+  });
+});
+
+test("a status is allowed beside the one that counts where the file says none, and that one can be denied", () => {
+  assert.deepEqual(change({}, { kind: "status", value: "SWHardeningNeeded", isAllowed: true }), {
+    allowedTcbStatuses: ["UpToDate", "SWHardeningNeeded"],
+  });
+  assert.deepEqual(change({}, { kind: "status", value: "UpToDate", isAllowed: false }), { allowedTcbStatuses: [] });
+  assert.deepEqual(policyLines(diffDocuments({}, { allowedTcbStatuses: ["OutOfDate"], allowedAdvisoryIds: ["A"] })), [
+    { sign: "+", path: "allowedAdvisoryIds", value: "A" },
+    { sign: "-", path: "allowedTcbStatuses", value: "UpToDate" },
+    { sign: "+", path: "allowedTcbStatuses", value: "OutOfDate" },
+  ]);
+  assert.deepEqual(diffDocuments({}, { allowedTcbStatuses: ["UpToDate"], allowedAdvisoryIds: [] }), []);
+});
+
 test("keys that are not ours stay as they are", () => {
   const text = JSON.stringify({
     note: "ours",

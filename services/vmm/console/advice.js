@@ -34,7 +34,11 @@ function showPermission(node, { allowed, reason, rule, field, command }) {
   node.hidden = false;
   node.dataset.allowed = String(allowed);
   if (allowed === true) {
-    node.replaceChildren(element("b", {}, "Allowed to boot"), " by the policy as it is now.");
+    node.replaceChildren(
+      element("b", {}, "Allowed to boot"),
+      " by the policy as it is now.",
+      element("p", { class: "faint" }, reason),
+    );
     return;
   }
   node.replaceChildren(

@@ -14,6 +14,7 @@ import {
   type DigestResolver,
   type PinnedFile,
 } from "@dstack/compose/docker";
+import { FORECAST_LIMIT } from "@dstack/governance";
 import type { EnvPair } from "@dstack/keys";
 import type { vmm } from "@dstack/proto";
 import type { VmmClient } from "../../clients/vmm-client.ts";
@@ -107,6 +108,7 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
   });
   const appId = vm?.appId ?? app.appId ?? toHex(appIdFromComposeHash(wanted.composeHash));
   const version = { osImageHash, deviceId: DEVELOPMENT_DEVICE_ID, appId, composeHash: toHex(wanted.composeHash) };
+  const permission = await planPermission(version, request.permission, ports.policy);
   return {
     name: app.name,
     appId,
@@ -118,9 +120,9 @@ export async function planDeployment(request: DeployRequest, ports: PlanPorts): 
     existing: vm === undefined || present === undefined ? undefined : await existingVersion(ports.vmm, vm, present),
     encryptedEnv: environment.pairs === undefined ? undefined : await ports.encrypt(appId, environment.pairs),
     kept: [...machinePlan.kept, ...environment.kept, ...kept],
-    notChecked: notChecked(machinePlan),
+    notChecked: [...(permission.decision?.kind === "allowed" ? [FORECAST_LIMIT] : []), ...notChecked(machinePlan)],
     disk,
-    permission: await planPermission(version, request.permission, ports.policy),
+    permission,
   };
 }
 

@@ -3,6 +3,7 @@
  * looks like; nothing is read back from it.
  */
 import { comparable } from "./auth-config.ts";
+import { allowedStatuses } from "./policy-document.ts";
 import type { PolicyChange, PolicyDocument } from "./policy-document.ts";
 
 type AppRule = NonNullable<PolicyDocument["apps"]>[string];
@@ -40,6 +41,8 @@ export function diffDocuments(before: PolicyDocument, after: PolicyDocument): Po
     ...(before.gatewayAppId === after.gatewayAppId
       ? []
       : [{ kind: "gateway", before: before.gatewayAppId, after: after.gatewayAppId } as const]),
+    ...diffTexts("status", allowedStatuses(before), allowedStatuses(after)),
+    ...diffTexts("advisory", before.allowedAdvisoryIds ?? [], after.allowedAdvisoryIds ?? []),
     ...diffList({ kind: "os-image" }, before.osImages, after.osImages),
     ...diffList({ kind: "kms" }, before.kms?.mrAggregated, after.kms?.mrAggregated),
     ...diffList({ kind: "kms-device" }, before.kms?.devices, after.kms?.devices),
@@ -86,6 +89,19 @@ function diffList(
   ];
 }
 
+/** Lists that mean the same when they are absent as with what counts then: so none is told as empty. */
+function diffTexts(
+  kind: "status" | "advisory",
+  before: readonly string[],
+  after: readonly string[],
+): PolicyDifference[] {
+  const [old, now] = [[...new Set(before)], [...new Set(after)]];
+  return [
+    ...old.filter((value) => !now.includes(value)).map((value) => ({ kind, value, isAllowed: false })),
+    ...now.filter((value) => !old.includes(value)).map((value) => ({ kind, value, isAllowed: true })),
+  ];
+}
+
 /** The apps by their id's one spelling; what stands under several counts as one app's. */
 function appsOf(policy: PolicyDocument): ReadonlyMap<string, AppRule> {
   const all = new Map<string, AppRule>();
@@ -118,6 +134,10 @@ function linesOf(difference: PolicyDifference): PolicyLine[] {
       return [{ sign: signOf(difference.isAllowed), path: "kms.allowAnyDevice", value: "true" }];
     case "any-device":
       return [{ sign: signOf(difference.isAllowed), path: `apps.${difference.app}.allowAnyDevice`, value: "true" }];
+    case "status":
+      return [{ sign: signOf(difference.isAllowed), path: "allowedTcbStatuses", value: difference.value }];
+    case "advisory":
+      return [{ sign: signOf(difference.isAllowed), path: "allowedAdvisoryIds", value: difference.value }];
     case "app":
       return [
         { sign: signOf(difference.isAllowed), path: `apps.${difference.app}`, value: "(known)" },

@@ -3,8 +3,9 @@ import { z } from "zod";
 import { GovernanceError } from "../errors.ts";
 import { comparable } from "./auth-config.ts";
 
-/** One change of policy, whatever keeps the policy. Hex in the form of `comparable`. */
+/** One change of policy, whatever keeps the policy. Hex in the form of `comparable`; advisories and statuses as Intel writes them. */
 export type PolicyChange =
+  | { readonly kind: "advisory" | "status"; readonly value: string; readonly isAllowed: boolean }
   | { readonly kind: "os-image" | "kms" | "kms-device"; readonly value: string; readonly isAllowed: boolean }
   | { readonly kind: "compose" | "device"; readonly app: string; readonly value: string; readonly isAllowed: boolean }
   | { readonly kind: "app"; readonly app: string; readonly isAllowed: boolean }
@@ -19,6 +20,8 @@ const app = z.looseObject({
 const document = z.looseObject({
   gatewayAppId: z.string().optional(),
   osImages: z.array(z.string()).optional(),
+  allowedTcbStatuses: z.array(z.string()).optional(),
+  allowedAdvisoryIds: z.array(z.string()).optional(),
   kms: z
     .looseObject({
       mrAggregated: z.array(z.string()).optional(),
@@ -56,6 +59,13 @@ export function changeDocument(policy: PolicyDocument, change: PolicyChange): Po
       return { ...policy, gatewayAppId: change.value };
     case "os-image":
       return { ...policy, osImages: changeList(policy.osImages, change.value, change.isAllowed) };
+    case "advisory":
+      return {
+        ...policy,
+        allowedAdvisoryIds: changeTexts(policy.allowedAdvisoryIds ?? [], change.value, change.isAllowed),
+      };
+    case "status":
+      return { ...policy, allowedTcbStatuses: changeTexts(allowedStatuses(policy), change.value, change.isAllowed) };
     case "kms":
       return {
         ...policy,
@@ -70,6 +80,10 @@ export function changeDocument(policy: PolicyDocument, change: PolicyChange): Po
       return changeApp(policy, change);
   }
 }
+
+/** What counts where the file does not say it: the one status that is current. */
+export const allowedStatuses = ({ allowedTcbStatuses = ["UpToDate"] }: PolicyDocument): readonly string[] =>
+  allowedTcbStatuses;
 
 function changeApp(policy: PolicyDocument, change: Extract<PolicyChange, { readonly app: string }>): PolicyDocument {
   const apps = policy.apps ?? {};
@@ -98,3 +112,9 @@ function changeList(list: readonly string[] | undefined, value: string, isAllowe
   if (!isAllowed) return others;
   return others.length === (list ?? []).length ? [...others, comparable(value)] : [...(list ?? [])];
 }
+
+/** Names, not hex: they are compared as they are written. */
+const changeTexts = (list: readonly string[], value: string, isAllowed: boolean): string[] =>
+  isAllowed && list.includes(value)
+    ? [...list]
+    : [...list.filter((entry) => entry !== value), ...(isAllowed ? [value] : [])];

@@ -1,7 +1,7 @@
 import { parseJson, toHex, utf8 } from "@dstack/bytes";
 import type { ParsedAppCompose } from "@dstack/compose";
 import { findingText, lintManifest, readComposeFile } from "@dstack/compose/docker";
-import { askWebhook, hypotheticalBoot } from "@dstack/governance";
+import { askWebhook, FORECAST_LIMIT, hypotheticalBoot } from "@dstack/governance";
 import { z } from "zod";
 import { VmmError } from "../errors.ts";
 import type { Fleet } from "../fleet/fleet.ts";
@@ -79,7 +79,7 @@ export async function bootAdvice(
   );
   switch (answer.kind) {
     case "allowed":
-      return { allowed: true, reason: "", rule: "", field: "", command: null, ...app };
+      return { allowed: true, reason: `not checked: ${FORECAST_LIMIT}`, rule: "", field: "", command: null, ...app };
     case "no-answer":
       return { allowed: null, reason: answer.reason, rule: "", field: "", command: null, ...app };
     case "denied": {
