@@ -84,7 +84,9 @@ function checkAuthority(certificate: Certificate, below: number): void {
     throw refused(`"${label(certificate)}" allows ${pathLength} CAs below it, found ${below}`);
 }
 
-function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
+/** Whether the issuer's key made the signature, by ECDSA with SHA-256. Says nothing about names, dates or powers. */
+export function isSignedBy(certificate: Certificate, issuer: Certificate): boolean {
+  if (certificate.signatureAlgorithm !== X509_OID.ecdsaWithSha256) return false;
   const key = keyOf(issuer);
   return (
     key?.asymmetricKeyType === "ec" &&

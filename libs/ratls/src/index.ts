@@ -7,7 +7,7 @@ export { createAppCa, createCa, createLeaf, createTempClientCertificate, loadCa 
 export type { CaOptions, IssuedCertificate, LeafOptions, SigningCa } from "./certificate-builder.ts";
 export { readDstackExtensions } from "./extensions.ts";
 export type { DstackExtensions, EvidenceForm } from "./extensions.ts";
-export { parseCertificates, verifyCertificateChain } from "./chain.ts";
+export { isSignedBy, parseCertificates, verifyCertificateChain } from "./chain.ts";
 export type { ChainOptions } from "./chain.ts";
 export { decodeCsr, encodeCsrV1, encodeCsrV2, signCsr, verifyCsr } from "./csr.ts";
 export type { Csr, CsrConfig } from "./csr.ts";

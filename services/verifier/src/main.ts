@@ -23,6 +23,7 @@ const HELP = `Verifies evidence of confidential VMs, over HTTP or once.
   dstack-verifier [-c FILE] --verify FILE        a request in a file; answer to FILE.verification.json
   dstack-verifier [-c FILE] --verify-cert FILE   a certificate with evidence; answer to FILE.ratls-verification.json
 
+  --chain FILE        with --verify-cert: certificates (PEM) of the issuers that it must lead to
   -c, --config FILE   configuration; later than /etc/dstack-verifier/ and ./dstack-verifier.toml
   -h, --help          this text
   -V, --version       version
@@ -49,7 +50,10 @@ async function main(logger: Logger): Promise<number> {
   const platforms = new SeenPlatforms(Date);
   const verifier = await createVerifier(config, platforms, logger);
   if (options.verify !== undefined) return print(await verifyFile(verifier, options.verify));
-  if (options["verify-cert"] !== undefined) return print(await verifyCertificateFile(verifier, options["verify-cert"]));
+  if (options["verify-cert"] !== undefined)
+    return print(
+      await verifyCertificateFile(verifier, options["verify-cert"], { chainFile: options.chain, clock: Date }),
+    );
   const server = await startHttpServer({
     listen: config.listen,
     routes: httpRoutes(verifier, new Metrics(platforms), logger),
@@ -118,12 +122,15 @@ function readArguments() {
         config: { ...text, short: "c" },
         verify: text,
         "verify-cert": text,
+        chain: text,
         help: { type: "boolean", short: "h" },
         version: { type: "boolean", short: "V" },
       },
     });
     if (values.verify !== undefined && values["verify-cert"] !== undefined)
       throw new Error("--verify and --verify-cert exclude each other");
+    if (values.chain !== undefined && values["verify-cert"] === undefined)
+      throw new Error("--chain goes with --verify-cert");
     return values;
   } catch (cause) {
     throw new VerifierError("usage", `${cause instanceof Error ? cause.message : "bad arguments"}; see --help`);

@@ -278,6 +278,7 @@ test("wrong usage, files and configurations end with a reason and their exit cod
   for (const [parameters, status, text] of [
     [["--nonsense"], 2, /--help/],
     [["--verify", "a", "--verify-cert", "b"], 2, /exclude each other/],
+    [["--chain", "a"], 2, /--chain goes with --verify-cert/],
     [["-c", config, "--verify", join(folder, "absent.json")], 1, /cannot be read/],
     [["-c", config, "--verify", config], 1, /not JSON/],
     [["-c", noSwitch], 1, /insecure_allow_external_trust_anchors is false/],
