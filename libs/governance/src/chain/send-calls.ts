@@ -1,4 +1,14 @@
-import { createWalletClient, custom, type Account, type Address, type Hex, type PublicClient } from "viem";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  BaseError,
+  createWalletClient,
+  custom,
+  NonceTooLowError,
+  type Account,
+  type Address,
+  type Hex,
+  type PublicClient,
+} from "viem";
 import { GovernanceError } from "../errors.ts";
 import type { ContractCall } from "./calls.ts";
 import { reasonOf } from "./endpoint.ts";
@@ -22,8 +32,9 @@ export interface SendOptions {
 }
 
 /**
- * Sends one transaction and waits until it is in a block. It is tried against the present state first, so that a
- * call that would fail costs nothing.
+ * Sends one transaction and waits until it is in a block, and until the endpoint counts it: servers behind one address
+ * lag behind each other, and the next transaction would be given the same number. It is tried against the present
+ * state first, so that a call that would fail costs nothing.
  * @throws GovernanceError `chain-refused` with the contract's words
  */
 export async function sendCall(
@@ -41,7 +52,13 @@ export async function sendCall(
   const message = { data: call.data, ...(call.to === undefined ? {} : { to: call.to }) };
   try {
     await client.call({ ...message, account });
-    const transactionHash = await wallet.sendTransaction(message);
+    // An endpoint that signs itself numbers its transactions too.
+    const sender = typeof account === "string" ? undefined : account.address;
+    const numbers = sender === undefined ? undefined : numbersOf(client, sender, performance.now() + timeoutMs);
+    const { nonce, transactionHash } =
+      numbers === undefined
+        ? { nonce: undefined, transactionHash: await wallet.sendTransaction(message) }
+        : await numbers.send((next) => wallet.sendTransaction({ ...message, nonce: next }));
     onSent?.(call, transactionHash);
     const receipt = await client.waitForTransactionReceipt({
       hash: transactionHash,
@@ -53,6 +70,7 @@ export async function sendCall(
         "chain-refused",
         `${call.title}: transaction ${transactionHash} failed in block ${receipt.blockNumber}`,
       );
+    if (nonce !== undefined) await numbers?.beyond(nonce);
     return {
       call,
       transactionHash,
@@ -64,6 +82,38 @@ export async function sendCall(
     if (error instanceof GovernanceError) throw error;
     throw new GovernanceError("chain-refused", `${call.title}: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+const POLL_MS = 250;
+
+/** The numbers of an account's transactions, as an endpoint counts them, until a time on `performance.now`. */
+function numbersOf(client: PublicClient, address: Address, deadlineMs: number) {
+  const next = (): Promise<number> => client.getTransactionCount({ address, blockTag: "pending" });
+  /** Until the endpoint counts that transaction. Where it never does the transaction is in a block all the same. */
+  const beyond = async (nonce: number): Promise<number> => {
+    let count = await next();
+    while (count <= nonce && performance.now() < deadlineMs) {
+      await sleep(POLL_MS);
+      count = await next();
+    }
+    return count;
+  };
+  /** A number that was used already is refused by the server that knows it: then nothing was sent. */
+  const send = async (
+    transaction: (nonce: number) => Promise<Hex>,
+  ): Promise<{ readonly nonce: number; readonly transactionHash: Hex }> => {
+    for (let nonce = await next(); ;) {
+      try {
+        return { nonce, transactionHash: await transaction(nonce) };
+      } catch (error) {
+        const isOld = error instanceof BaseError && error.walk((cause) => cause instanceof NonceTooLowError) !== null;
+        const newer = isOld ? await beyond(nonce) : nonce;
+        if (newer <= nonce) throw error;
+        nonce = newer;
+      }
+    }
+  };
+  return { send, beyond };
 }
 
 /**
