@@ -36,7 +36,7 @@ function makersIn(text: string): string[] {
 
 /** Makers that are given settings, or sockets, which somebody else made with `tlsSettings`. */
 const GIVEN: Readonly<Record<string, string>> = {
-  "libs/http/src/kept-connections.ts": "connections are made by `exchange` with its options",
+  "libs/http/src/kept-connections.ts": "connections are made with the options of each request",
   "services/gateway/src/proxy/tls-accept.ts": "takes the context of certificates.ts",
 };
 

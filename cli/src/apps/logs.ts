@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { streamedFetch } from "@dstack/http";
 import { CliError } from "../terminal/errors.ts";
 import { visible } from "../terminal/output.ts";
 import type { Cli } from "../clients/cli.ts";
@@ -14,12 +15,10 @@ export async function logs(cli: Cli, app: string, { follow, lines }: LogsOptions
   // A followed log has no end, so the deadline is for its beginning.
   const connecting = new AbortController();
   const deadline = setTimeout(() => connecting.abort(new Error("no answer in time")), CONNECT_TIMEOUT_MS);
-  const answer = await fetch(
+  const answer = await streamedFetch(
     `${client.url}/logs?id=${encodeURIComponent(vm.id)}&follow=${follow === true}&ansi=false&lines=${lines}`,
     {
       headers: client.token === undefined ? {} : { authorization: `Bearer ${client.token}` },
-      // The token is for this server alone.
-      redirect: "error",
       signal: connecting.signal,
     },
   )

@@ -1,23 +1,14 @@
 /**
  * One HTTP exchange: a request goes in, an answer read to its end comes out, within one deadline
- * and a bounded size; a peer with whom no connection comes about is given up earlier. Redirects are never followed. Nothing of the request leaves before the
- * connection's peer has passed the caller's check.
+ * and a bounded size; a peer with whom no connection comes about is given up earlier. Redirects
+ * are never followed. Nothing of the request leaves before the connection's peer has passed the
+ * caller's check.
  */
-import {
-  request as plainRequest,
-  type Agent,
-  type ClientRequest,
-  type IncomingHttpHeaders,
-  type RequestOptions,
-} from "node:http";
-import { request as tlsRequest } from "node:https";
+import type { Agent, IncomingHttpHeaders, RequestOptions } from "node:http";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
+import { dial } from "./dial.ts";
 import { HttpError } from "./errors.ts";
-import { tlsSettings } from "./tls-settings.ts";
 import { transportFailure } from "./transport-failure.ts";
-
-/** Of what comes before a request, from the look-up of the name to the end of the TLS handshake; as in released versions. */
-export const CONNECT_TIMEOUT_MS = 5_000;
 
 export interface HttpRequest {
   /** http or https; with `socketPath` its path and query count, and its host is what the server is told. */
@@ -83,30 +74,16 @@ function attemptOnce(options: HttpRequest, agent: Agent | undefined, leftMs: num
   return new Promise<HttpAnswer>((resolve, reject) => {
     const fail = (error: unknown): void => {
       clearTimeout(timer);
-      clearTimeout(connecting);
       outgoing.destroy();
       reject(error);
     };
     const request = requestOptions(options, url, agent);
-    const outgoing = opened(() =>
-      isTls ? tlsRequest({ ...request, ...tlsSettings(options.tls ?? {}) }) : plainRequest(request),
-    );
+    const outgoing = dial(isTls, { ...request, ...(isTls ? options.tls : {}) });
     const timer = setTimeout(
       () => fail(new HttpError("timed-out", `no answer within ${timeoutMs} ms`, { facts: { timeoutMs } })),
       leftMs,
     );
-    // Whoever does not even finish a handshake answers nothing: no need to wait as for an answer.
-    const connecting = setTimeout(
-      () =>
-        fail(new HttpError("not-connected", noConnection(isTls), { facts: { connectTimeoutMs: CONNECT_TIMEOUT_MS } })),
-      CONNECT_TIMEOUT_MS,
-    );
     let isAnswered = false;
-    outgoing.on("socket", (socket) => {
-      const connected = (): void => clearTimeout(connecting);
-      if (outgoing.reusedSocket) connected();
-      else socket.once(isTls ? "secureConnect" : "connect", connected);
-    });
     outgoing.on("error", (error: NodeJS.ErrnoException) =>
       fail(
         outgoing.reusedSocket && !isAnswered && CLOSED.has(error.code)
@@ -151,9 +128,6 @@ function attemptOnce(options: HttpRequest, agent: Agent | undefined, leftMs: num
   });
 }
 
-const noConnection = (isTls: boolean): string =>
-  `no ${isTls ? "TLS connection" : "connection"} within ${CONNECT_TIMEOUT_MS} ms`;
-
 const mayRepeat = (request: HttpRequest): boolean =>
   request.repeatable === true || ["GET", "HEAD"].includes(methodOf(request));
 
@@ -181,15 +155,6 @@ function requestOptions(options: HttpRequest, url: URL, agent: Agent | undefined
       : { socketPath }),
     ...(signal === undefined ? {} : { signal }),
   };
-}
-
-/** Node's text names the header, never what it would have held. */
-function opened(open: () => ClientRequest): ClientRequest {
-  try {
-    return open();
-  } catch (cause) {
-    throw new HttpError("request-invalid", "the request cannot be sent", { cause });
-  }
 }
 
 const noAnswer = (error: NodeJS.ErrnoException, signal: AbortSignal | undefined): HttpError =>

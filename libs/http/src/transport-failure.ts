@@ -6,6 +6,7 @@ const NO_TLS: ReadonlySet<string> = new Set(["wrong version number", "packet len
 
 /** Why a connection failed, in words for whoever asked for it: from the errors that Node's sockets end with. */
 export function transportFailure(error: NodeJS.ErrnoException): HttpError {
+  if (error instanceof HttpError) return error;
   const facts = error.code === undefined ? {} : { facts: { system: error.code } };
   // Where every address of a name refused, Node's error has no text of its own.
   const text = plainText(error.message) || (error.code ?? "the connection broke off");

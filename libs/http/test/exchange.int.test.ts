@@ -6,7 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { exchange, exchangeFollowing, HttpError, keptConnections, type HttpRequest } from "@dstack/http";
+import { exchange, exchangeFollowing, HttpError, keptConnections, streamedFetch, type HttpRequest } from "@dstack/http";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { createCa } from "@dstack/ratls";
 
@@ -228,7 +228,8 @@ test("gives up on a peer with whom no connection comes about long before the ans
   const begun = performance.now();
   const ask = (): Promise<HttpError> =>
     refusal(exchange({ url, tls: { rejectUnauthorized: false }, timeoutMs: 60_000, maxAnswerBytes: 10 }));
-  const errors = await Promise.all([ask(), ask()]);
+  const stream = (): Promise<HttpError> => refusal(streamedFetch(url));
+  const errors = await Promise.all([ask(), ask(), stream()]);
   const tookMs = performance.now() - begun;
   for (const socket of held) socket.destroy();
   silent.close();
@@ -275,4 +276,22 @@ test("says that a port speaks no TLS, and who trusts whom, in words of its own",
   );
   hangsUp.close();
   assert.equal(broken.message, "the server ended the connection during the TLS handshake");
+});
+
+test("streams an answer as it comes, until its reader has enough or its deadline is there", async () => {
+  const url = await serve((request, response) => {
+    response.writeHead(request.url === "/none" ? 204 : 200, { "x-agent": request.headers["user-agent"] ?? "" });
+    if (request.url === "/none") response.end();
+    else response.write("first");
+  });
+  const reading = new AbortController();
+  const answer = await streamedFetch(`${url}/`, { signal: reading.signal });
+  assert.deepEqual([answer.status, answer.headers.get("x-agent")], [200, "dstack"]);
+  const reader = answer.body!.getReader();
+  assert.equal(Buffer.from((await reader.read()).value!).toString(), "first");
+  reading.abort();
+  await assert.rejects(reader.read());
+  assert.equal((await streamedFetch(`${url}/none`)).status, 204);
+  const early = AbortSignal.abort(new Error("no longer wanted"));
+  assert.equal((await refusal(streamedFetch(url, { signal: early }))).code, "aborted");
 });

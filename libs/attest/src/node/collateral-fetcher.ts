@@ -1,5 +1,6 @@
 /** Collateral from provisioning services, kept in memory and on disk while it is valid. */
 import { toHex } from "@dstack/bytes";
+import { streamedFetch } from "@dstack/http";
 import { sha256 } from "@noble/hashes/sha2.js";
 import type { CheckedCollateral } from "../checked-collateral.ts";
 import { firstFailure } from "../checks.ts";
@@ -75,7 +76,7 @@ export class CollateralFetcher implements CollateralSource {
     this.#servers = new CollateralServers({
       endpoints: options.endpoints,
       trustAnchor,
-      fetch: options.fetch ?? globalThis.fetch,
+      fetch: options.fetch ?? streamedFetch,
       timeoutMs,
       attemptTimeoutMs,
       onFailure: (failure) => this.#tell(failure),

@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { toHex, type Hash32 } from "@dstack/bytes";
+import { streamedFetch } from "@dstack/http";
 import type { Logger } from "@dstack/log";
 import type { VmFiles } from "@dstack/measure";
 import { ImageError } from "../errors.ts";
@@ -115,7 +116,7 @@ export class ImageStore implements ImageSource {
   }
 
   async #download(name: string, hash: Hash32, folder: string): Promise<MeasuredImage> {
-    const { cacheDir, downloadUrl, timeoutMs, log, fetch = globalThis.fetch } = this.#options;
+    const { cacheDir, downloadUrl, timeoutMs, log, fetch = streamedFetch } = this.#options;
     const url = downloadUrl.replaceAll("{OS_IMAGE_HASH}", name);
     const temporary = join(cacheDir, "images", TEMPORARY);
     await mkdir(temporary, { recursive: true, mode: 0o700 });

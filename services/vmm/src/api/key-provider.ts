@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import { z } from "zod";
 import { concatBytes, u32be, utf8, utf8Decode } from "@dstack/bytes";
+import { CONNECT_TIMEOUT_MS } from "@dstack/http";
 import { VmmError } from "../errors.ts";
 
 const MAX_QUOTE_BYTES = 1024 * 1024;
@@ -38,7 +39,14 @@ function exchange({ address, port }: { address: string; port: number }, request:
     const chunks: Buffer[] = [];
     let length = 0;
     const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
-    socket.once("connect", () => socket.write(request));
+    const connecting = setTimeout(
+      () => socket.destroy(new Error(`no connection within ${CONNECT_TIMEOUT_MS} ms`)),
+      CONNECT_TIMEOUT_MS,
+    );
+    socket.once("connect", () => {
+      clearTimeout(connecting);
+      socket.write(request);
+    });
     socket.on("data", (chunk: Buffer) => {
       chunks.push(chunk);
       length += chunk.length;
@@ -55,6 +63,7 @@ function exchange({ address, port }: { address: string; port: number }, request:
     socket.once("error", reject);
     socket.once("close", () => {
       clearTimeout(timer);
+      clearTimeout(connecting);
       reject(new Error("the connection was closed before the answer was whole"));
     });
   });
