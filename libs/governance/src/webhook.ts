@@ -1,8 +1,8 @@
 import type { ServerResponse } from "node:http";
 import { utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
-import { errorChain, excerpt } from "@dstack/errors";
-import { readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
+import { errorChain, excerpt, isCoded } from "@dstack/errors";
+import { readBody, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import type { BootInfo, BootKind } from "./boot-info.ts";
 import { GovernanceError } from "./errors.ts";
 
@@ -63,7 +63,7 @@ async function info(backend: WebhookBackend, log: Logger, { response, requestId 
     json(response, 200, { status: "ok", ...(await backend.info()) });
   } catch (error) {
     log.error({ requestId, error: errorChain(error) }, "no information");
-    json(response, 500, { status: "error", message: backend.failure(error) });
+    json(response, 500, { status: "error", message: backend.failure(error), request_id: requestId });
   }
 }
 
@@ -78,13 +78,13 @@ async function bootAuth(
   try {
     boot = backend.parse(utf8Decode(await readBody(request, MAX_REQUEST_BYTES), "request"));
   } catch (error) {
+    if (isCoded(error, "payload-too-large")) throw error;
     const reason =
       error instanceof GovernanceError
         ? error
         : new GovernanceError("request-invalid", error instanceof Error ? error.message : String(error));
     log.warn({ requestId, error: excerpt(reason.message) }, `${label} boot auth request is malformed`);
-    if (error instanceof RpcError) response.setHeader("connection", "close");
-    json(response, 400, backend.malformed(reason));
+    json(response, 400, { ...backend.malformed(reason), request_id: requestId });
     return;
   }
   // Operators copy measurements from this line.

@@ -38,6 +38,8 @@ export interface RpcService<Caller, Auth extends string> {
   /** Who calls; throws RpcError `unauthenticated` where the rule is not met. Runs before the body is parsed. */
   readonly authenticate: (auth: Auth, call: RpcCall, verb: RpcRequest["verb"]) => Promise<Caller>;
   readonly json?: JsonOptions;
+  /** JSON errors hold `error` alone, for contracts that released clients have frozen; else `request_id` too. */
+  readonly bareErrors?: true;
   readonly log: Logger;
 }
 
@@ -96,14 +98,21 @@ export async function dispatch<Caller, Auth extends string>(
       },
       "call failed",
     );
-    return errorResponse(failure?.status ?? 400, excerpt(text, ANSWERED), json);
+    return errorResponse(failure?.status ?? 400, excerpt(text, ANSWERED), json, toldId(service, call.requestId));
   }
 }
 
-/** A failure in the caller's form: `{"error": text}` pretty-printed, or the PrpcError message. */
-export function errorResponse(status: number, text: string, json: boolean): RpcResponse {
+/** What of the request's id a service's errors say. */
+export const toldId = ({ bareErrors }: { readonly bareErrors?: true }, requestId: string): string | undefined =>
+  bareErrors === true ? undefined : requestId;
+
+/**
+ * A failure in the caller's form: `{"error": text}` pretty-printed, with `request_id` where the id
+ * is given, or the PrpcError message, which has no place for one.
+ */
+export function errorResponse(status: number, text: string, json: boolean, requestId?: string): RpcResponse {
   return json
-    ? { status, contentType: JSON_TYPE, body: utf8(JSON.stringify({ error: text }, null, 2)) }
+    ? { status, contentType: JSON_TYPE, body: utf8(JSON.stringify({ error: text, request_id: requestId }, null, 2)) }
     : {
         status,
         contentType: BINARY_TYPE,

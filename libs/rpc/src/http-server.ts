@@ -12,6 +12,7 @@ import {
   errorResponse,
   isJsonCall,
   stripPrefixes,
+  toldId,
   type RpcRequest,
   type RpcResponse,
   type RpcService,
@@ -190,21 +191,26 @@ async function serve(
   response: ServerResponse,
 ): Promise<void> {
   for (const [name, value] of Object.entries(options.headers ?? {})) response.setHeader(name, value);
+  const requestId = randomUUID();
+  response.setHeader("x-request-id", requestId);
   const url = parseTarget(request.url ?? "/");
   if (url === undefined) {
     response.writeHead(400, { "content-type": "text/plain" }).end("bad request target\n");
     return;
   }
+  const mountOf = (): RpcMount | undefined =>
+    (options.mounts ?? []).find(
+      ({ path }) => url.pathname.startsWith(path) && !url.pathname.slice(path.length).includes("/"),
+    );
   if (!isUtf8Query(url.search)) {
-    send(response, errorResponse(400, "query is not valid UTF-8", true));
+    const told = toldId(mountOf()?.service ?? {}, requestId);
+    send(response, errorResponse(400, "query is not valid UTF-8", true, told));
     return;
   }
-  const exchange: HttpExchange = { request, response, url, requestId: randomUUID() };
-  response.setHeader("x-request-id", exchange.requestId);
+  const exchange: HttpExchange = { request, response, url, requestId };
   if (options.guard !== undefined && !(await options.guard(exchange))) return;
-  const mounted = (options.mounts ?? []).find(
-    (candidate) => url.pathname.startsWith(candidate.path) && !url.pathname.slice(candidate.path.length).includes("/"),
-  );
+  // The guard may have rewritten the path.
+  const mounted = mountOf();
   if (mounted !== undefined) {
     await serveRpc(mounted, budget, exchange);
     return;
@@ -304,7 +310,8 @@ async function serveRpc(
       throw error;
     }
     response.setHeader("connection", "close");
-    send(response, errorResponse(error.status, error.message, isJsonCall({ ...head, body: new Uint8Array() })));
+    const isJson = isJsonCall({ ...head, body: new Uint8Array() });
+    send(response, errorResponse(error.status, error.message, isJson, toldId(service, requestId)));
     return;
   }
   const rpc: RpcRequest = { ...head, body };

@@ -66,6 +66,14 @@ before(async () => {
 });
 after(() => server.close());
 
+/** The error of a refusal whose body names the request as its header does. */
+async function refused(answer: Response): Promise<string> {
+  assert.equal(answer.status, 400);
+  const { error, ...rest } = (await answer.json()) as { readonly error: string };
+  assert.deepEqual(rest, { request_id: answer.headers.get("x-request-id") });
+  return error;
+}
+
 const post = (path: string, body: string | Uint8Array, headers: Record<string, string> = {}): Promise<Response> =>
   fetch(`${base}/${path}`, { method: "POST", body: typeof body === "string" ? body : Buffer.from(body), headers });
 
@@ -102,7 +110,8 @@ test("hex takes any number of 0x and refuses odd digits", async () => {
 test("failures are 400 with the whole cause chain, in the caller's form", async () => {
   const json = await post("StopVm?json", "{}");
   assert.equal(json.status, 400);
-  assert.equal(await json.text(), '{\n  "error": "outer: inner"\n}');
+  const id = json.headers.get("x-request-id");
+  assert.equal(await json.text(), `{\n  "error": "outer: inner",\n  "request_id": "${id}"\n}`);
   const binary = await post("StopVm", new Uint8Array());
   assert.equal(fromBinary(prpc.PrpcErrorSchema, new Uint8Array(await binary.arrayBuffer())).message, "outer: inner");
 });
@@ -172,7 +181,7 @@ test("a stranger's input is neither logged nor answered in proportion to what wa
       assert.ok(logged.length < 8_000, `${logged.length} characters logged`);
     }
     const long = await fetch(`${at}/${"x".repeat(10_000)}?json`, { method: "POST", body: "{}" });
-    assert.deepEqual(await long.json(), { error: `Service not found: ${"x".repeat(64)}` });
+    assert.equal(await refused(long), `Service not found: ${"x".repeat(64)}`);
   } finally {
     await echoing.close();
   }
@@ -186,7 +195,7 @@ test("what says a thing twice or is no Unicode is refused, so that two names nev
     ['{"id":"a","other":"\\udfff"}', "request: holds text that is no valid Unicode"],
   ] as const) {
     const answer = await post("GetInfo?json", body);
-    assert.deepEqual([answer.status, await answer.json()], [400, { error: text }]);
+    assert.equal(await refused(answer), text);
   }
   for (const [query, text] of [
     ["id=a&id=b", "invalid id: is said twice"],
@@ -196,7 +205,7 @@ test("what says a thing twice or is no Unicode is refused, so that two names nev
     ["id=x&other=%ff", "query is not valid UTF-8"],
   ] as const) {
     const answer = await fetch(`${base}/GetInfo?${query}`);
-    assert.deepEqual([answer.status, await answer.json()], [400, { error: text }], query);
+    assert.equal(await refused(answer), text, query);
   }
   for (const [query, id] of [
     ["id=caf%C3%A9", "café"],
@@ -206,9 +215,41 @@ test("what says a thing twice or is no Unicode is refused, so that two names nev
     assert.equal(((await (await fetch(`${base}/GetInfo?${query}`)).json()) as { info: { id: string } }).info.id, id);
 });
 
+test("errors name their request to people, and never change what released clients froze (PC #506)", async () => {
+  const frozen = await startHttpServer({
+    listen: { host: "127.0.0.1", port: 0 },
+    log,
+    mounts: [
+      mount("/prpc/", { prefixes: [], log, authenticate: async () => undefined, bareErrors: true, routes: [] }),
+      mount("/", { prefixes: [], log, authenticate: async () => undefined, routes: [] }),
+    ],
+  });
+  try {
+    const at = `http://${frozen.address}`;
+    for (const path of ["/prpc/Nope?json", "/prpc/Nope?json&a=%ff"]) {
+      const bare = await fetch(`${at}${path}`);
+      assert.match(bare.headers.get("x-request-id") ?? "", /^[0-9a-f-]{36}$/);
+      assert.deepEqual(Object.keys((await bare.json()) as object), ["error"], path);
+    }
+    assert.match(await refused(await fetch(`${at}/Nope?json`)), /^Service not found/);
+    assert.match(await refused(await fetch(`${at}/Nope?json&a=%ff`)), /UTF-8/);
+    for (const path of ["/a/b/c", "/Nope"]) {
+      const other = await fetch(`${at}${path}`, { method: "POST" });
+      assert.match(other.headers.get("x-request-id") ?? "", /^[0-9a-f-]{36}$/, path);
+      if (path === "/Nope")
+        assert.deepEqual(
+          fromBinary(prpc.PrpcErrorSchema, new Uint8Array(await other.arrayBuffer())).$unknown,
+          undefined,
+        );
+    }
+  } finally {
+    await frozen.close();
+  }
+});
+
 test("a body over the route's limit is refused", async () => {
   const answer = await post("GetComposeHash?json", JSON.stringify({ compose_file: "x".repeat(2_000) }));
-  assert.deepEqual([answer.status, await answer.json()], [400, { error: "failed to read data: payload too large" }]);
+  assert.equal(await refused(answer), "failed to read data: payload too large");
 });
 
 test("a route whose rule is not met never runs its handler", async () => {
@@ -244,7 +285,7 @@ test("the client types answers and carries the peer's error text", async () => {
 
 test("a method name that is not valid percent-encoding is an unknown method", async () => {
   const answer = await post("%E0%A4%A?json", "{}");
-  assert.deepEqual([answer.status, await answer.json()], [400, { error: "Service not found: %E0%A4%A" }]);
+  assert.equal(await refused(answer), "Service not found: %E0%A4%A");
 });
 
 /** What the server answers to these bytes, until it closes. */

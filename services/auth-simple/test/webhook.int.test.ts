@@ -164,15 +164,13 @@ test("logs each denial with rule, field and value", async () => {
 });
 
 test("malformed requests are 400 and leave the process running (S19)", async () => {
-  for (const body of [
-    "",
-    "null",
-    "{",
-    '{"mrAggregated":"0x"}',
-    JSON.stringify({ ...BASE, appId: 1 }),
-    "x".repeat(5 * 1024 * 1024),
-  ])
-    assert.equal((await post("app", body)).status, 400);
+  for (const body of ["", "null", "{", '{"mrAggregated":"0x"}', JSON.stringify({ ...BASE, appId: 1 })]) {
+    const { status, json } = await post("app", body);
+    assert.equal(status, 400);
+    assert.match(String(json["request_id"]), /^[0-9a-f-]{36}$/);
+  }
+  const long = await fetch(`${base}/bootAuth/app`, { method: "POST", body: "x".repeat(5 * 1024 * 1024) });
+  assert.equal(long.status, 413);
   assert.equal((await fetch(`${base}/healthz`)).status, 200);
   assert.equal((await fetch(`${base}/bootAuth/app`)).status, 404);
 });

@@ -269,7 +269,14 @@ test("anonymous calls beyond the limit of an address are refused before their bo
     const refused = await send("GetMeta", true);
     assert.deepEqual(
       [refused.status, refused.headers.get("retry-after"), await refused.json()],
-      [400, "30", { error: "too many calls from 127.0.0.1: try again in 30 s (core.rate_limit.per_address)" }],
+      [
+        400,
+        "30",
+        {
+          error: "too many calls from 127.0.0.1: try again in 30 s (core.rate_limit.per_address)",
+          request_id: refused.headers.get("x-request-id"),
+        },
+      ],
     );
     assert.equal((await send("Nonsense", false)).headers.get("content-type"), "application/octet-stream");
     assert.equal(await (await fetch(`http://${server.address}/health`)).text(), "OK");

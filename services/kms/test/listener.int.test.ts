@@ -142,10 +142,8 @@ test("a client certificate of any issuer, expired or not yet valid, never ends t
     };
     assert.equal((await ask("/prpc/GetMeta", { tls })).status, 200);
     const refused = await ask("/prpc/GetAppKey?json", { tls, body: Buffer.from('{"api_version":1}') });
-    assert.deepEqual(
-      [refused.status, JSON.parse(refused.body.toString())],
-      [400, { error: "App not allowed: No attestation provided" }],
-    );
+    const { error } = JSON.parse(refused.body.toString()) as { readonly error: string };
+    assert.deepEqual([refused.status, error], [400, "App not allowed: No attestation provided"]);
   }
 });
 

@@ -44,7 +44,7 @@ export function httpRoutes(verifier: Verifier, metrics: Metrics, log: Logger): r
         } catch (error) {
           if (!(error instanceof VerifierError && error.code === "overloaded")) throw error;
           exchange.response.setHeader("retry-after", "5");
-          send(exchange.response, 503, { error: error.message });
+          send(exchange.response, 503, { error: error.message, request_id: exchange.requestId });
         }
       },
     },
@@ -55,10 +55,11 @@ export function httpRoutes(verifier: Verifier, metrics: Metrics, log: Logger): r
 async function readRequest({
   request,
   response,
+  requestId,
 }: HttpExchange): Promise<Readonly<Record<string, unknown>> | undefined> {
   const refuse = (status: number, error: string): undefined => {
     response.setHeader("connection", "close");
-    send(response, status, { error });
+    send(response, status, { error, request_id: requestId });
     return undefined;
   };
   let value: unknown;

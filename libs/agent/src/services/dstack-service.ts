@@ -27,6 +27,7 @@ export function dstackService(agent: Agent): RpcService<null, "app"> {
   return {
     prefixes: ["DstackGuest.", "dstack_guest."],
     authenticate: async () => null,
+    bareErrors: true,
     json: { omitWhenEmpty: ["attestation"] },
     log: agent.log,
     routes: [

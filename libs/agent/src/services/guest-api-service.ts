@@ -26,6 +26,7 @@ export function guestApiService(options: GuestApiOptions): RpcService<null, "hos
   return {
     prefixes: ["GuestApi."],
     authenticate: async () => null,
+    bareErrors: true,
     log: options.log,
     routes: [
       route(methods.info, {

@@ -16,6 +16,7 @@ export function tappdService(agent: Agent): RpcService<null, "app"> {
   return {
     prefixes: ["Tappd."],
     authenticate: async () => null,
+    bareErrors: true,
     log: agent.log,
     routes: [
       route(methods.info, { auth, handle: () => buildAppInfo(agent, "internal") }),

@@ -14,6 +14,7 @@ export function workerService(agent: Agent, gate: QuoteGate): RpcService<null, "
   return {
     prefixes: ["Worker."],
     authenticate: async () => null,
+    bareErrors: true,
     json: { omitWhenEmpty: ["attestation"] },
     log: agent.log,
     routes: [

@@ -9,7 +9,7 @@ import type { ServerResponse } from "node:http";
 import { toHex } from "@dstack/bytes";
 import { backupHash, MAX_BACKUP_BYTES, MAX_SHARE_BYTES } from "@dstack/key-backup";
 import { errorChain, isCoded } from "@dstack/errors";
-import { readBody, type HttpRoute } from "@dstack/rpc";
+import { readBody, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import type { KmsConfig } from "../config/kms-config.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
@@ -32,8 +32,9 @@ export function backupRoute(
   return {
     verbs: ["POST"],
     path: "/backup",
-    handle: ({ request, response, requestId }) =>
-      answering(response, async () => {
+    handle: (exchange) =>
+      answering(exchange, async () => {
+        const { request, requestId } = exchange;
         const [blocker] = settingsAgainstHandOver;
         const origin = { action: "backup", requestId, remoteAddress: request.socket.remoteAddress };
         if (operators === undefined || blocker !== undefined) {
@@ -71,30 +72,33 @@ export function restoreRoutes(restore: Restore): HttpRoute[] {
     {
       verbs: ["POST"],
       path: "/restore",
-      handle: ({ request, response, url }) =>
-        answering(response, async () =>
-          restore.begin(await readBody(request, MAX_BACKUP_BYTES), url.searchParams.get("domain") ?? ""),
+      handle: (exchange) =>
+        answering(exchange, async () =>
+          restore.begin(
+            await readBody(exchange.request, MAX_BACKUP_BYTES),
+            exchange.url.searchParams.get("domain") ?? "",
+          ),
         ),
     },
     {
       verbs: ["POST"],
       path: "/restore/share",
-      handle: ({ request, response }) =>
-        answering(response, async () =>
-          Buffer.from(`${JSON.stringify(await restore.submit(await readBody(request, MAX_SHARE_BYTES)))}\n`),
+      handle: (exchange) =>
+        answering(exchange, async () =>
+          Buffer.from(`${JSON.stringify(await restore.submit(await readBody(exchange.request, MAX_SHARE_BYTES)))}\n`),
         ),
     },
   ];
 }
 
-/** JSON either way; errors are 400 with `error` and `code`. */
-async function answering(response: ServerResponse, run: () => Promise<Uint8Array>): Promise<void> {
+/** JSON either way; errors are 400 with `error`, `code` and `request_id`, but a body that is too large. */
+async function answering({ response, requestId }: HttpExchange, run: () => Promise<Uint8Array>): Promise<void> {
   try {
     send(response, 200, await run());
   } catch (error) {
     const code = codeOf(error);
-    if (code === undefined) throw error;
-    send(response, 400, Buffer.from(`${JSON.stringify({ error: errorChain(error as Error), code })}\n`));
+    if (code === undefined || isCoded(error, "payload-too-large")) throw error;
+    send(response, 400, Buffer.from(`${JSON.stringify({ error: errorChain(error), code, request_id: requestId })}\n`));
   }
 }
 

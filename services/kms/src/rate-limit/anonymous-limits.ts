@@ -37,7 +37,7 @@ export class AnonymousLimits {
   }
 
   /** Whether the call may go on; else it is answered here, before its body is read. */
-  admit({ request, response, url }: HttpExchange): boolean {
+  admit({ request, response, url, requestId }: HttpExchange): boolean {
     if (!url.pathname.startsWith(MOUNT)) return true;
     const name = url.pathname.slice(MOUNT.length);
     const refused = this.#takeOfAddress(request.socket.remoteAddress);
@@ -49,7 +49,7 @@ export class AnonymousLimits {
       contentType: request.headers["content-type"],
       body: new Uint8Array(),
     });
-    const answer = errorResponse(400, refused.message, json);
+    const answer = errorResponse(400, refused.message, json, requestId);
     // The rest of the request is not read: the connection cannot be used again.
     response
       .writeHead(answer.status, {

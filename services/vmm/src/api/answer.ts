@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import type { HttpExchange } from "@dstack/rpc";
 
 /** A short text as the whole answer. */
 export function answerText(response: ServerResponse, status: number, text: string): void {
@@ -10,4 +11,9 @@ export function answerJson(response: ServerResponse, status: number, value: unkn
   response
     .writeHead(status, { "content-type": "application/json", "cache-control": "no-store" })
     .end(JSON.stringify(value));
+}
+
+/** Why not, in the form that RPC errors have. */
+export function answerError({ response, requestId }: HttpExchange, status: number, error: string): void {
+  answerJson(response, status, { error, request_id: requestId });
 }

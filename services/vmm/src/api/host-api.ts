@@ -36,6 +36,7 @@ export function hostApiHandler(vm: Vm, options: HostApiOptions): ChannelHandler 
   const service: RpcService<null, "vm"> = {
     prefixes: ["HostApi."],
     authenticate: async () => null,
+    bareErrors: true,
     log: options.log.child({ vm: vm.id }),
     routes: [
       route(methods.info, {

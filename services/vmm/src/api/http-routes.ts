@@ -2,11 +2,11 @@ import { escapeHtml } from "@dstack/http";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { utf8Decode } from "@dstack/bytes";
-import { errorChain } from "@dstack/errors";
-import { DEFAULT_BODY_LIMIT_BYTES, readBody, RpcError, type HttpExchange, type HttpRoute } from "@dstack/rpc";
+import { errorChain, isCoded } from "@dstack/errors";
+import { DEFAULT_BODY_LIMIT_BYTES, readBody, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import type { VmmConfig } from "../config/vmm-config.ts";
 import type { Fleet } from "../fleet/fleet.ts";
-import { answerJson, answerText } from "./answer.ts";
+import { answerError, answerJson, answerText } from "./answer.ts";
 import { bootAdvice } from "./boot-advice.ts";
 import { OS_IMAGES_PATH, sendBundle } from "./bundle-routes.ts";
 import { sendLog } from "./log-routes.ts";
@@ -94,13 +94,12 @@ async function sendAsset({ response, url }: HttpExchange, folder: string): Promi
     .end(body);
 }
 
-async function sendAdvice({ request, response }: HttpExchange, options: HttpRoutesOptions): Promise<void> {
+async function sendAdvice(exchange: HttpExchange, options: HttpRoutesOptions): Promise<void> {
   try {
-    const body = utf8Decode(await readBody(request, DEFAULT_BODY_LIMIT_BYTES), "request");
-    answerJson(response, 200, await bootAdvice(body, options));
+    const body = utf8Decode(await readBody(exchange.request, DEFAULT_BODY_LIMIT_BYTES), "request");
+    answerJson(exchange.response, 200, await bootAdvice(body, options));
   } catch (error) {
-    // What is left of a request that was too long is not waited for.
-    if (error instanceof RpcError) response.setHeader("connection", "close");
-    answerJson(response, 400, { error: errorChain(error) });
+    if (isCoded(error, "payload-too-large")) throw error;
+    answerError(exchange, 400, errorChain(error));
   }
 }
