@@ -1,4 +1,5 @@
 /** Collateral of one issue of Intel's TCB documents: the early one, or one that is named by its number. */
+import { streamedFetch } from "@dstack/http";
 import type { CheckedCollateral } from "../checked-collateral.ts";
 import { firstFailure } from "../checks.ts";
 import { AttestError } from "../errors.ts";
@@ -33,7 +34,7 @@ export async function fetchCollateralIssue(
   const failures: string[] = [];
   for (const url of endpoints) {
     try {
-      const client = new ProvisioningClient({ url, trustAnchor, fetch: globalThis.fetch });
+      const client = new ProvisioningClient({ url, trustAnchor, fetch: streamedFetch });
       const collateral = await client.collateralOf(platform, AbortSignal.timeout(timeoutMs), issue);
       const checked = checkCollateral(collateral, trustAnchor);
       const problem = firstFailure(checked.checksAt(now)) ?? otherIssue(checked, issue);
