@@ -167,20 +167,31 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
  */
 export async function readBody(request: IncomingMessage, limitBytes: number, budget?: BodyBudget): Promise<Uint8Array> {
   const chunks: Buffer[] = [];
-  let length = 0;
+  const share = budget?.open(() => request.destroy());
   try {
-    for await (const chunk of request) {
-      const bytes = chunk as Buffer;
-      length += bytes.length;
-      const admitted = budget?.admit(bytes.length, length) ?? true;
-      if (length > limitBytes) throw new RpcError("payload-too-large", "failed to read data: payload too large");
-      if (!admitted)
+    for await (const chunk of chunksUpTo(request, limitBytes)) {
+      if (share?.admit(chunk.length) === false)
         throw new RpcError("payload-too-large", "failed to read data: too many large requests at once, try again");
-      chunks.push(bytes);
+      chunks.push(chunk);
     }
     return new Uint8Array(Buffer.concat(chunks));
   } finally {
-    budget?.release(length);
+    share?.release();
+  }
+}
+
+/** Passes over a body that nobody looks at; it takes no memory. @throws RpcError `payload-too-large` */
+async function passOverBody(request: IncomingMessage, limitBytes: number): Promise<Uint8Array> {
+  for await (const _chunk of chunksUpTo(request, limitBytes));
+  return new Uint8Array();
+}
+
+async function* chunksUpTo(request: IncomingMessage, limitBytes: number): AsyncGenerator<Buffer> {
+  let length = 0;
+  for await (const chunk of request) {
+    length += (chunk as Buffer).length;
+    if (length > limitBytes) throw new RpcError("payload-too-large", "failed to read data: payload too large");
+    yield chunk as Buffer;
   }
 }
 
@@ -298,11 +309,14 @@ async function serveRpc(
     query: url.searchParams,
     signal: aborted.signal,
   };
-  const limit = service.routes.find((row) => row.method === call.method)?.bodyLimitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
+  const row = service.routes.find(({ method }) => method === call.method);
+  const limit = row?.bodyLimitBytes ?? DEFAULT_BODY_LIMIT_BYTES;
+  const isRead = row !== undefined && row.input.fields.length > 0;
   const head = { name, verb, query: url.searchParams, contentType: request.headers["content-type"] } as const;
   let body: Uint8Array;
   try {
-    body = verb === "GET" ? new Uint8Array() : await readBody(request, limit, budget);
+    if (verb === "GET") body = new Uint8Array();
+    else body = await (isRead ? readBody(request, limit, budget) : passOverBody(request, limit));
   } catch (error) {
     if (!(error instanceof RpcError)) {
       // The caller went away in the middle of its body: nothing of ours failed.

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { after, before, test } from "node:test";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { createLogger } from "@dstack/log";
@@ -384,7 +384,7 @@ test("a head or a body that never ends is cut off at its deadline", async () => 
   }
 });
 
-test("large bodies share a budget, small ones pass beside them, and it is given back", async () => {
+test("large bodies share a budget, and what is under way for the longest is given up for others", async () => {
   const big = await startHttpServer({
     listen: { host: "127.0.0.1", port: 0 },
     log,
@@ -394,7 +394,10 @@ test("large bodies share a budget, small ones pass beside them, and it is given 
         prefixes: [],
         log,
         authenticate: async () => undefined,
-        routes: [route(vmm.Vmm.method.getComposeHash, { auth: "anyone", handle: async () => ({ hash: "h" }) })],
+        routes: [
+          route(vmm.Vmm.method.getComposeHash, { auth: "anyone", handle: async () => ({ hash: "h" }) }),
+          route(vmm.Vmm.method.version, { auth: "anyone", handle: async () => ({}) }),
+        ],
       }),
     ],
   });
@@ -403,23 +406,39 @@ test("large bodies share a budget, small ones pass beside them, and it is given 
       method: "POST",
       body: JSON.stringify({ compose_file: "x".repeat(bytes) }),
     });
-  const slow = connect(big.port, "127.0.0.1");
+  const sockets: Socket[] = [];
+  /** A body that never ends, and whether it still may. */
+  const slow = async (path: string, bytes = 900_000): Promise<{ readonly isOpen: () => boolean }> => {
+    const socket = connect(big.port, "127.0.0.1").on("error", () => undefined);
+    sockets.push(socket);
+    await once(socket, "connect");
+    const held = "x".repeat(bytes);
+    socket.write(`POST /prpc/${path}?json HTTP/1.1\r\nhost: x\r\ncontent-length: ${bytes + 1}\r\n\r\n${held}`);
+    let isOpen = true;
+    socket.once("close", () => (isOpen = false)).resume();
+    return { isOpen: () => isOpen };
+  };
+  const until = async (condition: () => boolean): Promise<void> => {
+    for (let i = 0; !condition() && i < 500; i++) assert.equal((await send(200_000)).status, 200);
+    assert.ok(condition());
+  };
   try {
-    await once(slow, "connect");
-    const held = "x".repeat(900_000);
-    slow.write(
-      `POST /prpc/GetComposeHash?json HTTP/1.1\r\nhost: x\r\ncontent-length: ${held.length + 1}\r\n\r\n${held}`,
-    );
-    // Until the server holds it.
-    let answer = await send(200_000);
-    for (let i = 0; answer.status === 200 && i < 500; i++) answer = await send(200_000);
-    assert.match(await answer.text(), /too many large requests at once/);
-    assert.equal((await send(1_000)).status, 200);
-    slow.destroy();
-    for (let i = 0; answer.status !== 200 && i < 500; i++) answer = await send(200_000);
-    assert.equal(answer.status, 200);
+    const first = await slow("GetComposeHash");
+    await until(() => !first.isOpen());
+    const small = await slow("GetComposeHash", 60_000);
+    const second = await slow("GetComposeHash", 700_000);
+    assert.equal((await send(200_000)).status, 200, "there is room beside it");
+    const third = await slow("GetComposeHash", 700_000);
+    await until(() => !second.isOpen());
+    assert.ok(small.isOpen(), "what is small stays");
+    // Nobody looks at these bodies, so they take no room.
+    const ignored = await Promise.all(["Version", "Version", "Nothing", "Nothing"].map((path) => slow(path)));
+    assert.equal((await send(200_000)).status, 200);
+    assert.ok([third, small, ...ignored].every(({ isOpen }) => isOpen()));
+    const alone = await send(1_100_000);
+    assert.deepEqual([alone.status, /too many large requests at once/.test(await alone.text())], [400, true]);
   } finally {
-    slow.destroy();
+    for (const socket of sockets) socket.destroy();
     await big.close();
   }
 });
