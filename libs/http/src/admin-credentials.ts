@@ -6,14 +6,16 @@ export interface LoginRequest {
   readonly method: string;
   readonly headers: IncomingHttpHeaders;
   readonly query: URLSearchParams;
+  /** Where it comes from; for `isUser`. */
+  readonly remoteAddress?: string | undefined;
 }
 
 export interface AdminCredentialsOptions {
   readonly rules: LoginRules;
   /** Empty ones never count: with no other, nobody gets in by token. */
   readonly tokens: readonly string[];
-  /** Whether this is the password of one of the users, where there are users. */
-  readonly isUser?: (user: string, password: string) => Promise<boolean>;
+  /** Whether this is the password of one of the users, where there are users. Checks are costly: `from` is whose share one counts in. */
+  readonly isUser?: (user: string, password: string, from: string | undefined) => Promise<boolean>;
 }
 
 type Verdict = "allow" | "deny" | "next";
@@ -50,12 +52,12 @@ const WAYS: Readonly<Record<LoginWay, Way>> = {
     if (given === undefined) return "next";
     return isToken(given) ? "allow" : "deny";
   },
-  basic: async ({ headers }, isToken, { rules, isUser }) => {
+  basic: async ({ headers, remoteAddress }, isToken, { rules, isUser }) => {
     const credentials = decodeBasic(afterScheme("Basic", headers.authorization, rules) ?? "");
     if (credentials === undefined) return "next";
     const { user, password } = credentials;
     const isKnown = isToken(password) || (password === "" && isToken(user));
-    return isKnown || (await isUser?.(user, password)) === true ? "allow" : "deny";
+    return isKnown || (await isUser?.(user, password, remoteAddress)) === true ? "allow" : "deny";
   },
   query: ({ method, query }, isToken) => {
     const given = method === "GET" ? query.get("token") : null;

@@ -28,9 +28,9 @@ export const ADMIN_LOGINS = {
   vmm: { realm: "dstack-vmm API", order: ["header", "bearer", "basic", "query"], schemeCase: "exact" },
   // Contract of the gateway's admin API: the order of the VMM; schemes as RFC 9110, section 11.1, has them.
   gateway: { realm: "dstack-gateway admin", order: ["header", "bearer", "basic", "query"], schemeCase: "any" },
-  // Contract of the KMS: "if Bearer is present and wrong, no other method is tried", so it comes before the
-  // header too; "query tokens are not accepted", since they end up in logs.
-  kms: { realm: "dstack-kms admin", order: ["bearer", "header", "basic"], schemeCase: "any" },
+  // Contract of the KMS: the header first, as released servers look at it; "if Bearer is present and wrong, no other
+  // method is tried"; "query tokens are not accepted", since they end up in logs.
+  kms: { realm: "dstack-kms admin", order: ["header", "bearer", "basic"], schemeCase: "any" },
   // Ours: the token that the KMS prints at its set-up, shown by the page and by programs alike.
   setUp: { realm: "dstack-kms set-up", order: ["bearer"], schemeCase: "any" },
 } as const satisfies Readonly<Record<string, LoginRules>>;

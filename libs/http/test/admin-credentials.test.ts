@@ -32,7 +32,7 @@ const ROWS: readonly Row[] = [
     "POST",
     true,
     true,
-    false,
+    true,
   ],
   [
     "X-Admin-Token wrong, Bearer right",

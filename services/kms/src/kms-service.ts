@@ -16,6 +16,7 @@ import { withLegacyEvidence } from "./onboard/legacy-evidence.ts";
 import { deriveAppKeys } from "./release/app-keys.ts";
 import { envPublicKeys } from "./release/env-public-keys.ts";
 import { callerReader, verifyEvidence, type AttestedCaller, type Caller, type CallerRule } from "./release/caller.ts";
+import { told } from "./release/told.ts";
 import { withContext } from "./with-context.ts";
 
 export type KmsServiceOptions = Pick<
@@ -51,7 +52,19 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
         });
       },
     }),
-    routes: routes(options),
+    routes: routes(options).map((row) => ({
+      ...row,
+      handle: async (request, caller, call) => {
+        try {
+          return await row.handle(request, caller, call);
+        } catch (error) {
+          const answered = told(error);
+          if (answered !== error)
+            log.warn({ method: call.method, requestId: call.requestId, error: errorChain(error) }, "call failed");
+          throw answered;
+        }
+      },
+    })),
     log,
   };
 }

@@ -1,7 +1,7 @@
 /**
  * One KMS, from its key folder to its listeners.
  * In: a configuration that loaded. Out: a running KMS, and how to end it.
- * The order: mark and lock the key folder, get keys where it has none, open the audit log, listen.
+ * The order: mark and lock the key folder, open the audit log, get keys where there are none, listen.
  * When a step fails, the steps before it are undone.
  * Never: a listener before the keys and the audit log are there; two KMS on one folder.
  */
@@ -76,11 +76,10 @@ async function openKms(options: KmsOptions, onClose: (closer: () => Promise<void
   const lock = await lockFile(join(config.keyFolder, "lock"));
   onClose(() => lock.release());
   const parts = await kmsParts(options);
-  const { keys, restored } = await readyKeys(options, parts);
   await mkdir(dirname(config.auditLog), { recursive: true, mode: 0o700 });
   const audit = await AuditLog.open({ path: config.auditLog, clock, log });
   onClose(() => audit.close());
-  if (restored !== undefined) await audit.append({ action: "restore", outcome: "restored", ...restored });
+  const keys = await readyKeys(options, { ...parts, audit });
   const status = new Status({
     environment,
     insecureSettings: insecure,

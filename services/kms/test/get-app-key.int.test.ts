@@ -410,7 +410,7 @@ test("GetAppEnvEncryptPubKey takes ids of 20 bytes only, and signs for them (#55
 test("an auth server that is down is no denial, and no key leaves", async () => {
   await harness.stopAuth();
   const text = await harness.refusalOf(harness.guest());
-  assert.match(text, /^App not allowed: auth api http:\/\/127\.0\.0\.1:\d+\/bootAuth\/app could not be asked/);
+  assert.match(text, /^App not allowed: auth api http:\/\/127\.0\.0\.1:\d+\/… could not be asked/);
   assert.doesNotMatch(text, /denied:/);
   // Information about the auth server is kept for a second, so that anonymous calls do not pass through.
   let meta = "";

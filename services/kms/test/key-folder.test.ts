@@ -6,11 +6,12 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { decodeAttestation, generatedKeysReportData, type Attestation } from "@dstack/attest";
 import { parseHex, toHex, type ReportData } from "@dstack/bytes";
+import { secp256k1PublicKey } from "@dstack/keys";
 import { createLogger } from "@dstack/log";
 import { bootstrap } from "../src/keys/bootstrap.ts";
 import { checkDomain } from "../src/keys/domain.ts";
-import { installRootKeys } from "../src/keys/install-root-keys.ts";
-import { COMMITTED, INFO_FILE, KEY_FILES, OWN_FILES } from "../src/keys/key-files.ts";
+import { installRootKeys, type RootKeys } from "../src/keys/install-root-keys.ts";
+import { COMMITTED, INFO_FILE, KEY_FILES, keyFolderState, OWN_FILES } from "../src/keys/key-files.ts";
 import { openKeyStore, settleKeyFolder, type KeyStore } from "../src/keys/key-store.ts";
 import { KmsError } from "../src/errors.ts";
 
@@ -148,6 +149,20 @@ test("a bad domain or evidence that cannot be had leave an empty folder empty", 
   );
   assert.equal(await code(openKeyStore({ folder: path, domain: "kms", now: NOW })), "not-bootstrapped");
   assert.deepEqual(await readdir(path), []);
+});
+
+test("new roots are put on record before they count, and do not count where that fails", async () => {
+  const path = await folder();
+  const seen: (string | readonly string[])[] = [];
+  const record = async ({ rootK256 }: RootKeys, domain: string): Promise<void> => {
+    seen.push(domain, toHex(secp256k1PublicKey(rootK256)), (await keyFolderState(path)).kind);
+    if (domain === "unlucky") throw new Error("disk full");
+  };
+  const options = { folder: path, now: NOW, attest: undefined, record };
+  await assert.rejects(bootstrap({ ...options, domain: "unlucky" }), /disk full/);
+  assert.deepEqual(await readdir(path), []);
+  const { k256Pubkey } = await bootstrap({ ...options, domain: "kms" });
+  assert.deepEqual(seen.slice(3), ["kms", toHex(k256Pubkey), "empty"]);
 });
 
 test("foreign files in the folder are nobody's business, and an old domain file is replaced", async () => {

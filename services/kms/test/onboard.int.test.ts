@@ -167,6 +167,13 @@ test("a KMS that was onboarded serves the very keys of its source", async () => 
   assert.equal((await replica.call("Finish", {})).status, 400, "there is nothing to finish yet");
   const onboarded = await replica.call("Onboard", onboardBody());
   assert.equal(onboarded.status, 200, JSON.stringify(onboarded.json));
+  // Before anybody has finished the set-up.
+  const [line] = (await readFile(join(replica.folder, "audit.jsonl"), "utf8")).split("\n");
+  const { action, outcome, domain, source: from, k256Pubkey } = JSON.parse(line ?? "") as Record<string, unknown>;
+  assert.deepEqual(
+    [action, outcome, domain, from, k256Pubkey],
+    ["onboard", "onboarded", "127.0.0.1", sourceUrl(), onboarded.json?.["k256_pubkey"]],
+  );
   assert.match(
     String((await replica.call("Onboard", onboardBody())).json?.["error"]),
     /^KMS has already been onboarded/,

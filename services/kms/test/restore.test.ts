@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { toHex, type ReportData } from "@dstack/bytes";
 import {
+  backupHash,
   decodeBackup,
   decodeSession,
   encodeShare,
@@ -14,16 +15,17 @@ import {
 } from "@dstack/key-backup";
 import { generateP256 } from "@dstack/keys";
 import { makeBackup } from "../src/backup/make-backup.ts";
-import { Restore } from "../src/backup/restore.ts";
+import { Restore, type RestoreRecord } from "../src/backup/restore.ts";
 import { KmsError } from "../src/errors.ts";
 import { fakeAttest, silent } from "./setup-service.ts";
 
-async function fixture() {
+async function fixture(authorize: () => Promise<void> = () => Promise.resolve()) {
   const operatorKeys = [0, 1, 2].map(() => generateOperatorKey());
   const operators = { threshold: 2, publicKeys: operatorKeys.map(({ publicKey }) => publicKey) };
   const roots = () => ({ rootCa: generateP256(), tempCa: generateP256(), rootK256: new Uint8Array(randomBytes(32)) });
   const backup = await makeBackup(roots(), operators, Date.now());
   const installed: string[] = [];
+  const recorded: RestoreRecord[] = [];
   const asked: ReportData[] = [];
   const restore = new Restore({
     self: {
@@ -34,8 +36,11 @@ async function fixture() {
       vmConfig: () => Promise.resolve("{}"),
     },
     operators,
-    authorize: () => Promise.resolve(),
-    install: (_roots, domain) => Promise.resolve(void installed.push(domain)),
+    authorize,
+    install: (_roots, domain, record) => {
+      recorded.push(record);
+      return Promise.resolve(void installed.push(domain));
+    },
     log: silent,
   });
   const share = (session: Uint8Array, operator: number): Uint8Array => {
@@ -43,7 +48,15 @@ async function fixture() {
     const own = openOwnShare(decodeBackup(backup), key);
     return encodeShare(resealShare(decodeSession(session), own.index, own.share, key));
   };
-  return { restore, backup, other: await makeBackup(roots(), operators, Date.now()), share, installed, asked };
+  return {
+    restore,
+    backup,
+    other: await makeBackup(roots(), operators, Date.now()),
+    share,
+    installed,
+    recorded,
+    asked,
+  };
 }
 
 const refused = (text: RegExp) => (error: unknown) =>
@@ -59,6 +72,23 @@ test("a restore that has shares goes on, whatever a stranger begins beside it", 
   assert.deepEqual(await restore.begin(backup, "kms.example.com"), session);
   assert.deepEqual(await restore.submit(share(session, 1)), { received: 2, needed: 2, restored: true });
   assert.deepEqual(installed, ["kms.example.com"]);
+});
+
+test("at the last share the auth server is asked again: one that has changed its mind stops the restore", async () => {
+  let answer: () => Promise<void> = () => Promise.resolve();
+  const { restore, backup, share, installed, recorded } = await fixture(() => answer());
+  const session = await restore.begin(backup, "kms.example.com");
+  await restore.submit(share(session, 0));
+  answer = () => Promise.reject(new KmsError("self-unauthorized", "no more"));
+  await assert.rejects(restore.submit(share(session, 1)), { code: "self-unauthorized" });
+  assert.deepEqual(installed, []);
+  answer = () => Promise.resolve();
+  assert.equal((await restore.submit(share(session, 1))).restored, true, "the shares were kept");
+  assert.deepEqual(installed, ["kms.example.com"]);
+  assert.deepEqual(
+    recorded.map(({ backup: hash, operators }) => [hash, operators.length]),
+    [[backupHash(backup), 2]],
+  );
 });
 
 test("before its first share a restore gives way to another, which takes nothing that was sealed for it", async () => {

@@ -56,6 +56,7 @@ const TABLES: readonly Table[] = [
   {
     service: onboardService({
       ...options,
+      audit: none,
       folder: "",
       siteName: "",
       attestRoots: false,

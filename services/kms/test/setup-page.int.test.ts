@@ -60,6 +60,7 @@ async function open(change: { readonly source?: RootKeys; readonly requireToken?
     config: {
       keyFolder: folder,
       onboardEnabled: true,
+      ownNames: ["kms.example.com"],
       autoBootstrapDomain: "",
       setUp: { listen: { host: "127.0.0.1", port: 0 }, requireToken: change.requireToken ?? false, siteName: "" },
     },

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdtemp, rm } from "node:fs/promises";
+import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -56,6 +57,7 @@ async function start(change: { readonly requireToken?: boolean } = {}): Promise<
     config: {
       keyFolder: folder,
       onboardEnabled: true,
+      ownNames: ["kms.example.com"],
       autoBootstrapDomain: "",
       setUp: { listen: { host: "127.0.0.1", port: 0 }, requireToken: change.requireToken ?? false, siteName: "<Site>" },
     },
@@ -192,6 +194,52 @@ test("a page of another site cannot make an operator's browser bootstrap or fini
   assert.equal(await kms.done, "stopped");
 });
 
+test("a name that was made to lead here does nothing on a listener without a token", { timeout: 600_000 }, async () => {
+  const kms = await start();
+  const { port } = new URL(kms.url);
+  const status = (path: string, host: string | undefined, method = "GET"): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      const sent = request(`${kms.url}${path}`, {
+        method,
+        setHost: false,
+        ...(host === undefined ? {} : { headers: { host } }),
+      });
+      sent
+        .once("response", (response) => resolve(response.resume().statusCode))
+        .once("error", reject)
+        .end();
+    });
+  for (const host of [
+    "evil.example.com",
+    `evil.example.com:${port}`,
+    "kms.example.com.evil.net",
+    "127.0.0.1.evil.net",
+    "[bad",
+  ]) {
+    for (const path of ["/finish", "/state", "/prpc/Onboard.GetAttestationInfo?json"])
+      assert.equal(await status(path, host), 403, `${host} ${path}`);
+    assert.equal(await status("/prpc/Onboard.Bootstrap?domain=kms.example.com", host, "POST"), 403, host);
+  }
+  for (const host of [
+    undefined,
+    `127.0.0.1:${port}`,
+    "10.0.2.2",
+    "[::1]:8000",
+    "localhost",
+    "kms",
+    `KMS.example.com:${port}`,
+  ])
+    assert.equal(await status("/state", host), 200, String(host));
+  kms.stop();
+  await kms.done;
+  const guarded = await start({ requireToken: true });
+  const token = /#token=([0-9a-f]{32})/.exec(guarded.printed[0] ?? "")?.[1] ?? "";
+  const answer = await guarded.get("/state", { authorization: `Bearer ${token}`, host: "kms.other.example" });
+  assert.equal(answer.status, 200, "no page of another site has the token");
+  guarded.stop();
+  await guarded.done;
+});
+
 test(
   "told to stop it ends without keys, and requests beyond what it needs are refused",
   { timeout: 600_000 },
@@ -215,6 +263,7 @@ test("a configured domain bootstraps without a listener, once the auth server ag
     config: {
       keyFolder: folder,
       onboardEnabled: true,
+      ownNames: ["kms.example.com"],
       autoBootstrapDomain: "kms.example.com",
       setUp: { listen: { host: "127.0.0.1", port: 0 }, requireToken: false, siteName: "" },
     },

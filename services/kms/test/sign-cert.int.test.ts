@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { after, before, test } from "node:test";
-import { appId, parseHex, toHex } from "@dstack/bytes";
+import { appId, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { appInfo } from "@dstack/attest";
 import { generateP256, spkiDer } from "@dstack/keys";
 import { kms } from "@dstack/proto";
@@ -16,7 +16,7 @@ import {
 } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { callRpc } from "@dstack/rpc";
-import { APP_ID, DEVICE_ID, Harness, type Guest } from "./harness.ts";
+import { APP_ID, COMPOSE_HASH, DEVICE_ID, Harness, INSTANCE_ID, type Guest } from "./harness.ts";
 
 let harness: Harness;
 let root: string;
@@ -65,6 +65,30 @@ async function sign(
   );
   return answer.certificateChain;
 }
+
+test("what is asked about is the boot as it was at boot-mr-done, whatever the app measured since (kms.md 7.6)", async () => {
+  const event = (name: string, payload: Uint8Array = new Uint8Array()) => ({ event: name, payload });
+  const guest = harness.guest({
+    events: [
+      event("app-id", parseHex(APP_ID)),
+      event("compose-hash", parseHex(COMPOSE_HASH)),
+      event("instance-id", parseHex(INSTANCE_ID)),
+      event("boot-mr-done"),
+      event("key-provider", utf8('{"name":"kms","id":"00"}')),
+      event("system-ready"),
+      event("app-event", utf8("anything")),
+    ],
+  });
+  await sign(guest, { withAppInfo: false });
+  const line = (await harness.auditLines()).at(-1)!;
+  const { attestation, vmConfig } = guest;
+  const verified = { ppid: new Uint8Array(16), status: "UpToDate", advisoryIds: [] };
+  const measured = (boottime: boolean): string =>
+    toHex(appInfo({ attestation, verified: verified as never, vmConfig, boottime }).mrAggregated);
+  assert.deepEqual([line["action"], line["outcome"]], ["sign-cert", "released"]);
+  assert.equal(line["mrAggregated"], measured(true));
+  assert.notEqual(measured(true), measured(false));
+});
 
 const refusal = async (...parameters: Parameters<typeof sign>): Promise<string> => {
   try {

@@ -25,8 +25,8 @@ export interface RestoreOptions {
   readonly operators: BackupOperators | undefined;
   /** Throws where the folder has keys, or the auth server does not want this KMS. */
   readonly authorize: () => Promise<void>;
-  /** Makes these the root keys, once. */
-  readonly install: (roots: RootKeys, domain: string) => Promise<void>;
+  /** Puts them on record and makes these the root keys, once. */
+  readonly install: (roots: RootKeys, domain: string, record: RestoreRecord) => Promise<void>;
   readonly log: Logger;
 }
 
@@ -62,17 +62,12 @@ interface Session {
 export class Restore {
   readonly #options: RestoreOptions;
   #session: Session | undefined;
-  #record: RestoreRecord | undefined;
+  #isRestored = false;
   /** One step after the other: two last shares must not install twice. */
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: RestoreOptions) {
     this.#options = options;
-  }
-
-  /** Once a restore is complete. */
-  get record(): RestoreRecord | undefined {
-    return this.#record;
   }
 
   /**
@@ -136,9 +131,7 @@ export class Restore {
       if (session === undefined)
         throw new KmsError(
           "restore-refused",
-          this.#record === undefined
-            ? "no restore has begun: upload the backup first"
-            : "the keys are restored already",
+          this.#isRestored ? "the keys are restored already" : "no restore has begun: upload the backup first",
         );
       const share = decodeShare(bytes);
       const opened = openResealedShare(
@@ -162,16 +155,17 @@ export class Restore {
       if (shares.size < needed) return { received: shares.size, needed, restored: false };
       await this.#options.authorize();
       const roots = await openBackup(backup, [...shares.values()]);
-      await this.#options.install(roots, session.domain);
-      for (const secret of [roots.rootCa.scalar, roots.tempCa.scalar, roots.rootK256]) secret.fill(0);
-      this.#record = {
+      const record: RestoreRecord = {
         backup: hash,
         created: backup.header.created,
         operators: [...shares.keys()].map((index) => toHex(backup.header.operators[index] ?? new Uint8Array())),
       };
+      await this.#options.install(roots, session.domain, record);
+      for (const secret of [roots.rootCa.scalar, roots.tempCa.scalar, roots.rootK256]) secret.fill(0);
+      this.#isRestored = true;
       const received = shares.size;
       this.#forget();
-      this.#options.log.info({ ...this.#record }, "root keys restored");
+      this.#options.log.info({ ...record }, "root keys restored");
       return { received, needed, restored: true };
     });
   }

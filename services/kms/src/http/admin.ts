@@ -40,7 +40,8 @@ export function startAdminServer({
     log,
     guard: async ({ request, response, url }) => {
       const { method = "", headers } = request;
-      if (auth === undefined || (await auth({ method, headers, query: url.searchParams }))) return true;
+      const { remoteAddress } = request.socket;
+      if (auth === undefined || (await auth({ method, headers, query: url.searchParams, remoteAddress }))) return true;
       response.writeHead(401, { "www-authenticate": challengeOf(ADMIN_LOGINS.kms), "content-length": 0 }).end();
       return false;
     },

@@ -1,11 +1,13 @@
 import { compare } from "bcryptjs";
+import { networkOf } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 
 const MAX_USERS = 1_000;
 /** 2^14 rounds take a second of CPU: enough for a password, and a bound on what a guess costs us. */
 const MAX_COST = 14;
-/** Password checks that may wait; anybody who reaches the listener can ask for one. */
-const MAX_WAITING = 16;
+/** Checks that may wait from one address (IPv6: one /64), and addresses that may have some: anybody who reaches the listener can ask. */
+const MAX_WAITING_OF_ONE = 4;
+const MAX_ADDRESSES = 256;
 
 /**
  * Lines `user:hash` and `#` comments, bcrypt alone.
@@ -33,26 +35,45 @@ export function parseHtpasswd(text: string): ReadonlyMap<string, string> {
 
 /**
  * Whether this is a user's password. One check at a time: bcrypt is meant to be slow, and the keys are
- * served by the same process.
+ * served by the same process. Addresses take turns, so that one that asks and asks keeps nobody out.
  */
 export function passwordCheck(
   users: ReadonlyMap<string, string>,
-): (user: string, password: string) => Promise<boolean> {
+  check: (password: string, hash: string) => Promise<boolean> = compare,
+): (user: string, password: string, from?: string) => Promise<boolean> {
   const [decoy] = users.values();
-  let tail: Promise<unknown> = Promise.resolve();
-  let waiting = 0;
-  return async (user, password) => {
-    if (decoy === undefined || waiting >= MAX_WAITING) return false;
-    const hash = users.get(user);
-    waiting++;
-    // An unknown user takes as long as a known one, and is refused whatever the comparison says.
-    const check = tail.then(() => compare(password, hash ?? decoy));
-    tail = check.catch(() => undefined);
-    try {
-      return (await check) && hash !== undefined;
-    } finally {
-      waiting--;
+  const waiting = new Map<string, (() => Promise<void>)[]>();
+  let isRunning = false;
+  const run = async (): Promise<void> => {
+    isRunning = true;
+    for (let [turn] = waiting; turn !== undefined; [turn] = waiting) {
+      const [address, queue] = turn;
+      const next = queue.shift();
+      // To the end of the row, or out of it.
+      waiting.delete(address);
+      if (queue.length > 0) waiting.set(address, queue);
+      await next?.();
     }
+    isRunning = false;
+  };
+  return (user, password, from = "") => {
+    const address = networkOf(from);
+    const queue = waiting.get(address) ?? [];
+    if (decoy === undefined || queue.length >= MAX_WAITING_OF_ONE) return Promise.resolve(false);
+    if (queue.length === 0 && waiting.size >= MAX_ADDRESSES) return Promise.resolve(false);
+    const hash = users.get(user);
+    return new Promise((resolve, reject) => {
+      queue.push(async () => {
+        try {
+          // An unknown user takes as long as a known one, and is refused whatever the comparison says.
+          resolve((await check(password, hash ?? decoy)) && hash !== undefined);
+        } catch (error) {
+          reject(error as Error);
+        }
+      });
+      waiting.set(address, queue);
+      if (!isRunning) void run();
+    });
   };
 }
 

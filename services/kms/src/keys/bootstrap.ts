@@ -10,7 +10,13 @@ import { utf8, type ReportData } from "@dstack/bytes";
 import { generateP256, KeysError, secp256k1PublicKey, spkiDer } from "@dstack/keys";
 import { KmsError } from "../errors.ts";
 import { checkDomain } from "./domain.ts";
-import { installRootKeys, requireNoKeys, type RootEvidence, type RootKeys } from "./install-root-keys.ts";
+import {
+  installRootKeys,
+  requireNoKeys,
+  type RecordInstall,
+  type RootEvidence,
+  type RootKeys,
+} from "./install-root-keys.ts";
 
 /** Evidence of this VM over 64 bytes; undefined where the KMS runs without a TEE. */
 export type Attest = ((reportData: ReportData) => Promise<Attestation>) | undefined;
@@ -21,6 +27,7 @@ export interface BootstrapOptions {
   /** Unix seconds. */
   readonly now: number;
   readonly attest: Attest;
+  readonly record?: RecordInstall;
 }
 
 /** What a bootstrap tells the world; the same as `bootstrap-info.json`. */
@@ -41,7 +48,8 @@ export async function bootstrap({ folder, now, attest, ...options }: BootstrapOp
   await requireNoKeys(folder, "KMS has already been bootstrapped");
   const roots: RootKeys = { rootCa: generateP256(), tempCa: generateP256(), rootK256: newSecp256k1Scalar() };
   const evidence = await attestRoots(roots, attest);
-  await installRootKeys({ folder, domain, now, roots, evidence });
+  const { record } = options;
+  await installRootKeys({ folder, domain, now, roots, evidence, ...(record === undefined ? {} : { record }) });
   return { ...publicKeys(roots), ...evidence };
 }
 

@@ -35,6 +35,9 @@ export interface RootEvidence {
   readonly eventlog: Uint8Array;
 }
 
+/** Puts new roots on record. What it throws ends the installation, with nothing changed. */
+export type RecordInstall = (roots: RootKeys, domain: string) => Promise<void>;
+
 export interface InstallOptions {
   readonly folder: string;
   readonly roots: RootKeys;
@@ -43,6 +46,8 @@ export interface InstallOptions {
   /** Unix seconds. */
   readonly now: number;
   readonly evidence?: RootEvidence;
+  /** Called with everything ready, right before the set becomes valid. */
+  readonly record?: RecordInstall;
 }
 
 /**
@@ -67,6 +72,7 @@ export async function installRootKeys(options: InstallOptions): Promise<void> {
     await requireNoKeys(folder, "KMS has already been bootstrapped");
     for (const name of OWN_FILES) await writeNew(join(staging, name), files[name]);
     await syncFolder(staging);
+    await options.record?.(options.roots, options.domain);
     await rename(staging, join(folder, COMMITTED));
   } catch (error) {
     await rm(staging, { recursive: true, force: true });

@@ -5,16 +5,18 @@
  * The auth server is asked about this very KMS before anything is made or fetched.
  * Never: keys that replace others; keys from a KMS that our own auth server does not allow.
  */
+import type { AuditLog } from "@dstack/audit-log";
 import { toHex } from "@dstack/bytes";
-import { asRefusal } from "@dstack/errors";
+import { asRefusal, excerpt } from "@dstack/errors";
 import { secp256k1PublicKey } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
-import { route, RpcError, type JsonObject, type RpcService } from "@dstack/rpc";
+import { route, RpcError, type JsonObject, type RpcCall, type RpcService } from "@dstack/rpc";
 import type { ImageCaches } from "../image/clear-image-cache.ts";
 import { attestRoots, bootstrap, type Attest } from "../keys/bootstrap.ts";
 import { checkDomain } from "../keys/domain.ts";
 import { installRootKeys, requireNoKeys } from "../keys/install-root-keys.ts";
+import { recordInstall } from "../keys/record-install.ts";
 import { KmsError } from "../errors.ts";
 import { denialText, type AuthApi } from "../release/auth-api.ts";
 import type { EvidenceRule } from "../release/caller.ts";
@@ -32,6 +34,7 @@ export interface OnboardServiceOptions {
   readonly attestRoots: boolean;
   readonly selfAuthorization: SelfAuthorization;
   readonly evidence: EvidenceRule;
+  readonly audit: Pick<AuditLog, "append">;
   readonly auth: AuthApi;
   readonly caches: ImageCaches;
   /** mrAggregated of sources whose certificates may name no OS image. */
@@ -44,10 +47,11 @@ export interface OnboardServiceOptions {
 
 /** The service of the set-up listener, which says who may call it. */
 export function onboardService(options: OnboardServiceOptions): RpcService<undefined, "set-up"> {
-  const { folder, self, auth, clock, log } = options;
+  const { folder, self, auth, audit, clock, log } = options;
   const methods = kms.Onboard.method;
   const rule = "set-up";
   const now = (): number => Math.floor(clock.now() / 1000);
+  const origin = ({ requestId, remoteAddress }: RpcCall) => ({ requestId, remoteAddress });
   const attest: Attest = options.attestRoots ? (reportData) => self.attest(reportData) : undefined;
   return {
     prefixes: ["Onboard."],
@@ -56,12 +60,13 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
     routes: [
       route(methods.bootstrap, {
         auth: rule,
-        handle: async (request) => {
+        handle: async (request, _caller, call) => {
           const made = await refusable("Failed to bootstrap", async () => {
             const domain = checkDomain(request.domain);
             await requireNoKeys(folder, "KMS has already been bootstrapped");
             await requireSelfAllowed(options.selfAuthorization, "KMS is not allowed to bootstrap");
-            return bootstrap({ folder, domain, now: now(), attest });
+            const record = recordInstall(audit, { action: "bootstrap", outcome: "bootstrapped", ...origin(call) });
+            return bootstrap({ folder, domain, now: now(), attest, record });
           });
           log.info(
             { folder, caPubkey: toHex(made.caPubkey), k256Pubkey: toHex(made.k256Pubkey) },
@@ -93,6 +98,12 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
               domain,
               now: now(),
               evidence: await attestRoots(fetched, attest),
+              record: recordInstall(audit, {
+                action: "onboard",
+                outcome: "onboarded",
+                ...origin(call),
+                source: excerpt(request.sourceUrl, { maxChars: 256 }),
+              }),
             });
             return fetched;
           });

@@ -1,10 +1,12 @@
+import type { AuditLog } from "@dstack/audit-log";
 import type { Logger } from "@dstack/log";
 import { restoreRoutes } from "../backup/backup-routes.ts";
-import { Restore, type RestoreRecord } from "../backup/restore.ts";
+import { Restore } from "../backup/restore.ts";
 import type { KmsConfig } from "../config/kms-config.ts";
 import { apiDescriptionRoute } from "../http/api-description.ts";
 import { attestRoots, type Attest } from "../keys/bootstrap.ts";
 import { installRootKeys, requireNoKeys } from "../keys/install-root-keys.ts";
+import { recordInstall } from "../keys/record-install.ts";
 import { openKeyStore, settleKeyFolder, type KeyStore } from "../keys/key-store.ts";
 import type { KmsParts } from "../kms-parts.ts";
 import { onboardService, requireSelfAllowed } from "../onboard/onboard-service.ts";
@@ -22,30 +24,21 @@ export interface ReadyKeysOptions {
   readonly signal: AbortSignal;
 }
 
-export interface ReadyKeys {
-  readonly keys: KeyStore;
-  /** To be written into the audit log, which opens after this; undefined where nothing was restored. */
-  readonly restored: RestoreRecord | undefined;
-}
-
 /**
- * The keys of the folder, which gets them first where it has none.
- * @throws KmsError
+ * The keys of the folder, which gets them first where it has none; how, the audit log says before they are in place.
+ * @throws KmsError, AuditLogError
  */
-export async function readyKeys(options: ReadyKeysOptions, parts: KmsParts): Promise<ReadyKeys> {
+export async function readyKeys(
+  options: ReadyKeysOptions,
+  parts: KmsParts & { readonly audit: AuditLog },
+): Promise<KeyStore> {
   const { config, clock, log } = options;
-  const restored =
-    (await settleKeyFolder(config.keyFolder, log)) === "empty" ? await getKeys(options, parts) : undefined;
-  const keys = await openKeyStore({
-    folder: config.keyFolder,
-    domain: config.autoBootstrapDomain,
-    now: seconds(clock),
-  });
-  return { keys, restored };
+  if ((await settleKeyFolder(config.keyFolder, log)) === "empty") await getKeys(options, parts);
+  return openKeyStore({ folder: config.keyFolder, domain: config.autoBootstrapDomain, now: seconds(clock) });
 }
 
 /** Bootstrap, onboarding or restore: whichever an operator or the configuration chooses. */
-async function getKeys(options: ReadyKeysOptions, parts: KmsParts): Promise<RestoreRecord | undefined> {
+async function getKeys(options: ReadyKeysOptions, parts: KmsParts & { readonly audit: AuditLog }): Promise<void> {
   const { config, version, clock, log, print, signal } = options;
   const { self, selfAuthorization } = parts;
   const { attestCertificate } = config.selfAttestation;
@@ -76,13 +69,17 @@ async function getKeys(options: ReadyKeysOptions, parts: KmsParts): Promise<Rest
     signal,
     attest,
     service,
+    record: recordInstall(parts.audit, { action: "bootstrap", outcome: "bootstrapped" }),
     authorizeBootstrap: () => requireSelfAllowed(selfAuthorization, "KMS is not allowed to auto-bootstrap"),
     routes: [...restoreRoutes(restore), description],
   });
-  return restore.record;
 }
 
-function restoreInto({ config, clock, log }: ReadyKeysOptions, parts: KmsParts, attest: Attest): Restore {
+function restoreInto(
+  { config, clock, log }: ReadyKeysOptions,
+  parts: KmsParts & { readonly audit: AuditLog },
+  attest: Attest,
+): Restore {
   const folder = config.keyFolder;
   return new Restore({
     log,
@@ -92,8 +89,15 @@ function restoreInto({ config, clock, log }: ReadyKeysOptions, parts: KmsParts, 
       await requireNoKeys(folder, "KMS has already been bootstrapped");
       await requireSelfAllowed(parts.selfAuthorization, "KMS is not allowed to restore");
     },
-    install: async (roots, domain) =>
-      installRootKeys({ folder, roots, domain, now: seconds(clock), evidence: await attestRoots(roots, attest) }),
+    install: async (roots, domain, record) =>
+      installRootKeys({
+        folder,
+        roots,
+        domain,
+        now: seconds(clock),
+        evidence: await attestRoots(roots, attest),
+        record: recordInstall(parts.audit, { action: "restore", outcome: "restored", ...record }),
+      }),
   });
 }
 

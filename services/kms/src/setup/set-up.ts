@@ -32,6 +32,7 @@ export async function setUp(options: SetUpOptions): Promise<void> {
     return;
   }
   await options.authorizeBootstrap();
-  await bootstrap({ folder, domain, now, attest });
+  const { record } = options;
+  await bootstrap({ folder, domain, now, attest, ...(record === undefined ? {} : { record }) });
   log.info({ folder, domain }, "bootstrapped: new root keys");
 }

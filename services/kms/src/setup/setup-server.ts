@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { once } from "node:events";
+import { isIP } from "node:net";
+import { excerpt } from "@dstack/errors";
 import { mount, startHttpServer, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 import { ADMIN_LOGINS, adminCredentials, challengeOf } from "@dstack/http";
@@ -22,7 +24,7 @@ export async function serveSetUp(
 ): Promise<void> {
   const { log, signal, print } = options;
   const { listen, requireToken, siteName } = options.config.setUp;
-  const { keyFolder } = options.config;
+  const { keyFolder, ownNames } = options.config;
   const finished = new AbortController();
   const finish = async (): Promise<void> => {
     await requireKeys(keyFolder);
@@ -37,7 +39,7 @@ export async function serveSetUp(
     maxConnections: MAX_CONNECTIONS,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     headers: { "cache-control": "no-store" },
-    guard: guardOf(token),
+    guard: guardOf(token, new Set([listen.host, ...ownNames].map((name) => name.toLowerCase()))),
     mounts: [
       mount("/prpc/", {
         ...service,
@@ -86,8 +88,11 @@ const finishRoute = (finish: () => Promise<void>): HttpRoute => ({
 /** What anybody may load: the page itself says nothing and does nothing without the rest. */
 const isOpen = (path: string): boolean => path === "/" || path === "/health" || path.startsWith("/page/");
 
-/** Refuses who has no token, and pages of other sites in an operator's browser. */
-function guardOf(token: string | undefined): (exchange: HttpExchange) => Promise<boolean> {
+/** Refuses who has no token, and pages of other sites in an operator's browser, also those whose name was made to lead here. */
+function guardOf(
+  token: string | undefined,
+  ownNames: ReadonlySet<string>,
+): (exchange: HttpExchange) => Promise<boolean> {
   const hasToken = adminCredentials({ rules: ADMIN_LOGINS.setUp, tokens: token === undefined ? [] : [token] });
   return async ({ request, response, url }) => {
     if (isOpen(url.pathname)) return true;
@@ -100,6 +105,14 @@ function guardOf(token: string | undefined): (exchange: HttpExchange) => Promise
       return false;
     }
     const { method = "", headers } = request;
+    if (token === undefined && !isOwnName(headers.host, ownNames)) {
+      send(
+        response,
+        403,
+        `refused: this set-up is open to whoever reaches it, so it answers to addresses and to its own names alone, and "${excerpt(headers.host ?? "", { maxChars: 64 })}" is none. Use the address, list the name in core.own_names, or set core.onboard.require_token = true`,
+      );
+      return false;
+    }
     if (token === undefined || (await hasToken({ method, headers, query: url.searchParams }))) return true;
     response.setHeader("www-authenticate", challengeOf(ADMIN_LOGINS.setUp));
     send(
@@ -121,6 +134,16 @@ function isSameSite({ headers, method }: IncomingMessage, { pathname }: URL): bo
     return false;
   const { origin } = headers;
   return origin === undefined || (URL.canParse(origin) && new URL(origin).host === headers.host);
+}
+
+/**
+ * A page's own name can be made to lead to this listener after it was loaded, and its requests are then of the same
+ * site. Addresses cannot, names without a dot are no public ones, and programs that name no host are no browsers.
+ */
+function isOwnName(host: string | undefined, ownNames: ReadonlySet<string>): boolean {
+  if (host === undefined || host === "") return true;
+  const name = URL.parse(`http://${host}/`)?.hostname.replace(/\.$/, "") ?? "";
+  return isIP(name.replace(/^\[|\]$/g, "")) !== 0 || ownNames.has(name) || (name !== "" && !name.includes("."));
 }
 
 function send(response: ServerResponse, status: number, text: string): void {
