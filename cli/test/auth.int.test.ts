@@ -149,6 +149,37 @@ describe("a policy in a file", () => {
       assert.match((await dstack([...args, ...at])).err, expected);
   });
 
+  test("a file written for dstack-auth is imported, and its empty lists are told to allow nothing here", async () => {
+    const [foreign, config] = [join(folder, "allowlist.json"), join(folder, "imported.json")];
+    await writeFile(config, JSON.stringify({ osImages: [`0x${"99".repeat(32)}`] }));
+    await writeFile(
+      foreign,
+      JSON.stringify({
+        osImages: [],
+        gatewayAppId: "gw",
+        kms: { mrAggregated: [MR], devices: [] },
+        apps: {
+          [APP]: { composeHashes: [HASH], devices: [] },
+          [`0x${"b2".repeat(20)}`]: { devices: [], allowAnyDevice: true },
+        },
+      }),
+    );
+    const { code, err } = await dstack(["import", foreign, "--config", config]);
+    assert.equal(code, 0);
+    assert.match(err, /osImages is empty: no image may boot here, any for dstack-auth; dstack auth allow os-image/);
+    assert.match(err, /kms\.devices is empty: no device may run a KMS here, any for dstack-auth/);
+    assert.match(err, new RegExp(`apps\\.${APP}\\.devices is empty: .*dstack auth allow any-device --app ${APP}`));
+    assert.doesNotMatch(err, /b2b2/, "a list beside allowAnyDevice counts for nothing in either");
+    const written = JSON.parse(await readFile(config, "utf8")) as Record<string, unknown>;
+    assert.deepEqual(written["osImages"], [`0x${"99".repeat(32)}`], "nothing is taken away");
+    assert.equal(written["gatewayAppId"], "gw");
+    assert.deepEqual((written["apps"] as Record<string, { devices: string[] }>)[APP]?.devices, []);
+    await writeRequest(APP);
+    const { out } = await dstack(["explain", requestFile, "--config", config]);
+    assert.match(out, /OS image is not allowed/);
+    assert.match(await done(["import", foreign, "--config", config]), /nothing to change/);
+  });
+
   test("hashes are taken of the files that are given", async () => {
     assert.match(
       await done(["deny", "compose", manifest, "--app", APP]),

@@ -15,7 +15,8 @@ import {
 } from "@dstack/key-backup";
 import { generateP256, p256FromPem } from "@dstack/keys";
 import { errorChain } from "@dstack/errors";
-import { mockPki, parseSeed } from "@dstack/tee-simulator";
+import { createLogger } from "@dstack/log";
+import { mockPki, parseSeed, startMockPccs } from "@dstack/tee-simulator";
 import { Harness } from "../../services/kms/test/harness.ts";
 import { startMockAgent, type MockAgent } from "../../services/kms/test/mock-agent.ts";
 import { startScriptedWebhook, type ScriptedWebhook } from "../../services/kms/test/scripted-webhook.ts";
@@ -440,6 +441,54 @@ test(
     await denied.abandon();
   },
 );
+
+test("a share stays shut for a KMS on an outdated platform, unless its operator takes that status", async () => {
+  const outdated = await startMockPccs({
+    pki: harness.pki,
+    host: "127.0.0.1",
+    port: 0,
+    log: createLogger({ name: "t", stream: { write: () => undefined } }),
+    clock: Date,
+    edition: () => ({ evaluation: 20, microcode: 3 }),
+  });
+  const fresh = await freshKms();
+  try {
+    await captured(() => begin(fresh));
+    const elsewhere = createCli({ XDG_CACHE_HOME: at("cache-outdated"), XDG_STATE_HOME: at("state") });
+    const tried = async (acceptTcb: readonly string[], out: string): Promise<{ code: number; text: string }> =>
+      captured(() =>
+        kmsShareOpen(elsewhere, at("backup.json"), {
+          key: at("ana.key"),
+          session: fresh.session,
+          rootCa: at("root-ca.crt"),
+          domain: "127.0.0.1",
+          mrAggregated: [agent.mrAggregated],
+          acceptTcb,
+          root: at("root.pem"),
+          pccs: `http://${outdated.address}`,
+          out,
+          output: "text",
+        }),
+      );
+    const out = at("outdated.share");
+    const refused = await tried([], out);
+    assert.equal(refused.code, 3);
+    assert.match(
+      refused.text,
+      /fail +tcb: the platform is OutOfDate \(MOCK-SA-00001\); accepted: UpToDate; UpToDate .* needs TDX component 2 at 3, has 0/,
+    );
+    assert.match(refused.text, /your share was not opened/);
+    await assert.rejects(stat(out), { code: "ENOENT" });
+    assert.equal((await tried(["SWHardeningNeeded"], out)).code, 3);
+    await assert.rejects(stat(out), { code: "ENOENT" });
+    const taken = await tried(["OutOfDate"], out);
+    assert.equal(taken.code, 0, taken.text);
+    assert.ok((await stat(out)).size > 0);
+  } finally {
+    await fresh.abandon();
+    await outdated.close();
+  }
+});
 
 test("a secret key is its owner's alone and never replaced", async () => {
   assert.equal((await stat(at("ana.key"))).mode & 0o777, 0o600);

@@ -34,6 +34,7 @@ const CLOSED: {
   "auth.AuthConformanceOptions": Closed<auth.AuthConformanceOptions>;
   "auth.AuthAllowOptions": Closed<auth.AuthAllowOptions>;
   "auth.AuthDenyOptions": Closed<auth.AuthDenyOptions>;
+  "auth.AuthImportOptions": Closed<auth.AuthImportOptions>;
   "auth.AuthDiffOptions": Closed<auth.AuthDiffOptions>;
   "auth.AuthDeployOptions": Closed<auth.AuthDeployOptions>;
   "auth.AuthUpgradeOptions": Closed<auth.AuthUpgradeOptions>;
@@ -79,6 +80,7 @@ const CLOSED: {
   "auth.AuthConformanceOptions": true,
   "auth.AuthAllowOptions": true,
   "auth.AuthDenyOptions": true,
+  "auth.AuthImportOptions": true,
   "auth.AuthDiffOptions": true,
   "auth.AuthDeployOptions": true,
   "auth.AuthUpgradeOptions": true,

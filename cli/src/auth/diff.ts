@@ -43,7 +43,8 @@ function changesFor(difference: PolicyDifference): readonly PolicyChange[] {
   }
 }
 
-async function readDocument(file: string): Promise<PolicyDocument> {
+/** @throws CliError `not-found`, `failed` */
+export async function readDocument(file: string): Promise<PolicyDocument> {
   const text = await readFile(file, "utf8").catch((cause: unknown) => {
     throw new CliError("not-found", `${file} cannot be read`, { cause });
   });

@@ -123,6 +123,16 @@ export const authDiffCommand = (parent: Parent) =>
     );
 export type AuthDiffOptions = OptionsOf<typeof authDiffCommand>;
 
+export const authImportCommand = (parent: Parent) =>
+  withSending(parent, "import <file>")
+    .summary("allow what a policy file lists, such as one written for dstack-auth")
+    .description(
+      'What the file lists is allowed beside what is allowed already; nothing is taken away. Empty lists that dstack-auth reads as "any" allow nothing here: each is told, with the command that says "any". A file that is broken shuts everything there; here auth-simple goes on with the last good one.',
+    )
+    .addOption(output())
+    .addHelpText("before", examples(["dstack auth import auth-allowlist.json --config auth-config.json"]));
+export type AuthImportOptions = OptionsOf<typeof authImportCommand>;
+
 export const authDeployCommand = (parent: Parent) =>
   withSending(parent, "deploy")
     .argument("<what>", "kms, kms-code, app-code or app")

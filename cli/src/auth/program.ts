@@ -17,6 +17,7 @@ import {
   authDisableUpgradesCommand,
   authExplainCommand,
   authHistoryCommand,
+  authImportCommand,
   authRequireTcbCommand,
   authSetAppCodeCommand,
   authSetInfoCommand,
@@ -55,6 +56,7 @@ function addChanging(auth: Parent, cli: Cli): void {
   const change = () => import("./change.ts");
   authAllowCommand(auth).action(async (kind, value, options) => (await change()).authAllow(cli, kind, value, options));
   authDenyCommand(auth).action(async (kind, value, options) => (await change()).authDeny(cli, kind, value, options));
+  authImportCommand(auth).action(async (file, options) => (await import("./import.ts")).authImport(cli, file, options));
   authDiffCommand(auth).action(async (file, options) => {
     cli.exit.code = await (await import("./diff.ts")).authDiff(cli, file, options);
   });

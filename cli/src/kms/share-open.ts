@@ -3,6 +3,7 @@ import { parseHexOfLength, toHex } from "@dstack/bytes";
 import {
   INTEL_COLLATERAL_SERVER,
   decodeAttestation,
+  describeShortfall,
   fail,
   intelTrustAnchor,
   pass,
@@ -129,7 +130,7 @@ async function checkSession(
     ...(accepted.includes(status)
       ? pass(status)
       : fail(
-          `the platform is ${status}${quote.advisoryIds.length === 0 ? "" : ` (${quote.advisoryIds.join(" ")})`}; accepted: ${accepted.join(", ")}`,
+          `the platform is ${status}${quote.advisoryIds.length === 0 ? "" : ` (${quote.advisoryIds.join(" ")})`}; accepted: ${accepted.join(", ")}${quote.shortfall === undefined ? "" : `; ${describeShortfall(quote.shortfall)}`}`,
         )),
   });
   const measured = toHex(appInfo.mrAggregated);

@@ -2,8 +2,9 @@ import { access, constants, statfs } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { freemem } from "node:os";
 import { AttestError, describeShortfall } from "@dstack/attest";
-import { askWebhookInfo } from "@dstack/governance";
+import { askWebhookInfo, emptyListNotes } from "@dstack/governance";
 import { ProcessError, run } from "@dstack/process";
+import { readPolicyFile } from "../auth/policy-file.ts";
 import type { Cli } from "../clients/cli.ts";
 import { table } from "../terminal/output.ts";
 import type { StackLayout } from "../local/layout.ts";
@@ -129,12 +130,25 @@ async function memory(): Promise<Finding> {
 
 async function authorization(layout: StackLayout): Promise<Finding> {
   const external = await externalWebhook(layout);
-  if (external === undefined)
-    return { name: "authorization", result: "ok", detail: `by the deployment's own webhook and ${layout.authConfig}` };
+  if (external === undefined) return ownPolicy(layout);
   const info = await askWebhookInfo({ url: external, timeoutMs: WEBHOOK_TIMEOUT_MS });
   return typeof info === "string"
     ? { name: "authorization", result: "note", detail: `by ${external}: ${info}; no app can boot until it answers` }
     : { name: "authorization", result: "ok", detail: `by ${external}, which answers` };
+}
+
+/** A file that was written for dstack-auth may mean more there than here. */
+async function ownPolicy({ authConfig }: StackLayout): Promise<Finding> {
+  const by = `by the deployment's own webhook and ${authConfig}`;
+  try {
+    const policy = await readPolicyFile(authConfig);
+    // Without any app the lists are empty because nothing was deployed.
+    const notes = Object.keys(policy.apps ?? {}).length === 0 ? [] : emptyListNotes(policy);
+    return { name: "authorization", result: notes.length === 0 ? "ok" : "note", detail: [by, ...notes].join("; ") };
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error;
+    return { name: "authorization", result: "note", detail: `${by}: ${error.message}` };
+  }
 }
 
 async function portState(name: string, port: number): Promise<Finding> {

@@ -13,6 +13,7 @@ export type { AppRule, AuthConfig, DeviceRule, ReadConfig } from "./file-policy/
 export { decide } from "./file-policy/decide.ts";
 export { readSwitches } from "./file-policy/switches.ts";
 export type { Switches } from "./file-policy/switches.ts";
+export { emptyListNotes } from "./file-policy/empty-lists.ts";
 export { changeDocument, parsePolicyDocument } from "./file-policy/policy-document.ts";
 export type { PolicyChange, PolicyDocument } from "./file-policy/policy-document.ts";
 export { diffDocuments, policyLines } from "./file-policy/policy-difference.ts";
