@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
+import { createHash, createPublicKey, generateKeyPairSync, sign, type KeyObject } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -233,6 +233,41 @@ describe("a policy in a file", () => {
     const { code, err } = await dstack(["history"]);
     assert.equal(code, 3);
     assert.match(err, /changed by hand/);
+  });
+
+  test("a history with an entry that follows another one, or is signed by another kind of key, breaks, and stops changes", async () => {
+    const config = join(folder, "chained.json");
+    const at = ["--config", config];
+    const hashes = ["31", "32"].map((byte) => `0x${byte.repeat(32)}`);
+    for (const hash of hashes) await done(["allow", "os-image", hash, ...at]);
+    const path = `${config}.history.jsonl`;
+    const good = await readFile(path, "utf8");
+    const [first = "", second = ""] = good.split("\n");
+    /** The entry, changed and signed anew by whoever holds `key`. */
+    const signed = (line: string, key: KeyObject, change: object, hash: string | null): string => {
+      const { signature: _, ...entry } = JSON.parse(line) as Record<string, unknown>;
+      const publicKey = createPublicKey(key).export({ type: "spki", format: "der" }).toString("base64");
+      const unsigned = { ...entry, ...change, key: publicKey };
+      const signature = sign(hash, Buffer.from(JSON.stringify(unsigned)), key).toString("base64");
+      return JSON.stringify({ ...unsigned, signature });
+    };
+    const own = generateKeyPairSync("ed25519").privateKey;
+    const curve = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
+    for (const [line, says] of [
+      [signed(second, own, { previous: "0".repeat(64) }, null), /line 2 does not follow the line before/],
+      [signed(second, curve, {}, "sha256"), /line 2 has a bad signature/],
+      [signed(second, curve, {}, null), /line 2 has a bad signature/],
+    ] as const) {
+      await writeFile(path, `${first}\n${line}\n`);
+      const { code, out, err } = await dstack(["history", ...at]);
+      assert.equal(code, 3);
+      assert.match(out + err, says);
+      const before = await readFile(config, "utf8");
+      assert.notEqual((await dstack(["allow", "os-image", `0x${"33".repeat(32)}`, ...at])).code, 0);
+      assert.equal(await readFile(config, "utf8"), before);
+    }
+    await writeFile(path, good);
+    assert.equal((await dstack(["history", ...at])).code, 0);
   });
 
   test("bad arguments are named and change nothing", async () => {
