@@ -6,7 +6,7 @@ import { loadCa } from "@dstack/ratls";
 import { ownCaIssuer, type AgentPorts, type Machine, type Tee } from "../src/index.ts";
 import { ownVectors, type VectorSet } from "../../../tests/vectors/vector-sets.ts";
 
-export const quietLog = createLogger({ name: "test", level: "silent" });
+export const quietLog = createLogger({ name: "test", level: "off" });
 
 /** A TEE that shows a recorded quote under whatever report data is asked for, and keeps events. */
 export interface RecordedTee extends Tee {
