@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { appId, hash32, parseHex, utf8 } from "@dstack/bytes";
+import { appId, hash32, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { encodeKeyProviderInfo, type AppInfo } from "@dstack/attest";
 import { describe, test } from "node:test";
+import type { HistoryEntry } from "@dstack/governance/history";
 import { appFacts, type AppFactsInput } from "../src/verify/app-facts.ts";
 import { fullReportText } from "../src/verify/report.ts";
 import type { Fact } from "../src/verify/fact.ts";
@@ -45,6 +46,7 @@ function input(
     platform: { status: "UpToDate", advisoryIds: [], relaunchAdvised: false, ppid: new Uint8Array(16) },
     kmsMeta: undefined,
     tlsKey: undefined,
+    policyHistory: undefined,
     ...rest,
   };
 }
@@ -61,6 +63,40 @@ const told = async (value: AppFactsInput, name: string): Promise<string> =>
     .filter((fact) => fact.name === name)
     .map((fact) => fact.value)
     .join("\n");
+
+test("other versions that were ever allowed on the app's disk are told from the policy's history", async () => {
+  const provider = { name: "kms", id: "30" };
+  const own = input(manifestOf(), { provider });
+  const change = (sign: "+" | "-", app: string, value: string): HistoryEntry => ({
+    sequence: 1,
+    at: "2026-01-02T03:04:05Z",
+    by: "a@b",
+    before: "",
+    after: "",
+    changes: [
+      { sign, path: `apps.${app}.composeHashes`, value },
+      { sign: "+", path: `apps.${app}.devices`, value: `0x${"99".repeat(32)}` },
+    ],
+    previous: "",
+    key: "",
+    signature: "",
+  });
+  const app = `0x${toHex(own.app.appId)}`;
+  const [present, other] = [`0x${toHex(own.app.composeHash)}`, `0x${"ab".repeat(32)}`];
+  const toldOf = (policyHistory: readonly HistoryEntry[] | undefined): Promise<string> =>
+    told(input(manifestOf(), { provider, policyHistory }), "other versions");
+  assert.match(await toldOf(undefined), /^the policy's history says which .*dstack auth history/);
+  assert.match(await toldOf([change("+", app, present), change("+", `0x${"01".repeat(20)}`, other)]), /^none was ever/);
+  const history = [
+    change("+", app.toUpperCase().replace("0X", "0x"), other),
+    change("-", app, other),
+    change("+", app, present),
+  ];
+  assert.match(await toldOf(history), new RegExp(`^1 allowed .*\\n${other} since 2026-01-02T03:04:05Z$`));
+  assert.match(await warnings(input(manifestOf(), { provider, policyHistory: history })), /other versions: 1 allowed/);
+  // Without lasting keys there is no lasting disk.
+  assert.equal(await told(input(manifestOf(), { policyHistory: history }), "other versions"), "");
+});
 
 describe("what runs", () => {
   test("advice on the manifest is told: one disk key for all, a gate that is none, user_config as identity", async () => {

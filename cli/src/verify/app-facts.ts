@@ -15,6 +15,8 @@ import {
   type ServiceImage,
 } from "@dstack/compose/docker";
 import type { OsImageVerdict } from "@dstack/verify";
+import type { HistoryEntry } from "@dstack/governance/history";
+import { earlierVersions } from "./earlier-versions.ts";
 import { keyProviderOf } from "./key-provider.ts";
 import { platformFacts, type PlatformClaims } from "./platform-tcb.ts";
 import type { Fact, Section } from "./fact.ts";
@@ -29,6 +31,8 @@ export interface AppFactsInput {
   readonly kmsMeta: KmsMeta | undefined;
   /** SubjectPublicKeyInfo of the key that TLS was seen with. */
   readonly tlsKey: Uint8Array | undefined;
+  /** Of the policy that governs the app; undefined where it is not at hand. */
+  readonly policyHistory: readonly HistoryEntry[] | undefined;
 }
 
 /** Three sections: what runs here, who can change it, what protects it. */
@@ -123,7 +127,7 @@ const powerFact = ({ service, kind, what }: Power): Fact =>
     ? fact("power", `${service}: ${what}: asks the guest's agent for keys and quotes`)
     : warning("power", `${service}: ${what}: may do more than a container should`);
 
-function whoCanChange(compose: AppCompose, { app, kmsMeta }: AppFactsInput): Fact[] {
+function whoCanChange(compose: AppCompose, { app, kmsMeta, policyHistory }: AppFactsInput): Fact[] {
   const derived = equalBytes(app.appId, app.composeHash.subarray(0, 20));
   const facts: Fact[] = [
     fact(
@@ -140,7 +144,7 @@ function whoCanChange(compose: AppCompose, { app, kmsMeta }: AppFactsInput): Fac
           `from KMS ${provider.id.slice(0, 16)}…${provider.id.slice(-16)}: who it lets run under this app id gets the same keys and data`,
         ),
       );
-      facts.push(governance(kmsMeta));
+      facts.push(governance(kmsMeta), earlierVersions(app, policyHistory));
       break;
     case "local-sgx":
       facts.push(

@@ -11,6 +11,7 @@ import {
   type Outcome,
 } from "@dstack/attest";
 import { EVIDENCE_REQUIRED, evidenceFromJson, evidenceRefusal, type Evidence } from "@dstack/verify";
+import type { HistoryEntry } from "@dstack/governance/history";
 import { appFacts } from "./app-facts.ts";
 import { publicKeyInfoOf } from "./certificates.ts";
 import { environmentOf, judgeEvidence, type VerifyContext } from "./context.ts";
@@ -39,6 +40,8 @@ export interface JudgeAppOptions {
   /** When the nonce was chosen: for this judgement, or by whoever made a bundle. */
   readonly fresh: Outcome;
   readonly accept: readonly string[];
+  /** Of the policy that governs the app, where it is at hand. */
+  readonly policyHistory?: readonly HistoryEntry[] | undefined;
 }
 
 const REQUIRED = [...EVIDENCE_REQUIRED, "report-data", "tcb", "compose-hash"];
@@ -94,6 +97,7 @@ export async function judgeApp(subject: AppSubject, options: JudgeAppOptions): P
           platform: quote,
           kmsMeta: kms,
           tlsKey: leaf === undefined ? undefined : publicKeyInfoOf(leaf),
+          policyHistory: options.policyHistory,
         })
       : [];
   return concludeResult({ ...parts, checks, sections, identity: identityOf(judged) }, accept);

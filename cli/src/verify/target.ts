@@ -7,6 +7,7 @@ import type { Cli } from "../clients/cli.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { isBundle, readBundle, writeBundle } from "./bundle.ts";
 import { bundleImages } from "./bundle-image.ts";
+import { readPolicyHistory } from "./earlier-versions.ts";
 import { fetchApp, fetchGateway, fetchKms } from "./fetch-subject.ts";
 import { readJson } from "../evidence/inputs.ts";
 import { judgeApp, plainHex } from "./judge-app.ts";
@@ -132,6 +133,7 @@ async function judge(
         local: about.local,
         fresh: about.fresh,
         expected: { ...expected, kmsRootPem: await kmsRoot(layout, options, about.local) },
+        policyHistory: about.local ? await readPolicyHistory(layout.authConfig) : undefined,
       });
     case "kms":
       return judgeKms(subject, { context, expected, accept });
