@@ -80,7 +80,9 @@ describe("one boot", () => {
     // Daemons are found on the PATH: no real one may start.
     programs = process.env["PATH"];
     process.env["PATH"] = join(folder, "bin");
-    docker = createServer((_request, response) => response.end("{}")).listen(paths.dockerSocket);
+    docker = createServer(({ url }, response) => response.end(url?.includes("json") ? "[]" : "{}")).listen(
+      paths.dockerSocket,
+    );
   });
 
   afterEach(async () => {

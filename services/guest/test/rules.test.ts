@@ -1,11 +1,7 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { describe, it } from "node:test";
 import { appId, hash32, hash48, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { buildAppCompose, parseAppCompose } from "@dstack/compose";
-import { createLogger } from "@dstack/log";
 import { guestNetwork, generateWireGuardKeys } from "@dstack/wireguard";
 import { defaultGateways } from "../src/agent/network-info.ts";
 import { lastWords } from "../src/app/app-start.ts";
@@ -17,7 +13,6 @@ import { truncateUtf8 } from "../src/host/host-link.ts";
 import { instanceInfoJson, resolveIdentity } from "../src/identity/identity.ts";
 import { parseKernelOptions } from "../src/system/kernel-options.ts";
 import { checkLaunchBinding, type LaunchFacts } from "../src/identity/launch-binding.ts";
-import { removeOrphans } from "../src/system/orphans.ts";
 import { unquoteOsRelease } from "../src/system/os-release.ts";
 import { parseInstanceInfo, parseSystemConfig, rpcUrl } from "../src/host/system-config.ts";
 import { vectorSets, vectorTest } from "../../../tests/vectors/vector-sets.ts";
@@ -249,27 +244,6 @@ describe("Docker", () => {
     for (const mirror of ["ftp://x", "nonsense", "http://user:pass@x"])
       assert.throws(() => mergeDockerConfig("{}", mirror), { code: "config-invalid" });
     assert.throws(() => mergeDockerConfig("[]", undefined), /Invalid daemon.json/);
-  });
-
-  it("loses containers of removed services, and no others", async () => {
-    const root = await mkdtemp(join(tmpdir(), "dstack-orphans-"));
-    const container = async (id: string, labels: Record<string, string>): Promise<void> => {
-      await mkdir(join(root, "containers", id), { recursive: true });
-      await writeFile(join(root, "containers", id, "config.v2.json"), JSON.stringify({ Config: { Labels: labels } }));
-    };
-    await container("keep", { "com.docker.compose.project": "dstack", "com.docker.compose.service": "web" });
-    await container("gone", { "com.docker.compose.project": "dstack", "com.docker.compose.service": "old" });
-    await container("other", { "com.docker.compose.project": "mine", "com.docker.compose.service": "old" });
-    await container("plain", {});
-    await mkdir(join(root, "containers", "broken"));
-    const removed = await removeOrphans(
-      root,
-      { name: "dstack", services: ["web"] },
-      createLogger({ name: "test", level: "silent" }),
-    );
-    assert.deepEqual(removed, ["gone"]);
-    assert.deepEqual((await readdir(join(root, "containers"))).toSorted(), ["broken", "keep", "other", "plain"]);
-    await rm(root, { recursive: true });
   });
 
   it("errors are told without colours and progress", () => {

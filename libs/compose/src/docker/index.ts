@@ -12,5 +12,6 @@ export { lintEnvironment } from "./lint-environment.ts";
 export { GIVEN_VARIABLES, lintManifest } from "./lint-manifest.ts";
 export type { ManifestQuestion } from "./lint-manifest.ts";
 export type { Finding, FindingCode, Severity } from "./finding.ts";
+export { mayLeaveBehind } from "./may-leave-behind.ts";
 export { powersOf } from "./powers.ts";
 export type { Power, PowerKind } from "./powers.ts";

@@ -5,7 +5,7 @@ import { ComposeError, type AppCompose } from "@dstack/compose";
 import type { Logger } from "@dstack/log";
 import { ProcessError } from "@dstack/process";
 import { errorChain } from "@dstack/errors";
-import type { DockerApi } from "./docker-api.ts";
+import { listContainers, type DockerApi } from "./docker-api.ts";
 import { GuestError } from "../errors.ts";
 import type { RunProgram } from "../system/run-program.ts";
 
@@ -15,6 +15,8 @@ export interface AppStartOptions {
   readonly folder: string;
   readonly variables: ReadonlyMap<string, string>;
   readonly pccsUrl: string | undefined;
+  /** Whether containers of an earlier boot are replaced even where nothing of them seems to have changed. */
+  readonly recreates: boolean;
   readonly run: RunProgram;
   readonly onProgress: (text: string) => void;
 }
@@ -47,7 +49,8 @@ export async function startApp(options: AppStartOptions): Promise<void> {
   if (compose.runner === "docker-compose") {
     options.onProgress("starting containers");
     // Compose itself: by way of the docker command it would be loaded twice.
-    script.push(`exec docker-compose -f ${COMPOSE_FILE} up --remove-orphans --detach`);
+    const recreate = options.recreates ? " --force-recreate" : "";
+    script.push(`exec docker-compose -f ${COMPOSE_FILE} up --remove-orphans --detach${recreate}`);
     await runScript(options, script, "failed to start containers");
   } else {
     options.onProgress("running main script");
@@ -80,18 +83,33 @@ export async function runInitScripts(
   }
 }
 
-/** Stops the containers; they and their volumes stay. */
-export async function stopApp(compose: AppCompose, folder: string, run: RunProgram, log: Logger): Promise<void> {
-  if (compose.runner !== "docker-compose") return;
+/**
+ * Stops the app's containers in order; they and their volumes stay. Containers that the app started by itself are left
+ * to Docker's own end: stopped by hand, they would not come back by their restart policy.
+ */
+export async function stopApp(docker: DockerApi, folder: string, run: RunProgram, log: Logger): Promise<void> {
   try {
-    await run("docker-compose", ["-f", COMPOSE_FILE, "stop", "--timeout", "10"], {
-      cwd: folder,
-      env: baseEnvironment(),
-      timeoutMs: STOP_TIMEOUT_MS,
-    });
+    for (const name of await projectsOf(docker, join(folder, COMPOSE_FILE))) {
+      // By its name, docker compose takes the project from its containers: the file may need variables that a script set.
+      await run("docker-compose", [`--project-name=${name}`, "stop", "--timeout", "10"], {
+        cwd: folder,
+        env: baseEnvironment(),
+        timeoutMs: STOP_TIMEOUT_MS,
+      });
+    }
   } catch (error) {
     log.warn({ error: errorChain(error) }, "the containers did not stop in order");
   }
+}
+
+const RUNNING: ReadonlySet<string> = new Set(["running", "paused", "restarting"]);
+
+/** Names of the projects that were made from the file: one, unless a script renames it. */
+async function projectsOf(docker: DockerApi, file: string): Promise<ReadonlySet<string>> {
+  const names = (await listContainers(docker))
+    .filter(({ state, labels }) => RUNNING.has(state) && labels["com.docker.compose.project.config_files"] === file)
+    .map(({ labels }) => labels["com.docker.compose.project"]);
+  return new Set(names.filter((name) => typeof name === "string"));
 }
 
 /**

@@ -34,5 +34,5 @@ export async function startContainerd(runFolder: string, log: Logger): Promise<D
   await mkdir(runFolder, { recursive: true });
   const path = join(runFolder, "containerd.toml");
   await writeFile(path, CONFIG);
-  return startDaemon("containerd", ["--config", path, "--log-level", "warn"], log);
+  return startDaemon("containerd", () => ["--config", path, "--log-level", "warn"], log);
 }

@@ -6,7 +6,7 @@ import { GuestError } from "../errors.ts";
 /** Docker's HTTP API on its Unix socket. */
 export interface DockerApi {
   /** @throws GuestError `docker-failed` with Docker's own message */
-  call(method: "GET" | "POST", path: string, timeoutMs?: number): Promise<unknown>;
+  call(method: "GET" | "POST" | "DELETE", path: string, timeoutMs?: number): Promise<unknown>;
 }
 
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
@@ -31,12 +31,13 @@ export function dockerApi(socketPath: string): DockerApi {
   };
 }
 
+export interface Container extends ContainerSummary {
+  readonly labels: Readonly<Record<string, unknown>>;
+}
+
 /** All containers, stopped ones too. @throws GuestError `docker-failed` */
-export async function listContainers(docker: DockerApi): Promise<readonly ContainerSummary[]> {
-  const answer = await docker.call("GET", "/containers/json?all=true");
-  if (!Array.isArray(answer)) throw new GuestError("docker-failed", "Docker's list of containers is no list");
-  return answer.map((item: unknown) => {
-    const container = (item ?? {}) as Record<string, unknown>;
+export async function listContainers(docker: DockerApi): Promise<readonly Container[]> {
+  return (await listOf(docker, "/containers/json?all=true")).map((container) => {
     const text = (name: string): string => (typeof container[name] === "string" ? container[name] : "");
     return {
       id: text("Id"),
@@ -46,14 +47,24 @@ export async function listContainers(docker: DockerApi): Promise<readonly Contai
       created: typeof container["Created"] === "number" ? container["Created"] : 0,
       state: text("State"),
       status: text("Status"),
+      labels: (container["Labels"] ?? {}) as Record<string, unknown>,
     };
   });
+}
+
+/** What Docker lists at a path. @throws GuestError `docker-failed` */
+export async function listOf(docker: DockerApi, path: string): Promise<readonly Readonly<Record<string, unknown>>[]> {
+  const answer = await docker.call("GET", path);
+  if (!Array.isArray(answer))
+    throw new GuestError("docker-failed", `Docker's answer to ${path.split("?")[0]} is no list`);
+  return answer.map((item: unknown) => (item ?? {}) as Record<string, unknown>);
 }
 
 function parseAnswer(status: number, text: string): unknown {
   const json =
     text.trimStart().startsWith("{") || text.trimStart().startsWith("[") ? (JSON.parse(text) as unknown) : text;
-  if (status >= 200 && status < 300) return json;
+  // 304: it is so already.
+  if ((status >= 200 && status < 300) || status === 304) return json;
   const message = (json as { message?: unknown } | null)?.message;
   throw new GuestError(
     "docker-failed",

@@ -29,9 +29,11 @@ export interface Docker {
   readonly api: DockerApi;
   /** @throws GuestError `docker-failed` when Docker does not come up in time */
   ready(): Promise<void>;
+  /** From now on what there is belongs to the present app: Docker, should it end and be started again, revives it. */
+  settle(): void;
 }
 
-/** Starts dockerd on the encrypted disk. @throws GuestError `config-invalid` */
+/** Starts dockerd on the encrypted disk; no container starts with it. @throws GuestError `config-invalid` */
 export async function startDocker(options: DockerOptions): Promise<Docker> {
   const { configPath, socketPath, dataFolder, mountPoint, registryMirror, run, log } = options;
   await mkdir(dataFolder, { recursive: true, mode: 0o710 });
@@ -39,9 +41,18 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   await run("mount", ["--rbind", dataFolder, mountPoint]);
   await writeFile(configPath, mergeDockerConfig(await readTextIfExists(configPath), registryMirror));
   const sockets = ["--containerd", CONTAINERD_SOCKET, "-H", `unix://${socketPath}`];
-  const daemon = startDaemon("dockerd", ["--config-file", configPath, ...sockets, "--log-level", "warn"], log);
+  const args = ["--config-file", configPath, ...sockets, "--log-level", "warn"];
+  let isSettled = false;
+  const daemon = startDaemon("dockerd", () => (isSettled ? args : [...args, "--restart=false"]), log);
   const api = dockerApi(socketPath);
-  return { daemon, api, ready: () => waitUntilReady(socketPath, api, daemon) };
+  return {
+    daemon,
+    api,
+    ready: () => waitUntilReady(socketPath, api, daemon),
+    settle: () => {
+      isSettled = true;
+    },
+  };
 }
 
 /** The socket is there long before Docker answers on it: one question waits for that. */

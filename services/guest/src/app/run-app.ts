@@ -2,16 +2,17 @@
  * app/ is the app itself: its environment, Docker, its containers or its script.
  * In: the manifest, the decrypted environment, the encrypted disk.
  * Out: the app, running; its last words where it does not start.
- * Never: containers of a service that the manifest no longer has; a start without the secrets that the app was sent.
+ * Never: a container that an earlier version left, running under this one's measurement; a start without the secrets that
+ * the app was sent.
  */
 import { join } from "node:path";
-import { errorChain } from "@dstack/errors";
+import { toHex } from "@dstack/bytes";
 import type { BootInputs } from "../host/boot-inputs.ts";
 import type { BootContext } from "../system/boot-context.ts";
-import { removeOrphans } from "../system/orphans.ts";
 import { COMPOSE_FILE, startApp, stopApp } from "./app-start.ts";
 import { startDocker, type Docker } from "./docker.ts";
-import { presentProject } from "./present-project.ts";
+import { presentApp } from "./present-app.ts";
+import { beginSuccession } from "./succession.ts";
 
 export interface RunningApp {
   readonly docker: Docker;
@@ -26,20 +27,39 @@ export async function runApp(
   variables: ReadonlyMap<string, string>,
 ): Promise<RunningApp> {
   const { paths, run, log } = boot;
-  const { compose } = inputs.manifest;
+  const { compose, composeHash } = inputs.manifest;
   boot.progress("setting up docker");
+  const isComposed = compose.runner === "docker-compose";
+  const { project, mayLeaveBehind } = await presentApp(compose, variables, "dstack");
+  const isUnderstood = !isComposed || project !== undefined;
+  if (!isUnderstood)
+    log.warn(
+      { file: COMPOSE_FILE },
+      "it is not known beyond doubt which services there are: no image or volume is removed",
+    );
   const dataFolder = join(paths.persistent, "var/lib/docker");
-  const isUnderstood = await removeOldContainers(boot, inputs, variables, dataFolder);
+  const succession = await beginSuccession({
+    dockerRoot: dataFolder,
+    recordPath: join(paths.persistent, "var/lib/dstack/last-app.json"),
+    present: { composeHash: toHex(composeHash), mayLeaveBehind },
+    project,
+    isComposed,
+    log,
+  });
   const docker = await bringUpDocker(boot, inputs, dataFolder);
+  await succession.beforeApp(docker.api);
+  if (isComposed) boot.onShutdown(() => stopApp(docker.api, paths.dstack, run, log));
   await startApp({
     compose,
     folder: paths.dstack,
     variables,
     pccsUrl: inputs.systemConfig.pccsUrl,
+    recreates: succession.recreates,
     run,
     onProgress: boot.progress,
   });
-  boot.onShutdown(() => stopApp(compose, paths.dstack, run, log));
+  await succession.afterApp(docker.api);
+  docker.settle();
   return { docker, isUnderstood };
 }
 
@@ -60,30 +80,4 @@ async function bringUpDocker(boot: BootContext, inputs: BootInputs, dataFolder: 
   });
   await docker.ready();
   return docker;
-}
-
-/** Whether the app is understood. Not fatal: Docker itself names what is wrong with a compose file. */
-async function removeOldContainers(
-  { log }: BootContext,
-  { manifest }: BootInputs,
-  variables: ReadonlyMap<string, string>,
-  dataFolder: string,
-): Promise<boolean> {
-  const { compose } = manifest;
-  // No file, so none that could be misread.
-  if (compose.runner !== "docker-compose") return true;
-  try {
-    const project = await presentProject(compose, variables, "dstack");
-    if (project !== undefined) {
-      await removeOrphans(dataFolder, project, log);
-      return true;
-    }
-    log.warn(
-      { file: COMPOSE_FILE },
-      "it is not known beyond doubt which services there are: no container, image or volume is removed",
-    );
-  } catch (error) {
-    log.warn({ error: errorChain(error), file: COMPOSE_FILE }, "containers of removed services were not looked for");
-  }
-  return false;
 }

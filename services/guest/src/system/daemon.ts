@@ -14,8 +14,11 @@ const TAIL_BYTES = 8_192;
 const FIRST_PAUSE_MS = 1_000;
 const LAST_PAUSE_MS = 60_000;
 
-/** Starts a program and starts it again, with growing pauses, whenever it ends by itself. */
-export function startDaemon(program: string, args: readonly string[], log: Logger): Daemon {
+/**
+ * Starts a program and starts it again, with growing pauses, whenever it ends by itself.
+ * @param args asked for at each start
+ */
+export function startDaemon(program: string, args: () => readonly string[], log: Logger): Daemon {
   let tail = "";
   let child: ChildProcess | undefined;
   let ended = Promise.resolve();
@@ -23,7 +26,7 @@ export function startDaemon(program: string, args: readonly string[], log: Logge
 
   const runOnce = (): Promise<void> =>
     new Promise((resolve) => {
-      const started = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
+      const started = spawn(program, args(), { stdio: ["ignore", "pipe", "pipe"], detached: true });
       child = started;
       const keep = (chunk: Buffer): void => {
         tail = (tail + chunk.toString()).slice(-TAIL_BYTES);

@@ -4,20 +4,18 @@ import { buildAppCompose, type AppCompose } from "@dstack/compose";
 import { quietLog } from "../../../libs/agent/test/fixture.ts";
 import { pruneDocker } from "../src/app/app-start.ts";
 import type { DockerApi } from "../src/app/docker-api.ts";
-import { presentProject, type Project } from "../src/app/present-project.ts";
+import { presentApp, type PresentApp, type Project } from "../src/app/present-app.ts";
 
-const project = (
+const present = (
   yaml: string,
   change: Partial<AppCompose> = {},
   variables: Record<string, string> = {},
-): Promise<Project | undefined> => {
+): Promise<PresentApp> => {
   const { compose } = buildAppCompose({ name: "a", dockerComposeFile: "services: {a: {image: x}}" });
-  return presentProject(
-    { ...compose, dockerComposeFile: yaml, ...change },
-    new Map(Object.entries(variables)),
-    "dstack",
-  );
+  return presentApp({ ...compose, dockerComposeFile: yaml, ...change }, new Map(Object.entries(variables)), "dstack");
 };
+const project = async (...args: Parameters<typeof present>): Promise<Project | undefined> =>
+  (await present(...args)).project;
 
 test("the present project has every service of the file, also those of merge keys, documents and inactive profiles", async () => {
   const yaml =
@@ -40,6 +38,25 @@ test("nothing is deleted by a file that is not understood beyond doubt", async (
   ] as const)
     assert.equal(await project(text ?? "", change, variables), undefined, String(text));
   assert.deepEqual((await project(yaml, { preLaunchScript: "echo ready" }))?.services, ["web"]);
+});
+
+test("a version may leave something behind unless all that it does is to run its services", async () => {
+  const yaml =
+    "services: {web: {image: x, volumes: ['/run/dstack.sock:/run/dstack.sock', 'data:/data']}}\nvolumes: {data: {}}";
+  assert.equal((await present(yaml)).mayLeaveBehind, false);
+  assert.equal((await present(yaml, { preLaunchScript: "" })).mayLeaveBehind, false);
+  for (const [text, change] of [
+    ["services: {web: {image: x, volumes: ['/var/run/docker.sock:/s']}}", {}],
+    ["services: {web: {image: x, privileged: true}}", {}],
+    ["services: {web: {image: x, volumes: ['$WHERE:/s']}}", { allowedEnvs: ["WHERE"] }],
+    [yaml, { preLaunchScript: "echo" }],
+    [yaml, { initScripts: ["echo"] }],
+    [yaml, { allowedEnvs: ["LD_PRELOAD"] }],
+    [yaml, { runner: "bash" }],
+    [`include: [other.yaml]\n${yaml}`, {}],
+    ["services: [", {}],
+  ] as const)
+    assert.equal((await present(text, change)).mayLeaveBehind, true, text);
 });
 
 test("images and volumes are freed only of an app that is understood", async () => {
