@@ -4,7 +4,7 @@ import { comparable } from "@dstack/governance";
 import { checkHistory, type HistoryEntry } from "@dstack/governance/history";
 import { readTextIfExists } from "@dstack/files";
 import { historyPathOf } from "../auth/policy-file.ts";
-import type { Fact } from "./result.ts";
+import type { Fact } from "./fact.ts";
 
 /**
  * The policy's history beside its file; undefined where there is none that holds.
