@@ -61,8 +61,11 @@ const stowawayOf = (token: string): string => `stowaway-of-${token}`;
 export interface VersionsApp {
   /** Makes the VM and boots its first version. */
   create(first: ParsedAppCompose): Promise<void>;
-  /** Stops it, in order or by the power, and boots it: as it was, or with another version. */
-  reboot(how: "in order" | "power cut", next?: ParsedAppCompose): Promise<void>;
+  /**
+   * Stops it, in order or by the power, and boots it: as it was, or with another version.
+   * @param cutAt what that boot tells the host when its power fails as well; it then boots once more
+   */
+  reboot(how: "in order" | "power cut", next?: ParsedAppCompose, cutAt?: string): Promise<void>;
   /** What answers at the app's address and at the stowaway's. */
   look(): Promise<Seen>;
   /** Looks again and again until told to end; gives every difference that was seen. */
@@ -142,7 +145,7 @@ export function versionsApp(deployment: Deployment, tokens: readonly string[]): 
       }));
       await waitForBoot(client, id, BOOT);
     },
-    reboot: async (how, next) => {
+    reboot: async (how, next, cutAt) => {
       await mustRun("stop", NAME, ...(how === "power cut" ? ["--force"] : []));
       const client = await deployment.context.vmm();
       if (next !== undefined) {
@@ -150,13 +153,22 @@ export function versionsApp(deployment: Deployment, tokens: readonly string[]): 
         await client.call(vmmMethods.updateVm, { id, composeFile: new TextDecoder().decode(next.bytes) });
       }
       await mustRun("start", NAME);
+      if (cutAt !== undefined) {
+        const deadline = Date.now() + BOOT.timeoutMs;
+        while ((await client.find(id)).bootProgress !== cutAt) {
+          if (Date.now() > deadline) throw new Error(`the boot does not come to ${cutAt}`);
+          await sleep(100);
+        }
+        await mustRun("stop", NAME, "--force");
+        await mustRun("start", NAME);
+      }
       await waitForBoot(client, id, BOOT);
     },
     watch: () => {
       const seen: Seen[] = [];
-      let isOver = false;
+      const over = new AbortController();
       const watching = (async () => {
-        while (!isOver) {
+        while (!over.signal.aborted) {
           const now = await look();
           if (JSON.stringify(now) !== JSON.stringify(seen.at(-1))) seen.push(now);
           await sleep(200);
@@ -164,7 +176,7 @@ export function versionsApp(deployment: Deployment, tokens: readonly string[]): 
       })();
       return {
         end: async () => {
-          isOver = true;
+          over.abort();
           await watching;
           return seen;
         },
