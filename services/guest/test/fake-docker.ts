@@ -23,6 +23,8 @@ export interface FakeImage {
   readonly id: string;
   /** Id of an image made from this one. */
   readonly child?: string;
+  readonly tags?: readonly string[];
+  readonly digests?: readonly string[];
 }
 
 export class FakeDocker {
@@ -118,7 +120,15 @@ export class FakeDocker {
           State: state,
         })),
       ];
-    if (what === "GET /images/json") return [200, [...this.images.values()].map(({ id }) => ({ Id: id }))];
+    if (what === "GET /images/json")
+      return [
+        200,
+        [...this.images.values()].map(({ id, tags, digests }) => ({
+          Id: id,
+          RepoTags: tags ?? null,
+          RepoDigests: digests ?? [],
+        })),
+      ];
     if (what === "POST /build/prune?all=true") return [200, {}];
     const [, removed] = /^DELETE \/containers\/(\w+)\?force=true$/.exec(what) ?? [];
     if (removed !== undefined) {

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { run } from "@dstack/process";
 import { quietLog } from "../../../libs/agent/test/fixture.ts";
-import { forgetLastApp, readLastApp, writeLastApp } from "../src/app/last-app.ts";
+import { readLastApp, writeLastApp } from "../src/app/last-app.ts";
 import { planStart } from "../src/app/start-plan.ts";
 
 const HASH = "ab".repeat(32);
@@ -19,17 +19,14 @@ describe("the record of the version that ran last", () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  it("is read as it was written, replaced as a whole, and gone once forgotten", async () => {
+  it("is read as it was written, with a name or without, and replaced as a whole", async () => {
     assert.equal(await readLastApp(path, quietLog), undefined);
-    for (const mayLeaveBehind of [true, false]) {
-      await writeLastApp(path, { composeHash: HASH, mayLeaveBehind });
-      assert.deepEqual(await readLastApp(path, quietLog), { composeHash: HASH, mayLeaveBehind });
-    }
+    for (const composeHash of [HASH, ""])
+      for (const mayLeaveBehind of [true, false]) {
+        await writeLastApp(path, { composeHash, mayLeaveBehind });
+        assert.deepEqual(await readLastApp(path, quietLog), { composeHash, mayLeaveBehind });
+      }
     assert.deepEqual(await readdir(dirname(path)), ["last-app.json"]);
-    for (let i = 0; i < 2; i++) {
-      await forgetLastApp(path);
-      assert.equal(await readLastApp(path, quietLog), undefined);
-    }
   });
 
   it("counts for nothing where it is damaged", async () => {
@@ -56,7 +53,7 @@ describe("the record of the version that ran last", () => {
     assert.notEqual(await readLastApp(path, quietLog), undefined);
   });
 
-  it("is no link, no pipe and no folder, and any of them can be forgotten", async () => {
+  it("is no link, no pipe and no folder, and any of them is replaced", async () => {
     await mkdir(dirname(path), { recursive: true });
     const other = join(folder, "other");
     await writeLastApp(other, { composeHash: HASH, mayLeaveBehind: false });
@@ -67,9 +64,11 @@ describe("the record of the version that ran last", () => {
     ]) {
       await put();
       assert.equal(await readLastApp(path, quietLog), undefined);
-      await forgetLastApp(path);
+      await writeLastApp(path, { composeHash: HASH, mayLeaveBehind: true });
+      assert.equal((await readLastApp(path, quietLog))?.mayLeaveBehind, true);
+      await rm(path);
     }
-    assert.notEqual(await readLastApp(other, quietLog), undefined, "what the link led to stays");
+    assert.equal((await readLastApp(other, quietLog))?.mayLeaveBehind, false, "what the link led to stays as it was");
   });
 });
 
@@ -86,6 +85,7 @@ describe("a start", () => {
     const anew = { isChange: true, clears: true, refetches: true, revives: false };
     assert.deepEqual(planStart(undefined, present), anew);
     assert.deepEqual(planStart(other, present), anew);
+    assert.deepEqual(planStart({ composeHash: "", mayLeaveBehind: true }, present), anew);
     assert.deepEqual(planStart({ ...other, mayLeaveBehind: false }, present), { ...anew, refetches: false });
   });
 

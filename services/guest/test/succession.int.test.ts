@@ -132,7 +132,8 @@ describe("what an earlier version left in Docker", () => {
     await make("other-project", label("web", "other"));
     await make("only-created", {}, { state: "created" });
     docker.images.set("sha256:a", { id: "sha256:a", child: "sha256:b" });
-    docker.images.set("sha256:b", { id: "sha256:b" });
+    docker.images.set("sha256:b", { id: "sha256:b", tags: ["demo/b:1"], digests: ["demo/b@sha256:01"] });
+    docker.images.set("sha256:c", { id: "sha256:c", digests: ["demo/c@sha256:02"] });
   }
 
   function assertOnly(of: Version): void {
@@ -153,7 +154,7 @@ describe("what an earlier version left in Docker", () => {
     assertOnly(version("v2"));
     assertMeasured();
     assert.deepEqual((await readdir(root)).toSorted(), ["containers", "volumes"]);
-    assert.equal(docker.images.size, 0);
+    assert.deepEqual([...docker.images.keys()], ["sha256:c"], "only what is known by its digest alone");
     assert.ok(!docker.asked.some((what) => /volumes|[?&]v=/.test(what)), "no request touches a volume");
     assert.deepEqual(await readLastApp(recordPath, quietLog), {
       composeHash: hashOf(version("v2")),
@@ -190,7 +191,18 @@ describe("what an earlier version left in Docker", () => {
     await leftovers();
     await boot(version("v2"));
     assertOnly(version("v2"));
-    assert.equal(docker.images.size, 2);
+    assert.equal(docker.images.size, 3);
+  });
+
+  it("keeps its images where an update that gives no powers failed, so that the version put back needs no registry", async () => {
+    const plain = { mayLeaveBehind: false, launches: [] };
+    await writeLastApp(recordPath, { composeHash: hashOf(version("v1")), mayLeaveBehind: false });
+    await leftovers();
+    await assert.rejects(boot(version("v2", plain), { step: "the middle of up" }));
+    await boot(version("v1", plain));
+    assertMeasured();
+    assertOnly(version("v1", plain));
+    assert.equal(docker.images.size, 3);
   });
 
   it("comes back after a reboot of the same version, as Docker would have started it, after docker compose", async () => {

@@ -1,6 +1,6 @@
 /**
  * Which version of the app ran last on this disk, as one line of JSON:
- * `{"version":1,"compose_hash":"<64 hex>","may_leave_behind":<bool>}`. Read strictly: whatever else lies there counts
+ * `{"version":1,"compose_hash":"<64 hex, or empty>","may_leave_behind":<bool>}`. Read strictly: whatever else lies there counts
  * as nothing, and then the version before is taken for another one that could do anything.
  */
 import { constants } from "node:fs";
@@ -8,11 +8,11 @@ import { mkdir, open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { parseJson } from "@dstack/bytes";
 import { errorChain, systemCode } from "@dstack/errors";
-import { syncFolder, writeJsonAtomic } from "@dstack/files";
+import { writeJsonAtomic } from "@dstack/files";
 import type { Logger } from "@dstack/log";
 
 export interface AppVersion {
-  /** SHA-256 of app-compose.json, 64 lower-case hex digits. */
+  /** SHA-256 of app-compose.json, 64 lower-case hex digits; empty while one version follows another. */
   readonly composeHash: string;
   /** Whether it could leave more than volumes: see `mayLeaveBehind` of @dstack/compose/docker. */
   readonly mayLeaveBehind: boolean;
@@ -37,17 +37,11 @@ export async function readLastApp(path: string, log: Logger): Promise<AppVersion
   }
 }
 
-/** Replaces the record as a whole. @throws the system's error */
+/** Replaces the record, whatever lies there. A power cut leaves the old one, none, or the new one. @throws the system's error */
 export async function writeLastApp(path: string, { composeHash, mayLeaveBehind }: AppVersion): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await writeJsonAtomic(path, { version: 1, compose_hash: composeHash, may_leave_behind: mayLeaveBehind });
-}
-
-/** Removes the record, for good once this returns. @throws the system's error */
-export async function forgetLastApp(path: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await rm(path, { recursive: true, force: true });
-  await syncFolder(dirname(path));
+  await writeJsonAtomic(path, { version: 1, compose_hash: composeHash, may_leave_behind: mayLeaveBehind });
 }
 
 /** An earlier version may have put anything here: no link is followed, no pipe waited for. */
@@ -71,6 +65,6 @@ function parseRecord(text: string): AppVersion | undefined {
   }
   if (typeof value !== "object" || value === null || Object.keys(value).length !== 3) return undefined;
   const { version, compose_hash: composeHash, may_leave_behind: mayLeaveBehind } = value as Record<string, unknown>;
-  if (version !== 1 || typeof composeHash !== "string" || !/^[0-9a-f]{64}$/.test(composeHash)) return undefined;
+  if (version !== 1 || typeof composeHash !== "string" || !/^(?:[0-9a-f]{64})?$/.test(composeHash)) return undefined;
   return typeof mayLeaveBehind === "boolean" ? { composeHash, mayLeaveBehind } : undefined;
 }

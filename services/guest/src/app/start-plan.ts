@@ -6,7 +6,7 @@ export interface StartPlan {
   readonly isChange: boolean;
   /** What is not of the present project goes before the app starts. */
   readonly clears: boolean;
-  /** Images go, so that every name is asked of its registry anew. */
+  /** Images go whose names could have been given to others, so that a registry is asked for them anew. */
   readonly refetches: boolean;
   /** What the app itself had started comes back by its restart policy. */
   readonly revives: boolean;

@@ -2,17 +2,17 @@
  * What runs is what is measured: nothing that an earlier version of the app left in Docker runs under the measurement
  * of this one. Docker revives nothing by itself; a record on the disk tells which version ran last.
  *
- * A change of version has these steps, in this order: the record goes; what starts with Docker goes; Docker starts;
+ * A change of version has these steps, in this order: the record names none; what starts with Docker goes; Docker starts;
  * containers of others go; the app starts with containers made anew; what it has not replaced goes; the record is
- * written. The power may fail between any two: without a record the next boot does all of it again, whichever version
+ * written. The power may fail between any two: without a name in the record the next boot does all of it again, whichever version
  * it is of.
  */
 import { mkdir } from "node:fs/promises";
 import type { Logger } from "@dstack/log";
 import { listContainers, type Container, type DockerApi } from "./docker-api.ts";
-import { forgetLastApp, readLastApp, writeLastApp, type AppVersion } from "./last-app.ts";
+import { readLastApp, writeLastApp, type AppVersion } from "./last-app.ts";
 import type { Project } from "./present-app.ts";
-import { NETWORKS, removeContainers, removeDockerState, removeImages, STARTS_BY_ITSELF } from "./remains.ts";
+import { NETWORKS, removeContainers, removeDockerState, removeNamedImages, STARTS_BY_ITSELF } from "./remains.ts";
 import { containersToRevive } from "./restart-policy.ts";
 import { revive } from "./revive.ts";
 import { planStart } from "./start-plan.ts";
@@ -42,9 +42,14 @@ export interface Succession {
 /** The first steps, before Docker starts. @throws the system's error */
 export async function beginSuccession(options: SuccessionOptions): Promise<Succession> {
   const { dockerRoot, recordPath, present, log } = options;
-  const plan = planStart(await readLastApp(recordPath, log), present);
+  const last = await readLastApp(recordPath, log);
+  const plan = planStart(last, present);
   await mkdir(dockerRoot, { recursive: true, mode: 0o710 });
-  if (plan.isChange) await forgetLastApp(recordPath);
+  if (plan.isChange)
+    await writeLastApp(recordPath, {
+      composeHash: "",
+      mayLeaveBehind: last?.mayLeaveBehind !== false || present.mayLeaveBehind,
+    });
   if (plan.clears)
     await removeDockerState(dockerRoot, plan.isChange ? [...STARTS_BY_ITSELF, NETWORKS] : STARTS_BY_ITSELF);
   let earlier: ReadonlySet<string> = new Set();
@@ -53,7 +58,7 @@ export async function beginSuccession(options: SuccessionOptions): Promise<Succe
     beforeApp: async (docker) => {
       if (plan.clears) await removeContainers(docker, (container) => !mayBeOwn(container, options), log);
       if (plan.isChange) earlier = new Set((await listContainers(docker)).map(({ id }) => id));
-      if (plan.refetches) await removeImages(docker, log);
+      if (plan.refetches) await removeNamedImages(docker, log);
     },
     afterApp: async (docker) => {
       // Docker compose has replaced what is its own; what is left is not, whatever its labels say.
