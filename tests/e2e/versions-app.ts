@@ -92,10 +92,10 @@ export function versionsApp(deployment: Deployment, tokens: readonly string[]): 
       .flatMap((token) => [token, stowawayOf(token)])
       .map((token) => [createHash("sha256").update(token).digest("hex"), token]),
   );
-  const page = async (port: number, path = ""): Promise<string> => {
+  const page = async (port: number, timeoutMs: number, path = ""): Promise<string> => {
     try {
       const url = new URL(path, appUrl(layout, appId, port));
-      const { status, body } = await getThroughGateway({ url, caFile: `${layout.caFolder}/ca.crt`, timeoutMs: 3_000 });
+      const { status, body } = await getThroughGateway({ url, caFile: `${layout.caFolder}/ca.crt`, timeoutMs });
       return status === 200 ? body : "";
     } catch {
       return ""; // Off, or not there yet.
@@ -103,9 +103,9 @@ export function versionsApp(deployment: Deployment, tokens: readonly string[]): 
   };
   const tokenOn = (body: string): string => known.get(/sha256 ([0-9a-f]{64})/.exec(body)?.[1] ?? "") ?? "";
   const look = async (): Promise<Seen> => {
-    const [web, stowaway] = await Promise.all([page(80), page(STOWAWAY_PORT)]);
+    const [web, stowaway] = await Promise.all([page(80, 3_000), page(STOWAWAY_PORT, 3_000)]);
     // After what answers: a guest measured for the next version cannot have answered before it was measured.
-    const about = web === "" && stowaway === "" ? "" : await page(8090, "/prpc/Worker.Info?json");
+    const about = web === "" && stowaway === "" ? "" : await page(8090, 30_000, "/prpc/Worker.Info?json");
     return {
       web: tokenOn(web),
       stowaway: tokenOn(stowaway),
