@@ -475,7 +475,7 @@ test("a share stays shut for a KMS on an outdated platform, unless its operator 
     assert.equal(refused.code, 3);
     assert.match(
       refused.text,
-      /fail +tcb: the platform is OutOfDate \(MOCK-SA-00001\); accepted: UpToDate; UpToDate .* needs TDX component 2 at 3, has 0/,
+      /fail +tcb: the platform is OutOfDate \(MOCK-SA-00001\); accepted: UpToDate; UpToDate .* needs TDX component 2 at 3 \(has 0\)/,
     );
     assert.match(refused.text, /your share was not opened/);
     await assert.rejects(stat(out), { code: "ENOENT" });

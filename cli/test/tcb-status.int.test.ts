@@ -105,7 +105,7 @@ test("says today's verdict and the announced one, with what is short for it, and
   const { text } = await run();
   assert.match(text, /today +17 .*UpToDate +accepted/);
   assert.match(text, /early +18 .*OutOfDate +NOT accepted +MOCK-SA-00001/);
-  assert.match(text, /needs TDX component 2 at 3, has 0 \(a microcode update\)/);
+  assert.match(text, /needs TDX component 2 at 3 \(has 0\) by a microcode update/);
 });
 
 test("ends with 0 where every issue accepts the platform, and asks for no other", async () => {

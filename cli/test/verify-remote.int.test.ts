@@ -588,7 +588,7 @@ describe("a gateway", () => {
 
 describe("an outdated platform", () => {
   const NEEDS =
-    /OutOfDate, advisories MOCK-SA-00001; UpToDate .* needs TDX component 2 at 3, has 0 \(a microcode update\)/;
+    /OutOfDate, advisories MOCK-SA-00001; UpToDate .* needs TDX component 2 at 3 \(has 0\) by a microcode update/;
   /** Without collateral of other tests: what is kept is used for hours. */
   const anew = (what: "app" | "gateway", change: TargetOptions = {}): Promise<VerifyResult> => {
     const host = what === "app" ? APP_ID : "gateway";

@@ -1,12 +1,12 @@
 import type { Attestation } from "@dstack/attest";
 import { equalBytes, parseHex } from "@dstack/bytes";
 import { readDstackExtensions } from "@dstack/ratls";
-import { evidenceFromJson, evidenceRefusal } from "@dstack/verify";
+import { evidenceFromJson } from "@dstack/verify";
 import { randomBytes } from "node:crypto";
 import { attestationOf, jsonOf, readEvidence, textOf } from "../evidence/read-evidence.ts";
 import { CliError } from "../terminal/errors.ts";
 import { isBundle, readBundle } from "../verify/bundle.ts";
-import { derOf, publicKeyInfoOf } from "../verify/certificates.ts";
+import { certificateRefusal, derOf, publicKeyInfoOf } from "../verify/certificates.ts";
 import { fetchApp, fetchGateway, fetchKms } from "../verify/fetch-subject.ts";
 import type { Subject } from "../verify/subject.ts";
 
@@ -89,7 +89,7 @@ function found(name: string, read: () => Attestation | undefined): FoundQuote {
   try {
     attestation = read();
   } catch (error) {
-    const reason = evidenceRefusal(error);
+    const reason = certificateRefusal(error);
     if (reason === undefined) throw error;
     throw new CliError("failed", `the evidence of the ${name} cannot be read: ${reason}`, { cause: error });
   }

@@ -103,11 +103,11 @@ export function describeShortfall({ nearest, best, evaluationDataNumber, issueDa
   return `${targets.map(describeTarget).join("; ")}; by TCB evaluation ${evaluationDataNumber}, issued ${isoTime(issueDate)}`;
 }
 
-/** "UpToDate (2025-03-12) needs TDX component 2 at 6, has 5 (a microcode update)". */
+/** "UpToDate (2025-03-12) needs TDX component 2 at 6 (has 5) by a microcode update". */
 export function describeTarget({ status, tcbDate, short }: TcbTarget): string {
   const byUpdate = [...Map.groupBy(short, ({ update }) => update)].map(
     ([update, parts]) =>
-      `${parts.map((part) => `${partName(part)} at ${part.needs}, has ${part.has}`).join(", ")} (${UPDATES[update]})`,
+      `${parts.map((part) => `${partName(part)} at ${part.needs} (has ${part.has})`).join(" and ")} by ${UPDATES[update]}`,
   );
   return `${status} (${tcbDate.slice(0, 10)}) needs ${byUpdate.join(", ")}`;
 }
@@ -116,7 +116,7 @@ export function describeTarget({ status, tcbDate, short }: TcbTarget): string {
 export const UPDATES: Readonly<Record<TcbUpdate, string>> = {
   bios: "a BIOS update",
   microcode: "a microcode update",
-  "bios-or-microcode": "a BIOS or microcode update",
+  "bios-or-microcode": "a BIOS update or setting, or a microcode update",
   "tdx-module": "a TDX module update",
   "seam-loader": "a SEAM loader update",
   "sinit-module": "a TXT SINIT module update",

@@ -137,8 +137,8 @@ test("says what was expected and what came", () => {
   );
   assert.equal(
     status?.reason,
-    "TCB status OutOfDate, expected UpToDate or SWHardeningNeeded: UpToDate (2029-08-14) needs QE SVN at 8, has 4 " +
-      "(an update of Intel's quoting enclave); by TCB evaluation 17, issued 2030-06-14T00:00:00Z",
+    "TCB status OutOfDate, expected UpToDate or SWHardeningNeeded: UpToDate (2029-08-14) needs QE SVN at 8 (has 4) by " +
+      "an update of Intel's quoting enclave; by TCB evaluation 17, issued 2030-06-14T00:00:00Z",
   );
   assert.equal(advisories?.reason, "advisories FORGED-SA-00002 apply, expected at most none");
   assert.equal(

@@ -152,7 +152,7 @@ test("says what platform and quoting enclave come to, and what each is alone", (
   assert.equal(accepted(scene, "reference").status, "OutOfDate");
   assert.match(
     verification.checks.find(({ name }) => name === "tcb-status")?.reason ?? "",
-    /^OutOfDateConfigurationNeeded; ConfigurationNeeded \(2029-08-14\) needs QE SVN at 8, has 4/,
+    /^OutOfDateConfigurationNeeded; ConfigurationNeeded \(2029-08-14\) needs QE SVN at 8 \(has 4\)/,
   );
 });
 

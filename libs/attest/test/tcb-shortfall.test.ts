@@ -41,8 +41,8 @@ test("a platform whose TDX component is short of every level is told so, and not
   const reason = reasonOf(verifyScene(scene), "tcb-level");
   assert.equal(
     reason,
-    "no matching TCB level: OutOfDate (2029-08-14) needs TDX component 2 at 5, has 4 (a microcode update); " +
-      "UpToDate (2029-08-14) needs TDX component 2 at 6, has 4 (a microcode update); " +
+    "no matching TCB level: OutOfDate (2029-08-14) needs TDX component 2 at 5 (has 4) by a microcode update; " +
+      "UpToDate (2029-08-14) needs TDX component 2 at 6 (has 4) by a microcode update; " +
       "by TCB evaluation 17, issued 2030-06-14T00:00:00Z",
   );
 });
@@ -52,7 +52,10 @@ test("an outdated platform is told what the better level needs, in the status th
   scene.body.set([5, 1, 5], TD.teeTcbSvn);
   const verification = verifyScene(scene);
   assert.equal(verification.ok, true);
-  assert.match(reasonOf(verification, "tcb-status"), /^OutOfDate; UpToDate .* needs TDX component 2 at 6, has 5 \(/);
+  assert.match(
+    reasonOf(verification, "tcb-status"),
+    /^OutOfDate; UpToDate .* needs TDX component 2 at 6 \(has 5\) by /,
+  );
   assert.deepEqual(shortfallOf(scene).best, {
     status: "UpToDate",
     tcbDate: "2029-08-14T00:00:00Z",
@@ -147,7 +150,7 @@ test("a revoked platform is told which part is revoked and which level would not
   (scene.tcbInfo["tcbLevels"] as Record<string, unknown>[])[1]!["tcbStatus"] = "Revoked";
   scene.certificates.pck.platform!.pceSvn = 11;
   const reason = reasonOf(verifyScene(scene), "tcb-status");
-  assert.match(reason, /^platform or TDX module is revoked; UpToDate .* needs PCESVN at 13, has 11/);
+  assert.match(reason, /^platform or TDX module is revoked; UpToDate .* needs PCESVN at 13 \(has 11\)/);
 });
 
 test("gives no shortfall of a quote that is not the platform's own", () => {

@@ -566,7 +566,7 @@ const rows: readonly Row[] = [
       scene.certificates.pck.platform!.pceSvn = 10;
     },
     fails: ["tcb-level tcb-level-missing", "tcb-status tcb-level-missing"],
-    says: /no matching TCB level: OutOfDate .* needs PCESVN at 11, has 10 .*; UpToDate .* needs PCESVN at 13, has 10/,
+    says: /no matching TCB level: OutOfDate .* needs PCESVN at 11 \(has 10\) .*; UpToDate .* needs PCESVN at 13 \(has 10\)/,
   },
 
   {
