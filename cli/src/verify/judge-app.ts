@@ -172,5 +172,5 @@ function checkKms(rootPem: string | undefined, info: AppInfo): Outcome {
   const spki = toHex(publicKeyInfoOf(rootPem));
   return provider.id === spki
     ? pass("the key-provider event names this KMS's root CA key")
-    : fail("the key-provider event names another KMS");
+    : fail(`the key-provider event names the KMS with root CA key ${provider.id}, expected ${spki}`);
 }

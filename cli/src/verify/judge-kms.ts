@@ -154,9 +154,12 @@ async function rootKeyEvidence(
   const ca = parseHex(info.ca_pubkey);
   const k256 = parseHex(info.k256_pubkey);
   if (!equalBytes(k256, parseHex(meta.k256_pubkey)))
-    return fail("the k256 key of the bootstrap information is not the one in force");
-  if (!equalBytes(ca, rootKeyOf(meta.ca_cert)))
-    return fail("the CA key of the bootstrap information is not that of the root CA");
+    return fail(`the k256 key of the bootstrap information is ${toHex(k256)}, in force is ${meta.k256_pubkey}`);
+  const root = rootKeyOf(meta.ca_cert);
+  if (!equalBytes(ca, root))
+    return fail(
+      `the CA key of the bootstrap information is ${toHex(ca)}, that of the root CA is ${toHex(root) || "not to be read"}`,
+    );
   let attestation: Attestation | undefined;
   try {
     attestation = bootstrapAttestation(info);
