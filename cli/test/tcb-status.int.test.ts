@@ -4,11 +4,13 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
+import { errorChain } from "@dstack/errors";
 import { createLogger } from "@dstack/log";
 import type { HttpServer } from "@dstack/rpc";
 import { startMockPccs, type MockEdition, type MockEditionName } from "@dstack/tee-simulator";
 import { makeEvidence, makeImage, newPki, wireForms } from "../../libs/verify/test/mock-app.ts";
 import { createCli } from "../src/clients/cli.ts";
+import type { VmmClient } from "../src/clients/vmm-client.ts";
 import type { TcbStatusOptions } from "../src/tcb/options.ts";
 import { tcbStatus } from "../src/tcb/status.ts";
 import { captured } from "./captured.ts";
@@ -164,4 +166,19 @@ test("a quote that does not hold is not accepted, whatever its platform", async 
   const { code, text } = await run({ early: false }, broken);
   assert.equal(code, 3);
   assert.match(text, /NOT accepted/);
+});
+
+test("without an argument asks the first app that runs on this machine, and says so where none does", async () => {
+  const env = { XDG_STATE_HOME: join(folder, "state"), XDG_CACHE_HOME: join(folder, "cache-none") };
+  const statusWith = (list: readonly object[]): Promise<unknown> => {
+    const cli = { ...createCli(env), vmm: async () => ({ list: async () => list }) as unknown as VmmClient };
+    return captured(() => tcbStatus(cli, undefined, { evaluation: [], early: true, output: "text" }));
+  };
+  const stopped = { status: "stopped", appId: "5e".repeat(20) };
+  const running = { status: "running", appId: "a1".repeat(20) };
+  await assert.rejects(statusWith([stopped]), { code: "not-found", message: /no app runs on this machine/ });
+  await assert.rejects(statusWith([stopped, running]), (error: unknown) => {
+    assert.match(errorChain(error), new RegExp(`${"a1".repeat(20)}-8090\\.dstack\\.localhost`));
+    return true;
+  });
 });

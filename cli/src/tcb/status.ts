@@ -69,7 +69,9 @@ async function find(
   const { layout } = cli;
   const at = async (url: URL): Promise<{ found: readonly FoundQuote[]; local: boolean }> => {
     const local = isLocal(layout, url);
-    return { found: await quotesAt(url, cacert ?? (local ? `${layout.caFolder}/ca.crt` : undefined)), local };
+    // The deployment's own authority; there is none where the VMM is another machine's.
+    const own = `${layout.caFolder}/ca.crt`;
+    return { found: await quotesAt(url, cacert ?? (local && existsSync(own) ? own : undefined)), local };
   };
   if (what === undefined) return at(await firstApp(cli));
   if (what.startsWith("https://")) return at(parseUrl(what));
