@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { publicKeyHex, signingKey } from "@dstack/governance/answers";
 import type { VmmClient } from "../src/clients/vmm-client.ts";
 import { applyDeployment, type Deployment } from "../src/apps/apply/apply.ts";
 import { deployPorts } from "../src/apps/plan/plan-ports.ts";
@@ -14,7 +15,7 @@ import { planDeployment, requireReady } from "../src/apps/plan/plan.ts";
 import type { DeployRequest } from "../src/apps/plan/request.ts";
 import { selectBackend } from "../src/auth/select-backend.ts";
 import { CliError } from "../src/terminal/errors.ts";
-import { checkWebhook, chooseWebhook, externalWebhook, webhookUrl } from "../src/local/auth-webhook.ts";
+import { checkWebhook, chooseWebhook, deploymentWebhook, externalWebhook } from "../src/local/auth-webhook.ts";
 import { kmsToml, vmmToml } from "../src/stack/configs.ts";
 import { createCli } from "../src/clients/cli.ts";
 
@@ -23,8 +24,10 @@ const cli = createCli({ XDG_STATE_HOME: join(folder, "state"), XDG_CACHE_HOME: j
 const { layout } = cli;
 let answer: object | undefined = {};
 const asked: { path: string; body: string }[] = [];
+let headers: IncomingHttpHeaders = {};
 const server = createServer((request, response) => {
   let body = "";
+  headers = request.headers;
   request
     .on("data", (chunk: Buffer) => (body += chunk.toString()))
     .once("end", () => {
@@ -128,25 +131,50 @@ const refusal = async (work: Promise<unknown>): Promise<CliError> => {
 };
 
 test("another webhook is asked by KMS, VMM and deploy, until a start without it", async () => {
-  assert.match(await webhookUrl(layout), /:9302$/);
-  await chooseWebhook(layout, `${url}/`);
-  assert.equal(await externalWebhook(layout), url);
+  assert.match((await deploymentWebhook(layout)).url, /:9302$/);
+  await chooseWebhook(layout, { url: `${url}/` });
+  assert.deepEqual(await externalWebhook(layout), { url });
   assert.match(
-    kmsToml(layout, await webhookUrl(layout)),
+    kmsToml(layout, await deploymentWebhook(layout)),
     new RegExp(`\\[core\\.auth_api\\.webhook\\]\nurl = "${url}"`),
   );
   assert.match(
-    vmmToml(layout, { qemuPath: "q", teeSeedHex: "", token: "", webhook: url, deviceId: "66" }),
+    vmmToml(layout, { qemuPath: "q", teeSeedHex: "", token: "", webhook: { url }, deviceId: "66" }),
     new RegExp(`\\[auth_webhook\\]\nurl = "${url}"\ndevice_id = "66"`),
   );
-  await chooseWebhook(layout, undefined);
+  await chooseWebhook(layout, {});
   assert.equal(await externalWebhook(layout), undefined);
   for (const bad of ["", "8000", "ftp://a", "http://user:pass@a", "http://a/?token=x"])
+    assert.equal((await refusal(chooseWebhook(layout, { url: bad }))).code, "usage");
+});
+
+test("a webhook that wants a token and whose key is pinned is asked that way by all, also one that an older start chose", async () => {
+  const answerKey = publicKeyHex(await signingKey(join(folder, "answer.pem")));
+  const tokenFile = join(folder, "token");
+  await chooseWebhook(layout, { url, tokenFile, answerKey });
+  assert.deepEqual(await externalWebhook(layout), { url, tokenFile, answerKey });
+  const known = `url = "${url}"\nbearer_token_file = "${tokenFile}"\nanswer_keys = ["${answerKey}"]\n`;
+  const webhook = await deploymentWebhook(layout);
+  assert.ok(kmsToml(layout, webhook).includes(`[core.auth_api.webhook]\n${known}`));
+  assert.ok(
+    vmmToml(layout, { qemuPath: "q", teeSeedHex: "", token: "", webhook, deviceId: "66" }).includes(
+      `[auth_webhook]\n${known}`,
+    ),
+  );
+  await writeFile(tokenFile, "t0ken\n");
+  answer = {};
+  // This one signs nothing, so it is not believed.
+  assert.match((await refusal(checkWebhook(webhook, "aabb", () => undefined))).message, /rule answer\.signed/);
+  assert.equal(headers["authorization"], "Bearer t0ken");
+  for (const bad of [{ url, answerKey: "00".repeat(32) }, { url, answerKey: "ab" }, { answerKey }, { tokenFile }])
     assert.equal((await refusal(chooseWebhook(layout, bad))).code, "usage");
+  await writeFile(layout.authWebhook, `${url}\n`);
+  assert.deepEqual(await externalWebhook(layout), { url });
+  await chooseWebhook(layout, {});
 });
 
 test("its answer decides whether anything is created, and the policy file is left alone", async () => {
-  await chooseWebhook(layout, url);
+  await chooseWebhook(layout, { url });
   const { client, created } = fakeVmm();
   answer = {
     isAllowed: false,
@@ -185,10 +213,10 @@ test("an app keeps its id: another one under its name is refused, whatever the p
 });
 
 test("a file that nobody asks is not changed by mistake", async () => {
-  await chooseWebhook(layout, url);
+  await chooseWebhook(layout, { url });
   assert.equal((await refusal(selectBackend(cli, {}))).code, "usage");
   assert.ok(await selectBackend(cli, { config: join(folder, "other.json") }));
-  await chooseWebhook(layout, undefined);
+  await chooseWebhook(layout, {});
   assert.ok(await selectBackend(cli, {}));
 });
 
@@ -196,11 +224,11 @@ test("a start says when nobody answers, and when the webhook trusts another gate
   answer = {};
   const notes: string[] = [];
   const note = (text: string): void => void notes.push(text);
-  await checkWebhook(url, "aabb", note);
+  await checkWebhook({ url }, "aabb", note);
   assert.deepEqual(notes, []);
-  await checkWebhook(url, "ccdd", note);
+  await checkWebhook({ url }, "ccdd", note);
   assert.match(notes[0] ?? "", /does not trust this deployment's gateway.*dstack auth allow gateway 0xccdd/);
   answer = undefined;
   server.closeAllConnections();
-  assert.equal((await refusal(checkWebhook("http://127.0.0.1:1", "aabb", note))).code, "failed");
+  assert.equal((await refusal(checkWebhook({ url: "http://127.0.0.1:1" }, "aabb", note))).code, "failed");
 });

@@ -348,7 +348,7 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
     const main = join(import.meta.dirname, "../../services/auth-eth/src/main.ts");
     const { PRIVATE_KEY: _, ...settings } = env;
     const server = spawn(process.execPath, [main], {
-      env: { PATH: process.env["PATH"], PORT: "0", ...settings },
+      env: { PATH: process.env["PATH"], PORT: "0", ANSWER_KEY_PATH: join(folder, "answer-key.pem"), ...settings },
       stdio: ["ignore", "ignore", "pipe"],
     });
     try {

@@ -55,7 +55,7 @@ test("kms check says what is insecure and why, with exit code 3, and 1 where the
 
 test("the kms.toml of `dstack up` loads without a complaint, and is insecure in what a simulated TEE needs alone", async () => {
   const file = join(folder, "up.toml");
-  await writeFile(file, kmsToml(stackLayout({ HOME: folder }, DEFAULT_PORTS), "http://127.0.0.1:9302"));
+  await writeFile(file, kmsToml(stackLayout({ HOME: folder }, DEFAULT_PORTS), { url: "http://127.0.0.1:9302" }));
   const { findings } = JSON.parse((await dstack("-c", file, "-o", "json")).stdout) as {
     findings: { kind: string; setting: string }[];
   };

@@ -32,6 +32,7 @@ const CLOSED: {
   "auth.AuthExplainOptions": Closed<auth.AuthExplainOptions>;
   "auth.AuthHistoryOptions": Closed<auth.AuthHistoryOptions>;
   "auth.AuthConformanceOptions": Closed<auth.AuthConformanceOptions>;
+  "auth.AuthAnswerKeyOptions": Closed<auth.AuthAnswerKeyOptions>;
   "auth.AuthAllowOptions": Closed<auth.AuthAllowOptions>;
   "auth.AuthDenyOptions": Closed<auth.AuthDenyOptions>;
   "auth.AuthImportOptions": Closed<auth.AuthImportOptions>;
@@ -78,6 +79,7 @@ const CLOSED: {
   "auth.AuthExplainOptions": true,
   "auth.AuthHistoryOptions": true,
   "auth.AuthConformanceOptions": true,
+  "auth.AuthAnswerKeyOptions": true,
   "auth.AuthAllowOptions": true,
   "auth.AuthDenyOptions": true,
   "auth.AuthImportOptions": true,

@@ -16,6 +16,7 @@ export async function authConformance({ out }: Cli, url: string, options: AuthCo
   const results = await checkConformance({
     url,
     allowed,
+    answerKey: options.answerKey,
     bearerToken: options.tokenFile === undefined ? undefined : (await readFile(options.tokenFile, "utf8")).trim(),
   });
   const failed = results.filter(({ result }) => result === "fail").length;

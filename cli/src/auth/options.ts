@@ -81,9 +81,21 @@ export const authConformanceCommand = (parent: Parent) =>
     .description("Exit code 3 where a behaviour is missing.")
     .option("--allowed <file>", "a boot request that your policy allows, so that more can be seen")
     .option("--token-file <file>", "bearer token that the webhook wants")
+    .option("--answer-key <hex>", "the key that must sign its answers; without it the one that the webhook tells")
     .addOption(output())
     .addHelpText("before", examples(["dstack auth conformance http://127.0.0.1:3001 --allowed request.json"]));
 export type AuthConformanceOptions = OptionsOf<typeof authConformanceCommand>;
+
+export const authAnswerKeyCommand = (parent: Parent) =>
+  parent
+    .command("answer-key <file>")
+    .summary("print the public key that signs a webhook's answers")
+    .description(
+      "The file is the one that auth-simple and auth-eth are given in ANSWER_KEY_PATH; it is made where it is not there. What is printed is pinned in `core.auth_api.webhook.answer_keys` of kms.toml.",
+    )
+    .addOption(output())
+    .addHelpText("before", examples(["dstack auth answer-key /etc/dstack/answer-key.pem"]));
+export type AuthAnswerKeyOptions = OptionsOf<typeof authAnswerKeyCommand>;
 
 const changing = <Verb extends string>(parent: Parent, verb: Verb) =>
   withSending(parent, `${verb} <kind> [value]`)

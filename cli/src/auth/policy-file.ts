@@ -14,7 +14,8 @@ import {
   type PolicyDocument,
   type PolicyLine,
 } from "@dstack/governance";
-import { historyKey, writeWithHistory } from "@dstack/governance/history";
+import { writeWithHistory } from "@dstack/governance/history";
+import { signingKey } from "@dstack/governance/answers";
 import { CliError } from "../terminal/errors.ts";
 import type { StackLayout } from "../local/layout.ts";
 
@@ -50,7 +51,7 @@ export async function changePolicyFile(
 ): Promise<readonly PolicyLine[]> {
   await mkdir(keyFolder, { recursive: true, mode: 0o700 });
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const key = await historyKey(join(keyFolder, "auth-history.key"));
+  const key = await signingKey(join(keyFolder, "auth-history.key"));
   let lines: readonly PolicyLine[] = [];
   try {
     await writeWithHistory({

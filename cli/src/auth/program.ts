@@ -9,6 +9,7 @@ import type { Parent } from "../terminal/options.ts";
 import {
   authAcceptCommand,
   authAllowCommand,
+  authAnswerKeyCommand,
   authCommand,
   authConformanceCommand,
   authDenyCommand,
@@ -50,6 +51,9 @@ function addReading(auth: Parent, cli: Cli): void {
   authConformanceCommand(auth).action(async (url, options) => {
     cli.exit.code = await (await import("./conformance.ts")).authConformance(cli, url, options);
   });
+  authAnswerKeyCommand(auth).action(async (file, options) =>
+    (await import("./answer-key.ts")).authAnswerKey(cli, file, options),
+  );
 }
 
 function addChanging(auth: Parent, cli: Cli): void {

@@ -23,7 +23,7 @@ export async function selectBackend(cli: Cli, options: SendingOptions): Promise<
   if (contract !== undefined) return selectContract(cli, { ...options, contract });
   const external = options.config === undefined ? await externalWebhook(layout) : undefined;
   if (external !== undefined)
-    throw new CliError("usage", `the local deployment asks ${external}, not its own policy file`, {
+    throw new CliError("usage", `the local deployment asks ${external.url}, not its own policy file`, {
       hint: "say where that policy is kept: --config, or --contract and --rpc",
     });
   return fileBackend(

@@ -1,4 +1,5 @@
 /** The configuration files of the local deployment's services, as text; pure. */
+import type { ChosenWebhook } from "../local/auth-webhook.ts";
 import { kmsImageFolder } from "../local/places.ts";
 import { AGENT_PORT } from "@dstack/proto/wire";
 import { BASE_DOMAIN, HOST_AS_SEEN_BY_GUEST, type StackLayout } from "../local/layout.ts";
@@ -6,8 +7,15 @@ import { BASE_DOMAIN, HOST_AS_SEEN_BY_GUEST, type StackLayout } from "../local/l
 // A JSON string is a valid TOML basic string.
 const q = (text: string): string => JSON.stringify(text);
 
+/** Keys that the KMS and the VMM have in common. */
+const knownBy = ({ tokenFile, answerKey }: ChosenWebhook): string =>
+  [
+    ...(tokenFile === undefined ? [] : [`bearer_token_file = ${q(tokenFile)}\n`]),
+    ...(answerKey === undefined ? [] : [`answer_keys = [${q(answerKey)}]\n`]),
+  ].join("");
+
 /** Verified quotes, compared measurements, an asked webhook; only the root of trust is a development one. */
-export function kmsToml(layout: StackLayout, webhook: string): string {
+export function kmsToml(layout: StackLayout, webhook: ChosenWebhook): string {
   const { ports, kmsCerts } = layout;
   return `# Written by \`dstack up\` at every start.
 [rpc]
@@ -48,8 +56,8 @@ download_timeout = "2m"
 type = "webhook"
 
 [core.auth_api.webhook]
-url = ${q(webhook)}
-
+url = ${q(webhook.url)}
+${knownBy(webhook)}
 [core.onboard]
 enabled = true
 auto_bootstrap_domain = ${q(HOST_AS_SEEN_BY_GUEST)}
@@ -142,7 +150,7 @@ export interface VmmSettings {
   readonly teeSeedHex: string;
   readonly token: string;
   /** Whom the KMS asks, so that the console can ask before a deployment. */
-  readonly webhook: string;
+  readonly webhook: ChosenWebhook;
   /** Hex. */
   readonly deviceId: string;
 }
@@ -190,8 +198,8 @@ enabled = true
 tokens = [${q(settings.token)}]
 
 [auth_webhook]
-url = ${q(settings.webhook)}
-device_id = ${q(settings.deviceId)}
+url = ${q(settings.webhook.url)}
+${knownBy(settings.webhook)}device_id = ${q(settings.deviceId)}
 
 [supervisor]
 sock = ${q(`${vmmFolder}/supervisor.sock`)}

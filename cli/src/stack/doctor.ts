@@ -10,7 +10,7 @@ import { table } from "../terminal/output.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { CliError } from "../terminal/errors.ts";
 import { issueName, judgePlatforms, type PlatformVerdict } from "../tcb/status.ts";
-import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../local/auth-webhook.ts";
+import { askedAs, externalWebhook } from "../local/auth-webhook.ts";
 import type { DoctorOptions } from "./options.ts";
 import { qemuProgram } from "../local/places.ts";
 import { accepts } from "./ports.ts";
@@ -131,10 +131,10 @@ async function memory(): Promise<Finding> {
 async function authorization(layout: StackLayout): Promise<Finding> {
   const external = await externalWebhook(layout);
   if (external === undefined) return ownPolicy(layout);
-  const info = await askWebhookInfo({ url: external, timeoutMs: WEBHOOK_TIMEOUT_MS });
+  const info = await askWebhookInfo(askedAs(external));
   return typeof info === "string"
-    ? { name: "authorization", result: "note", detail: `by ${external}: ${info}; no app can boot until it answers` }
-    : { name: "authorization", result: "ok", detail: `by ${external}, which answers` };
+    ? { name: "authorization", result: "note", detail: `by ${external.url}: ${info}; no app can boot until it answers` }
+    : { name: "authorization", result: "ok", detail: `by ${external.url}, which answers` };
 }
 
 /** A file that was written for dstack-auth may mean more there than here. */

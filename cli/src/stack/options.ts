@@ -15,6 +15,11 @@ export const upCommand = (parent: Parent) =>
       "--auth-url <url>",
       "ask this authorization webhook instead of starting one; its policy is left alone, and hello is not deployed",
     )
+    .option("--auth-token-file <file>", "bearer token that the webhook wants; read at each question")
+    .option(
+      "--auth-key <hex>",
+      "the key that must have signed the webhook's answers, as `dstack auth answer-key` prints it",
+    )
     .addHelpText(
       "before",
       examples(["dstack up", "dstack up --once | tail -n 1", "dstack up --auth-url http://127.0.0.1:8000"]),

@@ -9,7 +9,7 @@ import type { Cli } from "../clients/cli.ts";
 import { qemuProgram, registryProgram, SERVICE_PROGRAMS, type ServiceName } from "../local/places.ts";
 import { DEVELOPMENT_DEVICE_ID } from "../local/development-device.ts";
 import { changePolicyFile, keepImages, localPolicy } from "../auth/policy-file.ts";
-import { checkWebhook, externalWebhook, webhookUrl } from "../local/auth-webhook.ts";
+import { checkWebhook, deploymentWebhook, externalWebhook } from "../local/auth-webhook.ts";
 import { gatewayToml, kmsToml, registryYaml, vmmToml } from "./configs.ts";
 import { keptSecret } from "../local/development-keys.ts";
 import { startProcess, waitReady, type ManagedProcess } from "../local/managed-process.ts";
@@ -118,7 +118,7 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
     },
     startKms: async () => {
       await mkdir(layout.kmsFolder, { recursive: true, mode: 0o700 });
-      await writeSecret(layout.kmsConfig, kmsToml(layout, await webhookUrl(layout)));
+      await writeSecret(layout.kmsConfig, kmsToml(layout, await deploymentWebhook(layout)));
       await startNode({ name: "kms", args: ["-c", layout.kmsConfig], port: ports.kms });
     },
     startGateway: async () => {
@@ -144,7 +144,7 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
           qemuPath: qemuProgram(layout, env),
           teeSeedHex,
           token,
-          webhook: await webhookUrl(layout),
+          webhook: await deploymentWebhook(layout),
           deviceId: DEVELOPMENT_DEVICE_ID,
         }),
       );

@@ -48,7 +48,11 @@ export async function up(cli: Cli, options: UpOptions): Promise<number> {
   try {
     let outcome: HelloOutcome | undefined;
     try {
-      await chooseWebhook(layout, options.authUrl);
+      await chooseWebhook(layout, {
+        url: options.authUrl,
+        tokenFile: options.authTokenFile,
+        answerKey: options.authKey,
+      });
       outcome = await start({ cli, progress, services, signal: stop.signal }, hello);
     } catch (error) {
       if (!stop.signal.aborted) throw error;

@@ -1,17 +1,13 @@
 import { attempt, excerpt } from "@dstack/errors";
 import type { BootKind, SentBootInfo } from "./boot-info.ts";
 import { commandFor } from "./command-for.ts";
-import { webhookClient, type WebhookClient, type WebhookInfo } from "./webhook-client.ts";
+import { webhookClient, type WebhookClient, type WebhookClientOptions, type WebhookInfo } from "./webhook-client.ts";
 
 const USER_AGENT = "dstack";
 const NO_MEASUREMENT = "00".repeat(48);
 
-export interface WebhookAddress {
-  /** Base address, http or https. */
-  readonly url: string;
-  /** For everything, from the connection to the last byte. */
-  readonly timeoutMs: number;
-}
+/** Where to ask, and how to know each other. */
+export type WebhookAddress = Pick<WebhookClientOptions, "url" | "timeoutMs" | "bearerToken" | "ca" | "answerKeys">;
 
 /** What a webhook says of a boot, or why it says nothing. */
 export type WebhookAnswer =
@@ -58,8 +54,7 @@ export async function askWebhookInfo(webhook: WebhookAddress): Promise<WebhookSe
   return { gatewayAppId: excerpt(asked.value.gatewayAppId), selector: selectorOf(asked.value) };
 }
 
-const client = ({ url, timeoutMs }: WebhookAddress): WebhookClient =>
-  webhookClient({ url, timeoutMs, userAgent: USER_AGENT });
+const client = (webhook: WebhookAddress): WebhookClient => webhookClient({ ...webhook, userAgent: USER_AGENT });
 
 /** What no forecast knows: an "allowed" about a hypothetical boot holds for a platform such as is made up there. */
 export const FORECAST_LIMIT =

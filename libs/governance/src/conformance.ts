@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { exchange } from "@dstack/http";
 import { comparable } from "./file-policy/auth-config.ts";
 import type { BootInfo, BootKind } from "./boot-info.ts";
+import { answerKey, newQuestion, questionHeaders, requireSigned, type AnswerBytes } from "./signed-answer.ts";
 
 export interface ConformanceOptions {
   /** Base address of the webhook. */
@@ -9,6 +10,8 @@ export interface ConformanceOptions {
   /** A boot that the webhook's policy allows, which lets more behaviours be seen. */
   readonly allowed?: { readonly kind: BootKind; readonly boot: BootInfo } | undefined;
   readonly bearerToken?: string | undefined;
+  /** The key that must sign, hex; without it the one that `GET /` tells, if it tells one. */
+  readonly answerKey?: string | undefined;
 }
 
 export interface ConformanceResult {
@@ -22,6 +25,7 @@ interface Answer {
   readonly type: string;
   readonly json: unknown;
   readonly elapsedMs: number;
+  readonly whole: AnswerBytes;
 }
 
 /** What a key server waits for at most. */
@@ -33,9 +37,10 @@ export async function checkConformance({
   url,
   allowed,
   bearerToken,
+  answerKey: pinned,
 }: ConformanceOptions): Promise<ConformanceResult[]> {
   const base = url.replace(/\/+$/, "");
-  const ask = async (path: string, body?: string): Promise<Answer> => {
+  const ask = async (path: string, body?: string, more: Readonly<Record<string, string>> = {}): Promise<Answer> => {
     const begun = performance.now();
     const answer = await exchange({
       url: `${base}${path}`,
@@ -43,6 +48,7 @@ export async function checkConformance({
       headers: {
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...(bearerToken === undefined ? {} : { authorization: `Bearer ${bearerToken}` }),
+        ...more,
       },
       timeoutMs: DEADLINE_MS,
       maxAnswerBytes: MAX_ANSWER_BYTES,
@@ -52,6 +58,7 @@ export async function checkConformance({
       type: answer.headers["content-type"] ?? "",
       json: parsed(Buffer.from(answer.body).toString("utf8")),
       elapsedMs: performance.now() - begun,
+      whole: answer,
     };
   };
   const boot = (kind: BootKind, request: object): Promise<Answer> => ask(`/bootAuth/${kind}`, JSON.stringify(request));
@@ -211,6 +218,17 @@ export async function checkConformance({
       ? undefined
       : "a KMS on a revoked platform is allowed";
   });
+
+  const key = pinned ?? (await toldKey(ask));
+  for (const { behaviour, run } of signedBehaviours({ ask, url: base, key, unknown })) {
+    if (key === undefined)
+      results.push({
+        behaviour,
+        result: "not applicable",
+        reason: "no key was given, and GET / tells none (answerKey)",
+      });
+    else await check(behaviour, run);
+  }
   return results;
 }
 
@@ -229,6 +247,67 @@ function denial({ status, json }: Answer): string | undefined {
   const wrong = wrongMembers(json, { isAllowed: "boolean", reason: "string", gatewayAppId: "string" });
   return wrong ?? ((json as { isAllowed: boolean }).isAllowed ? "is allowed" : undefined);
 }
+
+interface SignedBehaviour {
+  readonly behaviour: string;
+  /** A text says what is missing. */
+  run(): Promise<string | undefined>;
+}
+
+/** What a key that is pinned in a key server's configuration relies on. */
+function signedBehaviours({
+  ask,
+  url,
+  key,
+  unknown,
+}: {
+  readonly ask: (path: string, body?: string, headers?: Readonly<Record<string, string>>) => Promise<Answer>;
+  readonly url: string;
+  readonly key: string | undefined;
+  readonly unknown: () => BootInfo;
+}): SignedBehaviour[] {
+  const signed = async (path: string, body?: string): Promise<Answer> => {
+    const line = { method: body === undefined ? "GET" : "POST", path } as const;
+    const question = newQuestion(line, body ?? "");
+    const answer = await ask(path, body, questionHeaders(question));
+    requireSigned([answerKey(key ?? "")], question, answer.whole, `${url}${path}`);
+    return answer;
+  };
+  const boot = (): string => JSON.stringify(unknown());
+  return [
+    { behaviour: "GET / is signed for who sends a nonce", run: async () => statusOf(await signed("/"), 200) },
+    ...(["app", "kms"] as const).flatMap((kind): SignedBehaviour[] => [
+      {
+        behaviour: `an answer about ${kind === "app" ? "an app" : "a KMS"} is signed for its nonce, its request, its status and its body`,
+        run: async () => denial(await signed(`/bootAuth/${kind}`, boot())),
+      },
+      {
+        behaviour: `a malformed ${kind} request gets a signed answer too`,
+        run: async () => malformed(await signed(`/bootAuth/${kind}`, "{}")),
+      },
+    ]),
+    {
+      behaviour: "a request that was changed on its way is 400",
+      run: async () => {
+        const question = newQuestion({ method: "POST", path: "/bootAuth/app" }, boot());
+        return malformed(await ask("/bootAuth/app", boot(), questionHeaders(question)));
+      },
+    },
+    {
+      behaviour: "who sends no nonce is answered as ever",
+      run: async () => denial(await ask("/bootAuth/app", boot())),
+    },
+  ];
+}
+
+async function toldKey(ask: (path: string) => Promise<Answer>): Promise<string | undefined> {
+  const { json } = await ask("/").catch(() => ({ json: undefined }));
+  const told = (json as { readonly answerKey?: unknown } | undefined)?.answerKey;
+  return typeof told === "string" ? told : undefined;
+}
+
+const statusOf = ({ status }: Answer, expected: number): string | undefined =>
+  status === expected ? undefined : `answered ${status}, expected ${expected}`;
 
 const malformed = ({ status }: Answer): string | undefined =>
   status === 400 ? undefined : `answered ${status}, expected 400`;

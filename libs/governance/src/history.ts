@@ -1,15 +1,7 @@
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  sign,
-  verify,
-  type KeyObject,
-} from "node:crypto";
+import { createHash, createPublicKey, sign, verify, type KeyObject } from "node:crypto";
 import { open } from "node:fs/promises";
 import { z } from "zod";
-import { lockFileWhenFree, readTextIfExists, writeFileAtomic, writeSecret } from "@dstack/files";
+import { lockFileWhenFree, readTextIfExists, writeFileAtomic } from "@dstack/files";
 import { GovernanceError } from "./errors.ts";
 import type { PolicyLine } from "./file-policy/policy-difference.ts";
 
@@ -42,15 +34,6 @@ export interface HistoryCheck {
 
 const FIRST = "0".repeat(64);
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
-
-/** The key that signs a history, made at first use, mode 0600. @throws the system's error */
-export async function historyKey(path: string): Promise<KeyObject> {
-  const pem = await readTextIfExists(path);
-  if (pem !== undefined) return createPrivateKey(pem);
-  const { privateKey } = generateKeyPairSync("ed25519");
-  await writeSecret(path, Buffer.from(String(privateKey.export({ type: "pkcs8", format: "pem" }))));
-  return privateKey;
-}
 
 /**
  * Writes a policy file and its history: the entry is on disk before the file changes, so that no change lacks one.

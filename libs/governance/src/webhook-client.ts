@@ -2,14 +2,16 @@
  * The one client of an auth webhook: a KMS asks with it before it hands out keys, and whoever wants
  * to know beforehand what that KMS will be told asks with it too. In: a boot. Out: a decision, or an
  * error that is no denial. No decision is ever kept, no redirect followed, no answer read for longer
- * or further than its bounds.
+ * or further than its bounds; with pinned keys, none counts that they did not sign for this question.
  */
 import { parseJson } from "@dstack/bytes";
+import type { KeyObject } from "node:crypto";
 import type { Agent } from "node:http";
 import { errorChain, excerpt } from "@dstack/errors";
-import { exchange, keptConnections } from "@dstack/http";
+import { exchange, keptConnections, type HttpAnswer } from "@dstack/http";
 import type { BootKind, SentBootInfo } from "./boot-info.ts";
 import { GovernanceError } from "./errors.ts";
+import { newQuestion, questionHeaders, requireSigned, type WebhookRequestLine } from "./signed-answer.ts";
 
 export interface WebhookClientOptions {
   /** Base address, http or https. */
@@ -21,6 +23,8 @@ export interface WebhookClientOptions {
   readonly bearerToken?: (() => Promise<string>) | undefined;
   /** PEM; the only roots that the server's certificate may lead to. The public ones where absent. */
   readonly ca?: string | undefined;
+  /** One of these must have signed each answer; none: answers are believed as they come. */
+  readonly answerKeys?: readonly KeyObject[] | undefined;
   /** Whether connections to the server are used again: for whoever asks often. */
   readonly keepConnections?: boolean;
   /** How long what the server says of itself may be told again; each call asks where it is absent. */
@@ -49,7 +53,7 @@ export interface WebhookInfo {
 }
 
 export interface WebhookClient {
-  /** @throws GovernanceError `webhook-unreachable`, `webhook-answer-invalid`: neither is a denial */
+  /** @throws GovernanceError `webhook-unreachable`, `webhook-answer-unproven`, `webhook-answer-invalid`: none is a denial */
   bootAuth(kind: BootKind, boot: SentBootInfo, signal?: AbortSignal): Promise<WebhookDecision>;
   /** @throws GovernanceError as `bootAuth` */
   info(): Promise<WebhookInfo>;
@@ -64,12 +68,14 @@ export function webhookClient(options: WebhookClientOptions): WebhookClient {
   const connections = options.keepConnections === true ? keptConnections(base) : undefined;
   return {
     bootAuth: async (kind, boot, signal) => {
-      const url = `${base}/bootAuth/${kind}`;
-      return readDecision(await ask(options, connections, { url, body: JSON.stringify(boot), signal }), url);
+      const line = { method: "POST", path: `/bootAuth/${kind}` } as const;
+      const url = `${base}${line.path}`;
+      return readDecision(await ask(options, connections, { url, line, body: JSON.stringify(boot), signal }), url);
     },
     info: paced(options.infoPace, async () => {
-      const url = `${base}/`;
-      return readInfo(await ask(options, connections, { url, body: undefined, signal: undefined }), base);
+      const line = { method: "GET", path: "/" } as const;
+      const question = { url: `${base}/`, line, body: undefined, signal: undefined };
+      return readInfo(await ask(options, connections, question), base);
     }),
   };
 }
@@ -96,6 +102,7 @@ function paced<T>(pace: WebhookClientOptions["infoPace"], askNow: () => Promise<
 
 interface Question {
   readonly url: string;
+  readonly line: WebhookRequestLine;
   readonly body: string | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -108,12 +115,14 @@ interface Answer {
 async function ask(
   options: WebhookClientOptions,
   connections: Agent | undefined,
-  { url, body, signal }: Question,
+  { url, line, body, signal }: Question,
 ): Promise<Answer> {
-  const { timeoutMs, userAgent, bearerToken, ca } = options;
+  const { timeoutMs, userAgent, bearerToken, ca, answerKeys = [] } = options;
+  const question = answerKeys.length === 0 ? undefined : newQuestion(line, body ?? "");
+  let answer: HttpAnswer;
   try {
     const token = await bearerToken?.();
-    const answer = await exchange({
+    answer = await exchange({
       url,
       body,
       headers: {
@@ -121,6 +130,7 @@ async function ask(
         accept: "application/json",
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(question === undefined ? {} : questionHeaders(question)),
       },
       tls: ca === undefined ? undefined : { ca },
       connections,
@@ -130,7 +140,6 @@ async function ask(
       maxAnswerBytes: MAX_ANSWER_BYTES,
       signal,
     });
-    return { status: answer.status, text: Buffer.from(answer.body).toString("utf8") };
   } catch (cause) {
     throw new GovernanceError(
       "webhook-unreachable",
@@ -138,6 +147,8 @@ async function ask(
       { cause },
     );
   }
+  if (question !== undefined) requireSigned(answerKeys, question, answer, url);
+  return { status: answer.status, text: Buffer.from(answer.body).toString("utf8") };
 }
 
 function readDecision(answer: Answer, url: string): WebhookDecision {

@@ -1,10 +1,13 @@
-import type { ServerResponse } from "node:http";
+import type { KeyObject } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { utf8Decode } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
 import { errorChain, excerpt, isCoded } from "@dstack/errors";
 import { readBody, type HttpExchange, type HttpRoute } from "@dstack/rpc";
 import type { BootInfo, BootKind } from "./boot-info.ts";
 import { GovernanceError } from "./errors.ts";
+import { questionOf, signatureHeaders, type SignedQuestion, type WebhookRequestLine } from "./signed-answer.ts";
+import { publicKeyHex } from "./signing-key.ts";
 
 /** Event logs of older key servers travel in the request, so the limit is generous. */
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
@@ -39,44 +42,63 @@ export interface WebhookBackend {
   failure(error: unknown): string;
 }
 
+export interface WebhookRoutesOptions {
+  readonly backend: WebhookBackend;
+  readonly log: Logger;
+  /** Signs each answer to who sends a nonce; undefined: no answer is signed. */
+  readonly key?: KeyObject | undefined;
+}
+
 /**
  * The routes of an authorization webhook: `GET /`, `/health`, `/healthz`, `POST /bootAuth/app`, `POST /bootAuth/kms`.
  * Policy denials and failures of the backend are 200 with `isAllowed` false; a malformed request is 400.
- * None asks who calls: the service belongs on loopback or a private network, or behind `bearerGuard`.
+ * None asks who calls: that is `bearerGuard`'s, where the service is not on loopback or a private network.
  */
-export function webhookRoutes(backend: WebhookBackend, log: Logger): HttpRoute[] {
+export function webhookRoutes(options: WebhookRoutesOptions): HttpRoute[] {
   const healthy: HttpRoute["handle"] = ({ response }) => {
     response.writeHead(200, { "content-type": "text/plain; charset=utf-8" }).end("OK\n");
     return Promise.resolve();
   };
   return [
-    { verbs: ["GET"], path: "/", handle: (exchange) => info(backend, log, exchange) },
+    { verbs: ["GET"], path: "/", handle: (exchange) => info(options, exchange) },
     { verbs: ["GET"], path: "/healthz", handle: healthy },
     { verbs: ["GET"], path: "/health", handle: healthy },
-    { verbs: ["POST"], path: "/bootAuth/app", handle: (exchange) => bootAuth("app", backend, log, exchange) },
-    { verbs: ["POST"], path: "/bootAuth/kms", handle: (exchange) => bootAuth("kms", backend, log, exchange) },
+    { verbs: ["POST"], path: "/bootAuth/app", handle: (exchange) => bootAuth("app", options, exchange) },
+    { verbs: ["POST"], path: "/bootAuth/kms", handle: (exchange) => bootAuth("kms", options, exchange) },
   ];
 }
 
-async function info(backend: WebhookBackend, log: Logger, { response, requestId }: HttpExchange): Promise<void> {
+async function info({ backend, log, key }: WebhookRoutesOptions, exchange: HttpExchange): Promise<void> {
+  const { requestId } = exchange;
+  let answer: Answering;
   try {
-    json(response, 200, { status: "ok", ...(await backend.info()) });
+    answer = answering(exchange, { method: "GET", path: "/" }, new Uint8Array(), key);
+  } catch (error) {
+    return unsigned(exchange, 400, { status: "error", message: errorChain(error), request_id: requestId });
+  }
+  try {
+    const members = await backend.info();
+    answer(200, { status: "ok", ...members, ...(key === undefined ? {} : { answerKey: publicKeyHex(key) }) });
   } catch (error) {
     log.error({ requestId, error: errorChain(error) }, "no information");
-    json(response, 500, { status: "error", message: backend.failure(error), request_id: requestId });
+    answer(500, { status: "error", message: backend.failure(error), request_id: requestId });
   }
 }
 
 async function bootAuth(
   kind: BootKind,
-  backend: WebhookBackend,
-  log: Logger,
-  { request, response, requestId }: HttpExchange,
+  { backend, log, key }: WebhookRoutesOptions,
+  exchange: HttpExchange,
 ): Promise<void> {
+  const { request, requestId } = exchange;
   const label = kind === "kms" ? "KMS" : "app";
+  // What is no whole request is answered unsigned.
+  let answer: Answering = (status, value) => unsigned(exchange, status, value);
   let boot: BootInfo;
   try {
-    boot = backend.parse(utf8Decode(await readBody(request, MAX_REQUEST_BYTES), "request"));
+    const bytes = await readBody(request, MAX_REQUEST_BYTES);
+    answer = answering(exchange, { method: "POST", path: `/bootAuth/${kind}` }, bytes, key);
+    boot = backend.parse(utf8Decode(bytes, "request"));
   } catch (error) {
     if (isCoded(error, "payload-too-large")) throw error;
     const reason =
@@ -84,7 +106,7 @@ async function bootAuth(
         ? error
         : new GovernanceError("request-invalid", error instanceof Error ? error.message : String(error));
     log.warn({ requestId, error: excerpt(reason.message) }, `${label} boot auth request is malformed`);
-    json(response, 400, { ...backend.malformed(reason), request_id: requestId });
+    answer(400, { ...backend.malformed(reason), request_id: requestId });
     return;
   }
   // Operators copy measurements from this line.
@@ -105,13 +127,39 @@ async function bootAuth(
         },
         `${label} is not allowed to boot`,
       );
-    json(response, 200, { isAllowed, reason, gatewayAppId, rule, field, ...basis });
+    answer(200, { isAllowed, reason, gatewayAppId, rule, field, ...basis });
   } catch (error) {
     log.error({ requestId, error: errorChain(error) }, "decision failed");
-    json(response, 200, { isAllowed: false, gatewayAppId: "", reason: backend.failure(error) });
+    answer(200, { isAllowed: false, gatewayAppId: "", reason: backend.failure(error), request_id: requestId });
   }
 }
 
-function json(response: ServerResponse, status: number, value: unknown): void {
-  response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
+type Answering = (status: number, value: object) => void;
+
+/** Answers this request, signed where its sender asks for that and there is a key. @throws GovernanceError `request-invalid` */
+function answering(
+  { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
+  line: WebhookRequestLine,
+  body: Uint8Array,
+  key: KeyObject | undefined,
+): Answering {
+  const question: SignedQuestion | undefined = key === undefined ? undefined : questionOf(request.headers, line, body);
+  return (status, value) => {
+    const bytes = Buffer.from(JSON.stringify(value));
+    const isSigned = key !== undefined && question !== undefined;
+    send(response, status, bytes, isSigned ? signatureHeaders(key, question, { status, body: bytes }) : {});
+  };
+}
+
+const unsigned = ({ response }: HttpExchange, status: number, value: object): void =>
+  send(response, status, Buffer.from(JSON.stringify(value)), {});
+
+function send(
+  response: ServerResponse,
+  status: number,
+  bytes: Buffer,
+  headers: Readonly<Record<string, string>>,
+): void {
+  const own = { "content-type": "application/json", "content-length": bytes.length };
+  response.writeHead(status, { ...own, ...headers }).end(bytes);
 }

@@ -4,13 +4,14 @@ import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { checkHistory, historyKey, writeWithHistory } from "../src/history.ts";
+import { checkHistory, writeWithHistory } from "../src/history.ts";
+import { signingKey } from "../src/signing-key.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "history-"));
 after(() => rm(folder, { recursive: true }));
 const path = join(folder, "auth-config.json");
 const historyPath = join(folder, "auth-config.history.jsonl");
-const key = await historyKey(join(folder, "key.pem"));
+const key = await signingKey(join(folder, "key.pem"));
 
 const write = (text: string): Promise<boolean> =>
   writeWithHistory({
@@ -38,7 +39,7 @@ test("each change leaves a signed entry that follows the one before", async () =
   assert.equal(entries[1]?.before, entries[0]?.after);
   assert.equal((await stat(join(folder, "key.pem"))).mode & 0o777, 0o600);
   assert.equal(
-    (await historyKey(join(folder, "key.pem"))).export({ type: "pkcs8", format: "pem" }),
+    (await signingKey(join(folder, "key.pem"))).export({ type: "pkcs8", format: "pem" }),
     key.export({ type: "pkcs8", format: "pem" }),
   );
 });

@@ -20,7 +20,7 @@ export interface LoginRules {
 }
 
 /**
- * The four listeners. All else is the same: blanks around a token do not count, Basic is standard
+ * The five listeners. All else is the same: blanks around a token do not count, Basic is standard
  * base64 of UTF-8, and without a colon it is a user with an empty password.
  */
 export const ADMIN_LOGINS = {
@@ -33,6 +33,8 @@ export const ADMIN_LOGINS = {
   kms: { realm: "dstack-kms admin", order: ["header", "bearer", "basic"], schemeCase: "any" },
   // Ours: the token that the KMS prints at its set-up, shown by the page and by programs alike.
   setUp: { realm: "dstack-kms set-up", order: ["bearer"], schemeCase: "any" },
+  // Ours: what an authorization webhook may want of a KMS; `core.auth_api.webhook.bearer_token` is sent that way.
+  webhook: { realm: "dstack authorization webhook", order: ["bearer"], schemeCase: "any" },
 } as const satisfies Readonly<Record<string, LoginRules>>;
 
 /** What goes with a 401: a browser asks for a password where one counts. */

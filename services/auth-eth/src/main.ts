@@ -1,7 +1,6 @@
 import { ChainReader, endpoint, KmsContract } from "@dstack/governance/chain";
-import { webhookRoutes } from "@dstack/governance/webhook";
+import { startWebhook } from "@dstack/governance/webhook";
 import { createLogger } from "@dstack/log";
-import { startHttpServer } from "@dstack/rpc";
 import { chainBackend } from "./chain-backend.ts";
 import { denyListOf } from "./deny-list.ts";
 import { readSettings } from "./settings.ts";
@@ -27,12 +26,7 @@ try {
     rpcUrls,
     denied: denyListOf(settings.denyListPath),
   });
-  const server = await startHttpServer({
-    listen: settings.listen,
-    routes: webhookRoutes(backend, log),
-    log,
-    requestTimeoutMs: 30_000,
-  });
+  const server = await startWebhook({ listen: settings.listen, backend, log, env: process.env });
   if (chainId === undefined)
     log.warn("ETH_CHAIN_ID is not set: whichever chain a quorum of the endpoints is on at first is believed");
   if (confirmations !== undefined) log.warn({ confirmations }, "blocks count before they are final");

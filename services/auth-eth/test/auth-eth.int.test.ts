@@ -33,10 +33,12 @@ interface Answer {
   readonly json: Record<string, unknown>;
 }
 
-const read = async (response: Response): Promise<Answer> => ({
-  status: response.status,
-  json: (await response.json()) as Record<string, unknown>,
-});
+/** What says that something is wrong names the request, as the header does; beside that it is always the same. */
+const read = async (response: Response): Promise<Answer> => {
+  const { request_id: id, ...json } = (await response.json()) as Record<string, unknown>;
+  if (response.status >= 400 || id !== undefined) assert.equal(id, response.headers.get("x-request-id"));
+  return { status: response.status, json };
+};
 const post = async (kind: string, body: unknown): Promise<Answer> =>
   read(
     await fetch(`${base}/bootAuth/${kind}`, {
@@ -132,7 +134,6 @@ test("answers with the contract's words, the gateway and the block (E1 to E3, E9
   assert.equal((await post("app", BASE)).json["rule"], `DstackApp ${BASE.appId}: isAppAllowed`);
 });
 
-const REQUEST_ID = /^[0-9a-f-]{36}$/;
 
 test("malformed requests are 400 in one form and ask nobody (E4, E5)", async () => {
   const malformed = { isAllowed: false, reason: "invalid authorization request", gatewayAppId: "" };
@@ -147,9 +148,7 @@ test("malformed requests are 400 in one form and ask nobody (E4, E5)", async () 
   ]) {
     const answer = await post("app", body);
     assert.equal(answer.status, 400);
-    const { request_id: id, ...json } = answer.json;
-    assert.match(String(id), REQUEST_ID);
-    assert.deepEqual(json, malformed);
+    assert.deepEqual(answer.json, malformed);
   }
   const long = await fetch(`${base}/bootAuth/app`, { method: "POST", body: "x".repeat(5_000_000) });
   assert.equal(long.status, 413);
@@ -172,11 +171,7 @@ test("a failing chain denies without its words, and recovers (E6, E7, E13, E16)"
     if (!("decision" in spoil)) {
       const { status, json } = await read(await fetch(base));
       assert.equal(status, 500);
-      assert.match(String(json["request_id"]), REQUEST_ID);
-      assert.deepEqual(
-        { ...json, request_id: 0 },
-        { status: "error", message: "authorization backend unavailable", request_id: 0 },
-      );
+      assert.deepEqual(json, { status: "error", message: "authorization backend unavailable" });
     }
     Object.assign(fake, saved);
     assert.equal((await post("kms", BASE)).json["isAllowed"], true);

@@ -1,9 +1,8 @@
 import { resolve } from "node:path";
 import { listenOfEnvironment } from "@dstack/config";
 import { readSwitches } from "@dstack/governance";
-import { webhookRoutes } from "@dstack/governance/webhook";
+import { startWebhook } from "@dstack/governance/webhook";
 import { createLogger } from "@dstack/log";
-import { startHttpServer } from "@dstack/rpc";
 import { ConfigFile } from "./config-file.ts";
 import { fileBackend } from "./file-backend.ts";
 
@@ -17,12 +16,7 @@ try {
   const path = resolve(env["AUTH_CONFIG_PATH"] ?? "./auth-config.json");
   const file = new ConfigFile(path, readSwitches(env), log);
   await file.current();
-  const server = await startHttpServer({
-    listen,
-    routes: webhookRoutes(fileBackend(file), log),
-    log,
-    requestTimeoutMs: 30_000,
-  });
+  const server = await startWebhook({ listen, backend: fileBackend(file), log, env });
   log.info({ address: server.address, config: path }, "listening");
   const stop = (signal: string): void => {
     log.info({ signal }, "stopping");

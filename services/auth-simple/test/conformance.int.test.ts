@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -7,10 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { parseBootInfo } from "@dstack/governance";
+import { publicKeyHex } from "@dstack/governance/answers";
 import { checkConformance, type ConformanceResult } from "@dstack/governance/conformance";
-import { webhookRoutes } from "@dstack/governance/webhook";
+import { startWebhook } from "@dstack/governance/webhook";
 import { createLogger } from "@dstack/log";
-import { startHttpServer } from "@dstack/rpc";
 import { ConfigFile } from "../src/config-file.ts";
 import { fileBackend } from "../src/file-backend.ts";
 
@@ -30,8 +31,10 @@ const failures = (results: readonly ConformanceResult[]): string[] =>
 
 test("this webhook behaves as every webhook should", async () => {
   const folder = await mkdtemp(join(tmpdir(), "conformance-"));
-  const log = createLogger({ name: "test", level: "silent" });
+  const log = createLogger({ name: "test", level: "off" });
   const path = join(folder, "auth-config.json");
+  const tokenPath = join(folder, "tokens");
+  await writeFile(tokenPath, "older\n  newer  \n\n");
   await writeFile(
     path,
     JSON.stringify({
@@ -41,19 +44,33 @@ test("this webhook behaves as every webhook should", async () => {
     }),
   );
   const file = new ConfigFile(path, { strictHex: false, strictKms: false, compatEmptyDevices: false }, log);
-  const server = await startHttpServer({
+  const server = await startWebhook({
     listen: { host: "127.0.0.1", port: 0 },
-    routes: webhookRoutes(fileBackend(file), log),
+    backend: fileBackend(file),
     log,
+    env: { ANSWER_KEY_PATH: join(folder, "answer.pem"), BEARER_TOKEN_PATH: tokenPath },
   });
   try {
     for (const kind of ["app", "kms"] as const) {
-      const results = await checkConformance({ url: `http://${server.address}`, allowed: { kind, boot } });
+      const results = await checkConformance({
+        url: `http://${server.address}`,
+        allowed: { kind, boot },
+        bearerToken: kind === "app" ? "older" : "newer",
+      });
       assert.deepEqual(failures(results), []);
       assert.ok(results.every(({ result }) => result === "pass"));
     }
-    const without = await checkConformance({ url: `http://${server.address}` });
+    const without = await checkConformance({ url: `http://${server.address}`, bearerToken: "newer" });
     assert.equal(without.filter(({ result }) => result === "not applicable").length, 4);
+    // Of a key that is not this server's, and of a server that wants another token, everything signed fails.
+    const other = await checkConformance({
+      url: `http://${server.address}`,
+      bearerToken: "newer",
+      answerKey: publicKeyHex(generateKeyPairSync("ed25519").privateKey),
+    });
+    assert.equal(failures(other).filter((line) => /rule answer\.signature/.test(line)).length, 5);
+    const stranger = await checkConformance({ url: `http://${server.address}`, bearerToken: "olde" });
+    assert.ok(failures(stranger).some((line) => /answered 401, expected 200/.test(line)));
   } finally {
     await server.close();
     await rm(folder, { recursive: true });

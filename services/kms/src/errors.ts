@@ -12,6 +12,8 @@ export const KMS_ERRORS = {
   "source-refused": "the KMS to take the keys from is not accepted",
   "auth-unreachable": "the auth server could not be asked; this is no denial",
   "auth-answer-invalid": "the auth server's answer is not in its layout",
+  "auth-answer-unproven":
+    "the auth server's answer is not signed by a pinned key for this very question; this is no denial",
   "image-unavailable": "the OS image could not be downloaded, so it could not be measured",
   "image-mismatch": "the OS image is not the one that its hash names",
   "measurement-mismatch": "the registers of the quote are not those of the OS image on this machine",

@@ -75,7 +75,7 @@ export async function readConfigured(path: string, key: string): Promise<string>
 }
 
 async function webhookOf(
-  { url, timeoutMs, bearer, caFile }: WebhookConfig,
+  { url, timeoutMs, bearer, caFile, answerKeys }: WebhookConfig,
   { version, clock, log }: KmsPartsOptions,
 ): Promise<AuthApi> {
   if (bearer !== undefined && !url.startsWith("https:"))
@@ -88,6 +88,7 @@ async function webhookOf(
     timeoutMs,
     clock,
     userAgent: `dstack-kms/${version}`,
+    answerKeys,
     ...(bearer === undefined ? {} : { bearerToken: () => readToken(bearer) }),
     ...(caFile === undefined ? {} : { ca: await readConfigured(caFile, "core.auth_api.webhook.ca_cert") }),
   });

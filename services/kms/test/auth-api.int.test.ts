@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import {
   createServer as createPlainServer,
   type IncomingHttpHeaders,
+  type IncomingMessage,
   type RequestListener,
   type Server,
   type ServerResponse,
@@ -9,13 +10,18 @@ import {
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { after, test } from "node:test";
+import { generateKeyPairSync } from "node:crypto";
 import { hypotheticalBoot } from "@dstack/governance";
+import { answerKey, publicKeyHex, questionOf, signatureHeaders } from "@dstack/governance/answers";
 import { generateP256, pkcs8Pem } from "@dstack/keys";
 import { createCa, createLeaf } from "@dstack/ratls";
 import { webhookAuthApi, type AuthApi, type WebhookOptions } from "../src/release/auth-api.ts";
 import { KmsError } from "../src/errors.ts";
 
-type Scripted = string | { readonly status: number; readonly text: string } | ((response: ServerResponse) => void);
+type Scripted =
+  | string
+  | { readonly status: number; readonly text: string }
+  | ((response: ServerResponse, request: IncomingMessage, body: string) => void);
 
 interface Webhook {
   readonly auth: AuthApi;
@@ -48,7 +54,7 @@ async function webhook(
     request.on("end", () => {
       calls.push({ path: request.url ?? "", body, headers: request.headers });
       const next = left.shift() ?? "{}";
-      if (typeof next === "function") next(response);
+      if (typeof next === "function") next(response, request, body);
       else if (typeof next === "string") response.end(next);
       else response.writeHead(next.status).end(next.text);
     });
@@ -280,4 +286,24 @@ test("questions share a connection; one that the server had closed is replaced, 
   assert.equal(hook.calls.length, 4);
   assert.equal((await failure(boot(hook))).code, "auth-unreachable");
   assert.ok(hook.calls.length <= 6);
+});
+
+test("with a pinned key, an answer that it did not sign is an error with its rule, never a permission", async () => {
+  const key = generateKeyPairSync("ed25519");
+  const pinned = answerKey(publicKeyHex(key.privateKey));
+  const signed = (body: string) => (response: ServerResponse, request: IncomingMessage, asked: string) => {
+    const question = questionOf(request.headers, { method: "POST", path: "/bootAuth/app" }, Buffer.from(asked));
+    const bytes = Buffer.from(body);
+    response.writeHead(200, signatureHeaders(key.privateKey, question!, { status: 200, body: bytes })).end(bytes);
+  };
+  const hook = await webhook([signed(ALLOW), ALLOW, signed(DENY), { status: 302, text: ALLOW }], {
+    client: { answerKeys: [pinned] },
+  });
+  assert.equal((await boot(hook)).kind, "allowed");
+  const bare = await failure(boot(hook));
+  assert.deepEqual([bare.code, bare.facts["rule"]], ["auth-answer-unproven", "answer.signed"]);
+  assert.match(bare.message, /the answer is not signed.*\(rule answer\.signed, status 200\); this is no denial/);
+  assert.equal((await boot(hook)).kind, "denied");
+  const redirected = await failure(boot(hook));
+  assert.equal(redirected.facts["rule"], "answer.redirect");
 });

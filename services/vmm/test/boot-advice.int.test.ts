@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, test } from "node:test";
+import { parseBootInfo } from "@dstack/governance";
+import { publicKeyHex, signingKey } from "@dstack/governance/answers";
+import { startWebhook as startRealWebhook } from "@dstack/governance/webhook";
+import { createLogger } from "@dstack/log";
 import { startWebhook, type Boot } from "./fake/webhook.ts";
 import { cleanUp, composeFile, makeHost, startVmm, vmRequest, type TestVmm } from "./vmm-process.ts";
 
@@ -144,5 +151,49 @@ test("an update is asked about with the app's own id, and an unknown device is s
   } finally {
     await vmm.endAll();
     webhook.close();
+  }
+});
+
+test("a webhook that wants a token and signs its answers is asked that way, and believed by its key alone", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "boot-advice-"));
+  const [keyFile, tokenFile] = [join(folder, "answer.pem"), join(folder, "token")];
+  await writeFile(tokenFile, "t0ken\n");
+  const webhook = await startRealWebhook({
+    listen: { host: "127.0.0.1", port: 0 },
+    backend: {
+      info: () => Promise.resolve({ kmsContractAddr: "", gatewayAppId: "", chainId: 0, appImplementation: "" }),
+      parse: parseBootInfo,
+      decide: () => Promise.resolve({ isAllowed: true, reason: "", gatewayAppId: "" }),
+      malformed: () => ({}),
+      failure: () => "failed",
+    },
+    log: createLogger({ name: "test", level: "off" }),
+    env: { ANSWER_KEY_PATH: keyFile, BEARER_TOKEN_PATH: tokenFile },
+  });
+  const key = publicKeyHex(await signingKey(keyFile));
+  const other = publicKeyHex(await signingKey(join(folder, "other.pem")));
+  const question = { image: IMAGE, compose_file: composeFile() };
+  const advised = async (more: string): Promise<Record<string, unknown>> => {
+    const toml = `${AUTH}[auth_webhook]\nurl = "http://${webhook.address}"\n${more}`;
+    const vmm = await startVmm(makeHost(), { toml });
+    try {
+      return (await ask(vmm, question)).json;
+    } finally {
+      await vmm.endAll();
+    }
+  };
+  try {
+    const known = await advised(`bearer_token_file = "${tokenFile}"\nanswer_keys = ["${key}"]`);
+    assert.deepEqual([known["allowed"], known["reason"]], [true, ""]);
+    const stranger = await advised("");
+    assert.deepEqual([stranger["allowed"]], [null]);
+    assert.match(String(stranger["reason"]), /returned 401/);
+    const forged = await advised(`bearer_token_file = "${tokenFile}"\nanswer_keys = ["${other}"]`);
+    assert.deepEqual([forged["allowed"]], [null]);
+    assert.match(String(forged["reason"]), /rule answer\.signature/);
+    await assert.rejects(advised(`answer_keys = ["${"00".repeat(32)}"]`), /auth_webhook\.answer_keys: .*small order/);
+  } finally {
+    await webhook.close();
+    await rm(folder, { recursive: true });
   }
 });

@@ -15,7 +15,7 @@ import {
 import { explainBoot } from "../../auth/explain-boot.ts";
 import { fileBackend } from "../../auth/file-backend.ts";
 import { changePolicyFile, localPolicy, readPolicyFile, type Allowance } from "../../auth/policy-file.ts";
-import { externalWebhook, WEBHOOK_TIMEOUT_MS } from "../../local/auth-webhook.ts";
+import { askedAs, externalWebhook, type ChosenWebhook } from "../../local/auth-webhook.ts";
 import type { StackLayout } from "../../local/layout.ts";
 
 /** What is said of a version, and by what. */
@@ -76,10 +76,10 @@ export async function deploymentPolicy(layout: StackLayout): Promise<AppPolicy> 
   };
 }
 
-async function askOthers(url: string, version: Allowance): Promise<PolicyAnswer> {
-  const webhook = { url, timeoutMs: WEBHOOK_TIMEOUT_MS };
+async function askOthers(chosen: ChosenWebhook, version: Allowance): Promise<PolicyAnswer> {
+  const webhook = askedAs(chosen);
   const answer = await askWebhook(webhook, "app", hypotheticalBoot(version));
   if (answer.kind !== "allowed") return answer;
   const self = await askWebhookInfo(webhook);
-  return { kind: "allowed", rule: "", by: `${url}${typeof self === "string" ? "" : self.selector}` };
+  return { kind: "allowed", rule: "", by: `${chosen.url}${typeof self === "string" ? "" : self.selector}` };
 }

@@ -74,10 +74,15 @@ function exposures(config: KmsConfig, hasKeys: boolean): Finding[] {
       "until there are keys, whoever reaches the set-up page decides where they come from. Set core.onboard.require_token = true";
     (isLocal(setUp.listen.host) ? note : insecure)(`core.onboard.address = "${setUp.listen.host}"`, reason);
   }
-  if (auth.kind === "webhook" && auth.url.startsWith("http:") && !isLocal(new URL(auth.url).hostname)) {
+  if (
+    auth.kind === "webhook" &&
+    auth.answerKeys.length === 0 &&
+    auth.url.startsWith("http:") &&
+    !isLocal(new URL(auth.url).hostname)
+  ) {
     insecure(
       `core.auth_api.webhook.url = "${auth.url}"`,
-      "whoever is on the way can answer that any app is allowed. Use https, with core.auth_api.webhook.ca_cert for a private authority",
+      "whoever is on the way can answer that any app is allowed. Use https, with core.auth_api.webhook.ca_cert for a private authority, or pin the key that signs its answers in core.auth_api.webhook.answer_keys",
     );
   }
   if (admin !== undefined && !isLocal(admin.host))

@@ -5,12 +5,14 @@
  * judges without starting anything.
  * Never: a setting that is dropped without a word, or that only a log line tells of.
  */
+import type { KeyObject } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { PUBLIC_PCCS } from "@dstack/attest/node";
 import { loadConfig, parseTcpListen, type LoadedConfig, type TcpAddress } from "@dstack/config";
 import { asRefusal } from "@dstack/errors";
 import { backupOperators, type BackupOperators } from "./backup-operators.ts";
 import { KmsError } from "../errors.ts";
+import { answerKey } from "@dstack/governance/answers";
 import { isPlainHttpUrl, kmsSchema, type RawKmsConfig } from "./schema.ts";
 import { UNREAD_KEYS } from "./unread-keys.ts";
 
@@ -70,6 +72,8 @@ export interface WebhookConfig {
   readonly bearer: { readonly token: string } | { readonly file: string } | undefined;
   /** Path of the only root in PEM that the auth server's certificate may lead to; the public ones where undefined. */
   readonly caFile: string | undefined;
+  /** One of them must have signed each answer; none: answers are believed as they come. */
+  readonly answerKeys: readonly KeyObject[];
 }
 
 export interface AdminConfig {
@@ -171,12 +175,23 @@ function checkTlsPaths(tls: RawKmsConfig["rpc"]["tls"], keyFolder: string, cwd: 
 
 function webhookOf(webhook: RawKmsConfig["core"]["auth_api"]["webhook"], cwd: string): WebhookConfig {
   const { url, timeout: timeoutMs, bearer_token: token, bearer_token_file: file, ca_cert: ca } = webhook;
+  const answerKeys = asRefusal(
+    () => webhook.answer_keys.map(answerKey),
+    ({ message }) => invalid(`core.auth_api.webhook.answer_keys: ${message}`),
+  );
   if (token !== "" && file !== undefined)
     throw invalid("core.auth_api.webhook: bearer_token and bearer_token_file are both set; keep one");
   if (ca !== undefined && !url.startsWith("https:"))
     throw invalid("core.auth_api.webhook.ca_cert is set, but the url is not https");
   const bearer = file !== undefined ? { file: resolve(cwd, file) } : token === "" ? undefined : { token };
-  return { kind: "webhook", url, timeoutMs, bearer, caFile: ca === undefined ? undefined : resolve(cwd, ca) };
+  return {
+    kind: "webhook",
+    url,
+    timeoutMs,
+    bearer,
+    caFile: ca === undefined ? undefined : resolve(cwd, ca),
+    answerKeys,
+  };
 }
 
 function adminOf(

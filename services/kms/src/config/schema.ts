@@ -101,6 +101,13 @@ const webhook = z.object({
   ca_cert: path
     .optional()
     .describe("PEM file of the only root that an https webhook may lead to. Without it the public ones"),
+  answer_keys: z
+    .array(text)
+    .max(8)
+    .default([])
+    .describe(
+      "Ours: keys of which one must have signed every answer of the webhook for the very question, 32 bytes in hex, as `dstack auth answer-key` prints them. With none, answers are believed as they come",
+    ),
 });
 
 const authApi = z.object({

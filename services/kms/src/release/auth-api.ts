@@ -16,7 +16,7 @@ export const denialText = ({ reason, rule, field }: Extract<WebhookDecision, { r
 /** Who may have keys. Decisions are never kept: a withdrawn permission counts at the next request. */
 export interface AuthApi {
   readonly isDev: boolean;
-  /** @throws KmsError `auth-unreachable`, `auth-answer-invalid`: neither is a denial */
+  /** @throws KmsError `auth-unreachable`, `auth-answer-unproven`, `auth-answer-invalid`: none is a denial */
   bootAuth(kind: BootKind, boot: SentBootInfo, signal?: AbortSignal): Promise<WebhookDecision>;
   /** @throws KmsError as `bootAuth` */
   info(): Promise<WebhookInfo>;
@@ -39,14 +39,19 @@ export interface WebhookOptions extends Omit<WebhookClientOptions, "infoPace" | 
 /** Anonymous calls ask for the information; they must not become calls to a chain one by one (DS #1311). */
 const INFO_AGE_MS = 1_000;
 
+const KMS_CODES = {
+  "webhook-unreachable": "auth-unreachable",
+  "webhook-answer-unproven": "auth-answer-unproven",
+} as const;
+
 /** Asks a webhook over connections that are kept. */
 export function webhookAuthApi({ clock, ...options }: WebhookOptions): AuthApi {
   const client = webhookClient({ ...options, keepConnections: true, infoPace: { maxAgeMs: INFO_AGE_MS, clock } });
   const asKmsError = <T>(run: () => Promise<T>): Promise<T> =>
     asRefusal(
       run,
-      ({ code, message, cause }) =>
-        new KmsError(code === "webhook-unreachable" ? "auth-unreachable" : "auth-answer-invalid", message, { cause }),
+      ({ code, message, cause, facts }) =>
+        new KmsError(KMS_CODES[code as keyof typeof KMS_CODES] ?? "auth-answer-invalid", message, { cause, facts }),
     );
   return {
     isDev: false,

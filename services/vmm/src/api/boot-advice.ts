@@ -1,7 +1,9 @@
+import { readFile } from "node:fs/promises";
 import { parseJson, toHex, utf8 } from "@dstack/bytes";
 import type { ParsedAppCompose } from "@dstack/compose";
 import { findingText, lintManifest, readComposeFile } from "@dstack/compose/docker";
 import { askWebhook, FORECAST_LIMIT, hypotheticalBoot } from "@dstack/governance";
+import { answerKey } from "@dstack/governance/answers";
 import { z } from "zod";
 import { VmmError } from "../errors.ts";
 import type { Fleet } from "../fleet/fleet.ts";
@@ -66,9 +68,14 @@ export async function bootAdvice(
   };
   const unknown = unknownReason(compose, osImageHash, config.authWebhook.url);
   if (unknown !== undefined) return { allowed: null, reason: unknown, rule: "", field: "", command: null, ...app };
-  const { url, deviceId } = config.authWebhook;
+  const { url, deviceId, bearerTokenFile, answerKeys } = config.authWebhook;
   const answer = await askWebhook(
-    { url, timeoutMs: TIMEOUT_MS },
+    {
+      url,
+      timeoutMs: TIMEOUT_MS,
+      bearerToken: bearerTokenFile === "" ? undefined : () => readToken(bearerTokenFile),
+      answerKeys: answerKeys.map(answerKey),
+    },
     "app",
     hypotheticalBoot({
       appId: app.app_id,
@@ -99,6 +106,13 @@ export async function bootAdvice(
     default:
       return answer satisfies never;
   }
+}
+
+/** @throws Error, without what stands in the file */
+async function readToken(path: string): Promise<string> {
+  const token = (await readFile(path, "utf8")).trim();
+  if (token === "") throw new VmmError("config-invalid", `auth_webhook.bearer_token_file: ${path} is empty`);
+  return token;
 }
 
 async function keptUserConfig(vm: ReturnType<Fleet["get"]> | undefined): Promise<string | undefined> {

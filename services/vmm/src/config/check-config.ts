@@ -1,4 +1,6 @@
 import { isIP } from "node:net";
+import { asRefusal } from "@dstack/errors";
+import { answerKey } from "@dstack/governance/answers";
 import { VmmError } from "../errors.ts";
 import type { RawConfig } from "./config-schema.ts";
 
@@ -71,6 +73,11 @@ export function checkRules(raw: RawConfig): void {
     "32 bytes of hex",
     raw.auth_webhook.device_id,
   );
+  for (const key of raw.auth_webhook.answer_keys)
+    asRefusal(
+      () => answerKey(key),
+      ({ message }) => new VmmError("config-invalid", `auth_webhook.answer_keys: ${message}`),
+    );
 }
 
 /** Those of the file, under their newer or older name, or the reference's own. */

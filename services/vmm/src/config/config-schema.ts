@@ -230,6 +230,16 @@ export const vmmConfigSchema = z.object({
       device_id: textOf("").describe(
         "Ours. This machine's device id, 64 hex digits, for that question; it is in the webhook's log with each boot of this machine",
       ),
+      bearer_token_file: path
+        .default("")
+        .describe("Ours. File with the token that the webhook wants, read at each question; empty: none"),
+      answer_keys: z
+        .array(text)
+        .max(8)
+        .default([])
+        .describe(
+          "Ours. Keys of which one must have signed the webhook's answers, as `core.auth_api.webhook.answer_keys` of the KMS",
+        ),
     })
     .prefault({}),
   supervisor: z

@@ -56,6 +56,10 @@ export function checkVmmConfig(raw: RawConfig, cwd: string): VmmConfig {
     runPath: absolute(runPath || "~/.dstack-vmm/vm"),
     imagePath: absolute(image.path || imagePath || "~/.dstack-vmm/image"),
     cvm: { ...cvm, gatewayUrls: gatewayUrlsOf(raw), networking: networkingSchema.parse(raw.cvm.networking) },
+    authWebhook: {
+      ...rest.authWebhook,
+      bearerTokenFile: rest.authWebhook.bearerTokenFile === "" ? "" : absolute(rest.authWebhook.bearerTokenFile),
+    },
     supervisor: {
       ...rest.supervisor,
       sock: absolute(rest.supervisor.sock),
