@@ -162,6 +162,7 @@ contract DstackApp is Ownable2StepUpgradeable, UUPSUpgradeable, ERC165, PolicyAu
     }
 
     function _setComposeHash(bytes32 composeHash, bool allowed) private {
+        if (allowed) _requireValue(composeHash);
         allowedComposeHashes[composeHash] = allowed;
         if (allowed) emit ComposeHashAdded(composeHash);
         else emit ComposeHashRemoved(composeHash);
@@ -169,6 +170,7 @@ contract DstackApp is Ownable2StepUpgradeable, UUPSUpgradeable, ERC165, PolicyAu
     }
 
     function _setDevice(bytes32 deviceId, bool allowed) private {
+        if (allowed) _requireValue(deviceId);
         allowedDeviceIds[deviceId] = allowed;
         if (allowed) emit DeviceAdded(deviceId);
         else emit DeviceRemoved(deviceId);

@@ -60,6 +60,8 @@ contract DstackKms is Ownable2StepUpgradeable, UUPSUpgradeable, ERC165, PolicyAu
     bytes32 private constant APP_REVOCATION_SLOT = 0x48fcbfbe60fd3a6df751e24974bf9b8524d7ae6519acd13798373eb4b7ea3e00;
 
     bytes32 private constant KMS_INFO = keccak256("kms-info");
+    bytes32 private constant KMS_QUOTE = keccak256("kms-quote");
+    bytes32 private constant KMS_EVENTLOG = keccak256("kms-eventlog");
     bytes32 private constant GATEWAY_APP_ID = keccak256("gateway-app-id");
     bytes32 private constant REGISTERED_APP = keccak256("registered-app");
     bytes32 private constant REVOKED_APP = keccak256("revoked-app");
@@ -74,6 +76,8 @@ contract DstackKms is Ownable2StepUpgradeable, UUPSUpgradeable, ERC165, PolicyAu
     event AppRevoked(address indexed appId);
     event AppRestored(address indexed appId);
     event KmsInfoSet(bytes k256Pubkey);
+    event KmsQuoteSet(bytes32 indexed quoteHash);
+    event KmsEventlogSet(bytes32 indexed eventlogHash);
     event KmsAggregatedMrAdded(bytes32 mrAggregated);
     event KmsAggregatedMrRemoved(bytes32 mrAggregated);
     event KmsDeviceAdded(bytes32 deviceId);
@@ -106,11 +110,15 @@ contract DstackKms is Ownable2StepUpgradeable, UUPSUpgradeable, ERC165, PolicyAu
     /// @param quote evidence that replaces the present one
     function setKmsQuote(bytes calldata quote) external onlyOwner {
         kmsInfo.quote = quote;
+        emit KmsQuoteSet(keccak256(quote));
+        _audit(KMS_QUOTE, keccak256(quote), true);
     }
 
     /// @param eventlog log that replaces the present one
     function setKmsEventlog(bytes calldata eventlog) external onlyOwner {
         kmsInfo.eventlog = eventlog;
+        emit KmsEventlogSet(keccak256(eventlog));
+        _audit(KMS_EVENTLOG, keccak256(eventlog), true);
     }
 
     /// @param appId app id of the gateway that apps trust
@@ -194,6 +202,7 @@ contract DstackKms is Ownable2StepUpgradeable, UUPSUpgradeable, ERC165, PolicyAu
 
     /// @param mrAggregated measurement of a KMS that may run from now on
     function addKmsAggregatedMr(bytes32 mrAggregated) external onlyOwner {
+        _requireValue(mrAggregated);
         kmsAllowedAggregatedMrs[mrAggregated] = true;
         emit KmsAggregatedMrAdded(mrAggregated);
         _audit(KMS_AGGREGATED_MR, mrAggregated, true);
@@ -208,6 +217,7 @@ contract DstackKms is Ownable2StepUpgradeable, UUPSUpgradeable, ERC165, PolicyAu
 
     /// @param deviceId platform on which a KMS may run from now on
     function addKmsDevice(bytes32 deviceId) external onlyOwner {
+        _requireValue(deviceId);
         kmsAllowedDeviceIds[deviceId] = true;
         emit KmsDeviceAdded(deviceId);
         _audit(KMS_DEVICE, deviceId, true);
@@ -222,6 +232,7 @@ contract DstackKms is Ownable2StepUpgradeable, UUPSUpgradeable, ERC165, PolicyAu
 
     /// @param osImageHash guest OS image that may boot from now on
     function addOsImageHash(bytes32 osImageHash) external onlyOwner {
+        _requireValue(osImageHash);
         allowedOsImages[osImageHash] = true;
         emit OsImageHashAdded(osImageHash);
         _audit(OS_IMAGE, osImageHash, true);

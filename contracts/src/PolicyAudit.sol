@@ -13,6 +13,11 @@ abstract contract PolicyAudit {
 
     bytes32 internal constant IMPLEMENTATION_UPGRADE = keccak256("implementation-upgrade");
 
+    /// Zero is what a member that nobody filled in reads as. It can still be taken back where older code allowed it.
+    function _requireValue(bytes32 value) internal pure {
+        require(value != bytes32(0), "Zero cannot be allowed");
+    }
+
     function _audit(bytes32 policy, bytes32 value, bool enabled) internal {
         emit PolicyChanged(msg.sender, policy, value, enabled);
     }

@@ -96,9 +96,9 @@ contract AccessTest is TestBase {
         assertEq(kms.pendingOwner(), address(0));
         expectNotOwner(OWNER);
         VM.prank(OWNER);
-        kms.addOsImageHash(0);
+        kms.addOsImageHash(bytes32(uint256(1)));
         VM.prank(HEIR);
-        kms.addOsImageHash(0);
+        kms.addOsImageHash(bytes32(uint256(1)));
     }
 
     function test_OnlyTheLastHeirMayAccept() public {

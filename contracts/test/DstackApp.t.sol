@@ -112,6 +112,21 @@ contract DstackAppTest is TestBase {
         assertDecides(DEVICE, hash, "UpToDate", "Compose hash not allowed");
     }
 
+    function test_ZeroIsNeverAllowedAndCanBeTakenBack() public {
+        VM.startPrank(OWNER);
+        expectText("Zero cannot be allowed");
+        app.addComposeHash(0);
+        expectText("Zero cannot be allowed");
+        app.addDevice(0);
+        check(!app.allowedComposeHashes(0) && !app.allowedDeviceIds(0), "zero is allowed");
+        // As older code left it.
+        VM.store(address(app), elementSlot(0, 0), bytes32(uint256(1)));
+        check(app.allowedComposeHashes(0), "not stored");
+        app.removeComposeHash(0);
+        check(!app.allowedComposeHashes(0), "zero is allowed");
+        VM.stopPrank();
+    }
+
     function test_Devices() public {
         bytes32 device = bytes32(uint256(9));
         assertDecides(device, HASH, "UpToDate", "Device not allowed");
@@ -200,6 +215,7 @@ contract DstackAppTest is TestBase {
         bool requireTcb,
         bool upToDate
     ) public {
+        VM.assume(device != 0 && hash != 0);
         VM.prank(OWNER);
         app.addDevice(device);
         VM.prank(OWNER);

@@ -36,6 +36,8 @@ contract DstackKmsTest is TestBase {
     event AppRevoked(address indexed appId);
     event AppRestored(address indexed appId);
     event KmsInfoSet(bytes k256Pubkey);
+    event KmsQuoteSet(bytes32 indexed quoteHash);
+    event KmsEventlogSet(bytes32 indexed eventlogHash);
     event KmsAggregatedMrAdded(bytes32 mrAggregated);
     event KmsAggregatedMrRemoved(bytes32 mrAggregated);
     event KmsDeviceAdded(bytes32 deviceId);
@@ -93,8 +95,14 @@ contract DstackKmsTest is TestBase {
         expectAudit(address(kms), OWNER, "kms-info", keccak256(hex"123456"), true);
         VM.prank(OWNER);
         kms.setKmsInfo(info);
+        VM.expectEmit(address(kms));
+        emit KmsQuoteSet(keccak256(hex"01"));
+        expectAudit(address(kms), OWNER, "kms-quote", keccak256(hex"01"), true);
         VM.prank(OWNER);
         kms.setKmsQuote(hex"01");
+        VM.expectEmit(address(kms));
+        emit KmsEventlogSet(keccak256(hex"02"));
+        expectAudit(address(kms), OWNER, "kms-eventlog", keccak256(hex"02"), true);
         VM.prank(OWNER);
         kms.setKmsEventlog(hex"02");
         (bytes memory k256, bytes memory ca, bytes memory quote, bytes memory eventlog) = kms.kmsInfo();
@@ -102,6 +110,26 @@ contract DstackKmsTest is TestBase {
         assertEq(ca, hex"789abc");
         assertEq(quote, hex"01");
         assertEq(eventlog, hex"02");
+    }
+
+    /// A request that names nothing must never match what nobody meant to allow.
+    function test_ZeroIsNeverAllowedAndCanBeTakenBack() public {
+        VM.startPrank(OWNER);
+        expectText("Zero cannot be allowed");
+        kms.addKmsAggregatedMr(0);
+        expectText("Zero cannot be allowed");
+        kms.addKmsDevice(0);
+        expectText("Zero cannot be allowed");
+        kms.addOsImageHash(0);
+        check(
+            !kms.kmsAllowedAggregatedMrs(0) && !kms.kmsAllowedDeviceIds(0) && !kms.allowedOsImages(0), "zero is allowed"
+        );
+        // As older code left it.
+        VM.store(address(kms), elementSlot(0, 8), bytes32(uint256(1)));
+        check(kms.allowedOsImages(0), "not stored");
+        kms.removeOsImageHash(0);
+        check(!kms.allowedOsImages(0), "zero is allowed");
+        VM.stopPrank();
     }
 
     function test_GatewayAppId() public {
@@ -288,6 +316,7 @@ contract DstackKmsTest is TestBase {
         bool deviceOn,
         bool upToDate
     ) public {
+        VM.assume(image != 0 && mr != 0 && device != 0);
         VM.prank(OWNER);
         if (imageOn) kms.addOsImageHash(image);
         else kms.removeOsImageHash(image);
@@ -307,7 +336,7 @@ contract DstackKmsTest is TestBase {
 
     /// No hash but a listed one boots: neighbours, prefixes and shifted values are others.
     function testFuzz_NothingElseIsListed(bytes32 listed, bytes32 asked) public {
-        VM.assume(listed != asked && asked != IMAGE);
+        VM.assume(listed != 0 && listed != asked && asked != IMAGE);
         VM.prank(OWNER);
         kms.addOsImageHash(listed);
         assertKms(asked, MR, DEVICE, "UpToDate", "OS image is not allowed");

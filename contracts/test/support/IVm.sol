@@ -17,5 +17,7 @@ interface IVm {
     function load(address target, bytes32 slot) external view returns (bytes32 value);
     function prank(address sender) external;
     function recordLogs() external;
+    function startPrank(address sender) external;
+    function stopPrank() external;
     function store(address target, bytes32 slot, bytes32 value) external;
 }

@@ -134,7 +134,6 @@ test("answers with the contract's words, the gateway and the block (E1 to E3, E9
   assert.equal((await post("app", BASE)).json["rule"], `DstackApp ${BASE.appId}: isAppAllowed`);
 });
 
-
 test("malformed requests are 400 in one form and ask nobody (E4, E5)", async () => {
   const malformed = { isAllowed: false, reason: "invalid authorization request", gatewayAppId: "" };
   for (const body of [
