@@ -132,6 +132,12 @@ async function authorization(layout: StackLayout): Promise<Finding> {
   const external = await externalWebhook(layout);
   if (external === undefined) return ownPolicy(layout);
   const info = await askWebhookInfo(askedAs(external));
+  if (typeof info !== "string" && info.configError !== "")
+    return {
+      name: "authorization",
+      result: "note",
+      detail: `by ${external.url}, whose policy is older than its file: ${info.configError}; mend the file, or what was denied last is still allowed`,
+    };
   return typeof info === "string"
     ? { name: "authorization", result: "note", detail: `by ${external.url}: ${info}; no app can boot until it answers` }
     : { name: "authorization", result: "ok", detail: `by ${external.url}, which answers` };

@@ -221,6 +221,23 @@ for (const set of vectorSets("guest/simulator-0.6")) {
       }
     });
 
+    it("names what is wrong with a legacy quote as released agents do", async () => {
+      for (const [method, request, text] of [
+        ["RawQuote", { report_data: "00".repeat(63) }, "invalid content length: raw needs exactly 64 bytes, got 63"],
+        ["RawQuote", { report_data: "00".repeat(65) }, "invalid content length: raw needs exactly 64 bytes, got 65"],
+        [
+          "TdxQuote",
+          { report_data: "00", hash_algorithm: "raw" },
+          "invalid content length: raw needs exactly 64 bytes, got 1",
+        ],
+        ["TdxQuote", { report_data: "00", hash_algorithm: "md5" }, "invalid hash algorithm: expected sha512, sha256,"],
+      ] as const) {
+        const answer = await app(`/prpc/Tappd.${method}`, request);
+        assert.equal(answer.status, 400);
+        assert.ok(answer.text.includes(text), answer.text);
+      }
+    });
+
     it("refuses a tag that would make evidence for another's certificate (DS #1266)", async () => {
       const answer = await app("/prpc/Tappd.TdxQuote", { report_data: "00", prefix: "ratls-cert" });
       assert.equal(answer.status, 400);

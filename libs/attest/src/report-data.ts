@@ -2,6 +2,7 @@ import { concatBytes, reportData, toHex, utf8 } from "@dstack/bytes";
 import type { ReportData } from "@dstack/bytes";
 import { sha256, sha384, sha512 } from "@noble/hashes/sha2.js";
 import { keccak_256, keccak_384, keccak_512, sha3_256, sha3_384, sha3_512 } from "@noble/hashes/sha3.js";
+import { excerpt } from "@dstack/errors";
 import { AttestError } from "./errors.ts";
 
 type Hash = (bytes: Uint8Array) => Uint8Array;
@@ -42,13 +43,19 @@ export function customReportData(tag: string, content: Uint8Array, hash = ""): R
   }
   if (hash === "raw") {
     if (content.length !== 64) {
-      throw new AttestError("report-data-invalid", `report data: raw needs exactly 64 bytes, got ${content.length}`);
+      throw new AttestError(
+        "report-data-invalid",
+        `invalid content length: raw needs exactly 64 bytes, got ${content.length}`,
+      );
     }
     return reportData(content.slice());
   }
   const digest = Object.hasOwn(HASHES, hash) ? HASHES[hash] : undefined;
   if (digest === undefined) {
-    throw new AttestError("report-data-invalid", `report data: unknown hash algorithm "${hash}"`);
+    throw new AttestError(
+      "report-data-invalid",
+      `invalid hash algorithm: expected ${Object.keys(HASHES).filter(Boolean).join(", ")} or raw, got "${excerpt(hash, { maxChars: 40 })}"`,
+    );
   }
   return padReportData(digest(concatBytes(utf8(`${tag}:`), content)));
 }

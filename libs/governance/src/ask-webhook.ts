@@ -31,6 +31,8 @@ export interface WebhookSelf {
   readonly gatewayAppId: string;
   /** The options of `dstack auth` that select the contract where one decides; empty for other policies. */
   readonly selector: string;
+  /** Why its policy is not what its operator wrote last; empty where it is. */
+  readonly configError: string;
 }
 
 /** Asks about a boot, once, as a KMS asks. Nothing is changed there, but its log has a line about it as about every question. */
@@ -51,7 +53,11 @@ export async function askWebhook(webhook: WebhookAddress, kind: BootKind, boot: 
 export async function askWebhookInfo(webhook: WebhookAddress): Promise<WebhookSelf | string> {
   const asked = await attempt(() => client(webhook).info());
   if (!asked.ok) return asked.error.message;
-  return { gatewayAppId: excerpt(asked.value.gatewayAppId), selector: selectorOf(asked.value) };
+  return {
+    gatewayAppId: excerpt(asked.value.gatewayAppId),
+    selector: selectorOf(asked.value),
+    configError: asked.value.configError,
+  };
 }
 
 const client = (webhook: WebhookAddress): WebhookClient => webhookClient({ ...webhook, userAgent: USER_AGENT });

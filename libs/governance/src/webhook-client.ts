@@ -50,6 +50,8 @@ export interface WebhookInfo {
   readonly appImplementation: string;
   /** Empty where the server does not say. */
   readonly ethRpcUrl: string;
+  /** Why its policy is not what its operator wrote last; empty where it is. */
+  readonly configError: string;
 }
 
 export interface WebhookClient {
@@ -165,7 +167,10 @@ function readDecision(answer: Answer, url: string): WebhookDecision {
 }
 
 function readInfo(answer: Answer, url: string): WebhookInfo {
-  const { status, kmsContractAddr, gatewayAppId, chainId, appImplementation, ethRpcUrl } = readJson(answer, url);
+  const { status, kmsContractAddr, gatewayAppId, chainId, appImplementation, ethRpcUrl, configError } = readJson(
+    answer,
+    url,
+  );
   const isComplete =
     typeof status === "string" &&
     typeof kmsContractAddr === "string" &&
@@ -179,6 +184,7 @@ function readInfo(answer: Answer, url: string): WebhookInfo {
     chainId: BigInt(chainId),
     appImplementation,
     ethRpcUrl: typeof ethRpcUrl === "string" ? excerpt(ethRpcUrl, REASON) : "",
+    configError: typeof configError === "string" ? excerpt(configError) : "",
   };
 }
 

@@ -38,6 +38,8 @@ export interface WebhookBackend {
   decide(kind: BootKind, boot: BootInfo): Promise<WebhookDecision>;
   /** Body of the 400 answer to a malformed request. */
   malformed(error: GovernanceError): object;
+  /** Why what decides is not what the operator wrote last; undefined where it is, as where there is nothing to go wrong. */
+  fault?(): Promise<string | undefined>;
   /** What clients are told of an error inside; the log has the whole. */
   failure(error: unknown): string;
 }
@@ -50,7 +52,7 @@ export interface WebhookRoutesOptions {
 }
 
 /**
- * The routes of an authorization webhook: `GET /`, `/health`, `/healthz`, `POST /bootAuth/app`, `POST /bootAuth/kms`.
+ * The routes of an authorization webhook: `GET /`, `/health`, `/healthz`, `/readyz`, `POST /bootAuth/app`, `POST /bootAuth/kms`.
  * Policy denials and failures of the backend are 200 with `isAllowed` false; a malformed request is 400.
  * None asks who calls: that is `bearerGuard`'s, where the service is not on loopback or a private network.
  */
@@ -63,6 +65,7 @@ export function webhookRoutes(options: WebhookRoutesOptions): HttpRoute[] {
     { verbs: ["GET"], path: "/", handle: (exchange) => info(options, exchange) },
     { verbs: ["GET"], path: "/healthz", handle: healthy },
     { verbs: ["GET"], path: "/health", handle: healthy },
+    { verbs: ["GET"], path: "/readyz", handle: (exchange) => readiness(options, exchange) },
     { verbs: ["POST"], path: "/bootAuth/app", handle: (exchange) => bootAuth("app", options, exchange) },
     { verbs: ["POST"], path: "/bootAuth/kms", handle: (exchange) => bootAuth("kms", options, exchange) },
   ];
@@ -83,6 +86,15 @@ async function info({ backend, log, key }: WebhookRoutesOptions, exchange: HttpE
     log.error({ requestId, error: errorChain(error) }, "no information");
     answer(500, { status: "error", message: backend.failure(error), request_id: requestId });
   }
+}
+
+/** Not ready: a change of the policy, such as a permission taken back, is not in force. Boots are decided all the same. */
+async function readiness({ backend }: WebhookRoutesOptions, exchange: HttpExchange): Promise<void> {
+  const fault = await backend.fault?.();
+  unsigned(exchange, fault === undefined ? 200 : 503, {
+    ready: fault === undefined,
+    ...(fault === undefined ? {} : { reason: fault, request_id: exchange.requestId }),
+  });
 }
 
 async function bootAuth(

@@ -17,14 +17,21 @@ export function fileBackend(file: ConfigFile): WebhookBackend {
       };
     },
     parse: parseBootInfo,
+    fault: async () => (await file.current()).configError,
     decide: async (kind, boot) => {
-      const { config } = await file.current();
+      const { config, configError } = await file.current();
       const decision = decide(config, kind, boot);
-      if (!decision.isAllowed) return { ...decision, gatewayAppId: config.gatewayAppId };
-      const warning =
-        kind === "kms" && config.kms.mrAggregated === "any"
-          ? `KMS ${boot.mrAggregated} is allowed because kms.mrAggregated is absent`
-          : undefined;
+      const isAnyKms = decision.isAllowed && kind === "kms" && config.kms.mrAggregated === "any";
+      const warnings = [
+        // A permission that was just taken back may still be in force.
+        ...(configError === undefined
+          ? []
+          : [`decided by the policy before, since the file cannot be used: ${configError}`]),
+        ...(isAnyKms ? [`KMS ${boot.mrAggregated} is allowed because kms.mrAggregated is absent`] : []),
+      ];
+      const warning = warnings.length === 0 ? undefined : warnings.join("; ");
+      if (!decision.isAllowed)
+        return { ...decision, gatewayAppId: config.gatewayAppId, ...(warning === undefined ? {} : { warning }) };
       return {
         isAllowed: true,
         reason: "",

@@ -114,7 +114,15 @@ test("follows the file between two requests, keeps the good one when it breaks, 
     String(((await (await fetch(base)).json()) as Record<string, unknown>)["configError"]),
     /not valid JSON/,
   );
+  // What was taken back with this change is still allowed, so it is said wherever somebody looks.
+  const notReady = await fetch(`${base}/readyz`);
+  assert.equal(notReady.status, 503);
+  assert.match(((await notReady.json()) as { reason: string }).reason, /not valid JSON/);
+  assert.match(output, /decided by the policy before, since the file cannot be used: .*not valid JSON/);
+  await write(GOOD);
+  assert.equal((await fetch(`${base}/readyz`)).status, 200);
   await rm(config);
+  assert.equal((await fetch(`${base}/readyz`)).status, 503);
   assert.deepEqual((await post("app", BASE)).json, {
     isAllowed: false,
     reason: "OS image is not allowed",

@@ -28,7 +28,14 @@ export function devAuthApi(gatewayAppId: string): AuthApi {
     isDev: true,
     bootAuth: () => Promise.resolve({ kind: "allowed", gatewayAppId }),
     info: () =>
-      Promise.resolve({ kmsContractAddr: "", gatewayAppId, chainId: 0n, appImplementation: "", ethRpcUrl: "" }),
+      Promise.resolve({
+        kmsContractAddr: "",
+        gatewayAppId,
+        chainId: 0n,
+        appImplementation: "",
+        ethRpcUrl: "",
+        configError: "",
+      }),
   };
 }
 
