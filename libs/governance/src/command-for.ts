@@ -12,6 +12,8 @@ export function commandFor(
   boot: BootInfo,
 ): string | undefined {
   const app = comparable(boot.appId);
+  const hashes = [boot.osImageHash, boot.mrAggregated, boot.composeHash, boot.deviceId, boot.appId].map(comparable);
+  if (!hashes.every((hash) => /^0x\w{0,256}$/.test(hash))) return undefined;
   switch (field) {
     case "osImageHash":
       return `allow os-image ${comparable(boot.osImageHash)}`;
