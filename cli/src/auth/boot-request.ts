@@ -1,3 +1,4 @@
+import { parseJson } from "@dstack/bytes";
 import { readLog, type AuditRecord } from "@dstack/audit-log";
 import { systemCode } from "@dstack/errors";
 import { GovernanceError, parseBootInfo, type BootInfo, type BootKind } from "@dstack/governance";
@@ -18,7 +19,7 @@ export interface BootRequest {
 export function parseBootRequest(text: string): BootRequest | undefined {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text);
   } catch {
     return undefined;
   }

@@ -1,3 +1,4 @@
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import { readFile } from "node:fs/promises";
 import { calls } from "@dstack/governance/chain";
 import type { Hex } from "viem";
@@ -12,7 +13,7 @@ export async function authSetInfo(cli: Cli, file: string, options: AuthSetInfoOp
   const backend = await selectContract(cli, options);
   let json: Record<string, unknown>;
   try {
-    json = JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
+    json = parseJson(utf8Decode(await readFile(file), file), file) as Record<string, unknown>;
   } catch (cause) {
     throw new CliError("failed", `${file} is not JSON that can be read`, { cause });
   }

@@ -1,3 +1,4 @@
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import { readFile } from "node:fs/promises";
 import { asRefusal } from "@dstack/errors";
 import { exchange } from "@dstack/http";
@@ -60,7 +61,7 @@ export async function postToKms({
 
 function refusal(answer: Uint8Array): string | undefined {
   try {
-    const { error } = JSON.parse(Buffer.from(answer).toString("utf8")) as { readonly error?: unknown };
+    const { error } = parseJson(utf8Decode(answer)) as { readonly error?: unknown };
     return typeof error === "string" ? error : undefined;
   } catch {
     // Not from a KMS of ours: the status says it.

@@ -1,3 +1,4 @@
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import type { DigestResolver, ImageReference } from "@dstack/compose/docker";
 import { attempt } from "@dstack/errors";
 import { exchangeFollowing } from "@dstack/http";
@@ -65,12 +66,15 @@ async function anonymousToken(challenge: string, timeoutMs: number): Promise<str
   if (values["service"] !== undefined) url.searchParams.set("service", values["service"]);
   if (values["scope"] !== undefined) url.searchParams.set("scope", values["scope"]);
   const asked = await attempt(() => exchangeFollowing({ url, timeoutMs, maxAnswerBytes: MAX_ANSWER_BYTES }));
-  return asked.ok ? tokenOf(Buffer.from(asked.value.body).toString("utf8")) : undefined;
+  return asked.ok ? tokenOf(asked.value.body) : undefined;
 }
 
-function tokenOf(text: string): string | undefined {
+function tokenOf(answer: Uint8Array): string | undefined {
   try {
-    const { token, access_token: accessToken } = JSON.parse(text) as { token?: unknown; access_token?: unknown };
+    const { token, access_token: accessToken } = parseJson(utf8Decode(answer)) as {
+      token?: unknown;
+      access_token?: unknown;
+    };
     return [token, accessToken].find((value) => typeof value === "string");
   } catch {
     return undefined; // No JSON: this registry gives anonymous callers nothing.

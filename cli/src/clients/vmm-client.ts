@@ -1,3 +1,4 @@
+import { parseJson } from "@dstack/bytes";
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { readTextIfExists } from "@dstack/files";
 import { exchange } from "@dstack/http";
@@ -128,7 +129,7 @@ const noAnswer = (url: string, cause: unknown): CliError =>
 
 function answerOf<T>(schema: z.ZodType<T>, text: string): T {
   try {
-    return schema.parse(JSON.parse(text));
+    return schema.parse(parseJson(text, "answer"));
   } catch (cause) {
     throw new CliError("failed", `the VMM's answer has another form than expected: ${visible(text.slice(0, 200))}`, {
       cause,

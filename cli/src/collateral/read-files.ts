@@ -1,3 +1,4 @@
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import {
   AttestError,
   collateralFromJson,
@@ -18,7 +19,7 @@ export async function readQuoteFile(file: string): Promise<Quote> {
 export async function readCollateralFile(file: string): Promise<QuoteCollateral> {
   const bytes = await readInput(file);
   try {
-    return collateralFromJson(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)));
+    return collateralFromJson(parseJson(utf8Decode(bytes, file), file));
   } catch (cause) {
     if (cause instanceof AttestError) throw cause;
     throw new CliError("failed", `${file}: not valid JSON, expected collateral in the exchange form`, { cause });

@@ -1,3 +1,4 @@
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import { readFile, stat } from "node:fs/promises";
 import { intelTrustAnchor, parsePolicy, trustAnchorFromPem, type QuotePolicy, type TrustAnchor } from "@dstack/attest";
 import { CliError } from "../terminal/errors.ts";
@@ -22,7 +23,7 @@ export async function readInput(file: string): Promise<Uint8Array> {
 export async function readJson(file: string): Promise<unknown> {
   const bytes = await readInput(file);
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return parseJson(utf8Decode(bytes, file), file);
   } catch (cause) {
     throw new CliError("failed", `${file}: not valid JSON`, { cause });
   }

@@ -1,3 +1,4 @@
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import type { Cli } from "../clients/cli.ts";
 import { postToKms } from "../clients/kms-http.ts";
 import { readBytes } from "./operator-files.ts";
@@ -14,8 +15,9 @@ export async function kmsShareSubmit(cli: Cli, file: string, options: KmsShareSu
       tokenVariable: "DSTACK_KMS_SETUP_TOKEN",
       env: cli.env,
     });
-  const { received, needed, restored } = JSON.parse(
-    Buffer.from(await post("restore/share", await readBytes(file))).toString("utf8"),
+  const { received, needed, restored } = parseJson(
+    utf8Decode(await post("restore/share", await readBytes(file)), "answer"),
+    "answer",
   ) as { readonly received: number; readonly needed: number; readonly restored: boolean };
   if (restored) await post("finish", new Uint8Array());
   if (options.output === "json") cli.out.json({ received, needed, restored });

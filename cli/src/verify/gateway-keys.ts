@@ -1,5 +1,6 @@
 import { customReportData, type AppInfo } from "@dstack/attest";
-import { equalBytes, parseHex, toHex, utf8 } from "@dstack/bytes";
+import { equalBytes, parseHex, parseJson, toHex, utf8 } from "@dstack/bytes";
+import { isCoded } from "@dstack/errors";
 import { evidenceFromJson, evidenceRefusal, judgeChecks } from "@dstack/verify";
 import { judgeEvidence, requiredOf, type VerifyContext } from "./context.ts";
 import type { AcmeInfo } from "./subject.ts";
@@ -37,7 +38,7 @@ async function judgeQuoted(
 ): Promise<QuotedKey> {
   if (quote === "") return { kind: "unquoted" };
   try {
-    const evidence = evidenceFromJson(JSON.parse(quote));
+    const evidence = evidenceFromJson(parseJson(quote, "quote"));
     const { attestation, checks } = await judgeEvidence(evidence, context, customReportData(tag, content));
     const verdict = judgeChecks(checks, requiredOf(context));
     if (verdict.kind === "verified" && attestation.ok) return { kind: "verified", appInfo: attestation.appInfo };
@@ -46,7 +47,9 @@ async function judgeQuoted(
       reason: verdict.kind === "verified" ? "the quote is not verified" : verdict.reason,
     };
   } catch (error) {
-    const reason = error instanceof SyntaxError ? "the quote is not JSON" : evidenceRefusal(error);
+    const reason = isCoded(error, "json-invalid", "json-repeated", "json-ill-formed")
+      ? error.message
+      : evidenceRefusal(error);
     if (reason === undefined) throw error;
     return { kind: "refused", reason };
   }

@@ -11,7 +11,7 @@ import {
   type TrustAnchor,
 } from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
-import { toHex, utf8Decode } from "@dstack/bytes";
+import { parseJson, toHex, utf8Decode } from "@dstack/bytes";
 import { judgeTcb } from "./platform-tcb.ts";
 import { describeEvidence, type Fields } from "../evidence/describe.ts";
 
@@ -104,7 +104,7 @@ function fieldsOf(bytes: Uint8Array): Fields {
 
 function json(text: Uint8Array): unknown {
   try {
-    return JSON.parse(utf8Decode(text, "collateral"));
+    return parseJson(utf8Decode(text, "collateral"), "collateral");
   } catch (cause) {
     throw new AttestError("collateral-malformed", "collateral: not valid JSON, expected the exchange form", { cause });
   }

@@ -1,3 +1,4 @@
+import { parseJson } from "@dstack/bytes";
 import { randomBytes } from "node:crypto";
 import { exchange } from "@dstack/http";
 import { comparable } from "./file-policy/auth-config.ts";
@@ -236,7 +237,7 @@ const hex = (bytes: number): string => randomBytes(bytes).toString("hex");
 
 function parsed(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text, "answer");
   } catch {
     return undefined;
   }

@@ -4,7 +4,7 @@
  * error that is no denial. No decision is ever kept, no redirect followed, no answer read for longer
  * or further than its bounds; with pinned keys, none counts that they did not sign for this question.
  */
-import { parseJson } from "@dstack/bytes";
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import type { KeyObject } from "node:crypto";
 import type { Agent } from "node:http";
 import { errorChain, excerpt } from "@dstack/errors";
@@ -111,7 +111,9 @@ interface Question {
 
 interface Answer {
   readonly status: number;
+  /** For messages. */
   readonly text: string;
+  readonly body: Uint8Array;
 }
 
 async function ask(
@@ -150,7 +152,7 @@ async function ask(
     );
   }
   if (question !== undefined) requireSigned(answerKeys, question, answer, url);
-  return { status: answer.status, text: Buffer.from(answer.body).toString("utf8") };
+  return { status: answer.status, text: Buffer.from(answer.body).toString("utf8"), body: answer.body };
 }
 
 function readDecision(answer: Answer, url: string): WebhookDecision {
@@ -195,7 +197,7 @@ function readJson(answer: Answer, url: string): Record<string, unknown> {
       `auth api ${url} returned ${answer.status}: ${excerpt(answer.text)}`,
     );
   try {
-    const json: unknown = parseJson(answer.text, "answer");
+    const json: unknown = parseJson(utf8Decode(answer.body, "answer"), "answer");
     if (typeof json === "object" && json !== null) return json as Record<string, unknown>;
   } catch (cause) {
     throw undecodable(answer, url, cause);

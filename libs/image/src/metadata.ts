@@ -2,6 +2,7 @@
  * metadata.json of a guest image: which files it has and how its kernel is started.
  * Unknown members are ignored, as every reader of the format does.
  */
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import { z } from "zod";
 import { ImageError } from "./errors.ts";
 
@@ -45,7 +46,7 @@ export function parseImageMetadata(bytes: Uint8Array): ImageMetadata {
     );
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    value = parseJson(utf8Decode(bytes, "metadata.json"), "metadata.json");
   } catch (cause) {
     throw new ImageError("bad-metadata", "metadata.json is not UTF-8 JSON", { cause });
   }

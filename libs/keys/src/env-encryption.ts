@@ -5,7 +5,7 @@
  * app's public key can make one (audit 03).
  */
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
-import { concatBytes, utf8, utf8Decode } from "@dstack/bytes";
+import { concatBytes, parseJson, utf8, utf8Decode } from "@dstack/bytes";
 import { KeysError, requireLength } from "./errors.ts";
 import { x25519PublicKey, x25519SharedSecret } from "./x25519.ts";
 
@@ -72,7 +72,7 @@ export function decryptEnv(blob: Uint8Array, secretKey: Uint8Array): EnvPair[] {
 function parsePairs(plaintext: Uint8Array): EnvPair[] {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(utf8Decode(plaintext));
+    parsed = parseJson(utf8Decode(plaintext));
   } catch {
     // The cause would quote the plaintext, which is secret.
     // oxlint-disable-next-line preserve-caught-error

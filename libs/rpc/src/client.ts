@@ -79,7 +79,7 @@ export function remoteSaid(error: unknown, words: RegExp): boolean {
 
 function remoteText(method: string, status: number, text: string): string {
   try {
-    const parsed = JSON.parse(text) as { error?: unknown };
+    const parsed = parseJson(text) as { error?: unknown };
     if (typeof parsed.error === "string") return excerpt(parsed.error, REMOTE_TEXT);
   } catch {
     // Not JSON: the raw text is the best there is.

@@ -1,3 +1,4 @@
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import { z } from "zod";
 import { excerpt } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
@@ -46,7 +47,7 @@ export function supervisorRoutes(table: ProcessTable, log: Logger, onShutdown: (
 async function readConfig(exchange: HttpExchange): Promise<z.output<typeof processConfigSchema>> {
   try {
     const body = await readBody(exchange.request, MAX_BODY_BYTES);
-    return processConfigSchema.parse(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)));
+    return processConfigSchema.parse(parseJson(utf8Decode(body, "request"), "request"));
   } catch (cause) {
     const detail = cause instanceof z.ZodError ? z.prettifyError(cause) : (cause as Error).message;
     throw new SupervisorError("bad-request", `not a process configuration: ${detail}`, { cause });

@@ -1,3 +1,4 @@
+import { utf8Decode } from "@dstack/bytes";
 import { createPublicClient, http, type PublicClient } from "viem";
 import { errorChain, excerpt } from "@dstack/errors";
 import { exchange, keptConnections } from "@dstack/http";
@@ -32,7 +33,7 @@ export function endpoint(url: string, timeoutMs: number): Endpoint {
       maxAnswerBytes: MAX_ANSWER_BYTES,
       signal,
     });
-    const text = Buffer.from(answer.buffer, answer.byteOffset, answer.length).toString("utf8");
+    const text = utf8Decode(answer, "answer");
     const isPage = (status < 200 || status >= 300) && !/^\s*\{/.test(text);
     const message = `answered ${status}`;
     return { status, text: JSON.stringify(isPage ? { error: { code: 0, message } } : rpcAnswer(text, secrets)) };

@@ -10,7 +10,7 @@
  * checksum 64) then JSON text up to the first NUL. The second copy lies directly after the first.
  */
 import { createHash } from "node:crypto";
-import { equalBytes, isAllZero, parseHex, utf8, utf8Decode } from "@dstack/bytes";
+import { equalBytes, isAllZero, parseHex, parseJson, utf8, utf8Decode } from "@dstack/bytes";
 import { GuestError } from "../errors.ts";
 
 /** Where the encrypted data begins: the header area before it is 16 MiB. */
@@ -85,7 +85,7 @@ type Json = Readonly<Record<string, unknown>>;
 function parseMetadata(bytes: Uint8Array, where: string): Json {
   const end = bytes.indexOf(0);
   try {
-    return objectAt(JSON.parse(utf8Decode(end < 0 ? bytes : bytes.subarray(0, end))), "metadata", where);
+    return objectAt(parseJson(utf8Decode(end < 0 ? bytes : bytes.subarray(0, end))), "metadata", where);
   } catch (cause) {
     if (cause instanceof GuestError) throw cause;
     throw new GuestError("disk-invalid", `Invalid LUKS metadata in the ${where} header copy: not JSON`, { cause });

@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 import { z } from "zod";
-import { concatBytes, u32be, utf8, utf8Decode } from "@dstack/bytes";
+import { concatBytes, parseJson, u32be, utf8, utf8Decode } from "@dstack/bytes";
 import { CONNECT_TIMEOUT_MS } from "@dstack/http";
 import { VmmError } from "../errors.ts";
 
@@ -25,7 +25,7 @@ export async function askKeyProvider(
   const body = utf8(JSON.stringify({ quote: [...quote] }));
   try {
     const answer = answerSchema.parse(
-      JSON.parse(utf8Decode(await exchange(config, concatBytes(u32be(body.length), body)), "key provider's answer")),
+      parseJson(utf8Decode(await exchange(config, concatBytes(u32be(body.length), body)), "key provider's answer")),
     );
     return { encryptedKey: answer.encrypted_key, providerQuote: answer.provider_quote };
   } catch (cause) {

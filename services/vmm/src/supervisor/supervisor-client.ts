@@ -3,6 +3,7 @@
  * and how it ended, checked as it comes over the Unix socket; a supervisor started where none
  * answers (supervisor-start.ts). Never: a QEMU as our own child, which would end with us.
  */
+import { parseJson, utf8Decode } from "@dstack/bytes";
 import { errorChain } from "@dstack/errors";
 import { exchange, HttpError } from "@dstack/http";
 import { z } from "zod";
@@ -117,7 +118,7 @@ async function call<S extends z.ZodType>({ socketPath, schema, ...request }: Sup
       timeoutMs,
       maxAnswerBytes: MAX_ANSWER_BYTES,
     });
-    return readAnswer(Buffer.from(answer.body).toString("utf8"), schema);
+    return readAnswer(utf8Decode(answer.body, "answer"), schema);
   } catch (cause) {
     throw cause instanceof VmmError ? cause : failed(cause);
   }
@@ -126,7 +127,7 @@ async function call<S extends z.ZodType>({ socketPath, schema, ...request }: Sup
 function readAnswer<S extends z.ZodType>(text: string, schema: S): z.output<S> {
   const { data, error } = z
     .object({ data: z.unknown().optional(), error: z.string().optional() })
-    .parse(JSON.parse(text));
+    .parse(parseJson(text, "answer"));
   if (error !== undefined) throw new VmmError("supervisor-failed", error);
   return schema.parse(data);
 }
