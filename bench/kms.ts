@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { randomBytes } from "node:crypto";
 import { Agent, request } from "node:https";
 import { join } from "node:path";
+import { healthUnderLogs } from "./kms-health.ts";
 import type { Ask, ClientIdentity, Ready, Stages, Usage } from "./kms-messages.ts";
 
-const FULL = { rounds: 7, requests: 60, warmUp: 300, publicRequests: 400, boots: 1_000, bootRounds: 3 };
-const QUICK = { rounds: 1, requests: 20, warmUp: 10, publicRequests: 20, boots: 50, bootRounds: 2 };
+const FULL = { rounds: 7, requests: 60, warmUp: 300, publicRequests: 400, probes: 300, boots: 1_000, bootRounds: 3 };
+const QUICK = { rounds: 1, requests: 20, warmUp: 10, publicRequests: 20, probes: 20, boots: 50, bootRounds: 2 };
 const CONCURRENCY = 16;
 const REQUEST_TIMEOUT_MS = 120_000;
 
@@ -49,6 +50,8 @@ export async function kms(args: readonly string[]): Promise<void> {
     report(cached, cold, tls, stages);
     await ask({ kind: "collateral", isCold: false });
     await publicCalls(effort, ask, ready.kmsPort);
+    const cpuMs = async (): Promise<number> => ((await ask({ kind: "usage" })) as Usage).cpuMs;
+    await healthUnderLogs(ready.kmsPort, effort.probes, cpuMs);
     await memory(effort, ask, (count) => load(ready.kmsPort, GET_APP_KEY, count, count));
     const ended = once(child, "exit");
     await ask({ kind: "stop" });

@@ -46,12 +46,19 @@ export interface Csr {
   readonly config: CsrConfig;
   /** Claimed evidence: verify it against `publicKeyInfo` before believing it. @throws RatlsError `csr-malformed`, `evidence-unsupported` */
   readonly attestation: () => Attestation;
+  /**
+   * The quote, where a log beside it is so long that it should hold before anything of the rest is
+   * looked at: whoever has no genuine platform must not have megabytes read and hashed.
+   */
+  readonly quoteAhead?: Uint8Array;
   /** What the signature covers. */
   readonly signed: Uint8Array;
 }
 
 const CONFIRM = "please sign cert:";
 const MAX_ALT_NAMES = 128;
+/** Several times the log of an ordinary app; reading less costs no more than checking a quote does. */
+const LONG_LOG_BYTES = 256 * 1024;
 const MAX_CSR_BYTES = 10 * 1024 * 1024;
 /** 9999-12-31T23:59:59Z, the last moment that a certificate can name. */
 const LAST_MOMENT = 253_402_300_799n;
@@ -111,7 +118,7 @@ export function decodeCsr(apiVersion: number, bytes: Uint8Array): Csr {
   const withAppInfo = isV2 && reader.bool("app info in certificate");
   const notBefore = isV2 ? reader.option("not before", () => moment(reader.u64("not before"))) : undefined;
   const notAfter = isV2 ? reader.option("not after", () => moment(reader.u64("not after"))) : undefined;
-  const attestation = isV2 ? evidenceV2(reader) : evidenceV1(reader);
+  const evidence = isV2 ? evidenceV2(reader) : evidenceV1(reader);
   return {
     confirm,
     publicKeyInfo,
@@ -126,7 +133,7 @@ export function decodeCsr(apiVersion: number, bytes: Uint8Array): Csr {
       ...(notBefore === undefined ? {} : { notBefore }),
       ...(notAfter === undefined ? {} : { notAfter }),
     },
-    attestation,
+    ...evidence,
     signed: bytes,
   };
 }
@@ -177,17 +184,22 @@ function head(publicKeyInfo: Uint8Array, config: CsrConfig): Uint8Array {
   );
 }
 
-function evidenceV1(reader: ScaleReader): () => Attestation {
+type Evidence = Pick<Csr, "attestation" | "quoteAhead">;
+
+function evidenceV1(reader: ScaleReader): Evidence {
   const quote = reader.bytes("quote");
   const log = reader.bytes("event log");
   reader.end();
   // Read when it is asked for: the signature is checked, and a wrong confirm word named, before that.
-  return () => readEvidence(() => attestationFromQuote(quote, utf8Decode(log, "event log")));
+  return {
+    attestation: () => readEvidence(() => attestationFromQuote(quote, utf8Decode(log, "event log"))),
+    ...(log.length > LONG_LOG_BYTES ? { quoteAhead: quote } : {}),
+  };
 }
 
-function evidenceV2(reader: ScaleReader): () => Attestation {
+function evidenceV2(reader: ScaleReader): Evidence {
   const attestation = readEvidence(() => decodeAttestation(reader.rest()));
-  return () => attestation;
+  return { attestation: () => attestation };
 }
 
 function readEvidence(read: () => Attestation): Attestation {

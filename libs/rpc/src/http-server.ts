@@ -174,7 +174,8 @@ export async function readBody(request: IncomingMessage, limitBytes: number, bud
         throw new RpcError("payload-too-large", "failed to read data: too many large requests at once, try again");
       chunks.push(chunk);
     }
-    return new Uint8Array(Buffer.concat(chunks));
+    const whole = Buffer.concat(chunks);
+    return new Uint8Array(whole.buffer, whole.byteOffset, whole.length);
   } finally {
     share?.release();
   }

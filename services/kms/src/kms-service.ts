@@ -15,7 +15,14 @@ import type { OpenKms } from "./open-kms.ts";
 import { withLegacyEvidence } from "./onboard/legacy-evidence.ts";
 import { deriveAppKeys } from "./release/app-keys.ts";
 import { envPublicKeys } from "./release/env-public-keys.ts";
-import { callerReader, verifyEvidence, type AttestedCaller, type Caller, type CallerRule } from "./release/caller.ts";
+import {
+  callerReader,
+  refusalOfQuote,
+  verifyEvidence,
+  type AttestedCaller,
+  type Caller,
+  type CallerRule,
+} from "./release/caller.ts";
 import { told } from "./release/told.ts";
 import { withContext } from "./with-context.ts";
 
@@ -213,20 +220,24 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
         if (request.apiVersion > 2) throw new RpcError("bad-request", `Unsupported API version: ${request.apiVersion}`);
         await requireSelf(call);
         const csr = await withContext("Failed to parse csr", () => decodeCsr(request.apiVersion, request.csr));
+        const expected = reportDataFor("ratls-cert", csr.publicKeyInfo);
+        const refuseEvidence = async (reason: string): Promise<never> => {
+          await refuse("sign-cert", call, { reason, rule: "evidence", field: "quote" });
+          throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(reason) });
+        };
+        const { quoteAhead } = csr;
+        if (quoteAhead !== undefined) {
+          const reason = await withContext("Quote verification failed", () =>
+            refusalOfQuote(evidence, quoteAhead, expected, call.signal),
+          );
+          if (reason !== undefined) await refuseEvidence(reason);
+        }
         const publicPoint = await withContext("Failed to verify csr signature", () =>
           verifyCsr(csr, request.signature),
         );
         const attestation = await withContext("Quote verification failed", () => csr.attestation());
-        const verified = await verifyEvidence(
-          evidence,
-          attestation,
-          reportDataFor("ratls-cert", csr.publicKeyInfo),
-          call.signal,
-        );
-        if (!verified.ok) {
-          await refuse("sign-cert", call, { reason: verified.reason, rule: "evidence", field: "quote" });
-          throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(verified.reason) });
-        }
+        const verified = await verifyEvidence(evidence, attestation, expected, call.signal);
+        if (!verified.ok) return refuseEvidence(verified.reason);
         const own = ownNameIn(csr.config, [keys.domain, ...ownNames]);
         if (own !== undefined) {
           const { field } = own;

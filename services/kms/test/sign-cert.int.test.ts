@@ -7,6 +7,7 @@ import { generateP256, spkiDer } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import {
   attestedTransport,
+  encodeCsrV1,
   encodeCsrV2,
   parseCertificates,
   readDstackExtensions,
@@ -207,4 +208,27 @@ test("no app gets a certificate for the KMS's own name", async () => {
   for (const altName of ["::ffff:127.0.0.1", "127.1", "*.replicas.example.net"])
     assert.match(await refusal(harness.guest(), { altNames: [altName] }), /that is the KMS's own name/, altName);
   assert.match(await refusal(harness.guest(), { altNames: ["bad name"] }), /neither a DNS name nor an IP address/);
+});
+
+test("of a long log nothing is read before the quote holds for the key that asks (DS #1267)", async () => {
+  const guest = harness.guest();
+  const { quote } = guest.attestation.platform;
+  const { withAppInfo: _, ...config } = CONFIG;
+  const ask = (publicKey: Guest["key"], quoted: Uint8Array, eventLogJson: string): Promise<string> => {
+    const csr = encodeCsrV1({
+      publicKeyInfo: spkiDer(publicKey),
+      config: { ...config, withAppInfo: false },
+      quote: quoted,
+      eventLogJson,
+    });
+    return refusal(guest, {}, { csr: () => csr, signature: signCsr(csr, publicKey), apiVersion: 1 });
+  };
+  // Whoever reads this log says that it is none.
+  const long = "x".repeat(300_000);
+  const forged = Uint8Array.from(quote);
+  forged[700]! ^= 1;
+  assert.match(await ask(generateP256(), quote, long), /Quote verification failed: report-data: .*another key/);
+  assert.doesNotMatch(await ask(guest.key, forged, long), /attestation cannot be read/);
+  assert.match(await ask(guest.key, quote, long), /attestation cannot be read/);
+  assert.match(await ask(guest.key, quote, "x"), /attestation cannot be read/);
 });

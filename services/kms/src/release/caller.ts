@@ -1,6 +1,11 @@
-import type { Attestation, TrustAnchor } from "@dstack/attest";
-import { verifyAttestation, type AttestationVerification, type CollateralSource } from "@dstack/attest/node";
-import type { ReportData } from "@dstack/bytes";
+import { parseQuote, type Attestation, type TrustAnchor } from "@dstack/attest";
+import {
+  verifyAttestation,
+  verifyQuote,
+  type AttestationVerification,
+  type CollateralSource,
+} from "@dstack/attest/node";
+import { equalBytes, type ReportData } from "@dstack/bytes";
 import { expectedReportData, RatlsError, readDstackExtensions } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { RpcError, type RpcCall } from "@dstack/rpc";
@@ -44,6 +49,26 @@ export async function verifyEvidence(
   });
   if (verification.ok) rule.platforms.saw(verification.quote);
   return verification;
+}
+
+/**
+ * Why a quote by itself is refused, whatever stands beside it; undefined where it holds and is for
+ * this report data. The cheapest comes first.
+ * @throws AttestError where it is none or its collateral cannot be had
+ */
+export async function refusalOfQuote(
+  rule: EvidenceRule,
+  bytes: Uint8Array,
+  expected: ReportData,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const quote = parseQuote(bytes);
+  if (!equalBytes(quote.body.reportData, expected)) return "report-data: the quote is for another key";
+  await rule.pace();
+  const collateral = await rule.collateral.collateralFor(quote, signal);
+  const now = Math.floor(rule.clock.now() / 1000);
+  const verified = verifyQuote(bytes, collateral, { trustAnchor: rule.trustAnchor, now });
+  return verified.ok ? undefined : verified.reason;
 }
 
 export interface CallerReaderOptions extends EvidenceRule {
