@@ -4,7 +4,7 @@ import { reportDataFor } from "@dstack/attest";
 import { pkcs8Pem } from "@dstack/keys";
 import { kms } from "@dstack/proto";
 import { decodeCsr, verifyCsr } from "@dstack/ratls";
-import { errorChain } from "@dstack/errors";
+import { errorChain, excerpt } from "@dstack/errors";
 import { route, RpcError, type JsonObject, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
 import { ownNameIn } from "./certificates/own-names.ts";
 import { signCertificate } from "./release/sign-certificate.ts";
@@ -48,7 +48,7 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
     authenticate: callerReader({
       ...evidence,
       onRefusal: ({ method, requestId, remoteAddress }, reason) => {
-        log.warn({ method, requestId, reason, rule: "evidence", field: "quote" }, "refused");
+        log.warn({ method, requestId, reason: excerpt(reason), rule: "evidence", field: "quote" }, "refused");
         return gate.recordRefusal({
           action: method,
           reason,

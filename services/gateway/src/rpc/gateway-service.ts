@@ -2,7 +2,7 @@ import { WIRE_VERSION } from "@dstack/proto/wire";
 import type { Certificate } from "@dstack/attest";
 import type { Logger } from "@dstack/log";
 import { gateway } from "@dstack/proto";
-import { assertNever, errorChain } from "@dstack/errors";
+import { assertNever, errorChain, excerpt } from "@dstack/errors";
 import { route, RpcError, type Route, type RpcCall, type RpcService } from "@dstack/rpc";
 import { formatIpv4, formatNetwork } from "@dstack/wireguard";
 import type { GatewayConfig } from "../config/gateway-config.ts";
@@ -68,7 +68,12 @@ async function authenticate(options: GatewayServiceOptions, auth: Auth, call: Rp
     if (auth === "registrant") {
       options.countRegistration("refused");
       options.log.warn(
-        { method: call.method, remote: call.remoteAddress, requestId: call.requestId, reason: errorChain(cause) },
+        {
+          method: call.method,
+          remote: call.remoteAddress,
+          requestId: call.requestId,
+          reason: excerpt(errorChain(cause)),
+        },
         "RegisterCvm refused",
       );
     }
@@ -171,7 +176,7 @@ async function register(
         app_id: caller?.appId,
         instance_id: caller?.instanceId,
         requestId: call.requestId,
-        reason: errorChain(cause),
+        reason: excerpt(errorChain(cause)),
       },
       "RegisterCvm refused",
     );

@@ -1,6 +1,7 @@
 import { parseJson } from "@dstack/bytes";
 import { WIRE_VERSION } from "@dstack/proto/wire";
 import { hostApi } from "@dstack/proto";
+import { errorChain, excerpt } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import { route, type RpcService } from "@dstack/rpc";
 import { channelHandler, type ChannelHandler } from "@dstack/vm-channel";
@@ -67,7 +68,10 @@ async function onNotify(
 ): Promise<void> {
   if (Buffer.byteLength(payload) > MAX_EVENT_BYTES || Buffer.byteLength(event) > 256) return;
   addEvent(vm, event, payload, clock.now(), config.eventBufferSize);
-  log.info({ vm: vm.id, event, payload: event === "instance.info" ? undefined : payload }, "guest event");
+  log.info(
+    { vm: vm.id, event: excerpt(event), payload: event === "instance.info" ? undefined : excerpt(payload) },
+    "guest event",
+  );
   switch (event) {
     case "boot.progress":
       vm.bootProgress = payload;
@@ -83,7 +87,7 @@ async function onNotify(
       await keepInstanceInfo(vm, payload, log);
       return;
     default:
-      log.debug({ vm: vm.id, event }, "unknown guest event");
+      log.debug({ vm: vm.id, event: excerpt(event) }, "unknown guest event");
   }
 }
 
@@ -92,7 +96,7 @@ async function keepInstanceInfo(vm: Vm, payload: string, log: Logger): Promise<v
   try {
     parsed = instanceSchema.parse(parseJson(payload));
   } catch (error) {
-    log.warn({ vm: vm.id, error: (error as Error).message }, "instance.info of a guest is malformed and not kept");
+    log.warn({ vm: vm.id, error: excerpt(errorChain(error)) }, "instance.info of a guest is malformed and not kept");
     return;
   }
   await vm.folder.writeInstanceInfo({
