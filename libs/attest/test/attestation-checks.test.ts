@@ -215,7 +215,7 @@ test("fails with a stable code where a part does not fit", () => {
   }
 });
 
-test("a log without runtime events of its own says nothing, and version 1 may be written out", () => {
+test("a log without runtime events of its own says nothing, and version 1 may be written out (DS #1316, DS #1292)", () => {
   const good = attestationOf(whole);
   assert.equal(check("event-log", { ...good, platform: { ...good.platform, eventLog: [] } }).result, "not applicable");
   assert.equal(

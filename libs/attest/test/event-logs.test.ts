@@ -173,7 +173,7 @@ test("replays a firmware register only where each of its events has a digest, wi
   assert.equal(replayFirmwareRegister([entry(3, register(9))], 1), undefined);
 });
 
-test("strips firmware payloads but those of the three ACPI events, which get their names", () => {
+test("strips firmware payloads but those of the three ACPI events, which get their names (DS #448)", () => {
   const acpi = (imr: number, type: number, data = "ACPI DATA"): EventLogEntry => ({
     imr,
     eventType: type,

@@ -4,8 +4,8 @@
  * error that is no denial. No decision is ever kept, no redirect followed, no answer read for longer
  * or further than its bounds; with pinned keys, none counts that they did not sign for this question.
  */
-import { parseJson, utf8Decode } from "@dstack/bytes";
-import type { KeyObject } from "node:crypto";
+import { isUtf8 } from "node:buffer";
+import { parseJson } from "@dstack/bytes";
 import type { Agent } from "node:http";
 import { errorChain, excerpt } from "@dstack/errors";
 import { exchange, keptConnections, type HttpAnswer } from "@dstack/http";
@@ -111,9 +111,9 @@ interface Question {
 
 interface Answer {
   readonly status: number;
-  /** For messages. */
   readonly text: string;
-  readonly body: Uint8Array;
+  /** Whether the bytes are UTF-8; where not, `text` has other characters in their place and is for messages alone. */
+  readonly isWellFormed: boolean;
 }
 
 async function ask(
@@ -144,6 +144,10 @@ async function ask(
       maxAnswerBytes: MAX_ANSWER_BYTES,
       signal,
     });
+    const text = Buffer.from(answer.body).toString("utf8");
+    // A server that repeats what it was shown must not bring it into errors and logs.
+    const shown = token === undefined ? text : text.replaceAll(token, "\u2026");
+    return { status: answer.status, text: shown, isWellFormed: isUtf8(answer.body) };
   } catch (cause) {
     throw new GovernanceError(
       "webhook-unreachable",
@@ -196,8 +200,9 @@ function readJson(answer: Answer, url: string): Record<string, unknown> {
       "webhook-answer-invalid",
       `auth api ${url} returned ${answer.status}: ${excerpt(answer.text)}`,
     );
+  if (!answer.isWellFormed) throw undecodable(answer, url);
   try {
-    const json: unknown = parseJson(utf8Decode(answer.body, "answer"), "answer");
+    const json: unknown = parseJson(answer.text, "answer");
     if (typeof json === "object" && json !== null) return json as Record<string, unknown>;
   } catch (cause) {
     throw undecodable(answer, url, cause);

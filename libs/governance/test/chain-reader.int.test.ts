@@ -57,7 +57,7 @@ const refused =
     return true;
   };
 
-test("reads at the finalized block that a quorum has, and says which", async () => {
+test("reads at the finalized block that a quorum has, and says which (DS #115, DS #1319)", async () => {
   const [a, b, c] = (await fakes(3)) as [FakeRpc, FakeRpc, FakeRpc];
   a.finalized = 200;
   b.finalized = 99;

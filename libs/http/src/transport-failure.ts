@@ -11,10 +11,10 @@ export function transportFailure(error: NodeJS.ErrnoException): HttpError {
   // Where every address of a name refused, Node's error has no text of its own.
   const text = plainText(error.message) || (error.code ?? "the connection broke off");
   const [, reason] = /^\w+ EPROTO (.*)$/.exec(text) ?? [];
+  // Where its first record is read in the same turn, Node passes OpenSSL's word on without a code.
+  if (NO_TLS.has(reason ?? text)) return new HttpError("no-tls", "the server speaks no TLS on that port", facts);
   if (reason === undefined) return new HttpError("no-answer", TOLD[text] ?? text, facts);
-  return NO_TLS.has(reason)
-    ? new HttpError("no-tls", "the server speaks no TLS on that port", facts)
-    : new HttpError("no-answer", `the TLS connection failed: ${reason}`, facts);
+  return new HttpError("no-answer", `the TLS connection failed: ${reason}`, facts);
 }
 
 const TOLD: Readonly<Record<string, string>> = {

@@ -290,31 +290,20 @@ test("clears what is named, in each spelling that a cache of the reference has, 
     for (const name of [NAME, other])
       await writeFile(join(cacheDir, folder, folder === "measurements" ? `${name}.json` : name), "{}");
   }
-  for (const key of [
-    "../images",
-    "..",
-    ".",
-    "/",
-    "tmp",
-    NAME.slice(2),
-    NAME.toUpperCase(),
-    `${NAME}/..`,
-    `${NAME}.json`,
-    " all",
-  ]) {
+  for (const key of ["../images", "..", ".", "/", "tmp", "a".repeat(129), `${NAME}/..`, `${NAME}.json`, " all"]) {
     for (const kind of ["images", "measurements"] as const)
       await assert.rejects(
         store.clear(kind, key),
         (error: unknown) => error instanceof ImageError && error.code === "bad-cache-key",
       );
   }
-  await store.clear("images", "");
+  for (const key of ["", NAME.slice(2), `${NAME}00`]) await store.clear("images", key);
   await store.clear("measurements", NAME);
   assert.deepEqual(
     [await present("images"), await present("measurements"), await present("computed")],
     [[NAME, other].sort(), [`${other}.json`], [other]],
   );
-  await store.clear("images", NAME);
+  await store.clear("images", NAME.toUpperCase());
   assert.deepEqual(await present("images"), [other]);
   for (const kind of ["images", "measurements"] as const) await store.clear(kind, "all");
   assert.deepEqual(await readdir(cacheDir), []);

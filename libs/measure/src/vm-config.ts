@@ -51,6 +51,9 @@ const MAX_TEXT_LENGTH = 256 * 1024;
 const MAX_BASE64_LENGTH = 64 * 1024;
 const U32_MAX = 0xffff_ffff;
 
+/** How a host gives its folder to the VM; each is another device in the ACPI tables. */
+const HOST_SHARE_MODES: ReadonlySet<string> = new Set(["", "9p", "vvfat", "vhd"]);
+
 /**
  * @param json the text as it came; at most 256 KiB
  * @throws MeasureError `vm-config-invalid` naming the key
@@ -64,6 +67,12 @@ export function parseVmConfig(json: string): VmConfig {
   const qemuVersion = readOptionalString(keys, "qemu_version");
   const image = readOptionalString(keys, "image");
   const hostShareMode = readOptionalString(keys, "host_share_mode");
+  if (hostShareMode !== undefined && !HOST_SHARE_MODES.has(hostShareMode))
+    throw invalid(
+      "host_share_mode",
+      [...HOST_SHARE_MODES].map((mode) => JSON.stringify(mode)).join(", "),
+      JSON.stringify(hostShareMode.slice(0, 40)),
+    );
   const ovmfVariant = readOptionalString(keys, "ovmf_variant");
   const tdxMeasurement = readMaterial(keys, "tdx_measurement");
   return {

@@ -453,6 +453,11 @@ describe("VM configuration", () => {
       }),
     );
     assert.deepEqual(parseVmConfig(encodeVmConfig(config)), config);
+    for (const mode of ["foo", "9P", " "])
+      assert.throws(
+        () => parseVmConfig(JSON.stringify({ host_share_mode: mode })),
+        /host_share_mode: expected "", "9p", "vvfat", "vhd", got/,
+      );
     const {
       spec_version: version,
       num_nics: nics,

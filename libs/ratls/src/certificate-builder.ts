@@ -71,6 +71,8 @@ export interface LeafOptions extends CommonOptions {
   /** msgpack of `encodeAppInfo`. */
   readonly appInfo?: Uint8Array;
   readonly attestation?: Attestation;
+  /** Whether the evidence stands there in the form of 0.5.5 too, quote and whole event log; true unless given. */
+  readonly olderForm?: boolean;
 }
 
 const FIRST_MOMENT = 157_766_400;
@@ -105,7 +107,7 @@ export function createLeaf(options: LeafOptions): IssuedCertificate {
     ...(options.clientAuth === true ? [derOid(X509_OID.clientAuth)] : []),
   ];
   if (purposes.length > 0) extensions.push(encodeExtension(X509_OID.extendedKeyUsage, false, derSequence(...purposes)));
-  extensions.push(...identityExtensions(options), ...evidenceExtensions(options.attestation));
+  extensions.push(...identityExtensions(options), ...evidenceExtensions(options));
   const subject = encodeName(options.commonName, options.organization);
   return issue(options, subject, options.publicPoint, extensions, options.issuer);
 }
@@ -219,15 +221,16 @@ function identityExtensions(options: CommonOptions & { readonly appInfo?: Uint8A
  * The attestation, and beside it, where older readers can replay the events, the pair of quote
  * and event log that is all they know.
  */
-function evidenceExtensions(attestation: Attestation | undefined): Uint8Array[] {
+function evidenceExtensions({ attestation, olderForm = true }: LeafOptions): Uint8Array[] {
   if (attestation === undefined) return [];
-  const replayable = attestation.runtimeEvents.every((event) => event.version !== 2);
-  const pair = replayable
-    ? [
-        dstackExtension(DSTACK_OID.quote, attestation.platform.quote),
-        dstackExtension(DSTACK_OID.eventLog, utf8(encodeEventLogJson(fullEventLog(attestation)))),
-      ]
-    : [];
+  const isReplayable = attestation.runtimeEvents.every((event) => event.version !== 2);
+  const pair =
+    olderForm && isReplayable
+      ? [
+          dstackExtension(DSTACK_OID.quote, attestation.platform.quote),
+          dstackExtension(DSTACK_OID.eventLog, utf8(encodeEventLogJson(fullEventLog(attestation)))),
+        ]
+      : [];
   return [...pair, dstackExtension(DSTACK_OID.attestation, encodeAttestation(stripAttestation(attestation)))];
 }
 

@@ -38,7 +38,7 @@ export type KmsServiceOptions = Pick<
   | "status"
   | "clock"
   | "log"
-> & { readonly config: Pick<KmsConfig, "limits" | "ownNames" | "adminTokenHash"> };
+> & { readonly config: Pick<KmsConfig, "limits" | "olderForm" | "ownNames" | "adminTokenHash"> };
 
 /** The RPC service of the main listener: every row names who may call it, and each but GetMeta asks whether this KMS may serve. */
 export function kmsService(options: KmsServiceOptions): RpcService<Caller, CallerRule> {
@@ -267,6 +267,7 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
             attestation,
             verified,
             vmConfig,
+            olderForm: options.config.olderForm,
             now: now(),
           }),
         );

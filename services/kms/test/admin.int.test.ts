@@ -104,12 +104,21 @@ test("an htpasswd file without users, with another kind of hash, or with a user 
   }
 });
 
+test("takes hex in capitals for the same name, and hex of another length for one that is not there", async () => {
+  await mkdir(join(folder, "images", HASH), { recursive: true });
+  for (const name of ["AB", HASH.slice(2), `${HASH}00`])
+    assert.deepEqual(await clear({ image_hash: name, config_hash: name }), { status: 200, text: "null" }, name);
+  assert.ok((await readdir(join(folder, "images"))).includes(HASH));
+  assert.deepEqual(await clear({ image_hash: HASH.toUpperCase() }), { status: 200, text: "null" });
+  assert.ok(!(await readdir(join(folder, "images"))).includes(HASH));
+});
+
 test("removes what is named and nothing else (#558)", async () => {
   for (const name of [HASH, OTHER]) await mkdir(join(folder, "images", name), { recursive: true });
   await mkdir(join(folder, "outside"));
   assert.equal((await clear({ image_hash: HASH })).status, 200);
   assert.deepEqual(await readdir(join(folder, "images")), [OTHER]);
-  for (const name of ["../outside", "..", ".", "/", "AB", HASH.slice(2), `${HASH}/..`, "tmp"]) {
+  for (const name of ["../outside", "..", ".", "/", "AG", ` ${HASH}`, `${HASH}/..`, "tmp"]) {
     const { status, text } = await clear({ image_hash: name });
     assert.equal(status, 400, name);
     assert.match(text, /failed to clear image cache: invalid cache key/);

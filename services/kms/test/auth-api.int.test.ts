@@ -193,6 +193,17 @@ test("shows the bearer token as it is at each request, and never in an error", a
   const refused = await failure(boot(hook));
   assert.equal(refused.code, "auth-answer-invalid");
   assert.doesNotMatch(refused.message, /token/);
+  for (const text of [
+    "no such token: second-token",
+    '{"isAllowed":false,"reason":"second-token?","gatewayAppId":""}',
+  ]) {
+    const echo = await webhook([{ status: text.startsWith("{") ? 200 : 401, text }], {
+      client: { bearerToken: async () => token },
+    });
+    const told = text.startsWith("{") ? JSON.stringify(await boot(echo)) : (await failure(boot(echo))).message;
+    assert.doesNotMatch(told, /second-token/, "what a server repeats of it does not come back either");
+    assert.match(told, /…/);
+  }
   token = "bad\ntoken";
   const broken = await failure(boot(hook));
   assert.equal(broken.code, "auth-unreachable");

@@ -24,7 +24,10 @@ const keys = {
 } as unknown as KeyStore;
 
 /** `POST /backup` on a KMS whose audit log is this. */
-async function ask(append: (entry: AuditEntry) => Promise<void>): Promise<{ status: number; body: Uint8Array }> {
+async function ask(
+  append: (entry: AuditEntry) => Promise<void>,
+  settingsAgainstHandOver: readonly string[] = [],
+): Promise<{ status: number; body: Uint8Array }> {
   const answer: { status: number; body: Uint8Array } = { status: 0, body: new Uint8Array() };
   const response = {
     writeHead: (status: number) => {
@@ -35,7 +38,7 @@ async function ask(append: (entry: AuditEntry) => Promise<void>): Promise<{ stat
   };
   const route = backupRoute({
     keys,
-    settingsAgainstHandOver: [],
+    settingsAgainstHandOver,
     audit: { append } as AuditLog,
     clock: { now: () => NOW * 1000 },
     log: silent,
@@ -62,6 +65,18 @@ test("a backup leaves when the audit log says which one, to whom, and who asked"
       operators: operators.publicKeys.map(toHex),
     },
   ]);
+});
+
+test("a refusal says why, by which code and for which request (PC #506)", async () => {
+  const lines: AuditEntry[] = [];
+  const { status, body } = await ask(async (entry) => void lines.push(entry), ["core.x = true"]);
+  const { error, code, request_id: id } = JSON.parse(Buffer.from(body).toString()) as Record<string, string>;
+  assert.deepEqual([status, code, id], [400, "backup-refused", "r"]);
+  assert.match(error ?? "", /core\.x = true/);
+  assert.deepEqual(
+    lines.map(({ outcome, requestId }) => [outcome, requestId]),
+    [["refused", "r"]],
+  );
 });
 
 test("no backup leaves while the audit log cannot be written", async () => {

@@ -22,6 +22,7 @@ interface Answer {
   readonly status: number | undefined;
   readonly type: string | undefined;
   readonly csp: unknown;
+  readonly id: string | undefined;
   readonly body: Buffer;
 }
 
@@ -47,6 +48,7 @@ function ask(
             status: response.statusCode,
             type: response.headers["content-type"],
             csp: response.headers["content-security-policy"],
+            id: response.headers["x-request-id"]?.toString(),
             body: Buffer.concat(chunks),
           }),
         );
@@ -56,6 +58,27 @@ function ask(
     outgoing.end(options.body);
   });
 }
+
+test("every answer has the id of its request, and log and audit log name the same (PC #506)", async () => {
+  const ids = new Set<string>();
+  for (const path of [
+    "/health",
+    "/nothing",
+    "/prpc/GetMeta?json",
+    "/prpc/Nothing?json",
+    "/prpc/GetAppKey?json",
+    "/prpc/GetKmsKey",
+  ]) {
+    const { id } = await ask(path);
+    assert.match(id ?? "", /^[0-9a-f-]{36}$/, path);
+    ids.add(id ?? "");
+  }
+  assert.equal(ids.size, 6);
+  const { id } = await ask("/prpc/GetAppKey?json");
+  const line = (await harness.auditLines()).find(({ requestId }) => requestId === id);
+  assert.equal(line?.["outcome"], "refused");
+  assert.ok(harness.sink.text.includes(id ?? "no id"));
+});
 
 test("GET / names the service, its version and its links: a page for browsers, data for others", async () => {
   const data = await ask("/", { accept: "*/*" });

@@ -14,6 +14,8 @@ export interface MockAgent {
   readonly quotes: () => number;
   /** Evidence is over this instead of what is asked for. */
   answerFor: ((asked: Uint8Array) => Uint8Array) | undefined;
+  /** Whether its evidence names no VM configuration. */
+  withoutConfig: boolean;
   close(): void;
 }
 
@@ -47,7 +49,8 @@ export async function startMockAgent(harness: Harness, path: string, instance: s
       case "/Attest?json": {
         quotes++;
         const asked = parseHex((JSON.parse(body) as { report_data: string }).report_data);
-        return { attestation: toHex(encodeAttestation(evidence(agent.answerFor?.(asked) ?? asked).attestation)) };
+        const { attestation: made } = evidence(agent.answerFor?.(asked) ?? asked);
+        return { attestation: toHex(encodeAttestation(agent.withoutConfig ? { ...made, config: "" } : made)) };
       }
       case "/Info?json":
         return { vm_config: vmConfig };
@@ -61,6 +64,7 @@ export async function startMockAgent(harness: Harness, path: string, instance: s
     vmConfig,
     quotes: () => quotes,
     answerFor: undefined,
+    withoutConfig: false,
     close: () => {
       server.closeAllConnections();
       server.close();

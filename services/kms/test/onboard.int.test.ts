@@ -1,3 +1,5 @@
+import { createServer as createPlainServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -51,6 +53,7 @@ after(async () => {
 beforeEach(() => {
   allowEverybody();
   ownAgent.answerFor = undefined;
+  ownAgent.withoutConfig = false;
 });
 
 function allowEverybody(): void {
@@ -130,6 +133,29 @@ async function refusalOf(url?: string, change?: Readonly<Record<string, string>>
   await replica.abandon();
   return String(json?.["error"]);
 }
+
+test("the image of a VM whose evidence names none is the one that its agent knows", async () => {
+  ownAgent.withoutConfig = true;
+  const replica = await setUp();
+  const info = (await replica.call("GetAttestationInfo", {})).json!;
+  assert.equal(info["os_image_hash"], harness.image.hash, JSON.stringify(info));
+  await replica.abandon();
+});
+
+test("a source that speaks no TLS is named so, in one sentence and none of OpenSSL's", async () => {
+  const plain = createPlainServer((_request, response) => response.end("hello"));
+  await new Promise<void>((resolve) => plain.listen(0, "127.0.0.1", resolve));
+  const { port } = plain.address() as AddressInfo;
+  try {
+    assert.equal(
+      await refusalOf(`https://127.0.0.1:${port}`),
+      `Failed to onboard: 127.0.0.1:${port} speaks no TLS on that port: is its set-up finished?`,
+    );
+  } finally {
+    plain.closeAllConnections();
+    plain.close();
+  }
+});
 
 test("a KMS that was onboarded serves the very keys of its source", async () => {
   const replica = await setUp();

@@ -20,7 +20,7 @@ const options = {
   self: none,
   selfAuthorization: none,
   settingsAgainstHandOver: [],
-  config: { limits: {}, ownNames: [], adminTokenHash: "" },
+  config: { limits: {}, olderForm: true, ownNames: [], adminTokenHash: "" },
   status: none,
   clock: Date,
   log,

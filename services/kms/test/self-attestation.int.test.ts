@@ -157,7 +157,7 @@ test("the certificate gets fresh evidence while the listener serves, and keeps t
         served.resolve();
       },
     },
-    { keyFolder: folder, keys, self, clock: Date, log: harness.sink.log },
+    { keyFolder: folder, olderForm: true, keys, self, clock: Date, log: harness.sink.log },
   );
   try {
     timers.tick(6 * HOUR_MS);

@@ -67,9 +67,13 @@ export class ImageStore implements ImageSource {
    * A download that is under way goes on.
    * @throws ImageError `bad-cache-key` for a name that is no hash (#558)
    */
-  async clear(kind: "images" | "measurements", key: string): Promise<void> {
-    if (key === "") return;
-    if (key !== "all" && !/^[0-9a-f]{64}$/.test(key)) throw new ImageError("bad-cache-key", "invalid cache key");
+  async clear(kind: "images" | "measurements", given: string): Promise<void> {
+    if (given === "") return;
+    // Hex of another length names nothing that is there, and nothing has to be removed.
+    if (given !== "all" && !/^[0-9a-f]{1,128}$/i.test(given))
+      throw new ImageError("bad-cache-key", "invalid cache key");
+    const key = given.toLowerCase();
+    if (key !== "all" && key.length !== 64) return;
     // Releases of the reference keep measurements as <hash>.json, and looked for <hash>.
     const folders = (kind === "images" ? ["images"] : MEASUREMENT_FOLDERS).map((folder) =>
       join(this.#options.cacheDir, folder),

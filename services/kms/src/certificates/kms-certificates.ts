@@ -25,6 +25,7 @@ export interface RpcCertificateOptions {
   readonly now: number;
   /** Evidence of this KMS, bound to `rpcKey`. */
   readonly attestation?: Attestation;
+  readonly olderForm?: boolean;
 }
 
 /** The certificate of the RPC listener. Its usage is what tells it from an app's certificate. */
@@ -34,6 +35,7 @@ export function createRpcCertificate({
   domain,
   now,
   attestation,
+  olderForm = true,
 }: RpcCertificateOptions): IssuedCertificate {
   return createLeaf({
     commonName: domain,
@@ -42,6 +44,7 @@ export function createRpcCertificate({
     altNames: [domain],
     usage: USAGE.kmsRpc,
     now,
+    olderForm,
     ...(attestation === undefined ? {} : { attestation }),
   });
 }

@@ -21,6 +21,8 @@ export interface KmsConfig {
   /** Body limits in bytes where they differ from the default. */
   readonly limits: RawKmsConfig["limits"];
   readonly keyFolder: string;
+  /** Whether evidence stands in certificates in the form of 0.5.5 too. */
+  readonly olderForm: boolean;
   readonly auditLog: string;
   readonly adminTokenHash: string;
   readonly selfAttestation: {
@@ -119,6 +121,7 @@ function interpretConfig(raw: RawKmsConfig, env: Readonly<Record<string, string 
     listen: listenOf(rpc, "rpc.address"),
     limits: raw.limits,
     keyFolder,
+    olderForm: core.certificates_for_0_5_5,
     auditLog: core.audit_log === undefined ? join(keyFolder, "audit.jsonl") : resolve(cwd, core.audit_log),
     adminTokenHash: core.admin_token_hash,
     selfAttestation: {

@@ -190,6 +190,9 @@ export const kmsSchema = z.object({
         .describe(
           "Evidence of this KMS in its certificate and over new root keys. Without it true; false is insecure in a TEE",
         ),
+      certificates_for_0_5_5: flag(true).describe(
+        "Ours: evidence stands in certificates in the form of 0.5.5 too, which takes 10 kB more; false where no guest, KMS or gateway is older than 0.5.6",
+      ),
       audit_log: path.optional().describe("Ours: the audit log. Without it `audit.jsonl` in `core.cert_dir`"),
       attestation: attestation.prefault({}),
       image: image.prefault({}),

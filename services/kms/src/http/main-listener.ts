@@ -31,7 +31,7 @@ export async function startMainListener(kms: OpenKms): Promise<MainListener> {
   const limits = new AnonymousLimits({ ...config.rateLimit, clock, onRefusal: (by) => metrics.rateLimited(by) });
   const service = limits.limit(kmsService(kms));
   const attested = config.selfAttestation.attestCertificate
-    ? { keyFolder: config.keyFolder, keys, self: kms.self, clock, log }
+    ? { keyFolder: config.keyFolder, olderForm: config.olderForm, keys, self: kms.self, clock, log }
     : undefined;
   const server = await startHttpServer({
     listen: config.listen,

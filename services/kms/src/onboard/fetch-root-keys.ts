@@ -11,7 +11,7 @@ import {
   type EvidenceForm,
 } from "@dstack/ratls";
 import { callRpc } from "@dstack/rpc";
-import { asRefusal } from "@dstack/errors";
+import { asRefusal, isCoded } from "@dstack/errors";
 import { KmsError } from "../errors.ts";
 import type { OsImageVerifier } from "../image/os-image-verifier.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
@@ -69,7 +69,13 @@ export async function fetchRootKeys(options: FetchOptions): Promise<RootKeys> {
       source = { ...(await verifiedSource(options, attestation, boundTo)), form };
     },
   });
-  const contact = await callRpc(first, methods.getTempCaCert, {}, call);
+  const contact = await asRefusal(
+    () => callRpc(first, methods.getTempCaCert, {}, call),
+    (cause) =>
+      speaksNoTls(cause)
+        ? new KmsError("source-refused", `${new URL(baseUrl).host} speaks no TLS on that port: is its set-up finished?`)
+        : undefined,
+  );
   if (source === undefined) throw new KmsError("source-refused", "Source KMS certificate does not contain attestation");
   await requireAllowed(options, source);
 
@@ -95,6 +101,10 @@ export async function fetchRootKeys(options: FetchOptions): Promise<RootKeys> {
   });
   const answer = await callRpc(second, methods.getKmsKey, { vmConfig: await self.vmConfig() }, call);
   return readRootKeys(answer, contact.caCert);
+}
+
+function speaksNoTls(error: unknown): boolean {
+  return isCoded(error, "no-tls") || (error instanceof Error && error.cause !== undefined && speaksNoTls(error.cause));
 }
 
 /** @throws KmsError `source-refused` */

@@ -6,6 +6,7 @@
  * Never: keys that replace others; keys from a KMS that our own auth server does not allow.
  */
 import type { AuditLog } from "@dstack/audit-log";
+import { appInfo } from "@dstack/attest";
 import { toHex } from "@dstack/bytes";
 import { asRefusal, excerpt } from "@dstack/errors";
 import { secp256k1PublicKey } from "@dstack/keys";
@@ -116,7 +117,12 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
         auth: rule,
         handle: () =>
           refusable("Failed to get attestation info", async () => {
-            const { info, verified } = await self.bootInfo();
+            const { attestation, info, verified } = await self.bootInfo();
+            // What the guest agent knows of the VM, where the evidence names no image.
+            const { osImageHash } =
+              info.osImageHash.length > 0
+                ? info
+                : appInfo({ attestation, verified: verified.quote, vmConfig: await self.vmConfig() });
             const chain = await auth.info().catch((error: unknown) => {
               // The page works without them: it shows what is known.
               if (error instanceof KmsError) return undefined;
@@ -125,7 +131,7 @@ export function onboardService(options: OnboardServiceOptions): RpcService<undef
             return {
               deviceId: info.deviceId,
               mrAggregated: info.mrAggregated,
-              osImageHash: info.osImageHash,
+              osImageHash,
               ppid: verified.quote.ppid,
               teeVariant: "dstack-tdx",
               siteName: options.siteName,

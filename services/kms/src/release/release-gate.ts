@@ -12,7 +12,7 @@ import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
 import { KmsError } from "../errors.ts";
 import type { OsImageVerifier } from "../image/os-image-verifier.ts";
-import type { AuthApi } from "./auth-api.ts";
+import { denialText, type AuthApi } from "./auth-api.ts";
 import { bootInfoJson, type VerifiedEvidence } from "./boot-info.ts";
 import { RefusalRecord, type RefusalEntry } from "./refusal-record.ts";
 import { Turnstile } from "./turnstile.ts";
@@ -100,8 +100,10 @@ export class ReleaseGate {
       request.signal,
     );
     if (decision.kind === "denied") {
-      const { reason, rule = "auth api", field = "isAllowed" } = decision;
-      return this.#refuse(request, info, refusal(`Boot denied: ${reason}`, rule, field));
+      const { rule = "auth api", field = "isAllowed" } = decision;
+      // Rule and field are told where the auth server named them; the records have what there is.
+      const reason = `Boot denied: ${denialText(decision)}`.slice(0, MAX_REASON_CHARS);
+      return this.#refuse(request, info, { kind: "refused", reason, rule, field });
     }
     if (refuseAnyGateway && request.action !== "kms-key" && decision.gatewayAppId.trim().toLowerCase() === "any") {
       return this.#refuse(

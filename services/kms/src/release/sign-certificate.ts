@@ -13,6 +13,7 @@ export interface SignOptions {
   readonly attestation: Attestation;
   readonly verified: VerifiedEvidence;
   readonly vmConfig: string;
+  readonly olderForm: boolean;
   /** Unix seconds. */
   readonly now: number;
 }
@@ -40,7 +41,7 @@ export function signCertificate(options: SignOptions): [string, string, string] 
     ...(config.withAppInfo
       ? { appInfo: encodeAppInfo(appInfo({ attestation, verified: verified.quote, vmConfig })) }
       : {}),
-    ...(config.withEvidence ? { attestation } : {}),
+    ...(config.withEvidence ? { attestation, olderForm: options.olderForm } : {}),
   });
   return [leaf.pem, appCa.pem, rootCa.pem];
 }

@@ -11,6 +11,7 @@ import { createRpcCertificate } from "../certificates/kms-certificates.ts";
 
 export interface AttestedCertificateOptions {
   readonly keyFolder: string;
+  readonly olderForm: boolean;
   readonly keys: KeyStore;
   readonly self: SelfAttestation;
   readonly clock: { now(): number };
@@ -53,10 +54,12 @@ export function refreshAttestedCertificate(
 }
 
 /** A certificate for the RPC key with evidence for that key in it, written to `rpc.crt`. Its PEM. */
-async function issueAttestedCertificate({ keyFolder, keys, self, clock }: AttestedCertificateOptions): Promise<string> {
+async function issueAttestedCertificate(options: AttestedCertificateOptions): Promise<string> {
+  const { keyFolder, olderForm, keys, self, clock } = options;
   const { rootCa, rpcKey, domain } = keys;
   const attestation = await self.attestKey(spkiDer(rpcKey));
-  const { pem } = createRpcCertificate({ rootCa, rpcKey, domain, now: Math.floor(clock.now() / 1000), attestation });
+  const now = Math.floor(clock.now() / 1000);
+  const { pem } = createRpcCertificate({ rootCa, rpcKey, domain, now, attestation, olderForm });
   await writeSecret(join(keyFolder, "rpc.crt"), pem);
   return pem;
 }

@@ -15,6 +15,7 @@ import type { GuestAgent } from "./guest-agent.ts";
 
 /** What this KMS is, as its own verified evidence says. */
 export interface SelfBootInfo {
+  readonly attestation: Attestation;
   readonly verified: VerifiedEvidence;
   readonly info: AppInfo;
   /** For the auth server. */
@@ -88,6 +89,6 @@ export class SelfAttestation {
     );
     if (!verified.ok)
       throw new KmsError("self-evidence-invalid", `the evidence of this KMS does not verify: ${verified.reason}`);
-    return { verified, info: verified.appInfo, json: bootInfoJson(verified, verified.appInfo) };
+    return { attestation, verified, info: verified.appInfo, json: bootInfoJson(verified, verified.appInfo) };
   }
 }
