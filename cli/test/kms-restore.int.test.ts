@@ -69,7 +69,9 @@ before(async () => {
     },
     { DSTACK_AGENT_ADDRESS: agent.address },
   );
-  ({ pccsUrl: pccs } = (await harness.kmsOptions({})).config as unknown as { pccsUrl: string });
+  ({
+    pccsUrls: [pccs],
+  } = (await harness.kmsOptions({})).config as unknown as { pccsUrls: [string] });
   await captured(() =>
     kmsBackup(cli, { url: adminUrl(), out: at("backup.json"), rootCa: at("keys/root-ca.crt"), output: "text" }),
   );
@@ -168,7 +170,7 @@ const open = (
     mrAggregated: [agent.mrAggregated],
     acceptTcb: [],
     root: at("root.pem"),
-    pccs,
+    pccs: [pccs],
     out: `${fresh.session}.${operator}`,
     output: "text",
     ...change,

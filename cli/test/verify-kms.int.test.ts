@@ -55,7 +55,7 @@ async function verify(change: TargetOptions = {}, cache = "cache"): Promise<Veri
   const pccs = /urls\.pccs = "([^"]+)"/.exec(config)?.[1];
   return verifyUrl(cli(cache), "kms", new URL(harness.baseUrl), {
     root: join(harness.folder, "root.pem"),
-    pccs,
+    ...(pccs === undefined ? {} : { pccs: [pccs] }),
     imageDir: join(harness.folder, "dstack-sim-0.6.0"),
     ...change,
   });

@@ -181,7 +181,7 @@ beforeEach(() => {
 const options = (change: TargetOptions = {}): TargetOptions => ({
   root: join(folder, "root.pem"),
   cacert: join(folder, "web-ca.pem"),
-  pccs: `http://${pccs.address}`,
+  pccs: [`http://${pccs.address}`],
   gatewayAppId: `0x${GATEWAY_APP}`,
   imageUrl: "http://127.0.0.1:1/{OS_IMAGE_HASH}",
   ...change,

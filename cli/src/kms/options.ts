@@ -133,7 +133,7 @@ export const kmsShareOpenCommand = (parent: Parent) =>
     )
     .addOption(repeatable("--accept-tcb <status>", "TCB status beside UpToDate that you accept; repeat for several"))
     .option("--root <pem>", "root certificate that TDX quotes must chain to, instead of Intel's")
-    .option("--pccs <url>", "where to fetch collateral")
+    .addOption(repeatable("--pccs <url>", "where to fetch collateral; several are tried in order"))
     .requiredOption("--out <file>", "where the sealed share goes")
     .addOption(output())
     .addHelpText(

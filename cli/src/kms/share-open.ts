@@ -85,7 +85,7 @@ async function checkSession(
 ): Promise<Check[]> {
   const trustAnchor =
     options.root === undefined ? intelTrustAnchor() : trustAnchorFromPem(await readFile(options.root, "utf8"));
-  const pccsUrl = options.pccs ?? env["PCCS_URL"] ?? INTEL_COLLATERAL_SERVER;
+  const endpoints = options.pccs.length > 0 ? options.pccs : [env["PCCS_URL"] ?? INTEL_COLLATERAL_SERVER];
   let attestation;
   try {
     attestation = decodeAttestation(session.attestation);
@@ -99,7 +99,7 @@ async function checkSession(
   }
   const verification = await verifyAttestation(attestation, {
     collateralSource: new CollateralFetcher({
-      endpoints: [pccsUrl],
+      endpoints,
       trustAnchor,
       cacheFolder: collateralCacheFolder(env),
       pinFolder: collateralPinFolder(env),

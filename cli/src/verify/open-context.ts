@@ -48,7 +48,7 @@ export async function openContext(
   const now = readTime(options.time);
   const fetcher = (): CollateralFetcher =>
     new CollateralFetcher({
-      endpoints: collateralServers(layout, env, options.pccs, local),
+      endpoints: collateralServers(layout, env, local, options.pccs),
       trustAnchor,
       cacheFolder: collateralCacheFolder(env),
       pinFolder: collateralPinFolder(env),
@@ -58,7 +58,7 @@ export async function openContext(
   const recorder = new CollateralRecorder(
     options.collateral !== undefined
       ? fixedCollateral(collateralFromJson(await readJson(options.collateral)))
-      : bundle !== undefined && options.pccs === undefined
+      : bundle !== undefined && (options.pccs ?? []).length === 0
         ? bundledCollateral(bundle)
         : fetcher(),
   );
@@ -107,11 +107,11 @@ export async function openContext(
 export function collateralServers(
   layout: StackLayout,
   env: NodeJS.ProcessEnv,
-  given: string | undefined,
   local: boolean,
+  given: readonly string[] = [],
 ): readonly string[] {
-  const named = given ?? env["PCCS_URL"];
-  if (named !== undefined) return [named];
+  if (given.length > 0) return given;
+  if (env["PCCS_URL"] !== undefined) return [env["PCCS_URL"]];
   return local ? [`http://127.0.0.1:${layout.ports.pccs}`] : PUBLIC_COLLATERAL_SERVERS;
 }
 

@@ -9,7 +9,7 @@ const judging = <Usage extends string>(parent: Parent, usage: Usage) =>
     .command(usage)
     .option("--time <rfc3339>", "judge it at this time instead of now")
     .option("--root <pem>", "root certificate that TDX quotes must chain to, instead of Intel's")
-    .option("--pccs <url>", "where to fetch collateral")
+    .addOption(repeatable("--pccs <url>", "where to fetch collateral; several are tried in order"))
     .option("--collateral <file>", "use this collateral and fetch none (see dstack collateral fetch)")
     .option(
       "--policy <file>",

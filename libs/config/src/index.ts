@@ -5,6 +5,7 @@ export { loadConfig, warnOf } from "./load-config.ts";
 export type { LoadConfigOptions, LoadedConfig } from "./load-config.ts";
 export { schemaKeys } from "./schema-keys.ts";
 export type { SchemaKey } from "./schema-keys.ts";
+export { oneOrMore } from "./one-or-more.ts";
 export { mergeDeep } from "./table.ts";
 export type { UnknownKey } from "./unknown-keys.ts";
 export { refused, silent, told } from "./unread-keys.ts";

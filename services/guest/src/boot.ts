@@ -79,7 +79,7 @@ export async function bootGuest(options: BootOptions): Promise<void> {
 
   progress("requesting app keys");
   const verifyEvidence = evidenceVerifier({
-    pccsUrl: systemConfig.pccsUrl,
+    pccsUrls: systemConfig.pccsUrls,
     isDev: image.isDev,
     rootsFile: join(paths.run, "attestation/roots.json"),
     now,

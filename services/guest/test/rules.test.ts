@@ -29,7 +29,7 @@ describe("the host's configuration", () => {
       }),
     );
     assert.deepEqual(
-      [config.gatewayUrls, config.pccsUrl, config.dockerRegistry, config.tdxAttestationVariant],
+      [config.gatewayUrls, config.pccsUrls[0], config.dockerRegistry, config.tdxAttestationVariant],
       [["https://b"], "https://p", undefined, "lite"],
     );
     assert.throws(() => parseSystemConfig("{}"), /vm_config: expected a string/);

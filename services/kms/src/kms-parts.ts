@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { intelTrustAnchor, trustAnchorFromPem, type TrustAnchor } from "@dstack/attest";
 import { CollateralFetcher } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
@@ -44,9 +45,15 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
       ? (trustAnchor ?? intelTrustAnchor())
       : trustAnchorFromPem(await readConfigured(config.tdxRootPath, "core.attestation.root_ca.tdx"));
   const onProblem = (problem: Error): void =>
-    log.warn({ error: errorChain(problem) }, "collateral could not be renewed");
+    log.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed");
   const evidence = {
-    collateral: new CollateralFetcher({ endpoints: [config.pccsUrl], trustAnchor: root, clock, onProblem }),
+    collateral: new CollateralFetcher({
+      endpoints: config.pccsUrls,
+      trustAnchor: root,
+      cacheFolder: join(config.image.cacheDir, "collateral"),
+      clock,
+      onProblem,
+    }),
     trustAnchor: root,
     clock,
     pace: pacer(),

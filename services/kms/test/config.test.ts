@@ -105,17 +105,17 @@ SignCert = "1 MiB"
   });
   const empty = await load("");
   assert.deepEqual(
-    [empty.listen.port, empty.keyFolder, empty.pccsUrl, empty.image.cacheDir],
+    [empty.listen.port, empty.keyFolder, empty.pccsUrls[0], empty.image.cacheDir],
     [8000, "/etc/kms/certs", "https://pccs.phala.network", "/usr/share/dstack/images"],
   );
   assert.deepEqual(insecureSettings(empty), []);
 });
 
 test("an older pccs_url and the environment name the collateral server, the newest key first", async () => {
-  assert.equal((await load("", { PCCS_URL: "http://a" })).pccsUrl, "http://a");
-  assert.equal((await load('core.pccs_url = "http://b"', { PCCS_URL: "http://a" })).pccsUrl, "http://b");
+  assert.equal((await load("", { PCCS_URL: "http://a" })).pccsUrls[0], "http://a");
+  assert.equal((await load('core.pccs_url = "http://b"', { PCCS_URL: "http://a" })).pccsUrls[0], "http://b");
   assert.equal(
-    (await load('core.pccs_url = "http://b"\n[core.attestation.urls]\npccs = "http://c"')).pccsUrl,
+    (await load('core.pccs_url = "http://b"\n[core.attestation.urls]\npccs = "http://c"')).pccsUrls[0],
     "http://c",
   );
 });
@@ -222,7 +222,7 @@ test("the files of 0.5.5, 0.5.6 and 0.6.0 load without a complaint", async () =>
   }
   const container = await load(CONTAINER_0_5_6(folder, 8000));
   assert.deepEqual(
-    [container.setUp.listen, container.pccsUrl, container.onboardEnabled, container.autoBootstrapDomain],
+    [container.setUp.listen, container.pccsUrls[0], container.onboardEnabled, container.autoBootstrapDomain],
     [{ host: "0.0.0.0", port: 8000 }, "https://pccs.example", true, ""],
   );
   assert.deepEqual(

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { z } from "zod";
 import { PUBLIC_PCCS } from "@dstack/attest/node";
-import { loadConfig, parseTcpListen, told, warnOf, type TcpAddress, type UnreadKey } from "@dstack/config";
+import { loadConfig, oneOrMore, parseTcpListen, told, warnOf, type TcpAddress, type UnreadKey } from "@dstack/config";
 import { asRefusal } from "@dstack/errors";
 import type { Logger } from "@dstack/log";
 import { VerifierError } from "./errors.ts";
@@ -12,7 +12,8 @@ export interface VerifierConfig {
   /** With `{OS_IMAGE_HASH}` in it. */
   readonly imageDownloadUrl: string;
   readonly imageDownloadTimeoutMs: number;
-  readonly pccsUrl: string;
+  /** Tried in this order. */
+  readonly pccsUrls: readonly string[];
   /** Path of the root that replaces Intel's. */
   readonly tdxRootPath: string | undefined;
 }
@@ -35,6 +36,7 @@ const integer = (min: number, max: number) =>
 const text = z.string();
 const path = text.meta({ title: "path" });
 const optional = (type: z.ZodString) => type.transform((given) => (given === "" ? undefined : given)).optional();
+const pccsUrls = oneOrMore(text, "http or https URL");
 const flag = z
   .union([z.boolean(), z.enum(["true", "false"]).transform((given) => given === "true")])
   .meta({ title: "true or false" });
@@ -59,7 +61,7 @@ export const verifierSchema = z.object({
     .default(`https://download.dstack.org/os-images/mr_${IMAGE_HASH}.tar.gz`)
     .describe("Where images come from; they are checked against the hash, so the server need not be trusted"),
   image_download_timeout_secs: integer(1, 86_400).default(300).describe("Seconds for one download as a whole"),
-  pccs_url: optional(text).describe("Older name of `attestation.urls.pccs`, which wins"),
+  pccs_url: pccsUrls.optional().describe("Older name of `attestation.urls.pccs`, which wins"),
   attestation: z
     .object({
       insecure_allow_external_trust_anchors: flag
@@ -67,9 +69,9 @@ export const verifierSchema = z.object({
         .describe("Admits `attestation.root_ca`: whoever has that root's key can then forge evidence"),
       urls: z
         .object({
-          pccs: optional(text).describe(
-            `Where collateral comes from, which Intel signs. Without it \`PCCS_URL\`, else ${PUBLIC_PCCS}`,
-          ),
+          pccs: pccsUrls
+            .optional()
+            .describe(`Where collateral comes from, which Intel signs. Without it \`PCCS_URL\`, else ${PUBLIC_PCCS}`),
         })
         .prefault({}),
       root_ca: z
@@ -126,7 +128,7 @@ export async function loadVerifierConfig(options: {
     imageCacheDir: resolve(cwd, raw.image_cache_dir),
     imageDownloadUrl: imageTemplate(raw.image_download_url),
     imageDownloadTimeoutMs: raw.image_download_timeout_secs * 1000,
-    pccsUrl: httpUrl(attestation.urls.pccs ?? raw.pccs_url ?? env["PCCS_URL"] ?? PUBLIC_PCCS, "attestation.urls.pccs"),
+    pccsUrls: pccsOf([attestation.urls.pccs, raw.pccs_url, [env["PCCS_URL"] ?? PUBLIC_PCCS]]),
     tdxRootPath: attestation.root_ca.tdx === undefined ? undefined : resolve(cwd, attestation.root_ca.tdx),
   };
 }
@@ -149,6 +151,12 @@ function imageTemplate(url: string): string {
   if (!url.includes(IMAGE_HASH)) throw invalid(`image_download_url: expected ${IMAGE_HASH} in it`);
   httpUrl(url.replaceAll(IMAGE_HASH, "0"), "image_download_url");
   return url;
+}
+
+/** The first of these that says anything: an empty text is none. */
+function pccsOf(given: readonly (readonly string[] | undefined)[]): readonly string[] {
+  const [first = []] = given.filter((urls) => urls !== undefined && urls.join("") !== "");
+  return first.map((url) => httpUrl(url, "attestation.urls.pccs"));
 }
 
 function httpUrl(text: string, key: string): string {

@@ -62,7 +62,7 @@ async function main(logger: Logger): Promise<number> {
     maxConnections: 512,
     log: logger,
   });
-  logger.info({ address: server.address, pccs: config.pccsUrl, root: config.tdxRootPath ?? "Intel" }, "listening");
+  logger.info({ address: server.address, pccs: config.pccsUrls, root: config.tdxRootPath ?? "Intel" }, "listening");
   const stop = (signal: string): void => {
     logger.info({ signal }, "stopping");
     void server.close();
@@ -80,10 +80,10 @@ async function createVerifier(config: VerifierConfig, platforms: SeenPlatforms, 
   });
   const anchor = await readTrustAnchor(config);
   const collateralSource = new CollateralFetcher({
-    endpoints: [config.pccsUrl],
+    endpoints: config.pccsUrls,
     trustAnchor: anchor,
     cacheFolder: join(config.imageCacheDir, "collateral"),
-    onProblem: (problem) => logger.warn({ error: errorChain(problem) }, "collateral could not be renewed"),
+    onProblem: (problem) => logger.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed"),
     clock: Date,
   });
   return new Verifier({

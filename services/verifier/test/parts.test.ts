@@ -30,17 +30,17 @@ test("an empty file gives the reference's defaults", async () => {
     imageCacheDir: "/tmp/dstack-verifier/cache",
     imageDownloadUrl: "https://download.dstack.org/os-images/mr_{OS_IMAGE_HASH}.tar.gz",
     imageDownloadTimeoutMs: 300_000,
-    pccsUrl: "https://pccs.phala.network",
+    pccsUrls: ["https://pccs.phala.network"],
     tdxRootPath: undefined,
   });
 });
 
 test("the collateral server is found in the places of each release", async () => {
   const env = { PCCS_URL: "http://env.example" };
-  assert.equal((await load("", env)).pccsUrl, "http://env.example");
-  assert.equal((await load('pccs_url = "http://old.example"', env)).pccsUrl, "http://old.example");
+  assert.equal((await load("", env)).pccsUrls[0], "http://env.example");
+  assert.equal((await load('pccs_url = "http://old.example"', env)).pccsUrls[0], "http://old.example");
   assert.equal(
-    (await load('pccs_url = "http://old.example"\n[attestation.urls]\npccs = "http://new.example"', env)).pccsUrl,
+    (await load('pccs_url = "http://old.example"\n[attestation.urls]\npccs = "http://new.example"', env)).pccsUrls[0],
     "http://new.example",
   );
 });
@@ -69,7 +69,7 @@ test("variables win over the file, and two underscores go down a table", async (
     DSTACK_VERIFIER_ATTESTATION__ROOT_CA__TDX: "root.pem",
   });
   assert.deepEqual(
-    [config.listen.port, config.imageDownloadTimeoutMs, config.pccsUrl, config.tdxRootPath, config.imageCacheDir],
+    [config.listen.port, config.imageDownloadTimeoutMs, config.pccsUrls[0], config.tdxRootPath, config.imageCacheDir],
     [8081, 7_000, "http://deep.example", join(folder, "root.pem"), join(folder, "cache")],
   );
 });

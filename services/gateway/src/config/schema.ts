@@ -3,6 +3,7 @@
  * of 0.5.5, 0.5.6 and 0.6.0 load alike. The page docs/reference/gateway.md is printed from here.
  * Keys that are taken and not acted on stand in unread-keys.ts.
  */
+import { oneOrMore } from "@dstack/config";
 import { AGENT_PORT } from "@dstack/proto/wire";
 import { z } from "zod";
 import { parseNetwork } from "@dstack/wireguard";
@@ -57,6 +58,7 @@ const tls = z.object({
   }),
 });
 
+const pccsUrls = oneOrMore(text, "http or https URL");
 const root = file.optional();
 const attestation = z.object({
   insecure_allow_external_trust_anchors: flag.describe(
@@ -64,7 +66,7 @@ const attestation = z.object({
   ),
   urls: z
     .object({
-      pccs: text
+      pccs: pccsUrls
         .optional()
         .describe("Service for Intel's collateral. Without it certificates that carry evidence are refused"),
     })
@@ -202,7 +204,7 @@ export const gatewaySchema = z.object({
         .default("")
         .describe("Name or address that CVMs call this gateway by; a certificate that does not carry it is warned of"),
       run_in_dstack: z.boolean().default(true).describe("Of 0.5.5: false is `core.debug.insecure_skip_attestation`"),
-      pccs_url: text.optional().describe("Older name of `core.attestation.urls.pccs`, which wins"),
+      pccs_url: pccsUrls.optional().describe("Older name of `core.attestation.urls.pccs`, which wins"),
       attestation: attestation.prefault({}),
       admin: admin.prefault({}),
       debug: debug.prefault({}),

@@ -1,6 +1,9 @@
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { intelTrustAnchor, trustAnchorFromPem, type TrustAnchor } from "@dstack/attest";
 import { CollateralFetcher, verifyAttestation } from "@dstack/attest/node";
+import { errorChain } from "@dstack/errors";
+import type { Logger } from "@dstack/log";
 import type { GatewayConfig } from "../config/gateway-config.ts";
 import { GatewayError } from "../errors.ts";
 import type { EvidenceVerifier } from "./client-identity.ts";
@@ -13,12 +16,19 @@ import type { EvidenceVerifier } from "./client-identity.ts";
 export async function evidenceVerifier(
   config: GatewayConfig,
   nowMs: () => number,
+  log: Logger,
 ): Promise<EvidenceVerifier | undefined> {
   const { attestation, pccs_url: olderUrl } = config.raw.core;
-  const pccsUrl = attestation.urls.pccs ?? olderUrl;
-  if (pccsUrl === undefined) return undefined;
+  const endpoints = attestation.urls.pccs ?? olderUrl;
+  if (endpoints === undefined) return undefined;
   const trustAnchor = await readTrustAnchor(attestation.root_ca.tdx);
-  const collateralSource = new CollateralFetcher({ endpoints: [pccsUrl], trustAnchor, clock: { now: nowMs } });
+  const collateralSource = new CollateralFetcher({
+    endpoints,
+    trustAnchor,
+    cacheFolder: join(config.dataDir, "collateral"),
+    clock: { now: nowMs },
+    onProblem: (problem) => log.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed"),
+  });
   return async (evidence, expectedReportData) => {
     const verified = await verifyAttestation(evidence, {
       collateralSource,

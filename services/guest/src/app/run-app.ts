@@ -53,7 +53,7 @@ export async function runApp(
     compose,
     folder: paths.dstack,
     variables,
-    pccsUrl: inputs.systemConfig.pccsUrl,
+    pccsUrl: inputs.systemConfig.pccsUrls[0],
     recreates: succession.recreates,
     run,
     onProgress: boot.progress,

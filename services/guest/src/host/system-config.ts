@@ -9,7 +9,8 @@ import { GuestError } from "../errors.ts";
 export interface SystemConfig {
   readonly kmsUrls: readonly string[];
   readonly gatewayUrls: readonly string[];
-  readonly pccsUrl: string | undefined;
+  /** Tried in this order; empty where the host names none. */
+  readonly pccsUrls: readonly string[];
   readonly dockerRegistry: string | undefined;
   readonly hostApiUrl: string | undefined;
   /** A launch document (MRCONFIGID version 3), hashed as given. */
@@ -37,7 +38,7 @@ export function parseSystemConfig(text: string): SystemConfig {
   return {
     kmsUrls: urls(root, "kms_urls"),
     gatewayUrls: [...urls(root, "gateway_urls"), ...urls(root, "tproxy_urls")],
-    pccsUrl: optionalText(collateral, "pccs") ?? optionalText(root, "pccs_url"),
+    pccsUrls: pccsOf(root, optionalText(collateral, "pccs") ?? optionalText(root, "pccs_url")),
     dockerRegistry: optionalText(root, "docker_registry"),
     hostApiUrl: optionalText(root, "host_api_url"),
     mrConfig: optionalText(root, "mr_config") ?? optionalText(vm, "mr_config"),
@@ -84,6 +85,12 @@ function optionalText(root: Json, name: string): string | undefined {
   if (value === undefined) return undefined;
   if (typeof value !== "string") throw invalid(`${name}: expected a string`);
   return value.trim() === "" ? undefined : value;
+}
+
+/** Hosts that know of one server name it alone. */
+function pccsOf(root: Json, one: string | undefined): readonly string[] {
+  const many = urls(root, "pccs_urls");
+  return many.length > 0 ? many : one === undefined ? [] : [one];
 }
 
 function urls(root: Json, name: string): readonly string[] {

@@ -1,9 +1,11 @@
 import { readTextIfExists } from "@dstack/files";
+import type { CollateralSource } from "@dstack/attest/node";
 import type { EvidenceVerifier } from "@dstack/ratls";
 import { GuestError } from "../errors.ts";
 
 export interface EvidenceVerifierOptions {
-  readonly pccsUrl: string | undefined;
+  /** Tried in this order; the public one where there is none. */
+  readonly pccsUrls: readonly string[];
   /** Development images may trust the roots that their simulator published. */
   readonly isDev: boolean;
   readonly rootsFile: string;
@@ -16,14 +18,19 @@ export interface EvidenceVerifierOptions {
  * most guests never need it at boot.
  */
 export function evidenceVerifier(options: EvidenceVerifierOptions): EvidenceVerifier {
+  const clock = { now: () => options.now() * 1000 };
+  // One source for all: what it fetched once bounds what it takes later.
+  let known: { readonly root: string | undefined; readonly collateralSource: CollateralSource } | undefined;
   return async (attestation, expected) => {
     const [{ PUBLIC_PCCS, CollateralFetcher, verifyAttestation }, { intelTrustAnchor, trustAnchorFromPem }] =
       await Promise.all([import("@dstack/attest/node"), import("@dstack/attest")]);
-    const developmentRoot = options.isDev ? await readDevelopmentRoot(options.rootsFile) : undefined;
-    const trustAnchor = developmentRoot === undefined ? intelTrustAnchor() : trustAnchorFromPem(developmentRoot);
-    const clock = { now: () => options.now() * 1000 };
+    const root = options.isDev ? await readDevelopmentRoot(options.rootsFile) : undefined;
+    const trustAnchor = root === undefined ? intelTrustAnchor() : trustAnchorFromPem(root);
+    const endpoints = options.pccsUrls.length > 0 ? options.pccsUrls : [PUBLIC_PCCS];
+    if (known === undefined || known.root !== root)
+      known = { root, collateralSource: new CollateralFetcher({ endpoints, trustAnchor, clock }) };
     const result = await verifyAttestation(attestation, {
-      collateralSource: new CollateralFetcher({ endpoints: [options.pccsUrl ?? PUBLIC_PCCS], trustAnchor, clock }),
+      collateralSource: known.collateralSource,
       now: options.now(),
       trustAnchor,
       expectedReportData: expected,

@@ -33,7 +33,8 @@ export interface KmsConfig {
     /** `unix:PATH` or an http URL; undefined for the sockets that the guest OS makes. */
     readonly agentAddress: string | undefined;
   };
-  readonly pccsUrl: string;
+  /** Tried in this order. */
+  readonly pccsUrls: readonly string[];
   /** Path of the root that replaces Intel's; only with `allowExternalTrustAnchors`. */
   readonly tdxRootPath: string | undefined;
   readonly allowExternalTrustAnchors: boolean;
@@ -130,7 +131,7 @@ function interpretConfig(raw: RawKmsConfig, env: Readonly<Record<string, string 
       quoteEnabled: selfDefault,
       agentAddress: env["DSTACK_AGENT_ADDRESS"]?.trim() || undefined,
     },
-    pccsUrl: core.attestation.urls.pccs ?? core.pccs_url ?? env["PCCS_URL"] ?? PUBLIC_PCCS,
+    pccsUrls: core.attestation.urls.pccs ?? core.pccs_url ?? [env["PCCS_URL"] ?? PUBLIC_PCCS],
     tdxRootPath: core.attestation.root_ca.tdx === undefined ? undefined : resolve(cwd, core.attestation.root_ca.tdx),
     allowExternalTrustAnchors: core.attestation.insecure_allow_external_trust_anchors,
     image: {

@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { parseSize, SIZE_GRAMMARS } from "@dstack/bytes";
 import { PUBLIC_PCCS } from "@dstack/attest/node";
-import { parseDuration } from "@dstack/config";
+import { oneOrMore, parseDuration } from "@dstack/config";
 import { isCoded } from "@dstack/errors";
 import { backupSchema } from "./backup-operators.ts";
 
@@ -56,6 +56,7 @@ const rpc = z.object({
     .prefault({}),
 });
 
+const pccsUrls = oneOrMore(httpUrl, "http or https URL");
 const rootFile = path.optional();
 const attestation = z.object({
   insecure_allow_external_trust_anchors: flag(false).describe(
@@ -63,7 +64,9 @@ const attestation = z.object({
   ),
   urls: z
     .object({
-      pccs: httpUrl.optional().describe(`Service for Intel's collateral. Without it \`PCCS_URL\`, else ${PUBLIC_PCCS}`),
+      pccs: pccsUrls
+        .optional()
+        .describe(`Service for Intel's collateral. Without it \`PCCS_URL\`, else ${PUBLIC_PCCS}`),
     })
     .default({}),
   root_ca: z
@@ -173,7 +176,7 @@ export const kmsSchema = z.object({
   core: z
     .object({
       cert_dir: path.default("/etc/kms/certs").describe("The key folder"),
-      pccs_url: httpUrl.optional().describe("Older name of `core.attestation.urls.pccs`, which wins"),
+      pccs_url: pccsUrls.optional().describe("Older name of `core.attestation.urls.pccs`, which wins"),
       admin_token_hash: text
         .default("")
         .describe("SHA-256 of the token of `ClearImageCache` (0.5), hex; empty: nobody may call it"),

@@ -63,7 +63,7 @@ export function checkRules(raw: RawConfig): void {
   must(raw.supervisor.sock !== "", "supervisor.sock", "a path", "");
   for (const url of cvm.kms_urls) checkUrl("cvm.kms_urls", url);
   for (const url of gatewayUrlsOf(raw)) checkUrl("cvm.gateway_urls", url);
-  if (cvm.pccs_url !== "") checkUrl("cvm.pccs_url", cvm.pccs_url);
+  for (const url of pccsUrlsOf(raw)) checkUrl("cvm.pccs_url", url);
   if (cvm.nvidia_attestation_proxy_url !== undefined)
     checkUrl("cvm.nvidia_attestation_proxy_url", cvm.nvidia_attestation_proxy_url);
   if (raw.auth_webhook.url !== "") checkUrl("auth_webhook.url", raw.auth_webhook.url);
@@ -83,6 +83,9 @@ export function checkRules(raw: RawConfig): void {
 /** Those of the file, under their newer or older name, or the reference's own. */
 export const gatewayUrlsOf = ({ cvm }: RawConfig): readonly string[] =>
   cvm.gateway_urls ?? cvm.tproxy_urls ?? ["http://127.0.0.1:8082"];
+
+/** Those of the file; an empty text is none. */
+export const pccsUrlsOf = ({ cvm }: RawConfig): readonly string[] => cvm.pccs_url.filter((url) => url !== "");
 
 /** Exported for the rule's own vectors. @throws VmmError `config-invalid` */
 export function checkAutoRestart(config: RawConfig["cvm"]["auto_restart"]): void {

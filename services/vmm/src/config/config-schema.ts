@@ -2,6 +2,7 @@
  * The keys of vmm.toml that this VMM reads, with their defaults and what each is for: those of
  * 0.5.5, 0.5.6 and 0.6.0 load alike. Keys that are taken and not acted on stand in unread-keys.ts.
  */
+import { oneOrMore } from "@dstack/config";
 import { AGENT_PORT } from "@dstack/proto/wire";
 import { parseSize } from "@dstack/bytes";
 import { vmm } from "@dstack/proto";
@@ -94,7 +95,9 @@ const cvm = z.object({
     .optional()
     .describe("Gateways that guests register with, unless a VM has its own. Without it `http://127.0.0.1:8082`"),
   tproxy_urls: urls.optional().describe("Older name of `cvm.gateway_urls`, which wins"),
-  pccs_url: url.default("").describe("Service for Intel's collateral that guests use; empty: none of the node's"),
+  pccs_url: oneOrMore(text, "URL")
+    .prefault("")
+    .describe("Service for Intel's collateral that guests use; empty: none of the node's"),
   docker_registry: textOf("").describe("Registry mirror that guests pull from"),
   tee_simulator: teeSimulator
     .optional()

@@ -12,7 +12,7 @@ import type { Logger } from "@dstack/log";
 import type { Listen } from "@dstack/rpc";
 import { camelKeys, type CamelKeys } from "./camel-keys.ts";
 import { VmmError } from "../errors.ts";
-import { checkRules, gatewayUrlsOf } from "./check-config.ts";
+import { checkRules, gatewayUrlsOf, pccsUrlsOf } from "./check-config.ts";
 import { networkingSchema, vmmConfigSchema, type Networking, type RawConfig } from "./config-schema.ts";
 import { UNREAD_KEYS } from "./unread-keys.ts";
 
@@ -26,8 +26,10 @@ export interface VmmConfig extends Omit<Keys, "address" | "port" | "image" | "im
   readonly cvm: CvmConfig;
 }
 
-export interface CvmConfig extends Omit<Keys["cvm"], "gatewayUrls" | "tproxyUrls" | "networking"> {
+export interface CvmConfig extends Omit<Keys["cvm"], "gatewayUrls" | "tproxyUrls" | "pccsUrl" | "networking"> {
   readonly gatewayUrls: readonly string[];
+  /** Services of Intel's collateral, in order. */
+  readonly pccsUrls: readonly string[];
   /** Under the names of a manifest, which it goes into. */
   readonly networking: Networking;
 }
@@ -49,13 +51,18 @@ export function checkVmmConfig(raw: RawConfig, cwd: string): VmmConfig {
   const absolute = (path: string): string =>
     resolve(cwd, path.startsWith("~/") || path === "~" ? join(homedir(), path.slice(1)) : path);
   const { address, port, image, imagePath, runPath, ...rest } = camelKeys(raw);
-  const { gatewayUrls: _newer, tproxyUrls: _older, ...cvm } = rest.cvm;
+  const { gatewayUrls: _newer, tproxyUrls: _older, pccsUrl: _given, ...cvm } = rest.cvm;
   return {
     ...rest,
     listen: listenOf(address, port, absolute),
     runPath: absolute(runPath || "~/.dstack-vmm/vm"),
     imagePath: absolute(image.path || imagePath || "~/.dstack-vmm/image"),
-    cvm: { ...cvm, gatewayUrls: gatewayUrlsOf(raw), networking: networkingSchema.parse(raw.cvm.networking) },
+    cvm: {
+      ...cvm,
+      gatewayUrls: gatewayUrlsOf(raw),
+      pccsUrls: pccsUrlsOf(raw),
+      networking: networkingSchema.parse(raw.cvm.networking),
+    },
     authWebhook: {
       ...rest.authWebhook,
       bearerTokenFile: rest.authWebhook.bearerTokenFile === "" ? "" : absolute(rest.authWebhook.bearerTokenFile),

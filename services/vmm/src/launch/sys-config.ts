@@ -20,11 +20,12 @@ export function sysConfigText({ vm: { manifest }, config, image, vmConfig, bindi
   return JSON.stringify({
     kms_urls: manifest.kms_urls.length > 0 ? manifest.kms_urls : cvm.kmsUrls,
     gateway_urls: manifest.gateway_urls.length > 0 ? manifest.gateway_urls : config.cvm.gatewayUrls,
-    pccs_url: cvm.pccsUrl,
+    pccs_url: cvm.pccsUrls[0] ?? "",
     docker_registry: cvm.dockerRegistry,
     host_api_url: channelUrl(config),
     vm_config: encodeVmConfig(vmConfig),
-    collateral_urls: { pccs: cvm.pccsUrl },
+    collateral_urls: { pccs: cvm.pccsUrls[0] ?? "" },
+    ...(cvm.pccsUrls.length > 1 ? { pccs_urls: cvm.pccsUrls } : {}),
     nvidia_attestation_proxy_url: cvm.nvidiaAttestationProxyUrl ?? null,
     ...(binding.document === undefined ? {} : { mr_config: binding.document }),
   });
