@@ -79,7 +79,7 @@ const run = (change: Partial<TcbStatusOptions> = {}, what = quoteFile): Promise<
     early: true,
     output: "text",
     root: join(folder, "root.pem"),
-    pccs: `http://${pccs.address}`,
+    pccs: [`http://${pccs.address}`],
     ...change,
   };
   return captured(() => tcbStatus(createCli(env), what, options));

@@ -90,7 +90,7 @@ test("a KMS on an outdated platform is no silent pass, and neither are root keys
   });
   try {
     const anew = (change: TargetOptions = {}): Promise<VerifyResult> =>
-      verify({ pccs: `http://${pccs.address}`, ...change }, `cache-${randomUUID()}`);
+      verify({ pccs: [`http://${pccs.address}`], ...change }, `cache-${randomUUID()}`);
     const result = await anew();
     assert.deepEqual([result.ok, result.verdict.kind, check(result, "tcb").result], [false, "incomplete", "not bound"]);
     assert.match(
@@ -108,7 +108,7 @@ test("a KMS on an outdated platform is no silent pass, and neither are root keys
         early: false,
         output: "text",
         root: join(harness.folder, "root.pem"),
-        pccs: `http://${pccs.address}`,
+        pccs: [`http://${pccs.address}`],
       }),
     );
     assert.equal(status.code, 3);

@@ -657,7 +657,7 @@ describe("an outdated platform", () => {
           output: "text",
           ...(root === undefined ? {} : { root }),
           ...(cacert === undefined ? {} : { cacert }),
-          ...(server === undefined ? {} : { pccs: server }),
+          pccs: server ?? [],
         }),
       );
     };

@@ -1,6 +1,12 @@
 import { parseJson, utf8Decode } from "@dstack/bytes";
 import { readFile, stat } from "node:fs/promises";
-import { intelTrustAnchor, parsePolicy, trustAnchorFromPem, type QuotePolicy, type TrustAnchor } from "@dstack/attest";
+import {
+  intelTrustAnchor,
+  parsePolicyText,
+  trustAnchorFromPem,
+  type QuotePolicy,
+  type TrustAnchor,
+} from "@dstack/attest";
 import { CliError } from "../terminal/errors.ts";
 
 /** A bundle may hold the files of an image. */
@@ -36,7 +42,7 @@ export async function readAnchor(file: string | undefined): Promise<TrustAnchor>
 
 /** @throws CliError; AttestError `policy-malformed` */
 export async function readPolicy(file: string | undefined): Promise<QuotePolicy | undefined> {
-  return file === undefined ? undefined : parsePolicy(await readJson(file));
+  return file === undefined ? undefined : parsePolicyText(new TextDecoder().decode(await readInput(file)));
 }
 
 /** Unix seconds of RFC 3339 text; now without one. @throws CliError `usage` */

@@ -84,7 +84,7 @@ async function platform(cli: Cli): Promise<Finding> {
   const name = "TCB of the platform";
   let verdicts: readonly PlatformVerdict[];
   try {
-    verdicts = await judgePlatforms(cli, undefined, { evaluation: [], early: true });
+    verdicts = await judgePlatforms(cli, undefined, { evaluation: [], early: true, pccs: [] });
   } catch (error) {
     if (!(error instanceof CliError || error instanceof AttestError)) throw error;
     return { name, result: "note", detail: `not known: ${error.message}` };

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
-import { examples, output, type OptionsOf, type Parent } from "../terminal/options.ts";
+import { examples, output, repeatable, type OptionsOf, type Parent } from "../terminal/options.ts";
 
 /** What the commands about platforms are called with. */
 
@@ -18,7 +18,7 @@ export const tcbStatusCommand = (parent: Parent) =>
     .option("--policy <file>", "demands on the platform, in JSON (see dstack verify quote), instead of UpToDate alone")
     .option("--time <rfc3339>", "judge it at this time instead of now")
     .option("--root <pem>", "root certificate that TDX quotes must chain to, instead of Intel's")
-    .option("--pccs <url>", "where to fetch collateral")
+    .addOption(repeatable("--pccs <url>", "where to fetch collateral; several are tried in order"))
     .option("--cacert <pem>", "certificate authority of the gateway's TLS certificate")
     .addOption(output())
     .addHelpText(

@@ -43,7 +43,7 @@ export async function judgePlatforms(
 ): Promise<readonly PlatformVerdict[]> {
   const { found, local } = await find(cli, what, options);
   const { context } = await openContext(cli, options, { local });
-  const endpoints = collateralServers(cli.layout, cli.env, options.pccs, local);
+  const endpoints = collateralServers(cli.layout, cli.env, local, options.pccs);
   const issues: TcbIssue[] = ["standard", ...(options.early ? ["early" as const] : []), ...options.evaluation];
   const platforms: PlatformVerdict[] = [];
   for (const { name, quote: bytes } of found) {

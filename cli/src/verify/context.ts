@@ -2,6 +2,7 @@ import {
   evaluatePolicy,
   notBound,
   pass,
+  policyEnd,
   type Check,
   type Outcome,
   type QuotePolicy,
@@ -33,6 +34,8 @@ export interface VerifyContext {
   readonly accept?: readonly string[];
   /** Told of each comparison with an image, so that a bundle can hold what it needs. */
   readonly onImage?: (input: ImageInput) => void;
+  /** Told until when each piece of evidence that holds does so, Unix seconds. */
+  readonly onGoodUntil?: (end: number) => void;
 }
 
 export type ImageInput = Omit<OsImageInput, "images">;
@@ -73,6 +76,7 @@ export async function judgeEvidence(
   if (result.attestation.ok) {
     const { quote, report } = result.attestation;
     context.onImage?.({ report, eventLog: evidence.attestation.platform.eventLog, vmConfig: evidence.vmConfig });
+    context.onGoodUntil?.(Math.min(quote.goodUntil, policyEnd(quote, policy ?? {})));
     const tcb = judgeTcb(quote, policy);
     checks.push({ name: "tcb", ...(tcb.result === "pass" ? tcb : notBound(`${tcb.reason}; ${HOW_TO_TAKE_IT}`)) });
     if (policy !== undefined) checks.push(...evaluatePolicy(quote, policy, now));

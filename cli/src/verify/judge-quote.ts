@@ -2,6 +2,7 @@ import {
   AttestError,
   collateralFromJson,
   guarded,
+  isoTime,
   parseQuote,
   quoteBytesOf,
   type Check,
@@ -38,11 +39,14 @@ export interface QuoteResult {
   readonly fmspc: string | null;
   readonly ppid: string | null;
   readonly relaunch_advised: boolean;
+  /** RFC 3339: ask again before it. */
+  readonly good_until: string | null;
   readonly checks: readonly {
     readonly name: string;
     readonly result: Check["result"];
     readonly reason: string;
     readonly code?: string;
+    readonly warning?: string;
   }[];
   /** What the quote says, verified or not: header, report and certification, bytes in hex. */
   readonly fields: Fields;
@@ -68,6 +72,7 @@ export function verifyQuoteFile({ quote, collateral, ...options }: QuoteInput): 
     fmspc: toHex(result.fmspc),
     ppid: toHex(result.ppid),
     relaunch_advised: result.relaunchAdvised,
+    good_until: isoTime(result.goodUntil),
     checks: [...result.checks, { name: "tcb", ...judgeTcb(result, policy) }].map(listed),
     fields,
   };
@@ -83,15 +88,17 @@ const refused = (checks: readonly Check[], fields: Fields): QuoteResult => ({
   fmspc: null,
   ppid: null,
   relaunch_advised: false,
+  good_until: null,
   checks: checks.map(listed),
   fields,
 });
 
-const listed = ({ name, result, reason, code }: Check): QuoteResult["checks"][number] => ({
+const listed = ({ name, result, reason, code, warning }: Check): QuoteResult["checks"][number] => ({
   name,
   result,
   reason,
   ...(code === undefined ? {} : { code }),
+  ...(warning === undefined ? {} : { warning }),
 });
 
 /** Header and report side by side. None where the bytes are no quote: its check says why. */

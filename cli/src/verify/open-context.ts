@@ -25,6 +25,8 @@ export interface OpenContext {
   readonly recorder: CollateralRecorder;
   /** Filled while evidence is judged. */
   readonly imageInputs: readonly ImageInput[];
+  /** Filled likewise: until when each piece of evidence holds, Unix seconds. */
+  readonly ends: readonly number[];
   /** Where the images of these may lie. */
   readonly imageFolders: readonly string[];
 }
@@ -82,6 +84,7 @@ export async function openContext(
         ]),
   ];
   const imageInputs: ImageInput[] = [];
+  const ends: number[] = [];
   return {
     context: {
       now,
@@ -92,9 +95,11 @@ export async function openContext(
       policy: await readPolicy(options.policy),
       accept: options.accept ?? [],
       onImage: (input) => imageInputs.push(input),
+      onGoodUntil: (end) => ends.push(end),
     },
     recorder,
     imageInputs,
+    ends,
     imageFolders: [
       ...(options.imageDir === undefined ? [] : [options.imageDir]),
       layout.images,

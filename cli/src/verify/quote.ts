@@ -27,6 +27,7 @@ function textOf(result: QuoteResult): string {
   const platform = result.ok
     ? [
         `  FMSPC ${result.fmspc}, PPID ${result.ppid}${result.relaunch_advised ? "; start the VM again to prove the newer TCB" : ""}`,
+        `  good until ${result.good_until}: then a document or certificate ends`,
       ]
     : [];
   const shown = [

@@ -1,4 +1,4 @@
-import type { Check } from "@dstack/attest";
+import { isoTime, type Check } from "@dstack/attest";
 import { visible } from "../terminal/output.ts";
 import type { Fact, Section } from "./fact.ts";
 import type { VerifyResult } from "./result.ts";
@@ -20,19 +20,23 @@ export function fullReportText(result: VerifyResult): string {
   return [...result.sections.flatMap(sectionLines), reportText(result)].join("\n");
 }
 
-export function checkLines(checks: readonly Pick<Check, "name" | "result" | "reason">[]): readonly string[] {
+export function checkLines(
+  checks: readonly Pick<Check, "name" | "result" | "reason" | "warning">[],
+): readonly string[] {
   const width = Math.max(...checks.map(({ name }) => name.length), 4);
   return checks.map(
-    ({ name, result: outcome, reason }) => `  ${MARKS[outcome]}  ${name.padEnd(width)}  ${visible(reason)}`,
+    ({ name, result: outcome, reason, warning }) =>
+      `${warning === undefined ? " " : "!"} ${MARKS[outcome]}  ${name.padEnd(width)}  ${visible(reason)}${warning === undefined ? "" : `; ${visible(warning)}`}`,
   );
 }
 
-function verdictLines({ verdict, what, checks, environment }: VerifyResult): readonly string[] {
+function verdictLines({ verdict, what, checks, environment, goodUntil }: VerifyResult): readonly string[] {
   const note = environment === "development" ? " (development root of trust: this proves nothing about hardware)" : "";
   if (verdict.kind === "verified") {
     const open = checks.filter(({ result }) => result === "not bound").map(({ name }) => name);
     return [
       `  verified: ${visible(what)}${note}`,
+      ...(goodUntil === undefined ? [] : [`  good until ${isoTime(goodUntil)}: then a document or certificate ends`]),
       ...(open.length === 0 ? [] : [`  not bound by this evidence: ${[...new Set(open)].join(", ")}`]),
     ];
   }

@@ -16,6 +16,8 @@ export interface VerifyResult {
   readonly composeHash: string | undefined;
   readonly tcbStatus: string | undefined;
   readonly osImageHash: string | undefined;
+  /** Unix seconds: the first end among documents, certificates and the policy's limits. Undefined where nothing held. */
+  readonly goodUntil?: number;
 }
 
 export interface ResultParts {

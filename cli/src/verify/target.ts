@@ -112,7 +112,12 @@ interface Judged {
   readonly fresh: Outcome;
 }
 
-async function judge(
+async function judge(cli: Cli, open: OpenContext, options: TargetOptions, judged: Judged): Promise<VerifyResult> {
+  const result = await judgeSubject(cli, open, options, judged);
+  return open.ends.length === 0 ? result : { ...result, goodUntil: Math.min(...open.ends) };
+}
+
+async function judgeSubject(
   { layout }: Cli,
   { context }: OpenContext,
   options: TargetOptions,

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { isoTime } from "@dstack/attest";
 import type { Cli } from "../clients/cli.ts";
 import { appUrl } from "../local/app-url.ts";
 import { CliError } from "../terminal/errors.ts";
@@ -43,7 +44,8 @@ function conclude({ out }: Cli, result: VerifyResult, { output, save }: VerifyKm
 }
 
 function toJson(result: VerifyResult): unknown {
-  const { ok, verdict, kind, what, environment, checks, sections, appId, composeHash, tcbStatus, osImageHash } = result;
+  const { ok, verdict, kind, what, environment, checks, sections, goodUntil } = result;
+  const { appId, composeHash, tcbStatus, osImageHash } = result;
   return {
     ok,
     verdict: verdict.kind,
@@ -55,6 +57,7 @@ function toJson(result: VerifyResult): unknown {
     compose_hash: composeHash ?? null,
     os_image_hash: osImageHash ?? null,
     tcb_status: tcbStatus ?? null,
+    good_until: ok && goodUntil !== undefined ? isoTime(goodUntil) : null,
     checks,
     sections,
   };

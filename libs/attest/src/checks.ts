@@ -15,6 +15,8 @@ export interface Outcome {
   readonly reason: string;
   /** Stable; only of a failure. */
   readonly code?: RefusalCode;
+  /** What passes still and will not for ever; only of a pass. */
+  readonly warning?: string;
 }
 
 export interface Check extends Outcome {
@@ -41,6 +43,10 @@ export function guarded<T>(
     throw error;
   }
 }
+
+/** What passed with a warning, one text each. */
+export const warningsOf = (checks: readonly Check[]): string[] =>
+  checks.flatMap(({ warning }) => (warning === undefined ? [] : [warning]));
 
 /** The first failed check as one line, or undefined where none failed. */
 export function firstFailure(checks: readonly Check[]): string | undefined {

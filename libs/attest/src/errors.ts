@@ -69,6 +69,7 @@ export const FAILURES = {
   "service-td": "another trust domain may migrate or control this one",
   "policy-status": "the policy does not accept the TCB status",
   "policy-advisory": "the policy does not accept an advisory that applies",
+  "policy-collateral": "the policy does not accept a document: it is too old, or of too early an evaluation",
   "policy-platform": "the policy does not accept a property of the platform",
   "rtmr3-mismatch": "the event log does not replay to the RTMR3 of the quote",
   "report-data-mismatch": "the quote's report data is not what it must be bound to",

@@ -13,10 +13,14 @@ export type { QuotePlan, QuoteVerification, VerifyOptions } from "./quote-plan.t
 export { alreadyChecked, CheckedCollateral, concludeCollateral, planCollateral } from "./checked-collateral.ts";
 export type { CollateralPlan } from "./checked-collateral.ts";
 export type { CollateralDocuments } from "./collateral-documents.ts";
-export { evaluatePolicy, parsePolicy } from "./policy.ts";
-export type { QuotePolicy } from "./policy.ts";
-export { fail, firstFailure, guarded, notApplicable, notBound, pass } from "./checks.ts";
+export { evaluatePolicy, policyEnd } from "./policy.ts";
+export type { AgeLimit, QuotePolicy } from "./policy.ts";
+export { parsePolicy, parsePolicyText, POLICY_MEMBERS } from "./read-policy.ts";
+export { DOCUMENT_KINDS, DOCUMENT_NAMES, signedDocumentsOf } from "./signed-document.ts";
+export type { DocumentKind, SignedDocument } from "./signed-document.ts";
+export { fail, firstFailure, guarded, notApplicable, notBound, pass, warningsOf } from "./checks.ts";
 export type { Check, CheckResult, Outcome } from "./checks.ts";
+export { isoTime } from "./judgement.ts";
 export type { Judgement, Period, SignatureToCheck } from "./judgement.ts";
 export { collateralFromJson, collateralToJson } from "./collateral.ts";
 export type { QuoteCollateral } from "./collateral.ts";

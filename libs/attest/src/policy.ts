@@ -1,11 +1,12 @@
 /** What a verifier demands of a platform beyond a genuine quote. Pure: claims in, checks out. */
-import { BytesError, equalBytes, parseHexOfLength, toHex } from "@dstack/bytes";
+import { equalBytes, toHex } from "@dstack/bytes";
 import { fail, notApplicable, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
-import { AttestError } from "./errors.ts";
+import { isoTime } from "./judgement.ts";
 import type { QuoteClaims } from "./quote-claims.ts";
+import { DOCUMENT_NAMES, type DocumentKind, type SignedDocument } from "./signed-document.ts";
 import { describeShortfall } from "./tcb-shortfall.ts";
-import { isOutOfDate, isTcbStatus } from "./tcb-status.ts";
+import { isOutOfDate } from "./tcb-status.ts";
 import type { TcbStatus } from "./tcb-status.ts";
 
 /** A demand that is absent is not made. */
@@ -17,55 +18,61 @@ export interface QuotePolicy {
   readonly acceptedAdvisories?: readonly string[];
   /** 16 bytes each. */
   readonly acceptedPpids?: readonly Uint8Array[];
+  /** Refused whatever else the platform is: machines whose keys are known to be out, or that were retired. */
+  readonly deniedPpids?: readonly Uint8Array[];
   /** 6 bytes each. */
   readonly acceptedFmspcs?: readonly Uint8Array[];
+  /** Of TCB info and QE identity both. */
+  readonly minEvaluationNumber?: number;
+  /** Since each kind of document was issued. */
+  readonly maxCollateralAge?: Readonly<Partial<Record<DocumentKind, AgeLimit>>>;
 }
 
-const DAY_SECONDS = 86_400;
-const MAX_LIST = 10_000;
+/** A limit warns before it refuses. */
+export interface AgeLimit {
+  readonly warnDays: number;
+  /** Above `warnDays`; without it nothing is refused. */
+  readonly maxDays?: number;
+}
 
-/** Checks policy-tcb-status, policy-advisories, policy-platform. `now` in Unix seconds. */
-export function evaluatePolicy(claims: QuoteClaims, policy: QuotePolicy, now: number): Check[] {
+/** What a policy looks at. */
+export type JudgedClaims = Pick<
+  QuoteClaims,
+  "status" | "earliestTcbDate" | "shortfall" | "advisoryIds" | "ppid" | "fmspc" | "documents"
+>;
+
+const DAY_SECONDS = 86_400;
+
+/**
+ * Checks policy-tcb-status, policy-advisories, policy-platform, policy-collateral. `now` in Unix seconds.
+ */
+export function evaluatePolicy(claims: JudgedClaims, policy: QuotePolicy, now: number): Check[] {
   return [
     { name: "policy-tcb-status", ...judgeStatus(claims, policy, now) },
     { name: "policy-advisories", ...judgeAdvisories(claims, policy) },
     { name: "policy-platform", ...judgePlatform(claims, policy) },
+    { name: "policy-collateral", ...judgeCollateral(claims, policy, now) },
   ];
 }
 
-/**
- * From parsed JSON: {"accepted_statuses", "grace_days", "accepted_advisories", "accepted_ppids",
- * "accepted_fmspcs"}, each optional; PPIDs and FMSPCs in hex.
- * @throws AttestError `policy-malformed`, also for a member that is none of these
- */
-export function parsePolicy(value: unknown): QuotePolicy {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed("expected an object");
-  const fields = value as Record<string, unknown>;
-  const unknown = Object.keys(fields).find((name) => !MEMBERS.includes(name));
-  if (unknown !== undefined)
-    throw malformed(`unknown member "${unknown.slice(0, 40)}", expected ${MEMBERS.join(", ")}`);
-  const statuses = texts(fields, "accepted_statuses");
-  const wrong = statuses?.find((status) => !isTcbStatus(status) || status === "Revoked");
-  if (wrong !== undefined)
-    throw malformed(`accepted_statuses: "${wrong.slice(0, 40)}" is no TCB status that can be accepted`);
-  const graceDays = fields["grace_days"];
-  if (graceDays !== undefined && (typeof graceDays !== "number" || !Number.isSafeInteger(graceDays) || graceDays < 0)) {
-    throw malformed("grace_days: expected a whole number of days");
-  }
-  const advisories = texts(fields, "accepted_advisories");
-  const ppids = hexes(fields, "accepted_ppids", 16);
-  const fmspcs = hexes(fields, "accepted_fmspcs", 6);
-  return {
-    ...(statuses === undefined ? {} : { acceptedStatuses: statuses.filter(isTcbStatus) }),
-    ...(graceDays === undefined ? {} : { graceDays }),
-    ...(advisories === undefined ? {} : { acceptedAdvisories: advisories }),
-    ...(ppids === undefined ? {} : { acceptedPpids: ppids }),
-    ...(fmspcs === undefined ? {} : { acceptedFmspcs: fmspcs }),
-  };
+/** Unix seconds from which on the policy refuses what it takes now; Infinity where no limit of time counts. */
+export function policyEnd(
+  { status, earliestTcbDate, documents }: JudgedClaims,
+  { acceptedStatuses, graceDays, maxCollateralAge = {} }: QuotePolicy,
+): number {
+  const byGrace =
+    graceDays !== undefined && acceptedStatuses !== undefined && !acceptedStatuses.includes(status)
+      ? Date.parse(earliestTcbDate) / 1000 + graceDays * DAY_SECONDS
+      : Number.POSITIVE_INFINITY;
+  const byAge = documents.map(({ kind, from }) => {
+    const days = maxCollateralAge[kind]?.maxDays;
+    return days === undefined ? Number.POSITIVE_INFINITY : from + days * DAY_SECONDS;
+  });
+  return Math.min(byGrace, ...byAge);
 }
 
 function judgeStatus(
-  { status, earliestTcbDate, shortfall }: QuoteClaims,
+  { status, earliestTcbDate, shortfall }: JudgedClaims,
   { acceptedStatuses, graceDays }: QuotePolicy,
   now: number,
 ): Outcome {
@@ -84,7 +91,7 @@ function judgeStatus(
       );
 }
 
-function judgeAdvisories({ advisoryIds }: QuoteClaims, { acceptedAdvisories }: QuotePolicy): Outcome {
+function judgeAdvisories({ advisoryIds }: JudgedClaims, { acceptedAdvisories }: QuotePolicy): Outcome {
   if (acceptedAdvisories === undefined) return notApplicable("the policy accepts every advisory");
   const unexpected = advisoryIds.filter((id) => !acceptedAdvisories.includes(id));
   return unexpected.length === 0
@@ -95,9 +102,14 @@ function judgeAdvisories({ advisoryIds }: QuoteClaims, { acceptedAdvisories }: Q
       );
 }
 
-function judgePlatform({ ppid, fmspc }: QuoteClaims, { acceptedPpids, acceptedFmspcs }: QuotePolicy): Outcome {
-  if (acceptedPpids === undefined && acceptedFmspcs === undefined)
+function judgePlatform(
+  { ppid, fmspc }: JudgedClaims,
+  { acceptedPpids, deniedPpids, acceptedFmspcs }: QuotePolicy,
+): Outcome {
+  if (acceptedPpids === undefined && deniedPpids === undefined && acceptedFmspcs === undefined)
     return notApplicable("the policy accepts every platform");
+  if (deniedPpids?.some((one) => equalBytes(one, ppid)) === true)
+    return fail(`PPID ${toHex(ppid)} is one that the policy denies`, "policy-platform");
   const lists: readonly (readonly [string, Uint8Array, readonly Uint8Array[] | undefined])[] = [
     ["PPID", ppid, acceptedPpids],
     ["FMSPC", fmspc, acceptedFmspcs],
@@ -113,30 +125,44 @@ function judgePlatform({ ppid, fmspc }: QuoteClaims, { acceptedPpids, acceptedFm
   return pass(`PPID ${toHex(ppid)}, FMSPC ${toHex(fmspc)}`);
 }
 
-const MEMBERS: readonly string[] = [
-  "accepted_statuses",
-  "grace_days",
-  "accepted_advisories",
-  "accepted_ppids",
-  "accepted_fmspcs",
-];
-
-function texts(fields: Record<string, unknown>, name: string): string[] | undefined {
-  const value = fields[name];
-  if (value === undefined) return undefined;
-  if (!Array.isArray(value) || value.length > MAX_LIST || !value.every((item) => typeof item === "string")) {
-    throw malformed(`${name}: expected a list of at most ${MAX_LIST} texts`);
-  }
-  return value;
+function judgeCollateral(
+  { documents }: JudgedClaims,
+  { minEvaluationNumber, maxCollateralAge = {} }: QuotePolicy,
+  now: number,
+): Outcome {
+  if (minEvaluationNumber === undefined && Object.keys(maxCollateralAge).length === 0)
+    return notApplicable("the policy takes documents of any age and evaluation");
+  const refused = documents
+    .map(
+      (document) =>
+        belowEvaluation(document, minEvaluationNumber) ?? tooOld(document, maxCollateralAge[document.kind], now),
+    )
+    .find((reason) => reason !== undefined);
+  if (refused !== undefined) return fail(refused, "policy-collateral");
+  const warnings = documents
+    .map((document) => nearlyTooOld(document, maxCollateralAge[document.kind], now))
+    .filter((text) => text !== undefined);
+  const outcome = pass("documents as new as the policy asks for");
+  return warnings.length === 0 ? outcome : { ...outcome, warning: warnings.join("; ") };
 }
 
-function hexes(fields: Record<string, unknown>, name: string, length: number): Uint8Array[] | undefined {
-  try {
-    return texts(fields, name)?.map((text) => parseHexOfLength(text, length, name));
-  } catch (cause) {
-    if (!(cause instanceof BytesError)) throw cause;
-    throw new AttestError("policy-malformed", `policy: ${cause.message}`, { cause });
-  }
+function belowEvaluation({ kind, number }: SignedDocument, min: number | undefined): string | undefined {
+  const isOfEvaluation = kind === "tcb_info" || kind === "qe_identity";
+  return min === undefined || !isOfEvaluation || (number !== undefined && number >= BigInt(min))
+    ? undefined
+    : `${DOCUMENT_NAMES[kind]} is of evaluation ${number}, the policy asks for ${min} at least`;
 }
 
-const malformed = (text: string): AttestError => new AttestError("policy-malformed", `policy: ${text}`);
+const ageOf = ({ kind, from }: SignedDocument, now: number): string =>
+  `${DOCUMENT_NAMES[kind]} of ${isoTime(from)} is ${((now - from) / DAY_SECONDS).toFixed(1)} days old`;
+
+function tooOld(document: SignedDocument, limit: AgeLimit | undefined, now: number): string | undefined {
+  if (limit?.maxDays === undefined || now - document.from <= limit.maxDays * DAY_SECONDS) return undefined;
+  return `${ageOf(document, now)}, the policy takes ${limit.maxDays} days at most`;
+}
+
+function nearlyTooOld(document: SignedDocument, limit: AgeLimit | undefined, now: number): string | undefined {
+  if (limit === undefined || now - document.from <= limit.warnDays * DAY_SECONDS) return undefined;
+  const then = limit.maxDays === undefined ? "" : `, and refuses after ${limit.maxDays}`;
+  return `${ageOf(document, now)}; the policy warns after ${limit.warnDays}${then}`;
+}

@@ -1,4 +1,5 @@
 import type { Quote } from "./quote.ts";
+import type { SignedDocument } from "./signed-document.ts";
 import type { TcbShortfall } from "./tcb-shortfall.ts";
 import type { TcbStatus } from "./tcb-status.ts";
 import type { TrustAnchor } from "./trust-anchor.ts";
@@ -24,7 +25,12 @@ export interface QuoteClaims {
   /** ISO 8601 text: the earliest date among the matched levels of platform, TDX module and quoting enclave. */
   readonly earliestTcbDate: string;
   readonly tcbEvaluationDataNumber: number;
-  /** Unix seconds: the earliest end of a document or certificate that was used. */
-  readonly collateralExpiresAt: number;
+  /**
+   * Unix seconds: the earliest end of a document or certificate that was used, or of what the policy takes.
+   * Whoever keeps the verdict asks again before it.
+   */
+  readonly goodUntil: number;
+  /** The signed documents behind the verdict. */
+  readonly documents: readonly SignedDocument[];
   readonly trustAnchor: TrustAnchor["kind"];
 }

@@ -12,11 +12,12 @@ import type { Judgement, SignatureToCheck } from "./judgement.ts";
 import { judgePckChain, pckCertificatesOf } from "./judge-pck-chain.ts";
 import type { PckChain } from "./pck-chain.ts";
 import type { PckExtension } from "./pck-extension.ts";
-import { evaluatePolicy } from "./policy.ts";
+import { evaluatePolicy, policyEnd } from "./policy.ts";
 import type { QuotePolicy } from "./policy.ts";
 import type { QuoteClaims } from "./quote-claims.ts";
 import { parseQuote } from "./quote.ts";
 import type { Quote } from "./quote.ts";
+import { signedDocumentsOf } from "./signed-document.ts";
 import { assessTcb } from "./tcb-assessment.ts";
 import type { TcbAssessment } from "./tcb-assessment.ts";
 import { checkBodyAttributes, checkQeMeasurement, checkServiceTd } from "./tcb-checks.ts";
@@ -40,7 +41,7 @@ export interface VerifyOptions {
  * The result of verification. Names of checks, in order: quote-format, collateral-format, quote-header,
  * trust-anchor, collateral-fresh, root-crl, pck-crl, tcb-info, qe-identity, pck-chain, qe-report-signature,
  * attestation-key, qe-measurement, quote-signature, platform-identity, tcb-level, tdx-module, tcb-status,
- * td-attributes, service-td, and with a policy policy-tcb-status, policy-advisories, policy-platform.
+ * td-attributes, service-td, and with a policy policy-tcb-status, policy-advisories, policy-platform, policy-collateral.
  */
 export type QuoteVerification =
   | ({ readonly ok: true; readonly checks: readonly Check[] } & QuoteClaims)
@@ -107,7 +108,7 @@ export function planQuote(quote: Quote, collateral: CheckedCollateral, options: 
   return {
     judgements,
     signatures: signaturesOf(judgements),
-    claims: claimsOf(quote, collateral, chain, assessment),
+    claims: claimsOf(quote, collateral, chain, assessment, options.policy),
     ...(assessment.shortfall === undefined ? {} : { shortfall: assessment.shortfall }),
     options,
     ...(isNew ? { newPckChain: { chain, collateral } } : {}),
@@ -230,11 +231,13 @@ function claimsOf(
   collateral: CheckedCollateral,
   { extension, judgement }: PckChain,
   tcb: TcbAssessment,
+  policy: QuotePolicy = {},
 ): QuoteClaims | undefined {
   const { level, qeLevel, merged } = tcb;
   if (level === undefined || qeLevel === undefined || merged === undefined) return undefined;
   const levels = [level, qeLevel, ...(tcb.module?.level === undefined ? [] : [tcb.module.level])];
-  return {
+  const ends = [collateral.expiresAt, ...judgement.periods.map(({ until }) => until)];
+  const claims = {
     quote,
     status: merged.status,
     platformStatus: merged.platform,
@@ -247,9 +250,10 @@ function claimsOf(
     tcbDate: level.tcbDate,
     earliestTcbDate: levels.map(({ tcbDate }) => tcbDate).reduce((a, b) => (Date.parse(b) < Date.parse(a) ? b : a)),
     tcbEvaluationDataNumber: collateral.documents.tcbInfo.evaluationDataNumber,
-    collateralExpiresAt: Math.min(collateral.expiresAt, ...judgement.periods.map(({ until }) => until)),
+    documents: signedDocumentsOf(collateral.documents),
     trustAnchor: collateral.trustAnchor.kind,
   };
+  return { ...claims, goodUntil: Math.min(...ends, policyEnd(claims, policy)) };
 }
 
 const INTEL_QE_VENDOR = "939a7233f79c4ca9940a0db3957f0607";

@@ -816,13 +816,13 @@ test("takes QE authentication data of any length that hashes right, and none tha
 test("says of each verdict until when the collateral holds", () => {
   const scene = goodScene();
   const plain = verifyScene(scene);
-  assert.equal(plain.ok && plain.collateralExpiresAt, scene.now + 29 * DAY);
+  assert.equal(plain.ok && plain.goodUntil, scene.now + 29 * DAY);
   scene.certificates.pck.notAfter = scene.now + 5;
   const shorter = verifyScene(scene);
-  assert.equal(shorter.ok && shorter.collateralExpiresAt, scene.now + 5);
+  assert.equal(shorter.ok && shorter.goodUntil, scene.now + 5);
   scene.certificates.tcbSigner.notAfter = scene.now;
   const shortest = verifyScene(scene);
-  assert.equal(shortest.ok && shortest.collateralExpiresAt, scene.now, "a period ends with its last second");
+  assert.equal(shortest.ok && shortest.goodUntil, scene.now, "a period ends with its last second");
 });
 
 test("does not judge documents of no date at all", () => {

@@ -97,7 +97,7 @@ recordedTest(
         );
       }
       const inside = at(from);
-      if (inside.ok) assert.equal(inside.collateralExpiresAt, until, pair.id);
+      if (inside.ok) assert.equal(inside.goodUntil, until, pair.id);
     }
   },
 );

@@ -13,6 +13,8 @@ export interface EvidenceVerification {
   /** Those of the attestation, then those of the OS image. */
   readonly checks: readonly Check[];
   readonly attestation: AttestationVerification;
+  /** Unix seconds: whoever keeps the verdict asks again before it. Undefined where the attestation failed. */
+  readonly goodUntil: number | undefined;
   /** Undefined where the attestation already failed: unproven registers are not compared. */
   readonly osImage: OsImageVerdict | undefined;
 }
@@ -42,6 +44,7 @@ export async function verifyEvidence(
         { name: "os-image", ...notBound("not compared: the quote itself is not verified") },
       ],
       attestation,
+      goodUntil: undefined,
       osImage: undefined,
     };
   }
@@ -52,5 +55,10 @@ export async function verifyEvidence(
     images,
     known,
   });
-  return { checks: [...attestation.checks, ...osImage.checks], attestation, osImage };
+  return {
+    checks: [...attestation.checks, ...osImage.checks],
+    attestation,
+    goodUntil: attestation.quote.goodUntil,
+    osImage,
+  };
 }

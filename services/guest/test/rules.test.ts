@@ -32,6 +32,9 @@ describe("the host's configuration", () => {
       [config.gatewayUrls, config.pccsUrls[0], config.dockerRegistry, config.tdxAttestationVariant],
       [["https://b"], "https://p", undefined, "lite"],
     );
+    const many = parseSystemConfig('{"vm_config":"","pccs_url":"https://p","pccs_urls":["https://p","https://q"]}');
+    assert.deepEqual(many.pccsUrls, ["https://p", "https://q"]);
+    assert.deepEqual(parseSystemConfig('{"vm_config":"","collateral_urls":{"pccs":""}}').pccsUrls, []);
     assert.throws(() => parseSystemConfig("{}"), /vm_config: expected a string/);
     assert.throws(() => parseSystemConfig('{"vm_config":"","kms_urls":["nonsense"]}'), /kms_urls: expected URLs/);
     assert.throws(() => parseSystemConfig("[]"), { code: "config-invalid" });

@@ -1,6 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { intelTrustAnchor, trustAnchorFromPem, type TrustAnchor } from "@dstack/attest";
+import {
+  AttestError,
+  intelTrustAnchor,
+  parsePolicyText,
+  trustAnchorFromPem,
+  type QuotePolicy,
+  type TrustAnchor,
+} from "@dstack/attest";
 import { CollateralFetcher } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import type { Logger } from "@dstack/log";
@@ -44,6 +51,7 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
     config.tdxRootPath === undefined
       ? (trustAnchor ?? intelTrustAnchor())
       : trustAnchorFromPem(await readConfigured(config.tdxRootPath, "core.attestation.root_ca.tdx"));
+  const policy = config.policyPath === undefined ? undefined : await readPolicy(config.policyPath);
   const onProblem = (problem: Error): void =>
     log.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed");
   const evidence = {
@@ -58,6 +66,8 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
     clock,
     pace: pacer(),
     platforms: new SeenPlatforms(clock),
+    onWarning: saidOnce((warning) => log.warn({ warning }, "the policy will refuse what it takes today")),
+    ...(policy === undefined ? {} : { policy }),
   };
   const images = new ImageStore({ ...config.image, timeoutMs: config.image.downloadTimeoutMs, log });
   const self = new SelfAttestation({ agent: guestAgent(config.selfAttestation.agentAddress), evidence });
@@ -69,6 +79,33 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
     selfAuthorization: config.selfAttestation.authorizeSelf
       ? selfAuthorization({ self, auth, clock })
       : noSelfAuthorization,
+  };
+}
+
+async function readPolicy(file: string): Promise<QuotePolicy> {
+  const key = "core.attestation.policy";
+  const text = await readConfigured(file, key);
+  try {
+    return parsePolicyText(text);
+  } catch (cause) {
+    if (!(cause instanceof AttestError)) throw cause;
+    throw new KmsError("config-invalid", `${key}: ${file}: ${cause.message}`, { cause });
+  }
+}
+
+const MAX_SAID = 64;
+
+/** Each text once while it is among the latest: every verification warns alike. */
+function saidOnce(say: (text: string) => void): (text: string) => void {
+  const said = new Set<string>();
+  return (text) => {
+    // Ages grow by the minute: of a document its name and date are the warning.
+    const key = text.replace(/ is [\d.]+ days old/g, "");
+    if (said.has(key)) return;
+    said.add(key);
+    const [oldest] = said;
+    if (said.size > MAX_SAID && oldest !== undefined) said.delete(oldest);
+    say(text);
   };
 }
 

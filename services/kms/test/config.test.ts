@@ -120,6 +120,14 @@ test("an older pccs_url and the environment name the collateral server, the newe
   );
 });
 
+test("collateral servers are one or a list in order, of URLs alone", async () => {
+  const list = '[core.attestation.urls]\npccs = ["http://a", "https://b"]';
+  assert.deepEqual((await load(list)).pccsUrls, ["http://a", "https://b"]);
+  assert.deepEqual((await load('core.pccs_url = ["http://a", "https://b"]')).pccsUrls, ["http://a", "https://b"]);
+  for (const wrong of ["[]", '["ftp://a"]', '["http://a", 5]', `[${'"http://a",'.repeat(9)}]`])
+    await assert.rejects(load(`[core.attestation.urls]\npccs = ${wrong}`), /core\.attestation\.urls\.pccs/, wrong);
+});
+
 test("external roots need the switch that admits them, and unknown root names are errors", async () => {
   await assert.rejects(
     load('[core.attestation.root_ca]\ntdx = "/x.pem"'),

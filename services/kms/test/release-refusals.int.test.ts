@@ -143,6 +143,37 @@ test("collateral that cannot be fetched refuses the quote and names the server",
   assert.match(text, /^invalid quote: collateral: collateral server 127\.0\.0\.1:9/);
 });
 
+test("collateral on disk bridges an outage of every server over a restart, and the next server one of the first", async () => {
+  const dead = "http://127.0.0.1:9";
+  const cache = { "core.image.cache_dir": `"${harness.folder}/kept"` };
+  const live = `http://127.0.0.1:${harness.upstreamPorts.pccs}`;
+  assert.equal(await withConfig({ ...cache, "core.attestation.urls.pccs": `["${dead}", "${live}"]` }), "released");
+  assert.match(harness.sink.text, /a server of collateral or its cache failed/);
+  assert.equal(await withConfig({ ...cache, "core.attestation.urls.pccs": `"${dead}"` }), "released");
+});
+
+test("a policy file refuses machines, evaluations and old documents, and warns before (SECURITY #613, TEE.fail)", async () => {
+  const file = join(harness.folder, "policy.json");
+  const judged = async (policy: unknown): Promise<string> => {
+    await writeFile(file, JSON.stringify(policy));
+    return withConfig({ "core.attestation.policy": `"${file}"`, "core.enforce_self_authorization": "false" });
+  };
+  assert.match(await judged({ denied_ppids: ["00".repeat(16)] }), /^invalid quote: policy-platform: PPID 0+ is one/);
+  assert.match(await judged({ min_tcb_evaluation_number: 2 }), /policy-collateral: TCB info is of evaluation 1/);
+  const old = { warn_days: 0.5, max_days: 0.9 };
+  assert.match(await judged({ max_collateral_age: { tcb_info: old } }), /policy-collateral: TCB info of .* takes 0\.9/);
+  assert.equal(await judged({ max_collateral_age: { tcb_info: { warn_days: 0.5, max_days: 9 } } }), "released");
+  const warned = (): number => harness.sink.text.split("the policy will refuse what it takes today").length - 1;
+  const once = warned();
+  assert.ok(once >= 1);
+  assert.equal(await harness.refusalOf(harness.guest()), "released");
+  assert.equal(warned(), once, "once for each edition");
+  await assert.rejects(
+    judged({ max_age: 1 }),
+    /core\.attestation\.policy: .*policy\.json: policy: unknown member "max_age"/,
+  );
+});
+
 test("the root that a development folder trusts is the configured one alone", async () => {
   const other = await Harness.create();
   await other.start();

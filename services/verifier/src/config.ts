@@ -14,6 +14,8 @@ export interface VerifierConfig {
   readonly imageDownloadTimeoutMs: number;
   /** Tried in this order. */
   readonly pccsUrls: readonly string[];
+  /** Path of the policy file. */
+  readonly policyPath: string | undefined;
   /** Path of the root that replaces Intel's. */
   readonly tdxRootPath: string | undefined;
 }
@@ -74,6 +76,9 @@ export const verifierSchema = z.object({
             .describe(`Where collateral comes from, which Intel signs. Without it \`PCCS_URL\`, else ${PUBLIC_PCCS}`),
         })
         .prefault({}),
+      policy: optional(path).describe(
+        "Ours: policy file with demands on platforms and the age of collateral, as `core.attestation.policy` of the KMS and `dstack verify --policy`",
+      ),
       root_ca: z
         .strictObject({
           tdx: optional(path).describe("PEM file of a root in the place of Intel's, for tests"),
@@ -129,6 +134,7 @@ export async function loadVerifierConfig(options: {
     imageDownloadUrl: imageTemplate(raw.image_download_url),
     imageDownloadTimeoutMs: raw.image_download_timeout_secs * 1000,
     pccsUrls: pccsOf([attestation.urls.pccs, raw.pccs_url, [env["PCCS_URL"] ?? PUBLIC_PCCS]]),
+    policyPath: attestation.policy === undefined ? undefined : resolve(cwd, attestation.policy),
     tdxRootPath: attestation.root_ca.tdx === undefined ? undefined : resolve(cwd, attestation.root_ca.tdx),
   };
 }

@@ -2,7 +2,13 @@ import { WIRE_VERSION } from "@dstack/proto/wire";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { intelTrustAnchor, trustAnchorFromPem, type TrustAnchor } from "@dstack/attest";
+import {
+  intelTrustAnchor,
+  parsePolicyText,
+  trustAnchorFromPem,
+  type QuotePolicy,
+  type TrustAnchor,
+} from "@dstack/attest";
 import { CollateralFetcher } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import { createLogger, type Logger } from "@dstack/log";
@@ -79,6 +85,7 @@ async function createVerifier(config: VerifierConfig, platforms: SeenPlatforms, 
     log: logger,
   });
   const anchor = await readTrustAnchor(config);
+  const policy = await readPolicy(config);
   const collateralSource = new CollateralFetcher({
     endpoints: config.pccsUrls,
     trustAnchor: anchor,
@@ -90,6 +97,7 @@ async function createVerifier(config: VerifierConfig, platforms: SeenPlatforms, 
     collateralSource,
     trustAnchor: anchor,
     images: downloadedImages(images),
+    ...(policy === undefined ? {} : { policy }),
     clock: Date,
     log: logger,
     platforms,
@@ -106,6 +114,16 @@ async function readTrustAnchor({ tdxRootPath }: VerifierConfig): Promise<TrustAn
       `attestation.root_ca.tdx: ${tdxRootPath} cannot be read as a certificate`,
       { cause },
     );
+  }
+}
+
+async function readPolicy({ policyPath }: VerifierConfig): Promise<QuotePolicy | undefined> {
+  if (policyPath === undefined) return undefined;
+  try {
+    return parsePolicyText(await readFile(policyPath, "utf8"));
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : "unreadable";
+    throw new VerifierError("config-invalid", `attestation.policy: ${policyPath}: ${why}`, { cause });
   }
 }
 

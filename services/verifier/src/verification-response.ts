@@ -20,13 +20,20 @@ export interface VerificationDetails {
   readonly os_image_is_dev?: boolean;
   readonly os_image_version?: string;
   readonly tee_variant?: string;
+  /** Ours, RFC 3339: the first end of a document, a certificate or what the policy takes; ask again before it. */
+  readonly good_until?: string;
   readonly key_provider?: { readonly name: string; readonly id: string };
   readonly boot_info?: Readonly<Record<string, string | readonly string[]>>;
   /** With `debug` only. */
   readonly acpi_tables?: { readonly tables: string; readonly rsdp: string; readonly loader: string };
   readonly rtmr_debug?: readonly RegisterDebug[];
   /** Ours: every check with its reason. */
-  readonly checks: readonly { readonly name: string; readonly result: string; readonly reason: string }[];
+  readonly checks: readonly {
+    readonly name: string;
+    readonly result: string;
+    readonly reason: string;
+    readonly warning?: string;
+  }[];
 }
 
 export interface AppInfoJson {

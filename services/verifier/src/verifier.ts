@@ -9,9 +9,11 @@ import { toHex } from "@dstack/bytes";
 import {
   AttestError,
   firstFailure,
+  isoTime,
   parseKeyProviderInfo,
   type Attestation,
   type KeyProviderInfo,
+  type QuotePolicy,
   type TdReport,
   type TrustAnchor,
 } from "@dstack/attest";
@@ -43,6 +45,8 @@ export interface VerifierOptions {
   readonly collateralSource: CollateralSource;
   readonly trustAnchor: TrustAnchor;
   readonly images: OsImageSource;
+  /** More demands on platforms and documents. */
+  readonly policy?: QuotePolicy;
   /** Milliseconds. */
   readonly clock: { now(): number };
   readonly log: Logger;
@@ -87,7 +91,7 @@ export class Verifier {
     evidence: Evidence,
     options: { readonly debug?: boolean } & Pick<VerifyEvidenceOptions, "expectedReportData" | "signal"> = {},
   ): Promise<VerificationResponse> {
-    const { collateralSource, trustAnchor, images, clock, log } = this.#options;
+    const { collateralSource, trustAnchor, images, policy, clock, log } = this.#options;
     const { debug = false, ...rest } = options;
     try {
       const verified = await verifyEvidence(evidence, {
@@ -96,6 +100,7 @@ export class Verifier {
         images,
         known: this.#known,
         now: Math.floor(clock.now() / 1000),
+        ...(policy === undefined ? {} : { policy }),
         ...rest,
       });
       if (verified.attestation.ok) this.#options.platforms?.saw(verified.attestation.quote);
@@ -113,7 +118,12 @@ function respond(
   { attestation, osImage, checks }: EvidenceVerification,
   debug: boolean,
 ): VerificationResponse {
-  const listed = checks.map(({ name, result, reason }) => ({ name, result, reason }));
+  const listed = checks.map(({ name, result, reason, warning }) => ({
+    name,
+    result,
+    reason,
+    ...(warning === undefined ? {} : { warning }),
+  }));
   if (!attestation.ok) {
     const ofQuote = attestation.checks.filter(({ name }) => !EVENT_LOG_CHECKS.has(name));
     const quoteFailure = firstFailure(ofQuote);
@@ -166,6 +176,7 @@ function knownOfQuote(
     advisory_ids: quote.advisoryIds,
     app_info: null,
     tee_variant: TEE_VARIANT,
+    good_until: isoTime(quote.goodUntil),
     checks,
   };
 }

@@ -31,6 +31,7 @@ test("an empty file gives the reference's defaults", async () => {
     imageDownloadUrl: "https://download.dstack.org/os-images/mr_{OS_IMAGE_HASH}.tar.gz",
     imageDownloadTimeoutMs: 300_000,
     pccsUrls: ["https://pccs.phala.network"],
+    policyPath: undefined,
     tdxRootPath: undefined,
   });
 });
@@ -42,6 +43,23 @@ test("the collateral server is found in the places of each release", async () =>
   assert.equal(
     (await load('pccs_url = "http://old.example"\n[attestation.urls]\npccs = "http://new.example"', env)).pccsUrls[0],
     "http://new.example",
+  );
+});
+
+test("collateral servers are one or a list in order, and the policy file lies below the working folder", async () => {
+  const many = await load(
+    '[attestation]\npolicy = "policy.json"\n[attestation.urls]\npccs = ["http://a.example", "http://b.example"]',
+  );
+  assert.deepEqual(many.pccsUrls, ["http://a.example", "http://b.example"]);
+  assert.equal(many.policyPath, join(folder, "policy.json"));
+  assert.equal(
+    (await load("", { DSTACK_VERIFIER_ATTESTATION__URLS__PCCS: "http://c.example" })).pccsUrls[0],
+    "http://c.example",
+  );
+  assert.equal((await load('[attestation.urls]\npccs = ""')).pccsUrls[0], "https://pccs.phala.network");
+  await assert.rejects(
+    load('[attestation.urls]\npccs = ["http://a.example", "x"]'),
+    /attestation\.urls\.pccs: expected an http/,
   );
 });
 

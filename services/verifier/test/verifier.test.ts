@@ -9,6 +9,7 @@ import {
   collateralFromJson,
   encodeAttestationV1,
   intelTrustAnchor,
+  parsePolicyText,
   trustAnchorFromPem,
 } from "@dstack/attest";
 import { fixedCollateral } from "@dstack/attest/node";
@@ -62,6 +63,23 @@ const flags = ({ is_valid, details }: VerificationResponse): boolean[] => [
   details.os_image_hash_verified,
   details.event_log_verified,
 ];
+
+test("says until when a verdict is good, and demands what its policy does (SECURITY #613)", async () => {
+  const { details } = await verifier().verifyRequest(request());
+  assert.match(details.good_until ?? "", /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+  const soon = parsePolicyText('{"max_collateral_age":{"tcb_info":{"warn_days":0.5,"max_days":2}}}');
+  const limited = await verifier({ policy: soon }).verifyRequest(request());
+  assert.equal(limited.is_valid, true);
+  assert.ok(Date.parse(limited.details.good_until ?? "") < Date.parse(details.good_until ?? ""));
+  const check = limited.details.checks.find(({ name }) => name === "policy-collateral");
+  assert.match(check?.warning ?? "", /TCB info of .* days old; the policy warns after 0\.5, and refuses after 2/);
+  const refused = await verifier({ policy: parsePolicyText('{"min_tcb_evaluation_number":99}') }).verifyRequest(
+    request(),
+  );
+  assert.equal(refused.is_valid, false);
+  assert.match(refused.reason ?? "", /^Quote verification failed: policy-collateral: TCB info is of evaluation/);
+  assert.equal(refused.details.good_until, undefined);
+});
 
 test("answers a valid request with everything that released clients read", async () => {
   const made = makeEvidence(image, { pki });

@@ -110,6 +110,14 @@ vectorTest(".sys-config.json has the members and the vm_config of the vectors", 
   const text = sysConfigText(launch);
   assert.deepEqual(JSON.parse((JSON.parse(text) as { vm_config: string }).vm_config), vmConfig);
   assert.deepEqual({ ...(JSON.parse(text) as object), vm_config: "" }, { ...expected, vm_config: "" });
+  // Released guests know of one server; ours are told of all.
+  const several = JSON.parse(
+    sysConfigText({ ...launch, config: config({ pccs_url: ["https://a", "https://b"] }) }),
+  ) as Record<string, unknown>;
+  assert.deepEqual(
+    [several["pccs_url"], several["collateral_urls"], several["pccs_urls"]],
+    ["https://a", { pccs: "https://a" }, ["https://a", "https://b"]],
+  );
   assert.throws(
     () => sysConfigText({ ...launch, image: { ...image, version: "0.4.9" } }),
     /Unsupported image version: \(0, 4, 9\)/,

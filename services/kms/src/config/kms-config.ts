@@ -35,6 +35,8 @@ export interface KmsConfig {
   };
   /** Tried in this order. */
   readonly pccsUrls: readonly string[];
+  /** Path of the policy file. */
+  readonly policyPath: string | undefined;
   /** Path of the root that replaces Intel's; only with `allowExternalTrustAnchors`. */
   readonly tdxRootPath: string | undefined;
   readonly allowExternalTrustAnchors: boolean;
@@ -132,6 +134,7 @@ function interpretConfig(raw: RawKmsConfig, env: Readonly<Record<string, string 
       agentAddress: env["DSTACK_AGENT_ADDRESS"]?.trim() || undefined,
     },
     pccsUrls: core.attestation.urls.pccs ?? core.pccs_url ?? [env["PCCS_URL"] ?? PUBLIC_PCCS],
+    policyPath: core.attestation.policy === undefined ? undefined : resolve(cwd, core.attestation.policy),
     tdxRootPath: core.attestation.root_ca.tdx === undefined ? undefined : resolve(cwd, core.attestation.root_ca.tdx),
     allowExternalTrustAnchors: core.attestation.insecure_allow_external_trust_anchors,
     image: {

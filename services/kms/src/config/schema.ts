@@ -69,6 +69,11 @@ const attestation = z.object({
         .describe(`Service for Intel's collateral. Without it \`PCCS_URL\`, else ${PUBLIC_PCCS}`),
     })
     .default({}),
+  policy: path
+    .optional()
+    .describe(
+      "Ours: policy file with demands on platforms and the age of collateral, as `attestation.policy` of the verifier and `dstack verify --policy`; read at start",
+    ),
   root_ca: z
     .strictObject({
       tdx: rootFile.describe("PEM file of a root in the place of Intel's, for simulated TEEs"),

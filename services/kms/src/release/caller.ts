@@ -1,11 +1,6 @@
-import { parseQuote, type Attestation, type TrustAnchor } from "@dstack/attest";
-import {
-  verifyAttestation,
-  verifyQuote,
-  type AttestationVerification,
-  type CollateralSource,
-} from "@dstack/attest/node";
-import { equalBytes, type ReportData } from "@dstack/bytes";
+import { warningsOf, type Attestation, type QuotePolicy, type TrustAnchor } from "@dstack/attest";
+import { verifyAttestation, type AttestationVerification, type CollateralSource } from "@dstack/attest/node";
+import type { ReportData } from "@dstack/bytes";
 import { expectedReportData, RatlsError, readDstackExtensions } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { RpcError, type RpcCall } from "@dstack/rpc";
@@ -30,6 +25,10 @@ export interface EvidenceRule {
   readonly pace: () => Promise<void>;
   /** Told of each platform whose evidence held. */
   readonly platforms: SeenPlatforms;
+  /** Demands on every platform, this KMS's own too; which app may have keys is the auth server's word. */
+  readonly policy?: QuotePolicy;
+  /** Told of each limit of the policy that will be reached, at every verification. */
+  readonly onWarning?: (warning: string) => void;
 }
 
 /** Verifies evidence now; an expected outcome either way. */
@@ -40,15 +39,18 @@ export async function verifyEvidence(
   signal: AbortSignal,
 ): Promise<AttestationVerification> {
   await rule.pace();
-  const verification = await verifyAttestation(attestation, {
+  const verified = await verifyAttestation(attestation, {
     collateralSource: rule.collateral,
     trustAnchor: rule.trustAnchor,
     now: Math.floor(rule.clock.now() / 1000),
     expectedReportData: expected,
     signal,
+    ...(rule.policy === undefined ? {} : { policy: rule.policy }),
   });
-  if (verification.ok) rule.platforms.saw(verification.quote);
-  return verification;
+  if (!verified.ok) return verified;
+  rule.platforms.saw(verified.quote);
+  for (const warning of warningsOf(verified.checks)) rule.onWarning?.(warning);
+  return verified;
 }
 
 /**
