@@ -92,6 +92,22 @@ test("shows documents, levels and checks, for people and for scripts", async () 
   assert.deepEqual([value.ok, value.fmspc, value.tcb_levels.length, value.checks.length], [true, "90c06f000000", 2, 7]);
 });
 
+test("ends with code 1 where something in it ends sooner than asked for, and says what", async () => {
+  const show = (...more: readonly string[]) => dstack("show", collateral, "--root", rootPem, ...more);
+  const enough = await show("--min-days", "28");
+  assert.deepEqual([enough.code, enough.stderr], [0, ""]);
+  const short = await show("--min-days", "29.5", "-o", "json");
+  assert.equal(short.code, 1);
+  assert.match(short.stderr, /ends in 28\.9 days, at .*Z; 29\.5 are asked for/);
+  const { days_left, documents } = JSON.parse(short.stdout) as {
+    days_left: number;
+    documents: { name: string; days_left: number }[];
+  };
+  assert.deepEqual([days_left, ...documents.map((document) => document.days_left)], [28.9, 28.9, 28.9, 28.9, 28.9]);
+  assert.equal((await show("--min-days", "1", "--time", "2099-01-01T00:00:00Z")).code, 3, "what has ended has failed");
+  assert.equal((await show("--min-days", "soon")).code, 2);
+});
+
 test("ends with code 3 where a check fails, and names it", async () => {
   const late = await dstack("show", collateral, "--root", rootPem, "--time", "2099-01-01T00:00:00Z", "-o", "json");
   assert.equal(late.code, 3);

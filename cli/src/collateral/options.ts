@@ -1,3 +1,4 @@
+import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { examples, output, repeatable, type OptionsOf, type Parent } from "../terminal/options.ts";
 
 /** What the commands of collateral are called with. */
@@ -28,7 +29,12 @@ export const collateralShowCommand = (parent: Parent) =>
   parent
     .command("show <file>")
     .summary("show what collateral says, until when, and whether it holds")
-    .description("Show documents, dates, TCB levels and checks of a collateral file. Exit code 3 where a check fails.")
+    .description(
+      "Show documents, dates, TCB levels and checks of a collateral file. Exit code 3 where a check fails; 1 where, with --min-days, a document or certificate ends sooner.",
+    )
+    .addOption(
+      new Option("--min-days <days>", "exit with 1 where anything in it ends in fewer days").argParser(readDays),
+    )
     .option("--time <rfc3339>", "judge it at this time instead of now")
     .option("--root <pem>", "root certificate that it must chain to, instead of Intel's")
     .addOption(output())
@@ -36,6 +42,7 @@ export const collateralShowCommand = (parent: Parent) =>
       "before",
       examples([
         "dstack collateral show collateral.json",
+        "dstack collateral show collateral.json --min-days 7 || mail -s 'collateral ends' ops@example.org < /dev/null",
         "dstack collateral show collateral.json --time 2026-03-01T00:00:00Z -o json",
       ]),
     );
@@ -55,3 +62,9 @@ export const collateralPinCommand = (parent: Parent) =>
     .option("--root <pem>", "root certificate that it must chain to, instead of Intel's")
     .addHelpText("before", examples(["dstack collateral pin collateral.json"]));
 export type CollateralPinOptions = OptionsOf<typeof collateralPinCommand>;
+
+function readDays(text: string): number {
+  const days = Number(text);
+  if (!/^\d{1,5}(\.\d{1,3})?$/.test(text)) throw new InvalidArgumentError("expected a number of days");
+  return days;
+}

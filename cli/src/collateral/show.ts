@@ -7,13 +7,20 @@ import { table, visible } from "../terminal/output.ts";
 import type { CollateralShowOptions } from "./options.ts";
 import { readCollateralFile } from "./read-files.ts";
 
-/** `dstack collateral show`: exit code 0 when nothing fails, 3 otherwise. */
+/** `dstack collateral show`: exit code 0 when nothing fails, 3 where something does, 1 where something ends within `--min-days`. */
 export async function collateralShow({ out }: Cli, file: string, options: CollateralShowOptions): Promise<number> {
   const checked = checkCollateral(await readCollateralFile(file), await readAnchor(options.root));
-  const description = describe(checked, readTime(options.time));
+  const now = readTime(options.time);
+  const description = describe(checked, now);
   if (options.output === "json") out.json(description);
   else out.print(textOf(description));
-  return description.ok ? 0 : 3;
+  if (!description.ok) return 3;
+  if (options.minDays === undefined || description.days_left >= options.minDays) return 0;
+  const [first] = checked.judgements.flatMap(({ periods }) => periods).toSorted((a, b) => a.until - b.until);
+  out.say(
+    `${first?.what} ends in ${description.days_left} days, at ${description.expires}; ${options.minDays} are asked for`,
+  );
+  return 1;
 }
 
 type Description = ReturnType<typeof describe>;
@@ -30,19 +37,32 @@ function describe(checked: CheckedCollateral, now: number) {
     pce_id: toHex(tcbInfo.pceId),
     tcb_evaluation_data_number: tcbInfo.evaluationDataNumber,
     expires: iso(checked.expiresAt),
+    days_left: daysUntil(checked.expiresAt, now),
     documents: [
-      { name: "TCB info", issued: iso(tcbInfo.issueDate), expires: iso(tcbInfo.nextUpdate) },
-      { name: "QE identity", issued: iso(qeIdentity.issueDate), expires: iso(qeIdentity.nextUpdate) },
+      {
+        name: "TCB info",
+        issued: iso(tcbInfo.issueDate),
+        expires: iso(tcbInfo.nextUpdate),
+        days_left: daysUntil(tcbInfo.nextUpdate, now),
+      },
+      {
+        name: "QE identity",
+        issued: iso(qeIdentity.issueDate),
+        expires: iso(qeIdentity.nextUpdate),
+        days_left: daysUntil(qeIdentity.nextUpdate, now),
+      },
       {
         name: "root CRL",
         issued: iso(rootCrl.thisUpdate),
         expires: iso(rootCrl.nextUpdate),
+        days_left: daysUntil(rootCrl.nextUpdate, now),
         revoked: rootCrl.revoked.size,
       },
       {
         name: "PCK CRL",
         issued: iso(pckCrl.thisUpdate),
         expires: iso(pckCrl.nextUpdate),
+        days_left: daysUntil(pckCrl.nextUpdate, now),
         revoked: pckCrl.revoked.size,
       },
     ],
@@ -86,8 +106,14 @@ function textOf(description: Description): string {
     `${description.tee} collateral of FMSPC ${description.fmspc}, PCEID ${description.pce_id}, evaluation ${description.tcb_evaluation_data_number}, good until ${description.expires}`,
     "",
     table(
-      ["DOCUMENT", "ISSUED", "EXPIRES", "REVOKED"],
-      description.documents.map(({ name, issued, expires, revoked }) => [name, issued, expires, String(revoked ?? "")]),
+      ["DOCUMENT", "ISSUED", "EXPIRES", "DAYS LEFT", "REVOKED"],
+      description.documents.map(({ name, issued, expires, days_left, revoked }) => [
+        name,
+        issued,
+        expires,
+        String(days_left),
+        String(revoked ?? ""),
+      ]),
     ),
     "",
     table(
@@ -118,5 +144,8 @@ function textOf(description: Description): string {
     ...description.checks.map(({ name, result, reason }) => `${result.padEnd(4)}  ${name}: ${visible(reason)}`),
   ].join("\n");
 }
+
+/** Rounded down to a tenth: what is left is never said to be more. */
+const daysUntil = (unixSeconds: number, now: number): number => Math.floor((unixSeconds - now) / 8_640) / 10;
 
 const iso = (unixSeconds: number): string => new Date(unixSeconds * 1000).toISOString().replace(".000Z", "Z");

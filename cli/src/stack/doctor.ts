@@ -13,6 +13,7 @@ import { issueName, judgePlatforms, type PlatformVerdict } from "../tcb/status.t
 import { askedAs, externalWebhook } from "../local/auth-webhook.ts";
 import type { DoctorOptions } from "./options.ts";
 import { qemuProgram } from "../local/places.ts";
+import { collateralLeft } from "./collateral-left.ts";
 import { accepts } from "./ports.ts";
 
 interface Finding {
@@ -34,6 +35,7 @@ export async function doctor(cli: Cli, { output }: DoctorOptions): Promise<numbe
     device("/dev/vhost-vsock", "host-guest sockets; without it a virtio-serial port does the same"),
     tdx(),
     platform(cli),
+    collateralLeft(env, Date.now()),
     disk(layout),
     memory(),
     authorization(layout),

@@ -16,7 +16,7 @@ export type { CollateralDocuments } from "./collateral-documents.ts";
 export { evaluatePolicy, policyEnd } from "./policy.ts";
 export type { AgeLimit, QuotePolicy } from "./policy.ts";
 export { parsePolicy, parsePolicyText, POLICY_MEMBERS } from "./read-policy.ts";
-export { DOCUMENT_KINDS, DOCUMENT_NAMES, signedDocumentsOf } from "./signed-document.ts";
+export { daysLeftOf, DOCUMENT_NAMES, signedDocumentsOf } from "./signed-document.ts";
 export type { DocumentKind, SignedDocument } from "./signed-document.ts";
 export { fail, firstFailure, guarded, notApplicable, notBound, pass, warningsOf } from "./checks.ts";
 export type { Check, CheckResult, Outcome } from "./checks.ts";

@@ -4,6 +4,8 @@ import { commonName } from "./certificate.ts";
 import type { CollateralDocuments } from "./collateral-documents.ts";
 import { isoTime } from "./judgement.ts";
 
+const DAY_SECONDS = 86_400;
+
 /** In the order in which they are judged. */
 export const DOCUMENT_KINDS = ["root_ca_crl", "pck_crl", "tcb_info", "qe_identity"] as const;
 export type DocumentKind = (typeof DOCUMENT_KINDS)[number];
@@ -71,3 +73,11 @@ export const isOlder = (edition: SignedDocument, known: SignedDocument): boolean
 /** For messages: "TCB info (TDX FMSPC 90c06f000000) of 2030-06-14T00:00:00Z, number 17". */
 export const describeDocument = ({ kind, subject, from, number }: SignedDocument): string =>
   `${DOCUMENT_NAMES[kind]} (${subject}) of ${isoTime(from)}${number === undefined ? "" : `, number ${number}`}`;
+
+/** Days until the first document of each kind ends, at a time in Unix seconds; below zero where one has ended. */
+export function daysLeftOf(documents: readonly SignedDocument[], now: number): ReadonlyMap<DocumentKind, number> {
+  const left = new Map<DocumentKind, number>();
+  for (const { kind, until } of documents)
+    left.set(kind, Math.min(left.get(kind) ?? Number.POSITIVE_INFINITY, (until - now) / DAY_SECONDS));
+  return left;
+}

@@ -184,7 +184,6 @@ test("platforms beyond the bound go, those first by which nobody passed", async 
   assert.ok(proof.ok);
   const quotes = others.map((other) => parseQuote(other.quote));
   for (const one of quotes) await fetcher.collateralFor(one);
-  assert.equal(fetcher.held().length, 64);
   assert.equal(await servedFrom(fetcher, world, genuine), "memory", "the one that passed");
   assert.equal(await servedFrom(fetcher, world, quotes[69]), "memory", "the newest");
   assert.equal(await servedFrom(fetcher, world, quotes[7]), "memory");
@@ -291,4 +290,56 @@ test("a document that fails ends the wait for the others of that server", async 
   });
   await assert.rejects(world.fetcher().collateralFor(quote), code("collateral-unavailable", /tcb answered 404/));
   assert.equal(aborted.length, 3);
+});
+
+test("says how many days are left of each kind of document in use, and of nothing that nobody asks for", async () => {
+  const soon = goodScene(start / 1000);
+  const iso = (unixSeconds: number): string => new Date(unixSeconds * 1000).toISOString().replace(".000Z", "Z");
+  soon.pckCrl.nextUpdate = start / 1000 + 86_400 * 5;
+  soon.tcbInfo["nextUpdate"] = iso(start / 1000 + 86_400 * 10);
+  const ending = forge(soon);
+  const world = new World(pccs(ending));
+  const cacheFolder = folder();
+  const fetcher = world.fetcher({ cacheFolder });
+  assert.deepEqual([...fetcher.daysLeft()], []);
+  await fetcher.collateralFor(parseQuote(ending.quote));
+  const left = [
+    ["root_ca_crl", 29],
+    ["pck_crl", 5],
+    ["tcb_info", 10],
+    ["qe_identity", 29],
+  ];
+  assert.deepEqual([...fetcher.daysLeft()], left);
+  const restarted = world.fetcher({ cacheFolder });
+  await restarted.open();
+  assert.deepEqual([...restarted.daysLeft()], [], "read from the disk and not asked for yet");
+  await restarted.collateralFor(parseQuote(ending.quote));
+  assert.deepEqual([...restarted.daysLeft()], left);
+  world.handler = () => new Response("", { status: 500 });
+  world.now += 6 * DAY;
+  await assert.rejects(fetcher.collateralFor(parseQuote(ending.quote)), code("collateral-unavailable"));
+  assert.equal(fetcher.daysLeft().get("pck_crl"), -1, "one that has ended, and is still asked for");
+  world.now += 2 * DAY;
+  assert.deepEqual([...fetcher.daysLeft()], []);
+});
+
+test("an answer that breaks off half-way is a failed server, and what is valid is served", async () => {
+  const world = new World();
+  const fetcher = world.fetcher();
+  const first = await fetcher.collateralFor(quote);
+  const whole = world.handler;
+  world.handler = (url, signal) =>
+    url.pathname.endsWith("/tcb")
+      ? new Response(
+          new ReadableStream({
+            start(controller) {
+              controller.enqueue(new TextEncoder().encode('{"tcbInfo":{"id":"TDX"'));
+              controller.error(new Error("socket hang up"));
+            },
+          }),
+        )
+      : whole(url, signal);
+  world.now += 5 * HOUR;
+  assert.equal(await fetcher.collateralFor(quote), first);
+  assert.match(world.problems.at(-1) ?? "", /pccs\.example: .*tcb: socket hang up/);
 });

@@ -5,6 +5,7 @@
  * When a step fails, the steps before it are undone; so does the stop, in the reverse order.
  * Never: a proxy before its registrations and its tunnel; two gateways on one data folder.
  */
+import type { DocumentKind } from "@dstack/attest";
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { lockFile } from "@dstack/files";
@@ -33,6 +34,8 @@ export interface GatewayDeps {
   /** In [0, 1). */
   readonly random: () => number;
   readonly verifyEvidence: EvidenceVerifier | undefined;
+  /** Of the collateral that it verifies with, for the metrics. */
+  readonly collateralDaysLeft?: () => ReadonlyMap<DocumentKind, number>;
 }
 
 export interface Gateway {
@@ -99,7 +102,7 @@ async function start(config: GatewayConfig, deps: GatewayDeps, onStop: OnStop): 
 /** All that is there before anybody is served. */
 async function openGateway(
   config: GatewayConfig,
-  { now, log, random }: GatewayDeps,
+  { now, log, random, collateralDaysLeft }: GatewayDeps,
   onStop: OnStop,
 ): Promise<OpenGateway> {
   const { proxy } = config.raw.core;
@@ -163,6 +166,7 @@ async function openGateway(
     tunnelHealthy: () => tunnel.healthy,
     environment,
     insecureSettings: config.insecureSettings,
+    collateralDaysLeft,
   });
   return {
     config,

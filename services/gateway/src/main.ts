@@ -45,8 +45,14 @@ async function main(args: string[]): Promise<number> {
   try {
     const config = await loadGatewayConfig(options.config, process.env, bootLog);
     const log = createLogger({ name: "gateway", env: process.env, level: config.raw.log_level });
-    const verifyEvidence = await evidenceVerifier(config, Date.now, log);
-    const gateway = await startGateway(config, { log, now: Date.now, random: Math.random, verifyEvidence });
+    const evidence = await evidenceVerifier(config, Date.now, log);
+    const gateway = await startGateway(config, {
+      log,
+      now: Date.now,
+      random: Math.random,
+      verifyEvidence: evidence?.verify,
+      ...(evidence === undefined ? {} : { collateralDaysLeft: () => evidence.collateral.daysLeft() }),
+    });
     await untilStopped(gateway);
     log.info("gateway is stopped");
     return 0;

@@ -1,3 +1,4 @@
+import type { DocumentKind } from "@dstack/attest";
 import { Counter, Gauge, Registry as MetricsRegistry } from "prom-client";
 import type { Environment } from "@dstack/key-folder";
 import type { Certificates } from "./proxy/certificates.ts";
@@ -11,6 +12,8 @@ export interface GatewayFacts {
   readonly tunnelHealthy: () => boolean;
   readonly environment: Environment;
   readonly insecureSettings: readonly string[];
+  /** Of collateral in use; undefined where no evidence is verified. */
+  readonly collateralDaysLeft: (() => ReadonlyMap<DocumentKind, number>) | undefined;
 }
 
 export interface GatewayMetrics {
@@ -70,6 +73,12 @@ function observe(registry: MetricsRegistry, facts: GatewayFacts): void {
     ["from_client", counters.fromClientBytes],
     ["to_client", counters.toClientBytes],
   ]);
+  labelled(
+    "dstack_gateway_collateral_left_days",
+    "Days until the first document of this kind ends, of collateral used within a day",
+    "document",
+    () => [...(facts.collateralDaysLeft?.() ?? [])],
+  );
   const environment = new Gauge({
     name: "dstack_gateway_environment_info",
     help: "1, with the mark of the key folder and whether insecure settings are on",
@@ -104,6 +113,7 @@ function observe(registry: MetricsRegistry, facts: GatewayFacts): void {
         labelNames: [label],
         registers: [],
         collect() {
+          this.reset();
           for (const [value, count] of read()) this.set({ [label]: value }, count);
         },
       }),

@@ -5,6 +5,7 @@ import {
   intelTrustAnchor,
   parsePolicyText,
   trustAnchorFromPem,
+  type DocumentKind,
   type QuotePolicy,
   type TrustAnchor,
 } from "@dstack/attest";
@@ -31,6 +32,8 @@ export interface KmsParts {
   readonly caches: ImageCaches;
   readonly self: SelfAttestation;
   readonly selfAuthorization: SelfAuthorization;
+  /** Of collateral in use, by kind of document; see `CollateralFetcher`. */
+  readonly collateralDaysLeft: () => ReadonlyMap<DocumentKind, number>;
 }
 
 export interface KmsPartsOptions {
@@ -54,14 +57,15 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
   const policy = config.policyPath === undefined ? undefined : await readPolicy(config.policyPath);
   const onProblem = (problem: Error): void =>
     log.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed");
+  const collateral = new CollateralFetcher({
+    endpoints: config.pccsUrls,
+    trustAnchor: root,
+    cacheFolder: join(config.image.cacheDir, "collateral"),
+    clock,
+    onProblem,
+  });
   const evidence = {
-    collateral: new CollateralFetcher({
-      endpoints: config.pccsUrls,
-      trustAnchor: root,
-      cacheFolder: join(config.image.cacheDir, "collateral"),
-      clock,
-      onProblem,
-    }),
+    collateral,
     trustAnchor: root,
     clock,
     pace: pacer(),
@@ -75,6 +79,7 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
     auth,
     evidence,
     self,
+    collateralDaysLeft: () => collateral.daysLeft(),
     caches: { images, verifier: config.image.verify ? osImageVerifier(images) : noImageVerification },
     selfAuthorization: config.selfAttestation.authorizeSelf
       ? selfAuthorization({ self, auth, clock })

@@ -103,7 +103,7 @@ async function openKms(options: KmsOptions, onClose: (closer: () => Promise<void
     audit,
     gate,
     status,
-    metrics: new Metrics(status, audit, parts.evidence.platforms),
+    metrics: new Metrics(status, audit, parts.evidence.platforms, parts.collateralDaysLeft),
     settingsAgainstHandOver: settingsAgainstHandOver(config),
     clock,
     log,

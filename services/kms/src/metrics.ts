@@ -1,3 +1,4 @@
+import type { DocumentKind } from "@dstack/attest";
 import type { AuditLog } from "@dstack/audit-log";
 import type { SeenPlatforms } from "@dstack/verify";
 import { Counter, Gauge, Registry } from "prom-client";
@@ -38,6 +39,13 @@ export class Metrics {
     registers: [this.#registry],
   });
   readonly #audit: Pick<AuditLog, "head">;
+  readonly #collateral = new Gauge({
+    name: "dstack_kms_collateral_left_days",
+    help: "Days until the first document of this kind ends, of collateral used within a day",
+    labelNames: ["document"],
+    registers: [this.#registry],
+  });
+  readonly #daysLeft: () => ReadonlyMap<DocumentKind, number>;
 
   readonly #platforms: SeenPlatforms;
   readonly #platformsSeen = new Gauge({
@@ -48,7 +56,12 @@ export class Metrics {
   });
 
   /** @param audit the log whose head a scraper keeps: a log that was cut later does not lead to it */
-  constructor(status: Status, audit: Pick<AuditLog, "head">, platforms: SeenPlatforms) {
+  constructor(
+    status: Status,
+    audit: Pick<AuditLog, "head">,
+    platforms: SeenPlatforms,
+    daysLeft: () => ReadonlyMap<DocumentKind, number>,
+  ) {
     new Gauge({
       name: "dstack_kms_environment_info",
       help: "1 for the environment that the key folder is marked with",
@@ -64,6 +77,7 @@ export class Metrics {
     for (const setting of status.insecureSettings) insecure.set({ setting }, 1);
     this.#audit = audit;
     this.#platforms = platforms;
+    this.#daysLeft = daysLeft;
   }
 
   /** A finished HTTP request, also one that was refused before dispatch. */
@@ -87,6 +101,8 @@ export class Metrics {
     this.#auditHead.set({ hash }, 1);
     this.#platformsSeen.reset();
     for (const { fmspc, status, count } of this.#platforms.counts()) this.#platformsSeen.set({ fmspc, status }, count);
+    this.#collateral.reset();
+    for (const [document, days] of this.#daysLeft()) this.#collateral.set({ document }, days);
     return this.#registry.metrics();
   }
 }

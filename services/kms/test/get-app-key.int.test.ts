@@ -365,6 +365,8 @@ test("GetMeta, status, metrics and log show the development environment and its 
   assert.match(metrics, /dstack_kms_attestation_requests_total [1-9]/);
   assert.match(metrics, /dstack_kms_attestation_failures_total [1-9]/);
   assert.match(metrics, /dstack_kms_platforms_seen\{fmspc="000000000000",status="UpToDate"\} 1/);
+  for (const document of ["tcb_info", "qe_identity", "pck_crl", "root_ca_crl"])
+    assert.match(metrics, new RegExp(`dstack_kms_collateral_left_days\\{document="${document}"\\} [1-9]`));
   assert.match(metrics, /setting="core.attest_rpc_cert = false"/);
   assert.match(await get("/readyz"), /^200 \{"ready":true/);
   const lines = (await readFile(join(harness.folder, "keys/audit.jsonl"), "utf8")).trimEnd().split("\n");

@@ -15,7 +15,7 @@ function metricsOf(platforms: SeenPlatforms, insecureSettings: readonly string[]
     domain: "kms.example",
     attestsItself: false,
   });
-  return new Metrics(status, { head: { seq: 0, hash: "", size: 0 } }, platforms).text();
+  return new Metrics(status, { head: { seq: 0, hash: "", size: 0 } }, platforms, () => new Map()).text();
 }
 
 test("shows how many platforms of a family were seen with which TCB status", async () => {
@@ -36,6 +36,7 @@ test("a platform that changed its status is not counted with the old one as well
     new Status({ environment: "production", insecureSettings: [], version: "v", domain: "d", attestsItself: true }),
     { head: { seq: 0, hash: "", size: 0 } },
     platforms,
+    () => new Map(),
   );
   platforms.saw({ ...platform, status: "OutOfDate" });
   await metrics.text();

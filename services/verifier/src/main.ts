@@ -54,7 +54,18 @@ async function main(logger: Logger): Promise<number> {
   }
   const config = await loadVerifierConfig({ file: options.config, env: process.env, log: logger });
   const platforms = new SeenPlatforms(Date);
-  const verifier = await createVerifier(config, platforms, logger);
+  const trustAnchor = await readTrustAnchor(config);
+  const collateralSource = collateralOf(config, trustAnchor, logger);
+  const policy = await readPolicy(config);
+  const verifier = new Verifier({
+    collateralSource,
+    trustAnchor,
+    images: downloadedImages(imageStore(config, logger)),
+    ...(policy === undefined ? {} : { policy }),
+    clock: Date,
+    log: logger,
+    platforms,
+  });
   if (options.verify !== undefined) return print(await verifyFile(verifier, options.verify));
   if (options["verify-cert"] !== undefined)
     return print(
@@ -62,13 +73,20 @@ async function main(logger: Logger): Promise<number> {
     );
   const server = await startHttpServer({
     listen: config.listen,
-    routes: httpRoutes(verifier, new Metrics(platforms), logger),
+    routes: httpRoutes(verifier, new Metrics(platforms, () => collateralSource.daysLeft()), logger),
     headers: { "x-app-version": `v${WIRE_VERSION}` },
     requestTimeoutMs: 30_000,
     maxConnections: 512,
     log: logger,
   });
-  logger.info({ address: server.address, pccs: config.pccsUrls, root: config.tdxRootPath ?? "Intel" }, "listening");
+  logger.info(
+    {
+      address: server.address,
+      pccs: config.pccsUrls.map((url) => new URL(url).host),
+      root: config.tdxRootPath ?? "Intel",
+    },
+    "listening",
+  );
   const stop = (signal: string): void => {
     logger.info({ signal }, "stopping");
     void server.close();
@@ -77,32 +95,22 @@ async function main(logger: Logger): Promise<number> {
   return 0;
 }
 
-async function createVerifier(config: VerifierConfig, platforms: SeenPlatforms, logger: Logger): Promise<Verifier> {
-  const images = new ImageStore({
+const imageStore = (config: VerifierConfig, logger: Logger): ImageStore =>
+  new ImageStore({
     cacheDir: config.imageCacheDir,
     downloadUrl: config.imageDownloadUrl,
     timeoutMs: config.imageDownloadTimeoutMs,
     log: logger,
   });
-  const anchor = await readTrustAnchor(config);
-  const policy = await readPolicy(config);
-  const collateralSource = new CollateralFetcher({
+
+const collateralOf = (config: VerifierConfig, trustAnchor: TrustAnchor, logger: Logger): CollateralFetcher =>
+  new CollateralFetcher({
     endpoints: config.pccsUrls,
-    trustAnchor: anchor,
+    trustAnchor,
     cacheFolder: join(config.imageCacheDir, "collateral"),
     onProblem: (problem) => logger.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed"),
     clock: Date,
   });
-  return new Verifier({
-    collateralSource,
-    trustAnchor: anchor,
-    images: downloadedImages(images),
-    ...(policy === undefined ? {} : { policy }),
-    clock: Date,
-    log: logger,
-    platforms,
-  });
-}
 
 async function readTrustAnchor({ tdxRootPath }: VerifierConfig): Promise<TrustAnchor> {
   if (tdxRootPath === undefined) return intelTrustAnchor();

@@ -7,6 +7,7 @@ import { firstFailure } from "../checks.ts";
 import type { QuoteCollateral } from "../collateral.ts";
 import { AttestError } from "../errors.ts";
 import type { Quote } from "../quote.ts";
+import { daysLeftOf, signedDocumentsOf, type DocumentKind } from "../signed-document.ts";
 import type { TrustAnchor } from "../trust-anchor.ts";
 import { CollateralFolder } from "./collateral-folder.ts";
 import { CollateralServers } from "./collateral-servers.ts";
@@ -98,6 +99,7 @@ export class CollateralFetcher implements CollateralSource {
     if (pinned !== undefined) return pinned;
     const known = this.#kept.get(key);
     const now = this.#clock.now();
+    this.#kept.asked(key, now);
     const isGood = known !== undefined && problemOf(known.checked, now) === undefined;
     if (isGood && isFresh(known, now)) return known.checked;
     const renewal = this.#renewOnce(key, platform);
@@ -115,9 +117,16 @@ export class CollateralFetcher implements CollateralSource {
     return this.#opened;
   }
 
-  /** What is held in memory, whether it is still valid or not. */
-  held(): readonly CheckedCollateral[] {
-    return this.#kept.all();
+  /**
+   * Days until the first document of each kind ends, of collateral that quotes called for within a day; below
+   * zero where one has ended. A renewal raises it again: where it falls for days, the servers give nothing new.
+   */
+  daysLeft(): ReadonlyMap<DocumentKind, number> {
+    const now = this.#clock.now();
+    return daysLeftOf(
+      this.#kept.inUse(now).flatMap(({ documents }) => signedDocumentsOf(documents)),
+      Math.floor(now / 1000),
+    );
   }
 
   /** All who ask during one renewal wait for its first seconds only. */
@@ -161,7 +170,9 @@ export class CollateralFetcher implements CollateralSource {
     const known = this.#kept.get(key);
     try {
       const checked = await (known === undefined ? this.#fetchForStranger(platform) : this.#fetch(platform));
-      this.#kept.renew(key, checked, this.#clock.now());
+      const now = this.#clock.now();
+      this.#kept.renew(key, checked, now);
+      this.#kept.asked(key, now);
       await this.#write(key, checked).catch((error: unknown) => this.#tell(error));
       return checked;
     } catch (error) {

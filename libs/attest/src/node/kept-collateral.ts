@@ -18,6 +18,7 @@ const MAX_AGE_MS = 4 * 60 * 60 * 1000;
 /** So long before the end of its validity it is asked for again. */
 const AHEAD_OF_EXPIRY_MS = 6 * 60 * 60 * 1000;
 const RETRY_MS = 60_000;
+const IN_USE_MS = 24 * 60 * 60 * 1000;
 
 /**
  * Collateral in memory, by platform key. Anybody can make up platforms of families that Intel knows:
@@ -26,6 +27,8 @@ const RETRY_MS = 60_000;
 export class KeptCollaterals {
   /** Least lately renewed first. */
   readonly #kept = new Map<string, KeptCollateral>();
+  /** When a quote last called for what is kept, Unix milliseconds. */
+  readonly #askedAt = new Map<string, number>();
 
   get(key: string): KeptCollateral | undefined {
     return this.#kept.get(key);
@@ -46,8 +49,16 @@ export class KeptCollaterals {
     this.#keep(key, checked, fetchedAtMs, nowMs + RETRY_MS);
   }
 
-  all(): readonly CheckedCollateral[] {
-    return [...this.#kept.values()].map(({ checked }) => checked);
+  /** A quote calls for it, now. */
+  asked(key: string, nowMs: number): void {
+    if (this.#kept.has(key)) this.#askedAt.set(key, nowMs);
+  }
+
+  /** What quotes called for within a day: of the rest nobody minds that it ends. */
+  inUse(nowMs: number): readonly CheckedCollateral[] {
+    return [...this.#kept]
+      .filter(([key]) => nowMs - (this.#askedAt.get(key) ?? Number.NEGATIVE_INFINITY) < IN_USE_MS)
+      .map(([, { checked }]) => checked);
   }
 
   /** Keys by which platforms passed. */
@@ -62,7 +73,9 @@ export class KeptCollaterals {
     if (this.#kept.size <= MAX_KEPT) return;
     const others = [...this.#kept].filter(([other]) => other !== key);
     const [last] = others.find(([, kept]) => !hasPassed(kept)) ?? others[0] ?? [];
-    if (last !== undefined) this.#kept.delete(last);
+    if (last === undefined) return;
+    this.#kept.delete(last);
+    this.#askedAt.delete(last);
   }
 }
 

@@ -17,7 +17,7 @@ export async function evidenceVerifier(
   config: GatewayConfig,
   nowMs: () => number,
   log: Logger,
-): Promise<EvidenceVerifier | undefined> {
+): Promise<{ readonly verify: EvidenceVerifier; readonly collateral: CollateralFetcher } | undefined> {
   const { attestation, pccs_url: olderUrl } = config.raw.core;
   const endpoints = attestation.urls.pccs ?? olderUrl;
   if (endpoints === undefined) return undefined;
@@ -29,7 +29,7 @@ export async function evidenceVerifier(
     clock: { now: nowMs },
     onProblem: (problem) => log.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed"),
   });
-  return async (evidence, expectedReportData) => {
+  const verify: EvidenceVerifier = async (evidence, expectedReportData) => {
     const verified = await verifyAttestation(evidence, {
       collateralSource,
       trustAnchor,
@@ -39,6 +39,7 @@ export async function evidenceVerifier(
     if (!verified.ok) throw new GatewayError("identity-invalid", verified.reason);
     return verified.appInfo;
   };
+  return { verify, collateral: collateralSource };
 }
 
 async function readTrustAnchor(path: string | undefined): Promise<TrustAnchor> {
