@@ -467,7 +467,7 @@ test("a share stays shut for a KMS on an outdated platform, unless its operator 
           mrAggregated: [agent.mrAggregated],
           acceptTcb,
           root: at("root.pem"),
-          pccs: `http://${outdated.address}`,
+          pccs: [`http://${outdated.address}`],
           out,
           output: "text",
         }),

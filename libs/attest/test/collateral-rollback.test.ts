@@ -180,3 +180,38 @@ test("TCB info and QE identity of two evaluations are not accepted together", as
     code("collateral-rejected", says),
   );
 });
+
+test("a list that moved forward for one platform is asked for at once for the others that share it", async () => {
+  const before = { ...NEW, pckCrl: 3, rootCrl: 3, crlNumber: 6 };
+  const world = new World(pccs(published(before)));
+  const fetcher = world.fetcher();
+  const known = published(before);
+  assert.equal(await verdict(world, fetcher, known), "UpToDate");
+  const other = published(NEW, { fmspc: "00a067110000", revoked: [102] });
+  const revoking = published(NEW, { revoked: [102] });
+  world.handler = (url, signal) =>
+    pccs(url.searchParams.get("fmspc")?.startsWith("00A0") === true ? other : revoking)(url, signal);
+  world.now += 61_000;
+  await fetcher.collateralFor(parseQuote(other.quote));
+  assert.equal(await verdict(world, fetcher, known), "refused", "a minute later, not after hours");
+  world.taken();
+  assert.equal(await verdict(world, fetcher, known), "refused");
+  assert.equal(world.taken(), 0, "and it is current from then on");
+});
+
+test("where a platform that is behind cannot be renewed, it is asked for once a minute and what is valid is served", async () => {
+  const before = { ...NEW, pckCrl: 3, rootCrl: 3, crlNumber: 6 };
+  const world = new World(pccs(published(before)));
+  const fetcher = world.fetcher();
+  const known = published(before);
+  await verdict(world, fetcher, known);
+  const other = published(NEW, { fmspc: "00a067110000" });
+  world.handler = pccs(other);
+  world.now += 61_000;
+  await fetcher.collateralFor(parseQuote(other.quote));
+  world.handler = () => new Response("", { status: 500 });
+  assert.equal(await verdict(world, fetcher, known), "UpToDate");
+  world.taken();
+  assert.equal(await verdict(world, fetcher, known), "UpToDate");
+  assert.equal(world.taken(), 0, "within the minute");
+});

@@ -95,22 +95,24 @@ async function main(logger: Logger): Promise<number> {
   return 0;
 }
 
-const imageStore = (config: VerifierConfig, logger: Logger): ImageStore =>
-  new ImageStore({
+function imageStore(config: VerifierConfig, logger: Logger): ImageStore {
+  return new ImageStore({
     cacheDir: config.imageCacheDir,
     downloadUrl: config.imageDownloadUrl,
     timeoutMs: config.imageDownloadTimeoutMs,
     log: logger,
   });
+}
 
-const collateralOf = (config: VerifierConfig, trustAnchor: TrustAnchor, logger: Logger): CollateralFetcher =>
-  new CollateralFetcher({
+function collateralOf(config: VerifierConfig, trustAnchor: TrustAnchor, logger: Logger): CollateralFetcher {
+  return new CollateralFetcher({
     endpoints: config.pccsUrls,
     trustAnchor,
     cacheFolder: join(config.imageCacheDir, "collateral"),
     onProblem: (problem) => logger.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed"),
     clock: Date,
   });
+}
 
 async function readTrustAnchor({ tdxRootPath }: VerifierConfig): Promise<TrustAnchor> {
   if (tdxRootPath === undefined) return intelTrustAnchor();

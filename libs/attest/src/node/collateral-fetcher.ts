@@ -12,7 +12,7 @@ import type { TrustAnchor } from "../trust-anchor.ts";
 import { CollateralFolder } from "./collateral-folder.ts";
 import { CollateralServers } from "./collateral-servers.ts";
 import type { CollateralSource } from "./collateral-source.ts";
-import { isFresh, isRecent, KeptCollaterals, problemOf } from "./kept-collateral.ts";
+import { isPaused, isRecent, isYoung, KeptCollaterals, problemOf } from "./kept-collateral.ts";
 import { NewestDocuments } from "./newest-documents.ts";
 import { PinnedCollateral } from "./pinned-collateral.ts";
 import { collateralKey, keyOfCollateral, platformOf } from "./platform.ts";
@@ -101,10 +101,12 @@ export class CollateralFetcher implements CollateralSource {
     const now = this.#clock.now();
     this.#kept.asked(key, now);
     const isGood = known !== undefined && problemOf(known.checked, now) === undefined;
-    if (isGood && isFresh(known, now)) return known.checked;
+    // What another platform's answer moved forward, a revocation list say, counts for this one too.
+    const isCurrent = known !== undefined && this.#newest.isCurrent(known.checked.documents);
+    if (isGood && ((isCurrent && isYoung(known, now)) || isPaused(known, now))) return known.checked;
     const renewal = this.#renewOnce(key, platform);
     if (!isGood) return raced(renewal.result, signal);
-    if (isRecent(known, now)) {
+    if (isCurrent && isRecent(known, now)) {
       renewal.result.catch((error: unknown) => this.#tell(error));
       return known.checked;
     }

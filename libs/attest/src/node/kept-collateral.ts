@@ -85,13 +85,13 @@ const hasPassed = ({ checked, passed }: KeptCollateral): boolean => passed || ch
 export const problemOf = (checked: CheckedCollateral, nowMs: number): string | undefined =>
   firstFailure(checked.checksAt(Math.floor(nowMs / 1000)));
 
-/** Whether nothing newer need be asked for. A time ahead of a clock that was stepped back says nothing. */
-export function isFresh({ checked, fetchedAtMs, retryAtMs }: KeptCollateral, nowMs: number): boolean {
-  const young =
-    fetchedAtMs <= nowMs &&
-    nowMs < Math.min(fetchedAtMs + REFRESH_AGE_MS, checked.expiresAt * 1000 - AHEAD_OF_EXPIRY_MS);
-  return young || (nowMs < retryAtMs && retryAtMs <= nowMs + RETRY_MS);
-}
+/** Whether it is young enough. A time ahead of a clock that was stepped back says nothing. */
+export const isYoung = ({ checked, fetchedAtMs }: KeptCollateral, nowMs: number): boolean =>
+  fetchedAtMs <= nowMs && nowMs < Math.min(fetchedAtMs + REFRESH_AGE_MS, checked.expiresAt * 1000 - AHEAD_OF_EXPIRY_MS);
+
+/** Whether it was renewed, or that failed, just now. */
+export const isPaused = ({ retryAtMs }: KeptCollateral, nowMs: number): boolean =>
+  nowMs < retryAtMs && retryAtMs <= nowMs + RETRY_MS;
 
 /** Whether callers need not wait for what is newer. */
 export const isRecent = ({ fetchedAtMs }: KeptCollateral, nowMs: number): boolean =>

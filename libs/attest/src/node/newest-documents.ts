@@ -13,6 +13,9 @@ const MAX_DOCUMENTS = 1024;
 export class NewestDocuments {
   /** Least recently seen first. */
   readonly #newest = new Map<string, SignedDocument>();
+  /** Counts what moved forward, so that what was found current need not be compared again for every quote. */
+  #revision = 0;
+  readonly #currentAt = new WeakMap<CollateralDocuments, number>();
 
   /** Which of these is older than what was seen before, or undefined. */
   olderOf(documents: CollateralDocuments): string | undefined {
@@ -24,13 +27,23 @@ export class NewestDocuments {
     return undefined;
   }
 
+  /** Whether none of these is older than what was seen, for another platform perhaps. */
+  isCurrent(documents: CollateralDocuments): boolean {
+    if (this.#currentAt.get(documents) === this.#revision) return true;
+    if (this.olderOf(documents) !== undefined) return false;
+    this.#currentAt.set(documents, this.#revision);
+    return true;
+  }
+
   /** What is older than known stays out. */
   learn(documents: CollateralDocuments): void {
     for (const document of signedDocumentsOf(documents)) {
       const key = keyOf(document);
       const known = this.#newest.get(key);
+      const newest = known !== undefined && isOlder(document, known) ? known : document;
+      if (known === undefined || isOlder(known, newest)) this.#revision++;
       this.#newest.delete(key);
-      this.#newest.set(key, known !== undefined && isOlder(document, known) ? known : document);
+      this.#newest.set(key, newest);
       const [oldest] = this.#newest.keys();
       if (this.#newest.size > MAX_DOCUMENTS && oldest !== undefined) this.#newest.delete(oldest);
     }
