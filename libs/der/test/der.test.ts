@@ -113,10 +113,52 @@ test("sorts the members of a set", () => {
   assert.equal(toHex(derSet(derUnsigned(2), derUnsigned(1))), "3106020101020102");
 });
 
-test("reads back the PEM it writes and refuses foreign labels and broken base64", () => {
+test("reads back the PEM it writes, whatever text stands around it", () => {
   const der = derSequence(derUnsigned(7));
-  assert.deepEqual(readPem(`text\n${writePem(der, "X")}\0`, "X"), [der]);
+  const good = writePem(der, "X");
+  assert.deepEqual(readPem(`text\n${good}\0`, "X"), [der]);
+  assert.deepEqual(readPem(`${good.replaceAll("\n", "\r\n")}-- and --\n${good}`, "X"), [der, der]);
+});
+
+test("refuses PEM with a foreign label, without a block, and with a block that is broken in any way", () => {
+  const der = derSequence(derUnsigned(7));
   refuses("value-invalid", () => readPem(writePem(der, "Y"), "X"));
-  refuses("value-invalid", () => readPem("-----BEGIN X-----\nAAA\n-----END X-----", "X"));
   refuses("value-invalid", () => readPem("nothing", "X"));
+  const good = writePem(der, "X");
+  for (const broken of [
+    good.replace("MAMC", "MA!MC"),
+    good.replace("MAMC", "MA-MC"),
+    good.replace("MAMC", "MA\u00a0MC"),
+    good.replace("MAMC", "Proc-Type: 4\n\nMAMC"),
+    good.replace("=", ""),
+    good.replace("-----END X-----", ""),
+    good.replace("-----END X-----", "-----END X----"),
+    good.replace("-----BEGIN X-----", ""),
+    good.replace("-----BEGIN X-----", "-----BEGIN X----"),
+    good.replace("END X", "END Y"),
+    "-----BEGIN X-----\n-----END X-----\n",
+    "-----BEGIN X-----\n!\n-----END X-----\n",
+    "-----BEGIN X-----\nAAA\n-----END X-----\n",
+    "-----END X-----\n",
+  ]) {
+    refuses("value-invalid", () => readPem(broken, "X"));
+    refuses("value-invalid", () => readPem(`${good}${broken}`, "X"));
+    refuses("value-invalid", () => readPem(`${broken}${good}`, "X"));
+  }
+});
+
+test("bounds what it reads of PEM and of DER", () => {
+  const der = derSequence(derUnsigned(7));
+  const pad = " ".repeat(1024 * 1024 - writePem(der, "X").length);
+  assert.deepEqual(readPem(`${pad}${writePem(der, "X")}`, "X"), [der]);
+  refuses("too-large", () => readPem(` ${pad}${writePem(der, "X")}`, "X"));
+  assert.equal(readPem(writePem(der, "X").repeat(16), "X").length, 16);
+  refuses("too-large", () => readPem(writePem(der, "X").repeat(17), "X"));
+  const nulls = (count: number): Uint8Array =>
+    derElement(
+      0x30,
+      new Uint8Array(2 * count).map((_, i) => (i % 2 === 0 ? 5 : 0)),
+    );
+  assert.equal(readChildren(readDer(nulls(65_536))).length, 65_536);
+  refuses("too-large", () => readChildren(readDer(nulls(65_537))));
 });
