@@ -27,6 +27,8 @@ export interface CertificateFields {
   notAfter: number;
   ca: boolean;
   signsCertificates: boolean;
+  /** First octet of the key usage where it is not the one that follows from `signsCertificates`. */
+  keyUsage?: number;
   pathLength?: number;
   /** OID of a critical extension that nobody knows. */
   unknownCritical?: string;
@@ -42,6 +44,8 @@ export interface PlatformFields {
   pceSvn: number;
   pceId: Uint8Array;
   fmspc: Uint8Array;
+  /** 0 unless given; undefined leaves it out. */
+  sgxType?: number | undefined;
 }
 
 export interface RevocationFields {
@@ -51,8 +55,10 @@ export interface RevocationFields {
   nextUpdate: number;
   /** Serial numbers. */
   revoked: readonly number[];
-  /** cRLNumber; 1 unless given. */
-  number?: number;
+  /** The list's version field: 1, which says version 2, unless given; undefined leaves it out. */
+  version?: number | undefined;
+  /** The list's own number: 1 unless given; undefined leaves it out. */
+  number?: number | undefined;
 }
 
 /** A signed X.509 v3 certificate in DER. */
@@ -61,7 +67,10 @@ export function forgeCertificate(fields: CertificateFields): Uint8Array {
     extension(
       OID.keyUsage,
       true,
-      derBitString(Uint8Array.of(fields.signsCertificates ? 0x06 : 0x80), fields.signsCertificates ? 1 : 7),
+      derBitString(
+        Uint8Array.of(fields.keyUsage ?? (fields.signsCertificates ? 0x06 : 0x80)),
+        fields.signsCertificates ? 1 : 7,
+      ),
     ),
     ...(fields.ca
       ? [
@@ -91,25 +100,22 @@ export function forgeCertificate(fields: CertificateFields): Uint8Array {
 }
 
 /** A signed version 2 revocation list in DER. */
-export function forgeRevocationList({
-  issuer,
-  signer,
-  thisUpdate,
-  nextUpdate,
-  revoked,
-  number = 1,
-}: RevocationFields): Uint8Array {
+export function forgeRevocationList(fields: RevocationFields): Uint8Array {
+  const { issuer, signer, thisUpdate, nextUpdate, revoked } = fields;
+  const { version, number } = { version: 1, number: 1, ...fields };
   const entries = revoked.map((serial) => derSequence(derUnsigned(serial), derTime(thisUpdate)));
   return signed(
     signer,
     derSequence(
-      derUnsigned(1),
+      ...(version === undefined ? [] : [derUnsigned(version)]),
       algorithm(),
       name(issuer),
       derTime(thisUpdate),
       derTime(nextUpdate),
       ...(entries.length === 0 ? [] : [derSequence(...entries)]),
-      derContext(0, true, derSequence(extension(OID.crlNumber, false, derUnsigned(number)))),
+      ...(number === undefined
+        ? []
+        : [derContext(0, true, derSequence(extension(OID.crlNumber, false, derUnsigned(number))))]),
     ),
   );
 }
@@ -119,7 +125,9 @@ const name = (text: string): Uint8Array => derSequence(derSet(derSequence(derOid
 const extension = (oid: string, critical: boolean, value: Uint8Array): Uint8Array =>
   derSequence(derOid(oid), ...(critical ? [derBoolean(true)] : []), derOctetString(value));
 
-function platformExtension({ ppid, cpuSvn, components: given, pceSvn, pceId, fmspc }: PlatformFields): Uint8Array {
+function platformExtension(fields: PlatformFields): Uint8Array {
+  const { ppid, cpuSvn, components: given, pceSvn, pceId, fmspc } = fields;
+  const { sgxType } = { sgxType: 0, ...fields };
   const item = (arc: string, value: Uint8Array): Uint8Array => derSequence(derOid(`${SGX_EXTENSION}.${arc}`), value);
   const components = Array.from(given ?? cpuSvn, (svn, index) => item(`2.${index + 1}`, derUnsigned(svn)));
   return derSequence(
@@ -127,7 +135,7 @@ function platformExtension({ ppid, cpuSvn, components: given, pceSvn, pceId, fms
     item("2", derSequence(...components, item("2.17", derUnsigned(pceSvn)), item("2.18", derOctetString(cpuSvn)))),
     item("3", derOctetString(pceId)),
     item("4", derOctetString(fmspc)),
-    item("5", derEnumerated(0)),
+    ...(sgxType === undefined ? [] : [item("5", derEnumerated(sgxType))]),
   );
 }
 

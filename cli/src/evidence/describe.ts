@@ -111,7 +111,7 @@ function certificationFields(certification: Quote["certification"]): Fields {
   const chain = parseCertificateChain(utf8Decode(certification.pem, "PCK chain").replace(/\0+$/, ""), "PCK chain");
   const pck = chain[0] === undefined ? undefined : readPckExtension(chain[0]);
   return {
-    kind: "PCK certificate chain",
+    kind: certification.kind === "pem-leaf" ? "PCK certificate alone" : "PCK certificate chain",
     ...(pck === undefined
       ? {}
       : {
@@ -120,6 +120,7 @@ function certificationFields(certification: Quote["certification"]): Fields {
           cpu_svn: toHex(pck.cpuSvn),
           pce_svn: pck.pceSvn,
           pce_id: toHex(pck.pceId),
+          sgx_type: pck.sgxType,
         }),
     certificates: chain.map(x509Fields),
   };

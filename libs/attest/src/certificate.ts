@@ -49,8 +49,8 @@ export interface RevocationList {
   /** Unix seconds. */
   readonly thisUpdate: number;
   readonly nextUpdate: number;
-  /** cRLNumber (RFC 5280 5.2.3): later lists of an issuer have higher ones. Undefined where the list has none. */
-  readonly number: bigint | undefined;
+  /** cRLNumber (RFC 5280 5.2.3): later lists of an issuer have higher ones. */
+  readonly number: bigint;
   /** Serial numbers as in `Certificate.serial`. */
   readonly revoked: ReadonlySet<string>;
   readonly signatureAlgorithm: string;
@@ -62,9 +62,9 @@ export const OID = {
   ecPublicKey: "1.2.840.10045.2.1",
   prime256v1: "1.2.840.10045.3.1.7",
   commonName: "2.5.4.3",
+  crlNumber: "2.5.29.20",
   keyUsage: "2.5.29.15",
   basicConstraints: "2.5.29.19",
-  crlNumber: "2.5.29.20",
 } as const;
 
 /** @throws DerError, AttestError `certificate-malformed` */
@@ -91,8 +91,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
   const publicKeyInfo = fields.take("subjectPublicKeyInfo", TAG.sequence).raw;
   const wrapped = fields.takeIf(contextTag(3, true));
   fields.end();
-  const extensions =
-    wrapped === undefined ? new Map<string, CertificateExtension>() : extensionsOf(onlyChild(wrapped, "extensions"));
+  const extensions = optionalExtensions(wrapped, "extensions");
   return {
     raw: der,
     tbs: tbs.raw,
@@ -129,7 +128,7 @@ export function parseRevocationList(der: Uint8Array): RevocationList {
 
   const fields = new DerFields(tbs, "tbsCertList");
   const version = fields.takeIf(TAG.integer);
-  if (version !== undefined && readUnsigned(version, "version") !== 1) throw malformed("CRL is not version 2");
+  if (version === undefined || readUnsigned(version, "version") !== 1) throw malformed("CRL is not version 2");
   if (algorithmOf(fields.take("signature", TAG.sequence)) !== signatureAlgorithm)
     throw malformed("CRL: two different signature algorithms");
   const issuer = fields.take("issuer", TAG.sequence).raw;
@@ -138,10 +137,7 @@ export function parseRevocationList(der: Uint8Array): RevocationList {
   const entries = fields.takeIf(TAG.sequence);
   const wrapped = fields.takeIf(contextTag(0, true));
   fields.end();
-  const extensions =
-    wrapped === undefined
-      ? new Map<string, CertificateExtension>()
-      : extensionsOf(onlyChild(wrapped, "CRL extensions"));
+  const extensions = optionalExtensions(wrapped, "CRL extensions");
   refuseCritical(extensions, [], "CRL");
   const revoked = new Set(
     (entries === undefined ? [] : readChildren(entries, "revokedCertificates")).map(revokedSerial),
@@ -215,12 +211,10 @@ export function basicConstraints(certificate: Certificate): { readonly ca: boole
 }
 
 /** keyUsage includes keyCertSign (bit 5). Absent extension: no. */
-export function maySignCertificates(certificate: Certificate): boolean {
-  const extension = certificate.extensions.get(OID.keyUsage);
-  if (extension === undefined) return false;
-  const { bytes } = readBitString(readDer(extension.value, "keyUsage"), "keyUsage");
-  return ((bytes[0] ?? 0) & 0x04) !== 0;
-}
+export const maySignCertificates = (certificate: Certificate): boolean => (keyUsage(certificate) & 0x04) !== 0;
+
+/** keyUsage includes cRLSign (bit 6). Absent extension: no. */
+export const maySignRevocationLists = (certificate: Certificate): boolean => (keyUsage(certificate) & 0x02) !== 0;
 
 /** @throws AttestError `certificate-malformed` for a critical extension that is not in `known` */
 export function refuseCritical(
@@ -231,6 +225,16 @@ export function refuseCritical(
   for (const [oid, { critical }] of extensions) {
     if (critical && !known.includes(oid)) throw malformed(`${what}: unknown critical extension ${oid}`);
   }
+}
+
+const optionalExtensions = (wrapped: DerElement | undefined, what: string): Map<string, CertificateExtension> =>
+  wrapped === undefined ? new Map() : extensionsOf(onlyChild(wrapped, what));
+
+/** The first octet, bit 0 highest; 0 without the extension. */
+function keyUsage(certificate: Certificate): number {
+  const extension = certificate.extensions.get(OID.keyUsage);
+  if (extension === undefined) return 0;
+  return readBitString(readDer(extension.value, "keyUsage"), "keyUsage").bytes[0] ?? 0;
 }
 
 function extensionsOf(list: DerElement): Map<string, CertificateExtension> {
@@ -247,9 +251,9 @@ function extensionsOf(list: DerElement): Map<string, CertificateExtension> {
   return extensions;
 }
 
-function crlNumber(extensions: ReadonlyMap<string, CertificateExtension>): bigint | undefined {
+function crlNumber(extensions: ReadonlyMap<string, CertificateExtension>): bigint {
   const extension = extensions.get(OID.crlNumber);
-  if (extension === undefined) return undefined;
+  if (extension === undefined) throw malformed("CRL without a number");
   const bytes = readIntegerBytes(readDer(extension.value, "CRL number"), "CRL number");
   if ((bytes[0] ?? 0x80) >= 0x80) throw malformed("CRL number is negative");
   return BigInt(`0x${toHex(bytes)}`);

@@ -18,10 +18,17 @@ import type { Outcome } from "./checks.ts";
 import type { Period, SignatureToCheck } from "./judgement.ts";
 import type { TrustAnchor } from "./trust-anchor.ts";
 
+/** A revocation list and the key that it must be signed with: it counts for what that key signed. */
+export interface KeyedRevocationList {
+  readonly list: RevocationList;
+  /** Uncompressed point, 65 bytes. */
+  readonly issuerKey: Uint8Array;
+}
+
 /** What chains are judged against. */
 export interface ChainContext {
   readonly anchor: TrustAnchor;
-  readonly revocationLists: readonly RevocationList[];
+  readonly revocationLists: readonly KeyedRevocationList[];
   readonly pool: CertificatePool;
 }
 
@@ -29,13 +36,15 @@ const MAX_CHAIN = 5;
 
 /**
  * Judges `sent` (leaf first) for all times; `periodsOf` has the dates. A last certificate that repeats
- * the anchor's subject and key is dropped: the anchor is the configured one, not the sent one.
+ * the anchor's subject and key is dropped: the anchor is the configured one, not the sent one. `leaf` says
+ * what the first may be: what signs quotes and documents is no authority, or it could make others that do.
  * @throws DerError, AttestError `certificate-malformed`
  */
 export function checkChain(
   sent: readonly PooledCertificate[],
   context: ChainContext,
   signatures: SignatureToCheck[],
+  leaf: "signer" | "authority" = "signer",
 ): Outcome {
   const { anchor } = context;
   const chain = withoutRoot(sent, anchor);
@@ -43,7 +52,27 @@ export function checkChain(
     return fail(`chain of ${chain.length} certificates below the root, expected 1 to ${MAX_CHAIN}`, "chain-length");
   }
   const names = [...chain.map(({ name }) => name), commonName(anchor.subject)];
-  return brokenLink(chain, anchor) ?? badCertificate(chain, context, signatures) ?? pass(names.join(" <- "));
+  return brokenLink(chain, anchor, leaf) ?? badCertificate(chain, context, signatures) ?? pass(names.join(" <- "));
+}
+
+/**
+ * Who signs what below Intel's root, which more authorities may stand under. The names of other roots'
+ * certificates are their own matter.
+ */
+const ROLES = {
+  pck: { name: /SGX PCK Certificate/, what: "PCK certificate" },
+  pckAuthority: { name: /SGX PCK (?:Processor|Platform) CA/, what: "authority of PCK certificates" },
+  documentSigner: { name: /SGX TCB Signing/, what: "signer of TCB info and QE identity" },
+} as const;
+
+/** The refusal of a certificate below Intel's root whose name is not that of its role. */
+export function unexpectedName(
+  role: keyof typeof ROLES,
+  { name }: PooledCertificate,
+  { kind }: TrustAnchor,
+): Outcome | undefined {
+  if (kind !== "intel" || ROLES[role].name.test(name)) return undefined;
+  return fail(`"${name}" is not Intel's ${ROLES[role].what} by its name`, "certificate-unexpected");
 }
 
 /** When each certificate of a chain is valid, the anchor's copy left out. */
@@ -86,7 +115,11 @@ export function checkRevocationList(
 }
 
 /** Names, flags and lengths: what makes these certificates a chain. */
-function brokenLink(chain: readonly PooledCertificate[], anchor: TrustAnchor): Outcome | undefined {
+function brokenLink(
+  chain: readonly PooledCertificate[],
+  anchor: TrustAnchor,
+  leaf: "signer" | "authority",
+): Outcome | undefined {
   for (const [index, certificate] of chain.entries()) {
     const { name } = certificate;
     const issuerName = chain[index + 1]?.subject ?? anchor.subject;
@@ -97,12 +130,20 @@ function brokenLink(chain: readonly PooledCertificate[], anchor: TrustAnchor): O
       );
     }
     refuseCritical(certificate.extensions, [OID.keyUsage, OID.basicConstraints], `"${name}"`);
-    if (index === 0) continue;
     const { ca, pathLength } = basicConstraints(certificate);
+    if (index === 0 && leaf === "signer") {
+      if (ca || maySignCertificates(certificate))
+        return fail(
+          `"${name}" is a certificate authority; what signs a quote or a document is none`,
+          "certificate-unexpected",
+        );
+      continue;
+    }
     if (!ca || !maySignCertificates(certificate))
-      return fail(`"${name}" signs certificates and is no certificate authority`, "chain-not-authority");
-    if (pathLength !== undefined && index - 1 > pathLength) {
-      return fail(`"${name}" allows ${pathLength} authorities below it, has ${index - 1}`, "chain-path-length");
+      return fail(`"${name}" is no certificate authority, and stands for one`, "chain-not-authority");
+    const below = leaf === "signer" ? index - 1 : index;
+    if (pathLength !== undefined && below > pathLength) {
+      return fail(`"${name}" allows ${pathLength} authorities below it, has ${below}`, "chain-path-length");
     }
   }
   return undefined;
@@ -117,13 +158,20 @@ function badCertificate(
   const { anchor, revocationLists, pool } = context;
   for (const [index, certificate] of chain.entries()) {
     const { name } = certificate;
-    const list = revocationLists.find((candidate) => equalBytes(candidate.issuer, certificate.issuer));
-    if (list === undefined)
+    const issuerKey = chain[index + 1]?.publicKey ?? anchor.publicKey;
+    const found = revocationLists.find(({ list }) => equalBytes(list.issuer, certificate.issuer));
+    if (found === undefined)
       return fail(
         `no revocation list of "${commonName(certificate.issuer)}", which issued "${name}"`,
         "revocation-list-missing",
       );
-    if (list.revoked.has(certificate.serial))
+    // Of two authorities of one name each has a list of its own.
+    if (!equalBytes(found.issuerKey, issuerKey))
+      return fail(
+        `the revocation list of "${commonName(certificate.issuer)}" is by another key than the one that issued "${name}"`,
+        "revocation-list-mismatch",
+      );
+    if (found.list.revoked.has(certificate.serial))
       return fail(`"${name}" (serial ${certificate.serial}) is revoked`, "certificate-revoked");
     if (certificate.signatureAlgorithm !== OID.ecdsaWithSha256) {
       return fail(
@@ -131,7 +179,7 @@ function badCertificate(
         "signature-algorithm",
       );
     }
-    signatures.push(pool.signatureOf(certificate, chain[index + 1]?.publicKey ?? anchor.publicKey));
+    signatures.push(pool.signatureOf(certificate, issuerKey));
   }
   return undefined;
 }

@@ -3,12 +3,12 @@
  * on the clock is judged anew at each use.
  */
 import { equalBytes, utf8 } from "@dstack/bytes";
-import { basicConstraints, commonName, leafOf, parseRevocationList } from "./certificate.ts";
+import { commonName, leafOf, maySignRevocationLists, parseRevocationList } from "./certificate.ts";
 import type { RevocationList } from "./certificate.ts";
 import { CertificatePool } from "./certificate-pool.ts";
 import type { PooledCertificate } from "./certificate-pool.ts";
-import { checkChain, checkRevocationList, periodsOf } from "./chain.ts";
-import type { ChainContext } from "./chain.ts";
+import { checkChain, checkRevocationList, periodsOf, unexpectedName } from "./chain.ts";
+import type { ChainContext, KeyedRevocationList } from "./chain.ts";
 import { fail, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
 import type { QuoteCollateral } from "./collateral.ts";
@@ -26,6 +26,7 @@ export interface CollateralPlan {
   readonly collateral: QuoteCollateral;
   readonly trustAnchor: TrustAnchor;
   readonly documents: CollateralDocuments;
+  readonly revocationLists: readonly KeyedRevocationList[];
   readonly judgements: readonly Judgement[];
   readonly pool: CertificatePool;
   /** What `concludeCollateral` must be told of. */
@@ -52,6 +53,7 @@ export class CheckedCollateral implements QuoteCollateral {
   declare readonly pckCertificateChain?: string;
   readonly trustAnchor: TrustAnchor;
   readonly documents: CollateralDocuments;
+  readonly revocationLists: readonly KeyedRevocationList[];
   readonly judgements: readonly Judgement[];
   /** Unix seconds: the earliest end of a document or certificate in it. */
   readonly expiresAt: number;
@@ -63,7 +65,7 @@ export class CheckedCollateral implements QuoteCollateral {
 
   /** Not for callers: `checkCollateral` of an edge makes one. */
   constructor(
-    { collateral, trustAnchor, documents, pool, judgements }: CollateralPlan,
+    { collateral, trustAnchor, documents, revocationLists, pool, judgements }: CollateralPlan,
     holding: ReadonlySet<SignatureToCheck>,
   ) {
     this.pckCrlIssuerChain = collateral.pckCrlIssuerChain;
@@ -78,6 +80,7 @@ export class CheckedCollateral implements QuoteCollateral {
     if (collateral.pckCertificateChain !== undefined) this.pckCertificateChain = collateral.pckCertificateChain;
     this.trustAnchor = trustAnchor;
     this.documents = documents;
+    this.revocationLists = revocationLists;
     this.judgements = judgements.map((judgement) => decide(judgement, holding));
     this.expiresAt = Math.min(...judgements.flatMap(({ periods }) => periods.map(({ until }) => until)));
     this.pool = pool;
@@ -140,7 +143,11 @@ function planReadable(collateral: QuoteCollateral, trustAnchor: TrustAnchor): Co
   const pckCrlChain = pool.chain(collateral.pckCrlIssuerChain, "PCK CRL issuer chain");
   const tcbChain = pool.chain(collateral.tcbInfoIssuerChain, "TCB info issuer chain");
   const qeChain = pool.chain(collateral.qeIdentityIssuerChain, "QE identity issuer chain");
-  const context: ChainContext = { anchor: trustAnchor, revocationLists: [rootCrl, pckCrl], pool };
+  const revocationLists: readonly KeyedRevocationList[] = [
+    { list: rootCrl, issuerKey: trustAnchor.publicKey },
+    { list: pckCrl, issuerKey: leafOf(pckCrlChain).publicKey },
+  ];
+  const context: ChainContext = { anchor: trustAnchor, revocationLists, pool };
   const periods = periodsOfDocuments(documents);
   const judgements: readonly Judgement[] = [
     judge("collateral-format", () => pass("all documents are well formed")),
@@ -178,7 +185,15 @@ function planReadable(collateral: QuoteCollateral, trustAnchor: TrustAnchor): Co
       periodsOf(qeChain, trustAnchor),
     ),
   ];
-  return { collateral, trustAnchor, documents, judgements, pool, signatures: signaturesOf(judgements) };
+  return {
+    collateral,
+    trustAnchor,
+    documents,
+    revocationLists,
+    judgements,
+    pool,
+    signatures: signaturesOf(judgements),
+  };
 }
 
 /** The second half; `holds` says of each of the plan's signatures, in order, whether it is good. */
@@ -217,11 +232,13 @@ function checkPckCrl(
   context: ChainContext,
   signatures: SignatureToCheck[],
 ): Outcome {
-  const outcome = checkChain(chain, context, signatures);
+  const outcome = checkChain(chain, context, signatures, "authority");
   if (outcome.result === "fail") return outcome;
   const issuer = leafOf(chain);
-  if (!basicConstraints(issuer).ca)
-    return fail(`"${issuer.name}" issues revocation lists and is no certificate authority`, "chain-not-authority");
+  if (!maySignRevocationLists(issuer))
+    return fail(`"${issuer.name}" may not sign revocation lists by its key usage`, "certificate-unexpected");
+  const stranger = unexpectedName("pckAuthority", issuer, context.anchor);
+  if (stranger !== undefined) return stranger;
   return checkRevocationList(list, issuer.subject, issuer.publicKey, signatures);
 }
 
@@ -236,6 +253,8 @@ function checkSignedDocument(
   const outcome = checkChain(chain, context, signatures);
   if (outcome.result === "fail") return outcome;
   const signer = leafOf(chain);
+  const stranger = unexpectedName("documentSigner", signer, context.anchor);
+  if (stranger !== undefined) return stranger;
   if (!equalBytes(signer.issuer, context.anchor.subject)) {
     return fail(
       `signer "${signer.name}" was issued by "${commonName(signer.issuer)}", expected the root`,

@@ -1,5 +1,14 @@
 /** The SGX extension of a PCK certificate, 1.2.840.113741.1.13.1: what the platform's key was issued for. */
-import { DerFields, readChildren, readDer, readOctetString, readOid, readUnsigned, TAG } from "@dstack/der";
+import {
+  DerFields,
+  readChildren,
+  readDer,
+  readEnumerated,
+  readOctetString,
+  readOid,
+  readUnsigned,
+  TAG,
+} from "@dstack/der";
 import type { DerElement } from "@dstack/der";
 import type { Certificate } from "./certificate.ts";
 import { AttestError } from "./errors.ts";
@@ -13,6 +22,8 @@ export interface PckExtension {
   readonly pceSvn: number;
   readonly pceId: Uint8Array;
   readonly fmspc: Uint8Array;
+  /** 0 standard, 1 scalable, 2 scalable with integrity. */
+  readonly sgxType: number;
 }
 
 export const SGX_EXTENSION = "1.2.840.113741.1.13.1";
@@ -28,17 +39,32 @@ export function readPckExtension(certificate: Certificate): PckExtension {
     ppid: octets(fields, "1", 16),
     cpuSvn,
     tcbComponents: components(tcb) ?? [...cpuSvn],
-    pceSvn: readUnsigned(required(tcb, "17", ".2"), "PCESVN"),
+    pceSvn: atMost(MAX_PCE_SVN, readUnsigned(required(tcb, "17", ".2"), "PCESVN"), "PCESVN"),
     pceId: octets(fields, "3", 2),
     fmspc: octets(fields, "4", 6),
+    sgxType: atMost(MAX_SGX_TYPE, readEnumerated(required(fields, "5"), "SGX type"), "SGX type"),
   };
+}
+
+/** Two bytes, and one for each component, wherever Intel names them. */
+export const MAX_PCE_SVN = 0xffff;
+export const MAX_COMPONENT_SVN = 0xff;
+/** Standard, scalable, scalable with integrity. */
+const MAX_SGX_TYPE = 2;
+
+function atMost(most: number, value: number, what: string): number {
+  if (value > most) throw malformed(`${what} ${value}, expected at most ${most}`);
+  return value;
 }
 
 /** Arcs .2.1 to .2.16: all of them, or none (development roots), where CPUSVN holds the same numbers. */
 function components(tcb: Pairs): number[] | undefined {
   const arcs = Array.from({ length: 16 }, (_, index) => String(index + 1));
   if (!arcs.some((arc) => tcb.has(arc))) return undefined;
-  return arcs.map((arc) => readUnsigned(required(tcb, arc, ".2"), `TCB component ${arc}`));
+  return arcs.map((arc) => {
+    const what = `TCB component ${arc}`;
+    return atMost(MAX_COMPONENT_SVN, readUnsigned(required(tcb, arc, ".2"), what), what);
+  });
 }
 
 type Pairs = ReadonlyMap<string, DerElement>;

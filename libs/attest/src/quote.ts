@@ -58,7 +58,10 @@ export interface EnclaveReport {
 
 /** How the quoting enclave proves itself: the inner certification data. */
 export type QeCertification =
+  /** Leaf first, root last. */
   | { readonly kind: "pem-chain"; readonly pem: Uint8Array }
+  /** The PCK certificate alone; what issued it comes from elsewhere. */
+  | { readonly kind: "pem-leaf"; readonly pem: Uint8Array }
   | {
       readonly kind: "encrypted-ppid";
       readonly encryptedPpid: Uint8Array;
@@ -234,7 +237,8 @@ function readQeCertification(cursor: Cursor): Omit<Authentication, "signature" |
 }
 
 function readCertification(type: number, data: Uint8Array): QeCertification {
-  if (type === 5 || type === 4) return { kind: "pem-chain", pem: data };
+  if (type === 5) return { kind: "pem-chain", pem: data };
+  if (type === 4) return { kind: "pem-leaf", pem: data };
   if (type === 2 || type === 3) {
     const length = type === 2 ? 256 : 384;
     if (data.length !== length + 20) {

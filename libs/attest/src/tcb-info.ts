@@ -1,6 +1,8 @@
 /** TCB info and QE identity documents of Intel's provisioning service, API version 4. */
 import { BytesError, parseHexOfLength, parseJson } from "@dstack/bytes";
 import { AttestError } from "./errors.ts";
+import { isIntegerIn } from "./numbers.ts";
+import { MAX_COMPONENT_SVN, MAX_PCE_SVN } from "./pck-extension.ts";
 import { tcbStatus } from "./tcb-status.ts";
 import type { TcbStatus } from "./tcb-status.ts";
 
@@ -72,8 +74,10 @@ export function parseTcbInfo(text: string): TcbInfo {
   const version = json.number("version");
   // Version 2 knew SGX only and did not say so.
   const id = version === 2 && !json.has("id") ? "SGX" : json.text("id");
-  if (!(id === "TDX" && version === 3) && !(id === "SGX" && (version === 2 || version === 3))) {
-    throw malformed(`TCB info: id ${id} version ${version}, expected TDX version 3, or SGX version 2 or 3`);
+  if (!(id === "TDX" && version >= 3) && !(id === "SGX" && version >= 2)) {
+    throw malformed(
+      `TCB info: id ${id} version ${version}, expected TDX of version 3 or higher, or SGX of 2 or higher`,
+    );
   }
   const levels = json.list("tcbLevels").map((level) => parseLevel(level, id, version));
   const module = json.optional("tdxModule");
@@ -105,7 +109,7 @@ export function parseQeIdentity(text: string): QeIdentity {
     attributes: json.hex("attributes", 16),
     attributesMask: json.hex("attributesMask", 16),
     mrSigner: json.hex("mrsigner", 32),
-    isvProdId: json.number("isvprodid"),
+    isvProdId: json.number("isvprodid", MAX_ISV),
     levels: parseIsvLevels(json),
   };
 }
@@ -118,10 +122,12 @@ function parseLevel(level: Fields, id: "TDX" | "SGX", version: number): TcbLevel
     return svns;
   };
   const numbered = (): number[] =>
-    Array.from({ length: 16 }, (_, index) => tcb.number(`sgxtcbcomp${String(index + 1).padStart(2, "0")}svn`));
+    Array.from({ length: 16 }, (_, index) =>
+      tcb.number(`sgxtcbcomp${String(index + 1).padStart(2, "0")}svn`, MAX_COMPONENT_SVN),
+    );
   return {
     sgx: version === 2 ? numbered() : components("sgxtcbcomponents"),
-    pceSvn: tcb.number("pcesvn"),
+    pceSvn: tcb.number("pcesvn", MAX_PCE_SVN),
     ...(id === "TDX" ? { tdx: components("tdxtcbcomponents") } : {}),
     ...parseStatus(level),
   };
@@ -152,7 +158,7 @@ function parseModule(module: Fields, id: string): ModuleIdentity {
 function parseIsvLevels(json: Fields): (LevelStatus & { isvSvn: number })[] {
   return json
     .list("tcbLevels")
-    .map((level) => ({ isvSvn: level.object("tcb").number("isvsvn"), ...parseStatus(level) }))
+    .map((level) => ({ isvSvn: level.object("tcb").number("isvsvn", MAX_ISV), ...parseStatus(level) }))
     .toSorted((a, b) => b.isvSvn - a.isvSvn);
 }
 
@@ -202,10 +208,8 @@ class Fields {
     return typeof value === "string" && value.length <= 64 ? ({ [name]: value } as { [Key in Name]?: string }) : {};
   }
 
-  number(name: string): number {
-    const value = this.#value[name];
-    if (!isNatural(value)) throw malformed(`${this.#what}: ${name} is not a natural number`);
-    return value;
+  number(name: string, most = Number.MAX_SAFE_INTEGER): number {
+    return natural(this.#value[name], most, `${this.#what}: ${name}`);
   }
 
   hex(name: string, length: number): Uint8Array {
@@ -250,8 +254,7 @@ class Fields {
     return this.#items(name).map((item: unknown) => {
       const svn: unknown =
         typeof item === "object" && item !== null ? (item as Record<string, unknown>)["svn"] : undefined;
-      if (!isNatural(svn)) throw malformed(`${this.#what} ${name}: svn is not a natural number`);
-      return svn;
+      return natural(svn, MAX_COMPONENT_SVN, `${this.#what} ${name}: svn`);
     });
   }
 
@@ -275,7 +278,13 @@ class Fields {
   }
 }
 
-const isNatural = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+/** What an enclave report has two bytes for. */
+const MAX_ISV = 0xffff;
+
+function natural(value: unknown, most: number, what: string): number {
+  if (!isIntegerIn(value, 0, most)) throw malformed(`${what} is not a natural number of at most ${most}`);
+  return value;
+}
 
 function readDocument(text: string, what: string): unknown {
   try {

@@ -48,8 +48,7 @@ export const isTcbStatus = (name: string): name is TcbStatus => STATUSES.some((k
 export function mergeTcbStatus(platform: TcbStatus, part: TcbStatus, rules: TcbRules = "intel"): TcbStatus {
   if (platform === "Revoked" || part === "Revoked") return "Revoked";
   // Intel gives parts no status but UpToDate and OutOfDate; of any other the worse of both is the safe reading.
-  if (rules === "reference" || !isOutOfDate(part))
+  if (rules === "reference" || !isOutOfDate(part) || isOutOfDate(platform))
     return STATUSES.indexOf(part) > STATUSES.indexOf(platform) ? part : platform;
-  if (isOutOfDate(platform)) return platform;
   return platform === "UpToDate" || platform === "SWHardeningNeeded" ? part : "OutOfDateConfigurationNeeded";
 }

@@ -174,14 +174,7 @@ const tcbRows: readonly (readonly [string, (tcbInfo: Record<string, unknown>) =>
     (json) => {
       json["version"] = 2;
     },
-    /id TDX version 2, expected TDX version 3, or SGX version 2 or 3/,
-  ],
-  [
-    "version 4",
-    (json) => {
-      json["version"] = 4;
-    },
-    /id TDX version 4/,
+    /id TDX version 2, expected TDX of version 3 or higher, or SGX of 2 or higher/,
   ],
   [
     "another id",
@@ -301,6 +294,20 @@ const tcbRows: readonly (readonly [string, (tcbInfo: Record<string, unknown>) =>
       tcbOf(json)["pcesvn"] = 1.5;
     },
     /pcesvn is not a natural number/,
+  ],
+  [
+    "a PCE version above two bytes",
+    (json) => {
+      tcbOf(json)["pcesvn"] = 65_536;
+    },
+    /pcesvn is not a natural number of at most 65535/,
+  ],
+  [
+    "a component above a byte",
+    (json) => {
+      tcbOf(json)["tdxtcbcomponents"] = times(16, { svn: 256 });
+    },
+    /tdxtcbcomponents: svn is not a natural number of at most 255/,
   ],
   [
     "a PCE version as text",
@@ -449,11 +456,13 @@ for (const [what, edit, says] of qeRows) {
   });
 }
 
-test("refuses TCB info for SGX of other versions than 2 and 3", () => {
-  for (const version of [1, 4]) {
-    const scene = goodSgxScene();
-    scene.tcbInfo["version"] = version;
-    refusesScene(scene, /id SGX version \d, expected TDX version 3, or SGX version 2 or 3/);
+test("reads TCB info from version 3 for TDX and 2 for SGX, and none before", () => {
+  const old = goodSgxScene();
+  old.tcbInfo["version"] = 1;
+  refusesScene(old, /id SGX version 1, expected TDX of version 3 or higher, or SGX of 2 or higher/);
+  for (const scene of [goodScene(), goodSgxScene()]) {
+    scene.tcbInfo["version"] = 4;
+    assert.equal(verifyScene(scene).ok, true);
   }
 });
 
@@ -701,6 +710,8 @@ test("reads the last common name of a name", () => {
   );
 });
 
+const crlNumber = extension(OID.crlNumber, derUnsigned(1));
+
 interface ListParts {
   version?: Uint8Array;
   inner?: Uint8Array;
@@ -716,7 +727,7 @@ function revocationList({
   inner = algorithm,
   next = derTime(10),
   entries,
-  extensions,
+  extensions = derContext(0, true, derSequence(crlNumber)),
   more,
   last,
 }: ListParts = {}): Uint8Array {
@@ -735,11 +746,24 @@ function revocationList({
 const entry = (...parts: Uint8Array[]): Uint8Array => derSequence(derSequence(...parts));
 const listRows: readonly (readonly [string, ListParts, RegExp])[] = [
   ["version 1", { version: derUnsigned(0) }, /CRL is not version 2/],
+  ["no version, which is version 1", { version: new Uint8Array(0) }, /CRL is not version 2/],
+  ["version 3", { version: derUnsigned(2) }, /CRL is not version 2/],
+  ["no extensions", { extensions: new Uint8Array(0) }, /CRL without a number/],
+  [
+    "extensions of which none is its number",
+    { extensions: derContext(0, true, derSequence(extension("2.5.29.35", derSequence()))) },
+    /CRL without a number/,
+  ],
+  [
+    "a number that is none",
+    { extensions: derContext(0, true, derSequence(extension(OID.crlNumber, derSequence()))) },
+    /CRL number: expected tag 0x02/,
+  ],
   ["two different algorithms", { inner: otherAlgorithm }, /two different signature algorithms/],
   ["no next update", { next: new Uint8Array(0) }, /nextUpdate/],
   [
     "a critical extension",
-    { extensions: derContext(0, true, derSequence(extension("2.5.29.27", derUnsigned(1), true))) },
+    { extensions: derContext(0, true, derSequence(crlNumber, extension("2.5.29.27", derUnsigned(1), true))) },
     /CRL: unknown critical extension 2\.5\.29\.27/,
   ],
   ["a field too many inside", { more: derUnsigned(1) }, /fields too many/],
@@ -760,7 +784,7 @@ for (const [what, parts, says] of listRows) {
   });
 }
 
-test("reads revoked serial numbers, with and without extensions of an entry, and a list without version", () => {
+test("reads revoked serial numbers, with and without extensions of an entry", () => {
   const list = parseRevocationList(
     revocationList({
       entries: derSequence(
@@ -771,7 +795,6 @@ test("reads revoked serial numbers, with and without extensions of an entry, and
   );
   assert.deepEqual([...list.revoked], ["0080", "05"]);
   assert.deepEqual([list.thisUpdate, list.nextUpdate], [0, 10]);
-  assert.equal(parseRevocationList(revocationList({ version: new Uint8Array(0) })).revoked.size, 0);
 });
 
 test("reads the platform's extension of a PCK certificate, and refuses parts that are missing, doubled or of another size", () => {
@@ -800,17 +823,23 @@ test("reads the platform's extension of a PCK certificate, and refuses parts tha
     platform.tcbComponents,
     Array.from({ length: 16 }, (_, index) => index),
   );
-  assert.deepEqual([platform.cpuSvn[0], platform.pceSvn], [99, 13]);
+  assert.deepEqual([platform.cpuSvn[0], platform.pceSvn, platform.sgxType], [99, 13, 0]);
   assert.deepEqual(
     read(...Object.values(good).toReversed(), derSequence(derOid("1.2.3"), derUnsigned(1)), item("99", derUnsigned(1))),
     platform,
     "in any order, with others",
   );
-  const bare = read(good["1"], good["3"], good["4"], tcb(item("2.17", derUnsigned(0)), item("2.18", zeros(16))));
+  const bare = read(
+    good["1"],
+    good["3"],
+    good["4"],
+    good["5"],
+    tcb(item("2.17", derUnsigned(0)), item("2.18", zeros(16))),
+  );
   assert.deepEqual(bare.tcbComponents, Array(16).fill(0), "CPUSVN holds them where they are left out");
-  for (const arc of ["1", "2", "3", "4"] as const) {
-    const { [arc]: _left, ...rest } = good;
-    refuses("certificate-malformed", new RegExp(`\\.${arc} is missing`), () => read(...Object.values(rest)));
+  for (const arc of ["1", "2", "3", "4", "5"] as const) {
+    const rest = Object.entries(good).filter(([name]) => name !== arc);
+    refuses("certificate-malformed", new RegExp(`\\.${arc} is missing`), () => read(...rest.map(([, value]) => value)));
     refuses("certificate-malformed", /comes twice/, () => read(...Object.values(good), good[arc]));
   }
   refuses("certificate-malformed", /\.2\.16 is missing/, () =>
@@ -836,6 +865,27 @@ test("reads the platform's extension of a PCK certificate, and refuses parts tha
       read(...Object.values({ ...good, [arc]: item(arc, zeros(length)) })),
     );
   }
+  const withTcb = (parts: readonly Uint8Array[], pceSvn: number): ReturnType<typeof readPckExtension> =>
+    read(
+      ...Object.values({
+        ...good,
+        "2": tcb(...parts, item("2.17", derUnsigned(pceSvn)), item("2.18", zeros(16))),
+      }),
+    );
+  assert.equal(withTcb(components, 65_535).pceSvn, 65_535);
+  refuses("certificate-malformed", /PCESVN 65536, expected at most 65535/, () => withTcb(components, 65_536));
+  const last = (svn: number): Uint8Array[] => [...components.slice(0, 15), item("2.16", derUnsigned(svn))];
+  assert.equal(withTcb(last(255), 0).tcbComponents[15], 255);
+  refuses("certificate-malformed", /TCB component 16 256, expected at most 255/, () => withTcb(last(256), 0));
+  for (const type of [1, 2])
+    assert.equal(read(...Object.values({ ...good, "5": item("5", derEnumerated(type)) })).sgxType, type);
+  refuses("certificate-malformed", /SGX type 3, expected at most 2/, () =>
+    read(...Object.values({ ...good, "5": item("5", derEnumerated(3)) })),
+  );
+  assert.throws(
+    () => read(...Object.values({ ...good, "5": item("5", derUnsigned(0)) })),
+    /SGX type: expected tag 0x0a/,
+  );
   refuses("certificate-malformed", /\.18 has 17 bytes, expected 16/, () =>
     read(...Object.values({ ...good, "2": tcb(item("2.17", derUnsigned(0)), item("2.18", zeros(17))) })),
   );

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { concatBytes, toHex, u16le, u32le, utf8 } from "@dstack/bytes";
+import { concatBytes, toHex, u16le, u32le, utf8, utf8Decode } from "@dstack/bytes";
 import {
   AttestError,
   collateralFromJson,
@@ -164,13 +164,28 @@ test("refuses a quote above its limit before reading it", () => {
   refuses("quote-malformed", /4194305 bytes, limit 4194304/, new Uint8Array(4 * 1024 * 1024 + 1));
 });
 
-test("reads certification data of type 4 as PEM, like type 5", () => {
-  const { quote, collateral, rootPem, now } = forge(goodScene());
-  const typeFour = edited(quote, lengthFields(quote).inner - 2, u16le(4));
-  assert.equal(parseQuote(typeFour).certification.kind, "pem-chain");
-  assert.ok(
-    verifyQuote(typeFour, collateralFromJson(collateral), { now, trustAnchor: trustAnchorFromPem(rootPem) }).ok,
+test("takes certification data of type 4 for the PCK certificate alone, whose chain the collateral must have", () => {
+  const scene = goodScene();
+  const whole = forge(scene);
+  scene.chains.pck = ["pck"];
+  const { quote, collateral, rootPem, now } = forge(scene);
+  const options = { now, trustAnchor: trustAnchorFromPem(rootPem) };
+  const typeFour = (bytes: Uint8Array): Uint8Array => edited(bytes, lengthFields(bytes).inner - 2, u16le(4));
+  const { certification } = parseQuote(whole.quote);
+  assert.ok(certification.kind === "pem-chain");
+  const withChain = { ...collateral, pck_certificate_chain: utf8Decode(certification.pem) };
+  assert.equal(parseQuote(typeFour(quote)).certification.kind, "pem-leaf");
+  const verify = (bytes: Uint8Array, json: object): string => {
+    const verification = verifyQuote(bytes, collateralFromJson(json), options);
+    return verification.ok ? "" : verification.reason;
+  };
+  assert.equal(verify(typeFour(quote), withChain), "");
+  assert.match(
+    verify(typeFour(quote), collateral),
+    /^pck-chain: .*carries its PCK certificate alone; expected pck_certificate_chain, which is missing/,
   );
+  for (const json of [collateral, withChain])
+    assert.match(verify(typeFour(whole.quote), json), /^pck-chain: .*type 4 is the PCK certificate alone, got a chain/);
 });
 
 test("reads certification data by encrypted PPID, of both lengths", () => {

@@ -190,6 +190,15 @@ test("merges the status of platform and part as Intel does", () => {
   assert.equal(mergeTcbStatus("ConfigurationNeeded", "SWHardeningNeeded"), "ConfigurationNeeded");
 });
 
+test("never names the milder of two statuses", () => {
+  for (const [left, platformStatus] of STATUSES.entries()) {
+    for (const [right, part] of STATUSES.entries()) {
+      const merged = STATUSES.indexOf(mergeTcbStatus(platformStatus, part));
+      assert.ok(merged >= Math.max(left, right), `${platformStatus} and ${part}`);
+    }
+  }
+});
+
 test("merges by the reference's rules to the worse of both", () => {
   for (const [left, platformStatus] of STATUSES.entries()) {
     for (const [right, part] of STATUSES.entries())

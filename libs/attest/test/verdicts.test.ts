@@ -13,6 +13,7 @@ import {
   tcbLevel,
   tdReport,
 } from "../../../tests/forge/forged-evidence.ts";
+import type { QuoteVerification } from "@dstack/attest";
 import type { Scene } from "../../../tests/forge/forged-evidence.ts";
 import { failuresOf, verifyScene } from "./forged.ts";
 
@@ -183,15 +184,15 @@ const rows: readonly Row[] = [
     edit: (scene) => {
       scene.chains.pckCrl = ["tcbSigner", "root"];
     },
-    fails: ["pck-crl chain-not-authority"],
-    says: /issues revocation lists and is no certificate authority/,
+    fails: ["pck-crl chain-not-authority", "pck-chain revocation-list-mismatch"],
+    says: /"Forged SGX TCB Signing" is no certificate authority, and stands for one/,
   },
   {
     what: "a PCK CRL with no issuer chain but the root",
     edit: (scene) => {
       scene.chains.pckCrl = ["root"];
     },
-    fails: ["pck-crl chain-length"],
+    fails: ["pck-crl chain-length", "pck-chain revocation-list-mismatch"],
     says: /chain of 0 certificates below the root, expected 1 to 5/,
   },
 
@@ -397,7 +398,7 @@ const rows: readonly Row[] = [
     edit: (scene) => {
       scene.certificates.pckCa.signsCertificates = false;
     },
-    fails: ["pck-chain chain-not-authority"],
+    fails: ["pck-crl chain-not-authority", "pck-chain chain-not-authority"],
     says: /no certificate authority/,
   },
   {
@@ -408,8 +409,77 @@ const rows: readonly Row[] = [
       Object.assign(scene.certificates.qeSigner, { issuer: "Forged SGX PCK Certificate", signer: "pck" });
       scene.chains.qeIdentity = ["qeSigner", "pck", "pckCa", "root"];
     },
-    fails: ["qe-identity chain-path-length"],
+    fails: ["qe-identity chain-path-length", "pck-chain certificate-unexpected"],
     says: /allows 0 authorities below it, has 1/,
+  },
+  {
+    what: "a platform's certificate that is an authority",
+    edit: (scene) => {
+      scene.certificates.pck.ca = true;
+    },
+    fails: ["pck-chain certificate-unexpected"],
+    says: /"Forged SGX PCK Certificate" is a certificate authority; what signs a quote or a document is none/,
+  },
+  {
+    what: "a platform's certificate whose key may sign certificates",
+    edit: (scene) => {
+      scene.certificates.pck.signsCertificates = true;
+    },
+    fails: ["pck-chain certificate-unexpected"],
+    says: /"Forged SGX PCK Certificate" is a certificate authority/,
+  },
+  {
+    what: "TCB info by a signer that is an authority",
+    edit: (scene) => {
+      Object.assign(scene.certificates.tcbSigner, { ca: true, signsCertificates: true });
+    },
+    fails: ["tcb-info certificate-unexpected"],
+    says: /"Forged SGX TCB Signing" is a certificate authority/,
+  },
+  {
+    what: "a QE identity that the authority of platforms signed",
+    edit: (scene) => {
+      scene.chains.qeIdentity = ["pckCa", "root"];
+      scene.signers.qeIdentity = "pckCa";
+    },
+    fails: ["qe-identity certificate-unexpected"],
+    says: /"Forged SGX PCK Platform CA" is a certificate authority/,
+  },
+  {
+    what: "a PCK CRL by an authority that may sign certificates alone",
+    edit: (scene) => {
+      scene.certificates.pckCa.keyUsage = 0x04;
+    },
+    fails: ["pck-crl certificate-unexpected"],
+    says: /may not sign revocation lists by its key usage/,
+  },
+  {
+    what: "a PCK CRL by another authority of the same name",
+    edit: (scene) => {
+      scene.certificates.qeSigner = { ...scene.certificates.pckCa, key: "stranger", serial: 105 };
+      scene.chains.pckCrl = ["qeSigner", "root"];
+      scene.chains.qeIdentity = ["tcbSigner", "root"];
+      scene.signers.qeIdentity = "tcbSigner";
+      scene.pckCrl.signer = "stranger";
+    },
+    fails: ["pck-chain revocation-list-mismatch"],
+    says: /revocation list of "Forged SGX PCK Platform CA" is by another key than the one that issued "Forged SGX PCK Certificate"/,
+  },
+  {
+    what: "a platform's certificate that does not say its kind of SGX",
+    edit: (scene) => {
+      scene.certificates.pck.platform!.sgxType = undefined;
+    },
+    fails: ["pck-chain certificate-malformed"],
+    says: /\.5 is missing/,
+  },
+  {
+    what: "a platform's PCESVN above two bytes",
+    edit: (scene) => {
+      scene.certificates.pck.platform!.pceSvn = 65_536;
+    },
+    fails: ["pck-chain certificate-malformed"],
+    says: /PCESVN 65536, expected at most 65535/,
   },
   {
     what: "a certificate with a critical extension that nobody knows",
@@ -714,6 +784,46 @@ for (const { what, scene: make = goodScene, edit, fails, says } of rows) {
   });
 }
 
+// DS #0b, #1140: more authorities and signers stand under Intel's root than may speak of platforms.
+const roles: readonly (readonly [string, (scene: Scene) => void, string[]])[] = [
+  ["PCK certificate", ({ certificates }) => (certificates.pck.name = "Forged SGX Certificate"), ["pck-chain"]],
+  [
+    "authority of PCK certificates",
+    ({ certificates, pckCrl }) => {
+      certificates.pckCa.name = "Forged SGX Other CA";
+      certificates.pck.issuer = "Forged SGX Other CA";
+      pckCrl.issuer = "Forged SGX Other CA";
+    },
+    ["pck-crl", "pck-chain"],
+  ],
+  [
+    "signer of TCB info and QE identity",
+    ({ certificates }) => (certificates.tcbSigner.name = "Forged SGX Signing"),
+    ["tcb-info", "qe-identity"],
+  ],
+];
+
+for (const [what, edit, checks] of roles) {
+  test(`demands of the ${what} its name under Intel's root alone`, () => {
+    const verify = (scene: Scene, kind: "intel" | "external"): QuoteVerification => {
+      const { rootPem } = forge(scene);
+      return verifyScene(scene, { trustAnchor: { ...trustAnchorFromPem(rootPem), kind } });
+    };
+    const scene = goodScene();
+    scene.chains.qeIdentity = ["tcbSigner", "root"];
+    scene.signers.qeIdentity = "tcbSigner";
+    assert.deepEqual(failuresOf(verify(scene, "intel")), [], "good before the edit");
+    edit(scene);
+    assert.deepEqual(failuresOf(verify(scene, "external")), []);
+    const refused = verify(scene, "intel");
+    assert.deepEqual(
+      failuresOf(refused),
+      checks.map((check) => `${check} certificate-unexpected`),
+    );
+    assert.match(refused.ok ? "" : refused.reason, new RegExp(`is not Intel's ${what} by its name`));
+  });
+}
+
 test("refuses certificates and lists signed by another algorithm", () => {
   const scene = goodScene();
   const { quote, collateral, rootPem, now } = forge(scene);
@@ -838,7 +948,14 @@ test("takes a certificate chain with and without its root, and never the sent ro
   assert.ok(verifyScene(scene).ok);
   // Issued by itself under the root's name, with another key: no copy of the anchor, so part of the chain.
   const other = goodScene();
-  other.certificates.qeSigner = { ...other.certificates.root, key: "stranger", signer: "stranger", serial: 105 };
+  other.certificates.qeSigner = {
+    ...other.certificates.root,
+    ca: false,
+    signsCertificates: false,
+    key: "stranger",
+    signer: "stranger",
+    serial: 105,
+  };
   other.chains.qeIdentity = ["qeSigner"];
   other.signers.qeIdentity = "stranger";
   assert.deepEqual(failuresOf(verifyScene(other)), ["qe-identity signature-invalid"]);
