@@ -144,7 +144,7 @@ test("says what is wrong with its arguments", async () => {
     [() => collateralShow(cli, collateral, { output: "text", time: "yesterday" }), "usage", /expected RFC 3339/],
     [() => collateralFetch(cli, collateral, { pccs: [pccs] }), "quote-malformed", /hex text/],
     [() => collateralFetch(cli, quote, { pccs: ["ftp://x"] }), "collateral-unavailable", /http or https URL/],
-    [() => collateralPin(cli, collateral, { root: collateral }), "trust-anchor-invalid", /no CERTIFICATE block/],
+    [() => collateralPin(cli, collateral, { root: collateral }), "trust-anchor-invalid", /not canonical base64/],
   ];
   for (const [run, code, says] of rows)
     await assert.rejects(

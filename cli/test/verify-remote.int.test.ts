@@ -425,6 +425,11 @@ describe("a bundle", () => {
     assert.match(late.verdict.kind === "verified" ? "" : late.verdict.reason, /expired/);
   });
 
+  test("is judged with the empty attestation that bundles of before hold beside the quote", async () => {
+    const older = await edited(({ subject }) => void (subject.evidence["attestation"] = ""));
+    assert.equal(older.ok, true, JSON.stringify(summary(older)));
+  });
+
   test("is refused wherever it was changed, and incomplete where something was taken out", async () => {
     assert.equal(
       check(await edited(({ subject }) => void (subject.nonce = "00".repeat(32))), "report-data").result,
@@ -487,6 +492,8 @@ describe("a bundle", () => {
       [true, "not bound"],
       JSON.stringify(summary(result)),
     );
+    await writeFile(file, JSON.stringify({ ...guest(), attestation: "" }));
+    assert.match(check(await verifyFile(cli(), file, options()), "evidence").reason, /Empty attestation bytes/);
     await writeFile(file, "{}");
     assert.match(check(await verifyFile(cli(), file, options()), "evidence").reason, /neither attestation nor quote/);
   });

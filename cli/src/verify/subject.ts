@@ -11,7 +11,9 @@ const text = z.string().max(64 * 1024 * 1024);
 const certificates = z.array(text.refine(isCertificate, "expected a certificate in PEM")).max(8);
 
 /** As guests and gateways give it: members that are not read are dropped. */
-const evidence = z.object({ quote: text, event_log: text, vm_config: text.default(""), attestation: text.default("") });
+const evidence = z.object({ quote: text, event_log: text, vm_config: text.default(""), attestation: text.optional() });
+/** Bundles of before hold an empty attestation where the guest gave a quote alone. */
+const givenAttestation = text.optional().transform((value) => (value === "" ? undefined : value));
 
 const acmeInfo = z.object({
   account_uri: text.default(""),
@@ -53,7 +55,7 @@ const appSubject = z.object({
   url: z.url(),
   /** Chosen by whoever fetched the evidence. */
   nonce: hex,
-  evidence: evidence.extend({ app_compose: text }),
+  evidence: evidence.extend({ attestation: givenAttestation, app_compose: text }),
   certificates,
   /** Undefined where the gateway serves none. */
   acme_info: acmeInfo.optional(),

@@ -1,5 +1,5 @@
 /** Values that the platform derives from a quote and its events. */
-import { concatBytes, hash32, isAllZero, parseHexOfLength, parseJson } from "@dstack/bytes";
+import { concatBytes, hash32, isAllZero, parseBareHex, parseJson } from "@dstack/bytes";
 import type { AppId, Hash32, Hash48, InstanceId } from "@dstack/bytes";
 import { sha256 } from "@noble/hashes/sha2.js";
 import type { Attestation } from "./attestation.ts";
@@ -94,11 +94,11 @@ export function osImageHashOf(vmConfig: string): Hash32 | Uint8Array {
   if (typeof value !== "object" || value === null)
     throw new AttestError("vm-config-malformed", "vm_config: not an object");
   const text: unknown = (value as Record<string, unknown>)["os_image_hash"];
-  if (text === undefined || text === null || text === "") return new Uint8Array(0);
+  if (text === undefined || text === "") return new Uint8Array(0);
   if (typeof text !== "string")
     throw new AttestError("vm-config-malformed", "vm_config: os_image_hash is not a string");
   try {
-    return hash32(parseHexOfLength(text, 32, "os_image_hash"));
+    return hash32(parseBareHex(text, "os_image_hash"));
   } catch (cause) {
     throw new AttestError("vm-config-malformed", "vm_config: os_image_hash is not 64 hex digits", { cause });
   }

@@ -7,7 +7,7 @@
  * `quote` and `report_data` are arrays of integers on the wire, other bytes are bin; readers take both.
  * `preimage` is hex text, and bin from writers of before; readers take both.
  */
-import { BytesError, equalBytes, parseHex, reportData, toHex, utf8 } from "@dstack/bytes";
+import { BytesError, equalBytes, parseBareHex, reportData, toHex, utf8 } from "@dstack/bytes";
 import type { Attestation } from "./attestation.ts";
 import { AttestError } from "./errors.ts";
 import { isLogDigest, MAX_EVENTS } from "./event-log.ts";
@@ -147,7 +147,7 @@ function readEntry(reader: MsgpackReader): EventLogEntry {
 function readPreimage(reader: MsgpackReader, field: string): Uint8Array {
   if (!reader.isText()) return reader.bytes(field);
   try {
-    return parseHex(reader.text(field), field);
+    return parseBareHex(reader.text(field), field);
   } catch (cause) {
     if (!(cause instanceof BytesError)) throw cause;
     throw reader.fail(cause.message, cause);

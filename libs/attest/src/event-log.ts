@@ -2,7 +2,7 @@
  * The event log in its JSON form (guest agent, certificates, verifier requests): an array of
  * {imr 0..3, event_type, digest hex, event, event_payload hex [, version 2] [, preimage hex]}.
  */
-import { BytesError, equalBytes, hash48, parseHex, parseJson, toHex, utf8 } from "@dstack/bytes";
+import { BytesError, equalBytes, hash48, parseBareHex, parseJson, toHex, utf8 } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
 import { excerpt } from "@dstack/errors";
 import { AttestError } from "./errors.ts";
@@ -35,7 +35,7 @@ export function parseEventLogJson(text: string): EventLogEntry[] {
   if (text.length > MAX_LOG_BYTES) throw malformed(`${text.length} characters, limit ${MAX_LOG_BYTES}`);
   let value: unknown;
   try {
-    value = parseJson(text, "event log");
+    value = parseJson(text, "event log", { integersAsWritten: true });
   } catch (cause) {
     throw new AttestError("event-log-malformed", "event log: not valid JSON", { cause });
   }
@@ -166,13 +166,13 @@ export function parseEventLogEntry(value: unknown, index: number): EventLogEntry
   const entry = value as Record<string, unknown>;
   const imr = integerField(entry["imr"], 3, index, "imr");
   const eventType = integerField(entry["event_type"], 0xffff_ffff, index, "event_type");
-  const event = entry["event"] ?? "";
+  // Undefined alone is absent: null is no text to the reference's readers.
+  const { event = "", version = 1 } = entry;
   if (typeof event !== "string") throw malformed(`event ${index}: event is ${show(event)}, expected text`);
-  const digest = hexField(entry["digest"] ?? "", index, "digest");
+  const digest = hexField(entry, index, "digest");
   if (!isLogDigest(imr, digest)) throw malformed(`event ${index}: digest of ${digest.length} bytes, expected 48`);
-  const version = entry["version"] ?? 1;
   if (version !== 1 && version !== 2) throw malformed(`event ${index}: version ${show(version)}, expected 1 or 2`);
-  const eventPayload = hexField(entry["event_payload"] ?? "", index, "event_payload");
+  const eventPayload = hexField(entry, index, "event_payload");
   const preimage = entry["preimage"] ?? undefined;
   // One shape for almost all of up to 65,536 entries.
   if (version === 1 && preimage === undefined) return { imr, eventType, digest, event, eventPayload };
@@ -183,7 +183,7 @@ export function parseEventLogEntry(value: unknown, index: number): EventLogEntry
     event,
     eventPayload,
     ...(version === 2 ? { version } : {}),
-    ...(preimage === undefined ? {} : { preimage: hexField(preimage, index, "preimage") }),
+    ...(preimage === undefined ? {} : { preimage: hexField(entry, index, "preimage") }),
   };
 }
 
@@ -195,18 +195,20 @@ function integerField(value: unknown, max: number, index: number, name: string):
 /** Most events of a stripped log have no digest. */
 const NO_BYTES = new Uint8Array(0);
 
-function hexField(value: unknown, index: number, name: string): Uint8Array {
+function hexField(entry: Readonly<Record<string, unknown>>, index: number, name: string): Uint8Array {
+  const { [name]: value = "" } = entry;
   if (value === "") return NO_BYTES;
   if (typeof value !== "string") throw malformed(`event ${index}: ${name} is ${show(value)}, expected hex text`);
   try {
-    return parseHex(value, name);
+    return parseBareHex(value, name);
   } catch (cause) {
     if (!(cause instanceof BytesError)) throw cause;
     throw new AttestError("event-log-malformed", `event log: event ${index}: ${cause.message}`, { cause });
   }
 }
 
-const show = (value: unknown): string => (JSON.stringify(value) ?? "missing").slice(0, 80);
+const show = (value: unknown): string =>
+  Number.isNaN(value) ? "a number that is no integer" : (JSON.stringify(value) ?? "missing").slice(0, 80);
 
 const malformed = (text: string): AttestError => new AttestError("event-log-malformed", `event log: ${text}`);
 

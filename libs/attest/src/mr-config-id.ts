@@ -3,7 +3,7 @@
  * V1 = 01, compose hash, zeros; V2 = 02, Keccak-256(compose hash, app id, kind, key provider id), zeros;
  * V3 = 03, SHA-256("dstack-mr-config-v3:" 00 document), zeros. All zeros: nothing is bound.
  */
-import { BytesError, concatBytes, hash32, hash48, parseHex, parseHexOfLength, parseJson, utf8 } from "@dstack/bytes";
+import { BytesError, concatBytes, hash32, hash48, parseBareHex, parseJson, utf8 } from "@dstack/bytes";
 import type { AppId, Hash32, Hash48 } from "@dstack/bytes";
 import { excerpt } from "@dstack/errors";
 import { sha256 } from "@noble/hashes/sha2.js";
@@ -55,7 +55,7 @@ const KEYS: readonly string[] = [
 export function parseMrConfigV3(document: string): MrConfigV3 {
   let value: unknown;
   try {
-    value = parseJson(document);
+    value = parseJson(document, "mr_config", { integersAsWritten: true });
   } catch (cause) {
     throw new AttestError("mr-config-malformed", "mr_config: not valid JSON", { cause });
   }
@@ -106,12 +106,16 @@ export function mrConfigOf(vmConfig: string): string | undefined {
 
 function hexOf(value: unknown, key: string, length?: number): Uint8Array {
   if (typeof value !== "string") throw malformed(`${key} is not a string`);
+  let bytes: Uint8Array;
   try {
-    return length === undefined ? parseHex(value, key) : parseHexOfLength(value, length, key);
+    bytes = parseBareHex(value, key);
   } catch (cause) {
     if (!(cause instanceof BytesError)) throw cause;
     throw new AttestError("mr-config-malformed", `mr_config: ${cause.message}`, { cause });
   }
+  if (length !== undefined && bytes.length !== length)
+    throw malformed(`${key}: expected ${length} bytes, got ${bytes.length}`);
+  return bytes;
 }
 
 function withVersion(version: 1 | 2 | 3, digest: Hash32): Hash48 {

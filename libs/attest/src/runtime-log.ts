@@ -33,7 +33,7 @@ export function parseRuntimeLog(text: string): RuntimeEvent[] {
 function parseLine(line: string, index: number): Record<string, unknown> {
   let value: unknown;
   try {
-    value = parseJson(line);
+    value = parseJson(line, "line", { integersAsWritten: true });
   } catch (cause) {
     throw new AttestError("event-log-malformed", `runtime event log: line ${index + 1} is not JSON`, { cause });
   }

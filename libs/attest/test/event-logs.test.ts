@@ -29,11 +29,11 @@ test("reads the agents' JSON whether or not it carries digests, names and payloa
   const parse = (change: object): EventLogEntry => parseEventLogJson(JSON.stringify([{ ...one, ...change }]))[0]!;
   const { digest: _digest, ...withoutDigest } = one;
   assert.deepEqual(parse({}), runtimeEntries([event("a", Uint8Array.of(1))])[0]);
-  for (const change of [{ digest: "" }, { digest: null }]) assert.equal(parse(change).digest.length, 0);
+  assert.equal(parse({ digest: "" }).digest.length, 0);
   assert.equal(parseEventLogJson(JSON.stringify([withoutDigest]))[0]?.digest.length, 0);
   assert.equal(parse({ event: undefined, event_payload: undefined }).event, "");
   assert.equal(parse({ version: 2 }).version, 2);
-  for (const version of [1, null, undefined]) assert.equal(parse({ version }).version, undefined);
+  for (const version of [1, undefined]) assert.equal(parse({ version }).version, undefined);
   assert.deepEqual(parse({ preimage: "ab" }).preimage, Uint8Array.of(0xab));
   assert.equal(parse({ preimage: null }).preimage, undefined);
   assert.equal(parse({ unknown: 1 }).event, "a", "agents may add fields");
@@ -48,9 +48,17 @@ test("refuses JSON event logs with the field, what was expected and what came", 
   const cases: readonly (readonly [object | null | number, RegExp])[] = [
     [{ ...one, imr: 4 }, /event 0: imr is 4, expected 0 to 3/],
     [{ ...one, imr: -1 }, /imr is -1/],
-    [{ ...one, imr: 1.5 }, /imr is 1.5/],
+    [{ ...one, imr: 1.5 }, /imr is a number that is no integer/],
     [{ ...one, imr: "3" }, /imr is "3"/],
     [{ ...one, imr: undefined }, /imr is missing/],
+    [{ ...one, imr: null }, /imr is null/],
+    [{ ...one, event: null }, /event is null, expected text/],
+    [{ ...one, digest: null }, /digest is null, expected hex text/],
+    [{ ...one, event_payload: null }, /event_payload is null/],
+    [{ ...one, version: null }, /version null, expected 1 or 2/],
+    [{ ...one, event_payload: "0x00" }, /event_payload: not hexadecimal/],
+    [{ ...one, digest: `0x${"00".repeat(48)}` }, /digest: not hexadecimal/],
+    [{ ...one, preimage: "0x00" }, /preimage: not hexadecimal/],
     [{ ...one, event_type: -1 }, /event_type is -1, expected 0 to 4294967295/],
     [{ ...one, event_type: 2 ** 32 }, /event_type is 4294967296/],
     [{ ...one, event: 5 }, /event is 5, expected text/],
@@ -72,6 +80,13 @@ test("refuses JSON event logs with the field, what was expected and what came", 
     assert.match(
       refuses("event-log-malformed", () => parseEventLogJson(JSON.stringify([entry]))),
       expected,
+    );
+  for (const spelled of ["3.0", "3e0", "-0", "0.3e1"])
+    assert.match(
+      refuses("event-log-malformed", () =>
+        parseEventLogJson(JSON.stringify([one]).replace(`"imr":3`, `"imr":${spelled}`)),
+      ),
+      /imr is a number that is no integer/,
     );
   for (const text of [
     "{}",

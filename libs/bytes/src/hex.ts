@@ -6,8 +6,15 @@ const HEX = /^[0-9a-fA-F]*$/;
  * Hex text, either case, one optional `0x`, to bytes. Never pads: an odd number of digits is refused.
  * @throws BytesError `hex-invalid`
  */
-export function parseHex(text: string, what = "hex text"): Uint8Array {
-  const digits = text.startsWith("0x") || text.startsWith("0X") ? text.slice(2) : text;
+export const parseHex = (text: string, what = "hex text"): Uint8Array =>
+  parseBareHex(text.startsWith("0x") || text.startsWith("0X") ? text.slice(2) : text, what);
+
+/**
+ * As `parseHex`, and a `0x` is refused: for what other programs read by the same rule, where one that
+ * takes more than they do gives another verdict.
+ * @throws BytesError `hex-invalid`
+ */
+export function parseBareHex(digits: string, what = "hex text"): Uint8Array {
   try {
     return (Uint8Array as unknown as HexReader).fromHex(digits);
   } catch {

@@ -6,7 +6,7 @@
  */
 export { BytesError } from "./errors.ts";
 export type { BytesErrorCode } from "./errors.ts";
-export { parseHex, parseHexOfLength, toHex } from "./hex.ts";
+export { parseBareHex, parseHex, parseHexOfLength, toHex } from "./hex.ts";
 export { appId, hash32, hash48, instanceId, publicKey32, reportData } from "./branded.ts";
 export type { AppId, Hash32, Hash48, InstanceId, PublicKey32, ReportData } from "./branded.ts";
 export { parseSize, SIZE_GRAMMARS } from "./size.ts";

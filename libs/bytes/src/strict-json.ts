@@ -4,6 +4,8 @@ import { BytesError } from "./errors.ts";
 export interface ParseJsonOptions {
   /** As that of `JSON.parse`; every member must stay. */
   readonly reviver?: (this: unknown, key: string, value: unknown, context?: { readonly source?: string }) => unknown;
+  /** Numbers that are not written as integers (2.0, 2e0, -0) become NaN: readers in other languages refuse them for one. */
+  readonly integersAsWritten?: boolean;
 }
 
 /**
@@ -12,16 +14,18 @@ export interface ParseJsonOptions {
  * encoded, so two names become one) are refused. Nothing of the text is in the error but a member's name.
  * @throws BytesError `json-invalid`, `json-repeated`, `json-ill-formed`
  */
-export function parseJson(text: string, what = "text", { reviver }: ParseJsonOptions = {}): unknown {
+export function parseJson(text: string, what = "text", options: ParseJsonOptions = {}): unknown {
   let value: unknown;
   try {
-    value = JSON.parse(text, reviver);
+    value = JSON.parse(text, options.reviver);
   } catch {
     // The runtime's own text quotes what stands there.
     throw new BytesError("json-invalid", `${what}: not valid JSON`);
   }
+  const { colons, onlyNaturals } = scan(text);
+  if (options.integersAsWritten === true && !onlyNaturals) value = JSON.parse(text, integersAsWritten);
   // Of a member said twice one is gone, so that there are fewer than colons.
-  if (countMembers(value, what) !== countColons(text)) {
+  if (countMembers(value, what) !== colons) {
     const member = excerpt(repeatedMember(text) ?? "", { maxChars: 40 });
     throw new BytesError("json-repeated", `${what}: "${member}" is said twice`, { facts: { member } });
   }
@@ -53,14 +57,34 @@ function countMembers(value: unknown, what: string): number {
   return count;
 }
 
-function countColons(text: string): number {
-  let count = 0;
+const INTEGER = /^(?:0|-?[1-9]\d*)$/;
+
+const integersAsWritten: ParseJsonOptions["reviver"] = (_key, value, context) =>
+  typeof value === "number" && !INTEGER.test(context?.source ?? "") ? Number.NaN : value;
+
+/** Colons outside of texts, and whether each number there is written with digits alone. */
+function scan(text: string): { readonly colons: number; readonly onlyNaturals: boolean } {
+  let colons = 0;
+  let onlyNaturals = true;
   for (let at = 0; at < text.length; at++) {
-    const code = text.charCodeAt(at);
-    if (code === 0x3a) count++;
-    else if (code === 0x22) at = endOfString(text, at + 1);
+    switch (text.charCodeAt(at)) {
+      case 0x3a: // :
+        colons++;
+        break;
+      case 0x22: // "
+        at = endOfString(text, at + 1);
+        break;
+      case 0x2e: // .
+      case 0x2d: // -
+      case 0x45: // E
+        onlyNaturals = false;
+        break;
+      case 0x65: // e, in true and false behind a letter
+        if (text.charCodeAt(at - 1) < 0x3a) onlyNaturals = false;
+        break;
+    }
   }
-  return count;
+  return { colons, onlyNaturals };
 }
 
 /** Where the string that starts at `at` has its closing quote, or the end of the text. */

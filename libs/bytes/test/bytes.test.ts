@@ -6,6 +6,7 @@ import {
   appId,
   hash32,
   instanceId,
+  parseBareHex,
   parseHex,
   parseHexOfLength,
   readU64LE,
@@ -38,6 +39,12 @@ test("refuses odd, foreign and doubly prefixed hex, and never pads (DS #1268, #1
   for (const text of ["1", "0x1", "zz", "0x0x11", " 11", "11 "])
     assert.equal(
       code(() => parseHex(text)),
+      "hex-invalid",
+    );
+  assert.deepEqual(parseBareHex("1aB0"), Uint8Array.of(0x1a, 0xb0));
+  for (const text of ["0x11", "0X11", "1", "zz", "0x"])
+    assert.equal(
+      code(() => parseBareHex(text)),
       "hex-invalid",
     );
   assert.equal(

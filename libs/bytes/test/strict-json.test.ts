@@ -55,6 +55,15 @@ test("never says what stands in text that is no JSON", () => {
   }
 });
 
+test("makes NaN of what is not written as an integer, where only integers are meant", () => {
+  const read = (text: string): unknown => parseJson(text, "it", { integersAsWritten: true });
+  const integers = '{"a":[0,2,-7,9007199254740993],"e":"1.5e3 -0","b":true,"f":false,"n":null}';
+  assert.deepEqual(read(integers), JSON.parse(integers));
+  for (const spelled of ["2.0", "2e0", "2E0", "20e-1", "-0", "0.5", "-1.5", "1e400"])
+    assert.deepEqual(read(`{"a":[1,${spelled}],"b":-3}`), { a: [1, Number.NaN], b: -3 }, spelled);
+  assert.deepEqual(parseJson("[2.0]"), [2], "only where it is asked for");
+});
+
 test("reads text of any depth without a deep stack", () => {
   const deep = `${'{"a":['.repeat(50_000)}${"]}".repeat(50_000)}`;
   assert.ok(typeof parseJson(deep) === "object");

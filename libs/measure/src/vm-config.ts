@@ -5,7 +5,7 @@
  * Readers take every key as optional and ignore keys they do not know; a key that comes twice
  * is refused.
  */
-import { hash32, parseHexOfLength, parseJson, toHex } from "@dstack/bytes";
+import { hash32, parseBareHex, parseJson, toHex } from "@dstack/bytes";
 import type { Hash32 } from "@dstack/bytes";
 import { isCoded } from "@dstack/errors";
 import { fromBase64, toBase64 } from "./base64.ts";
@@ -66,7 +66,7 @@ export function parseVmConfig(json: string): VmConfig {
   const pic = readOptionalBoolean(keys, "pic");
   const qemuVersion = readOptionalString(keys, "qemu_version");
   const image = readOptionalString(keys, "image");
-  const hostShareMode = readOptionalString(keys, "host_share_mode");
+  const hostShareMode = readString(keys, "host_share_mode");
   if (hostShareMode !== undefined && !HOST_SHARE_MODES.has(hostShareMode))
     throw invalid(
       "host_share_mode",
@@ -83,13 +83,13 @@ export function parseVmConfig(json: string): VmConfig {
     ...(pic !== undefined && { pic }),
     ...(qemuVersion !== undefined && { qemuVersion }),
     pciHole64Bytes: readInteger(keys, "pci_hole64_size", 0, Number.MAX_SAFE_INTEGER),
-    hugepages: readOptionalBoolean(keys, "hugepages") ?? false,
+    hugepages: readBoolean(keys, "hugepages"),
     numGpus: readInteger(keys, "num_gpus", 0, U32_MAX),
     numNvswitches: readInteger(keys, "num_nvswitches", 0, U32_MAX),
     numNics: readInteger(keys, "num_nics", 1, U32_MAX),
     numVerityVolumes: readInteger(keys, "num_verity_volumes", 0, U32_MAX),
-    swtpm: readOptionalBoolean(keys, "swtpm") ?? false,
-    hotplugOff: readOptionalBoolean(keys, "hotplug_off") ?? false,
+    swtpm: readBoolean(keys, "swtpm"),
+    hotplugOff: readBoolean(keys, "hotplug_off"),
     ...(image !== undefined && { image }),
     ...(hostShareMode !== undefined && { hostShareMode }),
     ...(ovmfVariant !== undefined && { ovmfVariant }),
@@ -132,7 +132,7 @@ type Keys = Readonly<Record<string, unknown>>;
 function parseObject(json: string, key: string): Keys {
   let value: unknown;
   try {
-    value = parseJson(json, key);
+    value = parseJson(json, key, { integersAsWritten: true });
   } catch (cause) {
     // Readers differ in which of two values they take, and every reader must measure the same machine.
     if (isCoded(cause, "json-repeated")) throw invalid(String(cause.facts["member"]), "one value", "two", cause);
@@ -151,8 +151,16 @@ function readInteger(keys: Keys, key: string, absent: number, max: number): numb
   const value = own(keys, key);
   if (value === undefined) return absent;
   if (typeof value !== "number" || !Number.isInteger(value) || value < 0 || value > max) {
-    throw invalid(key, `an integer from 0 to ${max}`, typeof value === "number" ? `${value}` : kindOf(value));
+    throw invalid(key, `an integer from 0 to ${max}`, Number.isFinite(value) ? `${String(value)}` : kindOf(value));
   }
+  return value;
+}
+
+/** Null is no value here, as it is none for the reference's readers. */
+function readBoolean(keys: Keys, key: string): boolean {
+  const value = own(keys, key);
+  if (value === undefined) return false;
+  if (typeof value !== "boolean") throw invalid(key, "true or false", kindOf(value));
   return value;
 }
 
@@ -162,6 +170,11 @@ function readOptionalBoolean(keys: Keys, key: string): boolean | undefined {
   return value;
 }
 
+function readString(keys: Keys, key: string): string | undefined {
+  if (own(keys, key) === null) throw invalid(key, "a string", "null");
+  return readOptionalString(keys, key);
+}
+
 function readOptionalString(keys: Keys, key: string): string | undefined {
   const value = own(keys, key) ?? undefined;
   if (value !== undefined && typeof value !== "string") throw invalid(key, "a string", kindOf(value));
@@ -169,10 +182,10 @@ function readOptionalString(keys: Keys, key: string): string | undefined {
 }
 
 function readHash(keys: Keys, key: string): Hash32 | undefined {
-  const value = readOptionalString(keys, key) ?? "";
+  const value = readString(keys, key) ?? "";
   if (value === "") return undefined;
   try {
-    return hash32(parseHexOfLength(value, 32, key));
+    return hash32(parseBareHex(value, key), key);
   } catch (cause) {
     throw invalid(key, "64 hex digits or nothing", `${value.length} characters`, cause);
   }
@@ -180,7 +193,7 @@ function readHash(keys: Keys, key: string): Hash32 | undefined {
 
 function readVariant(keys: Keys): "legacy" | "lite" {
   const key = "tdx_attestation_variant";
-  const value = readOptionalString(keys, key) ?? "legacy";
+  const value = readString(keys, key) ?? "legacy";
   if (value !== "legacy" && value !== "lite") throw invalid(key, "legacy or lite", JSON.stringify(value.slice(0, 40)));
   return value;
 }

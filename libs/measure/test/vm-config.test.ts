@@ -78,6 +78,17 @@ describe("parseVmConfig", () => {
     refuses('{"os_image_hash":"abcd"}', /os_image_hash/);
     assert.equal(parseVmConfig('{"os_image_hash":""}').osImageHash, undefined);
   });
+  it("refuses hex with a prefix", () => refuses(`{"os_image_hash":"0x${"ab".repeat(32)}"}`, /os_image_hash/));
+  it("refuses numbers that are not written as integers", () => {
+    for (const spelled of ["2.0", "2e0", "-0", "1.5"]) refuses(`{"cpu_count":${spelled}}`, /cpu_count: .*got a number/);
+  });
+  it("refuses null where the reference's readers know no null, and takes it where they do", () => {
+    for (const key of ["hugepages", "swtpm", "hotplug_off", "host_share_mode", "os_image_hash", "cpu_count"])
+      refuses(`{"${key}":null}`, new RegExp(`${key}: expected .*, got null`));
+    refuses('{"tdx_attestation_variant":null}', /got null/);
+    for (const key of ["pic", "qemu_version", "image", "ovmf_variant", "qemu_single_pass_add_pages", "tdx_measurement"])
+      assert.deepEqual(parseVmConfig(`{"${key}":null}`), parseVmConfig("{}"), key);
+  });
   it("refuses an attestation variant that it does not know", () =>
     refuses('{"tdx_attestation_variant":"none"}', /tdx_attestation_variant/));
   it("refuses base64 that is not canonical", () => {

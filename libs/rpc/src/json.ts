@@ -76,7 +76,7 @@ export function messageFromQuery<D extends DescMessage>(schema: D, query: URLSea
 }
 
 /** No integer of a message has more digits, and reading one costs more than its length. */
-const WIDE_INTEGER = /^-?\d{1,20}$/;
+const WIDE_INTEGER = /^(?:0|-?[1-9]\d{0,19})$/;
 
 /**
  * The bytes' `parseJson` that keeps integers beyond 2^53 exact, as bigint.
@@ -90,13 +90,12 @@ export function parseJson(text: string): unknown {
   }
 }
 
-const exactInteger = (_key: string, value: unknown, context?: { readonly source?: string }): unknown =>
-  typeof value === "number" &&
-  !Number.isSafeInteger(value) &&
-  context?.source !== undefined &&
-  WIDE_INTEGER.test(context.source)
-    ? BigInt(context.source)
-    : value;
+/** No message has another kind of number, and 2.0 is none to readers of the reference. */
+function exactInteger(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
+  if (typeof value !== "number" || context?.source === undefined) return value;
+  if (!WIDE_INTEGER.test(context.source)) return Number.NaN;
+  return Number.isSafeInteger(value) ? value : BigInt(context.source);
+}
 
 const MAX_DEPTH = 64;
 /** Seconds of parsing apart from the bytes: no request of this interface comes near it. */

@@ -121,6 +121,9 @@ test("an unknown method, a wrong type, a null scalar, bad JSON and bad protobuf 
     ["Vmm.Nope?json", "{}", "Service not found: Nope"],
     ["GetInfo?json", '{"id":1}', "invalid id: expected string"],
     ["GetInfo?json", '{"id":null}', "invalid id"],
+    ["GetComposeHash?json", '{"vcpu":2.0}', "invalid vcpu: expected an integer"],
+    ["GetComposeHash?json", '{"vcpu":2e0}', "invalid vcpu: expected an integer"],
+    ["GetComposeHash?json", '{"vcpu":-0}', "invalid vcpu: expected an integer"],
     ["GetInfo?json", "{", "not valid JSON"],
     ["GetInfo?json", "[]", "expected an object"],
   ] as const) {

@@ -1,6 +1,7 @@
 /**
  * Evidence as it travels in JSON: answers of guest agents, requests to verifiers.
- * {"attestation": hex} or {"quote": hex, "event_log": JSON text}, and "vm_config": JSON text; other members are ignored.
+ * {"attestation": hex} or {"quote": hex, "event_log": JSON text}, and "vm_config": JSON text; other members are ignored,
+ * null is absent. Hex has no prefix.
  */
 import {
   AttestError,
@@ -9,7 +10,7 @@ import {
   MAX_ATTESTATION_BYTES,
   type Attestation,
 } from "@dstack/attest";
-import { BytesError, parseHex } from "@dstack/bytes";
+import { BytesError, parseBareHex } from "@dstack/bytes";
 import { VerifyError } from "./errors.ts";
 
 export interface Evidence {
@@ -33,8 +34,9 @@ export function evidenceFromJson(value: unknown): Evidence {
     return field;
   };
   const vmConfig = text("vm_config");
-  const attestationHex = text("attestation");
-  if (attestationHex !== "") {
+  // An attestation of no bytes is one that cannot be read: the quote beside it does not stand in for it.
+  if ((fields["attestation"] ?? undefined) !== undefined) {
+    const attestationHex = text("attestation");
     const attestation = decodeAttestation(bytes(attestationHex, "attestation"));
     return { attestation, vmConfig: attestation.config === "" ? vmConfig : attestation.config };
   }
@@ -56,7 +58,7 @@ function bytes(hex: string, name: string): Uint8Array {
   if (hex.length > 2 * MAX_ATTESTATION_BYTES + 2)
     throw malformed(`${name}: ${hex.length} hex digits, at most ${2 * MAX_ATTESTATION_BYTES} are read`);
   try {
-    return parseHex(hex, name);
+    return parseBareHex(hex, name);
   } catch (cause) {
     throw new VerifyError("evidence-malformed", `evidence: ${name} is not hex`, { cause });
   }

@@ -296,11 +296,17 @@ test("evidence that cannot be read is refused with what was expected", () => {
     [{ quote: forms.quote["quote"] }, /without event_log/],
     [{ ...forms.quote, event_log: "{" }, /event log: not valid JSON/],
     [{ attestation: "00" }, /attestation|scale|truncated|expected/i],
+    [{ ...forms.quote, attestation: "" }, /Empty attestation bytes/],
+    [{ attestation: `0x${forms.attestation["attestation"]}` }, /attestation is not hex/],
+    [{ ...forms.quote, quote: `0x${forms.quote["quote"]}` }, /quote is not hex/],
     [{ ...forms.quote, quote: "0400" }, /quote/],
     [{ quote: "0".repeat(21 * 1024 * 1024), event_log: "[]" }, /at most/],
   ];
   for (const [value, expected] of cases) assert.throws(() => evidenceFromJson(value), expected);
-  assert.equal(evidenceFromJson({ ...forms.quote, more: 1 }).attestation.runtimeEvents[1]?.event, "app-id");
+  assert.equal(
+    evidenceFromJson({ ...forms.quote, attestation: null, more: 1 }).attestation.runtimeEvents[1]?.event,
+    "app-id",
+  );
   assert.deepEqual(
     evidenceFromJson(forms.quote).attestation.runtimeEvents[1]?.payload,
     new Uint8Array(Buffer.from(APP_ID, "hex")),

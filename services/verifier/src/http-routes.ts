@@ -81,8 +81,10 @@ async function readRequest({
     ["attestation", "string"],
     ["debug", "boolean"],
   ] as const) {
-    const field = fields[name] ?? undefined;
-    if (field !== undefined && typeof field !== type) return refuse(422, `request: ${name} is not a ${type}`);
+    const field = fields[name];
+    // Null is absent for a text, and no truth value.
+    if (field !== undefined && !(field === null && type === "string") && typeof field !== type)
+      return refuse(422, `request: ${name} is not a ${type}`);
   }
   return fields;
 }

@@ -83,7 +83,10 @@ export class Verifier {
       if (reason === undefined) throw error;
       return refusal(`Quote verification failed: ${reason}`);
     }
-    return this.verify(evidence, { debug: request["debug"] === true, ...(signal === undefined ? {} : { signal }) });
+    const { debug = false } = request;
+    if (typeof debug !== "boolean")
+      return refusal("Quote verification failed: evidence: debug: expected true or false");
+    return this.verify(evidence, { debug, ...(signal === undefined ? {} : { signal }) });
   }
 
   /** Evidence at hand. Where something of ours breaks, the answer says so and the log says what. */

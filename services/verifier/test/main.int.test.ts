@@ -154,6 +154,7 @@ test("a body that is no request is refused by status and text", async () => {
     ['{"quote":5}', 422, /quote is not a string/],
     ['{"quote":"00","event_log":[]}', 422, /event_log is not a string/],
     ['{"debug":"yes"}', 422, /debug is not a boolean/],
+    ['{"debug":null}', 422, /debug is not a boolean/],
   ];
   for (const [body, status, text] of cases) {
     const answer = await post(body);

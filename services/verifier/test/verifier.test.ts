@@ -29,7 +29,7 @@ import {
 } from "../../../libs/verify/test/mock-app.ts";
 import type { VerificationResponse } from "../src/verification-response.ts";
 import { Verifier, type VerifierOptions } from "../src/verifier.ts";
-import { recordedVectors } from "../../../tests/vectors/vector-sets.ts";
+import { recordedTest, recordedVectors } from "../../../tests/vectors/vector-sets.ts";
 
 const pki = newPki();
 const nowhere: OsImageSource = { find: () => Promise.resolve({ kind: "absent", reason: "the download failed" }) };
@@ -125,6 +125,14 @@ test("an attestation wins over quote, event log and configuration, in either ver
     const result = await verifier().verifyRequest({ attestation, quote: "00", event_log: "[]", vm_config: "{}" });
     assert.deepEqual(flags(result), [true, true, true, true], result.reason ?? "");
   }
+});
+
+test("takes debug for true or false, and nothing else for it", async () => {
+  for (const debug of [null, 1, "true"])
+    assert.match(
+      (await verifier().verifyRequest({ ...request(), debug })).reason ?? "",
+      /debug: expected true or false/,
+    );
 });
 
 test("debug shows the ACPI tables, and beside a register that differs the events that were expected", async () => {
@@ -308,3 +316,18 @@ describe("recorded evidence", () => {
     );
   });
 });
+
+const rust = "attestation/rust";
+for (const form of ["v1", "v2-no-preimage", "v2-preimage-text", "v2-preimage-bin"])
+  recordedTest(`calls recorded lite evidence of the reference's agent valid: events ${form}`, async ({ text }) => {
+    const recorded = new Verifier({
+      collateralSource: fixedCollateral(collateralFromJson(JSON.parse(text(`${rust}/collateral.json`)))),
+      trustAnchor: trustAnchorFromPem(text(`${rust}/tdx-root-ca.pem`)),
+      images: { find: () => Promise.resolve({ kind: "absent", reason: "lite evidence needs none" }) },
+      clock: { now: () => Date.parse("2026-11-30T00:00:00Z") },
+      log: createLogger({ name: "test", level: "silent" }),
+    });
+    const result = await recorded.verifyRequest({ attestation: text(`${rust}/lite-events-${form}.hex`).trim() });
+    assert.equal(result.reason, null);
+    assert.deepEqual(flags(result), [true, true, true, true]);
+  });
