@@ -49,6 +49,7 @@ async function sufficesFor(inputs: readonly ImageInput[], material: MeasurementM
     const verdict = await verifyOsImage({
       ...input,
       images: { find: () => Promise.resolve({ kind: "document", material }) },
+      acpiTables: "computed-or-logged",
     });
     if (!verdict.ok) return false;
   }

@@ -38,7 +38,7 @@ export interface VerifyContext {
   readonly onGoodUntil?: (end: number) => void;
 }
 
-export type ImageInput = Omit<OsImageInput, "images">;
+export type ImageInput = Omit<OsImageInput, "images" | "acpiTables">;
 
 /** Evidence under a root that anybody with its key can sign for proves nothing about hardware. */
 export type Environment = "development" | "production";

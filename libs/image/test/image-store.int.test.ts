@@ -82,7 +82,7 @@ async function fresh(
 /** What a download ends with; afterwards nothing of it may be left. */
 async function refusal(options: Parameters<typeof fresh>[0] & { readonly hash?: Hash32 } = {}): Promise<string> {
   const { cacheDir, store } = await fresh(options);
-  const error: unknown = await store.filesOf(options.hash ?? HASH).then(
+  const error: unknown = await store.imageOf(options.hash ?? HASH).then(
     () => undefined,
     (error: unknown) => error,
   );
@@ -95,10 +95,10 @@ async function refusal(options: Parameters<typeof fresh>[0] & { readonly hash?: 
 test("downloads by digest once, keeps what the list names, and serves it from the cache", async () => {
   answer = sends(good);
   const { cacheDir, store } = await fresh();
-  const all = await Promise.all(Array.from({ length: 20 }, () => store.filesOf(HASH)));
+  const all = await Promise.all(Array.from({ length: 20 }, () => store.imageOf(HASH)));
   assert.deepEqual(requests, [`/mr_${NAME}.tar.gz`]);
   assert.equal((await store.imageOf(HASH)).metadata.kernel, "bzImage");
-  for (const files of all)
+  for (const { files } of all)
     assert.deepEqual(files, {
       firmware: FILES["ovmf.fd"],
       kernel: FILES["bzImage"],
@@ -109,22 +109,22 @@ test("downloads by digest once, keeps what the list names, and serves it from th
     (await readdir(join(cacheDir, "images", NAME))).sort(),
     [...Object.keys(FILES), "sha256sum.txt"].sort(),
   );
-  await new ImageStore({ cacheDir, downloadUrl: `${origin()}/{OS_IMAGE_HASH}`, timeoutMs: 1_000, log }).filesOf(HASH);
+  await new ImageStore({ cacheDir, downloadUrl: `${origin()}/{OS_IMAGE_HASH}`, timeoutMs: 1_000, log }).imageOf(HASH);
   assert.equal(requests.length, 1);
 });
 
 test("a failed download is not remembered", async () => {
   answer = (_request, response) => void response.writeHead(503).end();
   const { store } = await fresh();
-  await assert.rejects(store.filesOf(HASH), { code: "image-unavailable" });
+  await assert.rejects(store.imageOf(HASH), { code: "image-unavailable" });
   answer = sends(good);
-  await store.filesOf(HASH);
+  await store.imageOf(HASH);
 });
 
 test("a cache whose files rot, vanish or were swapped is downloaded again", async () => {
   answer = sends(good);
   const { cacheDir, store } = await fresh();
-  await store.filesOf(HASH);
+  await store.imageOf(HASH);
   const folder = join(cacheDir, "images", NAME);
   const spoil: (() => Promise<unknown>)[] = [
     () => writeFile(join(folder, "bzImage"), "kernel of somebody else"),
@@ -138,7 +138,7 @@ test("a cache whose files rot, vanish or were swapped is downloaded again", asyn
   ];
   for (const [index, change] of spoil.entries()) {
     await change();
-    assert.deepEqual((await store.filesOf(HASH)).kernel, FILES["bzImage"]);
+    assert.deepEqual((await store.imageOf(HASH)).files.kernel, FILES["bzImage"]);
     assert.equal(requests.length, index + 2);
   }
 });
@@ -219,7 +219,7 @@ test("bytes behind the length that the server announced are not taken", async ()
       ]),
     );
   const { store } = await fresh();
-  await store.filesOf(HASH);
+  await store.imageOf(HASH);
 });
 
 test("a gzip bomb ends at the size limit, compressed twice too", { timeout: 600_000 }, async () => {
@@ -268,7 +268,7 @@ test("follows a few redirects within https, and none that leaves it", async () =
     "https://b.test/y": new Response(new Uint8Array(good)),
   });
   const { store } = await fresh({ fetch, url: "https://a.test/{OS_IMAGE_HASH}" });
-  await store.filesOf(HASH);
+  await store.imageOf(HASH);
   assert.equal(asked.length, 3);
   answers[`https://a.test/${NAME}`] = to("http://b.test/x");
   assert.match(
@@ -317,12 +317,12 @@ test("clearing everything leaves a download that is under way to its end", { tim
     release = () => void response.end(good.subarray(2_000));
   };
   const { cacheDir, store } = await fresh();
-  const pending = store.filesOf(HASH);
+  const pending = store.imageOf(HASH);
   while ((await readdir(join(cacheDir, "images/tmp")).catch(() => [])).length === 0 || requests.length === 0)
     await new Promise((resolve) => setImmediate(resolve));
   await store.clear("images", "all");
   release();
-  assert.equal((await pending).cmdline, "console=ttyS0");
+  assert.equal((await pending).files.cmdline, "console=ttyS0");
 });
 
 test(
@@ -332,7 +332,7 @@ test(
     answer = (_request, response) => void response.writeHead(200).write(good.subarray(0, 1_000));
     const { cacheDir, store } = await fresh();
     const script = `import { ImageStore } from "@dstack/image/store"; import { createLogger } from "@dstack/log";
-    await new ImageStore({ cacheDir: ${JSON.stringify(cacheDir)}, downloadUrl: "${origin()}/{OS_IMAGE_HASH}", timeoutMs: 60000, log: createLogger({ name: "x" }) }).filesOf(Buffer.from("${NAME}", "hex"));`;
+    await new ImageStore({ cacheDir: ${JSON.stringify(cacheDir)}, downloadUrl: "${origin()}/{OS_IMAGE_HASH}", timeoutMs: 60000, log: createLogger({ name: "x" }) }).imageOf(Buffer.from("${NAME}", "hex"));`;
     const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
       cwd: import.meta.dirname,
       stdio: "ignore",
@@ -350,11 +350,11 @@ test(
     await once(child, "exit");
     const [left] = await readdir(temporary);
     answer = sends(good);
-    await store.filesOf(HASH);
+    await store.imageOf(HASH);
     assert.deepEqual(await readdir(temporary), [left], "somebody else may still be writing it");
     await utimes(join(temporary, left!), 0, 0);
     await rm(join(cacheDir, "images", NAME), { recursive: true });
-    await store.filesOf(HASH);
+    await store.imageOf(HASH);
     assert.deepEqual(await readdir(temporary), []);
     assert.equal(await readFile(join(cacheDir, "images", NAME, "bzImage"), "utf8"), "kernel");
   },

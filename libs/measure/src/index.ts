@@ -17,7 +17,7 @@ export type { AcpiTables } from "./acpi/acpi-tables.ts";
 export type { PlacedTable } from "./acpi/loader.ts";
 export { measureVm } from "./measure-vm.ts";
 export type { BootEvents, MeasureOptions, Registers, VmFiles, VmMeasurement } from "./measure-vm.ts";
-export { acpiEvents, measureLite } from "./measure-lite.ts";
+export { acpiDigestsIn, acpiEvents, measureLite } from "./measure-lite.ts";
 export { replayRtmr } from "./rtmr.ts";
 export type { TcgEvent } from "./rtmr.ts";
 export { buildCcel } from "./ccel.ts";

@@ -87,7 +87,11 @@ export function acpiEvents(config: VmConfig): readonly LoggedEvent[] {
   }));
 }
 
-function acpiDigestsIn(log: readonly LoggedEvent[]): AcpiDigests {
+/**
+ * The digests of the three ACPI events that a guest's log tells of.
+ * @throws MeasureError `event-log-unusable` without exactly these three
+ */
+export function acpiDigestsIn(log: readonly LoggedEvent[]): AcpiDigests {
   const events = log.filter(({ imr, eventType: type }) => imr === 0 && type === eventType.platformConfigFlags);
   if (events.length !== ACPI_NAMES.length) {
     throw unusable("three ACPI events in register 0", `${events.length}`);

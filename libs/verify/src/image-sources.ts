@@ -38,7 +38,7 @@ export function imageIn(dir: string): OsImageSource {
 }
 
 /** Images downloaded by hash and kept. */
-export function downloadedImages(store: ImageStore): OsImageSource {
+export function downloadedImages(store: Pick<ImageStore, "imageOf">): OsImageSource {
   return {
     find: async (hash) => {
       try {

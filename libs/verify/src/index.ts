@@ -4,10 +4,18 @@ export type { VerifyErrorCode } from "./errors.ts";
 export { evidenceFromJson, evidenceRefusal } from "./evidence.ts";
 export type { Evidence } from "./evidence.ts";
 export { verifyOsImage } from "./os-image.ts";
-export type { FoundImage, OsImageInput, OsImageMethod, OsImageSource, OsImageVerdict } from "./os-image.ts";
+export type {
+  FoundImage,
+  NotFound,
+  OsImageFailure,
+  OsImageInput,
+  OsImageMethod,
+  OsImageSource,
+  OsImageVerdict,
+} from "./os-image.ts";
 export { downloadedImages, firstOf, imageIn, imagesBelow } from "./image-sources.ts";
 export { KnownMeasurements } from "./known-measurements.ts";
-export type { KnownMeasurement } from "./known-measurements.ts";
+export type { Measured } from "./known-measurements.ts";
 export { SeenPlatforms } from "./seen-platforms.ts";
 export type { PlatformCount } from "./seen-platforms.ts";
 export { judgeChecks } from "./verdict.ts";

@@ -1,15 +1,22 @@
-/** Whether the quoted registers are those of the OS image that the VM configuration names. */
+/**
+ * Whether the quoted registers are those of the OS image that the VM configuration names: the one rule of verifier,
+ * KMS and command line. They differ by the setting `acpiTables` alone.
+ * In: registers of a verified quote, its event log, the VM configuration. Out: checks, and what was wrong or missing.
+ * Images come from a source that checks them against their hash; what a configuration measures to is kept where the
+ * caller keeps it.
+ * Never: a register that is taken from the configuration rather than computed; a verdict that is kept.
+ */
 import { toHex, type Hash32 } from "@dstack/bytes";
 import { fail, notBound, pass, type Check, type EventLogEntry, type TdReport } from "@dstack/attest";
 import type { ImageMetadata } from "@dstack/image";
 import {
+  acpiDigestsIn,
   acpiEvents,
   checkVm,
   compareMeasurements,
   MeasureError,
   measureLite,
   parseVmConfig,
-  type LoggedEvent,
   type MeasurementMaterial,
   type Registers,
   type RegisterDifference,
@@ -17,7 +24,7 @@ import {
   type VmFiles,
   type VmMeasurement,
 } from "@dstack/measure";
-import type { KnownMeasurements } from "./known-measurements.ts";
+import type { KnownMeasurements, Measured } from "./known-measurements.ts";
 
 /** Where the verifier has images from. */
 export interface OsImageSource {
@@ -40,12 +47,27 @@ export interface OsImageInput {
   /** JSON text. */
   readonly vmConfig: string;
   readonly images: OsImageSource;
+  /**
+   * Of lite evidence. `computed`: the tables in the quote must be those that we compute; whoever starts a VM chooses the
+   * form, and could leave its tables unseen by it. `computed-or-logged`: where they are others, or cannot be computed,
+   * the digests of the guest's log are taken on trust, and the check says so.
+   */
+  readonly acpiTables: "computed" | "computed-or-logged";
   /** Spares callers who judge many VMs of one kind to measure the image each time. */
   readonly known?: KnownMeasurements | undefined;
 }
 
 /** `document`: from the image's own measurement document; `lite`: the same, the ACPI tables taken on trust from the log. */
 export type OsImageMethod = "image" | "document" | "lite";
+
+/**
+ * Why a verdict is not ok. `unnamed`: the configuration names no image; `unmeasurable`: configuration, document or log
+ * cannot be measured with; `absent` and `wrong`: as the source found the image; `differs`: a register does.
+ */
+export interface OsImageFailure {
+  readonly kind: "unnamed" | "unmeasurable" | "absent" | "wrong" | "differs";
+  readonly reason: string;
+}
 
 export interface OsImageVerdict {
   /** Names: os-image, firmware, virtual-hardware, kernel, command-line-and-initrd, acpi-tables. */
@@ -54,6 +76,7 @@ export interface OsImageVerdict {
   readonly ok: boolean;
   /** The first thing that is wrong or missing; "" where all is well. */
   readonly reason: string;
+  readonly failure?: OsImageFailure;
   readonly method?: OsImageMethod;
   readonly hash?: Hash32;
   /** Where the image's files were at hand. */
@@ -63,84 +86,112 @@ export interface OsImageVerdict {
   readonly differences?: readonly RegisterDifference[];
 }
 
-interface Compared {
-  readonly method: OsImageMethod;
-  readonly expected: VmMeasurement;
-  readonly differences: readonly RegisterDifference[];
-  readonly metadata?: ImageMetadata;
-}
+type Compared = Omit<Measured, "kind"> & { readonly differences: readonly RegisterDifference[] };
+
+export type NotFound = Extract<FoundImage, { readonly kind: "absent" | "wrong" }>;
 
 /** Compares the registers of a verified quote: firmware, hardware, kernel, command line, initrd. */
 export async function verifyOsImage(input: OsImageInput): Promise<OsImageVerdict> {
   try {
     const config = parseVmConfig(input.vmConfig);
     const hash = config.osImageHash;
-    if (hash === undefined)
-      return undecided({ name: "os-image", ...fail("vm_config names no OS image (os_image_hash)") }, { config });
-    const got = registersOf(input.report);
-    if (config.attestationVariant === "lite") return verdict(compareLite(config, got, input.eventLog), config, hash);
-    const known = input.known?.get(input.vmConfig);
-    // Where a register differs the image is measured again, for the reason to be right.
-    if (known !== undefined && compareMeasurements(known.expected, got).length === 0)
-      return verdict({ method: "image", differences: [], ...known }, config, hash);
-    const image = await input.images.find(hash);
-    switch (image.kind) {
-      case "files": {
-        const { files, metadata } = image;
-        const { expected, differences } = checkVm(files, config, got, input.eventLog);
-        if (differences.length === 0) input.known?.keep(input.vmConfig, { expected, metadata });
-        return verdict({ method: "image", expected, differences, metadata }, config, hash);
-      }
-      case "document": {
-        const expected = measureLite({ ...config, tdxMeasurement: image.material }, acpiEvents(config));
-        return verdict(
-          { method: "document", expected, differences: compareMeasurements(expected, got, input.eventLog, config) },
-          config,
-          hash,
-        );
-      }
-      case "absent":
-        return undecided(
-          {
-            name: "os-image",
-            ...notBound(`image ${toHex(hash)} is not at hand, so the measurements cannot be compared: ${image.reason}`),
-          },
-          { config, hash },
-        );
-      case "wrong":
-        return undecided(
-          { name: "os-image", ...fail(`what should be image ${toHex(hash)} is another one: ${image.reason}`) },
-          { config, hash },
-        );
+    if (hash === undefined) {
+      const reason = "vm_config names no OS image (os_image_hash)";
+      return undecided({ name: "os-image", ...fail(reason) }, { kind: "unnamed", reason }, { config });
     }
+    if (config.attestationVariant === "lite") return verdict(await compareLite(input, config), config, hash);
+    const compared = await compareImage(input, config, hash);
+    return "kind" in compared ? notFound(compared, config, hash) : verdict(compared, config, hash);
   } catch (error) {
     if (!(error instanceof MeasureError)) throw error;
-    return undecided({ name: "os-image", ...fail(error.message) }, {});
+    return undecided({ name: "os-image", ...fail(error.message) }, { kind: "unmeasurable", reason: error.message }, {});
   }
 }
 
-/** The tables that we compute where the quote has those, else the digests of the log, whose contents nobody sees. */
-function compareLite(config: VmConfig, got: Registers, log: readonly EventLogEntry[]): Compared {
-  const own = ownAcpiEvents(config);
-  if (own !== undefined) {
-    const computed = measureLite(config, own);
-    const differences = compareMeasurements(computed, got, log, config);
-    if (!differences.some(({ register }) => register === "RTMR0"))
-      return { method: "document", expected: computed, differences };
+/** What the configuration measures to is computed once, also for callers that come meanwhile. */
+async function compareImage(input: OsImageInput, config: VmConfig, hash: Hash32): Promise<Compared | NotFound> {
+  const { images, report, eventLog, vmConfig, known } = input;
+  const got = registersOf(report);
+  const pending = known?.get(vmConfig);
+  // No turn passes for the first one: whoever comes next finds what it keeps.
+  if (pending !== undefined) {
+    const looked = await pending;
+    if (looked.kind !== "measured") return looked;
+    const compared = compare(looked, input, config);
+    // One configuration may have two good values of RTMR1: that is for the files to say.
+    const { differences } = compared;
+    if (differences.length === 0 || differences.some(({ register }) => register !== "RTMR1")) return compared;
   }
-  const logged = measureLite(config, log);
-  return { method: "lite", expected: logged, differences: compareMeasurements(logged, got, log, config) };
+  const measuring = images.find(hash).then((image) => measureFound(image, config, got, eventLog));
+  known?.keep(measuring, vmConfig);
+  const measured = await measuring;
+  return measured.kind === "measured" ? compare(measured, input, config) : measured;
 }
 
-/** Undefined for a machine whose tables are not modelled, such as one with a TPM. */
-function ownAcpiEvents(config: VmConfig): readonly LoggedEvent[] | undefined {
+function measureFound(
+  image: FoundImage,
+  config: VmConfig,
+  got: Registers,
+  eventLog: readonly EventLogEntry[],
+): Measured | NotFound {
+  switch (image.kind) {
+    case "files": {
+      const { files, metadata } = image;
+      return { kind: "measured", method: "image", expected: checkVm(files, config, got, eventLog).expected, metadata };
+    }
+    case "document":
+      return measuredByDocument({ ...config, tdxMeasurement: image.material });
+    case "absent":
+    case "wrong":
+      return image;
+  }
+}
+
+/**
+ * With the tables that we compute; where the quote has others, or we cannot compute them, and that is enough, with the
+ * digests of the log, whose contents nobody sees.
+ */
+async function compareLite(input: OsImageInput, config: VmConfig): Promise<Compared> {
+  const { vmConfig, eventLog, known, acpiTables } = input;
+  const mayBeLogged = acpiTables === "computed-or-logged";
   try {
-    return acpiEvents(config);
+    const computed = compare(await kept(known, [vmConfig], () => measuredByDocument(config)), input, config);
+    if (!mayBeLogged || !computed.differences.some(({ register }) => register === "RTMR0")) return computed;
   } catch (error) {
-    if (error instanceof MeasureError && error.code === "unsupported") return undefined;
-    throw error;
+    // Of a machine whose tables are not modelled, such as one with a TPM.
+    if (!(mayBeLogged && error instanceof MeasureError && error.code === "unsupported")) throw error;
   }
+  const digests = Object.values(acpiDigestsIn(eventLog)).map(toHex);
+  const logged = await kept(known, [vmConfig, ...digests], () => ({
+    kind: "measured",
+    method: "lite",
+    expected: measureLite(config, eventLog),
+  }));
+  return compare(logged, input, config);
 }
+
+const measuredByDocument = (config: VmConfig): Measured => ({
+  kind: "measured",
+  method: "document",
+  expected: measureLite(config, acpiEvents(config)),
+});
+
+async function kept(
+  known: KnownMeasurements | undefined,
+  inputs: readonly string[],
+  measure: () => Measured,
+): Promise<Measured> {
+  const found = await known?.get(...inputs);
+  if (found?.kind === "measured") return found;
+  const measured = measure();
+  known?.keep(Promise.resolve(measured), ...inputs);
+  return measured;
+}
+
+const compare = ({ kind: _, ...measured }: Measured, input: OsImageInput, config: VmConfig): Compared => ({
+  ...measured,
+  differences: compareMeasurements(measured.expected, registersOf(input.report), input.eventLog, config),
+});
 
 const METHODS: Readonly<Record<OsImageMethod, string>> = {
   image: "measured from the image's files",
@@ -189,6 +240,7 @@ function verdict(
     checks,
     ok: wrong.length === 0,
     reason: wrong.join("; "),
+    ...(wrong.length === 0 ? {} : { failure: { kind: "differs", reason: wrong.join("; ") } }),
     method,
     hash,
     config,
@@ -208,10 +260,23 @@ function acpiOutcome(method: OsImageMethod, differences: readonly RegisterDiffer
   return pass("the tables that were computed for this VM are those in RTMR0");
 }
 
-const undecided = (check: Check, rest: Pick<OsImageVerdict, "config" | "hash">): OsImageVerdict => ({
+function notFound(found: NotFound, config: VmConfig, hash: Hash32): OsImageVerdict {
+  const outcome =
+    found.kind === "absent"
+      ? notBound(`image ${toHex(hash)} is not at hand, so the measurements cannot be compared: ${found.reason}`)
+      : fail(`what should be image ${toHex(hash)} is another one: ${found.reason}`);
+  return undecided({ name: "os-image", ...outcome }, found, { config, hash });
+}
+
+const undecided = (
+  check: Check,
+  failure: OsImageFailure,
+  rest: Pick<OsImageVerdict, "config" | "hash">,
+): OsImageVerdict => ({
   checks: [check],
   ok: false,
   reason: check.reason,
+  failure,
   ...rest,
 });
 

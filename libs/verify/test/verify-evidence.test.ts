@@ -19,6 +19,7 @@ import {
   verifyEvidence,
   verifyOsImage,
   type EvidenceVerification,
+  type OsImageInput,
   type OsImageSource,
   type OsImageVerdict,
   type VerifyEvidenceOptions,
@@ -129,15 +130,27 @@ test("what was measured once is compared, not measured again, and never vouches 
   assert.equal(verdictOf(await verify({}, { images, known })), "verified");
   assert.equal(asked, 1);
   assert.equal(verdictOf(await verify({ td: (td) => ({ ...td, mrTd: other }) }, { images, known })), "failed");
-  assert.equal(asked, 2);
+  assert.equal(asked, 1, "a refusal costs no second reading");
   assert.equal(
     verdictOf(await verify({ vmConfig: { cpu_count: 3 } }, { images: nowhere, known })),
     "incomplete",
     "another configuration was never measured",
   );
-  for (let i = 0; i < 64; i++)
-    known.keep(`other ${i}`, known.get("other 0") ?? { expected: {} as never, metadata: {} as never });
+  for (let i = 0; i < 64; i++) known.keep(new Promise(() => undefined), `other ${i}`);
   assert.equal(verdictOf(await verify({}, { images: nowhere, known })), "incomplete", "the oldest went out");
+});
+
+test("evidence that comes together is measured once, and an image that is not there is asked for again", async () => {
+  const known = new KnownMeasurements();
+  const answers: OsImageSource[] = [nowhere, imagesBelow(folder)];
+  let asked = 0;
+  const images: OsImageSource = { find: (hash) => answers[asked++]!.find(hash) };
+  const all = (): Promise<string[]> =>
+    Promise.all(Array.from({ length: 5 }, async () => verdictOf(await verify({}, { images, known }))));
+  assert.deepEqual(await all(), Array(5).fill("incomplete"));
+  assert.equal(asked, 1);
+  assert.deepEqual(await all(), Array(5).fill("verified"));
+  assert.equal(asked, 2);
 });
 
 test("a swapped image folder is named, and never measured", async () => {
@@ -227,7 +240,14 @@ describe("with an image's measurement document alone", () => {
           .attestation.platform.quote,
       ),
     );
-    return { input: { report, eventLog: log, vmConfig: encodeVmConfig(config), images: nowhere }, material };
+    const input: OsImageInput = {
+      report,
+      eventLog: log,
+      vmConfig: encodeVmConfig(config),
+      images: nowhere,
+      acpiTables: "computed-or-logged",
+    };
+    return { input, material };
   };
   const acpi = (verdict: OsImageVerdict): string | undefined =>
     verdict.checks.find(({ name }) => name === "acpi-tables")?.result;
@@ -271,8 +291,25 @@ describe("with an image's measurement document alone", () => {
       images: { find: () => Promise.resolve({ kind: "document" as const, material }) },
     };
     assert.match((await verifyOsImage(legacy)).reason, /swtpm/);
+    const strict = await verifyOsImage({ ...input, vmConfig: changed({ swtpm: true }), acpiTables: "computed" });
+    assert.deepEqual([strict.failure?.kind, /swtpm/.test(strict.reason)], ["unmeasurable", true]);
     const absurd = await verifyOsImage({ ...input, vmConfig: changed({ cpu_count: 5000 }) });
     assert.deepEqual([absurd.ok, /cpu_count/.test(absurd.reason)], [false, true], absurd.reason);
+  });
+
+  test("keeps what lite evidence measures to, by its configuration and by the digests that it took from a log", async () => {
+    const known = new KnownMeasurements();
+    for (const fill of [undefined, 7]) {
+      const { input } = setUp(acpiLog(fill), "lite");
+      const first = await verifyOsImage({ ...input, known });
+      const again = await verifyOsImage({ ...input, known });
+      assert.equal(first.ok, true, first.reason);
+      assert.equal(again.expected, first.expected, "not measured again");
+      const others = setUp(acpiLog(9), "lite").input;
+      assert.deepEqual([(await verifyOsImage({ ...others, known })).ok], [true], "another log is measured for itself");
+      const mixed = await verifyOsImage({ ...input, eventLog: others.eventLog, known });
+      assert.equal(mixed.ok, fill === undefined, "a log never vouches for the registers of another");
+    }
   });
 
   test("refuses a document that is not the image's", async () => {

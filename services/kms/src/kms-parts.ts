@@ -13,7 +13,7 @@ import { CollateralFetcher } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
-import { SeenPlatforms } from "@dstack/verify";
+import { downloadedImages, SeenPlatforms } from "@dstack/verify";
 import type { KmsConfig, WebhookConfig } from "./config/kms-config.ts";
 import { KmsError } from "./errors.ts";
 import type { ImageCaches } from "./image/clear-image-cache.ts";
@@ -80,7 +80,7 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
     evidence,
     self,
     collateralDaysLeft: () => collateral.daysLeft(),
-    caches: { images, verifier: config.image.verify ? osImageVerifier(images) : noImageVerification },
+    caches: { images, verifier: config.image.verify ? osImageVerifier(downloadedImages(images)) : noImageVerification },
     selfAuthorization: config.selfAttestation.authorizeSelf
       ? selfAuthorization({ self, auth, clock })
       : noSelfAuthorization,

@@ -4,6 +4,8 @@ import { test } from "node:test";
 import { hash32, hash48, utf8, type Hash48 } from "@dstack/bytes";
 import type { EventLogEntry, TdReport } from "@dstack/attest";
 import { ImageError } from "@dstack/image";
+import type { MeasuredImage } from "@dstack/image/store";
+import { downloadedImages } from "@dstack/verify";
 import {
   acpiTables,
   encodeVmConfig,
@@ -17,9 +19,12 @@ import {
 } from "@dstack/measure";
 import { files as fixtureFiles } from "../../../libs/measure/test/fixtures.ts";
 import { KmsError } from "../src/errors.ts";
-import { osImageVerifier } from "../src/image/os-image-verifier.ts";
+import { osImageVerifier as verifierOf, type OsImageVerifier } from "../src/image/os-image-verifier.ts";
 
 const files = fixtureFiles();
+const image: MeasuredImage = { files, metadata: {} as MeasuredImage["metadata"] };
+const osImageVerifier = (store: { imageOf(): Promise<MeasuredImage> }): OsImageVerifier =>
+  verifierOf(downloadedImages(store));
 const HASH = "05".repeat(32);
 const textOf = (change: object = {}): string =>
   JSON.stringify({ os_image_hash: HASH, cpu_count: 2, memory_size: 2 ** 31, qemu_version: "8.2.2", ...change });
@@ -38,7 +43,7 @@ const code = async (run: Promise<void>): Promise<string> =>
 
 test("files are read once for a configuration, also by callers that come together, until it is forgotten", async () => {
   let reads = 0;
-  const verifier = osImageVerifier({ filesOf: () => Promise.resolve(files).finally(() => reads++) });
+  const verifier = osImageVerifier({ imageOf: () => Promise.resolve(image).finally(() => reads++) });
   await Promise.all(Array.from({ length: 20 }, () => verifier.verify(textOf(), good(), [])));
   assert.equal(reads, 1);
   for (const register of ["mrtd", "rtmr0", "rtmr2"] as const) {
@@ -56,7 +61,7 @@ test("files are read once for a configuration, also by callers that come togethe
 
 test("RTMR1 that is not the kernel's is refused by a fresh look at the files", async () => {
   let reads = 0;
-  const verifier = osImageVerifier({ filesOf: () => Promise.resolve(files).finally(() => reads++) });
+  const verifier = osImageVerifier({ imageOf: () => Promise.resolve(image).finally(() => reads++) });
   await verifier.verify(textOf(), good(), []);
   const report = reportOf({ ...measureVm(files, parseVmConfig(textOf())), rtmr1: other() });
   assert.match(await code(verifier.verify(textOf(), report, [])), /MRs do not match: RTMR1 does not match/);
@@ -65,22 +70,22 @@ test("RTMR1 that is not the kernel's is refused by a fresh look at the files", a
 });
 
 test("an image that could not be had is asked for again, and is not taken for a wrong one", async () => {
-  const answers: (() => Promise<typeof files>)[] = [
+  const answers: (() => Promise<MeasuredImage>)[] = [
     () => Promise.reject(new ImageError("image-unavailable", "later")),
     () => Promise.reject(new ImageError("wrong-image", "evil")),
-    () => Promise.resolve(files),
+    () => Promise.resolve(image),
   ];
-  const verifier = osImageVerifier({ filesOf: () => answers.shift()!() });
+  const verifier = osImageVerifier({ imageOf: () => answers.shift()!() });
   assert.match(await code(verifier.verify(textOf(), good(), [])), /^image-unavailable: later/);
   assert.match(await code(verifier.verify(textOf(), good(), [])), /^image-mismatch: evil/);
   assert.equal(await code(verifier.verify(textOf(), good(), [])), "accepted");
 });
 
 test("a configuration without an image, or of a machine that cannot be measured, is refused", async () => {
-  const verifier = osImageVerifier({ filesOf: () => Promise.resolve(files) });
+  const verifier = osImageVerifier({ imageOf: () => Promise.resolve(image) });
   assert.match(
     await code(verifier.verify(textOf({ os_image_hash: "" }), good(), [])),
-    /^image-mismatch: .*os_image_hash is missing/,
+    /^image-mismatch: .*names no OS image \(os_image_hash\)/,
   );
   assert.match(await code(verifier.verify("{", good(), [])), /^image-mismatch: the VM cannot be measured/);
   assert.match(
@@ -99,7 +104,7 @@ test("the lite variant needs no image, but its document must be the image's and 
     tdxMeasurement: { checksumFile, measurement: document },
     ...change,
   });
-  const verifier = osImageVerifier({ filesOf: () => assert.fail("no download") });
+  const verifier = osImageVerifier({ imageOf: () => assert.fail("no download") });
   const log = (fill?: number): EventLogEntry[] => {
     const { loader, rsdp, tables } = acpiTables(machineOf(lite()));
     return [loader, rsdp, tables].map((blob) => ({

@@ -3,7 +3,6 @@ import { basename, join } from "node:path";
 import { toHex, type Hash32 } from "@dstack/bytes";
 import { streamedFetch } from "@dstack/http";
 import type { Logger } from "@dstack/log";
-import type { VmFiles } from "@dstack/measure";
 import { ImageError } from "../errors.ts";
 import { downloadBundle } from "./download-bundle.ts";
 import { readStoredImage, type MeasuredImage } from "./stored-image.ts";
@@ -19,12 +18,6 @@ export interface ImageStoreOptions {
   readonly fetch?: typeof globalThis.fetch;
 }
 
-/** What measures an image: its files by the hash that names them all. */
-export interface ImageSource {
-  /** @throws ImageError `image-unavailable` where it may be there later, `wrong-image` where it is not what the hash says */
-  filesOf(hash: Hash32): Promise<VmFiles>;
-}
-
 const TEMPORARY = "tmp";
 /** Folders of ours below the cache: 0.5.5 named the last one. */
 const MEASUREMENT_FOLDERS = ["measurements", "computed"] as const;
@@ -35,7 +28,7 @@ const MEASUREMENT_FOLDERS = ["measurements", "computed"] as const;
  * hashes were compared: a kill, a rotten disk or an edited file give another download, never
  * another measurement.
  */
-export class ImageStore implements ImageSource {
+export class ImageStore {
   readonly #options: ImageStoreOptions;
   readonly #pending = new Map<string, Promise<MeasuredImage>>();
   readonly #working = new Set<string>();
@@ -44,13 +37,9 @@ export class ImageStore implements ImageSource {
     this.#options = options;
   }
 
-  async filesOf(hash: Hash32): Promise<VmFiles> {
-    return (await this.imageOf(hash)).files;
-  }
-
   /**
    * Callers that ask for the same hash at the same time share one download.
-   * @throws ImageError `image-unavailable`, `wrong-image`
+   * @throws ImageError `image-unavailable` where it may be there later, `wrong-image` where it is not what the hash says
    */
   imageOf(hash: Hash32): Promise<MeasuredImage> {
     const name = toHex(hash);
