@@ -107,18 +107,24 @@ export function checkAttestation(
     name: "app-identity",
     ...(info.ok ? pass(`app ${toHex(info.value.appId)}, compose hash ${toHex(info.value.composeHash)}`) : info.outcome),
   });
-  if (claims.ok) {
-    const document =
-      options.mrConfig ?? mrConfigOf(vmConfig === undefined || vmConfig === "" ? attestation.config : vmConfig);
-    checks.push({
-      name: "mr-config-id",
-      ...guardedOutcome(() => checkMrConfigId(report.value, claims.value, document)),
-    });
-  }
+  if (claims.ok) checks.push({ name: "mr-config-id", ...checkLaunchBinding(attestation, report.value, options) });
   checks.push({ name: "gpu-launch", ...guardedOutcome(() => checkGpuLaunch(attestation.runtimeEvents)) });
   if (!info.ok || firstFailure(checks) !== undefined) return refusedAttestation(checks);
   const { ok: _ok, checks: _checks, ...quote } = verified;
   return { ok: true, checks, quote, report: report.value, appInfo: info.value };
+}
+
+/**
+ * The check mr-config-id by itself, for whoever is given a VM configuration after the evidence was judged.
+ * Not bound where the configuration has no launch document, or the register binds nothing.
+ */
+export function checkLaunchBinding(
+  attestation: Attestation,
+  report: TdReport,
+  { mrConfig, vmConfig }: Pick<AttestationCheckOptions, "mrConfig" | "vmConfig">,
+): Outcome {
+  const document = mrConfig ?? mrConfigOf(vmConfig === undefined || vmConfig === "" ? attestation.config : vmConfig);
+  return guardedOutcome(() => checkMrConfigId(report, readBootClaims(attestation.runtimeEvents), document));
 }
 
 /** A refusal with the first failed check as its reason. */
@@ -214,14 +220,17 @@ function checkMrConfigId(report: TdReport, claims: BootClaims, document: string 
             `MRCONFIGID ${toHex(value)} does not hold the compose hash, expected ${toHex(mrConfigIdV1(claims.composeHash))}`,
           );
     case 2: {
-      const named = claims.keyProviderInfo.length === 0 ? "" : parseKeyProviderInfo(claims.keyProviderInfo).id;
-      const ids = [new Uint8Array(0), parseHex(named, "key provider id")];
-      const kind = KEY_PROVIDER_KINDS.find((candidate) =>
+      const provider = claims.keyProviderInfo.length === 0 ? undefined : parseKeyProviderInfo(claims.keyProviderInfo);
+      const measured = provider === undefined ? undefined : PROVIDER_KINDS.get(provider.name);
+      // The host knows the id that the manifest pins, or none.
+      const ids = [new Uint8Array(0), parseHex(provider?.id ?? "", "key provider id")];
+      const kind = (measured === undefined ? KEY_PROVIDER_KINDS : [measured]).find((candidate) =>
         ids.some((id) => equalBytes(value, mrConfigIdV2(claims.composeHash, claims.appId, candidate, id))),
       );
-      return kind === undefined
-        ? notBound("MRCONFIGID version 2 over a key provider id that is not known here")
-        : pass(`version 2: compose hash, app id, key provider ${kind}`);
+      if (kind !== undefined) return pass(`version 2: compose hash, app id, key provider ${kind}`);
+      return provider === undefined
+        ? notBound("MRCONFIGID version 2 over a key provider id that is not known before the keys are there")
+        : mismatch("MRCONFIGID version 2 does not hold compose hash, app id and key provider of the events");
     }
     case 3: {
       if (document === undefined) return notBound("MRCONFIGID version 3 over a document that is not at hand");

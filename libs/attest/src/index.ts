@@ -97,7 +97,7 @@ export { INTEL_COLLATERAL_SERVER, PUBLIC_COLLATERAL_SERVERS } from "./collateral
 export { BOOT_EVENT, BOOT_EVENTS } from "./boot-event-names.ts";
 export { bootPrefix, readBootClaims } from "./boot-events.ts";
 export type { BootClaims } from "./boot-events.ts";
-export { checkAttestation } from "./attestation-checks.ts";
+export { checkAttestation, checkLaunchBinding } from "./attestation-checks.ts";
 export type { AttestationCheckOptions, AttestationVerification } from "./attestation-checks.ts";
 export { checkGpuEvidence, readGpuLaunch } from "./gpu-launch.ts";
 export type { GpuLaunch } from "./gpu-launch.ts";

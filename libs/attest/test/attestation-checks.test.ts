@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { hash32, reportData, toHex, utf8 } from "@dstack/bytes";
+import { appId, hash32, reportData, toHex, utf8 } from "@dstack/bytes";
 import {
   attestationFromQuote,
   checkAttestation,
@@ -323,12 +323,27 @@ test("judges MRCONFIGID in each of its versions", () => {
     ],
     [
       "V2 without id",
-      attestationOf(whole, { mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "none", none) }),
+      attestationOf(whole, { mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "kms", none) }),
       "pass",
+    ],
+    [
+      "V2 of another kind of provider",
+      attestationOf(whole, { mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "none", none) }),
+      "fail",
+    ],
+    [
+      "V2 of another app",
+      attestationOf(whole, { mrConfigId: mrConfigIdV2(claims.composeHash, appId(new Uint8Array(20)), "kms", none) }),
+      "fail",
     ],
     [
       "V2 of another key",
       attestationOf(whole, { mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "kms", Uint8Array.of(1)) }),
+      "fail",
+    ],
+    [
+      "V2 of another key before keys",
+      attestationOf(boot, { mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "kms", Uint8Array.of(1)) }),
       "not bound",
     ],
     [

@@ -3,8 +3,16 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { hash48, parseHex, reportData } from "@dstack/bytes";
-import { parseQuote, replayRtmr3, tdReportOf, type Attestation, type QuoteClaims } from "@dstack/attest";
+import { hash48, parseHex, reportData, toHex } from "@dstack/bytes";
+import {
+  encodeKeyProviderInfo,
+  mrConfigIdV3,
+  parseQuote,
+  replayRtmr3,
+  tdReportOf,
+  type Attestation,
+  type QuoteClaims,
+} from "@dstack/attest";
 import { AuditLog, AuditLogError } from "@dstack/audit-log";
 import { createLogger } from "@dstack/log";
 import { mockPki, parseSeed, signMockQuote } from "@dstack/tee-simulator";
@@ -18,6 +26,8 @@ const log = createLogger({ name: "test", stream: { write: () => true } });
 const clock = { time: 0, now: () => clock.time };
 let folder: string;
 let request: ReleaseRequest;
+/** What the VM was launched with, bound by its quote. */
+const LAUNCH = JSON.stringify({ version: 3, compose_hash: "c0".repeat(32), key_provider: "kms" });
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "kms-gate-"));
   const runtimeEvents = [
@@ -25,13 +35,13 @@ before(async () => {
     ["compose-hash", "c0".repeat(32)],
     ["instance-id", ""],
     ["boot-mr-done", ""],
-    ["key-provider", "7b7d"],
+    ["key-provider", toHex(encodeKeyProviderInfo({ name: "kms", id: "" }))],
   ].map(([event, payload]) => ({ event: event!, payload: parseHex(payload!) }));
   const register = (byte: number) => hash48(new Uint8Array(48).fill(byte));
   const td = {
     mrTd: register(9),
     rtmr: [register(0), register(1), register(2), replayRtmr3(runtimeEvents)] as const,
-    mrConfigId: register(0),
+    mrConfigId: mrConfigIdV3(LAUNCH),
   };
   const quote = signMockQuote(mockPki(parseSeed("01".repeat(32))), td, reportData(new Uint8Array(64)));
   const attestation: Attestation = {
@@ -137,7 +147,14 @@ test("tells the webhook the union of all released forms, from verified evidence"
       info!["tcbStatus"],
       info!["advisoryIds"],
     ],
-    ["a1".repeat(20), "", "05".repeat(32), "7b7d", "OutOfDate", ["INTEL-SA-1"]],
+    [
+      "a1".repeat(20),
+      "",
+      "05".repeat(32),
+      toHex(encodeKeyProviderInfo({ name: "kms", id: "" })),
+      "OutOfDate",
+      ["INTEL-SA-1"],
+    ],
   );
   assert.equal(info!["deviceId"], "374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb");
   await audit.close();
@@ -337,4 +354,24 @@ test("a refusal that cannot be recorded is still that refusal", async () => {
     rule: "auth api",
     field: "isAllowed",
   });
+});
+
+test("refuses a VM configuration of the request with another launch document than the quote is bound to", async () => {
+  const { gate, asked, audit } = await fixture(ALLOW);
+  const configOf = (document?: string): string =>
+    JSON.stringify({ os_image_hash: "05".repeat(32), ...(document === undefined ? {} : { mr_config: document }) });
+  for (const vmConfig of ["", configOf(), configOf(LAUNCH)])
+    assert.equal((await gate.decide({ ...request, vmConfig })).kind, "released", vmConfig);
+  const before = asked.length;
+  for (const document of [
+    `${LAUNCH} `,
+    JSON.stringify({ version: 3, compose_hash: "c1".repeat(32), key_provider: "kms" }),
+  ]) {
+    const decision = await gate.decide({ ...request, vmConfig: configOf(document) });
+    assert.ok(decision.kind === "refused");
+    assert.deepEqual([decision.rule, decision.field], ["mr-config-id", "vm_config"]);
+    assert.match(decision.reason, /MRCONFIGID version 3 does not hold the document's hash/);
+  }
+  assert.equal(asked.length, before, "and nobody is asked");
+  await audit.close();
 });

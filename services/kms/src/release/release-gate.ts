@@ -6,7 +6,7 @@
  * Never: a key without its audit line on the disk; an answer of the auth server that is kept.
  */
 import { toHex } from "@dstack/bytes";
-import { appInfo, AttestError, type AppInfo, type Attestation } from "@dstack/attest";
+import { appInfo, AttestError, checkLaunchBinding, type AppInfo, type Attestation } from "@dstack/attest";
 import { AuditLogError, type AuditLog } from "@dstack/audit-log";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
@@ -159,11 +159,12 @@ export class ReleaseGate {
       );
     const vmConfig = sent === "" ? attestation.config : sent;
     try {
-      return {
-        kind: "identified",
-        info: appInfo({ attestation, verified: verified.quote, vmConfig, boottime }),
-        vmConfig,
-      };
+      const info = appInfo({ attestation, verified: verified.quote, vmConfig, boottime });
+      // The evidence was judged with its own configuration; that of the request must be the VM's as well.
+      const binding = checkLaunchBinding(attestation, verified.report, { vmConfig });
+      return binding.result === "fail"
+        ? refusal(`mr-config-id: ${binding.reason}`, "mr-config-id", "vm_config")
+        : { kind: "identified", info, vmConfig };
     } catch (error) {
       if (!(error instanceof AttestError)) throw error;
       return refusal(error.message, error.code, error.code === "vm-config-malformed" ? "vm_config" : "events");
