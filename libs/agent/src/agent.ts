@@ -1,4 +1,4 @@
-import { WIRE_VERSION } from "@dstack/proto/wire";
+import { REVISION, WIRE_VERSION } from "@dstack/proto/wire";
 import { demoCertificate, type DemoCertificate } from "./demo-certificate.ts";
 import type { AgentPorts } from "./ports.ts";
 
@@ -8,7 +8,7 @@ export interface Agent extends AgentPorts {
 }
 
 /** What `Version` answers: the version of the interface, not of this program. */
-export const AGENT_VERSION = { version: WIRE_VERSION, rev: "unknown" } as const;
+export const AGENT_VERSION = { version: WIRE_VERSION, rev: REVISION ?? "" } as const;
 
 /** An agent on these ports. It does nothing by itself; `listen` opens its sockets. */
 export const createAgent = (ports: AgentPorts): Agent => ({ ...ports, demo: demoCertificate(ports) });

@@ -4,11 +4,11 @@
  * Out: servers that answer with the bytes of the published clients, and can be closed.
  * Never: a method of the app on the public listener; a key, a quote for a stranger without a limit on how many at once.
  */
-import { AGENT_PORT } from "@dstack/proto/wire";
+import { AGENT_PORT, VERSION_TEXT } from "@dstack/proto/wire";
 import { mkdir, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { mount, startHttpServer, type HttpServer, type Listen } from "@dstack/rpc";
-import { AGENT_VERSION, type Agent } from "./agent.ts";
+import { type Agent } from "./agent.ts";
 import { publicRoutes } from "./public-routes.ts";
 import { quoteGate } from "./quote-gate.ts";
 import { dstackService } from "./services/dstack-service.ts";
@@ -75,7 +75,7 @@ function listenForAnybody(agent: Agent, where: Listen): Promise<HttpServer> {
     listen: where,
     mounts: [mount("/prpc/", workerService(agent, gate))],
     routes: publicRoutes(agent, gate),
-    headers: { "X-App-Version": `v${AGENT_VERSION.version} (${AGENT_VERSION.rev})`, server: SERVER },
+    headers: { "X-App-Version": VERSION_TEXT, server: SERVER },
     maxConnections: 256,
     log: agent.log,
   });

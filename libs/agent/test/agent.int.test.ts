@@ -9,6 +9,7 @@ import { after, before, describe, it } from "node:test";
 import { appKeySigner, recoverSigner } from "@dstack/keys";
 import { appId, parseHex, toHex, utf8 } from "@dstack/bytes";
 import { readDstackExtensions } from "@dstack/ratls";
+import { VERSION_TEXT } from "@dstack/proto/wire";
 import { buildAppInfo } from "../src/app-info.ts";
 import { deriveAppKey } from "../src/derive-app-key.ts";
 import { createAgent, listen, type Listeners } from "../src/index.ts";
@@ -254,7 +255,7 @@ for (const set of vectorSets("guest/simulator-0.6")) {
 
     it("names its version on the public port and escapes what containers are called", async () => {
       const answer = await ask({ port }, "/prpc/Worker.Version");
-      assert.equal(answer.headers["x-app-version"], "v0.6.0 (unknown)");
+      assert.equal(answer.headers["x-app-version"], VERSION_TEXT);
       const page = await ask({ port }, "/");
       assert.match(page.text, /&#60;web&#62;/);
       assert.doesNotMatch(page.text, /<web>/);

@@ -1,9 +1,9 @@
 import { parseArgs } from "node:util";
 import { createLogger } from "@dstack/log";
+import { VERSION_TEXT } from "@dstack/proto/wire";
 import { loadGatewayConfig } from "./config/gateway-config.ts";
 import { startGateway, type Gateway } from "./gateway.ts";
 import { evidenceVerifier } from "./identity/evidence.ts";
-import { VERSION_LINE } from "./version.ts";
 
 const HELP = `The gateway: brings TLS connections to CVMs by their name, over WireGuard.
 
@@ -38,7 +38,7 @@ async function main(args: string[]): Promise<number> {
     return 0;
   }
   if (options.version === true) {
-    process.stdout.write(`dstack-gateway ${VERSION_LINE}\n`);
+    process.stdout.write(`dstack-gateway ${VERSION_TEXT}\n`);
     return 0;
   }
   const bootLog = createLogger({ name: "gateway", env: process.env });

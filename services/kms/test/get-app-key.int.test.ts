@@ -20,6 +20,7 @@ import {
 } from "@dstack/keys";
 import { createCa, createLeaf, createTempClientCertificate } from "@dstack/ratls";
 import { mockPki, parseSeed } from "@dstack/tee-simulator";
+import { VERSION_TEXT } from "@dstack/proto/wire";
 import { APP_ID, COMPOSE_HASH, DEVICE_ID, Harness, INSTANCE_ID } from "./harness.ts";
 import { vectorTest } from "../../../tests/vectors/vector-sets.ts";
 
@@ -352,7 +353,7 @@ test("GetMeta, status, metrics and log show the development environment and its 
     new Promise((resolve, reject) => {
       request(`https://127.0.0.1:${harness.kms.server.port}${path}`, { rejectUnauthorized: false }, (response) => {
         let text = "";
-        assert.equal(response.headers["x-app-version"], "v0.6.0 (git:00000000000000000000)");
+        assert.equal(response.headers["x-app-version"], VERSION_TEXT);
         response.on("data", (chunk: Buffer) => (text += chunk.toString()));
         response.on("end", () => resolve(`${response.statusCode} ${text}`));
       })

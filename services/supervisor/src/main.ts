@@ -3,7 +3,7 @@
  * calls on its Unix socket (routes.ts). Out: processes in sessions of their own, each recorded
  * (records.ts) so that the next supervisor finds it. Never: knowledge of what a process is for.
  */
-import { WIRE_VERSION } from "@dstack/proto/wire";
+import { VERSION_TEXT } from "@dstack/proto/wire";
 import { spawn } from "node:child_process";
 import { mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
@@ -80,7 +80,7 @@ async function serve(options: SupervisorOptions): Promise<void> {
   const server = await startHttpServer({
     listen: { path: options.socketPath, mode: 0o600 },
     routes: supervisorRoutes(table, log, () => void end()),
-    headers: { "x-app-version": `v${WIRE_VERSION}` },
+    headers: { "x-app-version": VERSION_TEXT },
     log,
   });
   if (options.pidFile !== undefined) await writeFileAtomic(options.pidFile, String(process.pid), { mode: 0o644 });

@@ -1,4 +1,4 @@
-import { WIRE_VERSION } from "@dstack/proto/wire";
+import { VERSION_TEXT, WIRE_VERSION } from "@dstack/proto/wire";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -74,7 +74,7 @@ async function main(logger: Logger): Promise<number> {
   const server = await startHttpServer({
     listen: config.listen,
     routes: httpRoutes(verifier, new Metrics(platforms, () => collateralSource.daysLeft()), logger),
-    headers: { "x-app-version": `v${WIRE_VERSION}` },
+    headers: { "x-app-version": VERSION_TEXT },
     requestTimeoutMs: 30_000,
     maxConnections: 512,
     log: logger,

@@ -3,7 +3,7 @@
  * it, a watch beside it, until a signal asks for the end. Never: a VM ended with it, or two VMMs on
  * one run path.
  */
-import { WIRE_VERSION } from "@dstack/proto/wire";
+import { VERSION_TEXT } from "@dstack/proto/wire";
 import { once } from "node:events";
 import { join, dirname } from "node:path";
 import { mkdir } from "node:fs/promises";
@@ -23,7 +23,7 @@ import { httpRoutes } from "./api/http-routes.ts";
 import { findQemu } from "./launch/qemu-binary.ts";
 import { connectSupervisor, ensureSupervisor } from "./supervisor/supervisor-start.ts";
 import { readVmmConfig, type VmmConfig } from "./config/vmm-config.ts";
-import { REVISION, vmmService } from "./api/vmm-service.ts";
+import { vmmService } from "./api/vmm-service.ts";
 import { startWatch } from "./fleet/watch.ts";
 
 const USAGE = `Usage: vmm [-c FILE] [serve | check-config]
@@ -36,7 +36,7 @@ async function main(): Promise<void> {
   process.umask(0o077);
   const { values, positionals } = parse(process.argv.slice(2));
   if (values.help === true) return void process.stdout.write(USAGE);
-  if (values.version === true) return void process.stdout.write(`v${WIRE_VERSION} (${REVISION})\n`);
+  if (values.version === true) return void process.stdout.write(`${VERSION_TEXT}\n`);
   const log = createLogger({ name: "vmm", env: process.env });
   const config = await readVmmConfig(values.config, log);
   if (positionals[0] === "check-config") return void process.stdout.write("configuration is valid\n");
@@ -111,7 +111,7 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
       listen: config.listen,
       openToThisHost: routes.filter(({ openTo }) => openTo === "this-host").map(({ path }) => path),
     }),
-    headers: { "x-app-version": `v${WIRE_VERSION} (${REVISION})`, server: "dstack VMM" },
+    headers: { "x-app-version": VERSION_TEXT, server: "dstack VMM" },
     // A followed log stays open for as long as somebody reads it.
     requestTimeoutMs: 120_000,
     log,

@@ -2,9 +2,9 @@ import type { ServerResponse } from "node:http";
 import type { Logger } from "@dstack/log";
 import { ADMIN_LOGINS, adminCredentials, challengeOf } from "@dstack/http";
 import { mount, startHttpServer, type HttpExchange, type HttpServer } from "@dstack/rpc";
+import { VERSION_TEXT } from "@dstack/proto/wire";
 import type { GatewayConfig } from "../config/gateway-config.ts";
 import type { GatewayMetrics } from "../metrics.ts";
-import { VERSION_LINE } from "../version.ts";
 import { adminService, type AdminServiceOptions } from "./admin-service.ts";
 
 export interface AdminListenerOptions extends AdminServiceOptions {
@@ -34,7 +34,7 @@ export function startAdminListener(options: AdminListenerOptions): Promise<HttpS
         handle: async ({ response }) => sendText(response, metrics.contentType, await metrics.text()),
       },
     ],
-    headers: { "x-app-version": VERSION_LINE },
+    headers: { "x-app-version": VERSION_TEXT },
     log: options.log,
   });
 }

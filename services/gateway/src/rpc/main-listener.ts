@@ -12,10 +12,10 @@ import type { SecureContextOptions } from "node:tls";
 import type { Logger } from "@dstack/log";
 import { parseCertificates, readDstackExtensions } from "@dstack/ratls";
 import { mount, startHttpServer, type HttpServer } from "@dstack/rpc";
+import { VERSION_TEXT } from "@dstack/proto/wire";
 import type { GatewayConfig } from "../config/gateway-config.ts";
 import { GatewayError } from "../errors.ts";
 import { acmeInfo, acmeInfoJson } from "../node-info.ts";
-import { VERSION_LINE } from "../version.ts";
 import { gatewayService, type GatewayServiceOptions } from "./gateway-service.ts";
 
 export type MainListenerOptions = Omit<GatewayServiceOptions, "roots" | "ownAppId"> & { readonly log: Logger };
@@ -66,7 +66,7 @@ export async function startMainListener(options: MainListenerOptions): Promise<M
         },
       },
     ],
-    headers: { "x-app-version": VERSION_LINE, server: config.raw.ident },
+    headers: { "x-app-version": VERSION_TEXT, server: config.raw.ident },
     log: options.log,
   });
   return {

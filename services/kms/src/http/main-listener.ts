@@ -6,6 +6,7 @@
  * Never: a start without evidence where the configuration asks for it.
  */
 import { mount, startHttpServer, type HttpServer } from "@dstack/rpc";
+import { VERSION_TEXT } from "@dstack/proto/wire";
 import { firstAttestedCertificate, refreshAttestedCertificate } from "../self/rpc-certificate.ts";
 import { kmsService } from "../kms-service.ts";
 import type { OpenKms } from "../open-kms.ts";
@@ -27,7 +28,7 @@ const MAX_CONNECTIONS = 8_192;
 
 /** @throws KmsError `agent-unavailable` where there is no evidence for the certificate; the system's error */
 export async function startMainListener(kms: OpenKms): Promise<MainListener> {
-  const { config, keys, metrics, log, version, clock } = kms;
+  const { config, keys, metrics, log, clock } = kms;
   const limits = new AnonymousLimits({ ...config.rateLimit, clock, onRefusal: (by) => metrics.rateLimited(by) });
   const service = limits.limit(kmsService(kms));
   const attested = config.selfAttestation.attestCertificate
@@ -48,7 +49,7 @@ export async function startMainListener(kms: OpenKms): Promise<MainListener> {
       response.once("finish", () => metrics.observe(url.pathname, response.statusCode));
       return limits.admit(exchange);
     },
-    headers: { "x-app-version": `v${version} (git:${"0".repeat(20)})` },
+    headers: { "x-app-version": VERSION_TEXT },
     log,
     requestTimeoutMs: REQUEST_TIMEOUT_MS,
     headersTimeoutMs: HEADERS_TIMEOUT_MS,

@@ -4,7 +4,7 @@
  * (guest-proxy.ts) and what a guest may ask of its host (host-api.ts). Never: a decision about a
  * VM; that is the fleet's.
  */
-import { WIRE_VERSION } from "@dstack/proto/wire";
+import { REVISION, WIRE_VERSION } from "@dstack/proto/wire";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { toHex } from "@dstack/bytes";
 import { listImages, type ImageDirectory } from "@dstack/image";
@@ -41,8 +41,6 @@ export interface NodeFacts {
   /** Whether VMs with a simulated TEE may be created. */
   readonly teeSimulator: boolean;
 }
-
-export const REVISION = "git:00000000000000000000";
 
 export const GUEST_TIMEOUT_MS = 10_000;
 const KMS_TIMEOUT_MS = 15_000;
@@ -124,7 +122,10 @@ export function vmmService(options: VmmServiceOptions): ManagementService {
         ...row(m.getAppEnvEncryptPubKey, "reads"),
         handle: ({ appId }) => askKms(config.kmsUrl, appId),
       }),
-      route(m.version, { ...row(m.version, "reads"), handle: async () => ({ version: WIRE_VERSION, rev: REVISION }) }),
+      route(m.version, {
+        ...row(m.version, "reads"),
+        handle: async () => ({ version: WIRE_VERSION, rev: REVISION ?? "" }),
+      }),
       route(m.getMeta, {
         ...row(m.getMeta, "reads"),
         handle: async () => meta(config),
