@@ -370,7 +370,7 @@ test("refuses a VM configuration of the request with another launch document tha
     const decision = await gate.decide({ ...request, vmConfig: configOf(document) });
     assert.ok(decision.kind === "refused");
     assert.deepEqual([decision.rule, decision.field], ["mr-config-id", "vm_config"]);
-    assert.match(decision.reason, /MRCONFIGID version 3 does not hold the document's hash/);
+    assert.match(decision.reason, /MRCONFIGID .* does not hold the document's hash/);
   }
   assert.equal(asked.length, before, "and nobody is asked");
   await audit.close();
