@@ -86,7 +86,7 @@ export interface OsImageVerdict {
   readonly differences?: readonly RegisterDifference[];
 }
 
-type Compared = Omit<Measured, "kind"> & { readonly differences: readonly RegisterDifference[] };
+type Compared = Measured & { readonly differences: readonly RegisterDifference[] };
 
 export type NotFound = Extract<FoundImage, { readonly kind: "absent" | "wrong" }>;
 
@@ -101,7 +101,7 @@ export async function verifyOsImage(input: OsImageInput): Promise<OsImageVerdict
     }
     if (config.attestationVariant === "lite") return verdict(await compareLite(input, config), config, hash);
     const compared = await compareImage(input, config, hash);
-    return "kind" in compared ? notFound(compared, config, hash) : verdict(compared, config, hash);
+    return compared.kind === "measured" ? verdict(compared, config, hash) : notFound(compared, config, hash);
   } catch (error) {
     if (!(error instanceof MeasureError)) throw error;
     return undecided({ name: "os-image", ...fail(error.message) }, { kind: "unmeasurable", reason: error.message }, {});
@@ -188,7 +188,7 @@ async function kept(
   return measured;
 }
 
-const compare = ({ kind: _, ...measured }: Measured, input: OsImageInput, config: VmConfig): Compared => ({
+const compare = (measured: Measured, input: OsImageInput, config: VmConfig): Compared => ({
   ...measured,
   differences: compareMeasurements(measured.expected, registersOf(input.report), input.eventLog, config),
 });
