@@ -1,7 +1,7 @@
 /** Values that the platform derives from a quote and its events. */
 import { concatBytes, hash32, isAllZero, parseBareHex, parseJson } from "@dstack/bytes";
 import type { AppId, Hash32, Hash48, InstanceId } from "@dstack/bytes";
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "#sha2";
 import type { Attestation } from "./attestation.ts";
 import { readBootClaims } from "./boot-events.ts";
 import { AttestError } from "./errors.ts";

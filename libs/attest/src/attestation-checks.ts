@@ -7,7 +7,7 @@ import { readBootClaims } from "./boot-events.ts";
 import type { BootClaims } from "./boot-events.ts";
 import { fail, firstFailure, guarded, notApplicable, notBound, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";
-import { decodeRuntimeEvents, replayFirmwareRegister } from "./event-log.ts";
+import { readRuntimeEvents, replayFirmwareRegister, requireMeasured } from "./event-log.ts";
 import { readGpuLaunch } from "./gpu-launch.ts";
 import { parseKeyProviderInfo } from "./key-provider-info.ts";
 import {
@@ -23,7 +23,7 @@ import { parseQuote, tdReportOf } from "./quote.ts";
 import type { TdReport } from "./quote.ts";
 import type { QuoteClaims } from "./quote-claims.ts";
 import type { QuoteVerification } from "./quote-plan.ts";
-import { replayRtmr3 } from "./runtime-event.ts";
+import { eventDigest, replayDigests, RUNTIME_RTMR } from "./runtime-event.ts";
 import type { RuntimeEvent } from "./runtime-event.ts";
 
 export interface AttestationCheckOptions {
@@ -91,10 +91,12 @@ export function checkAttestation(
     ]);
   }
   const claims = guarded(() => readBootClaims(attestation.runtimeEvents));
-  const rtmr3 = replayRtmr3(attestation.runtimeEvents);
+  // Hashed once, for the replay and for what the log says of them.
+  const digests = attestation.runtimeEvents.map(eventDigest);
+  const rtmr3 = replayDigests(digests);
   checks.push(
     { name: "rtmr3-replay", ...checkReplay(attestation, report.value, rtmr3) },
-    { name: "event-log", ...guardedOutcome(() => checkEventLog(attestation)) },
+    { name: "event-log", ...guardedOutcome(() => checkEventLog(attestation, digests)) },
     { name: "firmware-log", ...checkFirmwareLog(attestation, report.value) },
     {
       name: "boot-events",
@@ -156,8 +158,9 @@ function checkReportData({ reportData }: Attestation, report: TdReport, expected
  * The log beside the quote, where it has RTMR3 entries, tells the same events as those replayed: nobody
  * downstream may read other events out of it (DS #1294).
  */
-function checkEventLog({ platform, runtimeEvents }: Attestation): Outcome {
-  const logged = decodeRuntimeEvents(platform.eventLog);
+function checkEventLog({ platform, runtimeEvents }: Attestation, digests: readonly Hash48[]): Outcome {
+  const entries = platform.eventLog.filter(({ imr }) => imr === RUNTIME_RTMR);
+  const logged = readRuntimeEvents(entries);
   if (logged.length === 0) return notApplicable("the log carries no runtime events of its own");
   if (logged.length !== runtimeEvents.length)
     return fail(
@@ -165,12 +168,13 @@ function checkEventLog({ platform, runtimeEvents }: Attestation): Outcome {
       "event-log-mismatch",
     );
   const other = logged.findIndex((event, index) => !sameEvent(event, runtimeEvents[index]!));
-  return other < 0
-    ? pass(`${logged.length} events`)
-    : fail(
-        `runtime event ${other} is ${told(logged[other]!)} in the event log, replayed was ${told(runtimeEvents[other]!)}`,
-        "event-log-mismatch",
-      );
+  if (other >= 0)
+    return fail(
+      `runtime event ${other} is ${told(logged[other]!)} in the event log, replayed was ${told(runtimeEvents[other]!)}`,
+      "event-log-mismatch",
+    );
+  for (const [index, entry] of entries.entries()) requireMeasured(entry, runtimeEvents[index]!, digests[index]!);
+  return pass(`${logged.length} events`);
 }
 
 /** Enough to find it by: events may be long. */

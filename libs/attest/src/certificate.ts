@@ -184,8 +184,19 @@ export function ecdsaSignature(der: Uint8Array): Uint8Array {
   return concatBytes(...parts);
 }
 
+/** Names by the bytes they were read from, as long as somebody holds those: every chain asks for the root's. */
+const names = new WeakMap<Uint8Array, string>();
+
 /** The last CN of a DER name, or "" where there is none. */
 export function commonName(name: Uint8Array): string {
+  const known = names.get(name);
+  if (known !== undefined) return known;
+  const found = readCommonName(name);
+  names.set(name, found);
+  return found;
+}
+
+function readCommonName(name: Uint8Array): string {
   let found = "";
   for (const set of readChildren(readDer(name, "name"), "name")) {
     for (const attribute of readChildren(set, "name")) {

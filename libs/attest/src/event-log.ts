@@ -89,19 +89,48 @@ export function readRuntimeEvents(entries: readonly EventLogEntry[]): RuntimeEve
  * @throws AttestError `event-type-unsupported`, `event-digest-mismatch`
  */
 export function decodeRuntimeEvents(entries: readonly EventLogEntry[]): RuntimeEvent[] {
+  return measuredEvents(entries).map(({ event }) => event);
+}
+
+/**
+ * The checked events of a log and the RTMR3 that they replay to, each hashed once.
+ * @throws AttestError as `decodeRuntimeEvents`
+ */
+export function replayRuntimeLog(entries: readonly EventLogEntry[]): {
+  readonly events: readonly RuntimeEvent[];
+  readonly rtmr3: Hash48;
+} {
+  const measured = measuredEvents(entries);
+  return {
+    events: measured.map(({ event }) => event),
+    rtmr3: replayDigests(measured.map(({ digest }) => digest)),
+  };
+}
+
+interface MeasuredEvent {
+  readonly event: RuntimeEvent;
+  readonly digest: Hash48;
+}
+
+function measuredEvents(entries: readonly EventLogEntry[]): MeasuredEvent[] {
   return entries
     .filter((entry) => entry.imr === RUNTIME_RTMR)
     .map((entry) => {
       const event = runtimeEventOf(entry);
       const digest = eventDigest(event);
-      if (entry.digest.length > 0 && !equalBytes(entry.digest, digest)) {
-        throw mismatch(entry.event, "digest", toHex(digest), toHex(entry.digest));
-      }
-      if (entry.preimage !== undefined && !equalBytes(entry.preimage, eventPreimage(event))) {
-        throw mismatch(entry.event, "preimage", toHex(eventPreimage(event)), toHex(entry.preimage));
-      }
-      return event;
+      requireMeasured(entry, event, digest);
+      return { event, digest };
     });
+}
+
+/** What the log says of an event's digest and preimage is what the event has. @throws AttestError `event-digest-mismatch` */
+export function requireMeasured(entry: EventLogEntry, event: RuntimeEvent, digest: Hash48): void {
+  if (entry.digest.length > 0 && !equalBytes(entry.digest, digest)) {
+    throw mismatch(entry.event, "digest", toHex(digest), toHex(entry.digest));
+  }
+  if (entry.preimage !== undefined && !equalBytes(entry.preimage, eventPreimage(event))) {
+    throw mismatch(entry.event, "preimage", toHex(eventPreimage(event)), toHex(entry.preimage));
+  }
 }
 
 function runtimeEventOf({ eventType, event, eventPayload: payload, version }: EventLogEntry): RuntimeEvent {
@@ -169,10 +198,10 @@ export function parseEventLogEntry(value: unknown, index: number): EventLogEntry
   // Undefined alone is absent: null is no text to the reference's readers.
   const { event = "", version = 1 } = entry;
   if (typeof event !== "string") throw malformed(`event ${index}: event is ${show(event)}, expected text`);
-  const digest = hexField(entry, index, "digest");
+  const digest = hexField(entry["digest"], index, "digest");
   if (!isLogDigest(imr, digest)) throw malformed(`event ${index}: digest of ${digest.length} bytes, expected 48`);
   if (version !== 1 && version !== 2) throw malformed(`event ${index}: version ${show(version)}, expected 1 or 2`);
-  const eventPayload = hexField(entry, index, "event_payload");
+  const eventPayload = hexField(entry["event_payload"], index, "event_payload");
   const preimage = entry["preimage"] ?? undefined;
   // One shape for almost all of up to 65,536 entries.
   if (version === 1 && preimage === undefined) return { imr, eventType, digest, event, eventPayload };
@@ -183,7 +212,7 @@ export function parseEventLogEntry(value: unknown, index: number): EventLogEntry
     event,
     eventPayload,
     ...(version === 2 ? { version } : {}),
-    ...(preimage === undefined ? {} : { preimage: hexField(entry, index, "preimage") }),
+    ...(preimage === undefined ? {} : { preimage: hexField(entry["preimage"], index, "preimage") }),
   };
 }
 
@@ -195,9 +224,8 @@ function integerField(value: unknown, max: number, index: number, name: string):
 /** Most events of a stripped log have no digest. */
 const NO_BYTES = new Uint8Array(0);
 
-function hexField(entry: Readonly<Record<string, unknown>>, index: number, name: string): Uint8Array {
-  const { [name]: value = "" } = entry;
-  if (value === "") return NO_BYTES;
+function hexField(value: unknown, index: number, name: string): Uint8Array {
+  if (value === "" || value === undefined) return NO_BYTES;
   if (typeof value !== "string") throw malformed(`event ${index}: ${name} is ${show(value)}, expected hex text`);
   try {
     return parseBareHex(value, name);

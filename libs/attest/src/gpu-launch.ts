@@ -6,7 +6,7 @@
  */
 import { equalBytes, hash32, parseHexOfLength, toHex, utf8Decode } from "@dstack/bytes";
 import type { Hash32 } from "@dstack/bytes";
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "#sha2";
 import { BOOT_EVENT } from "./boot-event-names.ts";
 import { bootPrefix } from "./boot-events.ts";
 import { AttestError } from "./errors.ts";

@@ -75,6 +75,7 @@ export {
   entryToJson,
   parseEventLogJson,
   replayFirmwareRegister,
+  replayRuntimeLog,
   runtimeEntries,
   stripFirmwarePayloads,
 } from "./event-log.ts";

@@ -6,7 +6,7 @@
 import { BytesError, concatBytes, hash32, hash48, parseBareHex, parseJson, utf8 } from "@dstack/bytes";
 import type { AppId, Hash32, Hash48 } from "@dstack/bytes";
 import { excerpt } from "@dstack/errors";
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "#sha2";
 import { keccak_256 } from "@noble/hashes/sha3.js";
 import { AttestError } from "./errors.ts";
 

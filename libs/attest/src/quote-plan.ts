@@ -3,7 +3,7 @@
  * the signatures to check. All checks are made, so that a refusal shows the whole picture.
  */
 import { concatBytes, equalBytes, isAllZero, toHex } from "@dstack/bytes";
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "#sha2";
 import type { CheckedCollateral } from "./checked-collateral.ts";
 import { fail, firstFailure, guarded, notApplicable, pass } from "./checks.ts";
 import type { Check, Outcome } from "./checks.ts";

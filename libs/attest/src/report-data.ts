@@ -1,6 +1,6 @@
 import { concatBytes, reportData, toHex, utf8 } from "@dstack/bytes";
 import type { ReportData } from "@dstack/bytes";
-import { sha256, sha384, sha512 } from "@noble/hashes/sha2.js";
+import { sha256, sha384, sha512 } from "#sha2";
 import { keccak_256, keccak_384, keccak_512, sha3_256, sha3_384, sha3_512 } from "@noble/hashes/sha3.js";
 import { excerpt } from "@dstack/errors";
 import { AttestError } from "./errors.ts";

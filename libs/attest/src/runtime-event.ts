@@ -7,7 +7,7 @@
 import { BOOT_EVENT } from "./boot-event-names.ts";
 import { concatBytes, hash48, toHex, u32le, utf8 } from "@dstack/bytes";
 import type { Hash48 } from "@dstack/bytes";
-import { sha384 } from "@noble/hashes/sha2.js";
+import { sha384 } from "#sha2";
 import { AttestError } from "./errors.ts";
 
 /** Event type of every runtime event (the range that TCG leaves to others). */
@@ -67,9 +67,12 @@ export function extendRegister(register: Hash48, digest: Hash48): Hash48 {
 
 /** The value of a register after these digests, from 48 zero bytes. */
 export function replayDigests(digests: Iterable<Hash48>): Hash48 {
-  let register = hash48(new Uint8Array(48));
-  for (const digest of digests) register = extendRegister(register, digest);
-  return register;
+  const block = new Uint8Array(96);
+  for (const digest of digests) {
+    block.set(digest, 48);
+    block.set(sha384(block));
+  }
+  return hash48(block.slice(0, 48));
 }
 
 /** RTMR3 after these events; each digest is computed from the event itself. */
@@ -83,8 +86,15 @@ export function eventsUntilBootDone(events: readonly RuntimeEvent[]): readonly R
   return end < 0 ? events : events.slice(0, end + 1);
 }
 
+const PREFIX = u32le(RUNTIME_EVENT_TYPE);
+
 function preimageV1({ event, payload }: RuntimeEvent): Uint8Array {
-  return concatBytes(u32le(RUNTIME_EVENT_TYPE), utf8(`:${event}:`), payload);
+  const name = utf8(`:${event}:`);
+  const out = new Uint8Array(PREFIX.length + name.length + payload.length);
+  out.set(PREFIX);
+  out.set(name, PREFIX.length);
+  out.set(payload, PREFIX.length + name.length);
+  return out;
 }
 
 // RFC 8785 escapes a string as JSON.stringify does, and the three names are already in its order.

@@ -1,7 +1,7 @@
 import { equalBytes, parseHex, toHex } from "@dstack/bytes";
 import { contextTag, readChildren, readDer, readPem } from "@dstack/der";
 import type { DerElement } from "@dstack/der";
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "#sha2";
 import { p256Point, parseCertificate } from "./certificate.ts";
 import { AttestError } from "./errors.ts";
 

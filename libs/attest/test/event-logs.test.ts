@@ -16,11 +16,15 @@ import {
   readBootClaims,
   replayDigests,
   replayFirmwareRegister,
+  replayRtmr3,
+  replayRuntimeLog,
   runtimeEntries,
   stripAttestation,
   stripFirmwarePayloads,
   type EventLogEntry,
 } from "@dstack/attest";
+import * as byNoble from "../src/sha2-noble.ts";
+import * as bySelf from "../src/sha2-node.ts";
 import { attestationOf, boot, ccelEvent, ccelHeader, event, none, refuses, register } from "./fixtures.ts";
 
 const one = entryToJson(runtimeEntries([event("a", Uint8Array.of(1))])[0]!);
@@ -37,6 +41,21 @@ test("reads the agents' JSON whether or not it carries digests, names and payloa
   assert.deepEqual(parse({ preimage: "ab" }).preimage, Uint8Array.of(0xab));
   assert.equal(parse({ preimage: null }).preimage, undefined);
   assert.equal(parse({ unknown: 1 }).event, "a", "agents may add fields");
+});
+
+test("replays a log and checks its digests by one hash of each event", () => {
+  const events = [...boot, event("note", utf8("x:y")), { ...event("second"), version: 2 as const }];
+  const entries = [...runtimeEntries(events)];
+  assert.deepEqual(replayRuntimeLog(entries), { events, rtmr3: replayRtmr3(events) });
+  refuses("event-digest-mismatch", () => replayRuntimeLog([{ ...entries[0]!, digest: new Uint8Array(48) }]));
+});
+
+test("hashes by Node's own cryptography to what the browsers' code gives", () => {
+  for (const length of [0, 1, 55, 56, 64, 111, 112, 128, 1000]) {
+    const bytes = Uint8Array.from({ length }, (_, index) => index);
+    for (const name of ["sha256", "sha384", "sha512"] as const)
+      assert.deepEqual(bySelf[name](bytes), byNoble[name](bytes), `${name} of ${length}`);
+  }
 });
 
 test("refuses a JSON event log that says a member twice", () => {

@@ -1,7 +1,7 @@
 /** Collateral from provisioning services, kept in memory and on disk while it is valid. */
 import { toHex } from "@dstack/bytes";
 import { streamedFetch } from "@dstack/http";
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "#sha2";
 import type { CheckedCollateral } from "../checked-collateral.ts";
 import { firstFailure } from "../checks.ts";
 import type { QuoteCollateral } from "../collateral.ts";

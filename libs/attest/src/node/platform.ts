@@ -1,6 +1,6 @@
 /** What a quote says about its platform, unverified: enough to ask for the right collateral. */
 import { concatBytes, toHex, u16le, utf8Decode } from "@dstack/bytes";
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "#sha2";
 import { commonName, leafOf, parseCertificateChain, parseRevocationList } from "../certificate.ts";
 import type { Certificate } from "../certificate.ts";
 import type { QuoteCollateral } from "../collateral.ts";
