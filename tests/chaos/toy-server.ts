@@ -10,7 +10,7 @@ const kept: unknown[] = [];
 let cuts = 0;
 const ok = async ({ response }: { readonly response: ServerResponse }): Promise<void> => void response.end("OK");
 
-const hidden: typeof ok = async ({ response }) => void response.writeHead(404).end();
+const hidden: typeof ok = async ({ response }) => void response.writeHead(404).end("Not found\n");
 
 const server = await startHttpServer({
   listen: { host: "127.0.0.1", port: 0 },

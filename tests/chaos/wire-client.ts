@@ -4,7 +4,7 @@ import { connect as connectTls, type SecureContext } from "node:tls";
 
 /** Where a listener is reached. Over TCP each connection comes from another address of this host. */
 export type Place =
-  | { readonly port: number; readonly tls?: SecureContext; readonly host?: string }
+  | { readonly port: number; readonly tls?: SecureContext; readonly host?: string; readonly servername?: string }
   | { readonly path: string };
 
 /** One request: its head up to the empty line, and its body. */
@@ -63,7 +63,12 @@ export async function open(place: Place): Promise<{ readonly raw: Socket; readon
   const raw = dial(place);
   const socket =
     "port" in place && place.tls !== undefined
-      ? connectTls({ socket: raw, secureContext: place.tls, rejectUnauthorized: false })
+      ? connectTls({
+          socket: raw,
+          secureContext: place.tls,
+          rejectUnauthorized: false,
+          ...(place.servername === undefined ? {} : { servername: place.servername }),
+        })
       : raw;
   const ready = socket === raw ? "connect" : "secureConnect";
   const isOpen = await new Promise<boolean>((resolve) => {
