@@ -40,6 +40,7 @@ async function walked(fault: string): Promise<Report> {
 
 const FAULTS: Readonly<Record<string, RegExp>> = {
   rejects: /ended with 1:[^]*a promise that nobody held/,
+  "outlives a rejection": /said that nobody handled something/,
   throws: /ended with 1:[^]*in an event/,
   hangs: /does not answer \(.*no answer within/,
   "leaks descriptors": /keeps \d+ descriptors after/,

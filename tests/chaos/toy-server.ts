@@ -1,11 +1,12 @@
 /** A server with one fault, as an argument, that the walk must find. */
 import { openSync } from "node:fs";
 import type { ServerResponse } from "node:http";
-import { createLogger } from "@dstack/log";
+import { createLogger, outliveStrays } from "@dstack/log";
 import { readBody, startHttpServer } from "@dstack/rpc";
 
 const [fault] = process.argv.slice(2);
 const log = createLogger({ name: "toy", env: process.env });
+if (fault === "outlives a rejection") outliveStrays(log);
 const kept: unknown[] = [];
 let cuts = 0;
 const ok = async ({ response }: { readonly response: ServerResponse }): Promise<void> => void response.end("OK");
@@ -25,7 +26,8 @@ const server = await startHttpServer({
         response.once("close", () => {
           if (response.writableFinished) return;
           cuts++;
-          if (fault === "rejects" && cuts > 50) void Promise.reject(new Error("a promise that nobody held"));
+          if ((fault === "rejects" || fault === "outlives a rejection") && cuts > 50)
+            void Promise.reject(new Error("a promise that nobody held"));
           if (fault === "throws" && cuts > 50) throw new Error("in an event");
           if (fault === "hangs" && cuts > 50) for (;;);
         });

@@ -23,6 +23,8 @@ export async function makeMrBundle(dir: string, outDir: string): Promise<string>
   const temporary = `${path}.tmp-${process.pid}`;
   const archive = pack();
   const written = pipeline(archive, createGzip({ level: 6 }), createWriteStream(temporary));
+  // It is awaited when all is in it; until then its failure shows in what is put in.
+  written.catch(() => undefined);
   try {
     for (const name of names) {
       const { size } = await stat(join(dir, name));

@@ -149,3 +149,21 @@ test("makes the same bundle bytes twice, without the root file system", async ()
   assert.deepEqual(first, second);
   assert.equal(first.includes("rootfs"), false);
 });
+
+test(
+  "a bundle that cannot be written is an error to its caller, and none that nobody handles",
+  { timeout: 20_000 },
+  async () => {
+    const dir = await makeImage("dstack-8");
+    const stray: unknown[] = [];
+    const note = (error: unknown): void => void stray.push(error);
+    process.on("unhandledRejection", note);
+    try {
+      for (let i = 0; i < 5; i++) await assert.rejects(makeMrBundle(dir, join(root, "no", "such", "folder")));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    } finally {
+      process.off("unhandledRejection", note);
+    }
+    assert.deepEqual(stray, []);
+  },
+);

@@ -4,3 +4,4 @@
  */
 export { createLogger } from "./logger.ts";
 export type { Logger, LoggerOptions } from "./logger.ts";
+export { outliveStrays } from "./outlive-strays.ts";

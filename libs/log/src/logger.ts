@@ -36,11 +36,17 @@ const REDACTED = [
 
 /** A logger for one process. Child loggers carry more fields: `log.child({vm: id})`. */
 export function createLogger(options: LoggerOptions): Logger {
-  const stream = options.stream ?? process.stderr;
-  const destination: DestinationStream =
-    stream.isTTY === true
-      ? { write: (line) => void stream.write(humanLine(line)) }
-      : { write: (line) => void stream.write(line) };
+  const stream = options.stream ?? standardError();
+  const text = stream.isTTY === true ? humanLine : (line: string): string => line;
+  const destination: DestinationStream = {
+    write: (line) => {
+      try {
+        stream.write(text(line));
+      } catch {
+        // A full disk: what cannot be told must not end what it tells of.
+      }
+    },
+  };
   const level = chosenLevel(options.name, options.env ?? {}, options.level);
   return pino(
     {
@@ -53,6 +59,15 @@ export function createLogger(options: LoggerOptions): Logger {
     destination,
   );
 }
+
+/** Whoever read it may go away, as a collector of logs does that is started anew: without a handler the next line would end the process. */
+function standardError(): NodeJS.WriteStream {
+  const { stderr } = process;
+  if (!stderr.listeners("error").includes(ignore)) stderr.on("error", ignore);
+  return stderr;
+}
+
+const ignore = (): void => undefined;
 
 function humanLine(line: string): string {
   const { time, level, name, msg, ...rest } = JSON.parse(line) as Record<string, unknown>;

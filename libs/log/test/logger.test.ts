@@ -55,3 +55,15 @@ test("one variable says how much, for all programs or for one; the reference's w
     "a word that is no level counts for nothing",
   );
 });
+
+test("a line that cannot be written, as on a full disk, ends nothing", () => {
+  const log = createLogger({
+    name: "t",
+    stream: {
+      write: () => {
+        throw new Error("ENOSPC");
+      },
+    },
+  });
+  log.error("nobody hears this");
+});

@@ -1,11 +1,12 @@
 import { ChainReader, endpoint, KmsContract } from "@dstack/governance/chain";
 import { startWebhook } from "@dstack/governance/webhook";
-import { createLogger } from "@dstack/log";
+import { createLogger, outliveStrays } from "@dstack/log";
 import { chainBackend } from "./chain-backend.ts";
 import { denyListOf } from "./deny-list.ts";
 import { readSettings } from "./settings.ts";
 
 const log = createLogger({ name: "auth-eth", env: process.env });
+outliveStrays(log);
 
 try {
   const settings = readSettings(process.env);

@@ -2,11 +2,12 @@ import { resolve } from "node:path";
 import { listenOfEnvironment } from "@dstack/config";
 import { readSwitches } from "@dstack/governance";
 import { startWebhook } from "@dstack/governance/webhook";
-import { createLogger } from "@dstack/log";
+import { createLogger, outliveStrays } from "@dstack/log";
 import { ConfigFile } from "./config-file.ts";
 import { fileBackend } from "./file-backend.ts";
 
 const log = createLogger({ name: "auth-simple", env: process.env });
+outliveStrays(log);
 
 try {
   const { env } = process;

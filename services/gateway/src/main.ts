@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { createLogger } from "@dstack/log";
+import { createLogger, outliveStrays } from "@dstack/log";
 import { VERSION_TEXT } from "@dstack/proto/wire";
 import { loadGatewayConfig } from "./config/gateway-config.ts";
 import { startGateway, type Gateway } from "./gateway.ts";
@@ -45,6 +45,7 @@ async function main(args: string[]): Promise<number> {
   try {
     const config = await loadGatewayConfig(options.config, process.env, bootLog);
     const log = createLogger({ name: "gateway", env: process.env, level: config.raw.log_level });
+    outliveStrays(log);
     const evidence = await evidenceVerifier(config, Date.now, log);
     const gateway = await startGateway(config, {
       log,

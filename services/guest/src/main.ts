@@ -5,7 +5,7 @@
  * Never: an exit without the way down; a second boot in one process; an end because of what a request did.
  */
 import { guestApiService, type Agent, type Tee } from "@dstack/agent";
-import { createLogger } from "@dstack/log";
+import { createLogger, outliveStrays } from "@dstack/log";
 import { run } from "@dstack/process";
 import { errorChain } from "@dstack/errors";
 import { GuestTee, teePaths } from "@dstack/tee";
@@ -60,15 +60,9 @@ function fail(error: unknown): void {
 for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => end(0, "powering off"));
 // Nothing that a request does may end the process that holds the app's keys and disk.
 let booted = false;
-for (const event of ["unhandledRejection", "uncaughtException"] as const) {
-  process.on(event, (error: unknown) => {
-    log.error(
-      { error: errorChain(error), stack: error instanceof Error ? error.stack : undefined },
-      "a failure that nobody handled",
-    );
-    if (!booted && event === "uncaughtException") fail(error);
-  });
-}
+outliveStrays(log, (event, error) => {
+  if (!booted && event === "uncaughtException") fail(error);
+});
 
 try {
   const image = await readImageInfo(GUEST_PATHS);

@@ -2,7 +2,7 @@ import { WIRE_VERSION } from "@dstack/proto/wire";
 import { once } from "node:events";
 import { parseArgs } from "node:util";
 import { warnOf } from "@dstack/config";
-import { createLogger, type Logger } from "@dstack/log";
+import { createLogger, outliveStrays, type Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
 
 import { checkConfig, printCheck } from "./config/check-config.ts";
@@ -70,6 +70,7 @@ async function main(logger: Logger): Promise<void> {
     return logger.info({ keyFolder: config.keyFolder, environment }, "key folder marked");
   }
   if (command !== undefined) throw new KmsError("usage", `unknown command "${command}"; see --help`);
+  outliveStrays(logger);
   const stopping = new AbortController();
   const stop = (signal: string): void => {
     logger.info({ signal }, "stopping");

@@ -9,7 +9,7 @@ import { mkdirSync, openSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { asRefusal, errorChain, isCoded } from "@dstack/errors";
 import { lockFile, removeIfExists, writeFileAtomic } from "@dstack/files";
-import { createLogger } from "@dstack/log";
+import { createLogger, outliveStrays } from "@dstack/log";
 import { startHttpServer } from "@dstack/rpc";
 import { SupervisorError } from "./errors.ts";
 import { readOptions, type SupervisorOptions } from "./options.ts";
@@ -42,6 +42,7 @@ async function serve(options: SupervisorOptions): Promise<void> {
     env: process.env,
     ...(options.logFile === undefined ? {} : { stream: appendTo(options.logFile) }),
   });
+  outliveStrays(log);
   const lock = await asRefusal(
     () => lockFile(`${options.socketPath}.lock`),
     (cause) =>

@@ -11,7 +11,7 @@ import {
 } from "@dstack/attest";
 import { CollateralFetcher } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
-import { createLogger, type Logger } from "@dstack/log";
+import { createLogger, outliveStrays, type Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
 import { startHttpServer } from "@dstack/rpc";
 import { downloadedImages, SeenPlatforms } from "@dstack/verify";
@@ -71,6 +71,7 @@ async function main(logger: Logger): Promise<number> {
     return print(
       await verifyCertificateFile(verifier, options["verify-cert"], { chainFile: options.chain, clock: Date }),
     );
+  outliveStrays(logger);
   const server = await startHttpServer({
     listen: config.listen,
     routes: httpRoutes(verifier, new Metrics(platforms, () => collateralSource.daysLeft()), logger),

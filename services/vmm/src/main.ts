@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { utf8 } from "@dstack/bytes";
 import { ConfigError } from "@dstack/config";
 import { lockFile, type FileLock } from "@dstack/files";
-import { createLogger, type Logger } from "@dstack/log";
+import { createLogger, outliveStrays, type Logger } from "@dstack/log";
 import { dispatch, mount, startHttpServer, type HttpServer } from "@dstack/rpc";
 import { chooseAccelerator, type Accelerator } from "./launch/accelerator.ts";
 import { VmmError } from "./errors.ts";
@@ -44,6 +44,7 @@ async function main(): Promise<void> {
 }
 
 async function serve(config: VmmConfig, log: Logger): Promise<void> {
+  outliveStrays(log);
   const clock = Date;
   await mkdir(config.runPath, { recursive: true, mode: 0o700 });
   // Two VMMs on one folder would start the same VMs twice.

@@ -78,12 +78,13 @@ export class ProxyConnection {
     if (certificate === undefined)
       return this.#drop("tls-failed", `no certificate for *.${baseDomain}`, ALERT.unrecognizedName);
     const own = address.id === "gateway" || address.id === "health";
-    const resolving = own ? undefined : this.#options.resolve(address);
-    const accepted = await acceptTls(this.#socket, bytes, certificate.context, {
-      alpn: address.mode === "h2" ? ["h2"] : [],
-      timeoutMs: tlsTimeoutMs,
-    });
-    const resolution = await resolving;
+    const [accepted, resolution] = await Promise.all([
+      acceptTls(this.#socket, bytes, certificate.context, {
+        alpn: address.mode === "h2" ? ["h2"] : [],
+        timeoutMs: tlsTimeoutMs,
+      }),
+      own ? undefined : this.#options.resolve(address),
+    ]);
     if (accepted.kind === "failed") return this.#drop("tls-failed", accepted.reason);
     const client = accepted.socket;
     // Between two owners of the stream an error must find a listener.
