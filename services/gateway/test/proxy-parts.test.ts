@@ -50,9 +50,10 @@ test("the watchdog ends what is idle or too old, and nothing that moves", () => 
   const killed: string[] = [];
   const dog = new Watchdog({ idleMs: 1_000, totalMs: 5_000, now: () => now });
   let bytes = 0;
-  dog.watch({ progress: () => bytes, startedAt: 0, kill: (why) => killed.push(`moving ${why}`) });
-  dog.watch({ progress: () => 0, startedAt: 0, kill: (why) => killed.push(`idle ${why}`) });
-  const done = dog.watch({ progress: () => 0, startedAt: 0, kill: () => killed.push("ended") });
+  const isLeft = (): boolean => false;
+  dog.watch({ isLeft, progress: () => bytes, startedAt: 0, kill: (why) => killed.push(`moving ${why}`) });
+  dog.watch({ isLeft, progress: () => 0, startedAt: 0, kill: (why) => killed.push(`idle ${why}`) });
+  const done = dog.watch({ isLeft, progress: () => 0, startedAt: 0, kill: () => killed.push("ended") });
   done();
   for (now = 500; now <= 4_500; now += 500) {
     bytes += 1;
@@ -63,6 +64,19 @@ test("the watchdog ends what is idle or too old, and nothing that moves", () => 
   dog.sweep();
   dog.sweep();
   assert.deepEqual(killed.slice(1), ["moving connection kept too long, force closing"]);
+});
+
+test("the watchdog ends what a client left with bytes unread long before it is idle", () => {
+  let now = 0;
+  const killed: string[] = [];
+  const dog = new Watchdog({ idleMs: 600_000, totalMs: 6_000_000, now: () => now });
+  for (const [name, isLeft] of [
+    ["left", true],
+    ["waiting", false],
+  ] as const)
+    dog.watch({ isLeft: () => isLeft, progress: () => 0, startedAt: 0, kill: (why) => killed.push(`${name}: ${why}`) });
+  for (now = 15_000; now <= 60_000; now += 15_000) dog.sweep();
+  assert.deepEqual(killed, ["left: the client left, closing"]);
 });
 
 test("changes of one window share one write, later ones wait for the next, and a failure reaches those who asked", async () => {

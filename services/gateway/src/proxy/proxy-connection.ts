@@ -133,6 +133,7 @@ export class ProxyConnection {
     log.debug({ instance: candidate.instanceId }, `connected to ${candidate.host}:${candidate.port}`);
     const unwatch = watchdog.watch({
       progress: () => backend.bytesRead + backend.bytesWritten,
+      isLeft: () => client.readableEnded && client.writableLength > 0,
       startedAt: this.#startedAt,
       kill: (why) => {
         log.debug({ instance: candidate.instanceId }, why);

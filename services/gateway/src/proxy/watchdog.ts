@@ -2,6 +2,8 @@
 export interface Watched {
   /** Grows with every byte carried either way. */
   readonly progress: () => number;
+  /** Whether the client has ended its half and leaves bytes unread: one that is there takes them soon. */
+  readonly isLeft: () => boolean;
   readonly startedAt: number;
   readonly kill: (why: string) => void;
 }
@@ -20,8 +22,13 @@ export interface WatchdogOptions {
 }
 
 const MIN_SAMPLE_MS = 500;
+/**
+ * For a client that seems to be gone. A reset is not always told of in TLS: after an end of the
+ * client's half, Node waits for ever with what is still to be written, and the app's connection with it.
+ */
+const LEFT_MS = 30_000;
 
-/** Ends connections that carried nothing for `idleMs` to 1.25 of it, or lasted `totalMs`: one timer for all. */
+/** Ends connections that carried nothing for `idleMs` to 1.25 of it, or for 30 s to a client that left, or lasted `totalMs`: one timer for all. */
 export class Watchdog {
   readonly #options: WatchdogOptions;
   readonly #entries = new Set<Entry>();
@@ -32,7 +39,7 @@ export class Watchdog {
   }
 
   start(): void {
-    const shortest = Math.min(this.#options.idleMs / 4, this.#options.totalMs / 4, 60_000);
+    const shortest = Math.min(this.#options.idleMs / 4, this.#options.totalMs / 4, LEFT_MS / 2);
     this.#timer = setInterval(() => this.sweep(), Math.max(shortest, MIN_SAMPLE_MS));
     this.#timer.unref();
   }
@@ -61,7 +68,9 @@ export class Watchdog {
           ? "connection kept too long, force closing"
           : now - entry.lastChange >= this.#options.idleMs
             ? "connection idle, closing"
-            : undefined;
+            : now - entry.lastChange >= LEFT_MS && entry.isLeft()
+              ? "the client left, closing"
+              : undefined;
       if (why === undefined) continue;
       this.#entries.delete(entry);
       entry.kill(why);
