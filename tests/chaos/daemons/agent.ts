@@ -1,6 +1,8 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { createSecureContext } from "node:tls";
+import { serverCertificate } from "../../../services/gateway/test/support/pki.ts";
 import type { Daemon, Listener } from "../daemon.ts";
 import { startProcess } from "../daemon-process.ts";
 import { NastyUpstream } from "../nasty-upstream.ts";
@@ -10,7 +12,7 @@ import { temporaryFolder } from "./temporary-folder.ts";
 
 const JSON_BODY = { "content-type": "application/json" };
 
-/** The guest agent's sockets and its public listener; its upstream is the TEE. */
+/** The guest agent's sockets and its public listener; its upstreams are the TEE and a KMS. */
 export async function agent(): Promise<Daemon> {
   const { folder, remove } = await temporaryFolder("agent");
   const honest = createServer((_request, response) => response.end("ok")).listen(0, "127.0.0.1");
@@ -18,9 +20,11 @@ export async function agent(): Promise<Daemon> {
   const tee = await NastyUpstream.start({
     backend: { host: "127.0.0.1", port: (honest.address() as AddressInfo).port },
   });
+  const { keyPem: key, certificatePem: cert } = serverCertificate("127.0.0.1");
+  const kms = await NastyUpstream.start({ tls: createSecureContext({ key, cert }) });
   const process = await startProcess({
     main: "tests/chaos/agent-process.ts",
-    args: [folder, tee.url],
+    args: [folder, tee.url, kms.url],
     cwd: folder,
     listeners: 3,
   });
@@ -51,6 +55,13 @@ export async function agent(): Promise<Daemon> {
         honest: /"quote":"0400/,
       },
       {
+        name: "a certificate for the app",
+        place: app.place,
+        reach: "token",
+        make: () => call("/GetTlsKey", { subject: "chaos", alt_names: [], usage_server_auth: true }),
+        upstreams: [kms],
+      },
+      {
         name: "evidence for a stranger",
         place: open.place,
         reach: "stranger",
@@ -59,9 +70,10 @@ export async function agent(): Promise<Daemon> {
         honest: /HTTP\/1\.1 (200|400)/,
       },
     ],
-    upstreams: [tee],
+    upstreams: [tee, kms],
     close: async () => {
       await tee.close();
+      await kms.close();
       honest.close();
       await remove();
     },
