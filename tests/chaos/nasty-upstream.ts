@@ -111,7 +111,7 @@ export class NastyUpstream {
       switch (mood) {
         case "resets":
           // A Unix socket knows no reset.
-          return void (this.#options.path === undefined ? raw.resetAndDestroy() : raw.destroy());
+          return void (this.#options.path === undefined && !raw.writableEnded ? raw.resetAndDestroy() : raw.destroy());
         case "half":
           socket.write('HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{"a');
           return void setTimeout(() => socket.end(), 5);

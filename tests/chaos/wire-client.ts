@@ -98,8 +98,9 @@ export async function cut(place: Place, { head, body }: Message, stage: Stage, t
   if (opened === undefined) return;
   const { raw, socket } = opened;
   const breakOff = (): void => {
-    // A Unix socket knows no reset.
-    if (turn % 2 === 0 && "port" in place) raw.resetAndDestroy();
+    // A Unix socket knows no reset, and one that ended its half is left open by a reset that fails.
+    const mayReset = "port" in place && !raw.writableEnded && !socket.writableEnded;
+    if (turn % 2 === 0 && mayReset) raw.resetAndDestroy();
     else socket.destroy();
   };
   switch (stage) {
