@@ -7,7 +7,7 @@ import { route, type RpcService } from "@dstack/rpc";
 import { channelHandler, type ChannelHandler } from "@dstack/vm-channel";
 import { z } from "zod";
 import type { Fleet } from "../fleet/fleet.ts";
-import { askKeyProvider } from "./key-provider.ts";
+import { relayToKeyProvider } from "./key-provider.ts";
 import { addEvent, type Vm } from "../vm/vm.ts";
 import type { VmmConfig } from "../config/vmm-config.ts";
 
@@ -53,7 +53,7 @@ export function hostApiHandler(vm: Vm, options: HostApiOptions): ChannelHandler 
       }),
       route(methods.getSealingKey, {
         auth: "vm",
-        handle: ({ quote }) => askKeyProvider(options.config.keyProvider, quote),
+        handle: ({ quote }) => relayToKeyProvider(options.config.keyProvider, quote),
       }),
     ],
   };
