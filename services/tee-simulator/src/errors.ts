@@ -5,6 +5,7 @@ export const SIMULATOR_ERRORS = {
   "config-invalid": "the simulator's configuration cannot be used",
   "fuse-failed": "/dev/fuse could not be used",
   "mount-failed": "a file system could not be mounted",
+  "quote-refused": "the software key provider gives no key for this quote",
   "options-invalid": "an option of the command line cannot be used",
 } as const satisfies ErrorTable;
 

@@ -4,7 +4,7 @@ import type { Logger } from "@dstack/log";
 import { startHttpServer } from "@dstack/rpc";
 import type { HttpExchange, HttpRoute, HttpServer } from "@dstack/rpc";
 import { mockCollateral, signedBody } from "./mock-collateral.ts";
-import type { MockEdition } from "./mock-collateral.ts";
+import type { MockEdition, MockTee } from "./mock-collateral.ts";
 import type { MockPki } from "./mock-pki.ts";
 
 export interface MockPccsOptions {
@@ -29,7 +29,7 @@ const onlyEdition = (asked: MockEditionName): MockEdition | undefined =>
 
 /** Serves until closed. */
 export function startMockPccs(options: MockPccsOptions): Promise<HttpServer> {
-  const routes = ["sgx", "tdx"].flatMap((tee) => collateralRoutes(`/${tee}/certification/v4`, options));
+  const routes = (["sgx", "tdx"] as const).flatMap((tee) => collateralRoutes(tee, options));
   return startHttpServer({
     listen: { host: options.host, port: options.port },
     routes: [
@@ -44,10 +44,11 @@ export function startMockPccs(options: MockPccsOptions): Promise<HttpServer> {
   });
 }
 
-function collateralRoutes(base: string, { pki, clock, edition = onlyEdition }: MockPccsOptions): HttpRoute[] {
+function collateralRoutes(tee: MockTee, { pki, clock, edition = onlyEdition }: MockPccsOptions): HttpRoute[] {
+  const base = `/${tee}/certification/v4`;
   const collateral = ({ url }: HttpExchange): ReturnType<typeof mockCollateral> | undefined => {
     const asked = edition(editionAsked(url.searchParams));
-    return asked === undefined ? undefined : mockCollateral(pki, Math.floor(clock.now() / 1000), asked);
+    return asked === undefined ? undefined : mockCollateral(pki, Math.floor(clock.now() / 1000), asked, tee);
   };
   const get = (path: string, handle: (exchange: HttpExchange) => void): HttpRoute => ({
     verbs: ["GET"],
@@ -66,7 +67,7 @@ function collateralRoutes(base: string, { pki, clock, edition = onlyEdition }: M
       if (documents === undefined) return void exchange.response.writeHead(404).end();
       const { tcbInfo, tcbInfoSignature } = documents;
       send(exchange, "application/json", signedBody("tcbInfo", tcbInfo, tcbInfoSignature), {
-        "TCB-Info-Issuer-Chain": encodeURIComponent(pki.tcbChainPem),
+        [tee === "tdx" ? "TCB-Info-Issuer-Chain" : "SGX-TCB-Info-Issuer-Chain"]: encodeURIComponent(pki.tcbChainPem),
       });
     }),
     get("/qe/identity", (exchange) => {
