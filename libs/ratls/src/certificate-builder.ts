@@ -59,6 +59,8 @@ export interface CaOptions extends CommonOptions {
   /** Self-signed where absent. */
   readonly issuer?: SigningCa;
   readonly pathLength: number;
+  /** Evidence that is bound to `key`. */
+  readonly attestation?: Attestation;
 }
 
 export interface LeafOptions extends CommonOptions {
@@ -90,6 +92,7 @@ export function createCa(options: CaOptions): SigningCa {
     encodeExtension(X509_OID.subjectKeyIdentifier, false, derOctetString(sha256(publicKeyInfo).subarray(0, 20))),
     encodeExtension(X509_OID.basicConstraints, true, derSequence(parseHex("0101ff"), derUnsigned(options.pathLength))),
     ...identityExtensions(options),
+    ...evidenceExtensions(options.attestation),
   ];
   const issuer = options.issuer ?? { subject, key: options.key };
   return { ...issue(options, subject, options.key.publicPoint, extensions, issuer), key: options.key };

@@ -20,7 +20,7 @@ import { openStorage } from "./disk/open-storage.ts";
 import { startGateway } from "./gateway/gateway.ts";
 import { checkBootInputs, readBootInputs } from "./host/boot-inputs.ts";
 import type { HostLink } from "./host/host-link.ts";
-import { evidenceVerifier } from "./identity/evidence-verifier.ts";
+import { evidenceVerifiers } from "./identity/evidence-verifier.ts";
 import { instanceInfoJson, resolveIdentity } from "./identity/identity.ts";
 import { measureApp } from "./identity/measure-app.ts";
 import { certificateIssuer } from "./keys/certificates.ts";
@@ -78,13 +78,22 @@ export async function bootGuest(options: BootOptions): Promise<void> {
   await measureApp(manifest, identity, tee);
 
   progress("requesting app keys");
-  const verifyEvidence = evidenceVerifier({
+  const verifiers = evidenceVerifiers({
     pccsUrls: systemConfig.pccsUrls,
     isDev: image.isDev,
     rootsFile: join(paths.run, "attestation/roots.json"),
     now,
   });
-  const keys = await obtainKeys(boot, { inputs, identity, tee, firstContacts, verifyEvidence });
+  const verifyEvidence = verifiers.kms;
+  const keys = await obtainKeys(boot, {
+    inputs,
+    identity,
+    tee,
+    firstContacts,
+    verifyEvidence,
+    askHost: host.getSealingKey,
+    verifyProvider: verifiers.provider,
+  });
 
   await openStorage(boot, inputs, tee, keys.diskCryptKey);
   host.notify("instance.info", instanceInfoJson(identity));

@@ -130,6 +130,7 @@ describe("one boot", () => {
         image: { osName: "dstack", osVersion: "0.6.0", isDev: false },
         host: {
           notify: (event, payload) => story.push(`told ${event}${event === "boot.progress" ? `: ${payload}` : ""}`),
+          getSealingKey: async () => assert.fail("this app has no local key provider"),
           flush: async () => undefined,
           close: () => undefined,
         },

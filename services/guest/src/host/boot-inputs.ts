@@ -78,8 +78,7 @@ export async function checkBootInputs(inputs: BootInputs, image: ImageInfo): Pro
   if (!RUNNERS.includes(compose.runner)) throw unsupported(`runner ${compose.runner}`);
   if (compose.runner === "docker-compose" && (compose.dockerComposeFile ?? "") === "")
     throw new GuestError("policy-refused", "the manifest has no docker_compose_file");
-  if (compose.keyProvider === "local" || compose.keyProvider === "tpm")
-    throw unsupported(`key provider ${compose.keyProvider}`);
+  if (compose.keyProvider === "tpm") throw unsupported("key provider tpm");
   if (inputs.storageFs !== "ext4") throw unsupported(`storage_fs ${inputs.storageFs}`);
   if (!inputs.kernelOptions.storageEncrypted) throw unsupported("an unencrypted data disk (dstack.storage_encrypted)");
   if (compose.verityVolumes.length > 0) throw unsupported("verity_volumes");

@@ -12,12 +12,18 @@ import {
   type VmChannel,
 } from "@dstack/vm-channel";
 import type { Duplex } from "node:stream";
+import { GuestError } from "../errors.ts";
 import { withinTime } from "../system/deadline.ts";
 
 /** The way to the host: it is told how the boot goes, and it asks how the guest is. */
 export interface HostLink {
   /** Queues a notification; delivery is tried in order and never holds the caller. */
   notify(event: string, payload: string): void;
+  /**
+   * The answer of the machine's key provider to a quote, as the host carried it.
+   * @throws GuestError `keys-unavailable` without a channel; RpcError
+   */
+  getSealingKey(quote: Uint8Array): Promise<{ readonly encryptedKey: Uint8Array; readonly providerQuote: Uint8Array }>;
   /** Waits until all is delivered, or for so long. */
   flush(timeoutMs: number): Promise<void>;
   close(): void;
@@ -35,6 +41,8 @@ export interface HostLinkOptions {
 const MAX_PAYLOAD_BYTES = 4096;
 const MAX_WAITING = 256;
 const NOTIFY_TIMEOUT_MS = 30_000;
+/** The host gives the provider 5 s to connect and 30 s to answer. */
+const SEALING_KEY_TIMEOUT_MS = 40_000;
 
 /**
  * Opens the virtio-serial port to the host. A machine without one boots all the same: what the
@@ -72,6 +80,12 @@ export async function openHostLink(options: HostLinkOptions): Promise<HostLink> 
       if (waiting >= MAX_WAITING) return;
       waiting++;
       queue = queue.then(() => send(event, truncateUtf8(payload, MAX_PAYLOAD_BYTES))).finally(() => waiting--);
+    },
+    getSealingKey: async (quote) => {
+      if (channel === undefined)
+        throw new GuestError("keys-unavailable", "no channel to the host, which has the way to its key provider");
+      const method = hostApi.HostApi.method.getSealingKey;
+      return callRpc(channelTransport(channel, "/api"), method, { quote }, { timeoutMs: SEALING_KEY_TIMEOUT_MS });
     },
     flush: (timeoutMs) =>
       withinTime(queue, timeoutMs).catch((error: unknown) =>

@@ -24,9 +24,9 @@ const TIMEOUT_MS = 60_000;
 export function certificateIssuer(options: CertificateIssuerOptions): CertificateIssuer {
   const { keys, tee, vmConfig, verifyEvidence, now } = options;
   const { provider } = keys;
-  return provider.kind === "none"
-    ? ownCaIssuer({ ca: provider.ca, tee, vmConfig, now })
-    : kmsIssuer({ url: provider.url, trustedRoot: keys.caCertificatePem, tee, vmConfig, verifyEvidence });
+  return provider.kind === "kms"
+    ? kmsIssuer({ url: provider.url, trustedRoot: keys.caCertificatePem, tee, vmConfig, verifyEvidence })
+    : ownCaIssuer({ ca: provider.ca, tee, vmConfig, now });
 }
 
 interface KmsIssuerOptions {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { equalBytes, hash32, type AppId, type Hash32 } from "@dstack/bytes";
 import type { Tee } from "@dstack/agent";
-import { reportDataFor, type Attestation } from "@dstack/attest";
+import { reportDataFor } from "@dstack/attest";
 import { appKeySigner, generateP256, secp256k1PublicKey, spkiDer, pkcs8Pem } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { kms } from "@dstack/proto";
@@ -16,7 +16,7 @@ import {
 } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { callRpc, RpcError } from "@dstack/rpc";
-import type { AppKeys } from "./app-keys.ts";
+import type { AppKeys, ReceivedKeys } from "./app-keys.ts";
 import { GuestError } from "../errors.ts";
 import { rpcUrl } from "../host/system-config.ts";
 
@@ -40,13 +40,6 @@ export interface KmsKeysOptions {
   readonly patienceMs?: number;
 }
 
-export interface KmsKeys {
-  readonly keys: AppKeys;
-  readonly osImageHash: Uint8Array;
-  /** What the KMS was shown. */
-  readonly attestation: Attestation;
-}
-
 const CALL_TIMEOUT_MS = 60_000;
 const FIRST_PAUSE_MS = 1_000;
 const LAST_PAUSE_MS = 30_000;
@@ -56,7 +49,7 @@ const LAST_PAUSE_MS = 30_000;
  * can be reached. An answer that refuses is final: asking again would change nothing.
  * @throws GuestError `keys-refused`, `keys-invalid`, `keys-unavailable`
  */
-export async function requestKmsKeys(options: KmsKeysOptions): Promise<KmsKeys> {
+export async function requestKmsKeys(options: KmsKeysOptions): Promise<ReceivedKeys> {
   if (options.urls.length === 0) throw new GuestError("keys-unavailable", "No KMS URLs are set");
   const deadline = Date.now() + (options.patienceMs ?? 3_600_000);
   let firstContacts = options.firstContacts;
@@ -89,7 +82,11 @@ export function beginFirstContacts(urls: readonly string[]): ReadonlyMap<string,
   return new Map([[url, contact]]);
 }
 
-async function requestFrom(url: string, options: KmsKeysOptions, begun: Promise<TempCa> | undefined): Promise<KmsKeys> {
+async function requestFrom(
+  url: string,
+  options: KmsKeysOptions,
+  begun: Promise<TempCa> | undefined,
+): Promise<ReceivedKeys> {
   const baseUrl = rpcUrl(url);
   const { tempCa, caCertificatePem } = await (begun ?? fetchTempCaUnverified({ baseUrl, timeoutMs: CALL_TIMEOUT_MS }));
   const publicKeyInfo = rootKeyOf(caCertificatePem);

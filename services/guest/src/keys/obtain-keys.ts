@@ -1,14 +1,14 @@
 /**
  * keys/ is how the app comes to its keys and certificates.
- * In: who this is (measured already), the KMS servers that the host names, the TEE.
- * Out: keys of the right lengths, from a KMS that is the pinned one; certificates for keys of the app.
+ * In: who this is (measured already), the KMS servers that the host names, the way to its key provider, the TEE.
+ * Out: keys of the right lengths, from a provider that is the pinned one; certificates for keys of the app.
  * Never: a key in a log, an argument or an environment; evidence shown to a KMS that fails its pin; a boot that goes
  * on with something else than what the host bound at launch.
  */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import type { Tee } from "@dstack/agent";
-import { BOOT_EVENT, padReportData, parseQuote, tdReportOf, type Attestation } from "@dstack/attest";
+import { BOOT_EVENT, parseQuote, tdReportOf, type Attestation } from "@dstack/attest";
 import { writeSecret } from "@dstack/files";
 import type { EvidenceVerifier, TempCa } from "@dstack/ratls";
 import { GuestError } from "../errors.ts";
@@ -17,8 +17,16 @@ import type { Identity } from "../identity/identity.ts";
 import { checkLaunchBinding } from "../identity/launch-binding.ts";
 import { initScriptHashes } from "../identity/measure-app.ts";
 import type { BootContext } from "../system/boot-context.ts";
-import { appKeysJson, keyProviderEvent, keysWithoutProvider, providerId, type AppKeys } from "./app-keys.ts";
-import { requestKmsKeys, type KmsKeys } from "./kms-keys.ts";
+import {
+  appKeysJson,
+  keyProviderEvent,
+  keysFromSeed,
+  providerId,
+  type AppKeys,
+  type ReceivedKeys,
+} from "./app-keys.ts";
+import { requestKmsKeys } from "./kms-keys.ts";
+import { requestLocalKeys, type AskHost, type ProviderVerifier } from "./local-keys.ts";
 
 export interface ObtainKeysOptions {
   readonly inputs: BootInputs;
@@ -26,6 +34,9 @@ export interface ObtainKeysOptions {
   readonly tee: Tee;
   readonly firstContacts: ReadonlyMap<string, Promise<TempCa>>;
   readonly verifyEvidence: EvidenceVerifier;
+  /** Of a local key provider: the way to it, and who says that it is an enclave. */
+  readonly askHost: AskHost;
+  readonly verifyProvider: ProviderVerifier;
 }
 
 /**
@@ -35,8 +46,7 @@ export interface ObtainKeysOptions {
  */
 export async function obtainKeys(boot: BootContext, options: ObtainKeysOptions): Promise<AppKeys> {
   const { compose } = options.inputs.manifest;
-  const { keys, osImageHash, attestation } =
-    compose.keyProvider === "kms" ? await askKms(boot, options) : await makeOwnKeys(boot, options);
+  const { keys, osImageHash, attestation } = await receiveKeys(boot, options);
   boot.step("keys received");
   holdToLaunch(boot, options, keys, attestation);
   if (osImageHash.length > 0) await options.tee.emit(BOOT_EVENT.osImageHash, osImageHash);
@@ -45,28 +55,29 @@ export async function obtainKeys(boot: BootContext, options: ObtainKeysOptions):
   return keys;
 }
 
-function askKms({ log, progress, now }: BootContext, options: ObtainKeysOptions): Promise<KmsKeys> {
-  const { manifest, systemConfig } = options.inputs;
-  return requestKmsKeys({
-    urls: systemConfig.kmsUrls,
-    appId: options.identity.appId,
-    vmConfig: systemConfig.vmConfig,
-    tee: options.tee,
-    pinnedProviderId: manifest.compose.keyProviderId,
-    firstContacts: options.firstContacts,
-    verifyEvidence: options.verifyEvidence,
-    log,
-    onWaiting: progress,
-    now,
-  });
-}
-
-async function makeOwnKeys({ now }: BootContext, { tee, inputs }: ObtainKeysOptions): Promise<KmsKeys> {
-  return {
-    keys: keysWithoutProvider(new Uint8Array(randomBytes(32)), now()),
-    osImageHash: new Uint8Array(),
-    attestation: await tee.attest(padReportData(new Uint8Array()), inputs.systemConfig.vmConfig),
-  };
+function receiveKeys({ log, progress, now }: BootContext, options: ObtainKeysOptions): Promise<ReceivedKeys> {
+  const { inputs, identity, tee } = options;
+  const { manifest, systemConfig } = inputs;
+  const { vmConfig } = systemConfig;
+  const waiting = { pinnedProviderId: manifest.compose.keyProviderId, log, onWaiting: progress, now };
+  switch (manifest.compose.keyProvider) {
+    case "kms":
+      return requestKmsKeys({
+        ...waiting,
+        urls: systemConfig.kmsUrls,
+        appId: identity.appId,
+        vmConfig,
+        tee,
+        firstContacts: options.firstContacts,
+        verifyEvidence: options.verifyEvidence,
+      });
+    case "local":
+      return requestLocalKeys({ ...waiting, vmConfig, tee, ask: options.askHost, verify: options.verifyProvider });
+    case "none":
+      return keysFromSeed(new Uint8Array(randomBytes(32)), { kind: "none" }, { tee, vmConfig, now: now() });
+    case "tpm":
+      throw new GuestError("unsupported", "key provider tpm is not supported by this guest image");
+  }
 }
 
 /**
