@@ -6,9 +6,9 @@ test("refuses a port base that leaves no room for all ports, instead of taking t
   for (const base of ["abc", "80", "1023", "65528", "70000", "1e4", "20000 "])
     assert.throws(() => createCli({ DSTACK_PORT_BASE: base }), {
       code: "usage",
-      message: /DSTACK_PORT_BASE=.*1024 to 65527/,
+      message: /DSTACK_PORT_BASE=.*1024 to 65526/,
     });
-  assert.equal(createCli({ DSTACK_PORT_BASE: "65527" }).layout.ports.proxy, 65_535);
+  assert.equal(createCli({ DSTACK_PORT_BASE: "65526" }).layout.ports.keyProvider, 65_535);
   assert.equal(createCli({}).layout.ports.vmm, 9080);
 });
 

@@ -80,6 +80,7 @@ export async function createDeployment(portBase: number): Promise<Deployment> {
       await mkdir(layout.logs, { recursive: true });
       await cleanUp(layout, () => undefined);
       await services.startCollateral();
+      await services.startKeyProvider();
       await services.startRegistry();
       await publishHelloImage(layout);
       await services.startAuth(() => undefined);

@@ -19,6 +19,7 @@ export interface StackPorts {
   readonly pccs: number;
   readonly registry: number;
   readonly proxy: number;
+  readonly keyProvider: number;
 }
 
 export const DEFAULT_PORTS: StackPorts = {
@@ -31,6 +32,7 @@ export const DEFAULT_PORTS: StackPorts = {
   pccs: 9306,
   registry: 9307,
   proxy: 9443,
+  keyProvider: 9308,
 };
 
 /** Where a guest sees the host under QEMU's user-mode network. */
@@ -48,6 +50,8 @@ export interface StackLayout {
   readonly images: string;
   readonly teeSeed: string;
   readonly teeRoot: string;
+  /** The software key provider's own key: without it, disks of apps that ask for the local provider stay shut. */
+  readonly sealingKey: string;
   readonly authConfig: string;
   /** Address of a webhook that is asked instead of the deployment's own. */
   readonly authWebhook: string;
@@ -81,6 +85,7 @@ export function stackLayout(env: NodeJS.ProcessEnv, ports: StackPorts = portsFro
     images: join(cache, "images"),
     teeSeed: at("tee", "seed"),
     teeRoot: at("tee", "root.pem"),
+    sealingKey: at("tee", "sealing-key"),
     authConfig: at("auth", "auth-config.json"),
     authWebhook: at("auth", "webhook-url"),
     kmsFolder: at("kms"),

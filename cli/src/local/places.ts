@@ -13,6 +13,7 @@ const inCheckout = (path: string): string => join(REPOSITORY_ROOT, path);
 /** The programs of the local deployment that Node runs, by the name they are started under. */
 export const SERVICE_PROGRAMS = {
   "mock-pccs": inCheckout("services/tee-simulator/src/pccs-main.ts"),
+  "key-provider": inCheckout("services/tee-simulator/src/key-provider-main.ts"),
   "auth-simple": inCheckout("services/auth-simple/src/main.ts"),
   kms: inCheckout("services/kms/src/main.ts"),
   gateway: inCheckout("services/gateway/src/main.ts"),

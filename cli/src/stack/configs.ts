@@ -209,7 +209,9 @@ detached = true
 auto_start = true
 
 [key_provider]
-enabled = false
+enabled = true
+address = "127.0.0.1"
+port = ${ports.keyProvider}
 `;
 }
 

@@ -24,6 +24,7 @@ const READY_TIMEOUT_MS = 60_000;
 export interface Services {
   readonly processes: readonly ManagedProcess[];
   startCollateral(): Promise<void>;
+  startKeyProvider(): Promise<void>;
   startRegistry(): Promise<void>;
   /** Starts auth-simple, or checks the webhook that is asked instead. */
   startAuth(note: (text: string) => void): Promise<void>;
@@ -81,6 +82,14 @@ export function createServices({ layout, env }: Cli, signal: AbortSignal): Servi
         name: "mock-pccs",
         args: ["--seed-file", layout.teeSeed, "--listen", `127.0.0.1:${ports.pccs}`, "--root-out", layout.teeRoot],
         port: ports.pccs,
+      });
+    },
+    startKeyProvider: async () => {
+      const files = ["--seed-file", layout.teeSeed, "--sealing-key-file", layout.sealingKey];
+      await startNode({
+        name: "key-provider",
+        args: [...files, "--listen", `127.0.0.1:${ports.keyProvider}`],
+        port: ports.keyProvider,
       });
     },
     startRegistry: async () => {

@@ -90,6 +90,7 @@ async function start({ cli, progress, services, signal }: Run, hello: boolean): 
   await progress.phase("clean up", (note) => cleanUp(layout, note));
   const built = await progress.phase("guest image", (note) => buildFlavour(cli, "sim", note));
   await progress.phase("collateral of the simulated TEE", () => services.startCollateral());
+  await progress.phase("key provider of the simulated TEE", () => services.startKeyProvider());
   await progress.phase("container registry", () => services.startRegistry());
   await progress.phase("demo app's image", () => publishHelloImage(layout));
   await progress.phase("authorization", services.startAuth);
