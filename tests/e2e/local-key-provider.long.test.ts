@@ -48,7 +48,7 @@ test("another version of it is refused its disk, which says why", async () => {
   await client.call(vmmMethods.startVm, { id });
   await assert.rejects(
     waitForBoot(client, id, { timeoutMs: BOOT_MS, note: () => undefined }),
-    /the data disk was made with another key/,
+    /was made with another key: .*from the local key provider every version has its own/,
   );
 });
 

@@ -138,7 +138,7 @@ async function openMapper(options: DataDiskOptions, header: string): Promise<voi
       throw new GuestError(
         "disk-key-wrong",
         `data disk ${device} was made with another key: this app or instance is not the one that made it, ` +
-          "or its keys come from another KMS",
+          "or its keys come from another KMS or machine (from the local key provider every version has its own)",
         { cause },
       );
     }
