@@ -172,7 +172,7 @@ test("without an argument asks the first app that runs on this machine, and says
   const env = { XDG_STATE_HOME: join(folder, "state"), XDG_CACHE_HOME: join(folder, "cache-none") };
   const statusWith = (list: readonly object[]): Promise<unknown> => {
     const cli = { ...createCli(env), vmm: async () => ({ list: async () => list }) as unknown as VmmClient };
-    return captured(() => tcbStatus(cli, undefined, { evaluation: [], early: true, output: "text" }));
+    return captured(() => tcbStatus(cli, undefined, { evaluation: [], early: true, output: "text", pccs: [] }));
   };
   const stopped = { status: "stopped", appId: "5e".repeat(20) };
   const running = { status: "running", appId: "a1".repeat(20) };

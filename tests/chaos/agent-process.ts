@@ -3,7 +3,7 @@ import { createAgent, listen, type Tee } from "@dstack/agent";
 import { exchange } from "@dstack/http";
 import { createLogger } from "@dstack/log";
 import { recordedPorts } from "../../libs/agent/test/fixture.ts";
-import { keysWithoutProvider } from "../../services/guest/src/keys/app-keys.ts";
+import { keysFromSeed } from "../../services/guest/src/keys/app-keys.ts";
 import { certificateIssuer } from "../../services/guest/src/keys/certificates.ts";
 
 const [folder = "", teeUrl = "", kmsUrl = ""] = process.argv.slice(2);
@@ -17,7 +17,11 @@ const tee: Tee = {
     return recorded.attest(reportData, config);
   },
 };
-const own = keysWithoutProvider(new Uint8Array(32), ports.now());
+const { keys: own } = await keysFromSeed(
+  new Uint8Array(32),
+  { kind: "none" },
+  { tee: recorded, vmConfig: ports.vmConfig, now: ports.now() },
+);
 const { provider } = own;
 if (provider.kind !== "none") throw new Error("no authority of its own");
 const issuer = certificateIssuer({

@@ -92,7 +92,7 @@ export function createCa(options: CaOptions): SigningCa {
     encodeExtension(X509_OID.subjectKeyIdentifier, false, derOctetString(sha256(publicKeyInfo).subarray(0, 20))),
     encodeExtension(X509_OID.basicConstraints, true, derSequence(parseHex("0101ff"), derUnsigned(options.pathLength))),
     ...identityExtensions(options),
-    ...evidenceExtensions(options.attestation),
+    ...evidenceExtensions(options),
   ];
   const issuer = options.issuer ?? { subject, key: options.key };
   return { ...issue(options, subject, options.key.publicPoint, extensions, issuer), key: options.key };
@@ -224,7 +224,10 @@ function identityExtensions(options: CommonOptions & { readonly appInfo?: Uint8A
  * The attestation, and beside it, where older readers can replay the events, the pair of quote
  * and event log that is all they know.
  */
-function evidenceExtensions({ attestation, olderForm = true }: LeafOptions): Uint8Array[] {
+function evidenceExtensions({
+  attestation,
+  olderForm = true,
+}: Pick<LeafOptions, "attestation" | "olderForm">): Uint8Array[] {
   if (attestation === undefined) return [];
   const isReplayable = attestation.runtimeEvents.every((event) => event.version !== 2);
   const pair =

@@ -16,7 +16,7 @@ import {
 } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { callRpc, RpcError } from "@dstack/rpc";
-import type { AppKeys, ReceivedKeys } from "./app-keys.ts";
+import type { ReceivedKeys } from "./app-keys.ts";
 import { GuestError } from "../errors.ts";
 import { rpcUrl } from "../host/system-config.ts";
 
