@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { randomBytes } from "node:crypto";
 import { Agent, request } from "node:https";
 import { join } from "node:path";
-import { healthUnderLogs } from "./kms-health.ts";
+import { startMemory } from "./kms-start.ts";
 import type { Ask, ClientIdentity, Ready, Stages, Usage } from "./kms-messages.ts";
 
 const FULL = { rounds: 7, requests: 60, warmUp: 300, publicRequests: 400, probes: 300, boots: 1_000, bootRounds: 3 };
@@ -56,6 +56,7 @@ export async function kms(args: readonly string[]): Promise<void> {
     const ended = once(child, "exit");
     await ask({ kind: "stop" });
     await ended;
+    await startMemory();
   } finally {
     if (child.exitCode === null) child.kill("SIGKILL");
   }

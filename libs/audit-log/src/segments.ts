@@ -5,6 +5,7 @@
  */
 import { open, readdir, stat, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { ignoreMissing } from "@dstack/errors";
 import {
   EMPTY_CHAIN,
@@ -85,7 +86,7 @@ export async function firstRecord(file: FileHandle): Promise<AuditRecord | undef
  */
 export async function* readLog(path: string): AsyncGenerator<LogItem> {
   // Before the folder is listed: what is closed in the meantime is then found twice, and never missed.
-  const last = await openIfExists(path);
+  const last = await openLast(path);
   try {
     const closed = await closedBefore(path, last);
     if (last === undefined && closed.length === 0) await (await open(path, "r")).close();
@@ -160,13 +161,28 @@ async function* broken(head: ChainHead, reason: string, file: string): AsyncGene
 export const headBefore = (first: AuditRecord | undefined): ChainHead =>
   first === undefined || first.seq <= 1 ? EMPTY_CHAIN : { seq: first.seq - 1, hash: first.prev, size: 0 };
 
+/** For a moment while files change there is none; only one that stays away is missing. */
+async function openLast(path: string): Promise<FileHandle | undefined> {
+  for (let attempt = 0; attempt < 10; attempt++) {
+    const file = await openIfExists(path);
+    if (file !== undefined || (await closedSegments(path)).length === 0) return file;
+    await setTimeout(20);
+  }
+  return undefined;
+}
+
+/** Without those that `last` itself, and its followers, became since it was opened. */
 async function closedBefore(path: string, last: FileHandle | undefined): Promise<ClosedSegment[]> {
-  const own = await last?.stat();
   const closed = await closedSegments(path);
-  const newest = closed.at(-1);
-  if (newest === undefined || own === undefined) return closed;
-  const { ino, dev } = await stat(newest.path);
-  return ino === own.ino && dev === own.dev ? closed.slice(0, -1) : closed;
+  const own = await last?.stat();
+  const first = last === undefined ? undefined : await firstRecord(last);
+  if (own === undefined || first === undefined) return closed;
+  for (const [index, segment] of closed.entries()) {
+    if (segment.firstSeq < first.seq) continue;
+    const { ino, dev } = await stat(segment.path);
+    if (ino === own.ino && dev === own.dev) return closed.slice(0, index);
+  }
+  return closed;
 }
 
 async function openIfExists(path: string): Promise<FileHandle | undefined> {

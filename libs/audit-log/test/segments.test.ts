@@ -190,6 +190,34 @@ test("a file in the place of a closed segment is never written over", async () =
   await audit.close();
 });
 
+test("who reads while files change sees a whole chain", async () => {
+  const folder = await newFolder();
+  const audit = await open(folder);
+  await audit.append({ i: 0 });
+  const written = new AbortController();
+  const writing = (async () => {
+    for (let i = 1; i <= 100; i++) await audit.append({ i, text: "x".repeat(500) });
+    written.abort();
+  })();
+  let before = 0;
+  while (!written.signal.aborted) {
+    const { begin, seq, problem } = await read(folder);
+    assert.deepEqual([begin, problem === "torn" ? undefined : problem], [0, undefined]);
+    assert.ok(seq >= before);
+    before = seq;
+  }
+  await writing;
+  await audit.close();
+  assert.deepEqual((await read(folder)).entries, [...Array(101).keys()]);
+});
+
+test("an older copy in the place of the last file is no shorter log", async () => {
+  const folder = await logged(20);
+  await cp(join(folder, `${NAME}.000000000001`), join(folder, NAME));
+  assert.match((await read(folder)).problem ?? "whole", /audit\.jsonl, line \d+: expected seq/);
+  assert.match(await codeAndText(open(folder)), /^audit-broken: .*expected seq/);
+});
+
 type Call = (this: unknown, ...parameters: unknown[]) => Promise<unknown>;
 
 /** Has `see` called before each change of the disk; what it throws is that change's error. Writes are seen half done, too. */

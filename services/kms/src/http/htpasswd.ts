@@ -1,4 +1,3 @@
-import { compare } from "bcryptjs";
 import { networkOf } from "@dstack/rpc";
 import { KmsError } from "../errors.ts";
 
@@ -39,7 +38,9 @@ export function parseHtpasswd(text: string): ReadonlyMap<string, string> {
  */
 export function passwordCheck(
   users: ReadonlyMap<string, string>,
-  check: (password: string, hash: string) => Promise<boolean> = compare,
+  // Loaded where there are users: most administrations have a token.
+  check: (password: string, hash: string) => Promise<boolean> = async (password, hash) =>
+    (await import("bcryptjs")).compare(password, hash),
 ): (user: string, password: string, from?: string) => Promise<boolean> {
   const [decoy] = users.values();
   const waiting = new Map<string, (() => Promise<void>)[]>();
