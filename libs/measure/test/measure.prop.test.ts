@@ -34,7 +34,7 @@ const anyConfig: fc.Arbitrary<VmConfig> = fc.record(
     swtpm: fc.boolean(),
     hotplugOff: fc.boolean(),
     image: fc.string(),
-    hostShareMode: fc.string(),
+    hostShareMode: fc.constantFrom("", "9p", "vvfat", "vhd"),
     ovmfVariant: fc.string(),
     attestationVariant: fc.constantFrom("legacy" as const, "lite" as const),
     tdxMeasurement: fc.record(

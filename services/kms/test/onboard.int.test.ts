@@ -297,9 +297,10 @@ test("bootstrap shows evidence over both root keys, and the certificate evidence
 test("a bootstrap that the auth server does not want makes no keys", async () => {
   ownAuth.kms.clear();
   const replica = await setUp();
-  assert.deepEqual((await replica.call("Bootstrap", { domain: "127.0.0.1" })).json, {
-    error: "KMS is not allowed to bootstrap: boot denied: not on the list",
-  });
+  assert.equal(
+    (await replica.call("Bootstrap", { domain: "127.0.0.1" })).json?.["error"],
+    "KMS is not allowed to bootstrap: boot denied: not on the list",
+  );
   assert.match(
     String((await replica.call("Bootstrap", { domain: "kms_.example" })).json?.["error"]),
     /^domain contains an invalid DNS label/,
