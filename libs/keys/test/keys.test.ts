@@ -299,3 +299,20 @@ vectorTest("derives the intermediates of the guest's vectors", "guest/kdf.json",
   assert.equal(toHex(deriveDh(seed, [utf8("app-disk-key")])), seedKeys["disk_crypt_key"]);
   assert.equal(toHex(secp256k1PublicKey(kdf(seed, [utf8("app-k256-key")]))), seedKeys["k256_pubkey"]);
 });
+
+test("takes no signature over a point whose x lies beyond the order, which nobody signs", () => {
+  const byId = (r: number, recovery: number): Uint8Array => {
+    const signature = new Uint8Array(65);
+    signature[31] = r;
+    signature[63] = 1;
+    signature[64] = recovery;
+    return signature;
+  };
+  for (let r = 1; r <= 16; r++) {
+    for (const recovery of [2, 3, 4, 27, 28])
+      assert.throws(() => recoverSigner(utf8("m"), byId(r, recovery)), {
+        code: "signature-invalid",
+        message: `recovery id: expected 0 or 1, got ${recovery}`,
+      });
+  }
+});

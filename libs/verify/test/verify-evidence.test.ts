@@ -7,8 +7,10 @@ import { after, before, describe, test } from "node:test";
 import { hash32, hash48, utf8 } from "@dstack/bytes";
 import { AttestError, parseQuote, tdReportOf, trustAnchorFromPem, type EventLogEntry } from "@dstack/attest";
 import { fixedCollateral } from "@dstack/attest/node";
+import { ImageError } from "@dstack/image";
 import { acpiEvents, encodeVmConfig, measureLite, tdxMeasurementCbor } from "@dstack/measure";
 import {
+  downloadedImages,
   EVIDENCE_REQUIRED,
   evidenceFromJson,
   firstOf,
@@ -170,6 +172,18 @@ test("looks further where a source lacks the image, and no further where one has
   );
   const wrong: OsImageSource = { find: () => Promise.resolve({ kind: "wrong", reason: "spoilt" }) };
   assert.equal(verdictOf(await verify({}, { images: firstOf(wrong, imageIn(image.dir)) })), "failed");
+});
+
+test("tells an image that cannot be had from one that is another", async () => {
+  for (const [code, kind] of [
+    ["image-unavailable", "absent"],
+    ["wrong-image", "wrong"],
+  ] as const) {
+    const source = downloadedImages({ imageOf: () => Promise.reject(new ImageError(code, "told")) });
+    assert.deepEqual(await source.find(hash32(new Uint8Array(32))), { kind, reason: "told" });
+    const { osImage } = await verify({}, { images: source });
+    assert.deepEqual([osImage?.ok, osImage?.failure?.kind], [false, kind]);
+  }
 });
 
 test("no collateral means no verdict on the quote, and no look at the image", async () => {
