@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import assert from "node:assert/strict";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, beforeEach, test } from "node:test";
+import { after, afterEach, before, beforeEach, test } from "node:test";
 import { equalBytes, parseHex, toHex } from "@dstack/bytes";
 import { appInfo, decodeAttestation, generatedKeysReportData, reportDataFor } from "@dstack/attest";
 import { generateP256, p256FromPem, pkcs8Pem, spkiDer, type P256Key } from "@dstack/keys";
@@ -77,10 +77,16 @@ interface SetUp {
 }
 
 let count = 0;
+/** Ends the set-ups that a test left open because an assertion of it failed: they would keep the process alive. */
+const stops: AbortController[] = [];
+afterEach(() => {
+  for (const stop of stops.splice(0)) stop.abort(new Error("test is over"));
+});
 /** A new KMS with an empty key folder, whose set-up listener answers. */
 async function setUp(change: Readonly<Record<string, string>> = {}): Promise<SetUp> {
   const folder = join(harness.folder, `replica-${count++}`);
   const stop = new AbortController();
+  stops.push(stop);
   const from = harness.sink.text.length;
   const options = await harness.kmsOptions(
     {
