@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { randomBytes } from "node:crypto";
 import { Agent, request } from "node:https";
 import { join } from "node:path";
+import { healthUnderLogs } from "./kms-health.ts";
 import { startMemory } from "./kms-start.ts";
 import type { Ask, ClientIdentity, Ready, Stages, Usage } from "./kms-messages.ts";
 

@@ -129,11 +129,6 @@ export const DIFFERENCES: readonly Difference[] = [
     explains: stricter("tcb-info", "qe-identity"),
   },
   {
-    id: "leaf-authority",
-    why: "Intel's rules do not forbid cA in a signer's certificate, and it gains nothing; they refuse it",
-    explains: laxer(/CaUsedAsEndEntity/),
-  },
-  {
     id: "short-chain",
     why: "the root need not be sent, for the configured one counts; they want two certificates at least",
     explains: laxer(/too short/),
@@ -142,11 +137,6 @@ export const DIFFERENCES: readonly Difference[] = [
     id: "sent-root",
     why: "of a sent root only name and key matter: the configured one is what counts; they check the copy's own signature and dates",
     explains: laxer(/intermediate signature|expired or not yet valid/),
-  },
-  {
-    id: "later-version",
-    why: "what a later version of a document means is not known; they take any from 3 on",
-    explains: stricter("collateral-format", "tcb-info"),
   },
   {
     id: "sgx-versions",

@@ -323,7 +323,6 @@ export const EDITS: readonly Edit[] = [
     apply: (scene) => {
       scene.tcbInfo["version"] = 4;
     },
-    differs: ["later-version"],
   },
   {
     name: "TCB info from the future",
@@ -500,7 +499,6 @@ export const EDITS: readonly Edit[] = [
     apply: (scene, random) => {
       scene.certificates[random.pick(["pck", "tcbSigner", "qeSigner"] as const)].ca = true;
     },
-    differs: ["leaf-authority"],
   },
   {
     name: "unknown critical extension",

@@ -5,7 +5,6 @@ import { appId, hash32, reportData, toHex, utf8 } from "@dstack/bytes";
 import {
   attestationFromQuote,
   checkAttestation,
-  decodeRuntimeEvents,
   encodeEventLogJson,
   encodeKeyProviderInfo,
   entryToJson,
@@ -13,7 +12,6 @@ import {
   mrConfigIdV1,
   mrConfigIdV2,
   mrConfigIdV3,
-  parseEventLogJson,
   readBootClaims,
   replayDigests,
   replayRtmr3,
@@ -118,22 +116,15 @@ test("hashes nothing of a log before its quote is verified, and refuses its dige
     checks.filter(({ result }) => result === "fail").map(({ name, code }) => [name, code]),
     [["event-log", "event-digest-mismatch"]],
   );
-  const named = JSON.stringify([...runtimeEntries([event("x", utf8("y".repeat(1_000)))])].map(entryToJson));
-  const long = `[${Array.from({ length: 4_000 }, () => named.slice(1, -1)).join(",")}]`;
-  const { quote } = attestationOf([event("x")]).platform;
-  const fastest = (run: () => unknown): number =>
-    Math.min(
-      ...Array.from({ length: 5 }, () => {
-        const start = performance.now();
-        run();
-        return performance.now() - start;
-      }),
-    );
-  const hashing = fastest(() => decodeRuntimeEvents(parseEventLogJson(long)));
-  const reading = fastest(() =>
-    checkAttestation(attestationFromQuote(quote, long), { ok: false, checks: [], reason: "" }),
+  // Who hashed would see the wrong digest, and say so.
+  const unverified = checkAttestation(read, { ok: false, checks: [], reason: "" });
+  assert.deepEqual(
+    unverified.checks.filter(({ result }) => result !== "not applicable").map(({ name, result }) => [name, result]),
+    [
+      ["tee", "pass"],
+      ["report-data", "not bound"],
+    ],
   );
-  assert.ok(reading < hashing / 2, `${reading} ms to refuse it, ${hashing} ms to hash it`);
 });
 
 test("fails with a stable code where a part does not fit", () => {

@@ -8,7 +8,7 @@ export const GOVERNANCE_ERRORS = {
   "webhook-unreachable": "the auth webhook could not be asked; this is no denial",
   "webhook-answer-invalid": "the auth webhook's answer is not in its layout; this is no denial",
   "webhook-answer-unproven":
-    "the auth webhook's answer is not signed by a pinned key for this very question; the fact `rule` says what is wrong; this is no denial",
+    "the webhook's answer is not signed by a pinned key for this question; the fact `rule` says why; this is no denial",
   "chain-unreachable": "too few endpoints of the chain answered in time; this is no denial",
   "chain-disagrees": "the endpoints tell different things of one block; somebody lies or is behind",
   "chain-wrong": "an endpoint is on another chain than the configured one",

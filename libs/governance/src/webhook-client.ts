@@ -6,6 +6,7 @@
  */
 import { isUtf8 } from "node:buffer";
 import { parseJson } from "@dstack/bytes";
+import type { KeyObject } from "node:crypto";
 import type { Agent } from "node:http";
 import { errorChain, excerpt } from "@dstack/errors";
 import { exchange, keptConnections, type HttpAnswer } from "@dstack/http";
@@ -123,9 +124,10 @@ async function ask(
 ): Promise<Answer> {
   const { timeoutMs, userAgent, bearerToken, ca, answerKeys = [] } = options;
   const question = answerKeys.length === 0 ? undefined : newQuestion(line, body ?? "");
+  let token: string | undefined;
   let answer: HttpAnswer;
   try {
-    const token = await bearerToken?.();
+    token = await bearerToken?.();
     answer = await exchange({
       url,
       body,
@@ -144,10 +146,6 @@ async function ask(
       maxAnswerBytes: MAX_ANSWER_BYTES,
       signal,
     });
-    const text = Buffer.from(answer.body).toString("utf8");
-    // A server that repeats what it was shown must not bring it into errors and logs.
-    const shown = token === undefined ? text : text.replaceAll(token, "\u2026");
-    return { status: answer.status, text: shown, isWellFormed: isUtf8(answer.body) };
   } catch (cause) {
     throw new GovernanceError(
       "webhook-unreachable",
@@ -156,7 +154,10 @@ async function ask(
     );
   }
   if (question !== undefined) requireSigned(answerKeys, question, answer, url);
-  return { status: answer.status, text: Buffer.from(answer.body).toString("utf8"), body: answer.body };
+  const text = Buffer.from(answer.body).toString("utf8");
+  // A server that repeats what it was shown must not bring it into errors and logs.
+  const shown = token === undefined ? text : text.replaceAll(token, "\u2026");
+  return { status: answer.status, text: shown, isWellFormed: isUtf8(answer.body) };
 }
 
 function readDecision(answer: Answer, url: string): WebhookDecision {

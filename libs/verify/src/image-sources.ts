@@ -1,7 +1,7 @@
 import { equalBytes, toHex, type Hash32 } from "@dstack/bytes";
 import { ImageError, listImages, readImageDirectory } from "@dstack/image";
 import { readStoredImage, type ImageStore } from "@dstack/image/store";
-import type { FoundImage, OsImageSource } from "./os-image.ts";
+import type { FoundImage, OsImageSource } from "./os-image-source.ts";
 
 /** The images below a folder, one folder each. */
 export function imagesBelow(folder: string): OsImageSource {

@@ -4,15 +4,8 @@ export type { VerifyErrorCode } from "./errors.ts";
 export { evidenceFromJson, evidenceRefusal } from "./evidence.ts";
 export type { Evidence } from "./evidence.ts";
 export { verifyOsImage } from "./os-image.ts";
-export type {
-  FoundImage,
-  NotFound,
-  OsImageFailure,
-  OsImageInput,
-  OsImageMethod,
-  OsImageSource,
-  OsImageVerdict,
-} from "./os-image.ts";
+export type { OsImageFailure, OsImageInput, OsImageVerdict } from "./os-image.ts";
+export type { FoundImage, NotFound, OsImageMethod, OsImageSource } from "./os-image-source.ts";
 export { downloadedImages, firstOf, imageIn, imagesBelow } from "./image-sources.ts";
 export { KnownMeasurements } from "./known-measurements.ts";
 export type { Measured } from "./known-measurements.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { ImageMetadata } from "@dstack/image";
 import type { VmMeasurement } from "@dstack/measure";
-import type { NotFound, OsImageMethod } from "./os-image.ts";
+import type { NotFound, OsImageMethod } from "./os-image-source.ts";
 
 /** What a VM configuration measures to. */
 export interface Measured {

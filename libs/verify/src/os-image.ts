@@ -17,29 +17,13 @@ import {
   MeasureError,
   measureLite,
   parseVmConfig,
-  type MeasurementMaterial,
   type Registers,
   type RegisterDifference,
   type VmConfig,
-  type VmFiles,
   type VmMeasurement,
 } from "@dstack/measure";
 import type { KnownMeasurements, Measured } from "./known-measurements.ts";
-
-/** Where the verifier has images from. */
-export interface OsImageSource {
-  /** A refusal is a value; throws only where something is broken. */
-  find(hash: Hash32): Promise<FoundImage>;
-}
-
-export type FoundImage =
-  | { readonly kind: "files"; readonly files: VmFiles; readonly metadata: ImageMetadata }
-  /** Only the image's measurement document, as evidence bundles carry it. */
-  | { readonly kind: "document"; readonly material: MeasurementMaterial }
-  /** Not here, so nothing can be said about the registers. */
-  | { readonly kind: "absent"; readonly reason: string }
-  /** Here, and not what its hash says. */
-  | { readonly kind: "wrong"; readonly reason: string };
+import type { FoundImage, NotFound, OsImageMethod, OsImageSource } from "./os-image-source.ts";
 
 export interface OsImageInput {
   readonly report: TdReport;
@@ -56,9 +40,6 @@ export interface OsImageInput {
   /** Spares callers who judge many VMs of one kind to measure the image each time. */
   readonly known?: KnownMeasurements | undefined;
 }
-
-/** `document`: from the image's own measurement document; `lite`: the same, the ACPI tables taken on trust from the log. */
-export type OsImageMethod = "image" | "document" | "lite";
 
 /**
  * Why a verdict is not ok. `unnamed`: the configuration names no image; `unmeasurable`: configuration, document or log
@@ -87,8 +68,6 @@ export interface OsImageVerdict {
 }
 
 type Compared = Measured & { readonly differences: readonly RegisterDifference[] };
-
-export type NotFound = Extract<FoundImage, { readonly kind: "absent" | "wrong" }>;
 
 /** Compares the registers of a verified quote: firmware, hardware, kernel, command line, initrd. */
 export async function verifyOsImage(input: OsImageInput): Promise<OsImageVerdict> {

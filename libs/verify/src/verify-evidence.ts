@@ -2,7 +2,8 @@ import { notBound, type Check } from "@dstack/attest";
 import { verifyAttestation, type AttestationVerification, type VerifyAttestationOptions } from "@dstack/attest/node";
 import type { Evidence } from "./evidence.ts";
 import type { KnownMeasurements } from "./known-measurements.ts";
-import { verifyOsImage, type OsImageSource, type OsImageVerdict } from "./os-image.ts";
+import { verifyOsImage, type OsImageVerdict } from "./os-image.ts";
+import type { OsImageSource } from "./os-image-source.ts";
 
 export interface VerifyEvidenceOptions extends Omit<VerifyAttestationOptions, "vmConfig"> {
   readonly images: OsImageSource;

@@ -124,7 +124,7 @@ test("judges MRCONFIGID in each of its versions", async () => {
     [{ mrConfigId: mrConfigIdV1(claims.composeHash) }, "pass"],
     [{ mrConfigId: mrConfigIdV1(new Uint8Array(32).fill(9) as typeof claims.composeHash) }, "fail"],
     [{ mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "kms", Uint8Array.of(0x30, 0x59)) }, "pass"],
-    [{ mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "kms", Uint8Array.of(1)) }, "not bound"],
+    [{ mrConfigId: mrConfigIdV2(claims.composeHash, claims.appId, "kms", Uint8Array.of(1)) }, "fail"],
     [{ mrConfigId: mrConfigIdV3(document) }, "not bound"],
     [{ mrConfigId: mrConfigIdV3(document) }, "pass", document],
     [{ mrConfigId: mrConfigIdV3(document) }, "fail", document.replace("kms", "none")],

@@ -1,6 +1,11 @@
-import { warningsOf, type Attestation, type QuotePolicy, type TrustAnchor } from "@dstack/attest";
-import { verifyAttestation, type AttestationVerification, type CollateralSource } from "@dstack/attest/node";
-import type { ReportData } from "@dstack/bytes";
+import { parseQuote, warningsOf, type Attestation, type QuotePolicy, type TrustAnchor } from "@dstack/attest";
+import {
+  verifyAttestation,
+  verifyQuote,
+  type AttestationVerification,
+  type CollateralSource,
+} from "@dstack/attest/node";
+import { equalBytes, type ReportData } from "@dstack/bytes";
 import { expectedReportData, RatlsError, readDstackExtensions } from "@dstack/ratls";
 import { errorChain } from "@dstack/errors";
 import { RpcError, type RpcCall } from "@dstack/rpc";
