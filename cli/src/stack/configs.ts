@@ -201,6 +201,15 @@ tokens = [${q(settings.token)}]
 url = ${q(settings.webhook.url)}
 ${knownBy(settings.webhook)}device_id = ${q(settings.deviceId)}
 
+[attestation]
+insecure_allow_external_trust_anchors = true
+
+[attestation.urls]
+pccs = "http://127.0.0.1:${ports.pccs}"
+
+[attestation.root_ca]
+tdx = ${q(layout.teeRoot)}
+
 [supervisor]
 sock = ${q(`${vmmFolder}/supervisor.sock`)}
 pid_file = ${q(`${vmmFolder}/supervisor.pid`)}

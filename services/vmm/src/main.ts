@@ -6,20 +6,23 @@
 import { VERSION_TEXT } from "@dstack/proto/wire";
 import { once } from "node:events";
 import { join, dirname } from "node:path";
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { utf8 } from "@dstack/bytes";
 import { ConfigError } from "@dstack/config";
+import { errorChain } from "@dstack/errors";
 import { lockFile, type FileLock } from "@dstack/files";
 import { createLogger, outliveStrays, type Logger } from "@dstack/log";
 import { dispatch, mount, startHttpServer, type HttpServer } from "@dstack/rpc";
 import { chooseAccelerator, type Accelerator } from "./launch/accelerator.ts";
 import { VmmError } from "./errors.ts";
-import { createFleet } from "./fleet/fleet.ts";
-import { guestProxy } from "./api/guest-proxy.ts";
+import { createFleet, type Fleet } from "./fleet/fleet.ts";
+import { askedGuests, guestProxy } from "./api/guest-proxy.ts";
 import { hostApiHandler } from "./api/host-api.ts";
 import { isLoopback, managementGuard } from "./api/guard.ts";
 import { httpRoutes } from "./api/http-routes.ts";
+import { metricsText } from "./api/metrics.ts";
+import { watchPlatforms, type Platforms } from "./api/platforms.ts";
 import { findQemu } from "./launch/qemu-binary.ts";
 import { connectSupervisor, ensureSupervisor } from "./supervisor/supervisor-start.ts";
 import { readVmmConfig, type VmmConfig } from "./config/vmm-config.ts";
@@ -97,11 +100,13 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
   });
   if ("path" in config.listen) await mkdir(dirname(config.listen.path), { recursive: true });
   await fleet.load();
+  const platforms = await platformsOf(config, fleet, log);
   const routes = httpRoutes({
     fleet,
     config,
     consoleFolder: join(import.meta.dirname, "../console"),
     statusJson: () => statusJson(service),
+    metricsText: () => metricsText(fleet, platforms),
   });
   const server = await startHttpServer({
     listen: config.listen,
@@ -133,6 +138,30 @@ async function serve(config: VmmConfig, log: Logger): Promise<void> {
   fleet.close();
   await end(server, lock);
   log.info("VMM ended; its VMs go on");
+}
+
+/** Undefined where the configuration names no collateral server: nothing can be said of the platform then. */
+async function platformsOf(
+  { attestation, runPath }: VmmConfig,
+  fleet: Pick<Fleet, "all">,
+  log: Logger,
+): Promise<Platforms | undefined> {
+  const endpoints = attestation.urls.pccs ?? [];
+  if (endpoints.length === 0) return undefined;
+  const [{ CollateralFetcher }, { intelTrustAnchor, trustAnchorFromPem }] = await Promise.all([
+    import("@dstack/attest/node"),
+    import("@dstack/attest"),
+  ]);
+  const { tdx } = attestation.rootCa;
+  const trustAnchor = tdx === "" ? intelTrustAnchor() : trustAnchorFromPem(await readFile(tdx, "utf8"));
+  const collateral = new CollateralFetcher({
+    endpoints,
+    trustAnchor,
+    cacheFolder: join(runPath, ".collateral"),
+    clock: Date,
+    onProblem: (problem) => log.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed"),
+  });
+  return watchPlatforms({ guests: () => askedGuests(fleet), collateral, trustAnchor, clock: Date, log });
 }
 
 async function statusJson(service: ReturnType<typeof vmmService>): Promise<Uint8Array> {

@@ -18,7 +18,7 @@ const none = new Proxy({}, { get: (_target, name) => assert.fail(`uses ${String(
 const config = checkVmmConfig(vmmConfigSchema.parse({ auth: { enabled: true, tokens: ["secret"] } }), "/tmp");
 const service = vmmService({ fleet: none, supervisor: none, config, log, clock: Date, node: none });
 const guest = guestProxy(none, log);
-const routes = httpRoutes({ fleet: none, config, consoleFolder: "/nonexistent", statusJson: none });
+const routes = httpRoutes({ fleet: none, config, consoleFolder: "/nonexistent", statusJson: none, metricsText: none });
 
 const TABLES = [
   {

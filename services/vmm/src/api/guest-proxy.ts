@@ -4,6 +4,7 @@ import type { Logger } from "@dstack/log";
 import { callRpc, route, type Route } from "@dstack/rpc";
 import { channelTransport } from "@dstack/vm-channel";
 import type { Fleet } from "../fleet/fleet.ts";
+import type { AskedGuest } from "./platforms.ts";
 import { keepRule, type ManagementRule, type ManagementService } from "./guard.ts";
 import { GUEST_TIMEOUT_MS, guestChannel } from "./vmm-service.ts";
 
@@ -39,3 +40,17 @@ export function guestProxy(fleet: Pick<Fleet, "get">, log: Logger): ManagementSe
     ],
   };
 }
+
+/** The guests that run, each to be asked for its agent's certificate. */
+export const askedGuests = (fleet: Pick<Fleet, "all">): readonly AskedGuest[] =>
+  fleet
+    .all()
+    .filter(({ state }) => state.kind === "running")
+    .map((vm) => ({
+      id: vm.id,
+      certificate: async () => {
+        const transport = channelTransport(guestChannel(vm), "/api");
+        const { info } = guestApi.GuestApi.method;
+        return (await callRpc(transport, info, {}, { timeoutMs: GUEST_TIMEOUT_MS })).appCert;
+      },
+    }));

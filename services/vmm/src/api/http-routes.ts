@@ -18,6 +18,7 @@ export interface HttpRoutesOptions {
   /** The JSON of `Status` without a filter. */
   readonly statusJson: () => Promise<Uint8Array>;
   readonly consoleFolder: string;
+  readonly metricsText: () => Promise<string>;
 }
 
 /** One row of what the listener serves beside RPC. Verbs other than its own are not found. */
@@ -42,6 +43,10 @@ export function httpRoutes(options: HttpRoutesOptions): ManagementRoute[] {
     row("GET", "/console/", (exchange) => sendAsset(exchange, options.consoleFolder)),
     row("GET", "/vm", async ({ response }) => {
       response.writeHead(200, { "content-type": "application/json" }).end(await options.statusJson());
+    }),
+    row("GET", "/metrics", async ({ response }) => {
+      response.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
+      response.end(await options.metricsText());
     }),
     row("POST", "/boot-advice", (exchange) => sendAdvice(exchange, options)),
     row("GET", "/previous-version", (exchange) => sendPreviousVersion(exchange, options.fleet)),

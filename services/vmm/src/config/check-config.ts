@@ -64,6 +64,13 @@ export function checkRules(raw: RawConfig): void {
   for (const url of cvm.kms_urls) checkUrl("cvm.kms_urls", url);
   for (const url of gatewayUrlsOf(raw)) checkUrl("cvm.gateway_urls", url);
   for (const url of pccsUrlsOf(raw)) checkUrl("cvm.pccs_url", url);
+  for (const url of raw.attestation.urls.pccs ?? []) checkUrl("attestation.urls.pccs", url);
+  must(
+    raw.attestation.root_ca.tdx === "" || raw.attestation.insecure_allow_external_trust_anchors,
+    "attestation.root_ca.tdx",
+    "absent unless insecure_allow_external_trust_anchors is true",
+    raw.attestation.root_ca.tdx,
+  );
   if (cvm.nvidia_attestation_proxy_url !== undefined)
     checkUrl("cvm.nvidia_attestation_proxy_url", cvm.nvidia_attestation_proxy_url);
   if (raw.auth_webhook.url !== "") checkUrl("auth_webhook.url", raw.auth_webhook.url);

@@ -245,6 +245,25 @@ export const vmmConfigSchema = z.object({
         ),
     })
     .prefault({}),
+  attestation: z
+    .object({
+      urls: z
+        .object({
+          pccs: oneOrMore(text, "URL")
+            .optional()
+            .describe(
+              "Ours. Service for Intel's collateral, by which `/metrics` says how current the platform of the guests is; nobody is asked without it",
+            ),
+        })
+        .prefault({}),
+      insecure_allow_external_trust_anchors: flag(false).describe(
+        "Ours. Admits `attestation.root_ca`, for development",
+      ),
+      root_ca: z
+        .object({ tdx: path.default("").describe("Ours. PEM file of a root in the place of Intel's") })
+        .prefault({}),
+    })
+    .prefault({}),
   supervisor: z
     .object({
       exe: path.default("").describe("Another supervisor; empty: ours"),

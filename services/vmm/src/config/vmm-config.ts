@@ -63,6 +63,10 @@ export function checkVmmConfig(raw: RawConfig, cwd: string): VmmConfig {
       pccsUrls: pccsUrlsOf(raw),
       networking: networkingSchema.parse(raw.cvm.networking),
     },
+    attestation: {
+      ...rest.attestation,
+      rootCa: { tdx: rest.attestation.rootCa.tdx === "" ? "" : absolute(rest.attestation.rootCa.tdx) },
+    },
     authWebhook: {
       ...rest.authWebhook,
       bearerTokenFile: rest.authWebhook.bearerTokenFile === "" ? "" : absolute(rest.authWebhook.bearerTokenFile),
