@@ -40,9 +40,9 @@ export function imageIn(dir: string): OsImageSource {
 /** Images downloaded by hash and kept. */
 export function downloadedImages(store: Pick<ImageStore, "imageOf">): OsImageSource {
   return {
-    find: async (hash) => {
+    find: async (hash, signal) => {
       try {
-        const { files, metadata } = await store.imageOf(hash);
+        const { files, metadata } = await store.imageOf(hash, signal);
         return { kind: "files", files, metadata };
       } catch (error) {
         if (!(error instanceof ImageError)) throw error;
@@ -56,10 +56,10 @@ export function downloadedImages(store: Pick<ImageStore, "imageOf">): OsImageSou
 /** Asks one source after the other until one has the image, right or wrong. */
 export function firstOf(...sources: readonly OsImageSource[]): OsImageSource {
   return {
-    find: async (hash) => {
+    find: async (hash, signal) => {
       const reasons: string[] = [];
       for (const source of sources) {
-        const found = await source.find(hash);
+        const found = await source.find(hash, signal);
         if (found.kind !== "absent") return found;
         reasons.push(found.reason);
       }

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { ImageMetadata } from "@dstack/image";
+import type { SharedWork } from "@dstack/image/store";
 import type { VmMeasurement } from "@dstack/measure";
 import type { NotFound, OsImageMethod } from "./os-image-source.ts";
 
@@ -19,20 +20,20 @@ const MAX_KEPT = 64;
  * A fact about image and configuration, never a verdict: every quote is compared with it anew.
  */
 export class KnownMeasurements {
-  readonly #kept = new Map<string, Promise<Measured | NotFound>>();
+  readonly #kept = new Map<string, SharedWork<Measured | NotFound>>();
 
   /** By everything that the measurement depends on: the exact text of the configuration, and what else there is. */
-  get(...inputs: readonly string[]): Promise<Measured | NotFound> | undefined {
+  get(...inputs: readonly string[]): SharedWork<Measured | NotFound> | undefined {
     const key = keyOf(inputs);
     const known = this.#kept.get(key);
-    if (known === undefined) return undefined;
+    if (known === undefined || known.isGivenUp) return undefined;
     this.#kept.delete(key);
     this.#kept.set(key, known);
     return known;
   }
 
   /** An image that was not found, or that cannot be measured, is forgotten at once. */
-  keep(measured: Promise<Measured | NotFound>, ...inputs: readonly string[]): void {
+  keep(measured: SharedWork<Measured | NotFound>, ...inputs: readonly string[]): void {
     const key = keyOf(inputs);
     this.#kept.delete(key);
     this.#kept.set(key, measured);
@@ -41,7 +42,7 @@ export class KnownMeasurements {
     const drop = (): void => {
       if (this.#kept.get(key) === measured) this.#kept.delete(key);
     };
-    measured.then((found) => {
+    measured.result.then((found) => {
       if (found.kind !== "measured") drop();
     }, drop);
   }

@@ -4,8 +4,8 @@ import type { MeasurementMaterial, VmFiles } from "@dstack/measure";
 
 /** Where the verifier has images from. */
 export interface OsImageSource {
-  /** A refusal is a value; throws only where something is broken. */
-  find(hash: Hash32): Promise<FoundImage>;
+  /** A refusal is a value; throws only where something is broken, or the signal's reason. */
+  find(hash: Hash32, signal?: AbortSignal): Promise<FoundImage>;
 }
 
 export type FoundImage =

@@ -9,6 +9,7 @@
 import { toHex, type Hash32 } from "@dstack/bytes";
 import { fail, notBound, pass, type Check, type EventLogEntry, type TdReport } from "@dstack/attest";
 import type { ImageMetadata } from "@dstack/image";
+import { SharedWork } from "@dstack/image/store";
 import {
   acpiDigestsIn,
   acpiEvents,
@@ -39,6 +40,8 @@ export interface OsImageInput {
   readonly acpiTables: "computed" | "computed-or-logged";
   /** Spares callers who judge many VMs of one kind to measure the image each time. */
   readonly known?: KnownMeasurements | undefined;
+  /** Ends the wait for the image: its reason is thrown. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -89,21 +92,23 @@ export async function verifyOsImage(input: OsImageInput): Promise<OsImageVerdict
 
 /** What the configuration measures to is computed once, also for callers that come meanwhile. */
 async function compareImage(input: OsImageInput, config: VmConfig, hash: Hash32): Promise<Compared | NotFound> {
-  const { images, report, eventLog, vmConfig, known } = input;
+  const { images, report, eventLog, vmConfig, known, signal } = input;
   const got = registersOf(report);
   const pending = known?.get(vmConfig);
   // No turn passes for the first one: whoever comes next finds what it keeps.
   if (pending !== undefined) {
-    const looked = await pending;
+    const looked = await pending.wait(signal);
     if (looked.kind !== "measured") return looked;
     const compared = compare(looked, input, config);
     // One configuration may have two good values of RTMR1: that is for the files to say.
     const { differences } = compared;
     if (differences.length === 0 || differences.some(({ register }) => register !== "RTMR1")) return compared;
   }
-  const measuring = images.find(hash).then((image) => measureFound(image, config, got, eventLog));
+  const measuring = new SharedWork(async (given) =>
+    measureFound(await images.find(hash, given), config, got, eventLog),
+  );
   known?.keep(measuring, vmConfig);
-  const measured = await measuring;
+  const measured = await measuring.wait(signal);
   return measured.kind === "measured" ? compare(measured, input, config) : measured;
 }
 
@@ -160,10 +165,10 @@ async function kept(
   inputs: readonly string[],
   measure: () => Measured,
 ): Promise<Measured> {
-  const found = await known?.get(...inputs);
+  const found = await known?.get(...inputs)?.wait();
   if (found?.kind === "measured") return found;
   const measured = measure();
-  known?.keep(Promise.resolve(measured), ...inputs);
+  known?.keep(new SharedWork(() => Promise.resolve(measured)), ...inputs);
   return measured;
 }
 

@@ -55,6 +55,7 @@ export async function verifyEvidence(
     vmConfig: evidence.vmConfig,
     images,
     known,
+    signal: rest.signal,
     acpiTables: "computed-or-logged",
   });
   return {

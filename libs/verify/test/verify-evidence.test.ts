@@ -8,6 +8,7 @@ import { hash32, hash48, utf8 } from "@dstack/bytes";
 import { AttestError, parseQuote, tdReportOf, trustAnchorFromPem, type EventLogEntry } from "@dstack/attest";
 import { fixedCollateral } from "@dstack/attest/node";
 import { ImageError } from "@dstack/image";
+import { SharedWork } from "@dstack/image/store";
 import { acpiEvents, encodeVmConfig, measureLite, tdxMeasurementCbor } from "@dstack/measure";
 import {
   downloadedImages,
@@ -138,7 +139,7 @@ test("what was measured once is compared, not measured again, and never vouches 
     "incomplete",
     "another configuration was never measured",
   );
-  for (let i = 0; i < 64; i++) known.keep(new Promise(() => undefined), `other ${i}`);
+  for (let i = 0; i < 64; i++) known.keep(new SharedWork(() => new Promise(() => undefined)), `other ${i}`);
   assert.equal(verdictOf(await verify({}, { images: nowhere, known })), "incomplete", "the oldest went out");
 });
 

@@ -81,6 +81,25 @@ test("an image that could not be had is asked for again, and is not taken for a 
   assert.equal(await code(verifier.verify(textOf(), good(), [])), "accepted");
 });
 
+test("who hangs up waits no longer for an image, and finds it when it comes again", async () => {
+  const download = Promise.withResolvers<MeasuredImage>();
+  let downloads = 0;
+  const verifier = osImageVerifier({
+    imageOf: () => {
+      downloads++;
+      return download.promise;
+    },
+  });
+  const leaving = new AbortController();
+  const gone = verifier.verify(textOf(), good(), [], leaving.signal);
+  leaving.abort(new Error("hung up"));
+  await assert.rejects(gone, /hung up/);
+  const again = verifier.verify(textOf(), good(), [], new AbortController().signal);
+  download.resolve(image);
+  assert.equal(await code(again), "accepted");
+  assert.equal(downloads, 1);
+});
+
 test("a configuration without an image, or of a machine that cannot be measured, is refused", async () => {
   const verifier = osImageVerifier({ imageOf: () => Promise.resolve(image) });
   assert.match(

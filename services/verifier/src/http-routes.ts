@@ -37,11 +37,13 @@ export function httpRoutes(verifier: Verifier, metrics: Metrics, log: Logger): r
       handle: async (exchange) => {
         const request = await readRequest(exchange);
         if (request === undefined) return;
+        const signal = gone(exchange);
         try {
-          const result = await gated(() => verifier.verifyRequest(request, gone(exchange)));
+          const result = await gated(() => verifier.verifyRequest(request, signal), signal);
           logResult(log, exchange.requestId, result);
           send(exchange.response, 200, result);
         } catch (error) {
+          if (signal.aborted) return;
           if (!(error instanceof VerifierError && error.code === "overloaded")) throw error;
           exchange.response.setHeader("retry-after", "5");
           send(exchange.response, 503, { error: error.message, request_id: exchange.requestId });
@@ -92,9 +94,11 @@ async function readRequest({
 /** Aborted when the client goes away before its answer. */
 function gone({ response }: HttpExchange): AbortSignal {
   const aborted = new AbortController();
-  response.once("close", () => {
+  const abort = (): void => {
     if (!response.writableFinished) aborted.abort(new Error("the client went away"));
-  });
+  };
+  if (response.closed) abort();
+  else response.once("close", abort);
   return aborted.signal;
 }
 

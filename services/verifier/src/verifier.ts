@@ -89,7 +89,7 @@ export class Verifier {
     return this.verify(evidence, { debug, ...(signal === undefined ? {} : { signal }) });
   }
 
-  /** Evidence at hand. Where something of ours breaks, the answer says so and the log says what. */
+  /** Evidence at hand. Where something of ours breaks, the answer says so and the log says what. @throws the signal's reason */
   async verify(
     evidence: Evidence,
     options: { readonly debug?: boolean } & Pick<VerifyEvidenceOptions, "expectedReportData" | "signal"> = {},
@@ -109,6 +109,7 @@ export class Verifier {
       if (verified.attestation.ok) this.#options.platforms?.saw(verified.attestation.quote);
       return respond(evidence, verified, debug);
     } catch (error) {
+      options.signal?.throwIfAborted();
       log.error({ error: errorChain(error) }, "verification broke off");
       return refusal("Internal error: the verification broke off; the verifier's log says why");
     }

@@ -116,6 +116,26 @@ test("values that cannot work are refused by their key", async () => {
   }
 });
 
+const STAYING = new AbortController().signal;
+
+test("who leaves while it waits at the gate leaves its place, and is never run", async () => {
+  const gated = gate({ running: 1, waiting: 1 });
+  const door = Promise.withResolvers<void>();
+  const running = gated(() => door.promise, STAYING);
+  const leaving = new AbortController();
+  const gone = gated(() => assert.fail("run for nobody"), leaving.signal);
+  leaving.abort(new Error("hung up"));
+  await assert.rejects(gone, /hung up/);
+  await assert.rejects(
+    gated(() => assert.fail("run for nobody"), leaving.signal),
+    /hung up/,
+  );
+  const next = gated(() => Promise.resolve("next"), STAYING);
+  door.resolve();
+  await running;
+  assert.equal(await next, "next");
+});
+
 test("the gate runs a few, keeps some waiting in order, and turns the rest away", async () => {
   const gated = gate({ running: 2, waiting: 2 });
   const started: number[] = [];
@@ -126,10 +146,10 @@ test("the gate runs a few, keeps some waiting in order, and turns the rest away"
       await promise;
       if (index === 1) throw new Error("broken");
       return index;
-    }),
+    }, STAYING),
   );
   await assert.rejects(
-    gated(() => Promise.resolve()),
+    gated(() => Promise.resolve(), STAYING),
     { code: "overloaded" },
   );
   assert.deepEqual(started, [0, 1]);
@@ -141,5 +161,5 @@ test("the gate runs a few, keeps some waiting in order, and turns the rest away"
   doors[3]!.resolve();
   assert.deepEqual(await Promise.all([tasks[2], tasks[3]]), [2, 3]);
   assert.deepEqual(started, [0, 1, 2, 3]);
-  assert.equal(await gated(() => Promise.resolve("free again")), "free again");
+  assert.equal(await gated(() => Promise.resolve("free again"), STAYING), "free again");
 });

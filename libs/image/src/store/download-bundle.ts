@@ -14,16 +14,20 @@ export interface DownloadOptions {
   /** Exists and is empty. */
   readonly folder: string;
   readonly timeoutMs: number;
+  /** Fires when nobody wants the image any more. */
+  readonly signal: AbortSignal;
   readonly fetch: typeof globalThis.fetch;
 }
 
 /**
  * Fetches the measurement files of an image and leaves exactly those that its checksum list names,
  * hashed as they came in, and the list itself.
- * @throws ImageError `image-unavailable`, `wrong-image`
+ * @throws the signal's reason; ImageError `image-unavailable`, `wrong-image`
  */
-export async function downloadBundle({ url, hash, folder, timeoutMs, fetch }: DownloadOptions): Promise<void> {
-  const signal = AbortSignal.timeout(timeoutMs);
+export async function downloadBundle(options: DownloadOptions): Promise<void> {
+  const { url, hash, folder, timeoutMs, fetch } = options;
+  const late = AbortSignal.timeout(timeoutMs);
+  const signal = AbortSignal.any([late, options.signal]);
   try {
     const body = await open(url, fetch, signal);
     const received = await extractMrBundle(Readable.from(chunksOf(body, url)), folder, { signal });
@@ -47,7 +51,8 @@ export async function downloadBundle({ url, hash, folder, timeoutMs, fetch }: Do
     const keep = new Set([...listed.map(({ name }) => name), "sha256sum.txt"]);
     for (const { name } of received) if (!keep.has(name)) await rm(join(folder, name));
   } catch (cause) {
-    if (signal.aborted)
+    options.signal.throwIfAborted();
+    if (late.aborted)
       throw new ImageError("image-unavailable", `Download image timeout (${timeoutMs} ms), url: ${url}`, { cause });
     if (cause instanceof ImageError && (cause.code === "image-unavailable" || cause.code === "wrong-image"))
       throw cause;

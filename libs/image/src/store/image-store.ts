@@ -5,6 +5,7 @@ import { streamedFetch } from "@dstack/http";
 import type { Logger } from "@dstack/log";
 import { ImageError } from "../errors.ts";
 import { downloadBundle } from "./download-bundle.ts";
+import { SharedWork } from "./shared-work.ts";
 import { readStoredImage, type MeasuredImage } from "./stored-image.ts";
 
 export interface ImageStoreOptions {
@@ -30,7 +31,7 @@ const MEASUREMENT_FOLDERS = ["measurements", "computed"] as const;
  */
 export class ImageStore {
   readonly #options: ImageStoreOptions;
-  readonly #pending = new Map<string, Promise<MeasuredImage>>();
+  readonly #pending = new Map<string, SharedWork<MeasuredImage>>();
   readonly #working = new Set<string>();
 
   constructor(options: ImageStoreOptions) {
@@ -38,17 +39,21 @@ export class ImageStore {
   }
 
   /**
-   * Callers that ask for the same hash at the same time share one download.
-   * @throws ImageError `image-unavailable` where it may be there later, `wrong-image` where it is not what the hash says
+   * Callers that ask for the same hash at the same time share one download, which ends with the last of them.
+   * @param signal ends the caller's own wait
+   * @throws the signal's reason; ImageError `image-unavailable` where it may be there later, `wrong-image` where it is not what the hash says
    */
-  imageOf(hash: Hash32): Promise<MeasuredImage> {
+  imageOf(hash: Hash32, signal?: AbortSignal): Promise<MeasuredImage> {
     const name = toHex(hash);
-    let pending = this.#pending.get(name);
-    if (pending === undefined) {
-      pending = this.#load(name, hash).finally(() => this.#pending.delete(name));
-      this.#pending.set(name, pending);
-    }
-    return pending;
+    const pending = this.#pending.get(name);
+    if (pending?.isGivenUp === false) return pending.wait(signal);
+    const begun = new SharedWork((given) =>
+      this.#load(name, hash, given).finally(() => {
+        if (this.#pending.get(name) === begun) this.#pending.delete(name);
+      }),
+    );
+    this.#pending.set(name, begun);
+    return begun.wait(signal);
   }
 
   /**
@@ -86,7 +91,7 @@ export class ImageStore {
     for (const path of [temporary, folder]) await rmdir(path).catch(allow("ENOENT", "ENOTEMPTY"));
   }
 
-  async #load(name: string, hash: Hash32): Promise<MeasuredImage> {
+  async #load(name: string, hash: Hash32, signal: AbortSignal): Promise<MeasuredImage> {
     const folder = join(this.#options.cacheDir, "images", name);
     const stored = await readStoredImage(folder, hash);
     if (stored.kind === "good") return stored;
@@ -97,8 +102,9 @@ export class ImageStore {
       );
       await rm(folder, { recursive: true, force: true });
     }
+    signal.throwIfAborted();
     try {
-      return await this.#download(name, hash, folder);
+      return await this.#download(name, hash, folder, signal);
     } catch (cause) {
       throw new ImageError(
         cause instanceof ImageError ? cause.code : "image-unavailable",
@@ -108,7 +114,7 @@ export class ImageStore {
     }
   }
 
-  async #download(name: string, hash: Hash32, folder: string): Promise<MeasuredImage> {
+  async #download(name: string, hash: Hash32, folder: string, signal: AbortSignal): Promise<MeasuredImage> {
     const { cacheDir, downloadUrl, timeoutMs, log, fetch = streamedFetch } = this.#options;
     const url = downloadUrl.replaceAll("{OS_IMAGE_HASH}", name);
     const temporary = join(cacheDir, "images", TEMPORARY);
@@ -118,7 +124,7 @@ export class ImageStore {
     this.#working.add(basename(work));
     const started = performance.now();
     try {
-      await downloadBundle({ url, hash, folder: work, timeoutMs, fetch });
+      await downloadBundle({ url, hash, folder: work, timeoutMs, fetch, signal });
       const stored = await readStoredImage(work, hash);
       if (stored.kind !== "good")
         throw new ImageError("wrong-image", stored.kind === "bad" ? stored.reason : "the unpacked files are gone");

@@ -1,13 +1,14 @@
 /** The KMS's word on the OS that a VM runs: the rule of verifier and command line, in its strictest setting. */
 import { toHex } from "@dstack/bytes";
 import type { EventLogEntry, TdReport } from "@dstack/attest";
+import { SharedWork } from "@dstack/image/store";
 import { KnownMeasurements, verifyOsImage, type OsImageSource, type OsImageVerdict } from "@dstack/verify";
 import { KmsError } from "../errors.ts";
 
 /** Whether a quote's registers are those of the image that its VM configuration names. */
 export interface OsImageVerifier {
-  /** @throws KmsError `measurement-mismatch` with the fact `register`, `image-mismatch`, `image-unavailable` */
-  verify(vmConfig: string, report: TdReport, log: readonly EventLogEntry[]): Promise<void>;
+  /** @throws KmsError `measurement-mismatch` with the fact `register`, `image-mismatch`, `image-unavailable`; the signal's reason */
+  verify(vmConfig: string, report: TdReport, log: readonly EventLogEntry[], signal?: AbortSignal): Promise<void>;
   /** Forgets what was computed before. */
   forget(): void;
 }
@@ -23,8 +24,12 @@ export function osImageVerifier(images: OsImageSource): OsImageVerifier {
   const known = new KnownMeasurements();
   return {
     forget: () => known.forget(),
-    verify: async (vmConfig, report, eventLog) => {
-      const verdict = await verifyOsImage({ vmConfig, report, eventLog, images, known, acpiTables: "computed" });
+    verify: async (vmConfig, report, eventLog, signal) => {
+      // A guest that gives up comes again, and is to find its image here: the download goes on.
+      const judging = new SharedWork(() =>
+        verifyOsImage({ vmConfig, report, eventLog, images, known, acpiTables: "computed" }),
+      );
+      const verdict = await judging.wait(signal);
       if (!verdict.ok) throw refusalOf(verdict);
     },
   };

@@ -160,7 +160,7 @@ async function requireAllowed(
     throw new KmsError("source-refused", `${context}: boot denied: ${denialText(decision)}`);
   if (isLegacy) return;
   await asRefusal(
-    () => images.verify(vmConfig, verified.report, attestation.platform.eventLog),
+    () => images.verify(vmConfig, verified.report, attestation.platform.eventLog, signal),
     (cause) => new KmsError("source-refused", `${context}: Failed to verify os image hash`, { cause }),
   );
 }

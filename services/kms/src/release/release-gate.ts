@@ -117,7 +117,7 @@ export class ReleaseGate {
       );
     }
     try {
-      await images.verify(vmConfig, verified.report, attestation.platform.eventLog);
+      await images.verify(vmConfig, verified.report, attestation.platform.eventLog, request.signal);
     } catch (error) {
       if (!(error instanceof KmsError) || error.code === "image-unavailable") throw error;
       const { register } = error.facts;
