@@ -1,4 +1,5 @@
 import { equalBytes, toHex, type Hash32 } from "@dstack/bytes";
+import { errorChain } from "@dstack/errors";
 import { ImageError, listImages, readImageDirectory } from "@dstack/image";
 import { readStoredImage, type ImageStore } from "@dstack/image/store";
 import type { FoundImage, OsImageSource } from "./os-image-source.ts";
@@ -46,8 +47,7 @@ export function downloadedImages(store: Pick<ImageStore, "imageOf">): OsImageSou
         return { kind: "files", files, metadata };
       } catch (error) {
         if (!(error instanceof ImageError)) throw error;
-        const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
-        return { kind: error.code === "image-unavailable" ? "absent" : "wrong", reason: `${error.message}${cause}` };
+        return { kind: error.code === "image-unavailable" ? "absent" : "wrong", reason: errorChain(error) };
       }
     },
   };
