@@ -11,6 +11,8 @@ const NOT_WALKED = [
   "libs/rpc/src/http-server.ts",
   // The simulated collateral server, for development alone.
   "services/tee-simulator/src/mock-pccs.ts",
+  // The simulated key provider, likewise.
+  "services/tee-simulator/src/software-key-provider.ts",
   // Asks for a moment whether a port is free.
   "services/vmm/src/launch/port-mapping.ts",
 ];

@@ -27,7 +27,8 @@ export const EVERY_DAEMON: Readonly<
   "the VMM": { start: vmm, sources: ["services/vmm/src/main.ts"] },
   "the supervisor": { start: supervisor, sources: ["services/supervisor/src/main.ts"] },
   "the verifier": { start: verifier, sources: ["services/verifier/src/main.ts"] },
-  "auth-simple": { start: authSimple, sources: ["services/auth-simple/src/main.ts"] },
-  "auth-eth": { start: authEth, sources: ["services/auth-eth/src/main.ts"] },
+  "auth-simple": { start: authSimple, sources: ["libs/governance/src/webhook-server.ts"] },
+  // The same listener as auth-simple.
+  "auth-eth": { start: authEth, sources: [] },
   "the agent": { start: agent, sources: ["libs/agent/src/listeners.ts"] },
 };
