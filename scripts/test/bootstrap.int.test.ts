@@ -297,28 +297,42 @@ describe("the machine", () => {
 });
 
 describe("hand-over", () => {
-  test("passes the exit code on", async () => {
-    machine.remember("script.mjs", "process.exit(3);");
-    assert.equal((await machine.run(runScript())).code, 3);
+  test("puts the program in the bootstrap's place, so that no second Node stays beside a daemon", async () => {
+    machine.remember("script.mjs", "console.log(process.pid);");
+    const child = machine.start(runScript());
+    assert.equal((await ended(child)).stdout, `${child.pid}\n`);
   });
 
-  test("passes SIGTERM on once and waits for the clean-up", async () => {
-    machine.remember(
-      "script.mjs",
-      `
-      let count = 0;
-      process.on("SIGTERM", () => { count++; setTimeout(() => { console.log("cleaned up " + count); process.exit(0); }, 200); });
-      setInterval(() => {}, 1000);
-      console.log("ready");`,
-    );
-    const child = machine.start(runScript());
-    const end = ended(child);
-    await Promise.race([end, new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()))]);
-    child.kill("SIGTERM");
-    const result = await end;
-    assert.equal(result.stdout, "ready\ncleaned up 1\n");
-    assert.equal(result.code, 0);
-  });
+  const nodes = {
+    "a Node that can be replaced": (): Record<string, string> => ({}),
+    "a Node before 22.15": () => ({
+      NODE_OPTIONS: `--import=${machine.remember("older.mjs", "process.execve = undefined;")}`,
+    }),
+  };
+  for (const [name, env] of Object.entries(nodes)) {
+    test(`passes the exit code on, from ${name}`, async () => {
+      machine.remember("script.mjs", "process.exit(3);");
+      assert.equal((await machine.run(runScript(), env())).code, 3);
+    });
+
+    test(`passes SIGTERM on once and waits for the clean-up, from ${name}`, async () => {
+      machine.remember(
+        "script.mjs",
+        `
+        let count = 0;
+        process.on("SIGTERM", () => { count++; setTimeout(() => { console.log("cleaned up " + count); process.exit(0); }, 200); });
+        setInterval(() => {}, 1000);
+        console.log("ready");`,
+      );
+      const child = machine.start(runScript(), env());
+      const end = ended(child);
+      await Promise.race([end, new Promise<void>((resolve) => child.stdout?.once("data", () => resolve()))]);
+      child.kill("SIGTERM");
+      const result = await end;
+      assert.equal(result.stdout, "ready\ncleaned up 1\n");
+      assert.equal(result.code, 0);
+    });
+  }
 
   test("gives the children the pinned Node and the folder of QEMU", async () => {
     machine.remember(
