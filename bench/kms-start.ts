@@ -3,29 +3,36 @@ import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { bundleProgram } from "@dstack/image/builder";
 
-const MAIN = join(import.meta.dirname, "../services/kms/src/main.ts");
+const ROOT = join(import.meta.dirname, "..");
+const PROGRAM = "services/kms/src/main.ts";
 const SETTLE_MS = 1_500;
 
-interface Resident {
-  readonly all: number;
-  /** Pages of files, the program's own among them: processes of one machine share them. */
-  readonly ofFiles: number;
+/** MiB of a process. */
+interface Memory {
+  readonly resident: number;
+  /** Pages that nobody else has: what the machine gets back when it ends. */
+  readonly own: number;
+  /** Its own, and of each page that processes share its part: all that run Node share Node's. */
+  readonly share: number;
 }
 
 /**
- * Resident memory of a KMS that has started and was asked nothing, as its own process, beside what Node takes with
- * nothing to run, and with nothing but a file of TypeScript.
+ * Memory of a KMS that has started and was asked nothing, as its own process: from a checkout, and as the one file that
+ * a container image holds. Beside it what Node takes with nothing to run, and with nothing but a file of TypeScript.
  */
 export async function startMemory(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "bench-kms-start-"));
   try {
-    const [nothing, typescript, config] = ["nothing.mjs", "nothing.ts", "kms.toml"].map((name) => join(folder, name));
+    const [nothing, typescript, oneFile] = ["nothing.mjs", "nothing.ts", "kms.mjs"].map((name) => join(folder, name));
     const idle = 'console.log("listening"); setInterval(() => undefined, 1_000);';
     await writeFile(nothing!, idle);
     await writeFile(typescript!, `const idle: string = "";\n${idle}`);
+    await writeFile(oneFile!, await bundleProgram(ROOT, PROGRAM));
+    const config = join(folder, "kms.toml");
     await writeFile(
-      config!,
+      config,
       [
         'rpc = { address = "127.0.0.1", port = 0 }',
         "[core]",
@@ -36,26 +43,24 @@ export async function startMemory(): Promise<void> {
       ].join("\n"),
     );
     console.log("\nmemory at start, nothing asked yet");
-    const line = (name: string, { all, ofFiles }: Resident): void =>
+    for (const [name, args, note] of [
+      ["Node alone", [nothing!], ""],
+      ["Node with a file of TypeScript", [typescript!], ""],
+      ["KMS from a checkout", [join(ROOT, PROGRAM), "-c", config], ""],
+      ["KMS as one file (npm run bundle)", [oneFile!, "-c", config], "; aim 90 resident"],
+    ] as const) {
+      const { resident, own, share } = await memoryOf(args);
       console.log(
-        `${name.padEnd(44)} ${all.toFixed(0).padStart(6)} MiB  of them ${ofFiles.toFixed(0)} MiB pages of files, which processes share`,
+        `${name.padEnd(44)} ${resident.toFixed(0).padStart(6)} MiB resident  ${own.toFixed(0).padStart(4)} its own  ${share.toFixed(0).padStart(4)} with its part of shared pages${note}`,
       );
-    const node = await residentOf([nothing!]);
-    const stripping = await residentOf([typescript!]);
-    const kms = await residentOf([MAIN, "-c", config!]);
-    line("Node alone", node);
-    line("Node with a file of TypeScript", stripping);
-    line("KMS", kms);
-    console.log(
-      `${"KMS, without Node and its TypeScript".padEnd(44)} ${(kms.all - stripping.all).toFixed(0).padStart(6)} MiB; aim for all of it 90`,
-    );
+    }
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
 /** @throws Error where it ends before it listens */
-async function residentOf(args: readonly string[]): Promise<Resident> {
+async function memoryOf(args: readonly string[]): Promise<Memory> {
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
   try {
     let said = "";
@@ -69,10 +74,13 @@ async function residentOf(args: readonly string[]): Promise<Resident> {
       child.once("exit", () => reject(new Error(`it ended before it listened: ${said.slice(-500)}`)));
     });
     await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
-    const status = await readFile(`/proc/${child.pid}/status`, "utf8");
-    const mebibytes = (key: string): number =>
-      Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) / 1024;
-    return { all: mebibytes("VmRSS"), ofFiles: mebibytes("RssFile") };
+    const sums = await readFile(`/proc/${child.pid}/smaps_rollup`, "utf8");
+    const mebibytes = (key: string): number => Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(sums)?.[1]) / 1024;
+    return {
+      resident: mebibytes("Rss"),
+      own: mebibytes("Private_Clean") + mebibytes("Private_Dirty"),
+      share: mebibytes("Pss"),
+    };
   } finally {
     const ended = once(child, "exit");
     if (child.exitCode === null && child.signalCode === null && child.kill("SIGKILL")) await ended;

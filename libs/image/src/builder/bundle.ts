@@ -1,13 +1,17 @@
-/** The guest's own programs, each as one file for the pinned runtime. */
+/** Programs of ours, each as one file for the pinned runtime: the guest's, and services for container images. */
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { build, type Plugin } from "esbuild";
 import { ImageError } from "../errors.ts";
 
-/** Bundles one entry point to ESM for the guest's Node. Paths in the output are relative, so the checkout's place does not show. */
+/**
+ * Bundles one entry point to ESM for the pinned Node. Paths in the output are relative, so the checkout's place does not
+ * show.
+ * @throws ImageError `build-failed`
+ */
 export async function bundleProgram(repoRoot: string, entry: string): Promise<Uint8Array> {
   await access(join(repoRoot, entry)).catch((cause: unknown) => {
-    throw new ImageError("build-failed", `${entry} is missing: the image cannot be built without it`, { cause });
+    throw new ImageError("build-failed", `${entry} is missing`, { cause });
   });
   const result = await build({
     absWorkingDir: repoRoot,

@@ -1,4 +1,5 @@
 /** Builds guest OS images. */
+export { bundleProgram } from "./bundle.ts";
 export { IMAGE_VERSION } from "./assemble-image.ts";
 export { buildImage } from "./build-image.ts";
 export type { BuildImageOptions, BuiltImage } from "./build-image.ts";
