@@ -10,7 +10,7 @@ import { parseQuote } from "@dstack/attest";
 import { verifyQuote } from "@dstack/attest/node";
 import type { CollateralFetcher } from "@dstack/attest/node";
 import { forge, goodScene, tcbLevel } from "../../../tests/forge/forged-evidence.ts";
-import type { Forged } from "../../../tests/forge/forged-evidence.ts";
+import type { Forged, Scene } from "../../../tests/forge/forged-evidence.ts";
 import { code, folder, HOUR, pccs, start, trustAnchor, World, writtenAt } from "./pccs-world.ts";
 
 const DAY = 86_400;
@@ -27,6 +27,7 @@ interface Edition {
   readonly crlNumber: number;
 }
 const NEW: Edition = { tcbInfo: 1, qeIdentity: 1, pckCrl: 1, rootCrl: 1, evaluation: 20, crlNumber: 7 };
+const BEFORE: Edition = { ...NEW, pckCrl: 3, rootCrl: 3, tcbInfo: 3, qeIdentity: 3, crlNumber: 6 };
 const OLD: Edition = { tcbInfo: 25, qeIdentity: 25, pckCrl: 25, rootCrl: 25, evaluation: 19, crlNumber: 6 };
 
 interface Platform {
@@ -35,7 +36,9 @@ interface Platform {
   readonly fmspc?: string;
 }
 
-function published(edition: Edition, { bar = false, revoked = [], fmspc }: Platform = {}): Forged {
+const published = (edition: Edition, platform?: Platform): Forged => forge(publishedScene(edition, platform));
+
+function publishedScene(edition: Edition, { bar = false, revoked = [], fmspc }: Platform = {}): Scene {
   const made = goodScene(now);
   const window = (age: number) => ({ issueDate: iso(now - age * DAY), nextUpdate: iso(now + (30 - age) * DAY) });
   const period = (age: number) => ({ thisUpdate: now - age * DAY, nextUpdate: now + (30 - age) * DAY });
@@ -53,6 +56,15 @@ function published(edition: Edition, { bar = false, revoked = [], fmspc }: Platf
   }
   made.pckCrl = { ...made.pckCrl, ...period(edition.pckCrl), revoked, number: edition.crlNumber };
   made.rootCrl = { ...made.rootCrl, ...period(edition.rootCrl), number: edition.crlNumber };
+  return made;
+}
+
+/** The same of the other authority that certifies platforms. */
+function ofProcessorCa(made: Scene): Forged {
+  const name = "Forged SGX PCK Processor CA";
+  made.certificates.pckCa.name = name;
+  made.certificates.pck.issuer = name;
+  made.pckCrl.issuer = name;
   return forge(made);
 }
 
@@ -181,37 +193,84 @@ test("TCB info and QE identity of two evaluations are not accepted together", as
   );
 });
 
-test("a list that moved forward for one platform is asked for at once for the others that share it", async () => {
-  const before = { ...NEW, pckCrl: 3, rootCrl: 3, crlNumber: 6 };
-  const world = new World(pccs(published(before)));
+for (const [what, handler] of [
+  ["goes on serving the old list", pccs(published(BEFORE))],
+  ["answers 500", () => new Response("", { status: 500 })],
+] as const) {
+  test(`a revocation that came with another platform's answer counts at once where the server ${what}, and after a restart`, async () => {
+    const known = published(BEFORE);
+    const world = new World(pccs(known));
+    const cacheFolder = folder();
+    const fetcher = world.fetcher({ cacheFolder });
+    assert.equal(await verdict(world, fetcher, known), "UpToDate");
+    const other = published(NEW, { fmspc: "00a067110000", revoked: [102] });
+    world.handler = pccs(other);
+    world.now += 61_000;
+    await fetcher.collateralFor(parseQuote(other.quote));
+    world.handler = handler;
+    world.taken();
+    assert.equal(await verdict(world, fetcher, known), "refused", "a minute later");
+    assert.equal(world.taken(), 0, "nothing need be asked for that");
+    world.now += 5 * HOUR;
+    assert.equal(await verdict(world, fetcher, known), "refused", "when its renewal fails");
+    world.now += 5 * DAY * 1000;
+    assert.equal(await verdict(world, world.fetcher({ cacheFolder }), known), "refused", "after a restart");
+  });
+}
+
+test("a list that moved forward without revoking a platform leaves it as it was", async () => {
+  const known = published(BEFORE);
+  const world = new World(pccs(known));
   const fetcher = world.fetcher();
-  const known = published(before);
-  assert.equal(await verdict(world, fetcher, known), "UpToDate");
-  const other = published(NEW, { fmspc: "00a067110000", revoked: [102] });
-  const revoking = published(NEW, { revoked: [102] });
-  world.handler = (url, signal) =>
-    pccs(url.searchParams.get("fmspc")?.startsWith("00A0") === true ? other : revoking)(url, signal);
+  await verdict(world, fetcher, known);
+  world.handler = pccs(published(NEW, { fmspc: "00a067110000" }));
   world.now += 61_000;
-  await fetcher.collateralFor(parseQuote(other.quote));
-  assert.equal(await verdict(world, fetcher, known), "refused", "a minute later, not after hours");
+  await fetcher.collateralFor(parseQuote(published(NEW, { fmspc: "00a067110000" }).quote));
   world.taken();
-  assert.equal(await verdict(world, fetcher, known), "refused");
-  assert.equal(world.taken(), 0, "and it is current from then on");
+  assert.equal(await verdict(world, fetcher, known), "UpToDate");
+  assert.equal(world.taken(), 0);
 });
 
-test("where a platform that is behind cannot be renewed, it is asked for once a minute and what is valid is served", async () => {
-  const before = { ...NEW, pckCrl: 3, rootCrl: 3, crlNumber: 6 };
-  const world = new World(pccs(published(before)));
+test("a list of another authority counts for the platforms of that one alone", async () => {
+  const known = published(BEFORE);
+  const world = new World(pccs(known));
   const fetcher = world.fetcher();
-  const known = published(before);
   await verdict(world, fetcher, known);
-  const other = published(NEW, { fmspc: "00a067110000" });
+  const other = ofProcessorCa(publishedScene(NEW, { fmspc: "00a067110000", revoked: [102] }));
   world.handler = pccs(other);
   world.now += 61_000;
   await fetcher.collateralFor(parseQuote(other.quote));
-  world.handler = () => new Response("", { status: 500 });
   assert.equal(await verdict(world, fetcher, known), "UpToDate");
-  world.taken();
-  assert.equal(await verdict(world, fetcher, known), "UpToDate");
-  assert.equal(world.taken(), 0, "within the minute");
+});
+
+test("a bar that one quote of a family raised counts for all of that family, whatever names their collateral", async () => {
+  const known = published(BEFORE);
+  const world = new World(pccs(known));
+  const fetcher = world.fetcher();
+  await verdict(world, fetcher, known);
+  const other = ofProcessorCa(publishedScene(NEW, { bar: true }));
+  world.handler = pccs(other);
+  world.now += 61_000;
+  await fetcher.collateralFor(parseQuote(other.quote));
+  world.handler = pccs(known);
+  assert.equal(await verdict(world, fetcher, known), "OutOfDate");
+});
+
+test("early documents of one family keep no other from the standard ones, also after a restart", async () => {
+  const world = new World(pccs(published(NEW)));
+  const cacheFolder = folder();
+  const fetcher = world.fetcher({ cacheFolder });
+  assert.equal(await verdict(world, fetcher, published(NEW)), "UpToDate");
+  const early = published({ ...NEW, qeIdentity: 0, tcbInfo: 0, evaluation: 21 }, { fmspc: "00a067110000" });
+  world.handler = pccs(early);
+  assert.equal(await verdict(world, fetcher, early), "UpToDate");
+  const standard = published(NEW, { fmspc: "00b067110000" });
+  world.handler = pccs(standard);
+  assert.equal(await verdict(world, fetcher, standard), "UpToDate");
+  assert.equal(await verdict(world, world.fetcher({ cacheFolder }), standard), "UpToDate", "after a restart");
+  const back = published(NEW, { fmspc: "00a067110000" });
+  world.handler = pccs(back);
+  world.now += 5 * HOUR;
+  await fetcher.collateralFor(parseQuote(back.quote));
+  assert.match(world.problems.at(-1) ?? "", /number 20 is older than .* number 21/, "and none goes back");
 });

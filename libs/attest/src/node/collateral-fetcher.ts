@@ -13,6 +13,7 @@ import { CollateralFolder } from "./collateral-folder.ts";
 import { CollateralServers } from "./collateral-servers.ts";
 import type { CollateralSource } from "./collateral-source.ts";
 import { isPaused, isRecent, isYoung, KeptCollaterals, problemOf } from "./kept-collateral.ts";
+import type { KeptCollateral } from "./kept-collateral.ts";
 import { NewestDocuments } from "./newest-documents.ts";
 import { PinnedCollateral } from "./pinned-collateral.ts";
 import { collateralKey, keyOfCollateral, platformOf } from "./platform.ts";
@@ -54,7 +55,7 @@ interface Renewal {
 
 /**
  * Serves only collateral whose every check holds at the time, and never an edition of a document that
- * is older than one seen before. Requests for the same platform share one fetch. Where no endpoint
+ * is older than one seen before, for whichever platform that came. Requests for the same platform share one fetch. Where no endpoint
  * answers with good collateral, or none in time, what is there is served until it expires.
  */
 export class CollateralFetcher implements CollateralSource {
@@ -97,16 +98,14 @@ export class CollateralFetcher implements CollateralSource {
     // From here to the end nothing waits: a fetch is never begun that nobody holds, whose failure would end the process.
     if (signal?.aborted === true) throw waitAborted(signal);
     if (pinned !== undefined) return pinned;
-    const known = this.#kept.get(key);
+    const known = this.#known(key);
     const now = this.#clock.now();
     this.#kept.asked(key, now);
     const isGood = known !== undefined && problemOf(known.checked, now) === undefined;
-    // What another platform's answer moved forward, a revocation list say, counts for this one too.
-    const isCurrent = known !== undefined && this.#newest.isCurrent(known.checked.documents);
-    if (isGood && ((isCurrent && isYoung(known, now)) || isPaused(known, now))) return known.checked;
+    if (isGood && (isYoung(known, now) || isPaused(known, now))) return known.checked;
     const renewal = this.#renewOnce(key, platform);
     if (!isGood) return raced(renewal.result, signal);
-    if (isCurrent && isRecent(known, now)) {
+    if (isRecent(known, now)) {
       renewal.result.catch((error: unknown) => this.#tell(error));
       return known.checked;
     }
@@ -131,6 +130,12 @@ export class CollateralFetcher implements CollateralSource {
     );
   }
 
+  /** What is kept, with what another platform's answer moved forward: a revocation counts for all at once. */
+  #known(key: string): KeptCollateral | undefined {
+    const known = this.#kept.get(key);
+    return known && this.#kept.bringUp(key, known, this.#newest.current(known.checked));
+  }
+
   /** All who ask during one renewal wait for its first seconds only. */
   #patience({ begunAtMs }: Renewal, now: number): { readonly afterMs: number } {
     return { afterMs: Math.min(PATIENCE_MS, Math.max(0, begunAtMs + PATIENCE_MS - now)) };
@@ -152,7 +157,7 @@ export class CollateralFetcher implements CollateralSource {
       firstFailure(checked.judgements.map(({ name: check, outcome }) => ({ name: check, ...outcome }))) ??
       wrongFile(checked, key);
     if (problem !== undefined) throw rejected("(cached)", problem);
-    this.#newest.learn(checked.documents);
+    this.#newest.learn(checked);
     this.#kept.restore(key, checked, stored.writtenAtMs);
     const ended = problemOf(checked, this.#clock.now());
     if (ended !== undefined) this.#tell(rejected("(cached)", ended));
@@ -179,10 +184,11 @@ export class CollateralFetcher implements CollateralSource {
       return checked;
     } catch (error) {
       const now = this.#clock.now();
-      if (known === undefined || problemOf(known.checked, now) !== undefined) throw error;
+      const held = this.#known(key);
+      if (held === undefined || problemOf(held.checked, now) !== undefined) throw error;
       this.#tell(error);
-      this.#kept.postpone(key, known, now);
-      return known.checked;
+      this.#kept.postpone(key, held, now);
+      return held.checked;
     }
   }
 
@@ -209,9 +215,9 @@ export class CollateralFetcher implements CollateralSource {
   #accept(collateral: QuoteCollateral, platform: Platform, host: string): CheckedCollateral {
     const checked = checkCollateral(collateral, this.#options.trustAnchor);
     const problem =
-      problemOf(checked, this.#clock.now()) ?? mismatchOf(checked, platform) ?? this.#newest.olderOf(checked.documents);
+      problemOf(checked, this.#clock.now()) ?? mismatchOf(checked, platform) ?? this.#newest.olderOf(checked);
     if (problem !== undefined) throw rejected(host, problem);
-    this.#newest.learn(checked.documents);
+    this.#newest.learn(checked);
     return checked;
   }
 

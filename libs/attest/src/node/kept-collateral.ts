@@ -44,6 +44,14 @@ export class KeptCollaterals {
     this.#keep(key, checked, writtenAtMs, 0);
   }
 
+  /** The same as of then, with newer documents in it. */
+  bringUp(key: string, kept: KeptCollateral, checked: CheckedCollateral): KeptCollateral {
+    if (kept.checked === checked) return kept;
+    const newer = { ...kept, checked, passed: hasPassed(kept) };
+    this.#kept.set(key, newer);
+    return newer;
+  }
+
   /** Nothing newer could be had. */
   postpone(key: string, { checked, fetchedAtMs }: KeptCollateral, nowMs: number): void {
     this.#keep(key, checked, fetchedAtMs, nowMs + RETRY_MS);
