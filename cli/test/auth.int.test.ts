@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { buildAppCompose } from "@dstack/compose";
+import { setTimeout as sleep } from "node:timers/promises";
 import { accountKeys, accounts, Anvil, anvilPath } from "../../libs/governance/test/anvil.ts";
 import { OLD_NAMES } from "../src/auth/old-names.ts";
 import { runCli } from "../src/main.ts";
@@ -415,6 +416,15 @@ describe("a policy in contracts", { skip: anvilPath() === undefined ? "no anvil 
     assert.equal((await dstack(["explain", requestFile], env)).code, 0);
     assert.equal((await dstack(["require-tcb", app, "perhaps"], env)).code, 2);
     await writeRequest(app);
+  });
+
+  test("a decision is read at no older a block than auth-eth takes", async () => {
+    const explain = (age: string) => dstack(["explain", requestFile], { ...env, ETH_MAX_BLOCK_AGE: age });
+    await sleep(2_100);
+    const { code, err } = await explain("1");
+    assert.deepEqual([code, /is \d+ s old, at most 1 s/.test(err)], [1, true], err);
+    assert.equal((await explain("0")).code, 0);
+    assert.equal((await explain("a day")).code, 2);
   });
 
   test("contracts are upgraded, passed on and fixed", async () => {

@@ -7,6 +7,7 @@ import {
   endpoint,
   exactHex,
   KmsContract,
+  maxBlockAge,
   readPolicyLog,
   safeTransactionFile,
   sendCall,
@@ -36,6 +37,8 @@ export interface ContractBackendOptions {
   readonly rpcUrls: readonly string[];
   readonly chainId: number | undefined;
   readonly confirmations: number | undefined;
+  /** As auth-eth takes it, so that its decision is what is told. */
+  readonly maxBlockAgeSeconds: number | undefined;
   readonly fromBlock: bigint;
   readonly sending: Sending;
   /** Told of what is waited for. */
@@ -69,7 +72,7 @@ export function contractBackend(options: ContractBackendOptions): ContractBacken
     quorum: Math.floor(endpoints.length / 2) + 1,
     chainId: options.chainId,
     confirmations: options.confirmations,
-    maxBlockAgeSeconds: undefined,
+    maxBlockAgeSeconds: maxBlockAge(options.maxBlockAgeSeconds),
     deadlineMs: 60_000,
     clock: Date,
   });

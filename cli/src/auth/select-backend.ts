@@ -48,6 +48,7 @@ export async function selectContract({ env, out }: Cli, options: SendingOptions)
     rpcUrls: rpc.split(",").map((url) => url.trim()),
     chainId: whole(options.chainId ?? env["ETH_CHAIN_ID"], "--chain-id"),
     confirmations: whole(options.confirmations ?? env["ETH_FINALITY_CONFIRMATIONS"], "--confirmations"),
+    maxBlockAgeSeconds: whole(env["ETH_MAX_BLOCK_AGE"], "ETH_MAX_BLOCK_AGE"),
     fromBlock: BigInt(whole(options.fromBlock, "--from-block") ?? 0),
     sending: await sendingOf(env, options),
     say: out.say,

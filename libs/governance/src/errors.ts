@@ -12,7 +12,7 @@ export const GOVERNANCE_ERRORS = {
   "chain-unreachable": "too few endpoints of the chain answered in time; this is no denial",
   "chain-disagrees": "the endpoints tell different things of one block; somebody lies or is behind",
   "chain-wrong": "an endpoint is on another chain than the configured one",
-  "chain-stale": "the endpoints show an older block than was read before, or one that is too old",
+  "chain-stale": "the endpoints show an older block than was read before, one that is too old, or blocks too far apart",
   "chain-refused": "an endpoint, or the chain, refused the call",
   "no-contract": "no contract stands at the configured address",
 } as const satisfies ErrorTable;

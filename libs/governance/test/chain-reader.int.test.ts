@@ -83,8 +83,8 @@ test("one endpoint that lies about the decision, the gateway or the block is out
 
 test("a liar who claims blocks that nobody has keeps nobody from deciding", async () => {
   const [a, b, c] = (await fakes(3)) as [FakeRpc, FakeRpc, FakeRpc];
-  Object.assign(a, { finalized: 100 });
-  Object.assign(b, { finalized: 99 });
+  Object.assign(a, { finalized: 100, head: 100 });
+  Object.assign(b, { finalized: 99, head: 99 });
   for (const lie of [
     { decision: [false, "no"] },
     { decision: [true, ""], fork: "other" },
@@ -99,7 +99,7 @@ test("a liar who claims blocks that nobody has keeps nobody from deciding", asyn
 
 test("two liars of five keep nobody from deciding: one is ahead, one never answers", async () => {
   const all = await fakes(5);
-  for (const [index, fake] of all.entries()) fake.finalized = 100 - index;
+  for (const [index, fake] of all.entries()) fake.finalized = fake.head = 100 - index;
   Object.assign(all[3]!, { finalized: 200, decision: [false, "no"] });
   all[4]!.mood = "silent";
   const { isAllowed, block } = await contract(all).decide("app", BOOT);

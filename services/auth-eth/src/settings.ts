@@ -1,6 +1,6 @@
 import { listenOfEnvironment, type TcpAddress } from "@dstack/config";
 import { GovernanceError } from "@dstack/governance";
-import { exactHex, originOf } from "@dstack/governance/chain";
+import { exactHex, maxBlockAge, originOf } from "@dstack/governance/chain";
 
 export interface Settings {
   readonly listen: TcpAddress;
@@ -33,7 +33,7 @@ export function readSettings(env: Environment): Settings {
     contractAsGiven: contract,
     chainId: whole(env, "ETH_CHAIN_ID", Number.MAX_SAFE_INTEGER),
     confirmations: whole(env, "ETH_FINALITY_CONFIRMATIONS", 1_000_000),
-    maxBlockAgeSeconds: positive(whole(env, "ETH_MAX_BLOCK_AGE", 31_536_000) ?? 21_600),
+    maxBlockAgeSeconds: maxBlockAge(whole(env, "ETH_MAX_BLOCK_AGE", 31_536_000)),
     deadlineMs: positive(whole(env, "ETH_DEADLINE_MS", 60_000)) ?? 8_000,
     denyListPath: env["DENY_LIST_PATH"],
   };

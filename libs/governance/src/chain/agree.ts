@@ -2,6 +2,8 @@
  * How several endpoints of a chain are heard. In: what each shows of the chain, and what each tells of a block. Out:
  * what a quorum tells alike of one block. As long as a quorum of honest endpoints is left, the others can neither
  * decide nor keep them from deciding, whether they lie, lag, hang, claim blocks that nobody has, or are on another chain.
+ * An endpoint that shows an old block and tells the truth about it is no help to undo what came after: being late never
+ * makes an older block count, and nothing is read far below what a quorum may have.
  */
 import type { Hex } from "viem";
 import { GovernanceError } from "../errors.ts";
@@ -45,23 +47,23 @@ interface Failure {
 /** The question about one block. */
 interface Round<T> {
   readonly height: bigint;
+  /** Whether it is the block that was read before. */
+  readonly isLeast: boolean;
   readonly asked: Set<Endpoint>;
   readonly good: { readonly endpoint: Endpoint; readonly told: Told<T> }[];
   readonly bad: Failure[];
-  /** Whether it has had its time, and a lower block is tried beside it. */
-  isLate: boolean;
 }
 
-/** How long further endpoints are waited for once a quorum shows the chain. */
-const GRACE_MS = 250;
-/** How long a block is waited for before a lower one is asked about too. */
-const ROUND_MS = 500;
-/** A server that is several nodes behind one address may have a block that its last answer did not show. */
+/** The part of the deadline after which those who have not answered are no longer waited for. */
+const LATE = 0.75;
+/** How many blocks below the newest that a quorum may have are read at most: honest nodes are a few apart. */
+const REACH = 3n;
+/** A server may have, or show, a moment later what it did not: it catches up, or is several nodes behind one address. */
 const AGAIN = { tries: 4, pauseMs: 500 } as const;
 
 /**
- * The newest block that a quorum has and tells alike. Where the quorum's newest fails, since one of those who claim it
- * lies or hangs, the next lower one is read that they and others have.
+ * The newest block that a quorum has and tells alike. Where the quorum's newest has failed, since one of those who claim
+ * it lies, the next lower one is read that they and others have, within reach.
  * @throws GovernanceError `chain-unreachable`, `chain-wrong`, `chain-stale`, `chain-disagrees`
  */
 export async function agree<T>({ endpoints, quorum, floor, deadlineMs, look, tell }: Hearing<T>): Promise<Agreed<T>> {
@@ -71,8 +73,8 @@ export async function agree<T>({ endpoints, quorum, floor, deadlineMs, look, tel
   const timers = new Set<NodeJS.Timeout>();
   let bell = Promise.withResolvers<void>();
   let isEnded = false;
-  const over = { deadline: false, grace: false };
-  let isGraceRunning = false;
+  const over = { deadline: false, late: false };
+  const again = { isRunning: false, left: AGAIN.tries - 1 };
 
   const after = (ms: number, run: () => void): void => {
     // What is still under way when all is over has nothing to wait for.
@@ -84,7 +86,7 @@ export async function agree<T>({ endpoints, quorum, floor, deadlineMs, look, tel
   const pause = (): Promise<void> => new Promise((resolve) => after(AGAIN.pauseMs, resolve));
   const ask = (round: Round<T>, { endpoint, height }: View): void => {
     round.asked.add(endpoint);
-    const tries = height < round.height ? AGAIN.tries : 1;
+    const tries = height < round.height && round.isLeast ? AGAIN.tries : 1;
     heard(
       repeated(() => tell(endpoint, round.height), tries, pause),
       (told) => round.good.push({ endpoint, told }),
@@ -92,8 +94,20 @@ export async function agree<T>({ endpoints, quorum, floor, deadlineMs, look, tel
     );
   };
 
+  /** Those who are behind may show more in a moment. */
+  const lookAgain = async (behind: readonly View[]): Promise<void> => {
+    await pause();
+    await Promise.allSettled(
+      behind.map(async (view) => {
+        const newer = await look(view.endpoint);
+        if (newer.chainId === view.chainId && newer.height > view.height) views.splice(views.indexOf(view), 1, newer);
+      }),
+    );
+  };
+
   try {
     after(deadlineMs, () => (over.deadline = true));
+    after(deadlineMs * LATE, () => (over.late = true));
     for (const endpoint of endpoints)
       heard(
         look(endpoint),
@@ -105,31 +119,35 @@ export async function agree<T>({ endpoints, quorum, floor, deadlineMs, look, tel
       const usable = ofOneChain(views, quorum);
       const least = floor !== undefined && usable[0]?.chainId === floor.chainId ? floor.height : 0n;
       for (const round of rounds) {
-        for (const view of usable)
-          if ((view.height >= round.height || round.height === least) && !round.asked.has(view.endpoint))
-            ask(round, view);
+        // Also those who show less: a block that is not final to them they may have all the same.
+        for (const view of usable) if (!round.asked.has(view.endpoint)) ask(round, view);
         const told = mostTold(round.good.map((answer) => answer.told));
         if (told.count >= quorum) return { ...told.value!, chainId: usable[0]!.chainId, height: round.height };
       }
-      const next = heightsOf(usable, quorum, least).find((height) => rounds.every((round) => round.height > height));
-      const haveAllLooked = views.length + blind.length === endpoints.length;
-      if (next !== undefined && (haveAllLooked || over.grace) && rounds.every(isStuck)) {
-        const round: Round<T> = { height: next, asked: new Set(), good: [], bad: [], isLate: false };
-        rounds.push(round);
-        after(ROUND_MS, () => (round.isLate = true));
+      const unheard = endpoints.length - views.length - blind.length;
+      const newest = newestWith(usable, quorum, endpoints.length - usable.length);
+      const heights = heightsOf(usable, quorum, { least, lowest: newest - REACH });
+      const next = heights.find((height) => rounds.every((round) => round.height > height));
+      const isDue =
+        over.late ||
+        (rounds.length === 0 ? !mayRise(usable, quorum, unheard) : unheard === 0 && rounds.every(isLost(quorum)));
+      if (next !== undefined && isDue) {
+        rounds.push({ height: next, isLeast: next === least, asked: new Set(), good: [], bad: [] });
         continue;
       }
-      if (next === undefined && haveAllLooked && rounds.every(isOver))
+      const behind = rounds.length > 0 ? [] : usable.filter(({ height }) => height < newest);
+      if (behind.length > 0 && again.left > 0 && !again.isRunning) {
+        Object.assign(again, { isRunning: true, left: again.left - 1 });
+        const ended = (): boolean => (again.isRunning = false);
+        heard(lookAgain(behind), ended, ended);
+      }
+      if (next === undefined && unheard === 0 && !again.isRunning && rounds.every(isOver))
         throw refusal({ endpoints, quorum, views, blind, rounds, usable, least });
       if (over.deadline)
         throw new GovernanceError(
           "chain-unreachable",
           `no answer of ${quorum} of ${endpoints.length} endpoints within ${deadlineMs} ms`,
         );
-      if (usable.length >= quorum && !isGraceRunning) {
-        isGraceRunning = true;
-        after(GRACE_MS, () => (over.grace = true));
-      }
       await bell.promise;
     }
   } finally {
@@ -138,8 +156,13 @@ export async function agree<T>({ endpoints, quorum, floor, deadlineMs, look, tel
   }
 }
 
-const isOver = ({ asked, good, bad }: Round<unknown>): boolean => good.length + bad.length === asked.size;
-const isStuck = (round: Round<unknown>): boolean => round.isLate || isOver(round);
+const isOver = (round: Round<unknown>): boolean => pending(round) === 0;
+const pending = ({ asked, good, bad }: Round<unknown>): number => asked.size - good.length - bad.length;
+/** Whether a quorum can no longer tell the same, whatever is still to come. */
+const isLost =
+  (quorum: number) =>
+  (round: Round<unknown>): boolean =>
+    mostTold(round.good.map(({ told }) => told)).count + pending(round) < quorum;
 
 /** The views of the chain that a quorum is on. */
 function ofOneChain(views: readonly View[], quorum: number): readonly View[] {
@@ -147,11 +170,26 @@ function ofOneChain(views: readonly View[], quorum: number): readonly View[] {
   return most !== undefined && most.length >= quorum ? most : [];
 }
 
-/** The heights that at least a quorum shows, highest first, none below the least. */
-function heightsOf(views: readonly View[], quorum: number, least: bigint): bigint[] {
-  const heights = views.map(({ height }) => height).toSorted((a, b) => (a < b ? 1 : a > b ? -1 : 0));
-  return [...new Set(heights.slice(quorum - 1).map((height) => (height < least ? least : height)))];
+/** The heights to read at that at least a quorum shows, highest first, none below the least or out of reach. */
+function heightsOf(
+  usable: readonly View[],
+  quorum: number,
+  { least, lowest }: { readonly least: bigint; readonly lowest: bigint },
+): bigint[] {
+  const shown = fromHighest(usable).slice(quorum - 1);
+  return [...new Set(shown.map((height) => (height < least ? least : height)))].filter((height) => height >= lowest);
 }
+
+/** The newest block that a quorum has, if so many others have all blocks: those whose view is not known may. */
+const newestWith = (usable: readonly View[], quorum: number, others: number): bigint =>
+  fromHighest(usable)[quorum - 1 - others] ?? 0n;
+
+/** Whether those who are still to be heard can show that a quorum has a newer block. */
+const mayRise = (usable: readonly View[], quorum: number, unheard: number): boolean =>
+  newestWith(usable, quorum, unheard) > newestWith(usable, quorum, 0);
+
+const fromHighest = (views: readonly View[]): bigint[] =>
+  views.map(({ height }) => height).toSorted((a, b) => (a < b ? 1 : a > b ? -1 : 0));
 
 async function repeated<V>(run: () => Promise<V>, tries: number, pause: () => Promise<void>): Promise<V> {
   for (let left = tries - 1; left > 0; left -= 1) {
@@ -211,6 +249,16 @@ function refusal<T>(at: {
       `${apart.good.map(({ endpoint }) => endpoint.name).join(", ")} tell ${mostTold(apart.good.map(({ told }) => told)).kinds} different things of block ${apart.height}; ${quorum} must tell the same`,
     );
   const last = rounds.at(-1);
+  if (last === undefined && usable.length > 0) {
+    const newest = newestWith(usable, quorum, endpoints.length - usable.length);
+    return new GovernanceError(
+      "chain-stale",
+      `fewer than ${quorum} of ${endpoints.length} endpoints show block ${newest}, or one at most ${REACH} below it: ${[
+        ...usable.map(({ endpoint, height }) => `${endpoint.name} shows block ${height}`),
+        ...blind.map(({ endpoint, error }) => `${endpoint.name} ${reasonOf(error)}`),
+      ].join("; ")}`,
+    );
+  }
   if (last === undefined) return tooFew(blind);
   const shown = usable.map(({ height }) => height).reduce((a, b) => (a > b ? a : b));
   if (last.height === least && shown < least)

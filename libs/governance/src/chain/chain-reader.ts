@@ -24,6 +24,11 @@ export interface ChainReaderOptions {
   readonly clock: { now(): number };
 }
 
+/** The limit that `ETH_MAX_BLOCK_AGE` sets in seconds: six hours where it is not set, none for 0. */
+export function maxBlockAge(setting: number | undefined): number | undefined {
+  return setting === 0 ? undefined : (setting ?? 21_600);
+}
+
 /**
  * Reads a chain through several endpoints at one block that a quorum of them has, and believes only what a
  * quorum tells alike (DS #115, #1319). Too few that do, and nothing is decided.

@@ -1,5 +1,5 @@
 /** Policies kept in contracts on an Ethereum chain. */
-export { ChainReader } from "./chain-reader.ts";
+export { ChainReader, maxBlockAge } from "./chain-reader.ts";
 export type { BlockReference, ChainReaderOptions } from "./chain-reader.ts";
 export { endpoint, originOf, reasonOf } from "./endpoint.ts";
 export type { Endpoint } from "./endpoint.ts";
