@@ -29,7 +29,7 @@ export interface DaemonProcess {
   readonly stray: readonly string[];
   /** Why it ended, undefined while it lives. */
   ended(): string | undefined;
-  /** Until a line of its log matches. */
+  /** Until a line of its log matches, one of the last that it wrote or one to come. */
   said(pattern: RegExp): Promise<RegExpExecArray>;
   /** SIGTERM, and SIGKILL after a while. @returns its exit code */
   stop(limitMs?: number): Promise<number | null>;
@@ -88,6 +88,10 @@ export async function startProcess(options: ProcessOptions): Promise<DaemonProce
       : `${options.main} ended with ${child.exitCode ?? child.signalCode}:\n${tail.join("\n")}`;
   const said = (pattern: RegExp): Promise<RegExpExecArray> =>
     new Promise((resolve, reject) => {
+      for (const line of tail) {
+        const match = pattern.exec(line);
+        if (match !== null) return resolve(match);
+      }
       const one = { pattern, found: resolve };
       waiting.add(one);
       const fail = (): void =>

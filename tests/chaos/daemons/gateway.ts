@@ -47,7 +47,7 @@ export async function gateway(): Promise<Daemon> {
     cwd: lab.folder,
     listeners: 2,
   });
-  await daemon.said(/tcp bridge listening/).catch(() => undefined);
+  await daemon.said(/tcp bridge listening/);
   const main = listenerOf(daemon.listeners[0], {
     name: "the RPC listener",
     reach: "stranger",
