@@ -22,6 +22,7 @@ import { tlsSettings } from "@dstack/http";
 import { RpcError } from "./errors.ts";
 import { mayOpenFiles } from "./may-open-files.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
+import { endDeparted } from "./end-departed.ts";
 import { limitWaitingConnections } from "./waiting-connections.ts";
 
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -132,6 +133,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const maxConnections = Math.min(options.maxConnections ?? 12_000, Math.floor(mayOpenFiles() / 2));
   server.maxConnections = maxConnections;
   limitWaitingConnections(server, maxConnections / 2);
+  endDeparted(server);
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
