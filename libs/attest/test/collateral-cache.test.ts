@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   statSync,
   truncateSync,
@@ -21,7 +22,19 @@ import type { CollateralFetcher } from "@dstack/attest/node";
 import type { Quote } from "@dstack/attest";
 import { forge, goodScene } from "../../../tests/forge/forged-evidence.ts";
 import type { Forged } from "../../../tests/forge/forged-evidence.ts";
-import { code, folder, forged, HOUR, pccs, quote, start, trustAnchor, World, writtenAt } from "./pccs-world.ts";
+import {
+  code,
+  folder,
+  forged,
+  HOUR,
+  pccs,
+  quote,
+  settled,
+  start,
+  trustAnchor,
+  World,
+  writtenAt,
+} from "./pccs-world.ts";
 
 const DAY = 24 * HOUR;
 const collateral = collateralFromJson(forged.collateral);
@@ -59,7 +72,7 @@ test("a foreign or damaged file in the cache is told and counts for nothing", as
   const path = join(cacheFolder, name!);
   const whole = readFileSync(path);
   const damages: readonly (readonly [string, () => void, RegExp])[] = [
-    ["a pipe", () => execFileSync("mkfifo", [path]), /^$/],
+    ["a pipe", () => execFileSync("mkfifo", [path]), /expected a regular file/],
     ["a folder", () => mkdirSync(path), /EISDIR/],
     ["no UTF-8", () => writeFileSync(path, Uint8Array.of(0xff, 0xfe)), /not UTF-8/],
     ["half of it", () => writeFileSync(path, whole.subarray(0, whole.length / 2)), /not valid JSON/],
@@ -202,6 +215,56 @@ test("a renewal keeps the place of a platform that passed", async () => {
   assert.equal(await servedFrom(fetcher, world, genuine), "server");
   for (const other of others) await fetcher.collateralFor(parseQuote(other.quote));
   assert.equal(await servedFrom(fetcher, world, genuine), "memory");
+});
+
+/** As many platforms that nobody knows as there are places for, none of whom is ever answered. */
+async function besieged(fetcher: CollateralFetcher, world: World, during: () => Promise<void>): Promise<void> {
+  const ends = new AbortController();
+  world.handler = never;
+  const strangers = Array.from({ length: 33 }, (_, index) => parseQuote(family(500 + index).quote));
+  const waiting = strangers.map((one) => fetcher.collateralFor(one, ends.signal).catch((error: unknown) => error));
+  await settled(() => world.requests.length >= 4 * 32);
+  await during();
+  ends.abort();
+  await Promise.all(waiting);
+}
+
+test("what was on the disk at a start goes after made-up platforms, and is served while those take all places", async () => {
+  const honest = family(0);
+  const genuine = parseQuote(honest.quote);
+  const cacheFolder = folder();
+  const others = Array.from({ length: 66 }, (_, index) => family(index + 1));
+  const world = new World(serving(honest, ...others));
+  await world.fetcher({ cacheFolder }).collateralFor(genuine);
+  writtenAt(join(cacheFolder, readdirSync(cacheFolder)[0]!), start);
+  const fetcher = world.fetcher({ cacheFolder });
+  for (const other of others) await fetcher.collateralFor(parseQuote(other.quote));
+  rmSync(cacheFolder, { recursive: true });
+  world.taken();
+  await besieged(fetcher, world, async () => {
+    world.taken();
+    assert.equal(await servedFrom(fetcher, world, genuine), "memory");
+  });
+});
+
+test("what memory has no room for is read from the disk, also while made-up platforms take all places", async () => {
+  const honest = family(0);
+  const genuine = parseQuote(honest.quote);
+  const cacheFolder = folder();
+  const others = Array.from({ length: 66 }, (_, index) => family(index + 1));
+  const world = new World(serving(honest, ...others));
+  const first = world.fetcher({ cacheFolder });
+  await first.collateralFor(genuine);
+  const [name] = readdirSync(cacheFolder);
+  for (const other of others) await first.collateralFor(parseQuote(other.quote));
+  writtenAt(join(cacheFolder, name!), start - 60_000);
+  const fetcher = world.fetcher({ cacheFolder });
+  await fetcher.open();
+  world.taken();
+  await besieged(fetcher, world, async () => {
+    world.taken();
+    assert.equal(await servedFrom(fetcher, world, genuine), "memory");
+  });
 });
 
 test("a server that answers slowly costs a caller seconds at most while something valid is there", async (context) => {

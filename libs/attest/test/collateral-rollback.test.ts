@@ -274,3 +274,35 @@ test("early documents of one family keep no other from the standard ones, also a
   await fetcher.collateralFor(parseQuote(back.quote));
   assert.match(world.problems.at(-1) ?? "", /number 20 is older than .* number 21/, "and none goes back");
 });
+
+test("a revocation stays with the platform it is of, also when the file that brought it is gone", async () => {
+  const known = published(BEFORE);
+  const world = new World(pccs(known));
+  const cacheFolder = folder();
+  const fetcher = world.fetcher({ cacheFolder });
+  await verdict(world, fetcher, known);
+  const other = published(NEW, { fmspc: "00a067110000", revoked: [102] });
+  world.handler = pccs(other);
+  await fetcher.collateralFor(parseQuote(other.quote));
+  world.handler = pccs(known);
+  world.now += 5 * HOUR;
+  assert.equal(await verdict(world, fetcher, known), "refused");
+  const file = readdirSync(cacheFolder).find((name) => name.includes("00a067110000"));
+  rmSync(join(cacheFolder, file!));
+  assert.equal(await verdict(world, world.fetcher({ cacheFolder }), known), "refused");
+});
+
+test("of two processes on one folder the one with the older documents does not replace the newer ones, and learns them", async () => {
+  const world = new World(pccs(published(BEFORE)));
+  const cacheFolder = folder();
+  const behind = world.fetcher({ cacheFolder });
+  const known = published(BEFORE);
+  assert.equal(await verdict(world, behind, known), "UpToDate");
+  const ahead = world.fetcher({ cacheFolder });
+  world.now += 5 * HOUR;
+  world.handler = pccs(published(NEW, { bar: true }));
+  assert.equal(await verdict(world, ahead, known), "OutOfDate");
+  world.handler = pccs(published(BEFORE));
+  assert.equal(await verdict(world, behind, known), "OutOfDate");
+  assert.equal(await verdict(world, world.fetcher({ cacheFolder }), known), "OutOfDate", "after a restart");
+});

@@ -67,6 +67,8 @@ export class CollateralFetcher implements CollateralSource {
   readonly #kept = new KeptCollaterals();
   readonly #newest = new NewestDocuments();
   readonly #pending = new Map<string, Renewal>();
+  /** Keys of what was brought up in memory: its file must know by itself when that of the other platform is gone. */
+  readonly #behindOnDisk = new Set<string>();
   #opened: Promise<void> | undefined;
   #strangers = 0;
   /** Names of files must not mix trust anchors: collateral of one is noise to the other. */
@@ -133,7 +135,11 @@ export class CollateralFetcher implements CollateralSource {
   /** What is kept, with what another platform's answer moved forward: a revocation counts for all at once. */
   #known(key: string): KeptCollateral | undefined {
     const known = this.#kept.get(key);
-    return known && this.#kept.bringUp(key, known, this.#newest.current(known.checked));
+    if (known === undefined) return undefined;
+    const current = this.#newest.current(known.checked);
+    if (current === known.checked) return known;
+    this.#behindOnDisk.add(key);
+    return this.#kept.bringUp(key, known, current);
   }
 
   /** All who ask during one renewal wait for its first seconds only. */
@@ -145,22 +151,34 @@ export class CollateralFetcher implements CollateralSource {
     const suffix = `-${this.#anchorTag}`;
     const names = (await this.#cache?.keys()) ?? [];
     for (const name of names.filter((one) => one.endsWith(suffix)))
-      await this.#restore(name, name.slice(0, -suffix.length)).catch((error: unknown) => this.#tell(error));
+      await this.#restore(name.slice(0, -suffix.length)).catch((error: unknown) => this.#tell(error));
   }
 
   // What has expired is held too: the next edition must not be older, and its platform is no stranger.
-  async #restore(name: string, key: string): Promise<void> {
-    const stored = await this.#cache?.read(name);
+  async #restore(key: string): Promise<void> {
+    const stored = await this.#stored(key);
     if (stored === undefined) return;
+    const { checked, writtenAtMs } = stored;
+    this.#newest.learn(checked);
+    this.#kept.restore(key, checked, writtenAtMs);
+    const ended = problemOf(checked, this.#clock.now());
+    if (ended !== undefined) this.#tell(rejected("(cached)", ended));
+  }
+
+  /** What is on the disk, if it is sound; it may have expired. @throws AttestError where it is not */
+  async #stored(key: string): Promise<{ checked: CheckedCollateral; writtenAtMs: number } | undefined> {
+    const stored = await this.#cache?.read(this.#nameOf(key));
+    if (stored === undefined) return undefined;
     const checked = checkCollateral(stored.collateral, this.#options.trustAnchor);
     const problem =
       firstFailure(checked.judgements.map(({ name: check, outcome }) => ({ name: check, ...outcome }))) ??
       wrongFile(checked, key);
     if (problem !== undefined) throw rejected("(cached)", problem);
-    this.#newest.learn(checked);
-    this.#kept.restore(key, checked, stored.writtenAtMs);
-    const ended = problemOf(checked, this.#clock.now());
-    if (ended !== undefined) this.#tell(rejected("(cached)", ended));
+    return { checked, writtenAtMs: stored.writtenAtMs };
+  }
+
+  #nameOf(key: string): string {
+    return `${key}-${this.#anchorTag}`;
   }
 
   // One for all callers, with its own deadline: one caller's abort must not fail the others.
@@ -174,20 +192,27 @@ export class CollateralFetcher implements CollateralSource {
   }
 
   async #renew(key: string, platform: Platform): Promise<CheckedCollateral> {
-    const known = this.#kept.get(key);
+    // What made-up platforms drove out of memory is still on the disk, and needs none of the places to fetch.
+    if (this.#kept.get(key) === undefined) await this.#restore(key).catch((error: unknown) => this.#tell(error));
+    const known = this.#known(key);
+    const begun = this.#clock.now();
+    if (known !== undefined && problemOf(known.checked, begun) === undefined && isYoung(known, begun))
+      return known.checked;
     try {
       const checked = await (known === undefined ? this.#fetchForStranger(platform) : this.#fetch(platform));
       const now = this.#clock.now();
       this.#kept.renew(key, checked, now);
       this.#kept.asked(key, now);
-      await this.#write(key, checked).catch((error: unknown) => this.#tell(error));
-      return checked;
+      await this.#write(key, checked);
+      await this.#writeBehind();
+      return this.#newest.current(checked);
     } catch (error) {
       const now = this.#clock.now();
       const held = this.#known(key);
       if (held === undefined || problemOf(held.checked, now) !== undefined) throw error;
       this.#tell(error);
       this.#kept.postpone(key, held, now);
+      await this.#writeBehind();
       return held.checked;
     }
   }
@@ -221,9 +246,23 @@ export class CollateralFetcher implements CollateralSource {
     return checked;
   }
 
+  // Another process may have written a newer edition meanwhile: it is learnt, and the newest of both is what stays.
   async #write(key: string, checked: CheckedCollateral): Promise<void> {
-    const name = (of: string): string => `${of}-${this.#anchorTag}`;
-    await this.#cache?.write(name(key), checked, new Set(this.#kept.passedKeys().map(name)));
+    if (this.#cache === undefined) return;
+    const stored = await this.#stored(key).catch((error: unknown) => this.#tell(error));
+    if (stored !== undefined) this.#newest.learn(stored.checked);
+    const lasting = new Set(this.#kept.lastingKeys().map((one) => this.#nameOf(one)));
+    await this.#cache
+      .write(this.#nameOf(key), this.#newest.current(checked), lasting)
+      .catch((error: unknown) => this.#tell(error));
+  }
+
+  async #writeBehind(): Promise<void> {
+    for (const key of this.#behindOnDisk) {
+      this.#behindOnDisk.delete(key);
+      const kept = this.#kept.get(key);
+      if (kept !== undefined) await this.#write(key, kept.checked);
+    }
   }
 
   #tell(error: unknown): void {

@@ -8,6 +8,8 @@ export interface KeptCollateral {
   readonly retryAtMs: number;
   /** A platform passed by this one or an earlier edition. */
   readonly passed: boolean;
+  /** It, or an earlier edition, was on the disk: of the platforms before a restart nobody knows which passed. */
+  readonly stored: boolean;
 }
 
 /** Platform families whose collateral is held in memory. */
@@ -22,7 +24,7 @@ const IN_USE_MS = 24 * 60 * 60 * 1000;
 
 /**
  * Collateral in memory, by platform key. Anybody can make up platforms of families that Intel knows:
- * beyond the bound those go first by which no platform ever passed.
+ * beyond the bound those go first by which no platform ever passed, and of these what was on the disk last.
  */
 export class KeptCollaterals {
   /** Least lately renewed first. */
@@ -36,12 +38,12 @@ export class KeptCollaterals {
 
   /** Fetched anew, at a time in Unix milliseconds. */
   renew(key: string, checked: CheckedCollateral, nowMs: number): void {
-    this.#keep(key, checked, nowMs, nowMs + RETRY_MS);
+    this.#keep(key, { checked, fetchedAtMs: nowMs, retryAtMs: nowMs + RETRY_MS });
   }
 
   /** Read from the disk, where it was written then. */
   restore(key: string, checked: CheckedCollateral, writtenAtMs: number): void {
-    this.#keep(key, checked, writtenAtMs, 0);
+    this.#keep(key, { checked, fetchedAtMs: writtenAtMs, retryAtMs: 0, stored: true });
   }
 
   /** The same as of then, with newer documents in it. */
@@ -54,7 +56,7 @@ export class KeptCollaterals {
 
   /** Nothing newer could be had. */
   postpone(key: string, { checked, fetchedAtMs }: KeptCollateral, nowMs: number): void {
-    this.#keep(key, checked, fetchedAtMs, nowMs + RETRY_MS);
+    this.#keep(key, { checked, fetchedAtMs, retryAtMs: nowMs + RETRY_MS });
   }
 
   /** A quote calls for it, now. */
@@ -69,18 +71,22 @@ export class KeptCollaterals {
       .map(([, { checked }]) => checked);
   }
 
-  /** Keys by which platforms passed. */
-  passedKeys(): string[] {
-    return [...this.#kept].filter(([, kept]) => hasPassed(kept)).map(([key]) => key);
+  /** Keys by which platforms passed, or may have before a restart. */
+  lastingKeys(): string[] {
+    return [...this.#kept].filter(([, kept]) => standingOf(kept) > 0).map(([key]) => key);
   }
 
-  #keep(key: string, checked: CheckedCollateral, fetchedAtMs: number, retryAtMs: number): void {
+  #keep(key: string, edition: Omit<KeptCollateral, "passed" | "stored"> & { readonly stored?: true }): void {
     const before = this.#kept.get(key);
     this.#kept.delete(key);
-    this.#kept.set(key, { checked, fetchedAtMs, retryAtMs, passed: before !== undefined && hasPassed(before) });
+    this.#kept.set(key, {
+      ...edition,
+      passed: before !== undefined && hasPassed(before),
+      stored: edition.stored ?? before?.stored ?? false,
+    });
     if (this.#kept.size <= MAX_KEPT) return;
     const others = [...this.#kept].filter(([other]) => other !== key);
-    const [last] = others.find(([, kept]) => !hasPassed(kept)) ?? others[0] ?? [];
+    const [last] = others.toSorted(([, a], [, b]) => standingOf(a) - standingOf(b))[0] ?? [];
     if (last === undefined) return;
     this.#kept.delete(last);
     this.#askedAt.delete(last);
@@ -88,6 +94,9 @@ export class KeptCollaterals {
 }
 
 const hasPassed = ({ checked, passed }: KeptCollateral): boolean => passed || checked.proven;
+
+/** The higher, the later it goes. */
+const standingOf = (kept: KeptCollateral): number => (hasPassed(kept) ? 2 : kept.stored ? 1 : 0);
 
 /** What fails of it at a time in Unix milliseconds. */
 export const problemOf = (checked: CheckedCollateral, nowMs: number): string | undefined =>
