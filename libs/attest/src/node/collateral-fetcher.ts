@@ -18,6 +18,7 @@ import { NewestDocuments } from "./newest-documents.ts";
 import { PinnedCollateral } from "./pinned-collateral.ts";
 import { collateralKey, keyOfCollateral, platformOf } from "./platform.ts";
 import type { Platform } from "./platform.ts";
+import { raced, waitAborted } from "./raced.ts";
 import { checkCollateral } from "./verify-quote.ts";
 
 /** Where collateral comes from unless an operator names a place; Intel signs it, so this one need not be trusted. */
@@ -288,25 +289,4 @@ function wrongFile(checked: CheckedCollateral, key: string): string | undefined 
   const own = keyOfCollateral(checked);
   const isNamed = /^(?:tdx|sgx)-pck-/.test(key) ? key.slice(0, 3) === own.slice(0, 3) : key === own;
   return isNamed ? undefined : `TCB info is for ${id}, FMSPC ${toHex(fmspc)}; the file is named ${key}`;
-}
-
-const waitAborted = (signal: AbortSignal): AttestError =>
-  new AttestError("collateral-unavailable", "collateral: the wait was aborted", { cause: signal.reason });
-
-/** The result, a refusal once the signal fires, or what stands in after a time. Nothing is left behind. */
-async function raced<T>(
-  result: Promise<T>,
-  signal: AbortSignal | undefined,
-  standIn?: { readonly afterMs: number; readonly value: T },
-): Promise<T> {
-  const { promise, resolve, reject } = Promise.withResolvers<T>();
-  const stop = (): void => reject(signal === undefined ? undefined : waitAborted(signal));
-  signal?.addEventListener("abort", stop, { once: true });
-  const timer = standIn === undefined ? undefined : setTimeout(() => resolve(standIn.value), standIn.afterMs);
-  try {
-    return await Promise.race([result, promise]);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", stop);
-  }
 }
