@@ -229,6 +229,27 @@ describe("keys from the local key provider", () => {
     const port = portOf(await closed(createServer().listen(0, "127.0.0.1")));
     await assert.rejects(request({ pccsUrl: `http://127.0.0.1:${port}` }), { code: "keys-unavailable" });
   });
+
+  it("are waited for while the only collateral server gives what ended long ago", async () => {
+    const clock = { now: () => Date.now() - 400 * 86_400_000 };
+    const stale = await startMockPccs({ pki, host: "127.0.0.1", port: 0, log: quietLog, clock });
+    try {
+      await assert.rejects(request({ pccsUrl: `http://${stale.address}` }), { code: "keys-unavailable" });
+      const { kms } = evidenceVerifiers({
+        pccsUrls: [`http://${stale.address}`],
+        isDev: true,
+        rootsFile: join(folder, "roots.json"),
+        now,
+      });
+      const reportData = padReportData(new Uint8Array(32));
+      const shown = await trustDomain().attest(reportData, "{}");
+      await assert.rejects(async () => kms(shown, reportData, "attestation"), {
+        code: "keys-unavailable",
+      });
+    } finally {
+      await stale.close();
+    }
+  });
 });
 
 const recipientOf = (quote: Uint8Array): Uint8Array => parseQuote(quote).body.reportData.subarray(0, 32);

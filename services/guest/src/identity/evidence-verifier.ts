@@ -16,7 +16,7 @@ export interface EvidenceVerifierOptions {
 }
 
 export interface EvidenceVerifiers {
-  /** Verifies the evidence of a KMS that shows some. */
+  /** Verifies the evidence of a KMS that shows some; it throws as `provider` does. */
   readonly kms: EvidenceVerifier;
   /**
    * The enclave that a local key provider's quote speaks for; what is in the report is for the caller to judge.
@@ -38,15 +38,18 @@ export function evidenceVerifiers(options: EvidenceVerifierOptions): EvidenceVer
         trustAnchor,
         expectedReportData,
       });
-      if (!result.ok) throw new GuestError("keys-refused", `the evidence of the KMS does not verify: ${result.reason}`);
+      if (result.ok) return;
+      const collateral = result.checks.find(({ name }) => name === "collateral");
+      const code = collateral !== undefined && isNotNow(collateral.code) ? "keys-unavailable" : "keys-refused";
+      throw new GuestError(code, `the evidence of the KMS does not verify: ${result.reason}`);
     },
     provider: async (bytes) => {
       const { node, core, collateralSource, trustAnchor } = await load();
       const what = "the local key provider's quote does not verify";
       const collateral = await attempt(() => collateralSource.collateralFor(core.parseQuote(bytes)));
       if (!collateral.ok) {
-        const isForNow = collateral.error.code === "collateral-unavailable";
-        throw new GuestError(isForNow ? "keys-unavailable" : "keys-refused", what, { cause: collateral.error });
+        const code = isNotNow(collateral.error.code) ? "keys-unavailable" : "keys-refused";
+        throw new GuestError(code, what, { cause: collateral.error });
       }
       const result = node.verifyQuote(bytes, collateral.value, { now: options.now(), trustAnchor });
       if (!result.ok) throw new GuestError("keys-refused", `${what}: ${result.reason}`);
@@ -56,6 +59,10 @@ export function evidenceVerifiers(options: EvidenceVerifierOptions): EvidenceVer
     },
   };
 }
+
+/** What the servers fail in, which says nothing of the evidence: they are down, stale, or give what is none. */
+const isNotNow = (code: string | undefined): boolean =>
+  code === "collateral-unavailable" || code === "collateral-rejected" || code === "collateral-malformed";
 
 interface Verifier {
   readonly node: typeof import("@dstack/attest/node");

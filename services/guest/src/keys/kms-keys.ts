@@ -181,7 +181,8 @@ function isFinal(error: unknown): boolean {
     current instanceof Error && depth < 16;
     current = current.cause, depth++
   ) {
-    if (current instanceof GuestError || current instanceof RatlsError) return true;
+    if (current instanceof GuestError) return current.code !== "keys-unavailable";
+    if (current instanceof RatlsError) return true;
     if (current instanceof RpcError && current.code === "remote-error") return true;
   }
   return false;
