@@ -1,6 +1,6 @@
 import { parseJson, utf8Decode } from "@dstack/bytes";
 import { readFile } from "node:fs/promises";
-import { asRefusal } from "@dstack/errors";
+import { asRefusal, excerpt } from "@dstack/errors";
 import { exchange } from "@dstack/http";
 import { CliError } from "../terminal/errors.ts";
 
@@ -53,18 +53,24 @@ export async function postToKms({
     throw new CliError("denied", `the KMS at ${target.origin} wants a token`, {
       hint: `give it with --token-file or ${tokenVariable}`,
     });
+  const { error = `HTTP status ${answer.status}`, next } = refusal(answer.body);
   throw new CliError(
     "denied",
-    `the KMS at ${target.origin} refused: ${refusal(answer.body) ?? `HTTP status ${answer.status}`}`,
+    `the KMS at ${target.origin} refused: ${error}`,
+    next === undefined ? {} : { hint: next },
   );
 }
 
-function refusal(answer: Uint8Array): string | undefined {
+/** What the KMS said, and what it says to do next. */
+function refusal(answer: Uint8Array): { readonly error?: string; readonly next?: string } {
   try {
-    const { error } = parseJson(utf8Decode(answer)) as { readonly error?: unknown };
-    return typeof error === "string" ? error : undefined;
+    const { error, next } = parseJson(utf8Decode(answer)) as { readonly error?: unknown; readonly next?: unknown };
+    return {
+      ...(typeof error === "string" ? { error } : {}),
+      ...(typeof next === "string" ? { next: excerpt(next) } : {}),
+    };
   } catch {
     // Not from a KMS of ours: the status says it.
-    return undefined;
+    return {};
   }
 }

@@ -9,4 +9,4 @@ export { excerpt, visible } from "./excerpt.ts";
 export { plainText } from "./plain-text.ts";
 export { ignoreMissing, systemCode } from "./system-code.ts";
 export type { ExcerptOptions } from "./excerpt.ts";
-export type { ErrorTable } from "./error-table.ts";
+export type { ErrorRow, ErrorTable } from "./error-table.ts";

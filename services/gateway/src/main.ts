@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import { createLogger, outliveStrays } from "@dstack/log";
 import { VERSION_TEXT } from "@dstack/proto/wire";
 import { loadGatewayConfig } from "./config/gateway-config.ts";
+import { GATEWAY_ERRORS, GatewayError } from "./errors.ts";
 import { startGateway, type Gateway } from "./gateway.ts";
 import { evidenceVerifier } from "./identity/evidence.ts";
 
@@ -59,7 +60,11 @@ async function main(args: string[]): Promise<number> {
     return 0;
   } catch (error) {
     bootLog.error(
-      { code: (error as { code?: string }).code, error: (error as Error).message },
+      {
+        code: (error as { code?: string }).code,
+        error: (error as Error).message,
+        ...(error instanceof GatewayError ? { next: GATEWAY_ERRORS[error.code].next } : {}),
+      },
       `gateway cannot start: ${(error as Error).message}`,
     );
     return 1;

@@ -11,6 +11,7 @@ import { errorChain } from "@dstack/errors";
 import { GuestTee, teePaths } from "@dstack/tee";
 import { readNetworkInfo } from "./agent/network-info.ts";
 import { bootGuest } from "./boot.ts";
+import { GUEST_ERRORS, GuestError } from "./errors.ts";
 import { openHostLink } from "./host/host-link.ts";
 import { readImageInfo } from "./system/image-info.ts";
 import type { Undo } from "./system/boot-context.ts";
@@ -51,7 +52,8 @@ function end(status: number, progress: string | undefined): void {
 function fail(error: unknown): void {
   if (stopping.signal.aborted) return;
   const text = errorChain(error);
-  log.error({ code: (error as { code?: unknown }).code }, `boot failed: ${text}`);
+  const next = error instanceof GuestError ? { next: GUEST_ERRORS[error.code].next } : {};
+  log.error({ code: (error as { code?: unknown }).code, ...next }, `boot failed: ${text}`);
   say("[FAILED] Failed to start the app.");
   host.notify("boot.error", text);
   end(1, undefined);

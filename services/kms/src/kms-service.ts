@@ -9,7 +9,7 @@ import { route, RpcError, type JsonObject, type Route, type RpcCall, type RpcSer
 import { ownNameIn } from "./certificates/own-names.ts";
 import { signCertificate } from "./release/sign-certificate.ts";
 import type { KmsConfig } from "./config/kms-config.ts";
-import { KmsError } from "./errors.ts";
+import { KMS_RULES, KmsError, type KmsRule } from "./errors.ts";
 import { clearImageCache } from "./image/clear-image-cache.ts";
 import type { OpenKms } from "./open-kms.ts";
 import { withLegacyEvidence } from "./onboard/legacy-evidence.ts";
@@ -48,7 +48,17 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
     authenticate: callerReader({
       ...evidence,
       onRefusal: ({ method, requestId, remoteAddress }, reason) => {
-        log.warn({ method, requestId, reason: excerpt(reason), rule: "evidence", field: "quote" }, "refused");
+        log.warn(
+          {
+            method,
+            requestId,
+            reason: excerpt(reason),
+            rule: "evidence",
+            field: "quote",
+            next: KMS_RULES.evidence.next,
+          },
+          "refused",
+        );
         return gate.recordRefusal({
           action: method,
           reason,
@@ -91,9 +101,9 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
   const refuse = async (
     action: string,
     call: RpcCall,
-    refused: { readonly reason: string; readonly rule: string; readonly field: string },
+    refused: { readonly reason: string; readonly rule: KmsRule; readonly field: string },
   ): Promise<void> => {
-    options.log.warn({ action, requestId: call.requestId, ...refused }, "refused");
+    options.log.warn({ action, requestId: call.requestId, ...refused, next: KMS_RULES[refused.rule].next }, "refused");
     await gate.recordRefusal({ action, ...refused, ...origin(call) });
   };
   const requireSelf = async (call: RpcCall): Promise<void> => {

@@ -7,7 +7,7 @@ import { errorChain } from "@dstack/errors";
 
 import { checkConfig, printCheck } from "./config/check-config.ts";
 import { loadKmsConfig } from "./config/kms-config.ts";
-import { KmsError } from "./errors.ts";
+import { KMS_ERRORS, KmsError } from "./errors.ts";
 import { issueDevelopmentCertificate } from "./issue-development-certificate.ts";
 import { markReleasedFolder } from "./mark-released-folder.ts";
 import { startKms } from "./kms.ts";
@@ -34,7 +34,8 @@ try {
   await main(log);
 } catch (error) {
   const stopped = error instanceof KmsError && error.code === "stopped";
-  log[stopped ? "info" : "error"](errorChain(error));
+  const next = error instanceof KmsError ? { next: KMS_ERRORS[error.code].next } : {};
+  log[stopped ? "info" : "error"](next, errorChain(error));
   process.exitCode = stopped ? 0 : error instanceof KmsError && error.code === "usage" ? 2 : 1;
 }
 

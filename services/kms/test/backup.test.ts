@@ -70,9 +70,10 @@ test("a backup leaves when the audit log says which one, to whom, and who asked"
 test("a refusal says why, by which code and for which request (PC #506)", async () => {
   const lines: AuditEntry[] = [];
   const { status, body } = await ask(async (entry) => void lines.push(entry), ["core.x = true"]);
-  const { error, code, request_id: id } = JSON.parse(Buffer.from(body).toString()) as Record<string, string>;
+  const { error, code, next, request_id: id } = JSON.parse(Buffer.from(body).toString()) as Record<string, string>;
   assert.deepEqual([status, code, id], [400, "backup-refused", "r"]);
   assert.match(error ?? "", /core\.x = true/);
+  assert.match(next ?? "", /kms\.toml.*`dstack kms backup`/, "and what to do next");
   assert.deepEqual(
     lines.map(({ outcome, requestId }) => [outcome, requestId]),
     [["refused", "r"]],

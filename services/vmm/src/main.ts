@@ -15,7 +15,7 @@ import { lockFile, type FileLock } from "@dstack/files";
 import { createLogger, outliveStrays, type Logger } from "@dstack/log";
 import { dispatch, mount, startHttpServer, type HttpServer } from "@dstack/rpc";
 import { chooseAccelerator, type Accelerator } from "./launch/accelerator.ts";
-import { VmmError } from "./errors.ts";
+import { VMM_ERRORS, VmmError } from "./errors.ts";
 import { createFleet, type Fleet } from "./fleet/fleet.ts";
 import { askedGuests, guestProxy } from "./api/guest-proxy.ts";
 import { hostApiHandler } from "./api/host-api.ts";
@@ -217,7 +217,8 @@ main().then(
       error instanceof ConfigError || error instanceof VmmError || error instanceof Error
         ? error.message
         : String(error);
-    process.stderr.write(`vmm: ${text}\n`);
+    const next = error instanceof VmmError ? `next: ${VMM_ERRORS[error.code].next}\n` : "";
+    process.stderr.write(`vmm: ${text}\n${next}`);
     process.exit(1);
   },
 );

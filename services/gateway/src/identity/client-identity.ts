@@ -77,7 +77,11 @@ export function requireApp(
   if (chain.length === 0) throw new GatewayError("identity-missing", "Client authentication is required");
   const extensions = verifiedLeaf(chain, options);
   if (appId === undefined || extensions.appId === undefined || !equalBytes(extensions.appId, appId)) {
-    throw new GatewayError("identity-invalid", "Remote app id is not from dstack-gateway");
+    throw new GatewayError("identity-invalid", "Remote app id is not from dstack-gateway", {
+      cause: new Error(
+        `its certificate names ${extensions.appId === undefined ? "no app" : `app ${toHex(extensions.appId)}`}, expected ${appId === undefined ? "that of this gateway, which has none" : toHex(appId)}`,
+      ),
+    });
   }
 }
 
@@ -118,7 +122,10 @@ function checkUsage(extensions: DstackExtensions): void {
     readOid(element, "extended key usage"),
   );
   if (!oids.includes(CLIENT_AUTH))
-    throw new GatewayError("identity-invalid", "client certificate is not for client authentication");
+    throw new GatewayError(
+      "identity-invalid",
+      `client certificate is not for client authentication: its extended key usage is ${oids.slice(0, 4).join(", ")}, expected ${CLIENT_AUTH}`,
+    );
 }
 
 async function evidenceOf(

@@ -14,7 +14,10 @@ export function mergeDockerConfig(text: string | undefined, mirror: string | und
     throw new GuestError("config-invalid", "Invalid daemon.json", { cause });
   }
   if (typeof config !== "object" || config === null || Array.isArray(config))
-    throw new GuestError("config-invalid", "Invalid daemon.json: expected an object");
+    throw new GuestError(
+      "config-invalid",
+      `Invalid daemon.json: expected an object, got ${Array.isArray(config) ? "a list" : config === null ? "null" : `a ${typeof config}`}`,
+    );
   // Packet filter rules alone publish ports: a proxy process for each would do nothing but start slowly.
   const merged: Record<string, unknown> = { "userland-proxy": false, ...config, ipv6: false, ip6tables: false };
   if (mirror !== undefined) {

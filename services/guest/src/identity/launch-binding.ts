@@ -1,4 +1,4 @@
-import { equalBytes, isAllZero, type Hash32, type Hash48 } from "@dstack/bytes";
+import { equalBytes, isAllZero, toHex, type Hash32, type Hash48 } from "@dstack/bytes";
 import { mrConfigIdV1, mrConfigIdV2, mrConfigIdV3, parseMrConfigV3, type KeyProviderKind } from "@dstack/attest";
 import { GuestError } from "../errors.ts";
 import type { Identity } from "./identity.ts";
@@ -49,7 +49,8 @@ function checkDocument(mrConfigId: Hash48, facts: LaunchFacts): void {
   requireEqual(mrConfigId, mrConfigIdV3(facts.mrConfig), "mr_config_id");
   const document = parseMrConfigV3(facts.mrConfig);
   requireEqual(document.composeHash, facts.composeHash, "mr_config compose_hash");
-  if (document.keyProvider !== facts.keyProvider) throw mismatch("mr_config key_provider");
+  if (document.keyProvider !== facts.keyProvider)
+    throw mismatch("mr_config key_provider", document.keyProvider, facts.keyProvider);
   if (document.appId !== undefined) requireEqual(document.appId, facts.identity.appId, "mr_config app_id");
   if (document.gpuPolicyHash !== undefined)
     requireEqual(document.gpuPolicyHash, facts.gpuPolicyHash, "mr_config gpu_policy_hash");
@@ -59,7 +60,8 @@ function checkDocument(mrConfigId: Hash48, facts: LaunchFacts): void {
     requireEqual(document.instanceId, facts.identity.instanceId, "mr_config instance_id");
   const scripts = document.initScriptHashes;
   if (scripts !== undefined) {
-    if (scripts.length !== facts.initScriptHashes.length) throw mismatch("mr_config init_script_hashes");
+    if (scripts.length !== facts.initScriptHashes.length)
+      throw mismatch("mr_config init_script_hashes", `${scripts.length}`, `${facts.initScriptHashes.length}`);
     scripts.forEach((hash, i) =>
       requireEqual(hash, facts.initScriptHashes[i] ?? new Uint8Array(), "mr_config init_script_hashes"),
     );
@@ -67,11 +69,11 @@ function checkDocument(mrConfigId: Hash48, facts: LaunchFacts): void {
 }
 
 function requireEqual(got: Uint8Array, expected: Uint8Array, what: string): void {
-  if (!equalBytes(got, expected)) throw mismatch(what);
+  if (!equalBytes(got, expected)) throw mismatch(what, toHex(got), toHex(expected));
 }
 
-const mismatch = (what: string): GuestError =>
+const mismatch = (what: string, launched: string, shared: string): GuestError =>
   new GuestError(
     "binding-mismatch",
-    `Invalid ${what}: the VM was launched for something else than what the host share holds`,
+    `Invalid ${what}: the VM was launched for something else than what the host share holds (${launched}, the share gives ${shared})`,
   );

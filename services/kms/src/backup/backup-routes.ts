@@ -10,7 +10,7 @@ import { toHex } from "@dstack/bytes";
 import { backupHash, MAX_BACKUP_BYTES, MAX_SHARE_BYTES } from "@dstack/key-backup";
 import { errorChain, isCoded } from "@dstack/errors";
 import { readBody, type HttpExchange, type HttpRoute } from "@dstack/rpc";
-import { KmsError } from "../errors.ts";
+import { KMS_ERRORS, KmsError } from "../errors.ts";
 import type { KmsConfig } from "../config/kms-config.ts";
 import type { RootKeys } from "../keys/install-root-keys.ts";
 import type { OpenKms } from "../open-kms.ts";
@@ -98,7 +98,9 @@ async function answering({ response, requestId }: HttpExchange, run: () => Promi
   } catch (error) {
     const code = codeOf(error);
     if (code === undefined || isCoded(error, "payload-too-large")) throw error;
-    send(response, 400, Buffer.from(`${JSON.stringify({ error: errorChain(error), code, request_id: requestId })}\n`));
+    const next = error instanceof KmsError ? { next: KMS_ERRORS[error.code].next } : {};
+    const body = { error: errorChain(error), code, request_id: requestId, ...next };
+    send(response, 400, Buffer.from(`${JSON.stringify(body)}\n`));
   }
 }
 

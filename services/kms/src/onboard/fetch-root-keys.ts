@@ -107,11 +107,22 @@ function speaksNoTls(error: unknown): boolean {
   return isCoded(error, "no-tls") || (error instanceof Error && error.cause !== undefined && speaksNoTls(error.cause));
 }
 
+/** Never the whole: it may hold a password. */
+const kindOfUrl = (url: string): string =>
+  !URL.canParse(url)
+    ? "no URL"
+    : new URL(url).username === ""
+      ? `one of ${new URL(url).protocol}`
+      : "one with a user name";
+
 /** @throws KmsError `source-refused` */
 function rpcUrl(text: string): string {
   const url = text.trim().replace(/\/+$/, "");
   if (!URL.canParse(url) || new URL(url).protocol !== "https:" || new URL(url).username !== "") {
-    throw new KmsError("source-refused", "source_url: expected https://HOST:PORT of the source KMS");
+    throw new KmsError(
+      "source-refused",
+      `source_url: expected https://HOST:PORT of the source KMS, got ${kindOfUrl(url)}`,
+    );
   }
   return url.endsWith("/prpc") ? url : `${url}/prpc`;
 }

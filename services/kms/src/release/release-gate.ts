@@ -6,14 +6,23 @@
  * Never: a key without its audit line on the disk; an answer of the auth server that is kept.
  */
 import { toHex } from "@dstack/bytes";
-import { appInfo, AttestError, checkLaunchBinding, type AppInfo, type Attestation } from "@dstack/attest";
+import {
+  appInfo,
+  AttestError,
+  checkLaunchBinding,
+  type AppInfo,
+  type Attestation,
+  type AttestErrorCode,
+} from "@dstack/attest";
 import { AuditLogError, type AuditLog } from "@dstack/audit-log";
 import type { Logger } from "@dstack/log";
 import { errorChain } from "@dstack/errors";
-import { KmsError } from "../errors.ts";
+import type { BootKind, SentBootInfo } from "@dstack/governance";
+import { KmsError, type KmsRule } from "../errors.ts";
 import type { OsImageVerifier } from "../image/os-image-verifier.ts";
 import { denialText, type AuthApi } from "./auth-api.ts";
 import { bootInfoJson, type VerifiedEvidence } from "./boot-info.ts";
+import { nextStep } from "./next-step.ts";
 import { RefusalRecord, type RefusalEntry } from "./refusal-record.ts";
 import { Turnstile } from "./turnstile.ts";
 
@@ -95,15 +104,16 @@ export class ReleaseGate {
     if (identified.kind === "refused") return this.#refuse(request, undefined, identified);
     const { info, vmConfig } = identified;
 
+    const boot = bootInfoJson(verified, info);
     const decision = await this.#asking.through(
-      () => auth.bootAuth(request.action === "kms-key" ? "kms" : "app", bootInfoJson(verified, info), request.signal),
+      () => auth.bootAuth(bootKind(request), boot, request.signal),
       request.signal,
     );
     if (decision.kind === "denied") {
       const { rule = "auth api", field = "isAllowed" } = decision;
       // Rule and field are told where the auth server named them; the records have what there is.
       const reason = `Boot denied: ${denialText(decision)}`.slice(0, MAX_REASON_CHARS);
-      return this.#refuse(request, info, { kind: "refused", reason, rule, field });
+      return this.#refuse(request, info, { kind: "refused", reason, rule, field }, boot);
     }
     if (refuseAnyGateway && request.action !== "kms-key" && decision.gatewayAppId.trim().toLowerCase() === "any") {
       return this.#refuse(
@@ -171,11 +181,25 @@ export class ReleaseGate {
     }
   }
 
-  async #refuse(request: ReleaseRequest, info: AppInfo | undefined, refused: Refusal): Promise<Refusal> {
+  /** @param denied what the auth server was told, where it is the one that refused */
+  async #refuse(
+    request: ReleaseRequest,
+    info: AppInfo | undefined,
+    refused: Refusal,
+    denied?: SentBootInfo,
+  ): Promise<Refusal> {
     const { reason, rule, field } = refused;
     const known = info === undefined ? {} : identity(request, info);
     this.#options.log.warn(
-      { action: request.action, requestId: request.requestId, reason, rule, field, ...known },
+      {
+        action: request.action,
+        requestId: request.requestId,
+        reason,
+        rule,
+        field,
+        next: nextStep(bootKind(request), refused, denied),
+        ...known,
+      },
       "refused",
     );
     await this.#refusals.write("refused", {
@@ -193,7 +217,9 @@ export class ReleaseGate {
 
 type Refusal = Extract<ReleaseDecision, { readonly kind: "refused" }>;
 
-const refusal = (reason: string, rule: string, field: string): Refusal => ({
+const bootKind = ({ action }: ReleaseRequest): BootKind => (action === "kms-key" ? "kms" : "app");
+
+const refusal = (reason: string, rule: KmsRule | AttestErrorCode, field: string): Refusal => ({
   kind: "refused",
   reason: `${reason.slice(0, MAX_REASON_CHARS)} (rule ${rule}, field ${field})`,
   rule,

@@ -68,7 +68,10 @@ function transportTo(address: string): RpcTransport {
   if (address.startsWith("unix:"))
     return httpTransport({ baseUrl: "http://localhost", socketPath: address.slice("unix:".length) });
   if (!URL.canParse(address) || !/^https?:$/.test(new URL(address).protocol)) {
-    throw new KmsError("config-invalid", "DSTACK_AGENT_ADDRESS: expected unix:PATH or an http URL");
+    throw new KmsError(
+      "config-invalid",
+      `DSTACK_AGENT_ADDRESS: expected unix:PATH or an http URL, got ${URL.canParse(address) ? `one of ${new URL(address).protocol}` : "no URL"}`,
+    );
   }
   return httpTransport({ baseUrl: address });
 }

@@ -8,6 +8,7 @@ import { access, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { errorChain } from "@dstack/errors";
 import { VmmError } from "../errors.ts";
+import { cidFor } from "../launch/id-pool.ts";
 import { loadGuestImage } from "../launch/guest-image.ts";
 import { checkPortsFree } from "../launch/port-mapping.ts";
 import { isVmNote, type SupervisedProcess } from "../supervisor/supervisor-client.ts";
@@ -150,12 +151,7 @@ export function createInventory(context: FleetContext, presence: Presence, power
     checkPortsAgainst(manifest.port_map, othersOf(context, id));
     await checkPortsFree(manifest.port_map);
     if (!request.stopped) checkCapacity(manifest, othersOf(context, id), config.cvm);
-    const cid = pool.allocate();
-    if (cid === undefined)
-      throw new VmmError(
-        "pool-exhausted",
-        `CID pool exhausted: ${config.cvm.cidPoolSize} VMs exist (cvm.cid_pool_size)`,
-      );
+    const cid = cidFor(pool, config.cvm.cidPoolSize);
     const vm = newVm(id, vmFolder(join(config.runPath, id)), manifest);
     vm.cid = cid;
     vms.set(id, vm);

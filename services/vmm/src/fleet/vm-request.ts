@@ -175,7 +175,10 @@ export function checkPortsAgainst(ports: readonly PortMap[], others: readonly Vm
 /** A mapping acts through user networking only; without it, it would vanish silently. */
 export function refuseDeadPorts(ports: readonly PortMap[], networks: readonly Networking[]): void {
   if (ports.length > 0 && !networks.some((network) => network.mode === "user")) {
-    throw new VmmError("request-invalid", "port mappings need a network of mode user, and this VM has none");
+    throw new VmmError(
+      "request-invalid",
+      `port mappings need a network of mode user, and this VM has ${networks.map(({ mode }) => mode).join(", ")}`,
+    );
   }
 }
 

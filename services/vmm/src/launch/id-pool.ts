@@ -30,3 +30,11 @@ export function createIdPool(start: number, end: number): IdPool {
     clear: () => taken.clear(),
   };
 }
+
+/** The CID of a new VM. @throws VmmError `pool-exhausted` */
+export function cidFor(pool: IdPool, size: number): number {
+  const cid = pool.allocate();
+  if (cid === undefined)
+    throw new VmmError("pool-exhausted", `CID pool exhausted: ${size} VMs exist (cvm.cid_pool_size)`);
+  return cid;
+}
