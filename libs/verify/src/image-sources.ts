@@ -31,7 +31,7 @@ export function imageIn(dir: string): OsImageSource {
           };
       } catch (error) {
         if (!(error instanceof ImageError)) throw error;
-        return { kind: "absent", reason: error.message };
+        return { kind: "absent", reason: errorChain(error) };
       }
       return readAs(dir, hash);
     },

@@ -187,6 +187,17 @@ test("tells an image that cannot be had from one that is another", async () => {
   }
 });
 
+test("says why a downloaded image is another one, down to what was seen in it", async () => {
+  const seen = new ImageError("bad-bundle", 'image bundle: "../../escape" is not a plain file name');
+  const refused = new ImageError("wrong-image", "image bundle at http://images/a is refused", { cause: seen });
+  const source = downloadedImages({
+    imageOf: () => Promise.reject(new ImageError("wrong-image", "Failed to download image 00", { cause: refused })),
+  });
+  const { osImage } = await verify({}, { images: source });
+  assert.match(osImage?.failure?.reason ?? "", /Failed to download image 00: .* is refused: .*"\.\.\/\.\.\/escape"/);
+  assert.match(osImage?.reason ?? "", /"\.\.\/\.\.\/escape" is not a plain file name/);
+});
+
 test("no collateral means no verdict on the quote, and no look at the image", async () => {
   const result = await verify(
     {},

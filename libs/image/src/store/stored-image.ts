@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { equalBytes, toHex, type Hash32 } from "@dstack/bytes";
+import { errorChain } from "@dstack/errors";
 import type { VmFiles } from "@dstack/measure";
 import { MAX_CHECKSUM_BYTES, osImageHash, parseChecksumFile } from "../checksum-file.ts";
 import { ImageError } from "../errors.ts";
@@ -50,7 +51,7 @@ export async function readStoredImage(folder: string, hash: Hash32): Promise<Sto
     }
     return vmFiles(files);
   } catch (error) {
-    if (error instanceof ImageError) return { kind: "bad", reason: error.message };
+    if (error instanceof ImageError) return { kind: "bad", reason: errorChain(error) };
     throw error;
   }
 }
