@@ -17,8 +17,9 @@ export interface ToldListener {
 export interface ToldRoute {
   readonly verb: string;
   readonly path: string;
-  /** Type of an RPC's request. */
+  /** Of an RPC: its request's type, and how much of a body it reads. */
   readonly input?: string;
+  readonly bodyLimitBytes?: number;
 }
 
 export interface DaemonProcess {
@@ -29,6 +30,8 @@ export interface DaemonProcess {
   readonly stray: readonly string[];
   /** Why it ended, undefined while it lives. */
   ended(): string | undefined;
+  /** Its lines that are longer than any should be, those about its routes apart. */
+  readonly longLines: readonly string[];
   /** Until a line of its log matches, one of the last that it wrote or one to come. */
   said(pattern: RegExp): Promise<RegExpExecArray>;
   /** SIGTERM, and SIGKILL after a while. @returns its exit code */
@@ -52,6 +55,8 @@ const STOP_MS = 15_000;
 const STRAY =
   /unhandled|uncaught|nobody handled|failed outside its handler|Warning: Possible EventEmitter memory leak/i;
 const TAIL_LINES = 30;
+/** A stranger's text takes 256 characters of a line, or four times as many where each is written out. */
+const LONG_LINE = 2_048;
 
 /** Starts it and waits for its listeners. */
 export async function startProcess(options: ProcessOptions): Promise<DaemonProcess> {
@@ -68,6 +73,7 @@ export async function startProcess(options: ProcessOptions): Promise<DaemonProce
   const tail: string[] = [];
   let patient: Patient | undefined;
   const stray: string[] = [];
+  const longLines: string[] = [];
   const listeners: ToldListener[] = [];
   const waiting = new Set<{ readonly pattern: RegExp; readonly found: (match: RegExpExecArray) => void }>();
   createInterface(child.stderr!).on("line", (line) => {
@@ -77,6 +83,7 @@ export async function startProcess(options: ProcessOptions): Promise<DaemonProce
     if (line.startsWith("Waiting for the debugger")) patient?.detach();
     if (STRAY.test(line)) stray.push(line.slice(0, 2_000));
     if (line.includes('"routes":[')) listeners.push(JSON.parse(line) as ToldListener);
+    else if (line.length > LONG_LINE) longLines.push(line);
     for (const each of waiting) {
       const match = each.pattern.exec(line);
       if (match !== null) each.found(match);
@@ -115,6 +122,7 @@ export async function startProcess(options: ProcessOptions): Promise<DaemonProce
     patient: attached,
     listeners,
     stray,
+    longLines,
     ended,
     said,
     stop: async (limitMs = STOP_MS) => {

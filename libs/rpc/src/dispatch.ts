@@ -45,8 +45,7 @@ export interface RpcService<Caller, Auth extends string> {
 
 const JSON_TYPE = "application/json";
 const BINARY_TYPE = "application/octet-stream";
-/** What of a caller's text is repeated, whatever he sends: a method's name, an error in the log, an error in the answer. */
-const METHOD = { maxChars: 64 } as const;
+/** Of an error with its causes; what it repeats of a caller's text is an excerpt already. */
 const LOGGED = { maxChars: 1_024, lines: true } as const;
 const ANSWERED = { maxChars: 4_000, lines: true } as const;
 
@@ -78,7 +77,7 @@ export async function dispatch<Caller, Auth extends string>(
   const json = isJsonCall(request);
   try {
     const route = service.routes.find((row) => row.method === call.method);
-    if (route === undefined) throw new RpcError("unknown-method", `Service not found: ${excerpt(call.method, METHOD)}`);
+    if (route === undefined) throw new RpcError("unknown-method", `Service not found: ${excerpt(call.method)}`);
     const caller = await service.authenticate(route.auth, call, request.verb);
     if (request.body.length > route.bodyLimitBytes) {
       throw new RpcError("payload-too-large", "failed to read data: payload too large");
@@ -91,7 +90,7 @@ export async function dispatch<Caller, Auth extends string>(
     const text = errorChain(error);
     service.log[failure === undefined ? "error" : "info"](
       {
-        method: excerpt(call.method, METHOD),
+        method: excerpt(call.method),
         requestId: call.requestId,
         code: failure?.code,
         error: excerpt(text, LOGGED),

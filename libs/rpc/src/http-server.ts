@@ -23,6 +23,7 @@ import { RpcError } from "./errors.ts";
 import { mayOpenFiles } from "./may-open-files.ts";
 import { DEFAULT_BODY_LIMIT_BYTES, type RpcCall } from "./route.ts";
 import { endDeparted } from "./end-departed.ts";
+import { answerUnreadable } from "./unreadable-requests.ts";
 import { limitWaitingConnections } from "./waiting-connections.ts";
 
 const CLOSE_TIMEOUT_MS = 2_000;
@@ -134,6 +135,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   server.maxConnections = maxConnections;
   limitWaitingConnections(server, maxConnections / 2);
   endDeparted(server);
+  answerUnreadable(server);
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
@@ -258,7 +260,12 @@ async function serve(
 /** Everything that is answered, for whoever checks that each of it withstands its callers. */
 const routeList = ({ mounts = [], routes = [] }: HttpServerOptions): object[] => [
   ...mounts.flatMap(({ path, service }) =>
-    service.routes.map(({ method, input }) => ({ verb: "POST", path: `${path}${method}`, input: input.typeName })),
+    service.routes.map(({ method, input, bodyLimitBytes }) => ({
+      verb: "POST",
+      path: `${path}${method}`,
+      input: input.typeName,
+      bodyLimitBytes,
+    })),
   ),
   ...routes.flatMap(({ verbs, path }) => verbs.map((verb) => ({ verb, path }))),
 ];

@@ -184,7 +184,7 @@ test("a stranger's input is neither logged nor answered in proportion to what wa
       assert.ok(logged.length < 8_000, `${logged.length} characters logged`);
     }
     const long = await fetch(`${at}/${"x".repeat(10_000)}?json`, { method: "POST", body: "{}" });
-    assert.equal(await refused(long), `Service not found: ${"x".repeat(64)}`);
+    assert.equal(await refused(long), `Service not found: ${"x".repeat(256)}`);
   } finally {
     await echoing.close();
   }

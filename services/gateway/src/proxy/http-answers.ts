@@ -72,14 +72,19 @@ function endBy(socket: Duplex, deadlineMs: number): void {
 
 /** What load balancers were told to ask at first. */
 function answerHealth(request: IncomingMessage, response: ServerResponse): void {
-  response.writeHead(request.method === "GET" && request.url === "/" ? 200 : 404, { "content-length": 0 }).end();
+  response
+    .writeHead((request.method === "GET" || request.method === "HEAD") && request.url === "/" ? 200 : 404, {
+      "content-length": 0,
+    })
+    .end();
 }
 
 const PATHS = ["/index", "/app-info", "/acme-info"];
 
 function answerOwn(pages: OwnPages, request: IncomingMessage, response: ServerResponse): void {
-  if (request.method !== "GET") {
-    response.writeHead(405, { allow: "GET", "content-length": 0 }).end();
+  // As everywhere, a HEAD is a GET whose body stays away.
+  if (request.method !== "GET" && request.method !== "HEAD") {
+    response.writeHead(405, { allow: "GET, HEAD", "content-length": 0 }).end();
     return;
   }
   let path = (request.url ?? "/").split("?", 1)[0] ?? "/";
