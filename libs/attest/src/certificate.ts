@@ -17,6 +17,7 @@ import {
   TAG,
 } from "@dstack/der";
 import type { DerElement } from "@dstack/der";
+import { excerpt } from "@dstack/errors";
 import { AttestError } from "./errors.ts";
 
 export interface Certificate {
@@ -187,7 +188,7 @@ export function ecdsaSignature(der: Uint8Array): Uint8Array {
 /** Names by the bytes they were read from, as long as somebody holds those: every chain asks for the root's. */
 const names = new WeakMap<Uint8Array, string>();
 
-/** The last CN of a DER name, or "" where there is none. */
+/** An excerpt of the last CN of a DER name, or "" where there is none: whoever made the name reaches our log with it. */
 export function commonName(name: Uint8Array): string {
   const known = names.get(name);
   if (known !== undefined) return known;
@@ -203,7 +204,7 @@ function readCommonName(name: Uint8Array): string {
       const fields = new DerFields(attribute, "name attribute");
       const isCommonName = readOid(fields.take("type", TAG.oid)) === OID.commonName;
       const value = fields.take("value");
-      if (isCommonName) found = readText(value, "common name");
+      if (isCommonName) found = excerpt(readText(value, "common name"));
     }
   }
   return found;

@@ -1,4 +1,5 @@
 import { parseJson } from "@dstack/bytes";
+import { excerpt } from "@dstack/errors";
 import { z } from "zod";
 import { GovernanceError } from "./errors.ts";
 
@@ -50,6 +51,11 @@ export function parseBootInfo(text: string): BootInfo {
   }
   const parsed = schema.safeParse(json);
   if (!parsed.success)
-    throw new GovernanceError("request-invalid", z.prettifyError(parsed.error), { cause: parsed.error });
+    // As many complaints as the request has wrong members.
+    throw new GovernanceError(
+      "request-invalid",
+      excerpt(z.prettifyError(parsed.error), { maxChars: 1_024, lines: true }),
+      { cause: parsed.error },
+    );
   return parsed.data;
 }

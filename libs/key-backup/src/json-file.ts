@@ -1,4 +1,5 @@
 import { utf8 } from "@dstack/bytes";
+import { excerpt } from "@dstack/errors";
 import { z } from "zod";
 import { KeyBackupError } from "./errors.ts";
 
@@ -33,7 +34,7 @@ export function parseJsonFile<T>(
     throw malformed(`${what}: not UTF-8 JSON`, cause);
   }
   const parsed = schema.safeParse(value);
-  if (!parsed.success) throw malformed(`${what}: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success) throw malformed(`${what}: ${excerpt(z.prettifyError(parsed.error), { lines: true })}`);
   if (!Buffer.from(bytes).equals(jsonFile(rebuild(parsed.data))))
     throw malformed(`${what}: spelled otherwise than it is written; take the original file`);
   return parsed.data;

@@ -4,6 +4,7 @@
  */
 import { equalBytes, hash48, toHex, utf8Decode } from "@dstack/bytes";
 import type { Hash32, Hash48 } from "@dstack/bytes";
+import { excerpt } from "@dstack/errors";
 import { decode, encode } from "cborg";
 import { authenticodeParts } from "./authenticode.ts";
 import { loadOptions } from "./boot-events.ts";
@@ -149,7 +150,7 @@ function members<Names extends readonly string[]>(
   if (!(value instanceof Map)) throw invalid(path, "a map", describe(value));
   const map: ReadonlyMap<unknown, unknown> = value;
   if (map.size !== names.length || !names.every((name) => map.has(name))) {
-    throw invalid(path, `the keys ${names.join(", ")}`, [...map.keys()].map(describe).join(", "));
+    throw invalid(path, `the keys ${names.join(", ")}`, excerpt([...map.keys()].map(describe).join(", ")));
   }
   return names.map((name) => map.get(name)) as { [I in keyof Names]: unknown };
 }

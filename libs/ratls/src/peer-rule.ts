@@ -3,6 +3,7 @@ import type { AppId, ReportData } from "@dstack/bytes";
 import { reportDataFor } from "@dstack/attest";
 import type { Attestation, Certificate } from "@dstack/attest";
 import { readChildren, readDer, readOid } from "@dstack/der";
+import { excerpt } from "@dstack/errors";
 import { RatlsError } from "./errors.ts";
 import { readDstackExtensions, type DstackExtensions, type EvidenceForm } from "./extensions.ts";
 import { USAGE, X509_OID } from "./oids.ts";
@@ -67,7 +68,7 @@ function checkPurpose(certificate: Certificate, end: PeerEnd): void {
     readOid(element, "extended key usage"),
   );
   if (!purposes.includes(wanted))
-    throw refused(`certificate is not for ${end} authentication (purposes ${purposes.join(", ")})`);
+    throw refused(`certificate is not for ${end} authentication (purposes ${excerpt(purposes.join(", "))})`);
 }
 
 const refused = (text: string): RatlsError => new RatlsError("peer-refused", text);

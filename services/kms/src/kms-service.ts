@@ -47,18 +47,10 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
     prefixes: ["KMS."],
     authenticate: callerReader({
       ...evidence,
-      onRefusal: ({ method, requestId, remoteAddress }, reason) => {
-        log.warn(
-          {
-            method,
-            requestId,
-            reason: excerpt(reason),
-            rule: "evidence",
-            field: "quote",
-            next: KMS_RULES.evidence.next,
-          },
-          "refused",
-        );
+      onRefusal: ({ method, requestId, remoteAddress }, whole) => {
+        const reason = ofEvidence(whole);
+        const { next } = KMS_RULES.evidence;
+        log.warn({ method, requestId, reason, rule: "evidence", field: "quote", next }, "refused");
         return gate.recordRefusal({
           action: method,
           reason,
@@ -85,6 +77,9 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
     log,
   };
 }
+
+/** Why evidence was refused, as log and audit line have it: our words, both values where two differ, a bounded part of the stranger's. */
+const ofEvidence = (reason: string): string => excerpt(reason, { maxChars: 512 });
 
 /** The route table. A version that is not known is told before anything else, as peers expect. */
 function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
@@ -232,7 +227,7 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
         const csr = await withContext("Failed to parse csr", () => decodeCsr(request.apiVersion, request.csr));
         const expected = reportDataFor("ratls-cert", csr.publicKeyInfo);
         const refuseEvidence = async (reason: string): Promise<never> => {
-          await refuse("sign-cert", call, { reason, rule: "evidence", field: "quote" });
+          await refuse("sign-cert", call, { reason: ofEvidence(reason), rule: "evidence", field: "quote" });
           throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(reason) });
         };
         const { quoteAhead } = csr;

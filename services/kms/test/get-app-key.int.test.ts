@@ -5,7 +5,7 @@ import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { appId, instanceId, parseHex, publicKey32, toHex } from "@dstack/bytes";
-import { reportDataFor } from "@dstack/attest";
+import { reportDataFor, type RuntimeEvent } from "@dstack/attest";
 import {
   appK256Key,
   appKeySigner,
@@ -187,6 +187,27 @@ test("refuses a debug TD, a foreign root, changed events and evidence for anothe
   );
   const line = (await harness.auditLines()).at(-1)!;
   assert.deepEqual([line["outcome"], line["rule"], line["field"]], ["refused", "evidence", "quote"]);
+});
+
+test("of refused evidence log and audit line have an excerpt, however long its texts are", async () => {
+  const long = "x".repeat(60_000);
+  const event = (name: string): RuntimeEvent => ({ event: name, payload: new Uint8Array() });
+  const said = harness.sink.text.length;
+  const honest = harness.guest();
+  for (const [guest, vmConfig] of [
+    [harness.guest({ events: [event(long)] }), honest.vmConfig],
+    [harness.guest({ reportData: reportDataFor("ratls-cert", spkiDer(generateP256())) }), long],
+    [honest, JSON.stringify({ [long]: 1, os_image_hash: long })],
+    [honest, long],
+  ] as const) {
+    assert.notEqual(await harness.refusalOf(guest, vmConfig), "released");
+    const line = (await harness.auditLines()).at(-1)!;
+    assert.equal(line["outcome"], "refused");
+    assert.ok(String(line["reason"]).length <= 512, String(line["reason"]).slice(0, 1_000));
+  }
+  const lines = harness.sink.text.slice(said).split("\n");
+  assert.ok(lines.some((line) => line.includes('"refused"')));
+  for (const line of lines) assert.ok(line.length < 2_048, line.slice(0, 1_000));
 });
 
 test("evidence that does not hold is refused for every method", async () => {
