@@ -35,7 +35,7 @@ const messages: ReadonlyMap<string, DescMessage> = new Map(
     .map((value) => [value.typeName, value]),
 );
 
-function descriptorOf(typeName: string): DescMessage {
+export function descriptorOf(typeName: string): DescMessage {
   const found = messages.get(typeName) ?? (typeName === "google.protobuf.Empty" ? undefined : missing(typeName));
   return found ?? ({ fields: [] } as unknown as DescMessage);
 }
@@ -44,7 +44,7 @@ function missing(typeName: string): never {
   throw new Error(`no message ${typeName} in @dstack/proto`);
 }
 
-function filled(descriptor: DescMessage, depth = 0): Record<string, unknown> {
+export function filled(descriptor: DescMessage, depth = 0): Record<string, unknown> {
   if (depth > 3) return {};
   return Object.fromEntries(descriptor.fields.map((field) => [field.name, valueOf(field, depth)]));
 }
