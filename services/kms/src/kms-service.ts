@@ -17,6 +17,7 @@ import { deriveAppKeys } from "./release/app-keys.ts";
 import { envPublicKeys } from "./release/env-public-keys.ts";
 import {
   callerReader,
+  recordedReason,
   refusalOfQuote,
   verifyEvidence,
   type AttestedCaller,
@@ -47,10 +48,9 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
     prefixes: ["KMS."],
     authenticate: callerReader({
       ...evidence,
-      onRefusal: ({ method, requestId, remoteAddress }, whole) => {
-        const reason = ofEvidence(whole);
+      onRefusal: ({ method, requestId, remoteAddress }, reason) => {
         const { next } = KMS_RULES.evidence;
-        log.warn({ method, requestId, reason, rule: "evidence", field: "quote", next }, "refused");
+        log.warn({ method, requestId, reason: excerpt(reason), rule: "evidence", field: "quote", next }, "refused");
         return gate.recordRefusal({
           action: method,
           reason,
@@ -77,9 +77,6 @@ export function kmsService(options: KmsServiceOptions): RpcService<Caller, Calle
     log,
   };
 }
-
-/** Why evidence was refused, as log and audit line have it: our words, both values where two differ, a bounded part of the stranger's. */
-const ofEvidence = (reason: string): string => excerpt(reason, { maxChars: 512 });
 
 /** The route table. A version that is not known is told before anything else, as peers expect. */
 function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
@@ -227,7 +224,7 @@ function routes(options: KmsServiceOptions): Route<Caller, CallerRule>[] {
         const csr = await withContext("Failed to parse csr", () => decodeCsr(request.apiVersion, request.csr));
         const expected = reportDataFor("ratls-cert", csr.publicKeyInfo);
         const refuseEvidence = async (reason: string): Promise<never> => {
-          await refuse("sign-cert", call, { reason: ofEvidence(reason), rule: "evidence", field: "quote" });
+          await refuse("sign-cert", call, { reason: recordedReason(reason), rule: "evidence", field: "quote" });
           throw new RpcError("handler-failed", "Quote verification failed", { cause: new Error(reason) });
         };
         const { quoteAhead } = csr;

@@ -7,7 +7,7 @@ import {
 } from "@dstack/attest/node";
 import { equalBytes, type ReportData } from "@dstack/bytes";
 import { expectedReportData, RatlsError, readDstackExtensions } from "@dstack/ratls";
-import { errorChain } from "@dstack/errors";
+import { errorChain, excerpt } from "@dstack/errors";
 import { RpcError, type RpcCall } from "@dstack/rpc";
 import type { SeenPlatforms } from "@dstack/verify";
 import type { VerifiedEvidence } from "./boot-info.ts";
@@ -78,6 +78,9 @@ export async function refusalOfQuote(
   return verified.ok ? undefined : verified.reason;
 }
 
+/** Why evidence was refused, as log and audit line have it: our words, both values where two differ, a bounded part of the stranger's. */
+export const recordedReason = (reason: string): string => excerpt(reason, { maxChars: 512 });
+
 export interface CallerReaderOptions extends EvidenceRule {
   /** Told of evidence that did not hold, for the record. */
   readonly onRefusal: (call: RpcCall, reason: string) => Promise<void>;
@@ -96,7 +99,7 @@ async function readCaller(options: CallerReaderOptions, call: RpcCall): Promise<
   const [peerCertificate] = call.peerCertificates;
   if (peerCertificate === undefined) return { kind: "anonymous" };
   const refuse = async (reason: string, cause: unknown): Promise<never> => {
-    await options.onRefusal(call, reason);
+    await options.onRefusal(call, recordedReason(reason));
     throw new RpcError("unauthenticated", "invalid quote", { cause });
   };
   let extensions;
