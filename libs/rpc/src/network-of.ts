@@ -1,7 +1,7 @@
 import { isIPv6 } from "node:net";
 
-/** Who holds an IPv6 address holds the /64 around it. */
-export function networkOf(address: string): string {
+/** Who holds an IPv6 address holds the /64 around it, and often the /48. */
+export function networkOf(address: string, prefix: 48 | 64 = 64): string {
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return mapped;
   if (!isIPv6(address)) return address;
@@ -13,7 +13,7 @@ export function networkOf(address: string): string {
     groups.push(...after);
   }
   return `${groups
-    .slice(0, 4)
+    .slice(0, prefix / 16)
     .map((group) => group.replace(/^0+(?=.)/, ""))
-    .join(":")}::/64`;
+    .join(":")}::/${prefix}`;
 }
