@@ -15,6 +15,7 @@ export type { CollateralPlan } from "./checked-collateral.ts";
 export type { CollateralDocuments } from "./collateral-documents.ts";
 export { evaluatePolicy, policyEnd } from "./policy.ts";
 export type { AgeLimit, QuotePolicy } from "./policy.ts";
+export { describePolicy } from "./describe-policy.ts";
 export { parsePolicy, parsePolicyText, POLICY_MEMBERS } from "./read-policy.ts";
 export { daysLeftOf, DOCUMENT_NAMES, signedDocumentsOf } from "./signed-document.ts";
 export type { DocumentKind, SignedDocument } from "./signed-document.ts";

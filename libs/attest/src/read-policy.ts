@@ -13,7 +13,7 @@ export const POLICY_MEMBERS = {
   ],
   grace_days: [
     "whole number",
-    "An outdated platform that is not accepted by its status passes for so many days after the earliest date of its matched levels",
+    "An outdated platform that is not accepted by its status passes for so many days after the earliest date of its matched levels; `accepted_statuses` must be there, for without it every status passes",
   ],
   accepted_advisories: ["list of texts", "Every advisory that applies must be among these"],
   accepted_ppids: ["list of 16 bytes in hex", "Only these machines"],
@@ -42,17 +42,29 @@ const MAX_DAYS = 36_500;
 export const parsePolicyText = (text: string): QuotePolicy =>
   parsePolicy(reading("policy-malformed", "policy", () => parseJson(text, "file")));
 
-/** From parsed JSON; every member is optional. @throws AttestError `policy-malformed`, also for a member that is not known */
+/**
+ * From parsed JSON. Every member is optional, but what is there must demand something: whoever writes a policy counts on it.
+ * @throws AttestError `policy-malformed`, also for a member that is not known
+ */
 export function parsePolicy(value: unknown): QuotePolicy {
   const fields = objectOf(value, undefined, Object.keys(POLICY_MEMBERS));
+  if (Object.keys(fields).length === 0)
+    throw malformed(
+      `demands nothing: name a member, or leave out the file; expected ${Object.keys(POLICY_MEMBERS).join(", ")}`,
+    );
   const statuses = texts(fields, "accepted_statuses");
   const wrong = statuses?.find((status) => !isTcbStatus(status) || status === "Revoked");
   if (wrong !== undefined)
     throw malformed(`accepted_statuses: "${wrong.slice(0, 40)}" is no TCB status that can be accepted`);
   const graceDays = wholeNumber(fields, "grace_days", "of days");
+  if (graceDays !== undefined && statuses === undefined)
+    throw malformed(
+      'grace_days: demands nothing without accepted_statuses, for every status passes then; add "accepted_statuses": ["UpToDate"]',
+    );
   const advisories = texts(fields, "accepted_advisories");
   const ppids = hexes(fields, "accepted_ppids", 16);
   const denied = hexes(fields, "denied_ppids", 16);
+  if (denied?.length === 0) throw malformed("denied_ppids: an empty list denies nothing; leave it out");
   const fmspcs = hexes(fields, "accepted_fmspcs", 6);
   const minEvaluationNumber = wholeNumber(fields, "min_tcb_evaluation_number", "");
   const maxCollateralAge = ages(fields["max_collateral_age" satisfies Member]);
@@ -71,6 +83,8 @@ export function parsePolicy(value: unknown): QuotePolicy {
 function ages(value: unknown): QuotePolicy["maxCollateralAge"] {
   if (value === undefined) return undefined;
   const fields = objectOf(value, "max_collateral_age", DOCUMENT_KINDS);
+  if (Object.keys(fields).length === 0)
+    throw malformed(`max_collateral_age: an empty table limits nothing; expected ${DOCUMENT_KINDS.join(", ")}`);
   const limits: Partial<Record<DocumentKind, AgeLimit>> = {};
   for (const kind of DOCUMENT_KINDS) if (fields[kind] !== undefined) limits[kind] = ageLimit(fields[kind], kind);
   return limits;

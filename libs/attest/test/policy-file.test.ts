@@ -1,7 +1,14 @@
 /** What the policy file asks of documents and machines, how it is read, and until when a verdict is good. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { AttestError, evaluatePolicy, parsePolicyText, POLICY_MEMBERS, warningsOf } from "@dstack/attest";
+import {
+  AttestError,
+  describePolicy,
+  evaluatePolicy,
+  parsePolicyText,
+  POLICY_MEMBERS,
+  warningsOf,
+} from "@dstack/attest";
 import type { QuotePolicy, QuoteVerification } from "@dstack/attest";
 import { ENCLAVE, goodScene } from "../../../tests/forge/forged-evidence.ts";
 import type { Scene } from "../../../tests/forge/forged-evidence.ts";
@@ -88,12 +95,12 @@ test("a machine that the policy denies is refused, also where it is accepted (SE
   assert.deepEqual(judged({ denied_ppids: [ppid] }), ["policy-platform policy-platform"]);
   assert.deepEqual(judged({ denied_ppids: [ppid], accepted_ppids: [ppid] }), ["policy-platform policy-platform"]);
   assert.deepEqual(judged({ denied_ppids: ["00".repeat(16)] }), []);
-  assert.deepEqual(judged({ denied_ppids: [], accepted_ppids: [ppid] }), []);
+  assert.deepEqual(judged({ denied_ppids: ["00".repeat(16)], accepted_ppids: [ppid] }), []);
 });
 
 test("a verdict is good until the first end of a document, a certificate or what the policy takes", () => {
-  const until = (scene: Scene, fields: unknown = {}): number =>
-    good(verifyScene(scene, { policy: policy(fields) })).goodUntil;
+  const until = (scene: Scene, fields?: unknown): number =>
+    good(verifyScene(scene, fields === undefined ? {} : { policy: policy(fields) })).goodUntil;
   assert.equal(until(aged({ qeIdentity: 20 })), now + 10 * DAY);
   const shortLeaf = goodScene();
   shortLeaf.certificates.pck.notAfter = now + 3 * DAY;
@@ -122,7 +129,32 @@ test("reads every member, in any of its forms", () => {
   const read = policy(whole);
   assert.deepEqual(Object.keys(read).length, Object.keys(whole).length);
   assert.deepEqual(read.maxCollateralAge, { qe_identity: { warnDays: 0.5, maxDays: 1 } });
-  assert.deepEqual(parsePolicyText("{}"), {});
+  assert.equal(
+    describePolicy(read),
+    "status UpToDate; outdated for 30 days at most; advisories among 0 that are accepted; one of 1 machines; none of 1 machines; one of 1 FMSPCs; evaluation 17 or later; qe_identity of 1 days at most",
+  );
+  assert.equal(
+    describePolicy(policy({ accepted_statuses: [], max_collateral_age: { pck_crl: { warn_days: 7 } } })),
+    "status none; pck_crl warned of after 7 days",
+  );
+  assert.equal(describePolicy(undefined), "nothing beyond genuine evidence");
+});
+
+test("a policy that would demand nothing is refused: days of grace without a status, what is empty", () => {
+  for (const [text, says] of [
+    ["{}", /policy: demands nothing: name a member/],
+    ['{"grace_days":1}', /grace_days: demands nothing without accepted_statuses/],
+    ['{"grace_days":1,"min_tcb_evaluation_number":17}', /grace_days: demands nothing without accepted_statuses/],
+    ['{"max_collateral_age":{}}', /max_collateral_age: an empty table limits nothing; expected root_ca_crl/],
+    ['{"accepted_statuses":["UpToDate"],"denied_ppids":[]}', /denied_ppids: an empty list denies nothing/],
+  ] as const)
+    assert.throws(
+      () => parsePolicyText(text),
+      (error: unknown) => error instanceof AttestError && error.code === "policy-malformed" && says.test(error.message),
+      text,
+    );
+  for (const list of ["accepted_statuses", "accepted_advisories", "accepted_ppids", "accepted_fmspcs"])
+    assert.ok(policy({ [list]: [] }), "accepts nothing, which is a demand");
 });
 
 test("a policy is read strictly: what is not known or makes no sense is refused by name", () => {

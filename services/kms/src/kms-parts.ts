@@ -3,6 +3,7 @@ import { join } from "node:path";
 import {
   AttestError,
   intelTrustAnchor,
+  describePolicy,
   parsePolicyText,
   trustAnchorFromPem,
   type DocumentKind,
@@ -55,6 +56,7 @@ export async function kmsParts(options: KmsPartsOptions): Promise<KmsParts> {
       ? (trustAnchor ?? intelTrustAnchor())
       : trustAnchorFromPem(await readConfigured(config.tdxRootPath, "core.attestation.root_ca.tdx"));
   const policy = config.policyPath === undefined ? undefined : await readPolicy(config.policyPath);
+  log.info({ demands: describePolicy(policy) }, "what is demanded of every platform");
   const onProblem = (problem: Error): void =>
     log.warn({ error: errorChain(problem) }, "a server of collateral or its cache failed");
   const collateral = new CollateralFetcher({

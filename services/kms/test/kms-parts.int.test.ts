@@ -59,3 +59,12 @@ test("a root file for the auth server that is not there ends the start", async (
   });
   await assert.rejects(kmsParts(options), /core\.auth_api\.webhook\.ca_cert: \/nonexistent\.pem cannot be read/);
 });
+
+test("the log says at the start what the policy demands, or that it demands nothing", async () => {
+  await kmsParts(await harness.kmsOptions({}));
+  assert.match(harness.sink.text, /"demands":"nothing beyond genuine evidence"/);
+  const file = join(harness.folder, "policy.json");
+  await writeFile(file, '{"accepted_statuses":["UpToDate"],"grace_days":30}');
+  await kmsParts(await harness.kmsOptions({ "core.attestation.policy": `"${file}"` }));
+  assert.match(harness.sink.text, /"demands":"status UpToDate; outdated for 30 days at most"/);
+});

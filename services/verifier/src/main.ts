@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import {
   intelTrustAnchor,
+  describePolicy,
   parsePolicyText,
   trustAnchorFromPem,
   type QuotePolicy,
@@ -72,6 +73,7 @@ async function main(logger: Logger): Promise<number> {
       await verifyCertificateFile(verifier, options["verify-cert"], { chainFile: options.chain, clock: Date }),
     );
   outliveStrays(logger);
+  logger.info({ demands: describePolicy(policy) }, "what is demanded of every platform");
   const server = await startHttpServer({
     listen: config.listen,
     routes: httpRoutes(verifier, new Metrics(platforms, () => collateralSource.daysLeft()), logger),
