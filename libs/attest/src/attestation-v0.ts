@@ -22,18 +22,10 @@ const OTHER_PLATFORMS = [
 
 export function decodeV0(bytes: Uint8Array): Attestation {
   const reader = new ScaleReader(bytes, "attestation", refusedAs("attestation-malformed"));
-  if (reader.u8("version") !== 0) throw reader.fail("not version 0");
-  const index = reader.u8("platform");
-  if (index !== 0) {
-    const platform = OTHER_PLATFORMS[index];
-    throw platform === undefined
-      ? reader.fail(`platform index ${index}, expected 0 to 4`)
-      : unsupportedEvidence(platform);
-  }
   const attestation: Attestation = {
     platform: {
       kind: "tdx",
-      quote: reader.bytes("quote"),
+      quote: readHead(reader),
       eventLog: reader.list("event log", MAX_EVENTS, 11, () => readEntry(reader)),
     },
     runtimeEvents: reader.list("runtime events", MAX_EVENTS, 2, () => ({
@@ -45,6 +37,22 @@ export function decodeV0(bytes: Uint8Array): Attestation {
   };
   reader.end();
   return attestation;
+}
+
+/** The quote, which comes first. */
+export const quoteOfV0 = (bytes: Uint8Array): Uint8Array =>
+  readHead(new ScaleReader(bytes, "attestation", refusedAs("attestation-malformed")));
+
+function readHead(reader: ScaleReader): Uint8Array {
+  if (reader.u8("version") !== 0) throw reader.fail("not version 0");
+  const index = reader.u8("platform");
+  if (index !== 0) {
+    const platform = OTHER_PLATFORMS[index];
+    throw platform === undefined
+      ? reader.fail(`platform index ${index}, expected 0 to 4`)
+      : unsupportedEvidence(platform);
+  }
+  return reader.bytes("quote");
 }
 
 export function encodeV0(attestation: Attestation): Uint8Array {

@@ -29,16 +29,21 @@ export const isV1Start = (byte: number): boolean => (byte >= 0x80 && byte <= 0x8
 
 export function decodeV1(bytes: Uint8Array): Attestation {
   const reader = new MsgpackReader(bytes, "attestation", "attestation-malformed");
-  reader.mapOf(3, "attestation");
-  const version = reader.entry("version", (field) => reader.uint(0xffff_ffff, field));
-  if (version !== 1) throw reader.fail(`version ${version}, expected 1`);
-  const platform = reader.entry("platform", () => readPlatform(reader));
+  const platform: Attestation["platform"] = {
+    kind: "tdx",
+    quote: readHead(reader),
+    eventLog: reader.entry("event_log", (field) => readList(reader, field, readEntry)),
+  };
   const stack = reader.entry("stack", () => readStack(reader));
   reader.end();
   const attestation: Attestation = { platform, ...stack };
   checkPayloadBinding(attestation);
   return attestation;
 }
+
+/** The quote, which comes before the logs. */
+export const quoteOfV1 = (bytes: Uint8Array): Uint8Array =>
+  readHead(new MsgpackReader(bytes, "attestation", "attestation-malformed"));
 
 export function encodeV1(attestation: Attestation): Uint8Array {
   const { platform, reportDataPayload: payload } = attestation;
@@ -75,19 +80,24 @@ export function encodeV1(attestation: Attestation): Uint8Array {
   ]);
 }
 
-function readPlatform(reader: MsgpackReader): Attestation["platform"] {
-  reader.mapOf(2, "platform");
-  const kind = reader.entry("kind", (field) => reader.text(field));
-  if (kind !== "tdx") {
-    const other = Object.entries(OTHER_PLATFORMS).find(([name]) => name === kind)?.[1];
-    throw other === undefined
-      ? reader.fail(`platform ${JSON.stringify(kind.slice(0, 40))}, expected tdx`)
-      : unsupportedEvidence(other);
-  }
-  return reader.entry("data", () => {
-    reader.mapOf(2, "platform data");
-    const quote = reader.entry("quote", (field) => reader.bytes(field));
-    return { kind, quote, eventLog: reader.entry("event_log", (field) => readList(reader, field, readEntry)) };
+/** To the end of the quote, inside the map of the platform's data. */
+function readHead(reader: MsgpackReader): Uint8Array {
+  reader.mapOf(3, "attestation");
+  const version = reader.entry("version", (field) => reader.uint(0xffff_ffff, field));
+  if (version !== 1) throw reader.fail(`version ${version}, expected 1`);
+  return reader.entry("platform", (platform) => {
+    reader.mapOf(2, platform);
+    const kind = reader.entry("kind", (field) => reader.text(field));
+    if (kind !== "tdx") {
+      const other = Object.entries(OTHER_PLATFORMS).find(([name]) => name === kind)?.[1];
+      throw other === undefined
+        ? reader.fail(`platform ${JSON.stringify(kind.slice(0, 40))}, expected tdx`)
+        : unsupportedEvidence(other);
+    }
+    return reader.entry("data", () => {
+      reader.mapOf(2, "platform data");
+      return reader.entry("quote", (field) => reader.bytes(field));
+    });
   });
 }
 

@@ -18,7 +18,8 @@ export const ATTEST_ERRORS = {
   "ccel-malformed": "the firmware's event log is no TCG log in the CC layout",
   "attestation-malformed": "the attestation is not in the layout of its version",
   "attestation-too-large": "the attestation has more bytes than are ever read",
-  "attestation-unencodable": "this attestation holds what the asked version cannot carry",
+  "attestation-unencodable":
+    "this attestation holds what the asked version cannot carry, or more events than a reader takes",
   "platform-unsupported": "evidence of a platform other than Intel TDX",
   "app-info-malformed": "the app info in a certificate is not in its layout",
   "mr-config-malformed": "the mr_config document is not in its layout",

@@ -91,6 +91,7 @@ export {
   encodeAttestationV0,
   encodeAttestationV1,
   MAX_ATTESTATION_BYTES,
+  quoteOfAttestation,
 } from "./attestation-codec.ts";
 export type { Attestation } from "./attestation.ts";
 export { recogniseUnsupported, unsupportedEvidence } from "./unsupported-evidence.ts";

@@ -18,7 +18,7 @@ import {
   u64le,
   utf8Decode,
 } from "@dstack/bytes";
-import { attestationFromQuote, decodeAttestation, encodeAttestation } from "@dstack/attest";
+import { attestationFromQuote, decodeAttestation, encodeAttestation, quoteOfAttestation } from "@dstack/attest";
 import type { Attestation } from "@dstack/attest";
 import { pointFromSpki, privateKeyObject, spkiDer, type P256Key } from "@dstack/keys";
 import { asRefusal, isCoded } from "@dstack/errors";
@@ -63,7 +63,7 @@ const MAX_CSR_BYTES = 10 * 1024 * 1024;
 /** 9999-12-31T23:59:59Z, the last moment that a certificate can name. */
 const LAST_MOMENT = 253_402_300_799n;
 
-/** A request of version 2. @throws RatlsError */
+/** A request of version 2. @throws RatlsError, AttestError `attestation-unencodable` */
 export function encodeCsrV2(request: {
   readonly publicKeyInfo: Uint8Array;
   readonly config: CsrConfig;
@@ -198,11 +198,17 @@ function evidenceV1(reader: ScaleReader): Evidence {
 }
 
 function evidenceV2(reader: ScaleReader): Evidence {
-  const attestation = readEvidence(() => decodeAttestation(reader.rest()));
+  const bytes = reader.rest();
+  if (bytes.length > LONG_LOG_BYTES)
+    return {
+      attestation: () => readEvidence(() => decodeAttestation(bytes)),
+      quoteAhead: readEvidence(() => quoteOfAttestation(bytes)),
+    };
+  const attestation = readEvidence(() => decodeAttestation(bytes));
   return { attestation: () => attestation };
 }
 
-function readEvidence(read: () => Attestation): Attestation {
+function readEvidence<T>(read: () => T): T {
   return asRefusal(read, (cause) => {
     if (cause instanceof RatlsError) return undefined;
     return isCoded(cause, "platform-unsupported")

@@ -245,6 +245,36 @@ test("refuses evidence that cannot be read or is of another platform, in both ve
   );
 });
 
+test("gives the quote of a long attestation ahead, of either form, and reads no more of it", () => {
+  const long = { event: "e", payload: new Uint8Array(300_000) };
+  const quote = Uint8Array.of(7, 200);
+  for (const event of [long, { ...long, version: 2 as const }]) {
+    const platform = { ...EMPTY.platform, quote };
+    const attestation: Attestation = { ...EMPTY, platform, runtimeEvents: [event] };
+    const bytes = encodeCsrV2({ publicKeyInfo: Uint8Array.of(1), config: CONFIG, attestation });
+    const csr = decodeCsr(2, bytes);
+    assert.deepEqual(csr.quoteAhead, quote);
+    assert.deepEqual(csr.attestation(), attestation);
+    const longer = decodeCsr(2, concatBytes(bytes, Uint8Array.of(0)));
+    assert.deepEqual(longer.quoteAhead, quote);
+    assert.match(
+      text(() => longer.attestation()),
+      /attestation cannot be read/,
+    );
+  }
+  const few = encodeCsrV2({ publicKeyInfo: Uint8Array.of(1), config: CONFIG, attestation: EMPTY });
+  assert.equal(decodeCsr(2, few).quoteAhead, undefined);
+});
+
+test("more events than a reader takes are refused by name, before they are encoded", () => {
+  const runtimeEvents = Array.from({ length: 200_000 }, () => ({ event: "", payload: new Uint8Array() }));
+  const attestation = { ...EMPTY, runtimeEvents };
+  assert.throws(() => encodeCsrV2({ publicKeyInfo: Uint8Array.of(1), config: CONFIG, attestation }), {
+    code: "attestation-unencodable",
+    message: "attestation: 200000 events, limit 65536",
+  });
+});
+
 test("bounds the dates where they are read (DS #1232)", () => {
   const make = (notAfter: bigint): Uint8Array => {
     const base = toHex(

@@ -232,3 +232,29 @@ test("of a long log nothing is read before the quote holds for the key that asks
   assert.match(await ask(guest.key, quote, long), /attestation cannot be read/);
   assert.match(await ask(guest.key, quote, "x"), /attestation cannot be read/);
 });
+
+test("nor of a long attestation of version 2: its events are read where its quote holds (DS #1267)", async () => {
+  const guest = harness.guest();
+  const payload = new Uint8Array(300_000);
+  const runtimeEvents = [{ event: "long", payload }, ...guest.attestation.runtimeEvents];
+  const ask = (publicKey: Guest["key"], edit: (csr: Uint8Array) => void): Promise<string> => {
+    const attestation = { ...guest.attestation, runtimeEvents };
+    const csr = encodeCsrV2({ publicKeyInfo: spkiDer(publicKey), config: CONFIG, attestation });
+    edit(csr);
+    return refusal(guest, {}, { csr: () => csr, signature: signCsr(csr, publicKey) });
+  };
+  const name = Buffer.from("long");
+  // The event's name is no UTF-8: whoever reads that far says so.
+  const unreadable = (csr: Uint8Array): void => void (csr[Buffer.from(csr).indexOf(name)] = 0xff);
+  const forged = (csr: Uint8Array): void => {
+    const at = Buffer.from(csr).indexOf(guest.attestation.platform.quote);
+    csr[at + 700]! ^= 1;
+    unreadable(csr);
+  };
+  assert.match(await ask(generateP256(), unreadable), /Quote verification failed: report-data: .*another key/);
+  const ofForged = await ask(guest.key, forged);
+  assert.match(ofForged, /^Quote verification failed/);
+  assert.doesNotMatch(ofForged, /attestation cannot be read/);
+  assert.match(await ask(guest.key, unreadable), /attestation cannot be read/);
+  assert.match(await ask(guest.key, () => undefined), /^Quote verification failed: /, "the events are replayed");
+});

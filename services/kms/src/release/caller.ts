@@ -60,7 +60,7 @@ export async function verifyEvidence(
 
 /**
  * Why a quote by itself is refused, whatever stands beside it; undefined where it holds and is for
- * this report data. The cheapest comes first.
+ * this report data, on a platform that the policy takes. The cheapest comes first.
  * @throws AttestError where it is none or its collateral cannot be had
  */
 export async function refusalOfQuote(
@@ -74,7 +74,8 @@ export async function refusalOfQuote(
   await rule.pace();
   const collateral = await rule.collateral.collateralFor(quote, signal);
   const now = Math.floor(rule.clock.now() / 1000);
-  const verified = verifyQuote(bytes, collateral, { trustAnchor: rule.trustAnchor, now });
+  const { trustAnchor, policy } = rule;
+  const verified = verifyQuote(bytes, collateral, { trustAnchor, now, ...(policy === undefined ? {} : { policy }) });
   return verified.ok ? undefined : verified.reason;
 }
 
