@@ -4,6 +4,7 @@ import { z } from "zod";
 import { parseJson } from "@dstack/bytes";
 import type { Logger } from "@dstack/log";
 import { ConfigError } from "./errors.ts";
+import { refuseNearMisses } from "./near-misses.ts";
 import { mergeDeep, type Table } from "./table.ts";
 import { unknownKeys, type UnknownKey } from "./unknown-keys.ts";
 import { judgeUnread, withoutUnread, type UnreadKey, type WithoutEffect } from "./unread-keys.ts";
@@ -21,6 +22,8 @@ export interface LoadConfigOptions<S extends z.ZodType> {
   readonly cwd?: string;
   /** Keys of the reference that this program does not act on. */
   readonly unread?: readonly UnreadKey[];
+  /** Keys without which less is refused, as dots join them: an unknown key that looks like one ends the start. */
+  readonly protects?: readonly string[];
 }
 
 export interface LoadedConfig<T> {
@@ -48,12 +51,14 @@ export async function loadConfig<S extends z.ZodType>(
   for (const path of search) merged = mergeDeep(merged, (await readTable(path, false)) ?? {});
   if (options.file !== undefined) merged = mergeDeep(merged, (await readTable(options.file, true)) ?? {});
   merged = mergeDeep(merged, options.overrides ?? {});
-  const { schema, unread = [] } = options;
+  const { schema, unread = [], protects = [] } = options;
   const name = options.file ?? options.name;
   const withoutEffect = judgeUnread(merged, unread, name);
   const parsed = schema.safeParse(merged);
   if (!parsed.success) throw new ConfigError("invalid", `${name}: ${z.prettifyError(parsed.error)}`);
-  return { config: parsed.data, unknownKeys: unknownKeys(schema, withoutUnread(merged, unread)), withoutEffect };
+  const unknown = unknownKeys(schema, withoutUnread(merged, unread));
+  refuseNearMisses(unknown, protects, name);
+  return { config: parsed.data, unknownKeys: unknown, withoutEffect };
 }
 
 /** One line for each thing in the files that nothing comes of. */

@@ -33,7 +33,8 @@ function nearest(key: string, candidates: readonly string[]): string | undefined
   return best;
 }
 
-function editDistance(a: string, b: string): number {
+/** Letters to change, put in or take out. */
+export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];

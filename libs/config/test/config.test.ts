@@ -52,6 +52,43 @@ test("an unknown key is ignored with a warning that names the nearest one (DS #8
   assert.match(log, /"setting":"cvm.qemu_paht","suggestion":"qemu_path"/);
 });
 
+test("an unknown key that looks like one that protects ends the start, and names that one", async () => {
+  const keys = z
+    .object({ list_keys: z.array(z.string()), policy: z.string(), user: z.string(), size: z.int() })
+    .partial();
+  const protects = ["part.list_keys", "part.policy", "part.user"];
+  const start = (part: string, key: string): Promise<unknown> =>
+    loadConfig({
+      name: "dstack-no-such",
+      file: undefined,
+      overrides: { [part]: { [key]: "x" } },
+      schema: z.object({ part: keys.prefault({}) }),
+      protects,
+    });
+  for (const [key, meant] of [
+    ["list_key", "part.list_keys"],
+    ["listKeys", "part.list_keys"],
+    ["lists_key", "part.list_keys"],
+    ["policy_file", "part.policy"],
+    ["my-policy", "part.policy"],
+    ["tcb_policy", "part.policy"],
+    ["plicy", "part.policy"],
+    ["users", "part.user"],
+    ["used", "part.user"],
+    ["uses_it", "nothing"],
+    ["siz", "nothing"],
+  ] as const) {
+    const said = await start("part", key).then(
+      () => "nothing",
+      (error: unknown) => (error instanceof ConfigError && error.code === "invalid" ? error.message : String(error)),
+    );
+    const expected = `dstack-no-such: unknown key part.${key}; did you mean ${meant}? It protects, and under another name it would not`;
+    assert.equal(said, meant === "nothing" ? "nothing" : expected);
+  }
+  await assert.rejects(start("parts", "policy"), /unknown key parts; did you mean part\?/);
+  await start("elsewhere", "policy");
+});
+
 test("overrides win over the files, key by key", async () => {
   const dir = await mkdtemp(join(tmpdir(), "dstack-config-"));
   await writeFile(join(dir, "x.toml"), 'address = "10.0.0.1"\n[cvm]\nqemu_path = "/x"\n');

@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { schemaKeys } from "@dstack/config";
 import type { Logger } from "@dstack/log";
 import { generateWireGuardKeys } from "@dstack/wireguard";
 import { loadGatewayConfig } from "../src/config/gateway-config.ts";
+import { gatewaySchema, PROTECTING_KEYS } from "../src/config/schema.ts";
 import { GatewayError } from "../src/errors.ts";
 import { durationMs, portRange } from "../src/config/units.ts";
 import { memoryLog } from "./support/log.ts";
@@ -106,6 +108,16 @@ for (const [name, shape] of [
       [],
     );
   });
+
+test("a misspelt key that protects ends the start, and every such key is one that is read", async (t) => {
+  const misspelt = (text: string): string => `${text}\n[core.proxy]\ntls_version = ["1.3"]\n`;
+  await assert.rejects(load(t, misspelt), /did you mean core\.proxy\.tls_versions\?/);
+  const known = new Set(schemaKeys(gatewaySchema).map(({ key }) => key));
+  assert.deepEqual(
+    PROTECTING_KEYS.filter((key) => !known.has(key)),
+    [],
+  );
+});
 
 recordedTest("the guide's configurations load, with nothing unknown in them", async ({ root }) => {
   for (const name of ["guide-hostcfg.toml", "guide-dev.toml"]) {

@@ -7,7 +7,7 @@ import { schemaKeys, warnOf } from "@dstack/config";
 import { createLogger } from "@dstack/log";
 import * as insecure from "../src/config/insecure-settings.ts";
 import { loadKmsConfig, type KmsConfig } from "../src/config/kms-config.ts";
-import { kmsSchema } from "../src/config/schema.ts";
+import { kmsSchema, PROTECTING_KEYS } from "../src/config/schema.ts";
 import { CONTAINER_0_5_6, DEFAULTS_0_6_0, HOST_SETUP_0_5_5 } from "./released-configs.ts";
 
 let folder: string;
@@ -259,4 +259,23 @@ test("the set-up listener, its token and the rate limits are configured", async 
     "core.onboard.port = 65536",
   ])
     await assert.rejects(load(toml), /expected|Too (small|big)/i, toml);
+});
+
+test("a misspelt key that protects ends the start, and every such key is one that is read", async () => {
+  for (const [toml, meant] of [
+    ["[core.auth_api.webhook]\nanswer_key = []", "core.auth_api.webhook.answer_keys"],
+    ["[core.attestation]\npolicy_file = '/x'", "core.attestation.policy"],
+    ["[core.atestation]\npolicy = '/x'", "core.attestation"],
+    ["[core.onboard]\ntoken_required = true\nrequires_token = true", "core.onboard.require_token"],
+  ] as const)
+    await assert.rejects(
+      load(toml),
+      (error: Error) => error.message.includes(`did you mean ${meant}? It protects`),
+      toml,
+    );
+  const known = new Set(schemaKeys(kmsSchema).map(({ key }) => key));
+  assert.deepEqual(
+    PROTECTING_KEYS.filter((key) => !known.has(key)),
+    [],
+  );
 });

@@ -89,6 +89,9 @@ export const verifierSchema = z.object({
     .prefault({}),
 });
 
+/** Keys without which this verifier refuses less. */
+export const PROTECTING_KEYS: readonly string[] = ["attestation.policy"];
+
 /** Keys of released files that this verifier does not act on. */
 export const UNREAD_KEYS: readonly UnreadKey[] = [
   told("log_level", text, ["info"], "DSTACK_LOG_LEVEL alone sets the level of the log"),
@@ -115,6 +118,7 @@ export async function loadVerifierConfig(options: {
     schema: verifierSchema,
     cwd,
     unread: UNREAD_KEYS,
+    protects: PROTECTING_KEYS,
   });
   warnOf(log, loaded);
   const raw = loaded.config;

@@ -163,3 +163,9 @@ test("the gate runs a few, keeps some waiting in order, and turns the rest away"
   assert.deepEqual(started, [0, 1, 2, 3]);
   assert.equal(await gated(() => Promise.resolve("free again"), STAYING), "free again");
 });
+
+test("a misspelt key that protects ends the start, in the file and in the environment", async () => {
+  const meant = /did you mean attestation\.policy\? It protects/;
+  await assert.rejects(load('[attestation]\npolicy_file = "policy.json"'), meant);
+  await assert.rejects(load("", { DSTACK_VERIFIER_ATTESTATION__POLICY_FILE: "policy.json" }), meant);
+});

@@ -4,11 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { loadConfig, schemaKeys, type UnreadKey } from "@dstack/config";
+import { createLogger } from "@dstack/log";
 import { z } from "zod";
 import { camelKeys } from "../src/config/camel-keys.ts";
-import { vmmConfigSchema } from "../src/config/config-schema.ts";
+import { PROTECTING_KEYS, vmmConfigSchema } from "../src/config/config-schema.ts";
 import { UNREAD_KEYS } from "../src/config/unread-keys.ts";
-import { checkVmmConfig } from "../src/config/vmm-config.ts";
+import { checkVmmConfig, readVmmConfig } from "../src/config/vmm-config.ts";
 import { VmmError } from "../src/errors.ts";
 import { recordedTest } from "../../../tests/vectors/vector-sets.ts";
 
@@ -21,7 +22,14 @@ const tableOf = (key: string, value: unknown): Record<string, unknown> =>
 
 const folder = mkdtempSync(join(tmpdir(), "dstack-config-"));
 const load = (file: string) =>
-  loadConfig({ name: "vmm", file, schema: vmmConfigSchema, unread: UNREAD_KEYS, cwd: folder });
+  loadConfig({
+    name: "vmm",
+    file,
+    schema: vmmConfigSchema,
+    unread: UNREAD_KEYS,
+    protects: PROTECTING_KEYS,
+    cwd: folder,
+  });
 const loadTable = (table: object) => {
   const file = join(folder, "vmm-test.json");
   writeFileSync(file, JSON.stringify(table));
@@ -43,6 +51,18 @@ function kindsOf(type: string): string[] {
   if (type === "port, or null") return ["number", "null"];
   return ["whole number", "number", "port", "seconds"].includes(type) ? ["number"] : ["string"];
 }
+
+test("a misspelt key that protects ends the start, and every such key is one that is read", async () => {
+  const file = join(folder, "misspelt.json");
+  writeFileSync(file, '{"auth":{"token":["x"]}}');
+  await assert.rejects(readVmmConfig(file, createLogger({ name: "t" }), folder), /did you mean auth\.tokens\?/);
+  await assert.rejects(loadTable({ auth_webhook: { answer_key: [] } }), /auth_webhook\.answer_keys\?/);
+  const known = new Set(schemaKeys(vmmConfigSchema).map(({ key }) => key));
+  assert.deepEqual(
+    PROTECTING_KEYS.filter((key) => !known.has(key)),
+    [],
+  );
+});
 
 const SAMPLES: readonly (readonly [kind: string, value: unknown])[] = [
   ["string", "x"],

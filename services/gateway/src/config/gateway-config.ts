@@ -23,7 +23,7 @@ import {
   type WireGuardKey,
 } from "@dstack/wireguard";
 import { GatewayError } from "../errors.ts";
-import { gatewaySchema, type RawGatewayConfig } from "./schema.ts";
+import { gatewaySchema, PROTECTING_KEYS, type RawGatewayConfig } from "./schema.ts";
 import { UNREAD_KEYS } from "./unread-keys.ts";
 
 export interface WireGuardSettings {
@@ -72,7 +72,13 @@ export async function loadGatewayConfig(
   env: Environment,
   log: Logger,
 ): Promise<GatewayConfig> {
-  const loaded = await loadConfig({ name: "gateway", file, schema: gatewaySchema, unread: UNREAD_KEYS });
+  const loaded = await loadConfig({
+    name: "gateway",
+    file,
+    schema: gatewaySchema,
+    unread: UNREAD_KEYS,
+    protects: PROTECTING_KEYS,
+  });
   warnOf(log, loaded);
   return interpretConfig(loaded.config, env);
 }

@@ -217,3 +217,11 @@ export const gatewaySchema = z.object({
 });
 
 export type RawGatewayConfig = z.output<typeof gatewaySchema>;
+
+/** Keys without which this gateway refuses less. */
+export const PROTECTING_KEYS: readonly string[] = [
+  "core.proxy.tls_versions",
+  "core.proxy.max_connections",
+  "core.proxy.max_connections_per_app",
+  "core.wg.reserved_net",
+];

@@ -13,7 +13,7 @@ import { asRefusal } from "@dstack/errors";
 import { backupOperators, type BackupOperators } from "./backup-operators.ts";
 import { KmsError } from "../errors.ts";
 import { answerKey } from "@dstack/governance/answers";
-import { isPlainHttpUrl, kmsSchema, type RawKmsConfig } from "./schema.ts";
+import { isPlainHttpUrl, kmsSchema, PROTECTING_KEYS, type RawKmsConfig } from "./schema.ts";
 import { UNREAD_KEYS } from "./unread-keys.ts";
 
 export interface KmsConfig {
@@ -104,6 +104,7 @@ export async function loadKmsConfig(options: {
     schema: kmsSchema,
     cwd,
     unread: UNREAD_KEYS,
+    protects: PROTECTING_KEYS,
   });
   return { config: interpretConfig(raw, env, cwd), ...remarks };
 }

@@ -229,6 +229,18 @@ export const kmsSchema = z.object({
     .prefault({}),
 });
 
+/** Keys without which this KMS refuses less. */
+export const PROTECTING_KEYS: readonly string[] = [
+  "core.attestation.policy",
+  "core.auth_api.webhook.answer_keys",
+  "core.auth_api.webhook.ca_cert",
+  "core.onboard.enabled",
+  "core.onboard.require_token",
+  "core.own_names",
+  "core.rate_limit.per_address",
+  "core.rate_limit.per_app",
+];
+
 export type RawKmsConfig = z.output<typeof kmsSchema>;
 
 /** Whether a text is an http or https URL that holds no secret and nothing that is cut off. */

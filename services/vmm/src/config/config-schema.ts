@@ -292,3 +292,13 @@ export const vmmConfigSchema = z.object({
 
 export type RawConfig = z.output<typeof vmmConfigSchema>;
 export type Networking = z.output<typeof networkingSchema>;
+
+/** Keys without which this VMM refuses less. */
+export const PROTECTING_KEYS: readonly string[] = [
+  "auth.enabled",
+  "auth.tokens",
+  "auth_webhook.answer_keys",
+  "cvm.networking.restrict",
+  "cvm.port_mapping.range",
+  "cvm.user",
+];

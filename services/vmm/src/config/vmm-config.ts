@@ -13,7 +13,13 @@ import type { Listen } from "@dstack/rpc";
 import { camelKeys, type CamelKeys } from "./camel-keys.ts";
 import { VmmError } from "../errors.ts";
 import { checkRules, gatewayUrlsOf, pccsUrlsOf } from "./check-config.ts";
-import { networkingSchema, vmmConfigSchema, type Networking, type RawConfig } from "./config-schema.ts";
+import {
+  networkingSchema,
+  PROTECTING_KEYS,
+  vmmConfigSchema,
+  type Networking,
+  type RawConfig,
+} from "./config-schema.ts";
 import { UNREAD_KEYS } from "./unread-keys.ts";
 
 type Keys = CamelKeys<RawConfig>;
@@ -40,7 +46,14 @@ export async function readVmmConfig(
   log: Logger,
   cwd: string = process.cwd(),
 ): Promise<VmmConfig> {
-  const loaded = await loadConfig({ name: "vmm", file, schema: vmmConfigSchema, unread: UNREAD_KEYS, cwd });
+  const loaded = await loadConfig({
+    name: "vmm",
+    file,
+    schema: vmmConfigSchema,
+    unread: UNREAD_KEYS,
+    protects: PROTECTING_KEYS,
+    cwd,
+  });
   warnOf(log, loaded);
   return checkVmmConfig(loaded.config, cwd);
 }
