@@ -1,3 +1,4 @@
+import { excerpt } from "@dstack/errors";
 import type { Logger } from "./logger.ts";
 
 /**
@@ -8,8 +9,7 @@ import type { Logger } from "./logger.ts";
 export function outliveStrays(log: Logger, onStray?: (event: StrayEvent, error: unknown) => void): void {
   for (const event of ["unhandledRejection", "uncaughtException"] as const) {
     process.on(event, (error: unknown) => {
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      log.error({ event, error: text.slice(0, MAX_CHARS) }, "a failure that nobody handled");
+      log.error({ event, error: describe(error) }, "a failure that nobody handled");
       onStray?.(event, error);
     });
   }
@@ -17,4 +17,13 @@ export function outliveStrays(log: Logger, onStray?: (event: StrayEvent, error: 
 
 export type StrayEvent = "unhandledRejection" | "uncaughtException";
 
-const MAX_CHARS = 4_000;
+const MAX_STACK_CHARS = 4_000;
+
+/** The message may be a stranger's text; where it came to pass is ours, and begins behind it. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return excerpt(String(error));
+  const { name, message, stack = "" } = error;
+  const at = stack.indexOf(message);
+  const places = at === -1 ? "" : stack.slice(at + message.length, at + message.length + MAX_STACK_CHARS);
+  return `${excerpt(name)}: ${excerpt(message)}${places}`;
+}

@@ -12,6 +12,7 @@ process.stdin.on("data", (order) => {
   const text = String(order).trim();
   if (text === "reject") void Promise.reject(new Error("stray"));
   if (text === "throw") setTimeout(() => { throw new Error("thrown"); });
+  if (text === "long") void Promise.reject(new Error("hostile \\u202e" + "x".repeat(100_000)));
   if (text === "log") log.info("a line");
   if (text === "end") process.exit(0);
   setTimeout(() => process.stdout.write("done\\n"), 20);
@@ -45,9 +46,15 @@ test("a failure that nobody handled is logged, and the process goes on (DS #1232
   const served = await start("served");
   await served.order("reject");
   await served.order("throw");
+  await served.order("long");
   assert.equal(await served.end(), 0);
   assert.match(served.said(), /"event":"unhandledRejection","error":"Error: stray[^\n]*a failure that nobody handled/);
   assert.match(served.said(), /"event":"uncaughtException","error":"Error: thrown[^\n]*a failure that nobody handled/);
+  assert.match(
+    served.said(),
+    /hostile \\\\u\{202e\}x{200,256}\\n {4}at /,
+    "a stranger's text is bounded, where it was thrown is told",
+  );
   const bare = await start("bare");
   await bare.order("reject");
   assert.equal(await bare.end(), 1, "without it, it ends");
