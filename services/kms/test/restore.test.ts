@@ -19,7 +19,8 @@ import { Restore, type RestoreRecord } from "../src/backup/restore.ts";
 import { KmsError } from "../src/errors.ts";
 import { fakeAttest, silent } from "./setup-service.ts";
 
-async function fixture(authorize: () => Promise<void> = () => Promise.resolve()) {
+async function fixture(authorize: () => Promise<void> = () => Promise.resolve(), tokenRequired = false) {
+  const clock = { time: 0, now: () => clock.time };
   const operatorKeys = [0, 1, 2].map(() => generateOperatorKey());
   const operators = { threshold: 2, publicKeys: operatorKeys.map(({ publicKey }) => publicKey) };
   const roots = () => ({ rootCa: generateP256(), tempCa: generateP256(), rootK256: new Uint8Array(randomBytes(32)) });
@@ -41,6 +42,8 @@ async function fixture(authorize: () => Promise<void> = () => Promise.resolve())
       recorded.push(record);
       return Promise.resolve(void installed.push(domain));
     },
+    clock,
+    tokenRequired,
     log: silent,
   });
   const share = (session: Uint8Array, operator: number): Uint8Array => {
@@ -49,6 +52,7 @@ async function fixture(authorize: () => Promise<void> = () => Promise.resolve())
     return encodeShare(resealShare(decodeSession(session), own.index, own.share, key));
   };
   return {
+    clock,
     restore,
     backup,
     other: await makeBackup(roots(), operators, Date.now()),
@@ -91,8 +95,21 @@ test("at the last share the auth server is asked again: one that has changed its
   );
 });
 
-test("before its first share a restore gives way to another, which takes nothing that was sealed for it", async () => {
-  const { restore, backup, share, installed } = await fixture();
+test("before its first share a stranger's restore takes its place only after ten minutes", async () => {
+  const { restore, backup, other, clock, share } = await fixture();
+  const session = await restore.begin(backup, "kms.example.com");
+  clock.time += 10 * 60_000 - 1;
+  const stands = refused(/restore for kms\.example\.com has begun.*require_token.*ten minutes.*restart this KMS/);
+  await assert.rejects(restore.begin(backup, "evil.example.com"), stands);
+  await assert.rejects(restore.begin(other, "kms.example.com"), stands);
+  assert.deepEqual(await restore.begin(backup, "kms.example.com"), session, "whoever goes on with it may");
+  clock.time += 1;
+  await restore.begin(other, "kms.example.com");
+  await assert.rejects(restore.submit(share(session, 0)));
+});
+
+test("before its first share a restore gives way to another with the token, which takes nothing that was sealed for it", async () => {
+  const { restore, backup, share, installed } = await fixture(undefined, true);
   const first = await restore.begin(backup, "kms.exmaple.com");
   const second = await restore.begin(backup, "kms.example.com");
   await assert.rejects(restore.submit(share(first, 0)), /sealed to another session/);

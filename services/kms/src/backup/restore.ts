@@ -27,8 +27,14 @@ export interface RestoreOptions {
   readonly authorize: () => Promise<void>;
   /** Puts them on record and makes these the root keys, once. */
   readonly install: (roots: RootKeys, domain: string, record: RestoreRecord) => Promise<void>;
+  readonly clock: { now(): number };
+  /** Whoever begins has shown the set-up token, and so may put another restore in the place of one. */
+  readonly tokenRequired: boolean;
   readonly log: Logger;
 }
+
+/** For so long nobody without the token replaces a restore: time for a first share. */
+const MIN_SESSION_MS = 10 * 60_000;
 
 export interface RestoreProgress {
   readonly received: number;
@@ -51,6 +57,7 @@ interface Session {
   readonly secretKey: Uint8Array;
   readonly publicKey: Uint8Array;
   readonly document: Uint8Array;
+  readonly begunAt: number;
   /** Opened shares by the operator's place. */
   readonly shares: Map<number, Uint8Array>;
 }
@@ -71,13 +78,14 @@ export class Restore {
   }
 
   /**
-   * Begins with a backup, or goes on with it. One that has shares is replaced by no other: the
-   * set-up listener may be open to strangers, and the backup is in many hands. Gives the session document that operators check and seal to.
+   * Begins with a backup, or goes on with it. One that has shares is replaced by no other, and one
+   * without any, where no token is asked for, not within its first ten minutes: the set-up listener may be open
+   * to strangers, and the backup is in many hands. Gives the session document that operators check and seal to.
    * @throws KeyBackupError for the file, KmsError `restore-refused`, `config-invalid`, and what `authorize` and the agent throw
    */
   begin(bytes: Uint8Array, domain: string): Promise<Uint8Array> {
     return this.#inTurn(async () => {
-      const { self, authorize, log } = this.#options;
+      const { self, authorize, clock, log } = this.#options;
       if (self === undefined)
         throw new KmsError(
           "restore-refused",
@@ -96,6 +104,11 @@ export class Restore {
           `a restore for ${before.domain} has ${before.shares.size} of ${before.backup.header.threshold} shares, which another would forget: go on with it, or restart this KMS to begin anew`,
         );
       }
+      if (before !== undefined && !this.#options.tokenRequired && clock.now() < before.begunAt + MIN_SESSION_MS)
+        throw new KmsError(
+          "restore-refused",
+          `a restore for ${before.domain} has begun, and without core.onboard.require_token gives way to no other for ten minutes: go on with it, wait, or restart this KMS to begin anew`,
+        );
       const secretKey = new Uint8Array(randomBytes(32));
       const publicKey = x25519PublicKey(secretKey);
       const attestation = await self.attest(restoreReportData({ publicKey, backup: hash, domain }));
@@ -112,7 +125,7 @@ export class Restore {
           "another restore begins; the one before had no share yet",
         );
       this.#forget();
-      this.#session = { backup, hash, domain, secretKey, publicKey, document, shares: new Map() };
+      this.#session = { backup, hash, domain, secretKey, publicKey, document, begunAt: clock.now(), shares: new Map() };
       log.info(
         { backup: hash, domain, session: toHex(publicKey), needed: backup.header.threshold },
         "restore begun: waiting for operators' shares",

@@ -83,6 +83,8 @@ function restoreInto(
   const folder = config.keyFolder;
   return new Restore({
     log,
+    clock,
+    tokenRequired: config.setUp.requireToken,
     operators: config.backup,
     self: attest === undefined ? undefined : parts.self,
     authorize: async () => {
