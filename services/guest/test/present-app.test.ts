@@ -45,9 +45,20 @@ test("a version may leave something behind unless all that it does is to run its
     "services: {web: {image: x, volumes: ['/run/dstack.sock:/run/dstack.sock', 'data:/data']}}\nvolumes: {data: {}}";
   assert.equal((await present(yaml)).mayLeaveBehind, false);
   assert.equal((await present(yaml, { preLaunchScript: "" })).mayLeaveBehind, false);
+  const ordinary =
+    "services: {web: {image: x, volumes: ['./conf:/c', '/etc/localtime:/etc/localtime:ro'], env_file: .env}}";
+  assert.equal((await present(ordinary)).mayLeaveBehind, false);
   for (const [text, change] of [
     ["services: {web: {image: x, volumes: ['/var/run/docker.sock:/s']}}", {}],
     ["services: {web: {image: x, privileged: true}}", {}],
+    ["services: {web: {image: x, volumes: ['/usr/bin:/b']}}", {}],
+    ["services: {web: {image: x, volumes: ['/etc/ld.so.preload:/p']}}", {}],
+    [
+      "services: {web: {image: x, volumes: ['disk:/d']}}\nvolumes: {disk: {driver_opts: {type: ext4, device: /dev/vdb}}}",
+      {},
+    ],
+    ["services: {web: {image: x, networks: [n]}}\nnetworks: {n: {external: true, name: host}}", {}],
+    ["services: {web: {image: x, runtime: mine}}", {}],
     ["services: {web: {image: x, volumes: ['$WHERE:/s']}}", { allowedEnvs: ["WHERE"] }],
     [yaml, { preLaunchScript: "echo" }],
     [yaml, { initScripts: ["echo"] }],

@@ -56,9 +56,10 @@ const POWERS: Readonly<Partial<Record<PowerKind, string>>> = {
   "host-namespace": "the container is not kept apart from the guest in this",
   capabilities: "a capability that a container does not have by itself",
   devices: "a device of the guest",
-  unconfined: "the container runs without the kernel's usual limits",
+  unconfined: "the container does not run within the usual limits",
   variable: "whoever sets it may give the container power over the guest",
-  "guest-files": "a folder of the guest with its keys, secrets or kernel settings",
+  plugin: "a driver that is not Docker's own runs outside of containers, with Docker's rights",
+  "guest-files": "a file or folder of the guest, where its keys, secrets, programs and settings lie",
 };
 
 function adviseImage({ service, image, isPinned, mutableBy, line }: ServiceImage, add: Add): void {

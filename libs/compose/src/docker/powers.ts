@@ -3,9 +3,10 @@
  * its Docker or reach its kernel. In comes a file that was read, out go the powers of each service
  * with the place where they are written; nothing is judged.
  */
+import { guestPath, isWithin, powerOfPath } from "./guest-paths.ts";
 import { isTrue, itemsOf, memberOf, outsideVariable, textOf, type ComposeNode, type Place } from "./node.ts";
 import type { ComposeFile, ComposeService } from "./read-compose-file.ts";
-import { hostPathOf, mountsOf } from "./volumes.ts";
+import { reachedBy } from "./reached-paths.ts";
 
 export type PowerKind =
   | "privileged"
@@ -17,7 +18,9 @@ export type PowerKind =
   | "capabilities"
   | "devices"
   | "unconfined"
-  /** The guest's folders with keys, secrets and containers' disks. */
+  /** A driver that is a program of somebody else, with Docker's own rights. */
+  | "plugin"
+  /** Files of the guest that are not the app's, nor known to be harmless. */
   | "guest-files"
   /** The agent's socket: ordinary, and the app's keys. */
   | "guest-socket"
@@ -33,8 +36,15 @@ export interface Power {
 }
 
 /** Powers of all services, active or not, in order. */
-export const powersOf = (file: ComposeFile): readonly Power[] =>
-  file.services.flatMap((service) => [...ownPowers(service, file.maySend), ...mountedPowers(service, file)]);
+export function powersOf(file: ComposeFile): readonly Power[] {
+  const mounted = writableFolders(file);
+  return file.services.flatMap((service) => [
+    ...ownPowers(service, file.maySend),
+    ...networkPowers(service, file),
+    ...buildPowers(service, file),
+    ...reachedPowers(service, file, mounted),
+  ]);
+}
 
 function ownPowers({ name, node }: ComposeService, maySend: ReadonlySet<string>): readonly Power[] {
   const found: Power[] = [];
@@ -63,8 +73,10 @@ function ownPowers({ name, node }: ComposeService, maySend: ReadonlySet<string>)
   for (const at of itemsOf(memberOf(node, "device_cgroup_rules")))
     if (!isOpen("device_cgroup_rules", at)) add("devices", textOf(at) ?? "", at);
   for (const at of itemsOf(memberOf(node, "security_opt")))
-    if (!isOpen("security_opt", at) && /unconfined|label[:=]disable/.test(textOf(at) ?? ""))
-      add("unconfined", textOf(at) ?? "", at);
+    if (!isOpen("security_opt", at) && !USUAL_LIMITS.test(textOf(at) ?? "")) add("unconfined", textOf(at) ?? "", at);
+  const runtime = memberOf(node, "runtime");
+  if (runtime !== undefined && !isOpen("runtime", runtime) && !USUAL_RUNTIMES.test(textOf(runtime) ?? ""))
+    add("unconfined", `runtime: ${textOf(runtime) ?? ""}`, runtime);
   for (const key of ["post_start", "pre_stop"])
     for (const hook of itemsOf(memberOf(node, key))) {
       const at = memberOf(hook, "privileged");
@@ -74,6 +86,12 @@ function ownPowers({ name, node }: ComposeService, maySend: ReadonlySet<string>)
   return found;
 }
 
+/** All other profiles are the app's own, and may allow anything. */
+const USUAL_LIMITS =
+  /^(?:no-new-privileges(?:[:=].*)?|seccomp[:=]builtin|apparmor[:=]docker-default|label[:=](?!disable).*)$/;
+/** Docker's own, and the one for GPUs, which makes the same containers. */
+const USUAL_RUNTIMES = /^(?:|runc|nvidia)$/;
+
 const decides = (key: string, variable: string): string => `${key}: the variable ${variable} decides`;
 
 const NAMESPACES: Readonly<Record<string, PowerKind>> = {
@@ -82,92 +100,75 @@ const NAMESPACES: Readonly<Record<string, PowerKind>> = {
   ipc: "host-ipc",
 };
 
-/** Every way in which a file or folder of the guest gets into a container. */
-function mountedPowers(service: ComposeService, file: ComposeFile): readonly Power[] {
-  const paths: { path: string; place: Place }[] = [];
+/** Files of the guest, and what its kernel or a plugin mounts. */
+function reachedPowers(service: ComposeService, file: ComposeFile, mounted: readonly string[]): readonly Power[] {
   const found: Power[] = [];
-  const open = (key: string, variable: string, place: Place): void =>
-    void found.push({ service: service.name, kind: "variable", what: decides(key, variable), place });
-  for (const entry of itemsOf(memberOf(service.node, "volumes"))) {
-    const variable = sourceVariable(entry, file);
-    if (variable !== undefined) open("volumes", variable, entry.place);
-  }
-  for (const mount of mountsOf(service)) {
-    if ("invalid" in mount) continue;
-    const path = hostPathOf(mount) ?? boundVolume(file, mount.source);
-    if (path !== undefined) paths.push({ path, place: mount.place });
-  }
-  for (const section of ["secrets", "configs"])
-    for (const item of itemsOf(memberOf(service.node, section))) {
-      const source = textOf(item.kind === "map" ? memberOf(item, "source") : item);
-      const node = memberOf(memberOf(memberOf(file.root, section), source ?? ""), "file");
-      const variable = outsideVariable(node, file.maySend);
-      const path = textOf(node);
-      if (variable !== undefined) open(section, variable, item.place);
-      if (path !== undefined) paths.push({ path, place: item.place });
+  for (const reached of reachedBy(service, file)) {
+    const add = (kind: PowerKind, what: string): void =>
+      void found.push({ service: service.name, kind, what, place: reached.place });
+    if ("variable" in reached) {
+      add("variable", decides(reached.key, reached.variable));
+    } else if ("mounted" in reached) {
+      add(reached.mounted === "device" ? "devices" : "plugin", reached.what);
+    } else {
+      const path = guestPath(reached.path);
+      // Who writes a folder can put a link in it, and Docker follows the link when it mounts what lies there.
+      const isInAnother = reached.isMount && mounted.some((folder) => folder !== path && isWithin(path, folder));
+      const kind = powerOfPath(path, reached.isReadOnly) ?? (isInAnother ? "guest-files" : undefined);
+      if (kind !== undefined) add(kind, reached.path);
     }
-  for (const { path, place } of paths) {
-    const kind = kindOfPath(normalised(path));
-    if (kind !== undefined) found.push({ service: service.name, kind, what: path, place });
   }
   return found;
 }
 
-/** The variable that decides from outside what is mounted; where it goes inside the container is all one. */
-function sourceVariable(entry: ComposeNode, file: ComposeFile): string | undefined {
-  const deciding = (...nodes: readonly (ComposeNode | undefined)[]): string | undefined =>
-    nodes.map((node) => outsideVariable(node, file.maySend)).find((variable) => variable !== undefined);
-  const written = entry.kind === "map" ? undefined : /^([^$:]+):/.exec(entry.kind === "scalar" ? entry.raw : "")?.[1];
-  const own =
-    entry.kind === "map"
-      ? deciding(memberOf(entry, "type"), memberOf(entry, "source"))
-      : written === undefined
-        ? deciding(entry)
-        : undefined;
-  const source = entry.kind === "map" ? textOf(memberOf(entry, "source")) : (written ?? textOf(entry)?.split(":")[0]);
-  const options = memberOf(memberOf(memberOf(file.root, "volumes"), source ?? ""), "driver_opts");
-  return own ?? deciding(...["type", "o", "device"].map((key) => memberOf(options, key)));
+/** Folders that a container may write. */
+const writableFolders = (file: ComposeFile): readonly string[] =>
+  file.services.flatMap((service) =>
+    reachedBy(service, file).flatMap((reached) =>
+      "path" in reached && reached.isMount && !reached.isReadOnly ? [guestPath(reached.path)] : [],
+    ),
+  );
+
+/** The guest's own network, by any name that the file gives it; a driver that is none of Docker's. */
+function networkPowers({ name, node }: ComposeService, file: ComposeFile): readonly Power[] {
+  const listed = memberOf(node, "networks");
+  const names = listed?.kind === "map" ? [...listed.entries.keys()] : itemsOf(listed).map((item) => textOf(item) ?? "");
+  const joined = names.length === 0 && memberOf(node, "network_mode") === undefined ? ["default"] : names;
+  return joined.flatMap((key) => {
+    const network = memberOf(memberOf(file.root, "networks"), key);
+    if (network === undefined) return [];
+    const external = memberOf(network, "external");
+    const named = memberOf(network, "name") ?? memberOf(external, "name");
+    const driver = memberOf(network, "driver");
+    const power = (kind: PowerKind, what: string): Power => ({ service: name, kind, what, place: network.place });
+    const variable = outsideVariable(external === undefined ? driver : named, file.maySend);
+    const actual = textOf(named) ?? (external === undefined ? "" : key);
+    return [
+      ...(variable === undefined ? [] : [power("variable", decides("networks", variable))]),
+      ...(actual === "host" || textOf(driver) === "host" ? [power("host-network", `networks: ${key}: host`)] : []),
+      ...(DRIVERS.test(textOf(driver) ?? "") ? [] : [power("plugin", `driver: ${textOf(driver) ?? ""}`)]),
+    ];
+  });
 }
 
-/** A named volume may be a folder of the guest by its driver's options. */
-function boundVolume(file: ComposeFile, source: string | undefined): string | undefined {
-  const options = memberOf(memberOf(memberOf(file.root, "volumes"), source ?? ""), "driver_opts");
-  return /(?:^|,)r?bind(?:,|$)/.test(textOf(memberOf(options, "o")) ?? "") ||
-    textOf(memberOf(options, "type")) === "none"
-    ? textOf(memberOf(options, "device"))
-    : undefined;
-}
+const DRIVERS = /^(?:bridge|default|host|ipvlan|macvlan|none|overlay)?$/;
 
-const DOCKER = ["/run/docker.sock", "/run/containerd", "/run/docker", "/var/lib/docker", "/var/lib/containerd"];
-const AGENT = ["/run/dstack.sock", "/run/tappd.sock", "/run/dstack"];
-const GUEST = [
-  "/dstack/.host-shared",
-  "/dstack/persistent",
-  "/var/volatile/dstack",
-  "/tmp/.host-shared",
-  "/etc/docker",
-  "/etc/wireguard",
-  "/proc",
-  "/sys",
-  "/dev",
-];
-
-/** A folder gives what lies in it: `/run` and `/` hold Docker's socket as well. */
-function kindOfPath(path: string): PowerKind | undefined {
-  const touches = (place: string): boolean =>
-    path === place || path.startsWith(`${place}/`) || place.startsWith(path === "/" ? "/" : `${path}/`);
-  if (DOCKER.some(touches)) return "docker";
-  if (GUEST.some(touches)) return "guest-files";
-  return AGENT.some(touches) ? "guest-socket" : undefined;
-}
-
-/** The project lies in /dstack, root's home is /root, and /var/run is /run. */
-function normalised(path: string): string {
-  const absolute = path.startsWith("~") ? `/root/${path.slice(1)}` : path.startsWith("/") ? path : `/dstack/${path}`;
-  const parts: string[] = [];
-  for (const part of absolute.split("/")) {
-    if (part === "..") parts.pop();
-    else if (part !== "" && part !== ".") parts.push(part);
-  }
-  return `/${parts.join("/")}`.replace(/^\/var\/run(?=\/|$)/, "/run");
+/** What a build gets beside its context. */
+function buildPowers({ name, node }: ComposeService, file: ComposeFile): readonly Power[] {
+  const build = memberOf(node, "build");
+  const found: Power[] = [];
+  const check = (key: string, at: ComposeNode | undefined, isPower: boolean, kind: PowerKind): void => {
+    if (at === undefined) return;
+    const variable = outsideVariable(at, file.maySend);
+    if (variable !== undefined)
+      found.push({ service: name, kind: "variable", what: decides(key, variable), place: at.place });
+    else if (isPower) found.push({ service: name, kind, what: key, place: at.place });
+  };
+  const [privileged, network] = ["privileged", "network"].map((key) => memberOf(build, key));
+  check("build privileged", privileged, isTrue(privileged), "privileged");
+  check("build network: host", network, textOf(network) === "host", "host-network");
+  for (const at of itemsOf(memberOf(build, "entitlements"))) check("build entitlements", at, true, "privileged");
+  const ssh = memberOf(build, "ssh");
+  check("build ssh", ssh, true, "guest-files");
+  return found;
 }

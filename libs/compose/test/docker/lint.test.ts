@@ -124,12 +124,10 @@ describe("what cannot work as its author means", () => {
   it("is no bind mount, no optional env_file, no build that brings its sources", () => {
     assert.deepEqual(codes(service("volumes: ['./data:/data']")), ["advice volatile-folder"]);
     assert.deepEqual(codes(service("env_file: [{path: a, required: false}]")), []);
-    for (const build of [
-      "{dockerfile_inline: FROM x}",
-      "https://example.org/a.git",
-      "{context: 'git@example.org:a/b'}",
-    ])
+    for (const build of ["https://example.org/a.git", "{context: 'git@example.org:a/b'}"])
       assert.deepEqual(codes(`services: {a: {build: ${build}}}`), ["advice build"], build);
+    const inline = codes("services: {a: {build: {dockerfile_inline: FROM x}}}");
+    assert.deepEqual(inline, ["advice build", "advice powers"], "it can copy the guest's folder");
   });
 
   it("is the agent's port, in every form, and no image's name", () => {
@@ -219,6 +217,9 @@ describe("powers", () => {
       ["security_opt: ['V']", "security_opt"],
       ["volumes: ['V/docker.sock:/w']", "volumes"],
       ["volumes: ['V']", "volumes"],
+      ["runtime: 'V'", "runtime"],
+      ["build: {context: 'https://V'}", "build"],
+      ["env_file: 'V'", "env_file"],
       ["volumes: [{type: bind, source: 'V', target: /w}]", "volumes"],
       ["volumes: [{type: 'V', source: x, target: /w}]", "volumes"],
       ["post_start: [{command: x, privileged: 'V'}]", "post_start privileged"],
@@ -260,10 +261,127 @@ describe("powers", () => {
       ["volumes: ['/var/run/dstack.sock:/s']", "guest-socket"],
     ] as const)
       assert.deepEqual(kinds(service(rest)), [kind], rest);
-    assert.deepEqual(kinds(service("volumes: ['./data:/data', 'v:/v', '/srv:/srv']")), []);
+    assert.deepEqual(kinds(service("volumes: ['./data:/data', 'v:/v', '/dstack/app-compose.json:/c:ro']")), []);
     const bound = "volumes: {vol: {driver_opts: {type: none, o: bind, device: /var/run}}}";
     assert.deepEqual(kinds(service("volumes: ['vol:/host']", bound)), ["docker"]);
     assert.deepEqual(kinds(service("secrets: [s]", "secrets: {s: {file: /run/docker.sock}}")), ["docker"]);
+  });
+
+  it("are in every file of the guest but the app's own, and what everybody may read", () => {
+    const none = (rest: string, more = ""): void => assert.deepEqual(kinds(service(rest, more)), [], rest + more);
+    const files = (rest: string): void => assert.deepEqual(kinds(service(rest)), ["guest-files"], rest);
+    for (const path of [
+      "/usr/bin",
+      "/root",
+      "~/x",
+      "/lib/modules",
+      "/etc/ld.so.preload",
+      "/etc",
+      "/srv",
+      "/home",
+      "/tmp",
+    ])
+      for (const mode of ["", ":ro"]) files(`volumes: ['${path}:/w${mode}']`);
+    for (const path of [
+      ".",
+      "./.init-0.sh",
+      "./a/.b",
+      "./persistent/x",
+      "./docker-compose.yaml",
+      "/var/volatile/dstack",
+    ])
+      files(`volumes: ['${path}:/w']`);
+    for (const path of ["/etc/localtime", "/etc/timezone", "/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs"]) {
+      none(`volumes: ['${path}:/w:ro']`);
+      none(`volumes: [{type: bind, source: ${path}, target: /w, read_only: true}]`);
+      for (const rest of [
+        "'P:/w'",
+        "'P:ro'",
+        "'P:/w:z'",
+        "'P:/w:ro,rw'",
+        "'P:/w:$V'",
+        "{type: bind, source: P, target: /w}",
+      ])
+        files(`volumes: [${rest.replace("P", path)}]`);
+    }
+    for (const path of ["./data", "./a/b", "/dstack/data", "/dstack/user_config"]) none(`volumes: ['${path}:/w']`);
+    // A link in the first leads the second anywhere.
+    assert.deepEqual(kinds(service("volumes: ['./data:/data', './data/l:/l']")), ["guest-files"]);
+    none("volumes: ['./data:/data:ro', './data/l:/l:ro', './database:/d']");
+    none("env_file: [.env, {path: app.env, required: false}, /dstack/.host-shared/.decrypted-env]");
+    files("env_file: /dstack/.host-shared/.appkeys.json");
+    files("label_file: [/dstack/.host-shared/.appkeys.json]");
+    files("volumes: ['/run/dstack.sock.d:/s']");
+  });
+
+  it("are in volumes that the guest's kernel or a plugin mounts, unless they hold nothing of the guest", () => {
+    const of = (volume: string): string[] => kinds(service("volumes: ['vol:/w']", `volumes: {vol: ${volume}}`));
+    const options = (text: string): string[] => of(`{driver: local, driver_opts: {${text}}}`);
+    for (const text of [
+      "type: ext4, device: /dev/mapper/dstack_data_disk",
+      'type: overlay, device: overlay, o: "lowerdir=/tmp,upperdir=/usr/bin,workdir=/usr/w"',
+      "type: proc, device: proc",
+      "type: cgroup2, device: none",
+      "type: bindx, device: /run",
+      "type: nfs, device: /run",
+      "device: /run",
+    ])
+      assert.deepEqual(options(text), ["devices"], text);
+    for (const text of [
+      "type: none, device: /run",
+      "type: tmpfs, device: /run, o: 'size=1m,bind'",
+      "o: rbind, device: /",
+    ])
+      assert.deepEqual(options(text), ["docker"], text);
+    assert.deepEqual(options("type: none, o: bind, device: /usr/bin"), ["guest-files"]);
+    for (const text of [
+      "type: none, o: bind, device: /dstack/data",
+      "type: tmpfs, device: tmpfs, o: size=1m",
+      'type: nfs, device: ":/data", o: "addr=10.0.0.1,rw"',
+      "type: cifs, device: //server/share",
+      "",
+    ])
+      assert.deepEqual(options(text), [], text);
+    assert.deepEqual(of("{driver: vieux/sshfs}"), ["plugin"]);
+    assert.deepEqual(kinds(service("volumes: [{type: cluster, source: x, target: /w}]")), ["plugin"]);
+  });
+
+  it("are in the guest's network by whatever name", () => {
+    const of = (networks: string, rest = "networks: [n]"): string[] => kinds(service(rest, `networks: ${networks}`));
+    for (const networks of ["{n: {external: true, name: host}}", "{n: {name: host}}", "{n: {external: {name: host}}}"])
+      assert.deepEqual(of(networks), ["host-network"], networks);
+    assert.deepEqual(of("{host: {external: true}}", "networks: {host: {}}"), ["host-network"]);
+    assert.deepEqual(of("{default: {external: true, name: host}}", "restart: always"), ["host-network"]);
+    assert.deepEqual(of("{n: {external: true, name: $P}}"), ["variable"]);
+    assert.deepEqual(of("{n: {driver: weave}}"), ["plugin"]);
+    for (const networks of ["{n: {}}", "{n: {external: true}}", "{n: {driver: macvlan}}", "{n: , h: {name: host}}"])
+      assert.deepEqual(of(networks), [], networks);
+  });
+
+  it("are in builds, runtimes and profiles of the app's own", () => {
+    const remote = "context: https://x.org/y.git";
+    for (const [rest, expected] of [
+      ["build: .", ["guest-files"]],
+      ["build: {dockerfile_inline: FROM x}", ["guest-files"]],
+      ["build: /usr", ["guest-files"]],
+      [`build: {${remote}, additional_contexts: {k: /dstack/.host-shared}}`, ["guest-files"]],
+      [`build: {${remote}, ssh: ['default=/run/docker.sock']}`, ["guest-files"]],
+      [`build: {${remote}, privileged: true}`, ["privileged"]],
+      [`build: {${remote}, entitlements: [security.insecure]}`, ["privileged"]],
+      [`build: {${remote}, network: host}`, ["host-network"]],
+      [`build: {${remote}, additional_contexts: {k: 'docker-image://x'}}`, []],
+      ["build: ./app", []],
+      ["runtime: sysbox", ["unconfined"]],
+      ["runtime: runc", []],
+      ["runtime: nvidia", []],
+      ["security_opt: ['seccomp:./permissive.json']", ["unconfined"]],
+      ["security_opt: [apparmor=mine]", ["unconfined"]],
+      ["security_opt: [systempaths=unconfined]", ["unconfined"]],
+      ["security_opt: ['no-new-privileges:true', apparmor=docker-default]", []],
+    ] as const)
+      assert.deepEqual(kinds(service(rest)), expected, rest);
+    const secret = "secrets: {s: {file: /dstack/.host-shared/.appkeys.json}}";
+    assert.deepEqual(kinds(service(`build: {${remote}, secrets: [s]}`, secret)), ["guest-files"]);
   });
 
   it("come through anchors, merge keys and extends", () => {
