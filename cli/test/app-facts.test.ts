@@ -86,7 +86,18 @@ test("other versions that were ever allowed on the app's disk are told from the 
   const toldOf = (policyHistory: readonly HistoryEntry[] | undefined): Promise<string> =>
     told(input(manifestOf(), { provider, policyHistory }), "other versions");
   assert.match(await toldOf(undefined), /^the policy's history says which .*dstack auth history/);
-  assert.match(await toldOf([change("+", app, present), change("+", `0x${"01".repeat(20)}`, other)]), /^none was ever/);
+  const nothing = [
+    change("+", app, present),
+    change("+", app, "(empty)"),
+    change("+", app, "0x1234"),
+    change("+", `0x${"01".repeat(20)}`, other),
+  ];
+  assert.match(await toldOf(nothing), /^none was allowed .* which begins at 2026-01-02T03:04:05Z$/);
+  assert.match(await toldOf([]), /^the policy's history is empty/);
+  assert.match(
+    await warnings(input(manifestOf(), { provider, policyHistory: [] })),
+    /other versions: the policy's history is empty/,
+  );
   const history = [
     change("+", app.toUpperCase().replace("0X", "0x"), other),
     change("-", app, other),

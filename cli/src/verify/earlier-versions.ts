@@ -35,20 +35,26 @@ export function earlierVersions(app: AppInfo, history: readonly HistoryEntry[] |
   const since = new Map<string, string>();
   for (const { at, changes } of history)
     for (const { sign, path, value } of changes)
-      if (sign === "+" && isOf(path, app) && comparable(value) !== present)
+      if (sign === "+" && isOf(path, app) && COMPOSE_HASH.test(value) && comparable(value) !== present)
         since.set(comparable(value), since.get(comparable(value)) ?? at);
-  if (since.size === 0) return { name, value: "none was ever allowed on this app's disk, says the policy's history" };
+  const [first] = history;
+  if (first === undefined)
+    return { name, warning: true, value: "the policy's history is empty: it does not say which were allowed before" };
+  const begin = `the policy's history, which begins at ${first.at}`;
+  if (since.size === 0) return { name, value: `none was allowed on this app's disk, says ${begin}` };
   const listed = [...since].slice(-MAX_LISTED).map(([hash, at]) => `${hash} since ${at}`);
   return {
     name,
     warning: true,
     value:
-      `${since.size} allowed on this app's disk, says the policy's history: what one with powers over Docker or the guest ` +
+      `${since.size} allowed on this app's disk, says ${begin}: what one with powers over Docker or the guest ` +
       `left in volumes and files may still be read by this one\n${listed.join("\n")}`,
   };
 }
 
 const MAX_LISTED = 10;
+/** A list that was empty is written in words. */
+const COMPOSE_HASH = /^(?:0x)?[0-9a-f]{64}$/i;
 
 function isOf(path: string, app: AppInfo): boolean {
   const [, id] = /^apps\.([^.]+)\.composeHashes$/.exec(path) ?? [];
