@@ -120,7 +120,7 @@ export class FakeDocker {
           State: state,
         })),
       ];
-    if (what === "GET /images/json")
+    if (what === "GET /images/json?all=true")
       return [
         200,
         [...this.images.values()].map(({ id, tags, digests }) => ({

@@ -42,25 +42,18 @@ export async function removeContainers(
 }
 
 /**
- * Removes every image whose name could have been given to another one, also of stopped containers, and what builds have
- * kept. What is known by its digest alone is what its name says; layers stay as long as a container needs them, and are
- * found again by what is in them.
+ * Removes every image, also those of stopped containers, and what builds have kept. Who is root in the guest can change
+ * what Docker holds under a digest too. Layers stay as long as a container needs them.
  * @throws GuestError `docker-failed` with the ids of those that stay
  */
-export async function removeNamedImages(docker: DockerApi, log: Logger): Promise<void> {
+export async function removeImages(docker: DockerApi, log: Logger): Promise<void> {
   await removeAll(docker, "images", log, async () =>
-    (await listOf(docker, "/images/json")).filter(isRenamable).map(({ Id }) => ({
+    (await listOf(docker, "/images/json?all=true")).map(({ Id }) => ({
       path: `/images/${encodeURIComponent(String(Id))}?force=true`,
       name: String(Id),
     })),
   );
   await docker.call("POST", "/build/prune?all=true", REMOVAL_TIMEOUT_MS);
-}
-
-/** Docker lets nobody give a digest to an image that does not have it. */
-function isRenamable({ RepoTags, RepoDigests }: Readonly<Record<string, unknown>>): boolean {
-  const names = (list: unknown): readonly unknown[] => (Array.isArray(list) ? list : []);
-  return names(RepoTags).length > 0 || names(RepoDigests).length === 0;
 }
 
 interface Doomed {

@@ -6,7 +6,7 @@ export interface StartPlan {
   readonly isChange: boolean;
   /** What is not of the present project goes before the app starts. */
   readonly clears: boolean;
-  /** Images go whose names could have been given to others, so that a registry is asked for them anew. */
+  /** All images go, so that a registry is asked for them anew: the version before could have changed what they hold. */
   readonly refetches: boolean;
   /** What the app itself had started comes back by its restart policy. */
   readonly revives: boolean;

@@ -12,7 +12,7 @@ import type { Logger } from "@dstack/log";
 import { listContainers, type Container, type DockerApi } from "./docker-api.ts";
 import { readLastApp, writeLastApp, type AppVersion } from "./last-app.ts";
 import type { Project } from "./present-app.ts";
-import { NETWORKS, removeContainers, removeDockerState, removeNamedImages, STARTS_BY_ITSELF } from "./remains.ts";
+import { NETWORKS, removeContainers, removeDockerState, removeImages, STARTS_BY_ITSELF } from "./remains.ts";
 import { containersToRevive } from "./restart-policy.ts";
 import { revive } from "./revive.ts";
 import { planStart } from "./start-plan.ts";
@@ -58,7 +58,7 @@ export async function beginSuccession(options: SuccessionOptions): Promise<Succe
     beforeApp: async (docker) => {
       if (plan.clears) await removeContainers(docker, (container) => !mayBeOwn(container, options), log);
       if (plan.isChange) earlier = new Set((await listContainers(docker)).map(({ id }) => id));
-      if (plan.refetches) await removeNamedImages(docker, log);
+      if (plan.refetches) await removeImages(docker, log);
     },
     afterApp: async (docker) => {
       // Docker compose has replaced what is its own; what is left is not, whatever its labels say.
