@@ -144,6 +144,7 @@ describe("a policy in a file", () => {
     for (const [args, expected] of [
       [["allow", "advisory"], /expected an id like/],
       [["allow", "advisory", "a b"], /expected an id like/],
+      [["allow", "advisory", "INTEL-SA-837"], /expected an id like INTEL-SA-00837/],
       [["allow", "status", "Revoked"], /expected UpToDate, /],
       [["deny", "status", "uptodate"], /expected UpToDate, /],
     ] as const)
@@ -159,6 +160,7 @@ describe("a policy in a file", () => {
         osImages: [],
         gatewayAppId: "gw",
         kms: { mrAggregated: [MR], devices: [] },
+        foo: 1,
         apps: {
           [APP]: { composeHashes: [HASH], devices: [] },
           [`0x${"b2".repeat(20)}`]: { devices: [], allowAnyDevice: true },
@@ -168,6 +170,7 @@ describe("a policy in a file", () => {
     const { code, err } = await dstack(["import", foreign, "--config", config]);
     assert.equal(code, 0);
     assert.match(err, /osImages is empty: no image may boot here, any for dstack-auth; dstack auth allow os-image/);
+    assert.match(err, /^foo means nothing to a policy here and is not taken over$/m);
     assert.match(err, /kms\.devices is empty: no device may run a KMS here, any for dstack-auth/);
     assert.match(err, new RegExp(`apps\\.${APP}\\.devices is empty: .*dstack auth allow any-device --app ${APP}`));
     assert.doesNotMatch(err, /b2b2/, "a list beside allowAnyDevice counts for nothing in either");
@@ -179,6 +182,25 @@ describe("a policy in a file", () => {
     const { out } = await dstack(["explain", requestFile, "--config", config]);
     assert.match(out, /OS image is not allowed/);
     assert.match(await done(["import", foreign, "--config", config]), /nothing to change/);
+    await writeFile(foreign, JSON.stringify({ kms: { allowAnyDevice: true } }));
+    assert.match(
+      (await dstack(["import", foreign, "--config", config])).err,
+      /kms\.allowAnyDevice is not taken over: any device may then run a KMS/,
+    );
+  });
+
+  test("a policy file in a folder that is not there is a mistyped path, and a new file is said to be one", async () => {
+    const image = `0x${"98".repeat(32)}`;
+    const { code, err } = await dstack(["allow", "os-image", image, "--config", join(folder, "nope", "x.json")]);
+    assert.equal(code, 4);
+    assert.match(err, /there is no folder .*nope/);
+    const made = join(folder, "made.json");
+    assert.match(await done(["allow", "os-image", image, "--config", made]), /made\.json, a new file; in force/);
+    assert.doesNotMatch(await done(["allow", "advisory", "intel-sa-00837", "--config", made]), /new file/);
+    assert.deepEqual(JSON.parse(await readFile(made, "utf8")), {
+      osImages: [image],
+      allowedAdvisoryIds: ["INTEL-SA-00837"],
+    });
   });
 
   test("hashes are taken of the files that are given", async () => {

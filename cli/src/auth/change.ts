@@ -37,8 +37,8 @@ async function change(cli: Cli, wish: Wish, options: AuthAllowOptions): Promise<
 async function changesOf(layout: StackLayout, wish: Wish, options: AuthAllowOptions): Promise<readonly PolicyChange[]> {
   const { isAllowed, kind, value = "" } = wish;
   if (kind !== "advisory" && kind !== "status") return [await changeOf(layout, wish, options)];
-  const names = value.split(",").map((name) => name.trim());
-  const wrong = names.find((name) => !(kind === "advisory" ? /^[A-Za-z0-9][\w.-]{0,63}$/.test(name) : isStatus(name)));
+  const names = value.split(",").map((name) => (kind === "advisory" ? name.trim().toUpperCase() : name.trim()));
+  const wrong = names.find((name) => !(kind === "advisory" ? ADVISORY.test(name) : isStatus(name)));
   if (wrong !== undefined)
     usage(
       kind === "advisory"
@@ -47,6 +47,9 @@ async function changesOf(layout: StackLayout, wish: Wish, options: AuthAllowOpti
     );
   return names.map((name) => ({ kind, value: name, isAllowed }));
 }
+
+/** As Intel writes them. */
+const ADVISORY = /^[A-Z]+-(?:SA|DOC)-\d{5}$/;
 
 /** Revoked is none: no KMS takes evidence of a platform that Intel revoked. */
 const STATUSES: readonly TcbStatus[] = [

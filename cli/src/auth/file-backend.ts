@@ -1,7 +1,10 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import { readTextIfExists } from "@dstack/files";
 import { changeDocument, decide, parseAuthConfig, readSwitches } from "@dstack/governance";
 import { checkHistory } from "@dstack/governance/history";
+import { CliError } from "../terminal/errors.ts";
 import type { AuthBackend } from "./backend.ts";
 import { changePolicyFile, historyPathOf, readPolicyFile, type PolicyFile } from "./policy-file.ts";
 
@@ -13,8 +16,12 @@ export function fileBackend(file: PolicyFile, isNamed: boolean): AuthBackend {
     selector: isNamed ? ` --config ${path}` : "",
     document: () => readPolicyFile(path),
     apply: async (changes) => {
+      // The deployment's own is made with its folder; a path that was typed may be mistyped.
+      if (isNamed && !existsSync(dirname(path)))
+        throw new CliError("not-found", `--config ${path}: there is no folder ${dirname(path)}`);
+      const isNew = !existsSync(path);
       await changePolicyFile(file, (policy) => changes.reduce(changeDocument, policy));
-      return [`written to ${path}; in force at the next request`];
+      return [`written to ${path}${isNew ? ", a new file" : ""}; in force at the next request`];
     },
     decide: async (kind, boot) =>
       decide(parseAuthConfig(JSON.stringify(await readPolicyFile(path)), readSwitches(env)).config, kind, boot),

@@ -1,5 +1,12 @@
-import { diffDocuments, emptyListNotes, type PolicyChange, type PolicyDifference } from "@dstack/governance";
+import {
+  diffDocuments,
+  emptyListNotes,
+  type PolicyChange,
+  type PolicyDifference,
+  type PolicyDocument,
+} from "@dstack/governance";
 import type { Cli } from "../clients/cli.ts";
+import { visible } from "../terminal/output.ts";
 import { readDocument } from "./diff.ts";
 import { makeChanges } from "./make-changes.ts";
 import type { AuthImportOptions } from "./options.ts";
@@ -10,8 +17,25 @@ export async function authImport(cli: Cli, file: string, options: AuthImportOpti
   const wanted = await readDocument(file);
   for (const note of emptyListNotes(wanted)) cli.out.say(note);
   const backend = await selectBackend(cli, options);
-  const additions = diffDocuments(await backend.document(), wanted).flatMap(additionOf);
+  const differences = diffDocuments(await backend.document(), wanted);
+  for (const note of [...leftOut(wanted), ...differences.flatMap(notTakenOver)]) cli.out.say(note);
+  const additions = differences.flatMap(additionOf);
   await makeChanges(cli, backend, additions, options.output);
+}
+
+const READ_KEYS = ["gatewayAppId", "osImages", "allowedTcbStatuses", "allowedAdvisoryIds", "kms", "apps"];
+
+/** Members that mean nothing to a policy here. */
+const leftOut = (wanted: PolicyDocument): readonly string[] =>
+  Object.keys(wanted)
+    .filter((key) => !READ_KEYS.includes(key))
+    .map((key) => `${visible(key)} means nothing to a policy here and is not taken over`);
+
+/** What the file allows and no command may. */
+function notTakenOver(difference: PolicyDifference): readonly string[] {
+  return difference.kind === "kms-any-device" && difference.isAllowed
+    ? ["kms.allowAnyDevice is not taken over: any device may then run a KMS; edit the policy where that is meant"]
+    : [];
 }
 
 /** The change that a difference adds; none for what it takes away. */

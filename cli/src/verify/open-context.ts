@@ -3,10 +3,12 @@ import { PUBLIC_COLLATERAL_SERVERS, collateralFromJson } from "@dstack/attest";
 import { CollateralFetcher, fixedCollateral } from "@dstack/attest/node";
 import { ImageStore } from "@dstack/image/store";
 import { createLogger } from "@dstack/log";
-import { downloadedImages, firstOf, imageIn, imagesBelow, type OsImageSource } from "@dstack/verify";
+import { downloadedImages, EVIDENCE_REQUIRED, firstOf, imageIn, imagesBelow, type OsImageSource } from "@dstack/verify";
 import type { Cli } from "../clients/cli.ts";
 import type { StackLayout } from "../local/layout.ts";
 import { verifiedImageFolder } from "../local/places.ts";
+import { CliError } from "../terminal/errors.ts";
+import { visible } from "../terminal/output.ts";
 import { bundledCollateral, bundledImages, CollateralRecorder, type Bundle } from "./bundle.ts";
 import { collateralCacheFolder, collateralPinFolder } from "../local/collateral-folders.ts";
 import type { ImageInput, VerifyContext } from "./context.ts";
@@ -93,7 +95,7 @@ export async function openContext(
       collateralSource: recorder,
       images: firstOf(...sources),
       policy: await readPolicy(options.policy),
-      accept: options.accept ?? [],
+      accept: knownChecks(options.accept ?? []),
       onImage: (input) => imageInputs.push(input),
       onGoodUntil: (end) => ends.push(end),
     },
@@ -126,4 +128,27 @@ export function isLocal(layout: StackLayout, url: URL): boolean {
   return (
     url.hostname.endsWith(".dstack.localhost") || (loopback && Object.values(layout.ports).includes(Number(url.port)))
   );
+}
+
+/** Checks that some verdict needs, and that can be not bound. */
+const ACCEPTABLE = [
+  ...EVIDENCE_REQUIRED,
+  "report-data",
+  "tcb",
+  "compose-hash",
+  "tls-key",
+  "kms-certificate",
+  "root-ca",
+  "root-keys",
+  "served-key",
+];
+
+/** @throws CliError `usage` for a name that no verdict needs: to accept it would change nothing, without a word */
+function knownChecks(names: readonly string[]): readonly string[] {
+  const unknown = names.find((name) => !ACCEPTABLE.includes(name));
+  if (unknown !== undefined)
+    throw new CliError("usage", `--accept ${visible(unknown)}: no verdict needs such a check`, {
+      hint: `those that can be taken upon oneself: ${[...new Set(ACCEPTABLE)].join(", ")}`,
+    });
+  return names;
 }

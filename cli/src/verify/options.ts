@@ -99,7 +99,7 @@ export const verifyQuoteCommand = (parent: Parent) =>
     .option("--root <pem>", "root certificate that everything must chain to, instead of Intel's")
     .option(
       "--policy <file>",
-      "demands on the platform, in JSON: accepted_statuses, grace_days, accepted_advisories, accepted_ppids, accepted_fmspcs",
+      "demands on the platform and the age of documents, in JSON: accepted_statuses, grace_days, accepted_advisories, accepted_ppids, denied_ppids, accepted_fmspcs, min_tcb_evaluation_number, max_collateral_age",
     )
     .addOption(
       new Option("--tcb-rules <rules>", "whose rules match TCB levels and merge their status")
