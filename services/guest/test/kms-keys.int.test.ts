@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, describe, it } from "node:test";
+import { padReportData, type Attestation } from "@dstack/attest";
 import { appId, toHex, utf8 } from "@dstack/bytes";
 import { appKeySignature, generateP256, pkcs8Pem, secp256k1PublicKey } from "@dstack/keys";
 import { kms } from "@dstack/proto";
@@ -8,6 +9,7 @@ import { errorChain } from "@dstack/errors";
 import { mount, route, RpcError, startHttpServer, type HttpServer } from "@dstack/rpc";
 import { certificateIssuer } from "../src/keys/certificates.ts";
 import { beginFirstContacts, requestKmsKeys, type KmsKeysOptions } from "../src/keys/kms-keys.ts";
+import { GuestError } from "../src/errors.ts";
 import { quietLog, recordedTee } from "../../../libs/agent/test/fixture.ts";
 
 const now = Math.floor(Date.now() / 1000);
@@ -41,6 +43,7 @@ describe("keys from a KMS", () => {
         k256Signature: Uint8Array;
         osImageHash: Uint8Array;
       }>;
+      attestation?: Attestation;
     } = {},
   ): Promise<FakeKms> {
     const key = generateP256();
@@ -51,6 +54,7 @@ describe("keys from a KMS", () => {
       altNames: ["127.0.0.1"],
       serverAuth: true,
       now,
+      ...(options.attestation === undefined ? {} : { attestation: options.attestation }),
       ...(options.usage === "" ? {} : { usage: options.usage ?? USAGE.kmsRpc }),
     });
     const calls: string[] = [];
@@ -215,6 +219,27 @@ describe("keys from a KMS", () => {
       );
     }
   });
+
+  for (const [code, what] of [
+    ["keys-unavailable", "waited for"],
+    ["keys-refused", "refused at once"],
+  ] as const) {
+    it(`are ${what} where the evidence of the KMS meets ${code}`, async () => {
+      const attestation = await recordedTee().attest(padReportData(new Uint8Array(32)), "{}");
+      const server = await fakeKms({ attestation });
+      const judged: number[] = [];
+      const keys = requestKmsKeys(
+        options([server.url], {
+          verifyEvidence: async () => {
+            judged.push(judged.length);
+            if (judged.length === 1) throw new GuestError(code, "first");
+          },
+        }),
+      );
+      await (code === "keys-unavailable" ? keys : assert.rejects(keys, { code }));
+      assert.equal(judged.length > 1, code === "keys-unavailable");
+    });
+  }
 
   it("sign certificates through the same KMS", async () => {
     const server = await fakeKms();
