@@ -10,7 +10,8 @@ import { ComposeError } from "../errors.ts";
 import { isTrue, isUnknown, itemsOf, memberOf, membersOf, textOf, type ComposeNode, type Place } from "./node.ts";
 import { pairsOf } from "./merge.ts";
 import { portsOf } from "./ports.ts";
-import { powersOf, type PowerKind } from "./powers.ts";
+import type { PowerKind } from "./power-kind.ts";
+import { powersOf } from "./powers.ts";
 import type { ComposeFile, ComposeService } from "./read-compose-file.ts";
 import { hostPathOf, mountsOf } from "./volumes.ts";
 

@@ -2,7 +2,7 @@
  * What a path of the guest gives to the container that gets it. All of it is power, whatever is not known to be none: the
  * guest's root file system can be written, and who writes its programs or settings is root in it.
  */
-import type { PowerKind } from "./powers.ts";
+import type { PowerKind } from "./power-kind.ts";
 
 const DOCKER = ["/run/docker.sock", "/run/containerd", "/run/docker", "/var/lib/docker", "/var/lib/containerd"];
 const AGENT = ["/run/dstack.sock", "/run/tappd.sock", "/run/dstack"];

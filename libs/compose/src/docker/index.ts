@@ -14,4 +14,5 @@ export type { ManifestQuestion } from "./lint-manifest.ts";
 export type { Finding, FindingCode, Severity } from "./finding.ts";
 export { mayLeaveBehind } from "./may-leave-behind.ts";
 export { powersOf } from "./powers.ts";
-export type { Power, PowerKind } from "./powers.ts";
+export type { PowerKind } from "./power-kind.ts";
+export type { Power } from "./powers.ts";

@@ -6,26 +6,8 @@
 import { guestPath, isWithin, powerOfPath } from "./guest-paths.ts";
 import { isTrue, itemsOf, memberOf, outsideVariable, textOf, type ComposeNode, type Place } from "./node.ts";
 import type { ComposeFile, ComposeService } from "./read-compose-file.ts";
+import type { PowerKind } from "./power-kind.ts";
 import { reachedBy } from "./reached-paths.ts";
-
-export type PowerKind =
-  | "privileged"
-  | "docker"
-  | "host-network"
-  | "host-pid"
-  | "host-ipc"
-  | "host-namespace"
-  | "capabilities"
-  | "devices"
-  | "unconfined"
-  /** A driver that is a program of somebody else, with Docker's own rights. */
-  | "plugin"
-  /** Files of the guest that are not the app's, nor known to be harmless. */
-  | "guest-files"
-  /** The agent's socket: ordinary, and the app's keys. */
-  | "guest-socket"
-  /** A variable decides from outside the file whether there is a power. */
-  | "variable";
 
 export interface Power {
   readonly service: string;
