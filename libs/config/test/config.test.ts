@@ -114,7 +114,7 @@ test("a wrong type and a missing file are refused by name", async () => {
   await assert.rejects(load("a = = b"), (error: unknown) => error instanceof ConfigError && error.code === "syntax");
 });
 
-test("a file that cannot be read says where it breaks, and never what stands there", async () => {
+test("a file that cannot be read says where it breaks, and never what stands there (#956)", async () => {
   const folder = await mkdtemp(join(tmpdir(), "config-"));
   try {
     for (const [name, text, place] of [

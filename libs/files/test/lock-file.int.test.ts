@@ -9,7 +9,7 @@ import { contenders, deadHolder, hammerOneLock, lockPath, raceForDeadLock, tell 
 
 const WITHOUT_FFI = ["--no-experimental-ffi"];
 
-test("of many processes that find a dead holder's lock at once, exactly one gets it, 200 times", (t) =>
+test("of many processes that find a dead holder's lock at once, exactly one gets it, 200 times (#952)", (t) =>
   raceForDeadLock(t, 200));
 
 test("processes that take and free one lock as fast as they can never hold it together", (t) => hammerOneLock(t, 300));
