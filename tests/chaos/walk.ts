@@ -27,8 +27,6 @@ const AT_ONCE = 16;
 /** Those who wait for nobody cost nothing. */
 const WAITING_AT_ONCE = 50;
 const PROBE_MS = 5_000;
-/** Stages in which somebody waits are for half as many. */
-const SLOW_STAGES: readonly Stage[] = ["in the answer", "half-closed", "pipelined", "dripped"];
 
 /** What listeners say for which they have no route. */
 const NOT_FOUND = /^HTTP\/1\.1 4[^]*(?:\r\nNot found\n|Service not found)/;
@@ -97,7 +95,7 @@ async function round(daemon: Daemon, times: Times): Promise<number> {
   let requests = 0;
   for (const stage of STAGES) {
     const jobs = daemon.listeners.flatMap((listener) => {
-      const count = Math.ceil(times[listener.reach] / (SLOW_STAGES.includes(stage) ? 2 : 1));
+      const count = times[listener.reach];
       return requestsOf(listener, stage).flatMap(({ whole }) =>
         Array.from({ length: count }, (_, turn) => () => cut(listener.place, withBody(whole), stage, turn)),
       );
