@@ -1,5 +1,5 @@
 import { readTextIfExists } from "@dstack/files";
-import type { TcbStatus } from "@dstack/attest";
+import { TCB_STATUSES } from "@dstack/attest";
 import type { PolicyChange } from "@dstack/governance";
 import type { Cli } from "../clients/cli.ts";
 import type { StackLayout } from "../local/layout.ts";
@@ -52,14 +52,7 @@ async function changesOf(layout: StackLayout, wish: Wish, options: AuthAllowOpti
 const ADVISORY = /^[A-Z]+-(?:SA|DOC)-\d{5}$/;
 
 /** Revoked is none: no KMS takes evidence of a platform that Intel revoked. */
-const STATUSES: readonly TcbStatus[] = [
-  "UpToDate",
-  "SWHardeningNeeded",
-  "ConfigurationNeeded",
-  "ConfigurationAndSWHardeningNeeded",
-  "OutOfDate",
-  "OutOfDateConfigurationNeeded",
-];
+const STATUSES = TCB_STATUSES.filter((status) => status !== "Revoked");
 const isStatus = (name: string): boolean => STATUSES.some((known) => known === name);
 
 /** What `allow` or `deny` says in words, as a change. @throws CliError `usage` naming what is missing */

@@ -27,7 +27,7 @@ export { collateralFromJson, collateralToJson } from "./collateral.ts";
 export type { QuoteCollateral } from "./collateral.ts";
 export { describeShortfall, describeTarget, partName, UPDATES } from "./tcb-shortfall.ts";
 export type { ShortPart, TcbShortfall, TcbTarget, TcbUpdate } from "./tcb-shortfall.ts";
-export { mergeTcbStatus } from "./tcb-status.ts";
+export { mergeTcbStatus, TCB_STATUSES } from "./tcb-status.ts";
 export type { TcbRules, TcbStatus } from "./tcb-status.ts";
 export { INTEL_ROOT_SHA256, intelTrustAnchor, trustAnchorFromPem } from "./trust-anchor.ts";
 export type { TrustAnchor } from "./trust-anchor.ts";

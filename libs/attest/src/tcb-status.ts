@@ -10,7 +10,8 @@ export type TcbStatus =
   | "OutOfDateConfigurationNeeded"
   | "Revoked";
 
-const STATUSES: readonly TcbStatus[] = [
+/** All of them, from best to worst. */
+export const TCB_STATUSES: readonly TcbStatus[] = [
   "UpToDate",
   "SWHardeningNeeded",
   "ConfigurationNeeded",
@@ -25,7 +26,7 @@ export function tcbStatus(name: string): TcbStatus {
   if (!isTcbStatus(name))
     throw new AttestError(
       "collateral-malformed",
-      `TCB status "${name.slice(0, 40)}", expected one of ${STATUSES.join(", ")}`,
+      `TCB status "${name.slice(0, 40)}", expected one of ${TCB_STATUSES.join(", ")}`,
     );
   return name;
 }
@@ -37,9 +38,9 @@ export const isOutOfDate = (status: TcbStatus): boolean =>
   status === "OutOfDate" || status === "OutOfDateConfigurationNeeded";
 
 /** The higher, the worse. */
-export const severityOf = (status: TcbStatus): number => STATUSES.indexOf(status);
+export const severityOf = (status: TcbStatus): number => TCB_STATUSES.indexOf(status);
 
-export const isTcbStatus = (name: string): name is TcbStatus => STATUSES.some((known) => known === name);
+export const isTcbStatus = (name: string): name is TcbStatus => TCB_STATUSES.some((known) => known === name);
 
 /**
  * Status of a platform one of whose parts (TDX module, quoting enclave) has a status of its own:
@@ -49,6 +50,6 @@ export function mergeTcbStatus(platform: TcbStatus, part: TcbStatus, rules: TcbR
   if (platform === "Revoked" || part === "Revoked") return "Revoked";
   // Intel gives parts no status but UpToDate and OutOfDate; of any other the worse of both is the safe reading.
   if (rules === "reference" || !isOutOfDate(part) || isOutOfDate(platform))
-    return STATUSES.indexOf(part) > STATUSES.indexOf(platform) ? part : platform;
+    return TCB_STATUSES.indexOf(part) > TCB_STATUSES.indexOf(platform) ? part : platform;
   return platform === "UpToDate" || platform === "SWHardeningNeeded" ? part : "OutOfDateConfigurationNeeded";
 }

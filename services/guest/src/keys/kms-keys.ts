@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { equalBytes, hash32, type AppId, type Hash32 } from "@dstack/bytes";
 import type { Tee } from "@dstack/agent";
 import { reportDataFor } from "@dstack/attest";
@@ -17,6 +16,7 @@ import {
 import { errorChain } from "@dstack/errors";
 import { callRpc, RpcError } from "@dstack/rpc";
 import type { ReceivedKeys } from "./app-keys.ts";
+import { askPatiently } from "./ask-patiently.ts";
 import { GuestError } from "../errors.ts";
 import { rpcUrl } from "../host/system-config.ts";
 
@@ -41,8 +41,6 @@ export interface KmsKeysOptions {
 }
 
 const CALL_TIMEOUT_MS = 60_000;
-const FIRST_PAUSE_MS = 1_000;
-const LAST_PAUSE_MS = 30_000;
 
 /**
  * Asks the KMS servers in turn for the app's keys, again and again with growing pauses while none
@@ -51,26 +49,26 @@ const LAST_PAUSE_MS = 30_000;
  */
 export async function requestKmsKeys(options: KmsKeysOptions): Promise<ReceivedKeys> {
   if (options.urls.length === 0) throw new GuestError("keys-unavailable", "No KMS URLs are set");
-  const deadline = Date.now() + (options.patienceMs ?? 3_600_000);
+  const { urls, log, onWaiting, patienceMs } = options;
   let firstContacts = options.firstContacts;
-  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS)) {
-    const failures: unknown[] = [];
-    for (const url of options.urls) {
-      try {
-        return await requestFrom(url, options, firstContacts.get(url));
-      } catch (error) {
-        options.log.warn({ kms: url, error: errorChain(error) }, "no keys from this KMS");
-        failures.push(error);
+  return askPatiently(
+    async () => {
+      const failures: unknown[] = [];
+      for (const url of urls) {
+        try {
+          return { ok: true, value: await requestFrom(url, options, firstContacts.get(url)) };
+        } catch (error) {
+          log.warn({ kms: url, error: errorChain(error) }, "no keys from this KMS");
+          failures.push(error);
+        }
       }
-    }
-    const refusal = failures.find(isFinal);
-    if (refusal !== undefined) throw refusalError(refusal);
-    if (Date.now() + pauseMs > deadline)
-      throw new GuestError("keys-unavailable", "Failed to get app keys from KMS", { cause: failures[0] });
-    options.onWaiting(`waiting for the KMS: ${errorChain(failures[0])}; next attempt in ${pauseMs / 1000} s`);
-    firstContacts = new Map();
-    await sleep(pauseMs);
-  }
+      const refusal = failures.find(isFinal);
+      if (refusal !== undefined) throw refusalError(refusal);
+      firstContacts = new Map();
+      return { ok: false, error: failures[0] };
+    },
+    { whom: "KMS", onWaiting, ...(patienceMs === undefined ? {} : { patienceMs }) },
+  );
 }
 
 /** Begins first contact, which needs no evidence, while the app is still being measured. */

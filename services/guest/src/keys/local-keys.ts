@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Tee } from "@dstack/agent";
 import { padReportData, type EnclaveReport } from "@dstack/attest";
 import { equalBytes, toHex } from "@dstack/bytes";
@@ -9,6 +8,7 @@ import { x25519PublicKey } from "@dstack/keys";
 import type { Logger } from "@dstack/log";
 import { GuestError } from "../errors.ts";
 import { keysFromSeed, type ReceivedKeys } from "./app-keys.ts";
+import { askPatiently, type Round } from "./ask-patiently.ts";
 
 /** Carries a quote to the key provider of the host's machine; the host is not trusted with the answer. */
 export type AskHost = (quote: Uint8Array) => Promise<KeyProviderAnswer>;
@@ -36,8 +36,6 @@ export interface LocalKeysOptions {
 }
 
 const SEED_BYTES = 32;
-const FIRST_PAUSE_MS = 1_000;
-const LAST_PAUSE_MS = 30_000;
 
 /**
  * Keys from the SGX key provider of the machine (docs: key-provider protocol): an X25519 key in a quote's report
@@ -46,32 +44,25 @@ const LAST_PAUSE_MS = 30_000;
  * @throws GuestError `keys-refused`, `keys-invalid`, `keys-unavailable`
  */
 export async function requestLocalKeys(options: LocalKeysOptions): Promise<ReceivedKeys> {
-  const deadline = performance.now() + (options.patienceMs ?? 3_600_000);
-  for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LAST_PAUSE_MS)) {
-    const answer = await askOnce(options);
-    if (answer.ok) {
-      const { seed, mrEnclave } = answer;
-      const { tee, vmConfig, now } = options;
-      return keysFromSeed(seed, { kind: "local", mrEnclave }, { tee, vmConfig, now: now() });
-    }
-    options.log.warn({ error: errorChain(answer.error) }, "no keys from the local key provider");
-    if (performance.now() + pauseMs > deadline)
-      throw new GuestError("keys-unavailable", "Failed to get app keys from the local key provider", {
-        cause: answer.error,
-      });
-    options.onWaiting(
-      `waiting for the local key provider: ${errorChain(answer.error)}; next attempt in ${pauseMs / 1000} s`,
-    );
-    await sleep(pauseMs);
-  }
+  const { tee, vmConfig, now, log, onWaiting, patienceMs } = options;
+  const { seed, mrEnclave } = await askPatiently(
+    async () => {
+      const answer = await askOnce(options);
+      if (!answer.ok) log.warn({ error: errorChain(answer.error) }, "no keys from the local key provider");
+      return answer;
+    },
+    { whom: "local key provider", onWaiting, ...(patienceMs === undefined ? {} : { patienceMs }) },
+  );
+  return keysFromSeed(seed, { kind: "local", mrEnclave }, { tee, vmConfig, now: now() });
 }
 
-type Attempt =
-  | { readonly ok: true; readonly seed: Uint8Array; readonly mrEnclave: Uint8Array }
-  | { readonly ok: false; readonly error: unknown };
+interface Sealed {
+  readonly seed: Uint8Array;
+  readonly mrEnclave: Uint8Array;
+}
 
 /** One question; what may be different the next time is a value, what will not be is thrown. */
-async function askOnce({ tee, vmConfig, ask, verify, pinnedProviderId }: LocalKeysOptions): Promise<Attempt> {
+async function askOnce({ tee, vmConfig, ask, verify, pinnedProviderId }: LocalKeysOptions): Promise<Round<Sealed>> {
   const secret = new Uint8Array(randomBytes(32));
   const { platform } = await tee.attest(padReportData(x25519PublicKey(secret)), vmConfig);
   let answer: KeyProviderAnswer;
@@ -88,7 +79,7 @@ async function askOnce({ tee, vmConfig, ask, verify, pinnedProviderId }: LocalKe
     throw error;
   }
   checkProvider(enclave, answer.encryptedKey, pinnedProviderId);
-  return { ok: true, seed: openSeed(answer.encryptedKey, secret), mrEnclave: enclave.mrEnclave };
+  return { ok: true, value: { seed: openSeed(answer.encryptedKey, secret), mrEnclave: enclave.mrEnclave } };
 }
 
 /** The quote must be over this very box, and of the enclave that the manifest pins. */
